@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import distributions as td
+from torch import nn
+
+from chartae import Bernoulli, Dirac, Gaussian, GaussianNoise, StandardNormal
+from chartae.distributions import Distribution, Normal
+from closed_forms import CODE, SIZE, linear, points
+
+MEMBERS = {
+    "dirac": lambda: Dirac(linear(CODE, SIZE, 0)),
+    "gaussian": lambda: Gaussian(linear(CODE, SIZE, 0), 0.7),
+    "gaussian-learnt": lambda: Gaussian(linear(2 * CODE, SIZE, 0), "learnt"),
+    "gaussian-optimal": lambda: Gaussian(linear(CODE, SIZE, 0), "optimal"),
+    "bernoulli": lambda: Bernoulli(linear(CODE, SIZE, 0)),
+    "standard-normal": lambda: StandardNormal(CODE),
+    "noise": lambda: nn.Sequential(linear(CODE, SIZE, 0), GaussianNoise(0.3)),
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_contract(name):
+    conditional, x = MEMBERS[name](), points()
+    p = conditional(x) if name != "standard-normal" else conditional()
+    assert isinstance(p, Distribution)
+    rows = () if name == "standard-normal" else (len(x),)
+    assert p.mean.shape == (*rows, CODE)
+    assert p.sample(4).shape == (4, *rows, CODE)
+    assert p.sample(generator=torch.Generator().manual_seed(1)).shape == (*rows, CODE)
+    if name == "dirac":
+        with pytest.raises(TypeError, match="no density"):
+            p.log_prob(p.mean)
+        return
+    z = p.sample(4, generator=torch.Generator().manual_seed(1))
+    assert torch.equal(z, p.sample(4, generator=torch.Generator().manual_seed(1)))
+    assert p.log_prob(z).shape == (4, *rows)
+    assert p.log_prob(z).isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["gaussian", "gaussian-learnt", "bernoulli"])
+def test_log_prob_is_torchs(name):
+    conditional, x = MEMBERS[name](), points()
+    a = torch.rand(len(x), CODE).round() if name == "bernoulli" else torch.randn(len(x), CODE)
+    out = conditional.net(x)
+    reference = {
+        "gaussian": lambda: td.Normal(out, 0.7),
+        "gaussian-learnt": lambda: td.Normal(out[:, :CODE], (5 * out[:, CODE:].tanh()).exp()),
+        "bernoulli": lambda: td.Bernoulli(logits=out),
+    }[name]()
+    assert torch.allclose(conditional.log_prob(a, x), reference.log_prob(a).sum(1))
+
+
+def test_kl_is_torchs_and_the_corrected_form():
+    mean, sigma = torch.randn(5, CODE), torch.rand(5, CODE) + 0.1
+    q, p = Normal(mean, sigma), StandardNormal(CODE)()
+    z = q.sample()
+    by_torch = td.kl_divergence(td.Normal(mean, sigma), td.Normal(0.0, 1.0)).sum(1)
+    by_hand = 0.5 * (mean.square() + sigma.square() - 1 - 2 * sigma.log()).sum(1)
+    assert torch.allclose(q.kl(p, z), by_torch)
+    assert torch.allclose(q.kl(p, z), by_hand)
+    fixed = Normal(mean, 0.7)
+    assert torch.allclose(fixed.kl(p, z), td.kl_divergence(td.Normal(mean, 0.7), td.Normal(0.0, 1.0)).sum(1))
+    # against something that is not a normal: the one-draw estimate is right in the mean
+    draws = q.sample(200_000, generator=torch.Generator().manual_seed(0))
+    estimate = Distribution.kl(q, p, draws).mean(0)
+    assert torch.allclose(estimate, by_torch, rtol=0.02)
+
+
+def test_optimal_sigma_is_the_maximum_of_the_likelihood():
+    gaussian, x = MEMBERS["gaussian-optimal"](), points()
+    a = torch.randn(len(x), CODE)
+    best = (a - gaussian.net(x)).square().mean().sqrt().item()
+    at = {s: Normal(gaussian.net(x), s).log_prob(a).sum() for s in (0.99 * best, best, 1.01 * best)}
+    assert max(at, key=at.get) == best
+    assert torch.allclose(gaussian.log_prob(a, x).sum(), at[best])
+    running = gaussian.running.clone()
+    gaussian.eval().log_prob(a, x)
+    assert torch.equal(running, gaussian.running)
+    assert torch.allclose(running, torch.tensor(0.99 + 0.01 * best**2))
+
+
+def test_squared_error_is_sigma_squared_one_half():
+    mean, x = torch.randn(5, CODE), torch.randn(5, CODE)
+    log_p = Normal(mean, math.sqrt(0.5)).log_prob(x)
+    assert torch.allclose(-log_p, (x - mean).square().sum(1) + CODE / 2 * math.log(math.pi))
+
+
+@pytest.mark.parametrize("sigma", [0, -1, math.nan, math.inf, "big"])
+def test_bad_sigma(sigma):
+    with pytest.raises(ValueError, match="sigma is"):
+        Gaussian(nn.Identity(), sigma)
+    if sigma != "big":
+        with pytest.raises(ValueError, match="sigma is"):
+            GaussianNoise(sigma)
+
+
+def test_bad_shape():
+    with pytest.raises(ValueError, match="at least 1"):
+        StandardNormal(0)
