@@ -1,0 +1,356 @@
+"""Bodies without probability: nets for any (C, H, W) or vector, the nets of the papers, and spectral normalisation.
+
+Every body maps a batch (B, *shape_in) to (B, *shape_out). `encoder` and `decoder` build one by name; `NETS` lists them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations
+
+__all__ = [
+    "MLP",
+    "NETS",
+    "ConvDecoder",
+    "ConvEncoder",
+    "PaperDecoder",
+    "PaperEncoder",
+    "ResidualDecoder",
+    "ResidualEncoder",
+    "decoder",
+    "encoder",
+    "spectral",
+]
+
+Shape = Sequence[int]
+
+OUTPUTS = {"identity": nn.Identity, "sigmoid": nn.Sigmoid}
+
+
+def _output(name: str) -> nn.Module:
+    if name not in OUTPUTS:
+        raise ValueError(f"output is {name!r}; choose from {', '.join(OUTPUTS)}")
+    return OUTPUTS[name]()
+
+
+def _image(shape: Shape, what: str) -> tuple[int, int, int]:
+    if len(shape) != 3:
+        raise ValueError(f"{what} reads images (C, H, W), but an example has shape {tuple(shape)}; use net='mlp'")
+    c, h, w = shape
+    return c, h, w
+
+
+class MLP(nn.Sequential):
+    """Flatten, then Linear, (BatchNorm,) ReLU for each hidden width, then Linear, reshaped to `shape_out`.
+
+    >>> MLP((1, 28, 28), 16)(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 16])
+    """
+
+    def __init__(
+        self,
+        shape_in: int | Shape,
+        shape_out: int | Shape,
+        hidden: Sequence[int] = (512, 256),
+        *,
+        norm: bool = True,
+        output: str = "identity",
+    ) -> None:
+        shape_in = (shape_in,) if isinstance(shape_in, int) else tuple(shape_in)
+        shape_out = (shape_out,) if isinstance(shape_out, int) else tuple(shape_out)
+        layers: list[nn.Module] = [nn.Flatten()] if len(shape_in) > 1 else []
+        width = math.prod(shape_in)
+        for h in hidden:
+            layers.append(nn.Linear(width, h))
+            if norm:
+                layers.append(nn.BatchNorm1d(h))
+            layers.append(nn.ReLU())
+            width = h
+        layers += [nn.Linear(width, math.prod(shape_out)), _output(output)]
+        if len(shape_out) > 1:
+            layers.append(nn.Unflatten(1, shape_out))
+        super().__init__(*layers)
+
+
+def _halvings(shape: Shape, widths: Sequence[int], what: str) -> list[tuple[int, int]]:
+    """Sizes from the image's own down, one for each halving that leaves at least 2 pixels a side."""
+    _, h, w = _image(shape, what)
+    sizes = [(h, w)]
+    for _ in widths:
+        h, w = h // 2, w // 2
+        if min(h, w) < 2:
+            break
+        sizes.append((h, w))
+    if len(sizes) == 1:
+        raise ValueError(f"images of {shape[1]}x{shape[2]} are too small for {what}; use net='mlp'")
+    return sizes
+
+
+class ConvEncoder(nn.Sequential):
+    """Conv 4x4 of stride 2, BatchNorm, ReLU for each width (as many as the image's size allows), then Linear.
+
+    >>> ConvEncoder((3, 17, 30), 8)(torch.zeros(2, 3, 17, 30)).shape
+    torch.Size([2, 8])
+    """
+
+    def __init__(self, shape: Shape, out: int, widths: Sequence[int] = (32, 64, 128)) -> None:
+        sizes = _halvings(shape, widths, "ConvEncoder")
+        channels = [shape[0], *widths[: len(sizes) - 1]]
+        layers: list[nn.Module] = []
+        for a, b in itertools.pairwise(channels):
+            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+        super().__init__(*layers, nn.Flatten(), nn.Linear(channels[-1] * math.prod(sizes[-1]), out))
+
+
+class ConvDecoder(nn.Sequential):
+    """The mirror of `ConvEncoder`: Linear, then transposed convolutions 4x4 of stride 2 back to (C, H, W).
+
+    >>> ConvDecoder(8, (3, 17, 30))(torch.zeros(2, 8)).shape
+    torch.Size([2, 3, 17, 30])
+    """
+
+    def __init__(
+        self, latent: int, shape: Shape, widths: Sequence[int] = (32, 64, 128), *, output: str = "sigmoid"
+    ) -> None:
+        sizes = _halvings(shape, widths, "ConvDecoder")[::-1]
+        channels = [shape[0], *widths[: len(sizes) - 1]][::-1]
+        width = channels[0] * math.prod(sizes[0])
+        layers: list[nn.Module] = [nn.Linear(latent, width), nn.Unflatten(1, (channels[0], *sizes[0]))]
+        for a, b, small, large in zip(channels, channels[1:], sizes, sizes[1:], strict=False):
+            odd = (large[0] - 2 * small[0], large[1] - 2 * small[1])
+            layers += [nn.BatchNorm2d(a), nn.ReLU(), nn.ConvTranspose2d(a, b, 4, 2, 1, output_padding=odd)]
+        super().__init__(*layers, _output(output))
+
+
+class _Block(nn.Module):
+    """x + Conv(ReLU(BN(Conv(ReLU(BN(x)))))), pre-activated."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, 3, 1, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class _Resize(nn.Module):
+    """Nearest-neighbour resize to a fixed size."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(x, self.size)
+
+
+class ResidualEncoder(nn.Sequential):
+    """A stem, then for each width a residual block and a halving; Linear to the code."""
+
+    def __init__(self, shape: Shape, out: int, widths: Sequence[int] = (32, 64, 128)) -> None:
+        sizes = _halvings(shape, widths, "ResidualEncoder")
+        widths = widths[: len(sizes) - 1]
+        layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 3, 1, 1)]
+        for a, b in zip(widths, [*widths[1:], widths[-1]], strict=True):
+            layers += [_Block(a), nn.Conv2d(a, b, 4, 2, 1)]
+        width = widths[-1] * math.prod(sizes[-1])
+        super().__init__(*layers, _Block(widths[-1]), nn.ReLU(), nn.Flatten(), nn.Linear(width, out))
+
+
+class ResidualDecoder(nn.Sequential):
+    """The mirror of `ResidualEncoder`: nearest-neighbour doublings, a residual block at each size."""
+
+    def __init__(
+        self, latent: int, shape: Shape, widths: Sequence[int] = (32, 64, 128), *, output: str = "sigmoid"
+    ) -> None:
+        sizes = _halvings(shape, widths, "ResidualDecoder")[::-1]
+        widths = widths[: len(sizes) - 1][::-1]
+        first = widths[0] * math.prod(sizes[0])
+        layers: list[nn.Module] = [nn.Linear(latent, first), nn.Unflatten(1, (widths[0], *sizes[0]))]
+        for a, b, size in zip(widths, [*widths[1:], widths[-1]], sizes[1:], strict=True):
+            layers += [_Block(a), _Resize(size), nn.Conv2d(a, b, 3, 1, 1)]
+        last = [_Block(widths[-1]), nn.ReLU(), nn.Conv2d(widths[-1], shape[0], 3, 1, 1), _output(output)]
+        super().__init__(*layers, *last)
+
+
+# -- the nets of "From Variational to Deterministic Autoencoders" (1903.12436), from the authors' configurations ------
+
+#: data set -> channels, side, kernel, and the transposed convolutions' widths in units of `filters`
+_PAPER = {
+    "mnist": (1, 32, 4, (4, 2)),
+    "cifar10": (3, 32, 4, (4, 2)),
+    "celeba": (3, 64, 5, (4, 2, 1)),
+}
+
+
+def _paper(name: str) -> tuple[int, int, int, tuple[int, ...]]:
+    if name not in _PAPER:
+        raise ValueError(f"the paper has no net for {name!r}; choose from {', '.join(_PAPER)}")
+    return _PAPER[name]
+
+
+def _keras(module: nn.Module) -> None:
+    """Glorot-uniform kernels, zero biases: the defaults of the authors' framework."""
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.xavier_uniform_(module.weight)
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
+
+
+def _norm(width: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(width, eps=1e-3, momentum=0.01)
+
+
+class PaperEncoder(nn.Module):
+    """The encoder of the RAE paper: four convolutions of stride 2 ("same" padding), BatchNorm, ReLU; Linear.
+
+    Images smaller than the paper's (MNIST's 28x28) are padded with zeros to its size, here and not in the data; where
+    the paper does so, they are then rescaled to 2x - 1.
+
+    >>> sum(p.numel() for p in PaperEncoder("mnist", 16).parameters())
+    11083408
+    """
+
+    def __init__(self, name: str, out: int, *, filters: int = 128) -> None:
+        super().__init__()
+        channels, self.side, kernel, _ = _paper(name)
+        self.rescale = name != "celeba"
+        # "same" at stride 2: kernel 4 pads (1, 1), kernel 5 pads (1, 2)
+        pad = (1, kernel - 3) * 2
+        layers: list[nn.Module] = []
+        widths = [channels, *(filters * m for m in (1, 2, 4, 8))]
+        for a, b in itertools.pairwise(widths):
+            layers += [nn.ZeroPad2d(pad), nn.Conv2d(a, b, kernel, 2), _norm(b), nn.ReLU()]
+        flat = widths[-1] * (self.side // 16) ** 2
+        self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, out))
+        self.apply(_keras)
+
+    def forward(self, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D"]:
+        dh, dw = self.side - x.shape[2], self.side - x.shape[3]
+        if dh or dw:
+            x = F.pad(x, (dw // 2, dw - dw // 2, dh // 2, dh - dh // 2))
+        return self.body(2 * x - 1 if self.rescale else x)
+
+
+class PaperDecoder(nn.Module):
+    """The decoder of the RAE paper: Linear to 8x8x1024, transposed convolutions ("same"), sigmoid.
+
+    Cropped at the centre to `shape` where that is smaller than the paper's images (MNIST's 28x28 in 32x32).
+
+    >>> sum(p.numel() for p in PaperDecoder("mnist", 16, (1, 28, 28)).parameters())
+    11606273
+    """
+
+    def __init__(
+        self,
+        name: str,
+        latent: int,
+        shape: Shape | None = None,
+        *,
+        filters: int = 128,
+        output: str = "sigmoid",
+    ) -> None:
+        super().__init__()
+        channels, side, kernel, multiples = _paper(name)
+        self.shape = (channels, side, side) if shape is None else _image(shape, "PaperDecoder")
+        if self.shape[0] != channels or max(self.shape[1:]) > side:
+            raise ValueError(
+                f"the paper's {name} net draws images up to ({channels}, {side}, {side}), not {self.shape}; "
+                "use net='conv' or 'residual'"
+            )
+        layers: list[nn.Module] = [nn.Linear(latent, 8 * 8 * 1024), nn.Unflatten(1, (1024, 8, 8))]
+        width = 1024
+        for m in multiples:
+            layers += [
+                nn.ConvTranspose2d(width, filters * m, kernel, 2, 1),
+                _Crop(),
+                _norm(filters * m),
+                nn.ReLU(),
+            ]
+            width = filters * m
+        # stride 1: kernel 4 pads 1 and drops the last row and column, kernel 5 pads 2
+        layers += [nn.ConvTranspose2d(width, channels, kernel, 1, kernel - 3), _Crop()]
+        self.body = nn.Sequential(*layers, _output(output))
+        self.apply(_keras)
+
+    def forward(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B C H W"]:
+        x = self.body(z)
+        top, left = (x.shape[2] - self.shape[1]) // 2, (x.shape[3] - self.shape[2]) // 2
+        return x[:, :, top : top + self.shape[1], left : left + self.shape[2]]
+
+
+class _Crop(nn.Module):
+    """Drops what a transposed convolution of padding 1 leaves over the multiple of 8 that "same" padding gives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        side = x.shape[2] // 8 * 8
+        return x[:, :, :side, :side]
+
+
+NETS = ("mlp", "conv", "residual", "paper")
+
+
+def _paper_for(shape: Shape) -> str:
+    c, h, w = _image(shape, "the paper's net")
+    for name, (channels, side, _, _) in _PAPER.items():
+        if c == channels and max(h, w) <= side and min(h, w) > side // 2:
+            return name
+    raise ValueError(f"the paper has no net for images of shape {tuple(shape)}; use net='conv' or 'residual'")
+
+
+def _known(net: str) -> None:
+    if net not in NETS:
+        raise ValueError(f"net is {net!r}; choose from {', '.join(NETS)}")
+
+
+def encoder(net: str, shape: Shape, out: int) -> nn.Module:
+    """A body (B, *shape) -> (B, out) by name: `mlp`, `conv`, `residual`, `paper`."""
+    _known(net)
+    if net == "mlp":
+        return MLP(shape, out)
+    if net == "paper":
+        return PaperEncoder(_paper_for(shape), out)
+    return {"conv": ConvEncoder, "residual": ResidualEncoder}[net](shape, out)
+
+
+def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
+    """A body (B, latent) -> (B, *shape) by name, its last activation `identity` or `sigmoid`."""
+    _known(net)
+    if net == "mlp":
+        return MLP(latent, shape, (256, 512), output=output)
+    if net == "paper":
+        return PaperDecoder(_paper_for(shape), latent, shape, output=output)
+    return {"conv": ConvDecoder, "residual": ResidualDecoder}[net](latent, shape, output=output)
+
+
+def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:
+    """Divide every weight matrix of `module` by its largest singular value, in place; returns the module.
+
+    theta <- theta / s(theta), with s by one power iteration a forward pass in training, none in evaluation (Miyato et
+    al., "Spectral Normalization for GANs", 2018, arXiv 1802.05957). A convolution's kernel is read as the matrix
+    (out, in k k). The RAE authors' code reads a transposed one as (in, out k k): `authors=True` does so too.
+    Biases and batch normalisation keep their freedom, as there.
+
+    >>> layer = spectral(nn.Linear(4, 4))
+    >>> float(torch.linalg.matrix_norm(layer.weight.detach(), 2)) < 1.2
+    True
+    """
+    for layer in list(module.modules()):
+        if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):
+            parametrizations.spectral_norm(layer, dim=0 if authors else 1)
+        elif isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            parametrizations.spectral_norm(layer)
+    return module
