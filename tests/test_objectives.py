@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import chartae as ch
+from chartae.recipes import options
+from chartae.terms import Term
+from closed_forms import linear_autoencoder, points
+
+
+def loss(terms, seed=0, **kwargs):
+    torch.manual_seed(seed)
+    return ch.Penalised(linear_autoencoder(variational=True), terms, **kwargs)(points())["loss"]
+
+
+@pytest.mark.parametrize(
+    "term",
+    [ch.LatentNorm, ch.KL, ch.DecoderL2, ch.DecoderGradient, ch.MMD, ch.SlicedWasserstein],
+    ids=lambda t: t.__name__,
+)
+def test_every_weight_changes_the_loss_by_the_predicted_amount(term):
+    base = loss(ch.Reconstruction() + 0.0 * term())
+    one, three = loss(ch.Reconstruction() + term()), loss(ch.Reconstruction() + 3 * term())
+    assert not torch.allclose(one, base)
+    assert torch.allclose(three - base, 3 * (one - base))
+    assert torch.allclose(base, loss(ch.Reconstruction()))
+
+
+def test_the_values_are_logged_by_name_and_unweighted():
+    objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction() + 0.1 * ch.LatentNorm())
+    values = objective(points())
+    assert list(values) == ["loss", "reconstruction", "latent_norm"]
+    assert torch.allclose(values["loss"], values["reconstruction"] + 0.1 * values["latent_norm"])
+
+
+def test_corruption_is_what_the_encoder_sees():
+    objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.GaussianNoise(0.3))
+    t = objective.trace(points(20_000))
+    assert (t.seen - t.x).std().item() == pytest.approx(0.3, rel=0.02)
+    assert torch.equal(t.q.mean, objective.model.encode(t.seen))
+    assert repr(objective) == "Penalised: Reconstruction(), the encoder seeing GaussianNoise(0.3)"
+
+
+class Critic(Term):
+    """A term with a player of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(3, 1)
+
+    def forward(self, t):
+        return self.net(t.z)[:, 0]
+
+    def rival(self, t):
+        return -self.net(t.z.detach())[:, 0]
+
+
+def test_a_term_with_a_critic_adds_a_player():
+    objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction() + 0.5 * Critic())
+    players = objective.players()
+    assert set(players) == {"model", "critic"}
+    assert not {id(p) for p in players["model"]} & {id(p) for p in players["critic"]}
+    assert torch.allclose(objective(points(), player="critic")["loss"], -objective(points())["critic"])
+
+
+def test_a_condition_reaches_encoder_and_decoder():
+    class Net(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    model = ch.Autoencoder(ch.Dirac(Net()), ch.Gaussian(Net()), ch.StandardNormal(2))
+    x, y = torch.zeros(3, 2), torch.ones(3, 2)
+    t = ch.Penalised(model, ch.Reconstruction()).trace(x, y)
+    assert torch.equal(t.p.mean, 2 * y)
+    assert torch.equal(model.reconstruct(x, y), 2 * y)
+
+
+def test_wrong_combinations_name_the_remedy():
+    points_only = ch.Autoencoder(ch.Dirac(nn.Identity()), ch.Dirac(nn.Identity()), ch.StandardNormal(2))
+    with pytest.raises(TypeError, match=r"decoder is Dirac \(a point\). Use Gaussian"):
+        ch.Penalised(points_only, ch.Reconstruction())
+    with pytest.raises(TypeError, match="wrap a net in Dirac"):
+        ch.Autoencoder(nn.Identity(), ch.Gaussian(nn.Identity()), ch.StandardNormal(2))
+    with pytest.raises(TypeError, match="give a Term"):
+        ch.Penalised(linear_autoencoder(), nn.MSELoss())
+    with pytest.raises(TypeError, match="give an Autoencoder"):
+        ch.Penalised(nn.Identity(), ch.Reconstruction())
+
+
+def test_an_autoencoder_takes_data_as_they_are_stored():
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(4), nn.Linear(4, 2))
+    model = ch.Autoencoder(ch.Dirac(net), ch.Gaussian(nn.Linear(2, 4)), ch.StandardNormal(2))
+    x = torch.randint(0, 256, (2500, 1, 2, 2), dtype=torch.uint8)
+    before = net[1].running_mean.clone()
+    codes = model.encode(x)
+    assert not codes.requires_grad
+    assert net.training
+    assert torch.equal(before, net[1].running_mean)
+    assert torch.allclose(codes, model.encode(x.numpy()))
+    model.eval()
+    assert torch.allclose(codes, model.encode(x / 255))
+    assert model.encode(x / 255).requires_grad
+    with pytest.raises(TypeError, match="give a tensor or a numpy array"):
+        model.encode([[1.0]])
+    with pytest.raises(ValueError, match="at least one sample"):
+        model.sample(0)
+    g = torch.Generator
+    assert torch.equal(model.sample(3, generator=g().manual_seed(1)), model.sample(3, generator=g().manual_seed(1)))
+
+
+def test_options_are_the_recipes_keywords():
+    assert options("rae-gp") == {"beta": (float, None), "gp": (float, None), "method": (str, "hutchinson")}

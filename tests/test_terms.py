@@ -1,0 +1,220 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import chartae as ch
+from chartae import functional
+from chartae.terms import (
+    KL,
+    MMD,
+    DecoderGradient,
+    DecoderL2,
+    LatentNorm,
+    Reconstruction,
+    SlicedWasserstein,
+    Sum,
+    Trace,
+)
+from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
+
+#: term -> whether it reaches (encoder, decoder), and whether it needs a density q(z|x)
+TERMS = {
+    "reconstruction": (Reconstruction, (True, True), False),
+    "kl": (KL, (True, False), True),
+    "latent-norm": (LatentNorm, (True, False), False),
+    "decoder-l2": (DecoderL2, (False, True), False),
+    "gradient-exact": (lambda: DecoderGradient("exact"), (False, True), False),
+    "gradient-hutchinson": (DecoderGradient, (False, True), False),
+    "gradient-authors": (lambda: DecoderGradient("authors"), (True, True), False),
+    "mmd": (MMD, (True, False), False),
+    "mmd-rbf": (lambda: MMD("rbf"), (True, False), False),
+    "sliced": (lambda: SlicedWasserstein(8), (True, False), False),
+}
+
+
+def trace(model, x):
+    return ch.Penalised(model, Reconstruction() + 0.0 * DecoderGradient()).trace(x)
+
+
+@pytest.mark.parametrize("variational", [False, True], ids=["dirac", "gaussian"])
+@pytest.mark.parametrize("name", TERMS)
+def test_contract(name, variational):
+    make, (encoder, decoder), density = TERMS[name]
+    model, x = linear_autoencoder(variational=variational), points()
+    if density and not variational:
+        with pytest.raises(TypeError, match="Use LatentNorm for a deterministic encoder"):
+            ch.Penalised(model, make())
+        return
+    term = make()
+    torch.manual_seed(0)
+    t = trace(model, x)
+    value = term(t)
+    assert value.shape in ((), (len(x),))
+    assert value.isfinite().all()
+    assert value.dtype == torch.float64
+    assert repr(term).startswith(type(term).__name__)
+    value.mean().backward()
+    reached = [
+        any(p.grad is not None and p.grad.any() for p in part.parameters()) for part in (model.encoder, model.decoder)
+    ]
+    assert reached == [encoder, decoder]
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in TERMS if n not in ("kl", "mmd", "mmd-rbf", "sliced", "gradient-hutchinson")]
+)
+def test_a_permuted_batch_permutes_the_values(name):
+    model, x, term = linear_autoencoder(), points(), TERMS[name][0]()
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(1))
+    a, b = term(trace(model, x)), term(trace(model, x[order]))
+    assert torch.allclose(a[order] if a.ndim else a, b)
+
+
+def test_closed_forms_of_a_linear_decoder():
+    model, x = linear_autoencoder(sigma=0.5), points()
+    V = model.decoder.net.weight
+    t = trace(model, x)
+    norm = V.square().sum()
+    assert torch.allclose(DecoderGradient("exact")(t), norm.expand(len(x)))
+    # with x^ = V z the authors' surrogate is 4/d ||V^T V z||^2
+    with torch.no_grad():
+        model.decoder.net.bias.zero_()
+    t = trace(model, x)
+    assert torch.allclose(DecoderGradient("authors")(t), 4 / CODE * (t.z @ V.T @ V).square().sum(1))
+    big = trace(model, points(100_000))
+    assert DecoderGradient("hutchinson")(big).mean().item() == pytest.approx(norm.item(), rel=0.01)
+    assert torch.allclose(DecoderL2()(t), V.square().sum())
+    assert torch.allclose(LatentNorm()(t), 0.5 * t.z.square().sum(1))
+    squared = (x - t.z @ V.T).square().sum(1)
+    constant = SIZE / 2 * torch.log(torch.tensor(2 * torch.pi * 0.25))
+    assert torch.allclose(Reconstruction()(t), 2 * squared + constant)
+
+
+def test_pythaes_variable_is_not_ours():
+    """The gradient with respect to the image, through encoder and decoder, is ||A^T V^T 1||^2: another quantity."""
+    model, x = linear_autoencoder(), points().requires_grad_()
+    t = trace(model, x)
+    (g,) = torch.autograd.grad(t.p.mean.sum(), x, retain_graph=True)
+    A, V = model.encoder.net.weight, model.decoder.net.weight
+    assert torch.allclose(g.square().sum(1), (A.T @ V.T @ torch.ones(SIZE)).square().sum().expand(len(x)))
+    assert not torch.allclose(DecoderGradient("exact")(t), g.square().sum(1))
+
+
+def test_jacobian_norms_of_a_curved_decoder_are_autograds():
+    net = nn.Sequential(linear(5, CODE, 0), nn.Tanh(), linear(SIZE, 5, 1), nn.Sigmoid())
+    z = torch.randn(4, CODE, requires_grad=True)
+    J = torch.func.vmap(torch.func.jacrev(net))(z)
+    assert torch.allclose(functional.jacobian_norm(net(z), z), J.square().sum((1, 2)))
+    out = net(z)
+    pulled = torch.einsum("bs,bsd->bd", out, J)
+    assert torch.allclose(functional.output_energy_gradient(out, z), 4 / CODE * pulled.square().sum(1))
+    # it can be differentiated again
+    functional.jacobian_norm(net(z), z).sum().backward()
+    assert net[0].weight.grad.any()
+
+
+def test_the_exact_norm_survives_batch_normalisation():
+    """Perturbing all codes together vanishes in the normalisation; random signs keep the estimate on the mean."""
+    torch.manual_seed(0)
+    net = nn.Sequential(linear(8, CODE, 0), nn.BatchNorm1d(8), nn.ReLU(), linear(SIZE, 8, 1))
+    z = torch.randn(64, CODE, requires_grad=True)
+    exact = torch.stack([functional.jacobian_norm(net(z), z).sum() for _ in range(50)]).mean()
+    hutchinson = torch.stack([functional.jacobian_norm_hutchinson(net(z), z).sum() for _ in range(400)]).mean()
+    assert exact.item() == pytest.approx(hutchinson.item(), rel=0.05)
+
+
+@pytest.mark.parametrize("kernel", ["imq", "rbf"])
+def test_mmd_is_the_double_sum(kernel):
+    a, b = torch.randn(6, CODE), torch.randn(5, CODE) + 1
+    total = 0.0
+    for s in MMD.SCALES:
+        c = 2 * CODE * s
+
+        def k(x, y, c=c):
+            d = (x - y).square().sum()
+            return c / (c + d) if kernel == "imq" else torch.exp(-d / c)
+
+        n, m = len(a), len(b)
+        total += sum(k(a[i], a[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+        total += sum(k(b[i], b[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+        total -= 2 * sum(k(p, q) for p in a for q in b) / (n * m)
+    assert torch.allclose(functional.mmd(a, b, kernel=kernel, scales=MMD.SCALES), torch.as_tensor(total))
+    with pytest.raises(ValueError, match="at least 2"):
+        functional.mmd(a[:1], b)
+
+
+def test_mmd_is_zero_in_the_mean_for_equal_distributions():
+    values = torch.stack([functional.mmd(*torch.randn(2, 50, 4).unbind()) for _ in range(300)])
+    assert abs(values.mean()) < 4 * values.std() / 300**0.5
+
+
+def test_sliced_wasserstein_of_a_shift_is_its_square():
+    torch.manual_seed(0)
+    a, shift = torch.randn(40, CODE), torch.tensor([3.0, 0.0, 0.0])
+    # E (u . s)^2 = ||s||^2 / D over unit directions u
+    value = CODE * functional.sliced_wasserstein(a, a + shift, 20_000)
+    assert value.item() == pytest.approx(9.0, rel=0.03)
+
+
+def test_kl_of_a_fixed_sigma_is_the_latent_norm_up_to_a_constant():
+    model = ch.Autoencoder(
+        ch.Gaussian(linear(CODE, SIZE, 0), 0.7), ch.Gaussian(linear(SIZE, CODE, 1)), ch.StandardNormal(CODE)
+    )
+    t = trace(model, points())
+    difference = KL()(t) - LatentNorm()(t)
+    assert torch.allclose(difference, difference[0].expand(len(difference)))
+
+
+def test_the_algebra_of_terms():
+    total = 2 * (Reconstruction() + 0.5 * LatentNorm()) + LatentNorm() * 3
+    assert isinstance(total, Sum)
+    assert repr(total) == "2 Reconstruction() + 1 LatentNorm() + 3 LatentNorm()".replace("1 L", "L")
+    assert total.weights == {"reconstruction": 2.0, "latent_norm": 1.0, "latent_norm-2": 3.0}
+    t = trace(linear_autoencoder(), points())
+    by_hand = 2 * Reconstruction()(t).mean() + 4 * LatentNorm()(t).mean()
+    assert torch.allclose(total(t), by_hand)
+    assert (Reconstruction() + DecoderGradient()).second_order
+    assert not total.second_order
+    with pytest.raises(ValueError, match="weight of"):
+        float("nan") * Reconstruction()
+
+
+def test_decoder_l2_selections():
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.Unflatten(1, (2, 2, 2)), nn.BatchNorm2d(2), nn.ConvTranspose2d(2, 1, 2))
+    model = ch.Autoencoder(ch.Dirac(nn.Flatten()), ch.Gaussian(decoder), ch.StandardNormal(2))
+    counted = {
+        s: sum(p.numel() for p in DecoderL2(s).parameters_of(model.decoder)) for s in ("all", "weights", "transposed")
+    }
+    assert counted == {"all": 16 + 8 + 4 + 8 + 1, "weights": 24, "transposed": 8}
+    with pytest.raises(TypeError, match="finds no such parameters"):
+        ch.Penalised(linear_autoencoder(), DecoderL2("transposed"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: DecoderGradient("fast"), "choose from exact, hutchinson, authors"),
+        (lambda: DecoderL2("some"), "choose 'all'"),
+        (lambda: MMD("linear"), "choose 'imq' or 'rbf'"),
+        (lambda: MMD(scales=()), "at least one"),
+        (lambda: SlicedWasserstein(0), "at least 1"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_trace_is_made_once():
+    seen = []
+    model = linear_autoencoder()
+    model.encoder.register_forward_hook(lambda *_: seen.append("encoder"))
+    model.decoder.register_forward_hook(lambda *_: seen.append("decoder"))
+    objective = ch.Penalised(
+        model, Reconstruction() + 0.1 * LatentNorm() + 0.1 * DecoderGradient("exact") + 0.1 * MMD()
+    )
+    objective(points())
+    assert seen == ["encoder", "decoder"]
+    assert isinstance(objective.trace(points()), Trace)
