@@ -1,0 +1,268 @@
+"""The data sets with a name, where their files are found, and `load` for these and for any path."""
+
+from __future__ import annotations
+
+import difflib
+import gzip
+import importlib.resources
+import math
+import os
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from chartae.data.arrays import SPLITS, Dataset
+from chartae.data.download import extract, fetch
+from chartae.data.files import read_path
+
+__all__ = ["NAMES", "load", "read_cifar", "read_idx"]
+
+_FASHION = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_DIGITS = tuple("0123456789")
+_CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+_CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+
+
+class _Published(NamedTuple):
+    """A file as its authors publish it."""
+
+    stem: str
+    md5: str
+    size: int
+
+
+_MNIST_FILES = (
+    _Published("train-images-idx3-ubyte", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9912422),
+    _Published("train-labels-idx1-ubyte", "d53e105ee54ea40749a09fcbcd1e9432", 28881),
+    _Published("t10k-images-idx3-ubyte", "9fb629c4189551a2d022fa330f9573f3", 1648877),
+    _Published("t10k-labels-idx1-ubyte", "ec29112dd5afa0611ce80d1b7f02629c", 4542),
+)
+_FASHION_FILES = (
+    _Published("train-images-idx3-ubyte", "8d4fb7e6c68d591d4c3dfef9ec88bf0d", 26421880),
+    _Published("train-labels-idx1-ubyte", "25c81989df183df01b3e8a0aad5dffbe", 29515),
+    _Published("t10k-images-idx3-ubyte", "bef4ecab320f06d8554ea6380940ec79", 4422102),
+    _Published("t10k-labels-idx1-ubyte", "bb300cfdad3c16e7a12a480ee83cd310", 5148),
+)
+_MNIST_MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
+_FASHION_MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)
+
+
+def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+    """The unsigned bytes of an IDX file (gzipped or not): images (n, h, w), or labels (n,)."""
+    path = Path(path)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as f:
+            magic = f.read(4)
+            if len(magic) < 4 or magic[:3] != b"\0\0\x08" or magic[3] not in (1, 3):
+                raise ValueError(
+                    f"{path} is no IDX file of bytes: it begins with {magic.hex() or 'nothing'}, expected"
+                    " 00000801"
+                    " (labels) or 00000803 (images)"
+                )
+            head = f.read(4 * magic[3])
+            shape = tuple(int(v) for v in np.frombuffer(head[: len(head) // 4 * 4], ">u4"))
+            want = math.prod(shape)
+            # a byte more than wanted tells a file that is too long from one that is right
+            body = f.read(want + 1) if len(shape) == magic[3] else b""
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise ValueError(f"{path} is damaged or cut short ({e}); fetch it again") from e
+    if len(shape) < magic[3] or len(body) != want:
+        have = "more" if len(shape) == magic[3] and len(body) > want else f"{len(body):,}"
+        raise ValueError(f"{path} announces {shape} = {want:,} bytes but holds {have}; it is damaged, fetch it again")
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def read_cifar(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 3, 32, 32) and labels (n,) of a file of the binary version of CIFAR-10."""
+    raw = np.fromfile(path, np.uint8)
+    if len(raw) == 0 or len(raw) % 3073:
+        raise ValueError(f"{path} has {len(raw):,} bytes, not a multiple of 3,073 (a label and 3x32x32 levels)")
+    raw = raw.reshape(-1, 3073)
+    if raw[:, 0].max() > 9:
+        raise ValueError(f"{path} holds a label {raw[:, 0].max()}; CIFAR-10 has 0..9, so this is another file")
+    return raw[:, 1:].reshape(-1, 3, 32, 32), raw[:, 0]
+
+
+def _fixed(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], last: int,
+           classes: tuple[str, ...], source: object) -> Dataset:  # fmt: skip
+    """The split of the field: the last 1/`last` of the training file is for validation."""
+    x, y = (torch.from_numpy(np.array(a)) for a in train)
+    xt, yt = (torch.from_numpy(np.array(a)) for a in test)
+    y, yt = y.long(), yt.long()
+    cut = len(x) - len(x) // last
+    return Dataset(name, x[:cut], x[cut:], xt, y[:cut], y[cut:], yt, classes, str(source))
+
+
+def _cache(name: str) -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "chartae" / name
+
+
+def _missing(name: str, folders: list[Path], names: list[str]) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"the files of {name!r} are not all there: looked for {', '.join(names)} in "
+        + ", ".join(map(str, folders))
+        + ". Put them there, or name their folder by root= or the environment variable CHARTAE_DATA;"
+        " with neither given, they are downloaded"
+    )
+
+
+def _idx(name: str, root: Path | None, files: tuple[_Published, ...], mirrors: tuple[str, ...],
+         classes: tuple[str, ...]) -> Dataset:  # fmt: skip
+    folders = [_cache(name)] if root is None else [root / name, root]
+    if root is None:
+        for file in files:
+            gz = file.stem + ".gz"
+            fetch([m + gz for m in mirrors], folders[0] / gz, md5=file.md5, size=file.size, progress=True)
+    for folder in folders:
+        found = [next((p for s in (".gz", "") if (p := folder / (f.stem + s)).is_file()), None) for f in files]
+        if all(found):
+            x, y, xt, yt = (read_idx(p) for p in found if p)
+            for images, labels, where in ((x, y, found[0]), (xt, yt, found[2])):
+                if images.ndim != 3 or labels.shape != images.shape[:1]:
+                    raise ValueError(f"{where} has shape {images.shape}, its labels {labels.shape}; not of one set")
+            return _fixed(name, (x[:, None], y), (xt[:, None], yt), 6, classes, folder)
+    raise _missing(name, folders, [f.stem + "[.gz]" for f in files])
+
+
+def _mnist(root: Path | None, seed: int) -> Dataset:
+    return _idx("mnist", root, _MNIST_FILES, _MNIST_MIRRORS, _DIGITS)
+
+
+def _fashion_mnist(root: Path | None, seed: int) -> Dataset:
+    return _idx("fashion-mnist", root, _FASHION_FILES, _FASHION_MIRRORS, _FASHION)
+
+
+def _cifar10(root: Path | None, seed: int) -> Dataset:
+    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
+    folder = _cache("cifar10")
+    folders = [folder] if root is None else [root / "cifar10", root / "cifar-10-batches-bin", root]
+    if root is None and not all((folder / n).is_file() for n in names):
+        archive = fetch(_CIFAR_URL, folder / "cifar-10-binary.tar.gz", md5=_CIFAR_MD5, progress=True)
+        extract(archive, folder, names)
+        archive.unlink()
+    for place in folders:
+        train = [p for n in names[:-1] if (p := place / n).is_file()]
+        test = [p for n in ("test_batch.bin", "test_batch_first1000.bin") if (p := place / n).is_file()]
+        if train and test:
+            xs, ys = zip(*map(read_cifar, train), strict=True)
+            return _fixed("cifar10", (np.concatenate(xs), np.concatenate(ys)), read_cifar(test[0]), 5, _CIFAR, place)
+    raise _missing("cifar10", folders, ["data_batch_*.bin", "test_batch.bin (or test_batch_first1000.bin)"])
+
+
+def _digits(root: Path | None, seed: int) -> Dataset:
+    from sklearn.datasets import load_digits
+
+    raw = load_digits()
+    x = torch.from_numpy(np.rint(raw.images * (255 / 16)).astype(np.uint8))[:, None]
+    y = torch.from_numpy(raw.target.astype(np.int64))
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    i, j, k = order.split([len(x) - 500, 250, 250])
+    return Dataset("digits", x[i], x[j], x[k], y[i], y[j], y[k], _DIGITS, "scikit-learn")
+
+
+def _fashion_mini(root: Path | None, seed: int) -> Dataset:
+    file = importlib.resources.files("chartae.data") / "fashion_mini" / "fashion_mini.npz"
+    with file.open("rb") as f, np.load(f, allow_pickle=False) as z:
+        a, b, c = (torch.from_numpy(z[s])[:, None] for s in SPLITS)
+        ya, yb, yc = (torch.from_numpy(z[f"{s}_labels"].astype(np.int64)) for s in SPLITS)
+    return Dataset("fashion-mini", a, b, c, ya, yb, yc, _FASHION, "shipped with chartae")
+
+
+_SETS: dict[str, Callable[[Path | None, int], Dataset]] = {
+    "fashion-mini": _fashion_mini,
+    "digits": _digits,
+    "mnist": _mnist,
+    "fashion-mnist": _fashion_mnist,
+    "cifar10": _cifar10,
+}
+
+#: the names that `load` knows; the first two need neither files nor a network
+NAMES: tuple[str, ...] = tuple(_SETS)
+
+
+def load(
+    name_or_path: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    *,
+    seed: int = 0,
+    size: int | None = None,
+) -> Dataset:
+    """A data set by name, or the one in a file or folder, in three splits that share no example.
+
+    The names, with the sizes of train + valid + test:
+
+    * ``fashion-mini``, 6,000 + 1,000 + 1,000: 28x28 grey, Fashion-MNIST in balanced classes; ships with the
+      package;
+    * ``digits``, 1,297 + 250 + 250: 8x8 grey, scikit-learn's, levels 0..16 rescaled to 0..255; random split;
+    * ``mnist``, 50,000 + 10,000 + 10,000: 28x28 grey (LeCun, Bottou, Bengio, Haffner, 1998);
+    * ``fashion-mnist``, as mnist (Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747);
+    * ``cifar10``, 40,000 + 10,000 + 10,000: 32x32 colour, the binary version (Krizhevsky, 2009); with fewer
+      of the five training files, what there is.
+
+    valid is the last sixth (``cifar10``: fifth) of the training files; the code of "From Variational to
+    Deterministic Autoencoders" (Ghosh et al., 2020, arXiv:1903.12436) instead validates on images that it
+    also trains on.
+
+    A path names one of
+
+    * a folder of pictures (png, jpg, jpeg, bmp, gif, tif, tiff, webp, at any depth). Grey ones have one
+      channel; if any is coloured, all have three; transparency is dropped. Where every picture lies in one of
+      several subfolders, their names are the labels. Subfolders ``train`` and ``valid`` (or ``val``) or
+      ``test`` are the splits;
+    * ``.npy``: an array, as `as_examples` accepts it. ``.npz``: ``train``, ``valid``, ``test`` (each with
+      ``..._labels``), or else one of X, x, data, images, imgs, with y or labels. Pickles are refused. Images
+      of 0 and 1 are taken for binary;
+    * ``.csv`` (with or without a header) and ``.parquet`` (needs ``chartae[parquet]``): numbers; a column
+      named label, target, class or y holds the labels, which may be text. A first column without a name is an
+      index, and dropped.
+
+    Splits that are not there are drawn at random by `seed`, a tenth each.
+
+    Args:
+        name_or_path: one of `NAMES`, or a path; a name wins over a file of that name in the current folder.
+        root: where the files of a named set are, in ``root/<name>/`` or `root` itself. Without it, the
+            environment variable CHARTAE_DATA; without that, they are downloaded to ``~/.cache/chartae`` (or
+            XDG_CACHE_HOME).
+        seed: of the random splits.
+        size: for folders of pictures: cut the middle square out of each and resize it to `size` x `size`
+            pixels.
+
+    >>> load("digits")
+    Dataset('digits': images 1x8x8 uint8, 1,297 + 250 + 250 (train + valid + test), 10 classes; scikit-learn)
+    """
+    name = os.fspath(name_or_path)
+    if isinstance(name_or_path, str) and name in _SETS:
+        if size is not None:
+            raise ValueError(f"size={size} is for folders of pictures; {name!r} has the size it has")
+        where = root or os.environ.get("CHARTAE_DATA")
+        return _SETS[name](Path(where).expanduser() if where else None, seed)
+    path = Path(name).expanduser()
+    if path.exists():
+        return read_path(path, seed=seed, size=size)
+    close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, 1)
+    known = (
+        f"the names are {', '.join(NAMES)}; a path to a folder of pictures or to a .npy, .npz, .csv or"
+        " .parquet file is accepted too"
+    )
+    if path.suffix or path.name != name or not isinstance(name_or_path, str):
+        raise FileNotFoundError(f"there is no file or folder {name!r}; {known}")
+    raise ValueError(f"unknown data set {name!r}{f' (did you mean {close[0]!r}?)' if close else ''}; {known}")
