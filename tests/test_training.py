@@ -1,0 +1,344 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+import chartae as ch
+from chartae.data import Batches
+from chartae.terms import Term
+from chartae.training import NonFinite, fit
+
+N, SIZE, CODE = 200, 6, 2
+
+
+@pytest.fixture(autouse=True)
+def _float32(_float64):
+    torch.set_default_dtype(torch.float32)
+
+
+def data(n=N, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(n, CODE, generator=g) @ torch.randn(CODE, SIZE, generator=g) + 0.1 * torch.randn(
+        n, SIZE, generator=g
+    )
+
+
+def batches(batch_size=32):
+    return Batches(data(), batch_size, seed=0)
+
+
+def valid():
+    return Batches(data(50, 1), 50, shuffle=False)
+
+
+def objective(seed=0, norm=True, terms=None, variational=False):
+    torch.manual_seed(seed)
+    encoder = nn.Sequential(
+        nn.Linear(SIZE, 8),
+        nn.BatchNorm1d(8) if norm else nn.Identity(),
+        nn.ReLU(),
+        nn.Linear(8, CODE * (1 + variational)),
+    )
+    decoder = nn.Sequential(nn.Linear(CODE, 8), nn.ReLU(), nn.Linear(8, SIZE))
+    q = ch.Gaussian(encoder, "learnt") if variational else ch.Dirac(encoder)
+    model = ch.Autoencoder(q, ch.Gaussian(decoder, 0.5), ch.StandardNormal(CODE))
+    return ch.Penalised(model, terms or ch.Reconstruction() + 0.1 * ch.LatentNorm())
+
+
+def weights(o):
+    return {k: v.clone() for k, v in o.state_dict().items()}
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_it_is_the_loop_one_would_write():
+    """Bit for bit: Adam over the same batches, without validation or anything else."""
+    ours, theirs = objective(), objective()
+    fit(ours, batches(), epochs=3, progress=False)
+    adam = torch.optim.Adam(theirs.parameters(), 1e-3, fused=True)
+    theirs.train()
+    for epoch in range(3):
+        for x, _ in batches().epoch(epoch):
+            adam.zero_grad()
+            theirs(x)["loss"].backward()
+            adam.step()
+    assert same(weights(ours), weights(theirs))
+    assert not ours.training
+
+
+def test_the_log_has_every_term_and_adds_up(tmp_path):
+    o = objective()
+    history = fit(o, batches(), epochs=2, valid=valid(), folder=tmp_path, progress=False)
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows == history.rows
+    for row in rows:
+        assert row["loss"] == pytest.approx(row["reconstruction"] + 0.1 * row["latent_norm"], rel=1e-5)
+    valids = [row for row in rows if row["split"] == "valid"]
+    assert [row["epoch"] for row in valids] == [1, 2]
+    assert rows[-2]["step"] == 2 * len(batches())
+    # the model has the weights of the best epoch: its loss is the least of the log
+    with torch.no_grad():
+        assert o(next(iter(valid()))[0])["loss"].item() == pytest.approx(min(r["loss"] for r in valids), rel=1e-5)
+
+
+def test_best_weights_are_kept_and_training_stops_early():
+    o = objective(norm=False)
+    # a step size that can only make it worse after the first epochs
+    history = fit(o, batches(), epochs=60, valid=valid(), optimizer="sgd", lr=0.02, patience=3, progress=False)
+    losses = [row["loss"] for row in history.rows if row["split"] == "valid"]
+    assert history.best_epoch == losses.index(min(losses)) + 1
+    assert history.epochs == len(losses)
+    if history.epochs < 60:
+        assert history.epochs == history.best_epoch + 3
+        assert "no better" in history.stopped
+
+
+def test_early_stopping_counts_from_the_best():
+    class Worse(Term):
+        """Rises with every evaluation."""
+
+        calls = 0
+
+        def forward(self, t):
+            Worse.calls += not t.model.training
+            return t.z.new_full((), float(Worse.calls))
+
+    history = fit(
+        objective(terms=ch.Reconstruction() + 1e6 * Worse()),
+        batches(),
+        epochs=20,
+        valid=valid(),
+        patience=3,
+        progress=False,
+    )
+    assert (history.best_epoch, history.epochs) == (1, 4)
+
+
+def test_plateau_lowers_the_step_size():
+    frozen = fit(objective(norm=False), batches(), epochs=6, valid=valid(), lr=1e-30, plateau=(0.5, 1), progress=False)
+    rates = [row["lr"] for row in frozen.rows if row["split"] == "train"]
+    assert rates[0] == 1e-30
+    assert rates[-1] == pytest.approx(0.25e-30)
+
+
+def test_the_same_seed_gives_the_same_weights_and_global_numbers_stay():
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    runs = []
+    for seed in (1, 1, 2):
+        o = objective(variational=True, terms=ch.Reconstruction() + ch.KL())
+        torch.set_rng_state(state)
+        fit(o, batches(), epochs=1, valid=valid(), seed=seed, progress=False)
+        assert torch.equal(torch.get_rng_state(), state)
+        runs.append(weights(o))
+    assert same(runs[0], runs[1])
+    assert not same(runs[0], runs[2])
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("stop", [3, 7, 14])  # in the first epoch, at its end, at the end of the second
+def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, stop, ema):
+    settings = {"valid": valid(), "plateau": (0.5, 0), "ema": ema, "clip": 1.0, "progress": False, "seed": 3}
+
+    class Interrupt(Term):
+        """Asks for a stop, as Ctrl-C does, in the middle of a step."""
+
+        steps = 0
+
+        def forward(self, t):
+            if t.model.training:
+                Interrupt.steps += 1
+                if Interrupt.steps == stop:
+                    os.kill(os.getpid(), signal.SIGINT)
+            return t.z.new_zeros(())
+
+    def make():
+        return objective(variational=True, terms=ch.Reconstruction() + ch.KL() + 0.0 * Interrupt())
+
+    Interrupt.steps = 0
+    with pytest.raises(KeyboardInterrupt, match="go on from"):
+        fit(make(), batches(), epochs=4, folder=tmp_path / "a", **settings)
+    resumed = make()
+    history = fit(resumed, batches(), epochs=4, folder=tmp_path / "a", resume=True, **settings)
+    Interrupt.steps = 1000
+    whole = make()
+    expected = fit(whole, batches(), epochs=4, folder=tmp_path / "b", **settings)
+    assert same(weights(resumed), weights(whole))
+
+    def numbers(h):
+        return [{k: v for k, v in row.items() if k != "seconds"} for row in h.rows]
+
+    assert numbers(history) == numbers(expected)
+    assert len((tmp_path / "a" / "log.jsonl").read_text().splitlines()) == len(expected.rows)
+
+
+def test_more_epochs_go_on_from_the_last_checkpoint(tmp_path):
+    a, b = objective(), objective()
+    fit(a, batches(), epochs=2, folder=tmp_path, progress=False)
+    a = objective()
+    fit(a, batches(), epochs=4, folder=tmp_path, resume=True, progress=False)
+    fit(b, batches(), epochs=4, progress=False)
+    assert same(weights(a), weights(b))
+
+
+def test_resume_refuses_another_run(tmp_path):
+    fit(objective(), batches(), epochs=1, folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="batch_size = 32, but this run has 16"):
+        fit(objective(), batches(16), epochs=2, folder=tmp_path, resume=True, progress=False)
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
+        fit(objective(), batches(), epochs=2, folder=tmp_path / "no", resume=True, progress=False)
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"\x80\x04}q\x00.")
+    with pytest.raises(ValueError, match="damaged or not a chartae checkpoint"):
+        fit(objective(), batches(), epochs=2, folder=tmp_path, resume=True, progress=False)
+
+
+def test_ema_is_the_average_of_the_weights():
+    o, plain = objective(norm=False), objective(norm=False)
+    fit(o, batches(), epochs=2, ema=0.8, progress=False)
+    adam = torch.optim.Adam(plain.parameters(), 1e-3, fused=True)
+    shadow, step = [p.detach().clone() for p in plain.parameters()], 0
+    for epoch in range(2):
+        for x, _ in batches().epoch(epoch):
+            adam.zero_grad()
+            plain(x)["loss"].backward()
+            adam.step()
+            decay = min(0.8, (1 + step) / (10 + step))
+            shadow = [decay * s + (1 - decay) * p.detach() for s, p in zip(shadow, plain.parameters(), strict=True)]
+            step += 1
+    for s, p in zip(shadow, o.parameters(), strict=True):
+        assert torch.allclose(s, p, atol=1e-6)
+
+
+class Critic(Term):
+    """A player of its own: the model wants it low, the critic high."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(CODE, 1)
+
+    def forward(self, t):
+        return self.net(t.z)[:, 0]
+
+    def rival(self, t):
+        return (self.net(t.z.detach())[:, 0] - 1).square()
+
+
+def test_two_players_move_their_own_parameters_only():
+    torch.manual_seed(0)
+    critic = Critic()
+    o = objective(norm=False, terms=ch.Reconstruction() + 0.1 * critic)
+    before = weights(o)
+    history = fit(o, batches(), epochs=1, lr={"model": 1e-30, "critic": 1e-2}, progress=False)
+    moved = {k for k, v in weights(o).items() if not torch.allclose(v, before[k])}
+    assert moved == {k for k in before if "critic" in k}
+    assert "critic/loss" in history.rows[-1]
+
+
+@pytest.mark.parametrize("precision", ["bf16"])
+def test_low_precision_trains_and_leaves_float32_weights(precision):
+    o = objective()
+    history = fit(o, batches(), epochs=3, precision=precision, lr=1e-2, progress=False)
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
+    assert all(p.dtype == torch.float32 for p in o.parameters())
+    # another precision afterwards, in the same process
+    fit(o, batches(), epochs=1, progress=False)
+
+
+def test_second_order_terms_are_validated_too():
+    o = objective(terms=ch.Reconstruction() + 0.1 * ch.DecoderGradient("exact"))
+    history = fit(o, batches(), epochs=1, valid=valid(), progress=False)
+    assert history.last("valid")["decoder_gradient"] > 0
+
+
+class Explodes(Term):
+    """Not finite from a given step on."""
+
+    def __init__(self, at, how):
+        super().__init__()
+        self.at, self.how = at, how
+
+    def forward(self, t):
+        # decided by the data, so that a replay sees it again
+        bad = (t.x[:, 0] > self.at).any()
+        value = t.z.square().sum(1)
+        if self.how == "value":
+            return torch.where(bad, torch.inf, value)
+        return torch.where(bad, (value - value.detach()).sqrt(), value * 0)  # its gradient is infinite
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [("value", "term explodes is not finite"), ("gradient", "the gradient of .* is the first")],
+)
+def test_a_loss_that_is_no_number_stops_with_the_culprit(tmp_path, how, message):
+    x = data()
+    x[150] = 100.0
+    b = Batches(x, 32, seed=0)
+    bad = next(i for i, (part, _) in enumerate(b.epoch(0)) if (part[:, 0] > 50).any())
+    o = objective(norm=False, terms=ch.Reconstruction() + 0.1 * Explodes(50, how))
+    before = weights(o)
+    with pytest.raises(NonFinite, match=message) as caught:
+        fit(o, b, epochs=2, folder=tmp_path, progress=False)
+    if how == "value":
+        assert f"epoch 1, batch {bad + 1} of {len(b)}" in str(caught.value)
+    assert same(weights(o), before)
+
+
+def test_a_layer_that_overflows_is_named_and_the_last_good_checkpoint_stays(tmp_path):
+    o = objective(norm=False)
+    fit(o, batches(), epochs=1, folder=tmp_path, progress=False)
+    kept = (tmp_path / "checkpoint.safetensors").read_bytes()
+
+    class Overflow(nn.Module):
+        def forward(self, x):
+            return x * float("inf")
+
+    broken = objective(norm=False)
+    fit(broken, batches(), epochs=1, progress=False)
+    broken.model.decoder.net[1].forward = Overflow().forward
+    with pytest.raises(NonFinite, match=r"layer model.decoder.net.1 \(ReLU\)") as caught:
+        fit(broken, batches(), epochs=3, folder=tmp_path, resume=True, progress=False)
+    assert "last good checkpoint is kept" in str(caught.value)
+    assert (tmp_path / "checkpoint.safetensors").read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"epochs": 0}, ValueError, "at least 1"),
+        ({"precision": "int8"}, ValueError, "choose from fp32"),
+        ({"ema": 1.0}, ValueError, "between 0 and 1"),
+        ({"clip": 0.0}, ValueError, "above 0"),
+        ({"patience": 3}, ValueError, "give valid="),
+        ({"lr": 0.0}, ValueError, "finite number above 0"),
+        ({"lr": {"critic": 1.0}}, ValueError, "no step size for model"),
+        ({"optimizer": "lion"}, ValueError, "choose from adam"),
+        ({"resume": True}, ValueError, "needs the folder"),
+        ({"valid": Batches(torch.zeros(5, 3).normal_(), 5)}, ValueError, "validation examples have shape"),
+    ],
+)
+def test_bad_input(settings, error, message):
+    with pytest.raises(error, match=message):
+        fit(objective(), batches(), **{"epochs": 1, "progress": False} | settings)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes fp16")
+def test_fp16_needs_a_gpu():
+    with pytest.raises(ValueError, match="needs a GPU"):
+        fit(objective(), batches(), precision="fp16", progress=False)
+
+
+def test_wrong_kinds():
+    with pytest.raises(TypeError, match="give an Objective"):
+        fit(nn.Linear(2, 2), batches())
+    with pytest.raises(TypeError, match="give chartae.data.Batches"):
+        fit(objective(), [data()])
+    with pytest.raises(ValueError, match="torch.compile does not support"):
+        fit(objective(terms=ch.Reconstruction() + 0.1 * ch.DecoderGradient()), batches(), compile=True)
