@@ -1,0 +1,357 @@
+"""The table: name -> (autoencoder, objective, density), with the papers' settings.
+
+Coefficients are in the paper's normalisation: the summed squared error ||x - x^||^2 of one example, which is a Gaussian
+likelihood of sigma^2 = 1/2, plus beta ½||z||^2 and so on. The numbers come from the RAE authors' configurations
+(1903.12436), which average over the D pixels instead; `from_authors` converts them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import torch
+
+from chartae import nn
+from chartae.autoencoder import Autoencoder
+from chartae.conditionals import Bernoulli, Conditional, Dirac, Gaussian, StandardNormal
+from chartae.objectives import Objective, Penalised
+from chartae.terms import KL, MMD, DecoderGradient, DecoderL2, LatentNorm, Reconstruction, SlicedWasserstein
+
+__all__ = ["AUTHORS", "RECIPES", "Recipe", "Setting", "build", "from_authors", "options"]
+
+#: ||x - x^||^2 as a likelihood
+HALF = math.sqrt(0.5)
+
+
+@dataclass(frozen=True)
+class Paper:
+    """What the authors' configuration of a data set says, in their normalisation (means over pixels and codes).
+
+    `size` is D, the number of values of an image as they feed it; `channels` C. `recipes` gives the weight `b` of
+    mean_j z_j^2, `l2`, `gp`, the weight `w` of the KL divergence against errors averaged over channels, and `mmd`
+    against errors averaged over everything.
+    """
+
+    size: int
+    channels: int
+    latent_dim: int
+    recipes: dict[str, dict[str, float]]
+
+
+AUTHORS = {
+    "mnist": Paper(
+        1024,
+        1,
+        16,
+        {
+            "rae": {"b": 5e-4},
+            "rae-l2": {"b": 1e-4, "l2": 1e-7},
+            "rae-gp": {"b": 1e-4, "gp": 0.5e-7},
+            "rae-sn": {"b": 9e-3},
+            "vae": {"w": 0.312},
+            "cv-vae": {"w": 0.039},
+            "wae": {"mmd": 3e-2},
+        },
+    ),
+    "cifar10": Paper(
+        3072,
+        3,
+        128,
+        {
+            "rae": {"b": 1e-2},
+            "rae-l2": {"b": 1e-3, "l2": 1e-6},
+            "rae-gp": {"b": 9e-4, "gp": 0.0},
+            "rae-sn": {"b": 0.03},
+            "vae": {"w": 0.024},
+            "cv-vae": {"w": 9e-4},
+            "wae": {"mmd": 6e-3},
+        },
+    ),
+    "celeba": Paper(
+        12288,
+        3,
+        64,
+        {
+            "rae": {"b": 1e-4},
+            "rae-l2": {"b": 1e-4, "l2": 1e-7},
+            "rae-gp": {"b": 1e-4, "gp": 1e-7},
+            "rae-sn": {"b": 2.4e-3},
+            "vae": {"w": 0.09024},
+            "cv-vae": {"w": 0.01},
+            # their loss there is 0.05 ||x - x^||^2 + 100 MMD
+            "wae": {"mmd": 100 / 0.05 / 12288},
+        },
+    ),
+}
+
+
+def from_authors(key: str, value: float, *, size: int, channels: int, latent_dim: int) -> float:
+    """A coefficient of the authors' code as one of the printed loss, where the squared error is summed.
+
+    ======  =========================  ==========================================================
+    key     theirs, beside             ours, beside ||x - x^||^2
+    ======  =========================  ==========================================================
+    b       mean_j z_j^2, mean error   2 b D / d on ½||z||^2
+    l2      Σ K^2, mean error          l2 D on Σ K^2
+    gp      (4/d)||J^T x^||^2, mean    gp D on the same (`DecoderGradient("authors")`)
+    w       KL, channel-mean error     w C on KL
+    mmd     MMD, mean error            mmd D on MMD
+    ======  =========================  ==========================================================
+
+    >>> from_authors("b", 1e-4, size=1024, channels=1, latent_dim=16)
+    0.0128
+    """
+    factors = {"b": 2 * size / latent_dim, "l2": size, "gp": size, "w": channels, "mmd": size}
+    return value * factors[key]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a recipe is cooked for.
+
+    Attributes:
+        shape: of one example.
+        latent_dim: of the codes.
+        net: a name of `chartae.nn.NETS`, or ``"auto"``: `mlp` for vectors and small grey images, else `conv`.
+        unit: whether the data lie in [0, 1], so that the decoder ends in a sigmoid.
+        data: the data set's name; the papers' coefficients are those of the nearest of their data sets.
+    """
+
+    shape: tuple[int, ...]
+    latent_dim: int
+    net: str = "auto"
+    unit: bool = True
+    data: str = ""
+
+    def __post_init__(self) -> None:
+        size = math.prod(self.shape)
+        if self.latent_dim < 1:
+            raise ValueError(f"latent_dim is {self.latent_dim}; a code has at least 1 dimension")
+        if self.latent_dim > size:
+            raise ValueError(f"latent_dim is {self.latent_dim}, but an example has only {size} values; choose fewer")
+        if self.net == "auto":
+            small = len(self.shape) != 3 or (self.shape[0] == 1 and size <= 1024) or min(self.shape[1:]) < 4
+            object.__setattr__(self, "net", "mlp" if small else "conv")
+
+    @property
+    def paper(self) -> str:
+        """The paper's data set whose coefficients apply."""
+        if self.data in AUTHORS:
+            return self.data
+        if len(self.shape) != 3 or self.shape[0] == 1:
+            return "mnist"
+        return "cifar10" if max(self.shape[1:]) <= 48 else "celeba"
+
+    def authors(self, recipe: str, key: str) -> float:
+        """The authors' coefficient in our normalisation; on data that are not the paper's, at the data's own size."""
+        paper = AUTHORS[self.paper]
+        own = self.data == self.paper
+        size = paper.size if own else math.prod(self.shape)
+        channels = paper.channels if own or len(self.shape) != 3 else self.shape[0]
+        value = from_authors(key, paper.recipes[recipe][key], size=size, channels=channels, latent_dim=self.latent_dim)
+        return float(f"{value:.6g}")
+
+    def encoder(self, out: int | None = None) -> torch.nn.Module:
+        return nn.encoder(self.net, self.shape, out or self.latent_dim)
+
+    def decoder(self, output: str | None = None) -> torch.nn.Module:
+        output = output or ("sigmoid" if self.unit else "identity")
+        return nn.decoder(self.net, self.latent_dim, self.shape, output=output)
+
+    def likelihood(self, sigma: float | str = HALF, likelihood: str = "gaussian") -> Conditional:
+        if likelihood == "bernoulli":
+            if not self.unit:
+                raise ValueError("a Bernoulli likelihood needs data in [0, 1]; use likelihood='gaussian'")
+            return Bernoulli(self.decoder("identity"))
+        if likelihood != "gaussian":
+            raise ValueError(f"likelihood is {likelihood!r}; choose 'gaussian' or 'bernoulli'")
+        return Gaussian(self.decoder(), sigma)
+
+    def deterministic(self) -> Autoencoder:
+        return Autoencoder(Dirac(self.encoder()), self.likelihood(), StandardNormal(self.latent_dim))
+
+    def variational(self, sigma: float | str, likelihood: str = "gaussian") -> Autoencoder:
+        encoder = Gaussian(self.encoder(2 * self.latent_dim), "learnt")
+        return Autoencoder(encoder, self.likelihood(sigma, likelihood), StandardNormal(self.latent_dim))
+
+
+def _or(value: float | None, otherwise: float) -> float:
+    return otherwise if value is None else value
+
+
+# -- the recipes: each returns the objective; its keywords are the recipe's options -----------------------------------
+
+
+def ae(s: Setting) -> Objective:
+    """The plain autoencoder: nothing but ||x - x^||^2."""
+    return Penalised(s.deterministic(), Reconstruction())
+
+
+def rae(s: Setting, *, beta: float | None = None) -> Objective:
+    """Regularised autoencoder: + beta ½||z||^2."""
+    return Penalised(s.deterministic(), Reconstruction() + _or(beta, s.authors("rae", "b")) * LatentNorm())
+
+
+def rae_l2(s: Setting, *, beta: float | None = None, l2: float | None = None, select: str = "all") -> Objective:
+    """RAE-L2: + beta ½||z||^2 + l2 ||theta||^2 over the decoder's parameters."""
+    beta, l2 = _or(beta, s.authors("rae-l2", "b")), _or(l2, s.authors("rae-l2", "l2"))
+    return Penalised(s.deterministic(), Reconstruction() + beta * LatentNorm() + l2 * DecoderL2(select))
+
+
+def rae_gp(s: Setting, *, beta: float | None = None, gp: float | None = None, method: str = "hutchinson") -> Objective:
+    """RAE-GP: + beta ½||z||^2 + gp ||dD(z)/dz||^2 (method exact, hutchinson) or the authors' surrogate (authors).
+
+    The paper gives no number for the Jacobian norm itself: `gp` is 0.01 there, ours; with ``method="authors"`` it is
+    the authors' own.
+    """
+    beta = _or(beta, s.authors("rae-gp", "b"))
+    gp = _or(gp, s.authors("rae-gp", "gp") if method == "authors" else 0.01)
+    return Penalised(s.deterministic(), Reconstruction() + beta * LatentNorm() + gp * DecoderGradient(method))
+
+
+def rae_sn(s: Setting, *, beta: float | None = None, scope: str = "decoder") -> Objective:
+    """RAE-SN: + beta ½||z||^2, the decoder's weights divided by their spectral norms (scope "decoder", the paper) or
+    the encoder's as well, transposed convolutions read as in the authors' code (scope "both")."""
+    if scope not in ("decoder", "both"):
+        raise ValueError(f"scope is {scope!r}; choose 'decoder' (the paper) or 'both' (the authors' code)")
+    model = s.deterministic()
+    nn.spectral(model.decoder, authors=scope == "both")
+    if scope == "both":
+        nn.spectral(model.encoder, authors=True)
+    return Penalised(model, Reconstruction() + _or(beta, s.authors("rae-sn", "b")) * LatentNorm())
+
+
+def vae(s: Setting, *, sigma: float | None = None, likelihood: str = "gaussian") -> Objective:
+    """Variational autoencoder: the negative ELBO, in nats.
+
+    The authors weigh KL by w against the squared error; that is the ELBO of a decoder of sigma^2 = w C / 2.
+    """
+    sigma = _or(sigma, math.sqrt(s.authors("vae", "w") / 2))
+    return Penalised(s.variational(sigma, likelihood), Reconstruction() + KL())
+
+
+def beta_vae(s: Setting, *, beta: float = 4.0, sigma: float | None = None, likelihood: str = "gaussian") -> Objective:
+    """beta-VAE: the VAE with beta KL. Higgins et al., 2017."""
+    sigma = _or(sigma, math.sqrt(s.authors("vae", "w") / 2))
+    return Penalised(s.variational(sigma, likelihood), Reconstruction() + beta * KL())
+
+
+def sigma_vae(s: Setting, *, beta: float = 1.0) -> Objective:
+    """sigma-VAE: the VAE whose decoder's sigma is the optimal one. Rybkin et al., 2021 (arXiv 2006.13202)."""
+    return Penalised(s.variational("optimal"), Reconstruction() + beta * KL())
+
+
+def cv_vae(s: Setting, *, beta: float | None = None, encoder_sigma: float = 0.7) -> Objective:
+    """Constant-variance VAE: z = mu(x) + s e with s fixed, + beta ½||mu||^2."""
+    model = Autoencoder(Gaussian(s.encoder(), encoder_sigma), s.likelihood(), StandardNormal(s.latent_dim))
+    return Penalised(model, Reconstruction() + _or(beta, s.authors("cv-vae", "w")) * LatentNorm())
+
+
+def wae(s: Setting, *, weight: float | None = None, distance: str = "mmd", kernel: str = "imq") -> Objective:
+    """Wasserstein autoencoder: + weight MMD(codes, prior), or the sliced Wasserstein distance (distance "swd")."""
+    if distance not in ("mmd", "swd"):
+        raise ValueError(f"distance is {distance!r}; choose 'mmd' or 'swd'")
+    term = MMD(kernel) if distance == "mmd" else SlicedWasserstein()
+    return Penalised(s.deterministic(), Reconstruction() + _or(weight, s.authors("wae", "mmd")) * term)
+
+
+RECIPES: dict[str, Callable[..., Objective]] = {
+    "ae": ae,
+    "rae": rae,
+    "rae-l2": rae_l2,
+    "rae-gp": rae_gp,
+    "rae-sn": rae_sn,
+    "vae": vae,
+    "beta-vae": beta_vae,
+    "sigma-vae": sigma_vae,
+    "cv-vae": cv_vae,
+    "wae": wae,
+}
+
+#: recipes whose own prior is trained towards; the others are sampled ex post
+WITH_PRIOR = ("vae", "beta-vae", "sigma-vae", "wae")
+
+
+def paper_lr(name: str, data: str) -> float:
+    """The authors' step size (Adam) for their nets."""
+    if name in ("vae", "beta-vae", "sigma-vae", "cv-vae"):
+        return 1e-4
+    return 1e-3 if name == "wae" or data == "celeba" else 5e-4
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe cooked: its name, setting, options as given, and the objective over a fresh model."""
+
+    name: str
+    setting: Setting
+    options: dict[str, Any]
+    objective: Objective
+
+    @property
+    def lr(self) -> float:
+        """The default step size: the authors' for their nets, else 1e-3."""
+        return paper_lr(self.name, self.setting.paper) if self.setting.net == "paper" else 1e-3
+
+    @property
+    def own(self) -> str:
+        """The density of the model itself, Table 1's column N: the prior where training aims at it, else a normal."""
+        return "prior" if self.name in WITH_PRIOR else "normal"
+
+
+def options(name: str) -> dict[str, tuple[type, Any]]:
+    """A recipe's own keywords: name -> (type, default); a default of None is the papers' setting.
+
+    >>> options("rae-l2")
+    {'beta': (<class 'float'>, None), 'l2': (<class 'float'>, None), 'select': (<class 'str'>, 'all')}
+    """
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}; choose from {', '.join(RECIPES)}")
+    parameters = inspect.signature(RECIPES[name], eval_str=True).parameters.values()
+    return {
+        p.name: (next((t for t in get_args(p.annotation) if t is not type(None)), p.annotation), p.default)
+        for p in parameters
+        if p.kind is p.KEYWORD_ONLY
+    }
+
+
+def build(name: str, setting: Setting, *, seed: int = 0, **given: Any) -> Recipe:
+    """Cook a recipe: a fresh model, its parameters drawn from `seed`, under the recipe's objective.
+
+    Raises:
+        ValueError: an unknown recipe or net, or an option out of range.
+        TypeError: an option that the recipe does not have; the message lists those it has.
+
+    >>> build("rae-l2", Setting((1, 28, 28), 16, data="mnist")).objective
+    Penalised: Reconstruction() + 0.0128 LatentNorm() + 0.0001024 DecoderL2()
+    """
+    known = options(name)
+    if unknown := set(given) - set(known):
+        has = ", ".join(known) or "none"
+        raise TypeError(f"recipe {name!r} has no option {', '.join(sorted(unknown))}; its options are: {has}")
+    given = {key: _cast(name, key, known[key][0], value) for key, value in given.items() if value is not None}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        objective = RECIPES[name](setting, **given)
+    return Recipe(name, setting, given, objective)
+
+
+def _cast(recipe: str, key: str, kind: type, value: Any) -> Any:
+    try:
+        value = kind(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"option {key} of recipe {recipe!r} is {value!r}; give a {kind.__name__}") from None
+    if isinstance(value, float) and not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"option {key} of recipe {recipe!r} is {value}; give a finite number, 0 or above")
+    return value
+
+
+def setting_for(shape: Sequence[int], dtype: torch.dtype, data: str, latent_dim: int | None, net: str) -> Setting:
+    """The setting for examples of a shape and dtype: [0, 1] for images and bytes; at most 16 dimensions by default."""
+    shape = tuple(int(s) for s in shape)
+    latent_dim = min(16, math.prod(shape)) if latent_dim is None else latent_dim
+    return Setting(shape, latent_dim, net, unit=len(shape) == 3 or dtype == torch.uint8, data=data)
