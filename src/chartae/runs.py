@@ -1,0 +1,401 @@
+"""A finished training: its settings, model, densities and log, in memory and as a folder.
+
+The folder holds `run.toml` (the settings), `weights.safetensors`, `density.NAME.safetensors`, `log.jsonl`,
+`checkpoint.safetensors`, and once evaluated `results.json` and `pictures.npz`. It is read back by building the recipe
+again and loading the weights; nothing in it is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import tomllib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from chartae import densities as density_table
+from chartae import training
+from chartae.autoencoder import Autoencoder, in_slices
+from chartae.conditionals import Conditional
+from chartae.data import NAMES as DATA_NAMES
+from chartae.data import Batches, Dataset, from_arrays
+from chartae.data import load as load_data
+from chartae.densities import Density
+from chartae.objectives import Objective
+from chartae.recipes import Recipe, Setting, build, setting_for
+from chartae.storage import read_tensors, replace_text, write_tensors
+
+__all__ = ["Run", "Settings", "fit", "load"]
+
+IN_MEMORY = "array"  # the name of data that were handed over and cannot be loaded again
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a run was made with; `run.toml` is this and nothing else."""
+
+    recipe: str
+    data: str
+    shape: tuple[int, ...]
+    unit: bool
+    latent_dim: int
+    net: str
+    epochs: int
+    batch_size: int
+    lr: float
+    seed: int
+    precision: str = "fp32"
+    root: str = ""
+    fingerprint: str = ""
+    objective: str = ""
+    version: str = ""
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def to_toml(self) -> str:
+        plain = {k: v for k, v in asdict(self).items() if k != "options"}
+        return _toml(plain) + "\n[options]\n" + _toml(self.options)
+
+    @classmethod
+    def read(cls, path: Path) -> Settings:
+        """From a `run.toml`; a ValueError says what is wrong with it."""
+        try:
+            given = tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+        known = {f.name: f for f in fields(cls)}
+        if unknown := set(given) - set(known):
+            raise ValueError(f"{path} has keys that no run has: {', '.join(sorted(unknown))}")
+        needed = [
+            "recipe",
+            "data",
+            "shape",
+            "unit",
+            "latent_dim",
+            "net",
+            "epochs",
+            "batch_size",
+            "lr",
+            "seed",
+        ]
+        if missing := [k for k in needed if k not in given]:
+            raise ValueError(f"{path} lacks {', '.join(missing)}")
+        kinds = {"str": str, "int": int, "float": (int, float), "bool": bool, "tuple[int, ...]": list}
+        for key, value in given.items():
+            kind = kinds.get(str(known[key].type), dict)
+            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):  # type: ignore[arg-type]
+                raise ValueError(f"{path}: {key} is {value!r}, but should be {known[key].type}")
+        shape = given["shape"]
+        if not all(isinstance(s, int) and s > 0 for s in shape) or not 1 <= math.prod(shape) <= 10**8:
+            raise ValueError(f"{path}: shape is {shape}, but should be sizes above 0 of at most 10^8 values")
+        return cls(**given | {"shape": tuple(shape)})
+
+    def cook(self) -> Recipe:
+        """The recipe over a fresh model."""
+        setting = Setting(self.shape, self.latent_dim, self.net, self.unit, Path(self.data).stem)
+        return build(self.recipe, setting, seed=self.seed, **self.options)
+
+
+def _toml(table: dict[str, Any]) -> str:
+    """Flat key = value lines; JSON's strings, numbers and lists are TOML's."""
+    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in table.items())
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained autoencoder with all that belongs to it.
+
+    Attributes:
+        settings: what it was made with.
+        model: the autoencoder, in evaluation mode.
+        objective: what was minimised.
+        log: the rows of `log.jsonl`.
+        densities: the fitted densities of its codes, by name.
+        folder: where it lies, if it does.
+        history: how training went (of the fit in this process; else empty).
+    """
+
+    settings: Settings
+    model: Autoencoder
+    objective: Objective
+    own: str
+    log: list[dict[str, Any]] = field(default_factory=list, repr=False)
+    densities: dict[str, Density] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
+    history: training.History | None = field(default=None, repr=False)
+
+    def encode(self, x: Any) -> Float[Tensor, "N D"]:
+        """Codes of data of any size: slice by slice, in evaluation mode, without gradients."""
+        return in_slices(self.model, self.model.encode, x)
+
+    def decode(self, z: Any) -> Tensor:
+        """Decoder means of codes of any number."""
+        return in_slices(self.model, self.model.decode, z)
+
+    def density(self, name: str | None = None) -> Conditional:
+        """A density of codes by name: ``"prior"`` is the model's own; by default the mixture, where there is one."""
+        name = name or ("gmm" if "gmm" in self.densities else self.own)
+        if name == "prior":
+            return self.model.prior
+        if name not in self.densities:
+            density_table.make(name)  # says which there are
+            fitted = ", ".join(["prior", *self.densities])
+            raise ValueError(f"density {name!r} has not been fitted to this run (fitted: {fitted}); use fit_density")
+        return self.densities[name]
+
+    def fit_density(self, name: str, codes: Float[Tensor, "N D"], **settings: Any) -> Density:
+        """Fit a density to codes of the training data; it is kept with the run, and in its folder."""
+        density = density_table.make(name, **settings).fit(codes, seed=self.settings.seed)
+        self.densities[name] = density
+        if self.folder is not None:
+            density_table.save(density, self.folder / f"density.{name}.safetensors")
+        return density
+
+    def sample(self, n: int, density: str | None = None, *, seed: int = 0) -> Tensor:
+        """`n` new points (n, *S) from a density of codes; the same seed gives the same points."""
+        prior = self.density(density)
+        device = next(self.model.parameters()).device
+        return self.model.sample(n, prior=prior, generator=torch.Generator(device).manual_seed(seed))
+
+    def data(self, root: str | Path | None = None) -> Dataset:
+        """The data that the run was fitted to, loaded again; an error if they have changed."""
+        s = self.settings
+        if s.data == IN_MEMORY:
+            raise ValueError("this run was fitted to an array, which it does not keep; pass the data again")
+        data = load_data(s.data, root=root or s.root or None)
+        self.check_data(data)
+        return data
+
+    def check_data(self, data: Dataset) -> None:
+        """Raise ValueError unless these are the data of the run."""
+        if tuple(data.shape) != self.settings.shape:
+            raise ValueError(f"the run was fitted to examples of shape {self.settings.shape}, these are {data.shape}")
+        if self.settings.fingerprint and fingerprint(data.train) != self.settings.fingerprint:
+            raise ValueError(f"the training data of {data.name!r} are not those that the run was fitted to")
+
+    def save(self, folder: str | Path) -> Run:
+        """Write the run as a folder, which must be new or empty."""
+        folder = Path(folder)
+        if folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(f"{folder} is not empty; choose a new folder")
+        saved = replace(self, folder=folder)
+        saved._write()
+        replace_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
+        for name, density in self.densities.items():
+            density_table.save(density, folder / f"density.{name}.safetensors")
+        return saved
+
+    def _write(self) -> None:
+        assert self.folder is not None
+        replace_text(self.folder / "run.toml", self.settings.to_toml())
+        facts = {"recipe": self.settings.recipe}
+        write_tensors(self.folder / "weights.safetensors", self.objective.state_dict(), kind="weights", facts=facts)
+
+
+def fingerprint(x: Tensor) -> str:
+    """Sixteen hex digits that change with the data."""
+    return hashlib.blake2b(x.contiguous().cpu().numpy().tobytes(), digest_size=8).hexdigest()
+
+
+def fit(
+    recipe: str,
+    data: Any,
+    *,
+    latent_dim: int | None = None,
+    epochs: int = 10,
+    batch_size: int = 128,
+    seed: int = 0,
+    net: str = "auto",
+    lr: float | None = None,
+    densities: Sequence[str] = ("normal", "gmm"),
+    components: int = 10,
+    out: str | Path | None = None,
+    root: str | Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    precision: str = "fp32",
+    clip: float | None = None,
+    plateau: tuple[float, int] | None = (0.5, 5),
+    patience: int | None = None,
+    ema: float | None = None,
+    device: str | None = None,
+    compile: bool = False,
+    progress: bool | None = None,
+    **options: Any,
+) -> Run:
+    """Train a recipe on data and fit densities to its codes.
+
+    Args:
+        recipe: a name of `chartae.recipes.RECIPES`.
+        data: a `Dataset`, the name or path of one, or an array of examples.
+        latent_dim: size of the codes; 16 by default, or the data's own where that is smaller.
+        net: `mlp`, `conv`, `residual`, `paper` or `auto`.
+        densities: which densities are fitted to the training codes afterwards; `components` of the mixture.
+        out: a folder for the run. It must be new, unless `overwrite` (its run is removed) or `resume` (its checkpoint
+            is gone on from, to the same numbers as an uninterrupted run).
+        root: where named data lie.
+        options: the recipe's own keywords, such as ``beta=0.01``.
+
+    The other arguments are those of `chartae.training.fit`.
+
+    Raises:
+        ValueError, TypeError: anything wrong with data, names or options, before training starts.
+    """
+    data, source, found = _as_dataset(data, root)
+    setting = setting_for(data.shape, data.train.dtype, Path(source).stem, latent_dim, net)
+    cooked = build(recipe, setting, seed=seed, **options)
+    for name in densities:
+        density_table.make(name, **({"components": components} if name == "gmm" else {}))
+    if "gmm" in densities and len(data.train) < components:
+        raise ValueError(
+            f"{len(data.train)} training examples cannot hold a mixture of {components}; give fewer components"
+        )
+    settings = Settings(
+        recipe=recipe,
+        data=source,
+        shape=setting.shape,
+        unit=setting.unit,
+        latent_dim=setting.latent_dim,
+        net=setting.net,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=cooked.lr if lr is None else float(lr),
+        seed=seed,
+        precision=precision,
+        root=found,
+        fingerprint=fingerprint(data.train),
+        objective=repr(cooked.objective),
+        version=version("chartae"),
+        options=cooked.options,
+    )
+    # batch normalisation has no batch of one
+    single = batch_size > 1 and len(data.train) % batch_size == 1
+    batches = Batches(data.train, batch_size, seed=seed, drop_last=single)
+    valid = Batches(data.valid, max(batch_size, 500), shuffle=False) if len(data.valid) else None
+    folder = None if out is None else _prepare(Path(out), settings, overwrite, resume)
+    history = training.fit(
+        cooked.objective,
+        batches,
+        epochs=epochs,
+        valid=valid,
+        lr=settings.lr,
+        precision=precision,
+        clip=clip,
+        plateau=plateau if valid is not None else None,
+        patience=patience,
+        ema=ema,
+        folder=folder,
+        resume=resume,
+        seed=seed,
+        device=device,
+        compile=compile,
+        progress=progress,
+    )
+    run = Run(settings, cooked.objective.model, cooked.objective, cooked.own, history.rows, {}, folder, history)
+    if folder is not None:
+        run._write()
+    if densities:
+        codes = run.encode(data.train)
+        for name in densities:
+            run.fit_density(name, codes, **({"components": components} if name == "gmm" else {}))
+    return run
+
+
+def _as_dataset(data: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
+    """The data, the name or path by which they can be loaded again, and the root of named data."""
+    if isinstance(data, str | Path):
+        data = load_data(data, root=root)
+    elif not isinstance(data, Dataset):
+        data = from_arrays(data, name=IN_MEMORY)
+    if data.name in DATA_NAMES:
+        # where a set was found serves as its root; one that ships has none
+        return data, data.name, str(Path(data.source).resolve()) if Path(data.source).is_dir() else ""
+    if Path(data.source).exists():
+        return data, str(Path(data.source).resolve()), ""
+    return data, IN_MEMORY, ""
+
+
+#: every file that a run writes
+FILES = (
+    "run.toml",
+    "weights.safetensors",
+    "checkpoint.safetensors",
+    "log.jsonl",
+    "results.json",
+    "pictures.npz",
+    "report.html",
+)
+
+
+def _prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> Path:
+    """The folder of a new run; nothing is lost unless asked for."""
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; a run needs a folder")
+    if resume:
+        former = Settings.read(folder / "run.toml") if (folder / "run.toml").is_file() else None
+        if former is None:
+            raise FileNotFoundError(f"{folder} holds no run to resume")
+        for f in fields(Settings):
+            old, new = getattr(former, f.name), getattr(settings, f.name)
+            if f.name not in ("epochs", "root", "version") and old != new:
+                raise ValueError(f"the run in {folder} has {f.name} = {old!r}, this one {new!r}; resume needs the same")
+    elif folder.is_dir() and any(folder.iterdir()):
+        if not (folder / "run.toml").is_file():
+            raise FileExistsError(f"{folder} is not empty and holds no run; choose a new folder")
+        if not overwrite:
+            raise FileExistsError(f"{folder} holds a run; choose a new folder, or say overwrite or resume")
+        for path in [*(folder / name for name in FILES), *folder.glob("density.*.safetensors")]:
+            path.unlink(missing_ok=True)
+    replace_text(folder / "run.toml", settings.to_toml())
+    return folder
+
+
+def load(folder: str | Path, *, device: str = "cpu") -> Run:
+    """Read a run folder back.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: a file of it is damaged, foreign, or does not fit the others.
+    """
+    folder = Path(folder)
+    if not (folder / "run.toml").is_file():
+        raise FileNotFoundError(f"there is no run in {folder} (no run.toml)")
+    settings = Settings.read(folder / "run.toml")
+    if not (folder / "weights.safetensors").is_file():
+        unfinished = (folder / "checkpoint.safetensors").is_file()
+        hint = "its training did not end; go on with resume" if unfinished else "fit it again"
+        raise FileNotFoundError(f"the run in {folder} has no weights: {hint}")
+    tensors, facts = read_tensors(folder / "weights.safetensors", kind="weights")
+    if facts.get("recipe") != settings.recipe:
+        raise ValueError(
+            f"the weights in {folder} are of recipe {facts.get('recipe')!r}, run.toml says {settings.recipe!r}"
+        )
+    if settings.latent_dim * math.prod(settings.shape) > 0 and sum(t.numel() for t in tensors.values()) == 0:
+        raise ValueError(f"the weights in {folder} are empty")
+    try:
+        cooked = settings.cook()
+        cooked.objective.load_state_dict(tensors)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"the weights in {folder} do not fit its run.toml: {error}") from error
+    cooked.objective.to(device).eval()
+    files = {path.name.split(".")[1]: path for path in sorted(folder.glob("density.*.safetensors"))}
+    fitted = {name: density_table.load(path, device=device) for name, path in files.items()}
+    return Run(settings, cooked.objective.model, cooked.objective, cooked.own, read_log(folder), fitted, folder)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log; an empty list where there is none."""
+    path = folder / "log.jsonl"
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+import chartae as ch
+from chartae import data as chdata
+from chartae.recipes import RECIPES
+from chartae.runs import Settings
+
+
+@pytest.fixture(autouse=True)
+def _float32(_float64):
+    torch.set_default_dtype(torch.float32)
+
+
+def table(n=300):
+    g = np.random.default_rng(0)
+    return (g.normal(size=(n, 3)) @ g.normal(size=(3, 8))).astype(np.float32)
+
+
+QUICK = {"latent_dim": 3, "epochs": 1, "batch_size": 50, "components": 3, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_default_dtype(torch.float32)
+    return ch.fit("rae-l2", "digits", out=tmp_path_factory.mktemp("runs") / "a", **QUICK)
+
+
+@pytest.fixture
+def folder(run, tmp_path):
+    shutil.copytree(run.folder, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_a_run_comes_back_as_it_went(run):
+    again = ch.load(run.folder)
+    assert again.settings == run.settings
+    assert again.log == run.log
+    x = run.data().test[:9]
+    assert torch.equal(again.encode(x), run.encode(x))
+    for name in ("prior", "normal", "gmm"):
+        assert torch.equal(again.sample(5, name, seed=1), run.sample(5, name, seed=1))
+        assert not torch.equal(again.sample(5, name, seed=1), run.sample(5, name, seed=2))
+    assert run.sample(4).shape == (4, 1, 8, 8)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_rebuilt_from_its_folder(recipe, tmp_path):
+    made = ch.fit(recipe, table(), densities=(), **QUICK).save(tmp_path / "r")
+    again = ch.load(tmp_path / "r")
+    x = torch.from_numpy(table()[:7])
+    assert torch.allclose(again.model.reconstruct(x), made.model.reconstruct(x))
+    assert repr(again.objective) == repr(made.objective) == again.settings.objective
+    with pytest.raises(FileExistsError, match="not empty"):
+        made.save(tmp_path / "r")
+
+
+def test_arrays_cannot_be_loaded_again():
+    made = ch.fit("ae", table(), densities=(), **QUICK)
+    assert made.settings.unit is False
+    with pytest.raises(ValueError, match="pass the data again"):
+        made.data()
+    made.fit_density("normal", made.encode(table()))
+    assert made.sample(3, "normal").shape == (3, 8)
+    with pytest.raises(ValueError, match="has not been fitted to this run"):
+        made.sample(3, "gmm")
+    with pytest.raises(ValueError, match="there is no density 'flow'; choose from prior, normal, gmm"):
+        made.sample(3, "flow")
+
+
+def test_data_that_changed_are_refused(run):
+    data = run.data()
+    other = chdata.from_arrays(data.train.flip(0), seed=0)
+    with pytest.raises(ValueError, match="not those that the run was fitted to"):
+        run.check_data(other)
+    with pytest.raises(ValueError, match="these are"):
+        run.check_data(chdata.from_arrays(table()))
+
+
+def test_nothing_is_overwritten(run, tmp_path):
+    kept = (run.folder / "weights.safetensors").read_bytes()
+    with pytest.raises(FileExistsError, match="holds a run; choose a new folder, or say overwrite or resume"):
+        ch.fit("rae-l2", "digits", out=run.folder, **QUICK)
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(FileExistsError, match="not empty and holds no run"):
+        ch.fit("rae-l2", "digits", out=tmp_path, overwrite=True, **QUICK)
+    with pytest.raises(FileExistsError, match="is a file"):
+        ch.fit("rae-l2", "digits", out=tmp_path / "thesis.tex", overwrite=True, **QUICK)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+    # what is wrong with the request shows before the old run is touched
+    with pytest.raises(TypeError, match="has no option gamma"):
+        ch.fit("rae-l2", "digits", out=run.folder, overwrite=True, gamma=1.0, **QUICK)
+    assert (run.folder / "weights.safetensors").read_bytes() == kept
+
+
+def test_overwrite_and_resume(folder):
+    longer = QUICK | {"epochs": 3}
+    with pytest.raises(ValueError, match="has latent_dim = 3, this one 2; resume needs the same"):
+        ch.fit("rae-l2", "digits", out=folder, resume=True, **longer | {"latent_dim": 2})
+    with pytest.raises(FileNotFoundError, match="holds no run to resume"):
+        ch.fit("rae-l2", "digits", out=folder / "no", resume=True, **longer)
+    resumed = ch.fit("rae-l2", "digits", out=folder, resume=True, **longer)
+    whole = ch.fit("rae-l2", "digits", **longer)
+    assert all(torch.equal(v, whole.model.state_dict()[k]) for k, v in resumed.model.state_dict().items())
+    fresh = ch.fit("ae", "digits", out=folder, overwrite=True, **QUICK)
+    assert ch.load(folder).settings == fresh.settings
+
+
+DAMAGE = {
+    "no run": (lambda f: shutil.rmtree(f), FileNotFoundError, "there is no run in"),
+    "no weights": (lambda f: (f / "weights.safetensors").unlink(), FileNotFoundError, "its training did not end"),
+    "toml": (lambda f: (f / "run.toml").write_text("recipe = "), ValueError, "run.toml is damaged"),
+    "bytes": (lambda f: (f / "run.toml").write_bytes(b"\xff\xfe\x00"), ValueError, "run.toml is damaged"),
+    "missing key": (lambda f: (f / "run.toml").write_text('recipe = "ae"'), ValueError, "lacks data"),
+    "extra key": (lambda f: edit(f, "", 'hook = "os.system"\n'), ValueError, "keys that no run has: hook"),
+    "recipe": (lambda f: edit(f, '"rae-l2"', '"../../x"'), ValueError, "of recipe 'rae-l2', run.toml says"),
+    "type": (lambda f: edit(f, "latent_dim = 3", "latent_dim = true"), ValueError, "latent_dim is True"),
+    "huge": (lambda f: edit(f, "[1, 8, 8]", "[1, 80000, 80000]"), ValueError, "10\\^8 values"),
+    "latent": (lambda f: edit(f, "latent_dim = 3", "latent_dim = 5"), ValueError, "do not fit its run.toml"),
+    "code": (lambda f: edit(f, "latent_dim = 3", "latent_dim = 999"), ValueError, "has only 64 values"),
+    "option": (lambda f: edit(f, "[options]", "[options]\nos = 1"), ValueError, "run.toml: .*no option os"),
+    "pickle": (lambda f: torch.save({"a": 1}, f / "weights.safetensors"), ValueError, "not a chartae weights"),
+    "truncated": (lambda f: cut(f / "weights.safetensors"), ValueError, "damaged or not"),
+    "swapped": (lambda f: swap(f), ValueError, "is not a chartae weights"),
+    "density": (lambda f: cut(f / "density.gmm.safetensors"), ValueError, "density.gmm.safetensors"),
+    "log": (lambda f: (f / "log.jsonl").write_text("{"), ValueError, "log.jsonl is damaged"),
+}
+
+
+def swap(folder):
+    shutil.copy(folder / "density.gmm.safetensors", folder / "weights.safetensors")
+
+
+def edit(folder, old, new):
+    path = folder / "run.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1) if old else new + text)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_and_hostile_folders(damage, folder):
+    harm, error, message = DAMAGE[damage]
+    harm(folder)
+    with pytest.raises(error, match=message):
+        ch.load(folder)
+
+
+def test_settings_survive_any_string(tmp_path):
+    odd = Settings("ae", 'a"b\\c\n☃ 😀', (2,), False, 1, "mlp", 1, 1, 1e-7, 0, options={"beta": 1e-30, "select": "x'y"})
+    (tmp_path / "run.toml").write_text(odd.to_toml())
+    assert Settings.read(tmp_path / "run.toml") == odd
+
+
+@pytest.mark.parametrize(
+    ("recipe", "data", "settings", "error", "message"),
+    [
+        ("gan", "digits", {}, ValueError, "there is no recipe 'gan'; choose from"),
+        ("ae", "digits", {"latent_dim": 65}, ValueError, "has only 64 values"),
+        ("ae", "digits", {"net": "resnet"}, ValueError, "choose from mlp"),
+        ("ae", "nothing-here", {}, ValueError, "digits"),
+        ("ae", np.full((50, 4), np.nan), {}, ValueError, "NaN"),
+        ("ae", np.zeros((50, 4)), {}, ValueError, "identical|constant"),
+        ("ae", np.zeros((1, 4)), {}, ValueError, "at least"),
+        ("ae", np.zeros((0, 4)), {}, ValueError, "empty"),
+        ("ae", np.random.default_rng(0).normal(size=(50, 1, 8, 8)), {}, ValueError, r"\[0, 1\]"),
+        ("ae", table(), {"densities": ("flow",)}, ValueError, "'flow'"),
+        ("ae", table(20), {"components": 30}, ValueError, "cannot hold a mixture of 30"),
+        ("ae", table(), {"batch_size": 0}, ValueError, "batch_size"),
+        ("ae", table(), {"epochs": 0}, ValueError, "epochs"),
+    ],
+)
+def test_bad_input_is_refused_before_work_starts(recipe, data, settings, error, message, tmp_path):
+    with pytest.raises(error, match=message):
+        ch.fit(recipe, data, out=tmp_path / "run", **QUICK | settings)
+    assert not (tmp_path / "run" / "weights.safetensors").exists()
+
+
+def test_a_last_batch_of_one_is_left_out():
+    assert ch.fit("ae", table(301), densities=(), **QUICK | {"batch_size": 60}).history.epochs == 1
