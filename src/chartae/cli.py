@@ -1,0 +1,338 @@
+"""The command line: a verb a command, each a few lines over the library."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+from tyro.conf import Positional, arg
+
+__all__ = ["main"]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Train a recipe on data; the recipe's own options are further flags, such as --beta 0.01."""
+
+    data: Annotated[Positional[str], arg(help="a data set's name, or a folder of pictures, .npy, .npz, .csv, .parquet")]
+    out: Annotated[Path, arg(help="folder for the run")]
+    recipe: Annotated[str, arg(help="what to train: ae, rae, rae-l2, rae-gp, rae-sn, vae, beta-vae, ...")] = "rae-l2"
+    latent_dim: Annotated[int | None, arg(help="size of the codes; 16, or the data's own where smaller")] = None
+    epochs: int = 10
+    batch_size: int = 128
+    seed: int = 0
+    net: Annotated[str, arg(help="mlp, conv, residual, paper, or auto")] = "auto"
+    lr: Annotated[float | None, arg(help="Adam's step size; the recipe's own by default")] = None
+    densities: Annotated[tuple[str, ...], arg(help="fitted to the codes afterwards")] = ("normal", "gmm")
+    components: Annotated[int, arg(help="of the mixture")] = 10
+    precision: Annotated[str, arg(help="fp32, bf16 or fp16")] = "fp32"
+    clip: Annotated[float | None, arg(help="largest gradient norm")] = None
+    patience: Annotated[int | None, arg(help="stop after so many epochs without a better validation loss")] = None
+    ema: Annotated[float | None, arg(help="decay of an average of the weights, e.g. 0.999")] = None
+    device: Annotated[str | None, arg(help="cpu keeps off a GPU")] = None
+    data_root: Annotated[Path | None, arg(help="where named data lie; else CHARTAE_DATA, else a download")] = None
+    resume: Annotated[bool, arg(help="go on from the folder's checkpoint")] = False
+    overwrite: Annotated[bool, arg(help="remove a run that is in the folder")] = False
+
+    takes_options: ClassVar[bool] = True
+
+    def run(self, options: dict[str, Any]) -> None:
+        import chartae
+
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        recipe, data, root = plain.pop("recipe"), plain.pop("data"), plain.pop("data_root")
+        made = chartae.fit(recipe, data, root=root, progress=True, **plain, **options)
+        history = made.history
+        assert history is not None
+        _say(f"{recipe} on {data}: epoch {history.best_epoch} of {history.epochs} is kept; the run is in {self.out}")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Draw new points from a run: a picture (.png) of a grid, or an array (.npy, .npz)."""
+
+    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    out: Annotated[Path, arg(help="grid.png, samples.npy or samples.npz")]
+    density: Annotated[str | None, arg(help="prior, normal or gmm; by default the mixture")] = None
+    n: int = 64
+    seed: int = 0
+    data_root: Annotated[Path | None, arg(help="where the data lie, should the density still have to be fitted")] = None
+
+    def run(self, options: dict[str, Any]) -> None:
+        import numpy as np
+
+        from chartae import densities, metrics, pictures, runs
+
+        if self.out.suffix not in (".png", ".npy", ".npz"):
+            raise ValueError(f"--out is {self.out}; give a name that ends in .png, .npy or .npz")
+        made = runs.load(self.run_folder)
+        name = self.density
+        if name is not None and name not in ("prior", *made.densities):
+            densities.make(name)  # an unknown one is an error before the data are read
+            made.fit_density(name, made.encode(made.data(self.data_root).train))
+        x = made.sample(self.n, name, seed=self.seed)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        if self.out.suffix == ".png":
+            if x.ndim != 4:
+                raise ValueError(f"samples of {made.settings.data} are rows of a table, not pictures; use .npy or .npz")
+            pictures.save_png(self.out, pictures.enlarge(pictures.grid(metrics.to_uint8(x).numpy()), 2))
+        else:
+            x = metrics.to_uint8(x) if x.ndim == 4 else x
+            np.save(self.out, x.numpy()) if self.out.suffix == ".npy" else np.savez_compressed(self.out, x=x.numpy())
+        _say(f"{self.n} samples are in {self.out}")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Judge a run: reconstructions, samples of each density and interpolations against the test set."""
+
+    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    json: Annotated[bool, arg(help="print the results as JSON")] = False
+    densities: Annotated[
+        tuple[str, ...], arg(help="which densities; by default the prior and all that are fitted")
+    ] = ()
+    n: Annotated[int, arg(help="points in every compared set")] = 10_000
+    extractor: Annotated[str | None, arg(help="lenet-mnist, lenet-fashion, pixels or inception")] = None
+    weights: Annotated[Path | None, arg(help="Inception's weights")] = None
+    seed: int = 0
+    data_root: Path | None = None
+
+    def run(self, options: dict[str, Any]) -> None:
+        from chartae import evaluation, runs
+
+        results = evaluation.evaluate(
+            runs.load(self.run_folder),
+            densities=self.densities or None,
+            n=self.n,
+            extractor=self.extractor,
+            weights=self.weights,
+            seed=self.seed,
+            root=self.data_root,
+        )
+        if self.json:
+            print(json.dumps(results, indent=1))
+            return
+        table = Table(title=f"{self.run_folder}: {results['metric']} (lower is better), n = {results['protocol']['n']}")
+        columns = ("frechet", "kid", "precision", "recall", "density", "coverage")
+        for column in ("set", *columns):
+            table.add_column(column, justify="left" if column == "set" else "right")
+        for name, scores in results["sets"].items():
+            table.add_row(name, *(f"{scores[c]:.4g}" for c in columns))
+        console = Console()
+        console.print(table)
+        console.print("  ".join(f"{k} {v:.4g}" for k, v in results["reconstruction"].items()), highlight=False)
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Train several recipes on one data set: one table, one report. Finished rows are not made again."""
+
+    data: Annotated[Positional[str], arg(help="a data set's name or path")]
+    out: Annotated[Path, arg(help="folder for the comparison")]
+    recipes: tuple[str, ...] = ("ae", "vae", "wae", "rae-l2", "rae-gp")
+    seeds: Annotated[int, arg(help="how many seeds; more than one gives standard deviations")] = 1
+    epochs: int = 10
+    latent_dim: int | None = None
+    batch_size: int = 128
+    net: str = "auto"
+    lr: float | None = None
+    components: int = 10
+    precision: str = "fp32"
+    n: Annotated[int, arg(help="points in every compared set")] = 10_000
+    extractor: str | None = None
+    weights: Path | None = None
+    device: str | None = None
+    data_root: Path | None = None
+    overwrite: Annotated[bool, arg(help="make every row again")] = False
+
+    takes_options: ClassVar[bool] = True
+
+    def run(self, options: dict[str, Any]) -> None:
+        from chartae import comparison, data
+
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for key in ("data", "data_root", "recipes", "seeds", "out"):
+            plain.pop(key)
+        if self.seeds < 1:
+            raise ValueError(f"--seeds is {self.seeds}; give at least 1")
+        done = comparison.compare(
+            data.load(self.data, root=self.data_root),
+            self.recipes,
+            self.out,
+            seeds=range(self.seeds),
+            say=_say,
+            options=options,
+            progress=True,
+            **plain,
+        )
+        _show(done, self.out)
+
+
+def _show(done: Any, out: Path) -> None:
+    from chartae import report
+    from chartae.reproduce import spread
+
+    columns = {
+        "reconstruction": "rec",
+        "own": "N (own)",
+        "gmm": "GMM",
+        "interpolation-linear": "interpolation",
+    }
+    facts = done.facts
+    n, seeds = facts["protocol"]["n"], len(facts["seeds"])
+    title = f"{facts['data']}: {facts['metric']}, lower is better; n = {n}, {seeds} seed(s)"
+    table = Table(title=title, caption=f"{n} training examples score {facts['floor']['frechet']:.2f}")
+    table.add_column("recipe")
+    for head in columns.values():
+        table.add_column(head, justify="right")
+    for row in done.summary():
+        table.add_row(row["recipe"], *(spread(row["columns"].get(c)) for c in columns))
+    Console().print(table)
+    _say(f"the report is {report.write(out, out / 'report.html')}")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a run or a comparison as one HTML file without outside links."""
+
+    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    out: Annotated[Path | None, arg(help="by default report.html in the folder")] = None
+
+    def run(self, options: dict[str, Any]) -> None:
+        from chartae import report
+
+        _say(f"the report is {report.write(self.run_folder, self.out or self.run_folder / 'report.html')}")
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Make a published table again, row by row; an interrupted one goes on where it stopped."""
+
+    name: Annotated[Positional[str], arg(help="rae-table1")]
+    out: Path
+    data: str = "mnist"
+    quick: Annotated[bool, arg(help="a small net that trains on two cores, instead of the paper's")] = False
+    seeds: int = 1
+    weights: Annotated[Path | None, arg(help="Inception's weights: then the numbers are FID")] = None
+    device: str | None = None
+    data_root: Path | None = None
+    overwrite: bool = False
+
+    def run(self, options: dict[str, Any]) -> None:
+        from chartae import reproduce
+        from chartae.storage import replace_text
+
+        if self.name not in reproduce.NAMES:
+            raise ValueError(f"there is no table {self.name!r}; choose from {', '.join(reproduce.NAMES)}")
+        done = reproduce.NAMES[self.name](
+            self.out,
+            data=self.data,
+            quick=self.quick,
+            seeds=self.seeds,
+            root=self.data_root,
+            weights=self.weights,
+            overwrite=self.overwrite,
+            device=self.device,
+            say=_say,
+            progress=True,
+        )
+        replace_text(self.out / "table.md", reproduce.table1_markdown(done) + "\n")
+        _show(done, self.out)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Compare ae, vae, rae-l2 and rae-gp on the images that ship with chartae: a table and a report."""
+
+    out: Path = Path("chartae-demo")
+    epochs: int = 20
+    overwrite: bool = False
+
+    def run(self, options: dict[str, Any]) -> None:
+        recipes = ("ae", "vae", "rae-l2", "rae-gp")
+        Compare("fashion-mini", self.out, recipes, epochs=self.epochs, overwrite=self.overwrite).run({})
+
+
+VERBS: dict[str, Any] = {
+    "fit": Fit,
+    "sample": Sample,
+    "evaluate": Evaluate,
+    "compare": Compare,
+    "report": Report,
+    "reproduce": Reproduce,
+    "demo": Demo,
+}
+
+
+def _options(verb: str, words: Sequence[str]) -> dict[str, str]:
+    """Flags that the verb does not know, as a recipe's options: --name value, or --name=value."""
+    options: dict[str, str] = {}
+    rest = list(words)
+    while rest:
+        flag = rest.pop(0)
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if not flag.startswith("--") or not getattr(VERBS[verb], "takes_options", False):
+            raise ValueError(f"{flag!r} is not understood; see `chartae {verb} --help`")
+        if not equals and (not rest or rest[0].startswith("--")):
+            raise ValueError(f"{flag} needs a value, or is not a flag of `chartae {verb}`; see its --help")
+        options[name.replace("-", "_")] = value if equals else rest.pop(0)
+    return options
+
+
+def _overview() -> str:
+    lines = [
+        "usage: chartae VERB ...",
+        "",
+        "Regularised autoencoders as generators: fit, sample, evaluate, compare, look.",
+        "",
+    ]
+    lines += [f"  {verb:10} {(kind.__doc__ or '').splitlines()[0]}" for verb, kind in VERBS.items()]
+    return "\n".join([*lines, "", "`chartae VERB --help` lists a verb's flags."])
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 2 for input that cannot be used, 1 for training that failed.
+
+    With CHARTAE_DEBUG set, errors keep their traceback.
+    """
+    words = list(sys.argv[1:] if words is None else words)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0 if words else 2
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("chartae"))
+        return 0
+    try:
+        verb = words[0]
+        if verb not in VERBS:
+            raise ValueError(f"there is no verb {verb!r}; choose from {', '.join(VERBS)}")
+        command, unknown = tyro.cli(VERBS[verb], prog=f"chartae {verb}", args=words[1:], return_unknown_args=True)
+        command.run(_options(verb, unknown))
+    except KeyboardInterrupt as stop:
+        _say(f"chartae: {stop or 'interrupted'}")
+        return 130
+    except (ValueError, TypeError, OSError, ImportError, ArithmeticError) as error:
+        if os.environ.get("CHARTAE_DEBUG"):
+            raise
+        _say(f"chartae: {error}")
+        return 1 if isinstance(error, ArithmeticError) else 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""The scikit-learn facade: arrays in, arrays out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from torch import Tensor
+
+from chartae import densities, runs
+from chartae.autoencoder import in_slices
+from chartae.data import as_examples, from_arrays
+
+__all__ = ["GenerativeAutoencoder"]
+
+
+class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
+    """A regularised autoencoder with a density of its codes, as a scikit-learn estimator.
+
+    `X` is (n, d), or images (n, h, w), (n, c, h, w) or (n, h, w, c); uint8, or floats (images in [0, 1]). What comes
+    back out of the decoder has the layout, the units and the kind of number (uint8 or float32) of the `X` of `fit`.
+
+    Args:
+        recipe: a name of `chartae.recipes.RECIPES`.
+        density: what codes are drawn from: ``"gmm"``, ``"normal"``, or ``"prior"``, the model's own.
+        latent_dim: size of the codes; None for 16, or the data's own where that is smaller.
+        epochs, batch_size, lr, net: as in `chartae.fit`.
+        components: of the mixture.
+        validation_fraction: share of the data that chooses the best epoch; 0 keeps the last one.
+        random_state: seeds everything; the same number gives the same estimator, and the same samples.
+        options: the recipe's own keywords, such as ``{"beta": 0.01}``.
+        device: ``"cpu"`` keeps off a GPU.
+        verbose: whether progress is shown.
+
+    Attributes:
+        run_: the `chartae.Run`: model, densities, log.
+        n_features_in_: values of one example.
+
+    >>> from sklearn.datasets import load_digits
+    >>> X = load_digits().images / 16
+    >>> estimator = GenerativeAutoencoder("rae", latent_dim=8, epochs=1, components=3, random_state=0).fit(X)
+    >>> estimator.transform(X).shape, estimator.sample(5).shape, estimator.score_samples(X).shape
+    ((1797, 8), (5, 8, 8), (1797,))
+    """
+
+    def __init__(
+        self,
+        recipe: str = "rae-l2",
+        density: str = "gmm",
+        latent_dim: int | None = None,
+        epochs: int = 20,
+        batch_size: int = 128,
+        random_state: Any = None,
+        options: dict[str, Any] | None = None,
+        *,
+        lr: float | None = None,
+        net: str = "auto",
+        components: int = 10,
+        validation_fraction: float = 0.1,
+        device: str | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.recipe = recipe
+        self.density = density
+        self.latent_dim = latent_dim
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.random_state = random_state
+        self.options = options
+        self.lr = lr
+        self.net = net
+        self.components = components
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None) -> GenerativeAutoencoder:
+        """Train the recipe on `X`, then fit the density to its codes; `y` is not used."""
+        seed = self._seed()
+        X = self._validate(X, reset=True)
+        if self.density != "prior":
+            densities.make(self.density)
+        data = from_arrays(X, seed=seed, valid=self.validation_fraction, test=0)
+        self._layout = X.shape[1:]
+        self._bytes = X.dtype == np.uint8
+        self.run_ = runs.fit(
+            self.recipe,
+            data,
+            latent_dim=self.latent_dim,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=seed,
+            net=self.net,
+            lr=self.lr,
+            densities=() if self.density == "prior" else (self.density,),
+            components=self.components,
+            device=self.device,
+            progress=bool(self.verbose),
+            **(self.options or {}),
+        )
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Codes (n, latent_dim), float32: the mean of q(z|x)."""
+        x = self._examples(X)
+        return _numpy(self.run_.encode(x))
+
+    def inverse_transform(self, Z: Any) -> np.ndarray:
+        """Points of codes (n, latent_dim): the mean of p(x|z), in the layout and units of the `X` of `fit`."""
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=np.float32)
+        d = self.run_.settings.latent_dim
+        if Z.shape[1] != d:
+            raise ValueError(f"Z has {Z.shape[1]} columns, but the codes have {d} dimensions")
+        return self._points(self.run_.decode(Z))
+
+    def sample(self, n_samples: int = 1) -> np.ndarray:
+        """New points, as `inverse_transform` gives them, of codes drawn from the density."""
+        check_is_fitted(self)
+        return self._points(self.run_.sample(n_samples, self.density, seed=self._seed()))
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """log p(x|z) + log p(z) at the code z = E[z|x], in nats for each example; higher is more usual.
+
+        The log joint density at one code: fit to rank examples (an anomaly scores low on either term), not a
+        normalised log p(x), which a deterministic encoder does not have.
+        """
+        x = self._examples(X)
+        model, density = self.run_.model, self.run_.density(self.density)
+
+        def joint(part: Tensor) -> Tensor:
+            z = model.encoder(part).mean
+            return model.decoder(z).log_prob(part) + density.log_prob(z)
+
+        return _numpy(in_slices(model, joint, x)).astype(np.float64)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`, by which a grid search may choose."""
+        return float(self.score_samples(X).mean())
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []  # codes are float32 whatever came in
+        tags.input_tags.three_d_array = True
+        return tags
+
+    def _seed(self) -> int:
+        if isinstance(self.random_state, int | np.integer):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+        if isinstance(X, Tensor):
+            X = X.numpy(force=True)
+        X = validate_data(self, X, reset=reset, allow_nd=True, dtype=None, ensure_min_samples=2 if reset else 1)
+        if X.dtype.kind not in "fu":
+            X = check_array(X, dtype=np.float32, allow_nd=True)
+        return X
+
+    def _examples(self, X: Any) -> Tensor:
+        check_is_fitted(self)
+        X = self._validate(X, reset=False)
+        if X.shape[1:] != self._layout:
+            raise ValueError(f"X has examples of shape {X.shape[1:]}, but the estimator was fitted to {self._layout}")
+        if (X.dtype == np.uint8) != self._bytes:
+            kinds = ("floats", "uint8")
+            raise ValueError(f"X holds {kinds[not self._bytes]}, but the estimator was fitted to {kinds[self._bytes]}")
+        return as_examples(X, at_least=1)
+
+    def _points(self, x: Tensor) -> np.ndarray:
+        shape = self._layout
+        # images are (C, H, W) inside; colours last is the only layout in which the order differs
+        if x.ndim == 4 and len(shape) == 3 and tuple(x.shape[1:]) != shape:
+            x = x.permute(0, 2, 3, 1)
+        if self._bytes:
+            x = x.mul(255).round().clamp(0, 255).to(torch.uint8)
+        return _numpy(x.reshape(len(x), *shape))
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return x.numpy(force=True)

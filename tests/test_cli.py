@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from chartae import cli, reproduce
+
+
+@pytest.fixture(autouse=True)
+def _float32(_float64):
+    torch.set_default_dtype(torch.float32)
+
+
+FIT = ["fit", "digits", "--recipe", "rae-l2", "--latent-dim", "4", "--epochs", "1", "--components", "3", "--seed", "0"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_default_dtype(torch.float32)
+    folder = tmp_path_factory.mktemp("runs") / "a"
+    assert cli.main([*FIT, "--out", str(folder), "--beta", "0.05", "--l2=1e-5"]) == 0
+    return folder
+
+
+def test_options_are_flags(run):
+    text = (run / "run.toml").read_text()
+    assert "beta = 0.05" in text
+    assert "l2 = 1e-05" in text
+
+
+def test_sample_evaluate_report(run, tmp_path, capsys):
+    assert cli.main(["sample", str(run), "--density", "gmm", "--n", "10", "--out", str(tmp_path / "grid.png")]) == 0
+    with Image.open(tmp_path / "grid.png") as picture:
+        assert picture.size[0] > 20
+    assert cli.main(["sample", str(run), "--n", "10", "--out", str(tmp_path / "x.npy")]) == 0
+    assert cli.main(["sample", str(run), "--n", "10", "--out", str(tmp_path / "x.npz")]) == 0
+    x = np.load(tmp_path / "x.npy")
+    assert x.shape == (10, 1, 8, 8)
+    assert x.dtype == np.uint8
+    with np.load(tmp_path / "x.npz") as z:
+        assert np.array_equal(z["x"], x)
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(run), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads((run / "results.json").read_text())
+    assert cli.main(["evaluate", str(run)]) == 0
+    assert "frechet-pixels" in capsys.readouterr().out
+    assert cli.main(["report", str(run), "--out", str(tmp_path / "report.html")]) == 0
+    assert "rae-l2" in (tmp_path / "report.html").read_text()
+
+
+def test_compare(tmp_path, capsys):
+    words = ["compare", "digits", "--recipes", "ae", "vae", "--epochs", "1", "--latent-dim", "3", "--components", "3"]
+    assert cli.main([*words, "--out", str(tmp_path / "c")]) == 0
+    out = capsys.readouterr().out
+    assert "GMM" in out
+    assert "vae" in out
+    assert (tmp_path / "c" / "report.html").is_file()
+
+
+def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
+    from chartae import data
+
+    monkeypatch.setattr(reproduce, "load", lambda name, root=None: data.load("digits"))
+    monkeypatch.setattr(reproduce, "QUICK", {"net": "mlp", "latent_dim": 3, "epochs": 1, "batch_size": 100})
+    monkeypatch.setitem(reproduce.TABLE1, "digits", {"ae": (1.0, 2.0, 3.0, 4.0), "vae": (5.0, 6.0, 7.0, 8.0)})
+    words = ["reproduce", "rae-table1", "--data", "digits", "--quick", "--out", str(tmp_path / "t")]
+    assert cli.main(words) == 0
+    table = (tmp_path / "t" / "table.md").read_text()
+    assert "| vae |" in table
+    assert "5.0, 6.0, 7.0, 8.0" in table
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    assert capsys.readouterr().err.count("there already") == 2
+
+
+BAD = {
+    "no such verb": (["paint"], "there is no verb 'paint'; choose from fit, sample"),
+    "no such recipe": (
+        ["fit", "digits", "--recipe", "gan", "--out", "{}"],
+        "there is no recipe 'gan'; choose from ae, rae",
+    ),
+    "no such data": (["fit", "nowhere", "--out", "{}"], "digits"),
+    "no such option": (["fit", "digits", "--gamma", "1", "--out", "{}"], "has no option gamma; its options are: beta"),
+    "an option without value": (["fit", "digits", "--beta", "--out", "{}"], "--beta needs a value"),
+    "an option that is no number": (["fit", "digits", "--beta", "much", "--out", "{}"], "give a float"),
+    "a code too large": (["fit", "digits", "--latent-dim", "100", "--out", "{}"], "has only 64 values"),
+    "no run": (["evaluate", "{}"], "there is no run in"),
+    "no run to sample": (["sample", "{}", "--out", "{}/x.png"], "there is no run in"),
+    "no run to report": (["report", "{}"], "run"),
+    "no such table": (
+        ["reproduce", "vae-table9", "--out", "{}"],
+        "there is no table 'vae-table9'; choose from rae-table1",
+    ),
+    "a word too many": (["sample", "{}", "--out", "x.png", "--gamma", "1"], "is not understood"),
+    "a picture of another kind": (["sample", "{}", "--out", "x.gif"], "ends in .png, .npy or .npz"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_a_line_and_status_2(case, tmp_path, capsys):
+    words, message = BAD[case]
+    assert cli.main([w.format(tmp_path / "run") for w in words]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_density_that_is_not_there(run, capsys):
+    assert cli.main(["sample", str(run), "--density", "flow", "--out", "x.png"]) == 2
+    assert "there is no density 'flow'; choose from prior, normal, gmm" in capsys.readouterr().err
+
+
+def test_an_old_run_is_not_overwritten(run, capsys):
+    before = (run / "weights.safetensors").read_bytes()
+    assert cli.main([*FIT, "--out", str(run)]) == 2
+    assert "say overwrite or resume" in capsys.readouterr().err
+    assert (run / "weights.safetensors").read_bytes() == before
+
+
+def test_a_loss_that_is_no_number_is_status_1(tmp_path, capsys):
+    assert cli.main([*FIT, "--out", str(tmp_path / "r"), "--lr", "1e30"]) == 1
+    assert "the loss stopped being a finite number in epoch 1" in capsys.readouterr().err
+
+
+def test_help_and_version(capsys):
+    assert cli.main(["--help"]) == 0
+    assert "compare" in capsys.readouterr().out
+    assert cli.main([]) == 2
+    assert cli.main(["--version"]) == 0
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "--help"])
+    assert stop.value.code == 0
