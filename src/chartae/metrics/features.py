@@ -71,13 +71,9 @@ class Extractor(ABC):
     def check(self, x: Tensor) -> None:
         """Raise what is wrong with `x`, if anything is."""
         if x.dtype != torch.uint8:
-            raise TypeError(
-                f"images are {x.dtype}; {self.name} reads uint8: quantise them first with to_uint8"
-            )
+            raise TypeError(f"images are {x.dtype}; {self.name} reads uint8: quantise them first with to_uint8")
         if x.ndim != 4 or x.shape[1] not in (1, 3):
-            raise ValueError(
-                f"images have shape {tuple(x.shape)}; {self.name} reads (N, 1 or 3 channels, H, W)"
-            )
+            raise ValueError(f"images have shape {tuple(x.shape)}; {self.name} reads (N, 1 or 3 channels, H, W)")
 
     @abstractmethod
     def features(self, x: Tensor) -> Float[Tensor, "B dim"]:
@@ -122,9 +118,7 @@ class LeNetFeatures(Extractor):
     """
 
     dim = 128
-    rule = (
-        "uint8 / 255, mean of channels, 28 x 28: 32 x 32 centre-cropped, other sizes by antialiased bilinear"
-    )
+    rule = "uint8 / 255, mean of channels, 28 x 28: 32 x 32 centre-cropped, other sizes by antialiased bilinear"
 
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
         # imported here: a package that only computes SSIM does not need it
@@ -134,9 +128,7 @@ class LeNetFeatures(Extractor):
         made = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
         self.name = name
         self.sha256 = hashlib.sha256(raw).hexdigest()
-        self.accuracy = (
-            f"{float(made['test_accuracy']):.2%} of the {made['data']} test set classified correctly"
-        )
+        self.accuracy = f"{float(made['test_accuracy']):.2%} of the {made['data']} test set classified correctly"
         self.device = torch.device(device)
         self.net = LeNet().float()
         self.net.load_state_dict(load(raw))
@@ -231,14 +223,10 @@ class Inception(Extractor):
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
-            raise ImportError(
-                f"inception needs torch-fidelity: pip install 'chartae[inception]' ({error})"
-            ) from error
+            raise ImportError(f"inception needs torch-fidelity: pip install 'chartae[inception]' ({error})") from error
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.device = torch.device(device)
-        net = FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path)
-        )
+        net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
         self.net = net.eval().to(self.device)
 
     @property
@@ -253,9 +241,7 @@ class Inception(Extractor):
         return out
 
 
-def _pixels(
-    reference: Tensor | np.ndarray | None, weights: str | Path | None, device: str | torch.device
-) -> Extractor:
+def _pixels(reference: Tensor | np.ndarray | None, weights: str | Path | None, device: str | torch.device) -> Extractor:
     if reference is None:
         raise ValueError("pixels is fitted to data: give reference=<training examples>")
     return Pixels(reference, device=device)

@@ -36,9 +36,7 @@ def to_uint8(x: Tensor, mode: str = "round") -> Tensor:
 
 def _pair(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     if a.shape != b.shape or a.ndim < 2 or not a.numel():
-        raise ValueError(
-            f"examples have shapes {tuple(a.shape)} and {tuple(b.shape)}; both must be one (B, ...)"
-        )
+        raise ValueError(f"examples have shapes {tuple(a.shape)} and {tuple(b.shape)}; both must be one (B, ...)")
     for x in (a, b):
         if x.dtype != torch.uint8 and not x.is_floating_point():
             raise TypeError(f"examples are {x.dtype}; give floating point, in [0, 1] for images, or uint8")

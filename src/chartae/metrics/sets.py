@@ -32,9 +32,7 @@ def _points(x: Tensor | np.ndarray, what: str) -> Float[Tensor, "N D"]:
     x = x.double()
     bad = ~x.isfinite().all(1)
     if bad.any():
-        raise ValueError(
-            f"{int(bad.sum())} of {len(x)} points of {what} are not finite (row {int(bad.nonzero()[0])})"
-        )
+        raise ValueError(f"{int(bad.sum())} of {len(x)} points of {what} are not finite (row {int(bad.nonzero()[0])})")
     return x
 
 
@@ -83,9 +81,7 @@ class Reference:
         rng = np.random.default_rng(seed)
         estimates = []
         for _ in range(subsets):
-            rows = [
-                torch.from_numpy(rng.choice(len(s), subset_size, replace=False)).to(s.device) for s in (x, y)
-            ]
+            rows = [torch.from_numpy(rng.choice(len(s), subset_size, replace=False)).to(s.device) for s in (x, y)]
             estimates.append(_mmd2(x[rows[0]], y[rows[1]]))
         return float(np.mean(estimates)), float(np.std(estimates))
 
@@ -100,9 +96,7 @@ class Reference:
             )
         real, fake = self._centred(self.points), self._centred(fake)
         radii, fake_radii = self.radii(k), _radii(fake, k)
-        balls = torch.zeros(
-            len(fake), dtype=torch.int64, device=fake.device
-        )  # of reference points, around each fake
+        balls = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)  # of reference points, around each fake
         covered = recalled = 0
         for rows, squares in _squares(real, fake):
             inside = squares <= radii[rows, None]
