@@ -78,6 +78,29 @@ def test_transposed_convolutions_are_adjoints_of_same_convolutions(kernel, strid
     assert torch.allclose((forward * y).sum(), (x * back).sum())
 
 
+@pytest.mark.parametrize("size", [(3, 3), (4, 4), (2, 3), (1, 1), (4, 2), (9, 9)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(4, 2, 1), (3, 2, 1), (4, 4, 0), ((4, 3), (2, 1), (1, 0)), (3, 1, 2)]
+)
+def test_the_drop_in_convolution_is_torchs(size, kernel, stride, padding):
+    ours = nn.Conv2d(3, 5, kernel, stride, padding)
+    theirs = tnn.Conv2d(3, 5, kernel, stride, padding)
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, *size)
+    try:
+        expected = theirs(x)
+    except RuntimeError:
+        with pytest.raises(RuntimeError):
+            ours(x)
+        return
+    assert torch.allclose(ours(x), expected)
+    weight = torch.randn_like(expected)
+    (ours(x) * weight).sum().backward()
+    (expected * weight).sum().backward()
+    assert torch.allclose(ours.weight.grad, theirs.weight.grad)
+    assert torch.allclose(ours.bias.grad, theirs.bias.grad)
+
+
 def test_spectral_norm_is_one_after_enough_iterations():
     body = tnn.Sequential(tnn.Linear(6, 5), tnn.ReLU(), tnn.Linear(5, 4))
     conv = tnn.ConvTranspose2d(3, 4, 3)

@@ -17,6 +17,7 @@ from torch.nn.utils import parametrizations
 __all__ = [
     "MLP",
     "NETS",
+    "Conv2d",
     "ConvDecoder",
     "ConvEncoder",
     "PaperDecoder",
@@ -49,6 +50,7 @@ def _image(shape: Shape, what: str) -> tuple[int, int, int]:
 class MLP(nn.Sequential):
     """Flatten, then Linear, (BatchNorm,) ReLU for each hidden width, then Linear, reshaped to `shape_out`.
 
+    >>> import torch
     >>> MLP((1, 28, 28), 16)(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 16])
     """
@@ -92,9 +94,38 @@ def _halvings(shape: Shape, widths: Sequence[int], what: str) -> list[tuple[int,
     return sizes
 
 
+class Conv2d(nn.Conv2d):
+    """torch's Conv2d, the last one of an encoder made fast: to a few pixels it is a matrix product on a CPU.
+
+    Where the output is at most 4 pixels, the library's backward pass takes two to four times as long as a product
+    (`benchmarks/convolution.py`). To a single pixel, the part of the kernel that meets only padding is left out.
+
+    >>> import torch
+    >>> Conv2d(512, 64, 4, 2, 1)(torch.zeros(2, 512, 3, 3)).shape
+    torch.Size([2, 64, 1, 1])
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        plain = self.groups == 1 and self.dilation == (1, 1) and self.padding_mode == "zeros"
+        if input.device.type != "cpu" or not plain or isinstance(self.padding, str) or input.ndim != 4:
+            return super().forward(input)
+        sizes = zip(input.shape[2:], self.kernel_size, self.stride, self.padding, strict=True)
+        h, w = ((n + 2 * p - k) // s + 1 for n, k, s, p in sizes)
+        if not 1 <= h * w <= 4:
+            return super().forward(input)
+        if h * w == 1:
+            (top, left), (rows, columns) = self.padding, input.shape[2:]
+            weight = self.weight[:, :, top : top + rows, left : left + columns]
+            met = input[:, :, : weight.shape[2], : weight.shape[3]]
+            return F.linear(met.flatten(1), weight.flatten(1), self.bias)[:, :, None, None]
+        patches = F.unfold(input, self.kernel_size, stride=self.stride, padding=self.padding).mT
+        return F.linear(patches, self.weight.flatten(1), self.bias).mT.unflatten(2, (h, w))
+
+
 class ConvEncoder(nn.Sequential):
     """Conv 4x4 of stride 2, BatchNorm, ReLU for each width (as many as the image's size allows), then Linear.
 
+    >>> import torch
     >>> ConvEncoder((3, 17, 30), 8)(torch.zeros(2, 3, 17, 30)).shape
     torch.Size([2, 8])
     """
@@ -104,13 +135,14 @@ class ConvEncoder(nn.Sequential):
         channels = [shape[0], *widths[: len(sizes) - 1]]
         layers: list[nn.Module] = []
         for a, b in itertools.pairwise(channels):
-            layers += [nn.Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+            layers += [Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
         super().__init__(*layers, nn.Flatten(), nn.Linear(channels[-1] * math.prod(sizes[-1]), out))
 
 
 class ConvDecoder(nn.Sequential):
     """The mirror of `ConvEncoder`: Linear, then transposed convolutions 4x4 of stride 2 back to (C, H, W).
 
+    >>> import torch
     >>> ConvDecoder(8, (3, 17, 30))(torch.zeros(2, 8)).shape
     torch.Size([2, 3, 17, 30])
     """
@@ -165,7 +197,7 @@ class ResidualEncoder(nn.Sequential):
         widths = widths[: len(sizes) - 1]
         layers: list[nn.Module] = [nn.Conv2d(shape[0], widths[0], 3, 1, 1)]
         for a, b in zip(widths, [*widths[1:], widths[-1]], strict=True):
-            layers += [_Block(a), nn.Conv2d(a, b, 4, 2, 1)]
+            layers += [_Block(a), Conv2d(a, b, 4, 2, 1)]
         width = widths[-1] * math.prod(sizes[-1])
         super().__init__(*layers, _Block(widths[-1]), nn.ReLU(), nn.Flatten(), nn.Linear(width, out))
 
@@ -233,7 +265,7 @@ class PaperEncoder(nn.Module):
         layers: list[nn.Module] = []
         widths = [channels, *(filters * m for m in (1, 2, 4, 8))]
         for a, b in itertools.pairwise(widths):
-            layers += [nn.ZeroPad2d(pad), nn.Conv2d(a, b, kernel, 2), _norm(b), nn.ReLU()]
+            layers += [nn.ZeroPad2d(pad), Conv2d(a, b, kernel, 2), _norm(b), nn.ReLU()]
         flat = widths[-1] * (self.side // 16) ** 2
         self.body = nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, out))
         self.apply(_keras)
@@ -344,6 +376,7 @@ def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:
     (out, in k k). The RAE authors' code reads a transposed one as (in, out k k): `authors=True` does so too.
     Biases and batch normalisation keep their freedom, as there.
 
+    >>> import torch
     >>> layer = spectral(nn.Linear(4, 4))
     >>> float(torch.linalg.matrix_norm(layer.weight.detach(), 2)) < 1.2
     True

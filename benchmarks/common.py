@@ -1,0 +1,60 @@
+"""What every benchmark shares: turns, medians of ratios taken turn by turn, result files that name the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def alternate(contestants: dict[str, Callable[[], float]], *, repeats: int, ratio: tuple[str, str]) -> dict[str, Any]:
+    """Each contestant in turn, `repeats` times; a contestant returns its own figure (seconds, or a rate).
+
+    The ratio of the two named is taken within each turn, so that a machine that is slower for a while is so for both.
+    """
+    figures: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, run in contestants.items():
+            figures[name].append(run())
+    ratios = [a / b for a, b in zip(figures[ratio[0]], figures[ratio[1]], strict=True)]
+    return {
+        "ratio": f"{ratio[0]} / {ratio[1]}",
+        "median": round(median(ratios), 3),
+        "least": round(min(ratios), 3),
+        "most": round(max(ratios), 3),
+        "repeats": repeats,
+        **{name: float(f"{median(values):.4g}") for name, values in figures.items()},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """What ran it: the processor, and torch with its threads."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
+        cpu = names[0] if names else cpu
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def write(name: str, result: dict[str, Any]) -> None:
+    """`benchmarks/results/NAME.json`."""
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps({"benchmark": name, "machine": machine()} | result, indent=1)
+    (RESULTS / f"{name}.json").write_text(text + "\n")
