@@ -286,6 +286,7 @@ class _Loop:
                 started = time.perf_counter()
                 snapshot = self._snapshot()
                 bar.reach(self.epoch * self.steps + self.step)
+                self.objective.train()
                 for x, y in self.batches.epoch(self.epoch, start=self.step, rank=self.rank, world=self.world):
                     self._advance(x, y)
                     bar.tick()
@@ -309,7 +310,6 @@ class _Loop:
 
     def _advance(self, x: Tensor, y: Tensor | None) -> None:
         values: dict[str, Tensor] = {}
-        self.objective.train()
         for name, optimiser in self.optimisers.items():
             losses = self.objective(x, y, name)
             self.accelerator.backward(losses["loss"])
@@ -570,6 +570,7 @@ class _Loop:
 
             return layer.register_forward_hook(hook)
 
+        self.objective.train()
         hooks = [watch(name, m) for name, m in self.bare.named_modules() if not any(m.children())]
         try:
             for x, y in self.batches.epoch(self.epoch, start=self.step, rank=self.rank, world=self.world):
