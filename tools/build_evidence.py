@@ -83,8 +83,8 @@ def table1(result: dict[str, Any]) -> list[str]:
         "convolutional net of 22.7 million parameters and 100 epochs); the features "
         f"(`{extractor['name']}`, {extractor['dim']} of a classifier, for Inception's 2,048), so that absolute values "
         "do not compare and ratios only roughly; splits that do not overlap; validation images for the reconstruction "
-        "column; mid-points that are linear. N is the prior for `vae` and `wae`, a fitted full-covariance normal for the "
-        "others, as in the paper. GMM-100 is not in the paper's table.\n",
+        "column; mid-points that are linear. N is the prior for `vae` and `wae`, a fitted full-covariance normal for "
+        "the others, as in the paper. GMM-100 is not in the paper's table.\n",
     ]
 
 

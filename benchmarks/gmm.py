@@ -1,0 +1,109 @@
+"""GaussianMixture against scikit-learn's at 60,000 x 16 and 60,000 x 64, ten components, full covariance.
+
+    python benchmarks/gmm.py [--repeats 3] [--data-root FOLDER]
+
+Two contests on each set of codes: from the same start over the same number of iterations, and each from its own start
+to its own convergence (tol 1e-3). The codes are draws of fifteen overlapping, anisotropic normals that are then bent;
+with a data root, principal components of MNIST's 60,000 training images as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from common import alternate, write
+from sklearn.mixture import GaussianMixture as Theirs
+
+from chartae import data
+from chartae.densities import GaussianMixture as Ours
+
+N, K = 60_000, 10
+
+
+def bent(d: int) -> torch.Tensor:
+    """Codes of a nonlinear encoder, in the mind's eye: overlapping clusters, correlated and curved."""
+    g = torch.Generator().manual_seed(0)
+    which = torch.randint(15, (N,), generator=g)
+    means = 1.5 * torch.randn(15, d, generator=g)
+    shapes = torch.randn(15, d, d, generator=g) / d**0.5 * (0.3 + torch.rand(15, 1, d, generator=g))
+    z = means[which] + torch.einsum("nd,nde->ne", torch.randn(N, d, generator=g), shapes[which])
+    return z + 0.3 * torch.sin(z.roll(1, 1))
+
+
+def components(root: str, d: int) -> torch.Tensor:
+    """Principal components of all training images of MNIST."""
+    mnist = data.load("mnist", root=root)
+    x = torch.cat([mnist.train, mnist.valid]).flatten(1).float() / 255
+    x = x - x.mean(0)
+    return (x @ torch.linalg.eigh(x.T @ x).eigenvectors[:, -d:]).contiguous()
+
+
+def timed(name: str, make: Callable[[], Any], codes: Any, scores: dict[str, float]) -> float:
+    """Seconds of a fit; its mean log-likelihood and iterations go into `scores`."""
+    mixture = make()
+    started = time.perf_counter()
+    mixture.fit(codes)
+    seconds = time.perf_counter() - started
+    points = mixture.score_samples(codes) if isinstance(mixture, Theirs) else mixture.log_prob(codes).double().numpy()
+    scores[name], scores[f"{name} iterations"] = float(points.mean()), mixture.n_iter_
+    return seconds
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--data-root")
+    arguments = parser.parse_args()
+    rows: dict[str, Any] = {}
+    likelihoods: dict[str, Any] = {}
+    sets = {f"{d}": bent(d) for d in (16, 64)}
+    if arguments.data_root:
+        sets |= {f"{d} MNIST": components(arguments.data_root, d) for d in (16, 64)}
+    for label, z in sets.items():
+        x = z.numpy()
+        first = x[np.random.default_rng(0).choice(N, K, replace=False)]
+        eye = np.eye(x.shape[1]) * x.var(0).mean()
+        start = (np.full(K, 1 / K), first.astype(np.float64), np.broadcast_to(eye, (K, *eye.shape)).copy())
+        contests = {
+            "own start": (
+                lambda: Ours(K, max_iter=500),
+                lambda: Theirs(K, max_iter=500, random_state=0),
+            ),
+            "same start, 20 iterations": (
+                lambda start=start: Ours(K, max_iter=20, tol=0, start=start),
+                lambda start=start: Theirs(
+                    K,
+                    max_iter=20,
+                    tol=0,
+                    weights_init=start[0],
+                    means_init=start[1],
+                    precisions_init=np.linalg.inv(start[2]),
+                ),
+            ),
+        }
+        for title, (ours, theirs) in contests.items():
+            scores: dict[str, float] = {}
+            key = f"{N:,} x {label}, {title}"
+            rows[key] = alternate(
+                {
+                    "scikit-learn": partial(timed, "scikit-learn", theirs, x, scores),
+                    "chartae": partial(timed, "chartae", ours, z, scores),
+                },
+                repeats=arguments.repeats,
+                ratio=("scikit-learn", "chartae"),
+            )
+            likelihoods[key] = scores | {"difference": scores["chartae"] - scores["scikit-learn"]}
+            print(key, rows[key], likelihoods[key], flush=True)
+    write("gmm", {"unit": "seconds", "rows": rows, "log_likelihood": likelihoods})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""What every density of codes has: fit, sample, log_prob, and a state that can be saved and loaded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from chartae.conditionals import Conditional
+
+__all__ = ["Density", "check_codes"]
+
+
+def check_codes(z: Any, *, at_least: int = 2, what: str = "density") -> Float[Tensor, "N D"]:
+    """`z` as a detached floating tensor (N, D), or an error that says what is wrong with it."""
+    z = torch.as_tensor(z).detach()
+    if z.ndim != 2 or not z.shape[1]:
+        raise ValueError(f"codes have shape {tuple(z.shape)}; a {what} is fitted to a matrix (points, dimensions)")
+    if not z.is_floating_point():
+        raise TypeError(f"codes are {z.dtype}; a {what} is fitted to floating-point codes")
+    if len(z) < at_least:
+        raise ValueError(f"{len(z)} codes were given; this {what} needs at least {at_least}")
+    bad = ~z.isfinite().all(1)
+    if bad.any():
+        raise ValueError(f"{int(bad.sum())} of {len(z)} codes are not finite (first: row {int(bad.nonzero()[0])})")
+    return z
+
+
+class Density(Conditional, ABC):
+    """p(z), fitted to codes after training; it can stand in for any model's prior.
+
+    What a subclass stores in `__init__` it hands back from `settings()`; what `fit` finds it keeps in buffers, so
+    that `state_dict` is the whole of it. A buffer that is None in a fresh object takes its shape from the state that
+    is loaded. Plain facts about the fit (`n_iter_`) are named in `facts`. Before `fit`, sampling is an error.
+    """
+
+    #: the name by which recipes and the command line know the class
+    name: str
+    #: attributes, ending in `_`, that tell how the fit went; plain values
+    facts: tuple[str, ...] = ()
+
+    @abstractmethod
+    def fit(self, z: Float[Tensor, "N D"], *, seed: int = 0) -> Density:
+        """Fit to codes (N, D) and return self; the same seed gives the same fit."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """The constructor arguments, as plain values."""
+
+    def fitted(self) -> dict[str, Any]:
+        """What is known about the fit, as plain values; empty before `fit`."""
+        return {fact: getattr(self, fact) for fact in self.facts if hasattr(self, fact)}
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        """Take up what `fitted` gave; a fact that this class does not know is an error."""
+        if strange := set(facts) - set(self.facts):
+            raise ValueError(f"{', '.join(sorted(strange))} is not a fact of a {type(self).__name__}")
+        for fact, value in facts.items():
+            setattr(self, fact, value)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether there is something to sample from: every buffer has its value."""
+        return all(buffer is not None for buffer in self._buffers.values())
+
+    def require_fit(self) -> None:
+        """Raise a ValueError that names the remedy where `fit` has not been called."""
+        if not self.is_fitted:
+            raise ValueError(f"this {type(self).__name__} has not been fitted; call fit(codes), or load a fitted one")
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        for key in self._buffers:
+            value = state.get(prefix + key)
+            if isinstance(value, Tensor):
+                old = self._buffers[key]
+                if old is None or old.shape != value.shape or old.dtype != value.dtype:
+                    self._buffers[key] = torch.empty_like(value, device=None if old is None else old.device)
+        super()._load_from_state_dict(state, prefix, *args)

@@ -1,0 +1,591 @@
+"""Gaussian densities of codes: one normal, or a mixture of them fitted by expectation maximisation."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from chartae.densities.base import Density, check_codes
+from chartae.distributions import LOG_2PI, Distribution, randn
+
+__all__ = ["GaussianMixture", "Normal", "NormalMixture"]
+
+#: numbers in the largest temporary (components, rows, dimensions): a CPU's cache holds as many, a GPU wants more at once
+TEMPORARY, TEMPORARY_ON_GPU = 1 << 20, 1 << 26
+#: a responsibility below this adds nothing to a second moment that float32 could show
+NEGLIGIBLE = 1e-9
+
+
+def _rows(components: int, dimension: int, device: torch.device) -> int:
+    most = TEMPORARY if device.type == "cpu" else TEMPORARY_ON_GPU
+    return max(1, most // (components * dimension))
+
+
+def _cholesky(covariances: Tensor) -> Tensor:
+    """L with L L' = covariance; where rounding has left it indefinite, with the least relative ridge that helps."""
+    diagonal = torch.diag_embed(covariances.diagonal(dim1=-2, dim2=-1).abs())
+    for ridge in (0.0, *(10.0**power for power in range(-13, 2))):
+        factors, info = torch.linalg.cholesky_ex(covariances + ridge * diagonal if ridge else covariances)
+        if not info.any():
+            return factors
+    raise ValueError("a covariance is not positive definite, nor near to it; check the covariances of `start`")
+
+
+class _Moments(NamedTuple):
+    """Responsibilities and the moments of the codes they weigh, in float64, summed over points or averaged."""
+
+    mass: Tensor  # (K,)
+    first: Tensor  # (K, D)
+    second: Tensor  # as the covariances
+
+    def blend(self, other: _Moments, rate: float) -> _Moments:
+        return _Moments(*(torch.lerp(a, b, rate) for a, b in zip(self, other, strict=True)))
+
+    def over(self, n: int) -> _Moments:
+        return _Moments(*(a / n for a in self))
+
+
+class _Mixture(NamedTuple):
+    """A mixture in float64; `factors` are the Cholesky factors L of the covariances L L'."""
+
+    weights: Tensor  # (K,)
+    means: Tensor  # (K, D)
+    factors: Tensor
+
+
+class _Full:
+    """A covariance matrix (D, D) for each component.
+
+    A pass over the data works in each component's own coordinates y = L^-1 (z - mean). There the second moments are
+    near the identity, so that products in float32 lose nothing, however ill-conditioned the codes are; only
+    the sums, in float64, are brought back to the coordinates of the data.
+    """
+
+    shared = False
+
+    def identity(self, k: int, like: Tensor) -> Tensor:
+        """Factors of unit covariances, for means `like` (K, D)."""
+        return torch.eye(like.shape[1], dtype=like.dtype, device=like.device).repeat(k, 1, 1)
+
+    def factor(self, covariances: Tensor) -> Tensor:
+        return _cholesky(covariances)
+
+    def covariances(self, factors: Tensor) -> Tensor:
+        return factors @ factors.mT
+
+    def coordinates(self, means: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`scale` = L^-T and `shift` = L^-1 mean (K, 1, D), which `whiten` wants, and log det L^-1."""
+        eye = torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
+        scale = torch.linalg.solve_triangular(factors, eye.expand_as(factors), upper=False).mT
+        return scale, means[:, None] @ scale, scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor) -> Float[Tensor, "K B D"]:
+        return torch.baddbmm(shift, x.expand(len(scale), *x.shape), scale, beta=-1)
+
+    def second(self, y: Tensor, r: Tensor) -> Tensor:
+        """sum_n r_n y_n y_n' for each component."""
+        k, b, d = y.shape
+        if d >= 32 and y.device.type == "cpu":
+            # in many dimensions a point belongs to one or two components: gather the rows that count
+            active = r > NEGLIGIBLE
+            counts = active.sum(1).tolist()
+            if 2 * sum(counts) < k * b:
+                rows = active.nonzero()[:, 1].split(counts)
+                own = [(y[j].index_select(0, i), r[j].index_select(0, i)[:, None]) for j, i in enumerate(rows)]
+                return torch.stack([(points * weight).mT @ points for points, weight in own])
+        return (y * r[..., None]).mT @ y
+
+    def lift(self, own: _Moments, m: _Mixture) -> _Moments:
+        """Moments in the components' coordinates, brought back to those of the data."""
+        mass, shift = own.mass[:, None, None], (m.factors @ own.first[..., None])[..., 0]
+        cross = shift[:, :, None] * m.means[:, None]
+        outer = m.means[:, :, None] * m.means[:, None]
+        second = m.factors @ own.second @ m.factors.mT + cross + cross.mT + mass * outer
+        return _Moments(own.mass, shift + own.mass[:, None] * m.means, second)
+
+    def central(self, own: _Moments, means: Tensor) -> Tensor:
+        """The covariances that the moments imply."""
+        return own.second / own.mass[:, None, None] - means[:, :, None] * means[:, None]
+
+    def ridge(self, covariances: Tensor, size: float) -> Tensor:
+        return covariances + size * torch.eye(covariances.shape[-1], dtype=covariances.dtype, device=covariances.device)
+
+
+class _Tied(_Full):
+    """One covariance matrix (D, D) for all components."""
+
+    shared = True
+
+    def identity(self, k: int, like: Tensor) -> Tensor:
+        return torch.eye(like.shape[1], dtype=like.dtype, device=like.device)
+
+    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor) -> Float[Tensor, "K B D"]:
+        return x @ scale - shift
+
+    def second(self, y: Tensor, r: Tensor) -> Tensor:
+        flat = y.flatten(0, 1)
+        return (flat * r.reshape(-1, 1)).mT @ flat
+
+    def lift(self, own: _Moments, m: _Mixture) -> _Moments:
+        shift = own.first @ m.factors.mT
+        cross = shift.mT @ m.means
+        outer = (own.mass[:, None] * m.means).mT @ m.means
+        second = m.factors @ own.second @ m.factors.mT + cross + cross.mT + outer
+        return _Moments(own.mass, shift + own.mass[:, None] * m.means, second)
+
+    def central(self, own: _Moments, means: Tensor) -> Tensor:
+        return (own.second - (own.mass[:, None] * means).mT @ means) / own.mass.sum()
+
+
+class _Diagonal(_Full):
+    """Variances (K, D), with no correlation inside a component; the factors are standard deviations."""
+
+    def identity(self, k: int, like: Tensor) -> Tensor:
+        return torch.ones_like(like)
+
+    def factor(self, covariances: Tensor) -> Tensor:
+        return covariances.clamp_min(torch.finfo(covariances.dtype).tiny).sqrt()
+
+    def covariances(self, factors: Tensor) -> Tensor:
+        return factors.square()
+
+    def coordinates(self, means: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return 1 / factors[:, None], (means / factors)[:, None], -factors.log().sum(-1)
+
+    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor) -> Float[Tensor, "K B D"]:
+        return torch.addcmul(-shift, x, scale)
+
+    def second(self, y: Tensor, r: Tensor) -> Tensor:
+        return (r[:, None] @ y.square())[:, 0]
+
+    def lift(self, own: _Moments, m: _Mixture) -> _Moments:
+        mass, shift = own.mass[:, None], m.factors * own.first
+        second = m.factors.square() * own.second + 2 * shift * m.means + mass * m.means.square()
+        return _Moments(own.mass, shift + mass * m.means, second)
+
+    def central(self, own: _Moments, means: Tensor) -> Tensor:
+        return own.second / own.mass[:, None] - means.square()
+
+    def ridge(self, covariances: Tensor, size: float) -> Tensor:
+        return covariances + size
+
+
+COVARIANCES = {"full": _Full(), "diag": _Diagonal(), "tied": _Tied()}
+
+
+class NormalMixture(Distribution):
+    """sum_k w_k N(z; mean_k, L_k L_k'): the distribution of both densities here.
+
+    Args:
+        weights: (K,), summing to one.
+        means: (K, D).
+        factors: Cholesky factors (K, D, D), or standard deviations (K, D) of independent coordinates.
+        rows: points that `log_prob` treats at a time.
+    """
+
+    event_ndim = 1
+
+    def __init__(self, weights: Tensor, means: Tensor, factors: Tensor, rows: int | None = None) -> None:
+        self.weights, self.means, self.factors = weights, means, factors
+        self.rows = rows or _rows(*means.shape, means.device)
+
+    @property
+    def mean(self) -> Float[Tensor, " D"]:
+        return self.weights @ self.means
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        """`n` independent draws (n, D), in no order; one (D,) where `n` is None."""
+        which = torch.multinomial(self.weights, 1 if n is None else max(n, 1), replacement=True, generator=generator)[
+            :n
+        ]
+        noise = randn((len(which), self.means.shape[1]), self.means, generator)
+        out = torch.empty_like(noise)
+        for k, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
+            own = which == k
+            out[own] = mean + (noise[own] * factor if factor.ndim == 1 else noise[own] @ factor.mT)
+        return out[0] if n is None else out
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        d = self.means.shape[1]
+        if not x.ndim or x.shape[-1] != d:
+            raise ValueError(
+                f"points have shape {tuple(x.shape)}; this density is over codes of dimension {d}: (..., {d})"
+            )
+        kind = COVARIANCES["diag" if self.factors.ndim == 2 else "full"]
+        dtype = torch.promote_types(x.dtype, self.means.dtype)
+        scale, shift, log_det = kind.coordinates(self.means.double(), self.factors.double())
+        offset = (self.weights.double().log() + log_det - 0.5 * d * LOG_2PI)[:, None].to(dtype)
+        scale, shift = scale.to(dtype), shift.to(dtype)
+        parts = [
+            (offset - 0.5 * kind.whiten(part, scale, shift).square().sum(-1)).logsumexp(0)
+            for part in x.reshape(-1, d).to(dtype).split(self.rows)
+        ]
+        return torch.cat(parts).reshape(x.shape[:-1])
+
+
+class _Gaussians(Density):
+    """What a normal and a mixture share: the three buffers of a `NormalMixture`."""
+
+    weights: Float[Tensor, " K"]
+    means: Float[Tensor, "K D"]
+    factors: Tensor
+    covariance: str = "full"
+
+    def __init__(self) -> None:
+        super().__init__()
+        for key in ("weights", "means", "factors"):
+            self.register_buffer(key, None)
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> NormalMixture:
+        self.require_fit()
+        factors = self.factors.expand(len(self.means), -1, -1) if self.covariance == "tied" else self.factors
+        return NormalMixture(self.weights, self.means, factors, self._chunk(*self.means.shape, self.means.device))
+
+    def _chunk(self, components: int, dimension: int, device: torch.device) -> int:
+        return _rows(components, dimension, device)
+
+    @property
+    def covariances(self) -> Tensor:
+        """The covariances: (K, D, D), variances (K, D) where they are diagonal, (D, D) where they are tied."""
+        self.require_fit()
+        return COVARIANCES[self.covariance].covariances(self.factors)
+
+    def _keep(self, mixture: _Mixture, centre: Tensor) -> None:
+        self.weights = mixture.weights.to(centre.dtype)
+        self.means = (mixture.means + centre).to(centre.dtype)
+        self.factors = mixture.factors.to(centre.dtype)
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+        given = [state.get(prefix + key) for key in ("weights", "means", "factors")]
+        if all(isinstance(t, Tensor) for t in given):
+            weights, means, factors = (t for t in given if t is not None)
+            k, d = means.shape if means.ndim == 2 else (0, 0)
+            shapes = {"full": (k, d, d), "diag": (k, d), "tied": (d, d)}
+            if weights.shape != (k,) or not k or factors.shape != shapes[self.covariance]:
+                raise ValueError(
+                    f"weights {tuple(weights.shape)}, means {tuple(means.shape)} and factors {tuple(factors.shape)} do "
+                    f"not make a mixture of {self.covariance} covariance"
+                )
+            if not all(t.is_floating_point() and t.isfinite().all() for t in (weights, means, factors)):
+                raise ValueError("weights, means and factors must be finite floating-point numbers")
+        super()._load_from_state_dict(state, prefix, *args)
+
+
+def _centred(z: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes in single or double precision less their mean, and that mean."""
+    z = z if z.dtype == torch.float64 else z.float()
+    if bool((z.amax(0) == z.amin(0)).all()):
+        raise ValueError(f"all {len(z)} codes are the same point; a density needs codes that vary")
+    centre = z.mean(0, dtype=torch.float64).to(z.dtype)
+    return z - centre, centre
+
+
+class Normal(_Gaussians):
+    """One Gaussian with a full covariance matrix, by maximum likelihood: the mean and covariance (over N) of the codes.
+
+    Each variance is enlarged by the factor 1 + `ridge` (a constant coordinate gets `ridge` times the mean variance), so
+    that codes on a subspace have a density as well.
+
+    >>> z = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
+    >>> Normal().fit(z).log_prob(z).shape
+    torch.Size([500])
+    """
+
+    name = "normal"
+
+    def __init__(self, *, ridge: float = 1e-8) -> None:
+        super().__init__()
+        if not 0 < ridge < 1:
+            raise ValueError(f"ridge is {ridge}; give a small number above 0, such as 1e-8")
+        self.ridge = ridge
+
+    def settings(self) -> dict[str, Any]:
+        return {"ridge": self.ridge}
+
+    @torch.no_grad()
+    def fit(self, z: Tensor, *, seed: int = 0) -> Normal:
+        """Fit to codes (N, D); nothing is random, so `seed` changes nothing."""
+        x, centre = _centred(check_codes(z, what="normal"))
+        covariance = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
+        for part in x.split(_rows(1, x.shape[1], x.device)):
+            covariance.addmm_(part.double().mT, part.double())
+        covariance /= len(x)
+        variance = covariance.diagonal()
+        covariance = covariance + self.ridge * torch.where(variance > 0, variance, variance.mean()).diag()
+        one = torch.ones(1, dtype=torch.float64, device=x.device)
+        zero = torch.zeros(1, x.shape[1], dtype=torch.float64, device=x.device)
+        self._keep(_Mixture(one, zero, _cholesky(covariance)[None]), centre)
+        return self
+
+
+class GaussianMixture(_Gaussians):
+    """A mixture of Gaussians, sum_k w_k N(mean_k, covariance_k), fitted by expectation maximisation.
+
+    Dempster, Laird, Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", 1977. It is the ex-post
+    density of Ghosh et al., "From Variational to Deterministic Autoencoders", 2020 (arXiv 1903.12436): ten components,
+    full covariance. `tol`, `regularisation` and the attributes mean what they mean in scikit-learn, and from the same
+    `start` the fit is the same; its own start differs: k-means++ and a few Lloyd steps on a random subset (the best of
+    three), then one pass of stepwise EM over shuffled batches (Cappé, Moulines, "Online Expectation-Maximization
+    Algorithm for Latent Data Models", 2009, arXiv 0712.4273), which saves about half of the iterations that follow.
+    A component that is left with less than a tenth of a point is started afresh, at a random code, with the covariance
+    and half of the weight of the heaviest one.
+
+    Args:
+        components: how many; or several candidates, of which the one is taken under which a tenth of the codes, held
+            out by `seed`, is likeliest (`scores_`), before it is fitted to all of them.
+        covariance: ``"full"``, ``"diag"`` (independent coordinates in a component) or ``"tied"`` (one for all).
+        max_iter: most iterations; a warning says where they were not enough.
+        tol: stop where an iteration changes the mean log-likelihood by less, in nats per point.
+        regularisation: added to the diagonal of each covariance, in squared units of the codes.
+        restarts: independent starts, of which the likeliest is kept.
+        chunk: points that are treated at a time; by default as many as a processor's cache holds.
+        start: weights (K,), means (K, D) and covariances (shaped as `covariances`), arrays from which EM starts.
+
+    Attributes:
+        n_iter_, converged_, lower_bound_: iterations, whether they sufficed, and the mean log-likelihood (nats per
+            point) that the last of them began with. `components_`: the number of components. `scores_`: held-out
+            log-likelihood (nats per point) of each candidate; empty where there was but one.
+
+    >>> z = torch.cat([torch.randn(300, 2, generator=torch.Generator().manual_seed(s)) + 9 * s for s in (0, 1)])
+    >>> mixture = GaussianMixture(2).fit(z)
+    >>> mixture.weights
+    tensor([0.5000, 0.5000]...)
+    >>> mixture.sample(4, generator=torch.Generator().manual_seed(0)).shape
+    torch.Size([4, 2])
+    """
+
+    name = "gmm"
+    facts = ("components_", "n_iter_", "converged_", "lower_bound_", "scores_")
+    components_: int
+    n_iter_: int
+    converged_: bool
+    lower_bound_: float
+    scores_: dict[int, float]
+
+    def __init__(
+        self,
+        components: int | Sequence[int] = 10,
+        covariance: str = "full",
+        *,
+        max_iter: int = 200,
+        tol: float = 1e-3,
+        regularisation: float = 1e-6,
+        restarts: int = 1,
+        chunk: int | None = None,
+        start: Sequence[Any] | None = None,
+    ) -> None:
+        super().__init__()
+        candidates = [components] if isinstance(components, int) else list(components)
+        if not candidates or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in candidates):
+            raise ValueError(f"components is {components!r}; give a number of at least 1, or several to choose from")
+        if covariance not in COVARIANCES:
+            raise ValueError(f"covariance is {covariance!r}; choose from {', '.join(COVARIANCES)}")
+        for key, count in (("max_iter", max_iter), ("restarts", restarts), ("chunk", 1 if chunk is None else chunk)):
+            if count < 1:
+                raise ValueError(f"{key} is {count}; give a number of at least 1")
+        if not tol >= 0:
+            raise ValueError(f"tol is {tol}; give a number of at least 0, in nats per point")
+        if not 0 < regularisation < math.inf:
+            raise ValueError(
+                f"regularisation is {regularisation}; give a number above 0, in squared units of the codes"
+            )
+        if start is not None and (len(candidates) > 1 or candidates[0] != len(start[0])):
+            raise ValueError(f"start has {len(start[0])} components, but components is {components!r}; make them agree")
+        self.components = candidates[0] if len(candidates) == 1 else tuple(candidates)
+        self.covariance = covariance
+        self.max_iter, self.tol, self.regularisation = max_iter, tol, regularisation
+        self.restarts, self.chunk, self.start = restarts, chunk, start
+
+    def settings(self) -> dict[str, Any]:
+        """The constructor arguments, less `start`, which has done its work once the mixture is fitted."""
+        keys = ("components", "covariance", "max_iter", "tol", "regularisation", "restarts", "chunk")
+        values = {key: getattr(self, key) for key in keys}
+        return values | {"components": list(values["components"])} if isinstance(self.components, tuple) else values
+
+    def extra_repr(self) -> str:
+        return f"{self.components}, {self.covariance!r}"
+
+    def restore(self, facts: dict[str, Any]) -> None:
+        super().restore(facts)
+        self.scores_ = {int(k): score for k, score in facts.get("scores_", {}).items()}
+
+    @torch.no_grad()
+    def fit(self, z: Tensor, *, seed: int = 0) -> GaussianMixture:
+        """Fit to codes (N, D), on their device and in their precision (at least float32)."""
+        z = check_codes(z)
+        candidates = self.components if isinstance(self.components, tuple) else (self.components,)
+        several = len(candidates) > 1
+        n = len(z) - len(z) // 10 if several else len(z)
+        if n < max(candidates):
+            held_out = f" ({len(z) - n} more are held out)" if several else ""
+            raise ValueError(
+                f"{n} codes{held_out} for {max(candidates)} components; give at least as many codes as components"
+            )
+        x, centre = _centred(z)
+        generator = torch.Generator().manual_seed(seed)
+        # the first rows can then stand for all: the codes of a data set may well be sorted
+        x = x[torch.randperm(len(x), generator=generator).to(x.device)]
+        self.scores_ = {}
+        if several:
+            for k in candidates:
+                mixture = self._fit(x[:n], k, seed, centre)[0]
+                self._keep(mixture, torch.zeros_like(centre))
+                self.scores_[k] = self.log_prob(x[n:]).mean(dtype=torch.float64).item()
+        self.components_ = max(self.scores_, key=self.scores_.__getitem__) if several else candidates[0]
+        mixture, self.lower_bound_, self.n_iter_, self.converged_ = self._fit(x, self.components_, seed, centre)
+        self._keep(mixture, centre)
+        if not self.converged_:
+            warnings.warn(
+                f"after {self.max_iter} iterations EM still gains more than {self.tol:g} nats per point; raise max_iter "
+                "or tol, or take fewer components",
+                stacklevel=2,
+            )
+        return self
+
+    def _fit(self, x: Tensor, k: int, seed: int, centre: Tensor) -> tuple[_Mixture, float, int, bool]:
+        """The likeliest mixture of several starts, its lower bound, its iterations and whether they sufficed."""
+        fits = []
+        for restart in range(1 if self.start else self.restarts):
+            generator = torch.Generator().manual_seed(seed + restart)
+            begin = self._given(x, centre) if self.start else self._warm_up(x, k, generator)
+            fits.append(self._em(x, begin, generator))
+        return max(fits, key=lambda fit: fit[1])
+
+    def _chunk(self, components: int, dimension: int, device: torch.device) -> int:
+        return self.chunk or _rows(components, dimension, device)
+
+    def _given(self, x: Tensor, centre: Tensor) -> _Mixture:
+        assert self.start is not None
+        weights, means, covariances = (torch.as_tensor(t, dtype=torch.float64, device=x.device) for t in self.start)
+        k, d = len(weights), x.shape[1]
+        shapes = {"full": (k, d, d), "diag": (k, d), "tied": (d, d)}
+        if means.shape != (k, d) or covariances.shape != shapes[self.covariance]:
+            raise ValueError(
+                f"start has means {tuple(means.shape)} and covariances {tuple(covariances.shape)}; {k} components of "
+                f"{self.covariance} covariance over {d} dimensions need {(k, d)} and {shapes[self.covariance]}"
+            )
+        return _Mixture(weights / weights.sum(), means - centre, COVARIANCES[self.covariance].factor(covariances))
+
+    def _warm_up(self, x: Tensor, k: int, generator: torch.Generator) -> _Mixture:
+        """k-means on the first rows, then one pass of stepwise EM over all of them, in batches."""
+        kind = COVARIANCES[self.covariance]
+        batch = max(1024, 4 * k * x.shape[1])
+        first = x[: 4 * batch]
+        centres, labels = min((_k_means(first, k, generator) for _ in range(3)), key=lambda fit: fit[2])[:2]
+        means = centres.double()
+        begin = _Mixture(torch.full_like(means[:, 0], 1 / k), means, kind.identity(k, means))
+        moments = self._expect(first, begin, labels)[1].over(len(first))
+        mixture = self._maximise(moments, begin)
+        for step in range(len(x) // batch if len(x) >= 4 * batch else 0):
+            part = x[step * batch : (step + 1) * batch]
+            moments = moments.blend(self._expect(part, mixture)[1].over(batch), (step + 3) ** -0.5)
+            mixture = self._maximise(moments, mixture)
+        return mixture
+
+    def _em(self, x: Tensor, mixture: _Mixture, generator: torch.Generator) -> tuple[_Mixture, float, int, bool]:
+        bound = -math.inf
+        for iteration in range(1, self.max_iter + 1):
+            before = bound
+            total, moments = self._expect(x, mixture)
+            bound = total / len(x)
+            mixture = self._maximise(moments, mixture)
+            empty = moments.mass < 0.1
+            if empty.any():
+                mixture = self._afresh(x, mixture, empty, generator)
+            elif abs(bound - before) < self.tol:
+                return mixture, bound, iteration, True
+        return mixture, bound, self.max_iter, False
+
+    def _expect(self, x: Tensor, mixture: _Mixture, labels: Tensor | None = None) -> tuple[float, _Moments]:
+        """One pass over the data: the log-likelihood, and all that maximisation needs.
+
+        Where `labels` are given, they take the place of the responsibilities.
+        """
+        kind, (k, d) = COVARIANCES[self.covariance], mixture.means.shape
+        scale, shift, log_det = kind.coordinates(mixture.means, mixture.factors)
+        offset = (mixture.weights.log() + log_det - 0.5 * d * LOG_2PI)[:, None].to(x.dtype)
+        scale, shift = scale.to(x.dtype), shift.to(x.dtype)
+        total = torch.zeros((), dtype=torch.float64, device=x.device)
+        sums: list[Tensor] = []
+        rows = self._chunk(k, d, x.device)
+        for i in range(0, len(x), rows):
+            y = kind.whiten(x[i : i + rows], scale, shift)
+            if labels is None:
+                joint = torch.linalg.vector_norm(y, dim=-1).square_().mul_(-0.5).add_(offset)
+                top = joint.amax(0)
+                # what is smaller would be a denormal number: slow, and without effect
+                r = joint.sub_(top).clamp_min_(-80.0).exp_()
+                evidence = r.sum(0)
+                total += (top + evidence.log()).sum(dtype=torch.float64)
+                r /= evidence
+            else:
+                r = F.one_hot(labels[i : i + rows], k).mT.to(x.dtype).contiguous()
+            part = [r.sum(1).double(), (r[:, None] @ y)[:, 0].double(), kind.second(y, r).double()]
+            sums = [a.add_(b) for a, b in zip(sums, part, strict=True)] if sums else part
+        return total.item(), kind.lift(_Moments(*sums), mixture)
+
+    def _maximise(self, moments: _Moments, mixture: _Mixture) -> _Mixture:
+        kind = COVARIANCES[self.covariance]
+        mass = moments.mass.clamp_min(torch.finfo(moments.mass.dtype).eps)
+        means = moments.first / mass[:, None]
+        covariances = kind.central(moments._replace(mass=mass), means)
+        return _Mixture(mass / mass.sum(), means, kind.factor(kind.ridge(covariances, self.regularisation)))
+
+    def _afresh(self, x: Tensor, mixture: _Mixture, empty: Tensor, generator: torch.Generator) -> _Mixture:
+        weights, means, factors = (t.clone() for t in mixture)
+        for k in empty.nonzero().flatten().tolist():
+            heaviest = int(weights.argmax())
+            weights[heaviest] = weights[k] = weights[heaviest] / 2
+            means[k] = x[int(torch.randint(len(x), (), generator=generator))].double()
+            if not COVARIANCES[self.covariance].shared:
+                factors[k] = factors[heaviest]
+        return _Mixture(weights / weights.sum(), means, factors)
+
+
+def _k_means(x: Tensor, k: int, generator: torch.Generator, steps: int = 100) -> tuple[Tensor, Tensor, float]:
+    """Centres (K, D), labels (N,) and the summed squared distance, by greedy k-means++ and Lloyd's steps.
+
+    Arthur, Vassilvitskii, "k-means++: The Advantages of Careful Seeding", 2007.
+    """
+    squares = x.square().sum(1)
+
+    def distances(centres: Tensor) -> Tensor:
+        """Squared distances (K, N), less the squares of the points."""
+        return torch.addmm(centres.square().sum(1)[:, None], centres, x.mT, alpha=-2)
+
+    centres = x[torch.randint(len(x), (1,), generator=generator).to(x.device)]
+    nearest = (distances(centres)[0] + squares).clamp_min_(0)
+    for _ in range(k - 1):
+        # where fewer points than centres differ, any will do
+        chance = nearest.cpu() if nearest.sum() > 0 else torch.ones(len(x))
+        tried = torch.multinomial(chance, 2 + int(math.log(k)), replacement=True, generator=generator).to(x.device)
+        reach = torch.minimum((distances(x[tried]) + squares).clamp_min_(0), nearest)
+        best = reach.sum(1).argmin()
+        nearest, centres = reach[best], torch.cat([centres, x[tried[best]][None]])
+    return _lloyd(x, centres, steps)
+
+
+def _lloyd(x: Tensor, centres: Tensor, steps: int) -> tuple[Tensor, Tensor, float]:
+    """Lloyd's steps until the centres move less than a hundredth of a standard deviation, all together."""
+    squares, k = x.square().sum(1), len(centres)
+
+    def distances(centres: Tensor) -> Tensor:
+        return torch.addmm(centres.square().sum(1)[:, None], centres, x.mT, alpha=-2)
+
+    still = 1e-4 * x.var(0, correction=0).mean()
+    for _ in range(steps):
+        labels = distances(centres).min(0).indices
+        counts = torch.bincount(labels, minlength=k)[:, None]
+        means = torch.zeros_like(centres).index_add_(0, labels, x) / counts.clamp_min(1)
+        before, centres = centres, torch.where(counts > 0, means, centres)
+        if (centres - before).square().sum() <= still:
+            break
+    closest = distances(centres).min(0)
+    return centres, closest.indices, (closest.values + squares).sum(dtype=torch.float64).item()
