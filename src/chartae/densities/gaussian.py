@@ -17,7 +17,7 @@ from chartae.distributions import LOG_2PI, Distribution, randn
 
 __all__ = ["GaussianMixture", "Normal", "NormalMixture"]
 
-#: numbers in the largest temporary (components, rows, dimensions): a CPU's cache holds as many, a GPU wants more at once
+#: numbers in the largest temporary (components, rows, dimensions): a CPU's cache holds them, a GPU wants more at once
 TEMPORARY, TEMPORARY_ON_GPU = 1 << 20, 1 << 26
 #: a responsibility below this adds nothing to a second moment that float32 could show
 NEGLIGIBLE = 1e-9
@@ -194,7 +194,8 @@ class NormalMixture(Distribution):
 
     def __init__(self, weights: Tensor, means: Tensor, factors: Tensor, rows: int | None = None) -> None:
         self.weights, self.means, self.factors = weights, means, factors
-        self.rows = rows or _rows(*means.shape, means.device)
+        k, d = means.shape
+        self.rows = rows or _rows(k, d, means.device)
 
     @property
     def mean(self) -> Float[Tensor, " D"]:
@@ -246,7 +247,8 @@ class _Gaussians(Density):
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> NormalMixture:
         self.require_fit()
         factors = self.factors.expand(len(self.means), -1, -1) if self.covariance == "tied" else self.factors
-        return NormalMixture(self.weights, self.means, factors, self._chunk(*self.means.shape, self.means.device))
+        k, d = self.means.shape
+        return NormalMixture(self.weights, self.means, factors, self._chunk(k, d, self.means.device))
 
     def _chunk(self, components: int, dimension: int, device: torch.device) -> int:
         return _rows(components, dimension, device)
@@ -443,8 +445,8 @@ class GaussianMixture(_Gaussians):
         self._keep(mixture, centre)
         if not self.converged_:
             warnings.warn(
-                f"after {self.max_iter} iterations EM still gains more than {self.tol:g} nats per point; raise max_iter "
-                "or tol, or take fewer components",
+                f"after {self.max_iter} iterations EM still gains more than {self.tol:g} nats per point; raise "
+                "max_iter or tol, or take fewer components",
                 stacklevel=2,
             )
         return self
