@@ -12,7 +12,6 @@ import itertools
 import json
 import math
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,13 +22,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, GradientState, PartialState
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from chartae.data import Batches
 from chartae.objectives import Objective
+from chartae.progress import TrainingProgress
 from chartae.storage import read_tensors, write_tensors
 
 __all__ = ["History", "NonFinite", "fit"]
@@ -257,9 +255,12 @@ class _Loop:
         inner = {name: build(name, ps) for name, ps in self.players.items()}
         if compile:
             objective.compile()
-        prepared = accelerator.prepare(objective, *inner.values())
-        self.objective = prepared[0]
-        self.optimisers = dict(zip(inner, prepared[1:], strict=True))
+        self.objective = accelerator.prepare(objective)
+        # accelerate's wrapper of an optimiser is for the scaler alone, and looks for packages on disk in every step
+        self.optimisers = inner
+        if accelerator.scaler is not None:
+            self.optimisers = {name: accelerator.prepare(o) for name, o in inner.items()}
+        self.parameters = [p for ps in self.players.values() for p in ps]
         self.schedules = {}
         if plateau is not None:
             for name, o in inner.items():
@@ -279,7 +280,7 @@ class _Loop:
 
     def run(self, epochs: int, checkpoint_every: int, progress: bool | None) -> History:
         with (
-            _Progress(progress, self.accelerator.is_main_process, epochs * self.steps, self.steps) as bar,
+            TrainingProgress(progress, self.accelerator.is_main_process, epochs * self.steps, self.steps) as bar,
             self._interrupts(),
         ):
             while self.epoch < epochs and not self.history.stopped:
@@ -300,7 +301,7 @@ class _Loop:
                 self.history.epochs = self.epoch
                 self._validate()
                 self.history.seconds += time.perf_counter() - started
-                bar.epoch(self.epoch, epochs, self.history)
+                bar.epoch(self.epoch, epochs, self._losses(), self.history.seconds)
                 if self.epoch == epochs or self.history.stopped or self.epoch % checkpoint_every == 0:
                     self.save()
         if not self.history.stopped:
@@ -312,12 +313,16 @@ class _Loop:
         values: dict[str, Tensor] = {}
         for name, optimiser in self.optimisers.items():
             losses = self.objective(x, y, name)
-            self.accelerator.backward(losses["loss"])
+            if self.accelerator.scaler is None:
+                losses["loss"].backward()
+            else:
+                self.accelerator.backward(losses["loss"])
             if self.clip is not None:
                 self.accelerator.clip_grad_norm_(self.players[name], self.clip)
             optimiser.step()
             # another player's parameters were differentiated as well
-            self.objective.zero_grad(set_to_none=True)
+            for p in self.parameters:
+                p.grad = None
             values |= losses if name == "model" else {f"{name}/{key}": v for key, v in losses.items()}
         if self.average is not None:
             self.average.update(self.epoch * self.steps + self.step)
@@ -378,6 +383,10 @@ class _Loop:
                     part = v.detach().double() * len(x)
                     total[name] = part if name not in total else total[name] + part
         return {name: v / batches.n for name, v in zip(total, torch.stack([*total.values()]).tolist(), strict=True)}
+
+    def _losses(self) -> str:
+        rows = [self.history.last(split) for split in ("train", *(["valid"] if self.valid is not None else []))]
+        return "  ".join(f"{row['split']} {row['loss']:.4g}" for row in rows)
 
     def _weights(self) -> dict[str, Tensor]:
         weights = self.bare.state_dict()
@@ -542,7 +551,7 @@ class _Loop:
         # one answer for all processes
         if not float(self.accelerator.reduce(bad, "sum").sum()):
             # the last step's gradients have not been seen by any loss yet
-            finite = torch.stack([p.detach().isfinite().all() for ps in self.players.values() for p in ps])
+            finite = torch.stack([p.detach().isfinite().all() for p in self.parameters])
             if bool(finite.all()):
                 return
             self.step, first = self.step - 1, self.step - 1
@@ -639,51 +648,3 @@ class _Average:
         finally:
             with torch.no_grad():
                 torch._foreach_copy_(self.own, kept)
-
-
-class _Progress:
-    """A bar with the time left on a terminal, else a line an epoch; looks at the clock, never at the device."""
-
-    def __init__(self, wanted: bool | None, main: bool, total: int, steps: int) -> None:
-        console = Console(stderr=True)
-        self.lines = main and wanted is True and not console.is_terminal
-        self.bar: Progress | None = None
-        if main and wanted is not False and console.is_terminal:
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[losses]}"),
-                console=console,
-            )
-            self.task = self.bar.add_task("training", total=total, losses="")
-        self.done, self.shown = 0, 0.0
-
-    def __enter__(self) -> _Progress:
-        if self.bar is not None:
-            self.bar.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done)
-            self.bar.stop()
-
-    def reach(self, done: int) -> None:
-        self.done = done
-
-    def tick(self) -> None:
-        self.done += 1
-        if self.bar is not None and (now := time.monotonic()) - self.shown > 0.1:
-            self.shown = now
-            self.bar.update(self.task, completed=self.done)
-
-    def epoch(self, epoch: int, epochs: int, history: History) -> None:
-        losses = f"train {history.last('train')['loss']:.4g}"
-        if any(row["split"] == "valid" for row in history.rows[-1:]):
-            losses += f"  valid {history.last('valid')['loss']:.4g}"
-        if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, description=f"epoch {epoch}/{epochs}", losses=losses)
-        if self.lines:
-            print(f"epoch {epoch}/{epochs}  {losses}  {history.seconds:.1f} s", file=sys.stderr, flush=True)

@@ -86,8 +86,8 @@ class _Full:
         scale = torch.linalg.solve_triangular(factors, eye.expand_as(factors), upper=False).mT
         return scale, means[:, None] @ scale, scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
-    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor) -> Float[Tensor, "K B D"]:
-        return torch.baddbmm(shift, x.expand(len(scale), *x.shape), scale, beta=-1)
+    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None = None) -> Float[Tensor, "K B D"]:
+        return torch.baddbmm(shift, x.expand(len(scale), *x.shape), scale, beta=-1, out=out)
 
     def second(self, y: Tensor, r: Tensor) -> Tensor:
         """sum_n r_n y_n y_n' for each component."""
@@ -126,8 +126,8 @@ class _Tied(_Full):
     def identity(self, k: int, like: Tensor) -> Tensor:
         return torch.eye(like.shape[1], dtype=like.dtype, device=like.device)
 
-    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor) -> Float[Tensor, "K B D"]:
-        return x @ scale - shift
+    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None = None) -> Float[Tensor, "K B D"]:
+        return torch.sub(x @ scale, shift, out=out)
 
     def second(self, y: Tensor, r: Tensor) -> Tensor:
         flat = y.flatten(0, 1)
@@ -159,8 +159,8 @@ class _Diagonal(_Full):
     def coordinates(self, means: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return 1 / factors[:, None], (means / factors)[:, None], -factors.log().sum(-1)
 
-    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor) -> Float[Tensor, "K B D"]:
-        return torch.addcmul(-shift, x, scale)
+    def whiten(self, x: Tensor, scale: Tensor, shift: Tensor, out: Tensor | None = None) -> Float[Tensor, "K B D"]:
+        return torch.addcmul(-shift, x, scale, out=out)
 
     def second(self, y: Tensor, r: Tensor) -> Tensor:
         return (r[:, None] @ y.square())[:, 0]
@@ -203,9 +203,8 @@ class NormalMixture(Distribution):
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` independent draws (n, D), in no order; one (D,) where `n` is None."""
-        which = torch.multinomial(self.weights, 1 if n is None else max(n, 1), replacement=True, generator=generator)[
-            :n
-        ]
+        drawn = 1 if n is None else max(n, 1)
+        which = torch.multinomial(self.weights, drawn, replacement=True, generator=generator)[:n]
         noise = randn((len(which), self.means.shape[1]), self.means, generator)
         out = torch.empty_like(noise)
         for k, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
@@ -333,9 +332,10 @@ class GaussianMixture(_Gaussians):
     Dempster, Laird, Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", 1977. It is the ex-post
     density of Ghosh et al., "From Variational to Deterministic Autoencoders", 2020 (arXiv 1903.12436): ten components,
     full covariance. `tol`, `regularisation` and the attributes mean what they mean in scikit-learn, and from the same
-    `start` the fit is the same; its own start differs: k-means++ and a few Lloyd steps on a random subset (the best of
-    three), then one pass of stepwise EM over shuffled batches (Cappé, Moulines, "Online Expectation-Maximization
-    Algorithm for Latent Data Models", 2009, arXiv 0712.4273), which saves about half of the iterations that follow.
+    `start` the fit is the same. Its own start differs: k-means++ and Lloyd's steps on random codes, four times; from
+    the two tightest, one pass of stepwise EM over shuffled batches (Cappé, Moulines, "Online Expectation-Maximization
+    Algorithm for Latent Data Models", 2009, arXiv 0712.4273), of which the likelier goes on. That saves about half of
+    the iterations that follow, and most of the bad optima.
     A component that is left with less than a tenth of a point is started afresh, at a random code, with the covariance
     and half of the weight of the heaviest one.
 
@@ -476,20 +476,24 @@ class GaussianMixture(_Gaussians):
         return _Mixture(weights / weights.sum(), means - centre, COVARIANCES[self.covariance].factor(covariances))
 
     def _warm_up(self, x: Tensor, k: int, generator: torch.Generator) -> _Mixture:
-        """k-means on the first rows, then one pass of stepwise EM over all of them, in batches."""
+        """k-means on the first rows, four times; from the two best, one pass of stepwise EM, of which the likelier."""
         kind = COVARIANCES[self.covariance]
         batch = max(1024, 4 * k * x.shape[1])
-        first = x[: 4 * batch]
-        centres, labels = min((_k_means(first, k, generator) for _ in range(3)), key=lambda fit: fit[2])[:2]
-        means = centres.double()
-        begin = _Mixture(torch.full_like(means[:, 0], 1 / k), means, kind.identity(k, means))
-        moments = self._expect(first, begin, labels)[1].over(len(first))
-        mixture = self._maximise(moments, begin)
-        for step in range(len(x) // batch if len(x) >= 4 * batch else 0):
-            part = x[step * batch : (step + 1) * batch]
-            moments = moments.blend(self._expect(part, mixture)[1].over(batch), (step + 3) ** -0.5)
+        first, batches = x[: 4 * batch], x.split(batch) if len(x) >= 4 * batch else ()
+        starts = sorted((_k_means(first, k, generator) for _ in range(4)), key=lambda fit: fit[2])
+        mixtures = []
+        for centres, labels, _ in starts[: 2 if batches else 1]:
+            means, late = centres.double(), 0.0
+            mixture = _Mixture(torch.full_like(means[:, 0], 1 / k), means, kind.identity(k, means))
+            moments = self._expect(first, mixture, labels)[1].over(len(first))
             mixture = self._maximise(moments, mixture)
-        return mixture
+            for step, part in enumerate(batches[: len(x) // batch]):
+                total, fresh = self._expect(part, mixture)
+                late += total if 2 * step >= len(batches) else 0.0
+                moments = moments.blend(fresh.over(batch), (step + 3) ** -0.5)
+                mixture = self._maximise(moments, mixture)
+            mixtures.append((mixture, late))
+        return max(mixtures, key=lambda one: one[1])[0]
 
     def _em(self, x: Tensor, mixture: _Mixture, generator: torch.Generator) -> tuple[_Mixture, float, int, bool]:
         bound = -math.inf
@@ -516,9 +520,11 @@ class GaussianMixture(_Gaussians):
         scale, shift = scale.to(x.dtype), shift.to(x.dtype)
         total = torch.zeros((), dtype=torch.float64, device=x.device)
         sums: list[Tensor] = []
-        rows = self._chunk(k, d, x.device)
+        rows = min(self._chunk(k, d, x.device), len(x))
+        space = x.new_empty(k * rows * d)
         for i in range(0, len(x), rows):
-            y = kind.whiten(x[i : i + rows], scale, shift)
+            part = x[i : i + rows]
+            y = kind.whiten(part, scale, shift, space[: k * len(part) * d].view(k, len(part), d))
             if labels is None:
                 joint = torch.linalg.vector_norm(y, dim=-1).square_().mul_(-0.5).add_(offset)
                 top = joint.amax(0)
@@ -529,8 +535,8 @@ class GaussianMixture(_Gaussians):
                 r /= evidence
             else:
                 r = F.one_hot(labels[i : i + rows], k).mT.to(x.dtype).contiguous()
-            part = [r.sum(1).double(), (r[:, None] @ y)[:, 0].double(), kind.second(y, r).double()]
-            sums = [a.add_(b) for a, b in zip(sums, part, strict=True)] if sums else part
+            more = [r.sum(1).double(), (r[:, None] @ y)[:, 0].double(), kind.second(y, r).double()]
+            sums = [a.add_(b) for a, b in zip(sums, more, strict=True)] if sums else more
         return total.item(), kind.lift(_Moments(*sums), mixture)
 
     def _maximise(self, moments: _Moments, mixture: _Mixture) -> _Mixture:
@@ -571,16 +577,6 @@ def _k_means(x: Tensor, k: int, generator: torch.Generator, steps: int = 100) ->
         reach = torch.minimum((distances(x[tried]) + squares).clamp_min_(0), nearest)
         best = reach.sum(1).argmin()
         nearest, centres = reach[best], torch.cat([centres, x[tried[best]][None]])
-    return _lloyd(x, centres, steps)
-
-
-def _lloyd(x: Tensor, centres: Tensor, steps: int) -> tuple[Tensor, Tensor, float]:
-    """Lloyd's steps until the centres move less than a hundredth of a standard deviation, all together."""
-    squares, k = x.square().sum(1), len(centres)
-
-    def distances(centres: Tensor) -> Tensor:
-        return torch.addmm(centres.square().sum(1)[:, None], centres, x.mT, alpha=-2)
-
     still = 1e-4 * x.var(0, correction=0).mean()
     for _ in range(steps):
         labels = distances(centres).min(0).indices
