@@ -37,6 +37,7 @@ LAYOUTS = {
     "channels last": np.repeat(digits()[..., None], 3, -1),
     "bytes": (digits() * 255).astype(np.uint8),
     "rows": digits().reshape(-1, 64),
+    "rows of bytes": (digits() * 255).astype(np.uint8).reshape(-1, 64),
     "float64": digits().astype(np.float64),
 }
 

@@ -108,13 +108,14 @@ class Evaluate:
     extractor: Annotated[str | None, arg(help="lenet-mnist, lenet-fashion, pixels or inception")] = None
     weights: Annotated[Path | None, arg(help="Inception's weights")] = None
     seed: int = 0
+    device: Annotated[str, arg(help="cpu, or cuda")] = "cpu"
     data_root: Path | None = None
 
     def run(self, options: dict[str, Any]) -> None:
         from chartae import evaluation, runs
 
         results = evaluation.evaluate(
-            runs.load(self.run_folder),
+            runs.load(self.run_folder, device=self.device),
             densities=self.densities or None,
             n=self.n,
             extractor=self.extractor,

@@ -149,8 +149,10 @@ def _plane(x: Float[Tensor, "N D"]) -> Float[Tensor, "D 2"]:
 
 
 def quantised(x: Tensor) -> Tensor:
-    """Images as uint8, rounded without wrap-around; tables as they are."""
-    return metrics.to_uint8(x) if x.ndim == 4 and x.dtype != torch.uint8 else x
+    """Images as uint8, rounded without wrap-around; tables as floats."""
+    if x.ndim != 4:
+        return as_float(x)
+    return x if x.dtype == torch.uint8 else metrics.to_uint8(x)
 
 
 def evaluate(

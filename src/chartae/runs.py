@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import tomllib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -154,7 +155,7 @@ class Run:
         """Fit a density to codes of the training data; it is kept with the run, and in its folder."""
         density = density_table.make(name, **settings).fit(codes, seed=self.settings.seed)
         self.densities[name] = density
-        if self.folder is not None:
+        if self.folder is not None and _writes():
             density_table.save(density, self.folder / f"density.{name}.safetensors")
         return density
 
@@ -197,6 +198,11 @@ class Run:
         replace_text(self.folder / "run.toml", self.settings.to_toml())
         facts = {"recipe": self.settings.recipe}
         write_tensors(self.folder / "weights.safetensors", self.objective.state_dict(), kind="weights", facts=facts)
+
+
+def _writes() -> bool:
+    """Whether this process writes: under a launcher of several, the first alone."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def fingerprint(x: Tensor) -> str:
@@ -279,7 +285,10 @@ def fit(
     single = batch_size > 1 and len(data.train) % batch_size == 1
     batches = Batches(data.train, batch_size, seed=seed, drop_last=single)
     valid = Batches(data.valid, max(batch_size, 500), shuffle=False) if len(data.valid) else None
-    folder = None if out is None else _prepare(Path(out), settings, overwrite, resume)
+    writes = _writes()
+    folder = None if out is None else Path(out)
+    if folder is not None and writes:
+        _prepare(folder, settings, overwrite, resume)
     history = training.fit(
         cooked.objective,
         batches,
@@ -299,7 +308,7 @@ def fit(
         progress=progress,
     )
     run = Run(settings, cooked.objective.model, cooked.objective, cooked.own, history.rows, {}, folder, history)
-    if folder is not None:
+    if folder is not None and writes:
         run._write()
     if densities:
         codes = run.encode(data.train)
@@ -334,7 +343,7 @@ FILES = (
 )
 
 
-def _prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> Path:
+def _prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
     """The folder of a new run; nothing is lost unless asked for."""
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; a run needs a folder")
@@ -354,7 +363,6 @@ def _prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) ->
         for path in [*(folder / name for name in FILES), *folder.glob("density.*.safetensors")]:
             path.unlink(missing_ok=True)
     replace_text(folder / "run.toml", settings.to_toml())
-    return folder
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> Run:

@@ -20,8 +20,8 @@ class Dataset:
     """Three splits that share no example, each with its labels where there are any.
 
     Images are (N, C, H, W): uint8 levels 0..255, or float32 in [0, 1]. Tables are float32 (N, d), in the
-    units of their columns. Labels are int64 where they name classes (`classes[label]` is the name, where
-    names are known), otherwise what the file holds. An empty split is a tensor with no rows. `source` is the
+    units of their columns, or uint8 levels. Labels are int64 where they name classes (`classes[label]` is the name,
+    where names are known), otherwise what the file holds. An empty split is a tensor with no rows. `source` is the
     path or name it came from.
     """
 
@@ -91,7 +91,8 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
 
     Accepted are numpy arrays, torch tensors and what `numpy.asarray` makes numbers of:
 
-    * tables (n, d): any real type becomes float32 (booleans 0 and 1), values unchanged, any range;
+    * tables (n, d): any real type becomes float32 (booleans 0 and 1), values unchanged, any range; but uint8 stays,
+      as levels 0..255 of flattened images, which networks read as [0, 1];
     * images (n, h, w), (n, c, h, w) or channels-last (n, h, w, c) with c in {1, 3, 4} (taken for
       channels-last where the last size is one of these and the second is not) become (n, c, h, w): booleans
       become uint8 0 and 255, integers within 0..255 uint8, floats float32, which must lie in [0, 1].
@@ -127,7 +128,7 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
         x = x.permute(0, 3, 1, 2)
     image = x.ndim == 4
 
-    if x.is_floating_point() or not image:
+    if x.is_floating_point() or not (image or x.dtype == torch.uint8):
         wide, x = x, x.to(torch.float32)
         lo, hi = (float(v) for v in x.aminmax())  # one pass; NaN propagates
         if not (np.isfinite(lo) and np.isfinite(hi)):
@@ -154,8 +155,8 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
             )
         if hi == 1 and at_least > 1:
             raise ValueError(
-                "x holds integer images of only 0 and 1, which as levels 0..255 would be black; give binary"
-                " images as x.astype(bool) or as 0 and 255"
+                f"x holds integer {'images' if image else 'levels'} of only 0 and 1, which as levels 0..255 would be"
+                f" black; give {'binary images as x.astype(bool)' if image else 'them as x.astype(float)'}, or 0 and 255"
             )
         x = x.to(torch.uint8)
 
