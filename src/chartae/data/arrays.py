@@ -156,7 +156,7 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
         if hi == 1 and at_least > 1:
             raise ValueError(
                 f"x holds integer {'images' if image else 'levels'} of only 0 and 1, which as levels 0..255 would be"
-                f" black; give {'binary images as x.astype(bool)' if image else 'them as x.astype(float)'}, or 0 and 255"
+                f" black; give {'binary images as x.astype(bool)' if image else 'them as x.astype(float)'} or 0 and 255"
             )
         x = x.to(torch.uint8)
 
