@@ -15,7 +15,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 
 import torch
 from common import alternate, write
@@ -163,14 +162,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--only", choices=("loop", "mlp", "conv"))
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=5, help="of the perceptrons; the convolutions take two fewer")
+    parser.add_argument("--mlp-size", type=int, default=20_000, help="examples in an epoch")
+    parser.add_argument("--conv-size", type=int, default=400)
     arguments = parser.parse_args()
     x = ch.data.load("mnist", root=arguments.data_root).train
-    sizes = SimpleNamespace(mlp=20_000, conv=1_000)
-    kinds = ("ae", "vae", "rae-l2", "rae-gp")
+    sizes = {"mlp": arguments.mlp_size, "conv": arguments.conv_size}
+    every = ("ae", "vae", "rae-l2", "rae-gp")
 
-    def contest(title: str, net: str, rival: Callable[..., float], precision: str = "fp32") -> None:
-        part = x[: getattr(sizes, net)]
+    def contest(
+        title: str, net: str, rival: Callable[..., float], kinds: tuple[str, ...] = every, precision: str = "fp32"
+    ) -> None:
+        part = x[: sizes[net]]
         rows = {}
         for kind in kinds:
             rows[kind] = alternate(
@@ -186,12 +189,12 @@ def main() -> None:
 
     if arguments.only in (None, "loop"):
         contest("training-loop-mlp", "mlp", loop)
-        contest("training-loop-conv", "conv", loop)
+        contest("training-loop-conv", "conv", loop, ("ae", "vae"))
     if arguments.only in (None, "mlp"):
         contest("training-pythae-mlp", "mlp", pythae)
     if arguments.only in (None, "conv"):
         contest("training-pythae-conv", "conv", pythae)
-        contest("training-pythae-conv-bf16", "conv", pythae, "bf16")
+        contest("training-pythae-conv-bf16", "conv", pythae, ("ae", "rae-l2"), "bf16")
 
 
 if __name__ == "__main__":

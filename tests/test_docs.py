@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,8 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         if not target.startswith(("http", "#")):
             assert (page.parent / target.split("#")[0]).exists(), target
+
+
+def test_the_evidence_is_what_the_results_say():
+    page = runpy.run_path(str(ROOT / "tools" / "build_evidence.py"))
+    assert page["PAGE"].read_text() == page["page"](), "run tools/build_evidence.py"

@@ -554,7 +554,7 @@ class _Loop:
             finite = torch.stack([p.detach().isfinite().all() for p in self.parameters])
             if bool(finite.all()):
                 return
-            self.step, first = self.step - 1, self.step - 1
+            first = self.step - 1
         else:
             first = int(self.accelerator.reduce(bad, "sum").nonzero()[0])
         failed_epoch = self.epoch
