@@ -30,7 +30,7 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def machine(result: dict[str, Any]) -> str:
     m = result["machine"]
-    return f"{m['cpu']}, {m['threads']} threads of {m['cores']} cores, torch {m['torch']}"
+    return f"{m['cpu']}, {m["threads"]} of {m["cores"]} cores, torch {m['torch']}"
 
 
 def table1(result: dict[str, Any]) -> list[str]:
@@ -92,6 +92,10 @@ def _ratio(row: dict[str, Any], above: str, below: str) -> float:
     return row["columns"][above]["mean"] / row["columns"][below]["mean"]
 
 
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+
+
 def speed() -> list[str]:
     parts: list[str] = [
         "## Speed\n",
@@ -111,25 +115,22 @@ def speed() -> list[str]:
         result = read(name)
         if result is None:
             continue
-        rows = []
+        rows, heads = [], ["", f"ratio {next(iter(result['rows'].values()))['ratio']}", result["unit"]]
+        likelihoods = result.get("log_likelihood", {})
         for label, row in result["rows"].items():
             a, b = row["ratio"].split(" / ")
-            rows.append(
-                [
-                    label,
-                    f"**{row['median']:.2f}** ({row['least']:.2f} to {row['most']:.2f})",
-                    f"{a} {row[a]:.4g}, {b} {row[b]:.4g}",
-                ]
-            )
-        notes = result.get("note", "")
+            ratio = f"**{row['median']:.2f}** ({row['least']:.2f} to {row['most']:.2f}, n = {row['repeats']})"
+            more = [f"{likelihoods[label]['difference']:+.1g}"] if label in likelihoods else []
+            rows.append([label, ratio, f"{a} {_figure(row[a])}, {b} {_figure(row[b])}", *more])
+        if likelihoods:
+            heads.append("log-likelihood, ours less theirs, nats a point")
         script = name.split("-")[0]
-        parts.append(f"### {title}\n")
-        parts.append(table(["", f"ratio {next(iter(result['rows'].values()))['ratio']}", result["unit"]], rows))
+        parts += [f"### {title}\n", table(heads, rows)]
         if "relative_difference" in result:
             parts.append(
                 f"\nRelative difference of the two numbers: {result['relative_difference']:.1e} (wanted: <= 1e-6)."
             )
-        parts.append(f"\n`python benchmarks/{script}.py`; {machine(result)}. {notes}\n")
+        parts.append(f"\n`python benchmarks/{script}.py`; {machine(result)}.\n")
     return parts
 
 
