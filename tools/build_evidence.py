@@ -30,7 +30,7 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def machine(result: dict[str, Any]) -> str:
     m = result["machine"]
-    return f"{m['cpu']}, {m["threads"]} of {m["cores"]} cores, torch {m['torch']}"
+    return f"{m['cpu']}, {m['threads']} of {m['cores']} cores, torch {m['torch']}"
 
 
 def table1(result: dict[str, Any]) -> list[str]:

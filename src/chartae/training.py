@@ -543,7 +543,10 @@ class _Loop:
     # -- the post-mortem ------------------------------------------------------------------------------------------
 
     def _snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        tensors = {k: v.detach().to("cpu", copy=True) for k, v in self._tensors().items()}
+        # the best weights do not change within an epoch
+        tensors = {
+            k: v if k.startswith("best/") else v.detach().to("cpu", copy=True) for k, v in self._tensors().items()
+        }
         return tensors, json.loads(json.dumps(self._facts()))
 
     def _examine(self, snapshot: tuple[dict[str, Tensor], dict[str, Any]]) -> None:
