@@ -19,6 +19,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for script, words in {
         "convolution": [],
+        "linear": [],
         "gmm": [],
         "frechet": [],
         "training": ["--data-root", arguments.data_root],

@@ -15,6 +15,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from common import alternate, write
@@ -30,23 +31,23 @@ BATCH = 100
 # -- the nets of the contest, written out in torch; pythae wraps the same layers ---------------------------------------
 
 
-def mlp(latent: int, heads: int) -> tuple[nn.Module, nn.Module]:
+def mlp(latent: int, heads: int, layers: Any) -> tuple[nn.Module, nn.Module]:
     """pythae's default: one hidden layer of 512."""
-    encoder = nn.Sequential(nn.Flatten(), nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, heads * latent))
+    encoder = nn.Sequential(nn.Flatten(), layers.Linear(784, 512), nn.ReLU(), layers.Linear(512, heads * latent))
     decoder = nn.Sequential(
-        nn.Linear(latent, 512), nn.ReLU(), nn.Linear(512, 784), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28))
+        layers.Linear(latent, 512), nn.ReLU(), layers.Linear(512, 784), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28))
     )
     return encoder, decoder
 
 
-def conv(latent: int, heads: int) -> tuple[nn.Module, nn.Module]:
-    """pythae's convolutional nets for MNIST, of chartae's drop-in layers."""
-    layers: list[nn.Module] = []
+def conv(latent: int, heads: int, layers: Any) -> tuple[nn.Module, nn.Module]:
+    """pythae's convolutional nets for MNIST."""
+    body: list[nn.Module] = []
     for a, b in ((1, 128), (128, 256), (256, 512), (512, 1024)):
-        layers += [ch.nn.Conv2d(a, b, 4, 2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
-    encoder = nn.Sequential(*layers, nn.Flatten(), nn.Linear(1024, heads * latent))
+        body += [layers.Conv2d(a, b, 4, 2, padding=1), nn.BatchNorm2d(b), nn.ReLU()]
+    encoder = nn.Sequential(*body, nn.Flatten(), layers.Linear(1024, heads * latent))
     decoder = nn.Sequential(
-        nn.Linear(latent, 1024 * 4 * 4),
+        layers.Linear(latent, 1024 * 4 * 4),
         nn.Unflatten(1, (1024, 4, 4)),
         nn.ConvTranspose2d(1024, 512, 3, 2, padding=1),
         nn.BatchNorm2d(512),
@@ -63,8 +64,8 @@ def conv(latent: int, heads: int) -> tuple[nn.Module, nn.Module]:
 NETS = {"mlp": mlp, "conv": conv}
 
 
-def objective(kind: str, net: str, latent: int = 16) -> ch.Penalised:
-    encoder, decoder = NETS[net](latent, 2 if kind == "vae" else 1)
+def objective(kind: str, net: str, layers: Any, latent: int = 16) -> ch.Penalised:
+    encoder, decoder = NETS[net](latent, 2 if kind == "vae" else 1, layers)
     q = ch.Gaussian(encoder, "learnt") if kind == "vae" else ch.Dirac(encoder)
     model = ch.Autoencoder(q, ch.Gaussian(decoder, HALF), ch.StandardNormal(latent))
     terms = {
@@ -76,11 +77,20 @@ def objective(kind: str, net: str, latent: int = 16) -> ch.Penalised:
     return ch.Penalised(model, terms[kind])
 
 
-def ours(kind: str, net: str, x: torch.Tensor, precision: str = "fp32") -> float:
-    """Examples per second of `chartae.training.fit`: whole epochs after the first."""
+def ours(kind: str, net: str, x: torch.Tensor, layers: Any, precision: str = "fp32") -> float:
+    """Examples per second of `chartae.training.fit`: whole epochs after the first.
+
+    `layers` are torch's own against the bare loop, which measures the loop alone; chartae's drop-ins against pythae.
+    """
     torch.manual_seed(0)
     history = ch.training.fit(
-        objective(kind, net), Batches(x, BATCH), epochs=3, lr=1e-3, precision=precision, progress=False, device="cpu"
+        objective(kind, net, layers),
+        Batches(x, BATCH),
+        epochs=3,
+        lr=1e-3,
+        precision=precision,
+        progress=False,
+        device="cpu",
     )
     ends = [max(r["seconds"] for r in history.rows if r["epoch"] == e) for e in (1, 3)]
     return 2 * len(x) / (ends[1] - ends[0])
@@ -89,7 +99,7 @@ def ours(kind: str, net: str, x: torch.Tensor, precision: str = "fp32") -> float
 def loop(kind: str, net: str, x: torch.Tensor) -> float:
     """The loop one would write by hand: floats resident in memory, a permutation an epoch, fused Adam."""
     torch.manual_seed(0)
-    encoder, decoder = NETS[net](16, 2 if kind == "vae" else 1)
+    encoder, decoder = NETS[net](16, 2 if kind == "vae" else 1, nn)
     parameters = [*encoder.parameters(), *decoder.parameters()]
     adam = torch.optim.Adam(parameters, 1e-3, fused=True)
     x = x.float() / 255
@@ -178,7 +188,7 @@ def main() -> None:
         for kind in kinds:
             rows[kind] = alternate(
                 {
-                    "chartae": lambda kind=kind: ours(kind, net, part, precision),
+                    "chartae": lambda kind=kind: ours(kind, net, part, nn if rival is loop else ch.nn, precision),
                     rival.__name__: lambda kind=kind: rival(kind, net, part),
                 },
                 repeats=arguments.repeats if net == "mlp" else max(3, arguments.repeats - 2),

@@ -101,6 +101,43 @@ def test_the_drop_in_convolution_is_torchs(size, kernel, stride, padding):
     assert torch.allclose(ours.bias.grad, theirs.bias.grad)
 
 
+def test_the_fast_product_is_torchs_to_any_order():
+    torch.set_default_dtype(torch.float32)
+    g = torch.Generator().manual_seed(0)
+    for bias in (True, False):
+        ours = nn.Linear(200, 180, bias=bias)
+        theirs = tnn.Linear(200, 180, bias=bias)
+        theirs.load_state_dict(ours.state_dict())
+        x, u, v = (torch.randn(20, d, generator=g) for d in (200, 180, 200))
+        found = []
+        for layer in (ours, theirs):
+            z = x.clone().requires_grad_()
+            out = layer(z)
+            # a penalty of the gradient: the parameters' derivatives go through the backward pass
+            (pulled,) = torch.autograd.grad(out.square(), z, u, create_graph=True)
+            loss = (pulled * v).sum() + pulled.square().sum()
+            parameters = list(layer.parameters())
+            found.append([out, pulled, *torch.autograd.grad(loss, [z, *parameters])])
+        assert type(found[0][0].grad_fn).__name__ == "_ProductBackward"
+        for a, b in zip(*found, strict=True):
+            assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.detach().abs().max()))
+
+
+def test_the_fast_product_leaves_transforms_to_torch():
+    torch.set_default_dtype(torch.float32)
+    layer, x = nn.Linear(200, 180), torch.randn(20, 200)
+    expected = F.linear(x, layer.weight, layer.bias)
+    assert torch.allclose(torch.func.vmap(layer)(x), expected, atol=1e-5)
+    _, tangent = torch.func.jvp(layer, (x,), (x,))
+    assert torch.allclose(tangent, x @ layer.weight.T, atol=1e-4)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert layer(x).dtype == torch.bfloat16
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        assert torch.autograd.forward_ad.unpack_dual(layer(dual)).tangent is not None
+    assert layer.double()(x.double()).dtype == torch.float64
+
+
 def test_spectral_norm_is_one_after_enough_iterations():
     body = tnn.Sequential(tnn.Linear(6, 5), tnn.ReLU(), tnn.Linear(5, 4))
     conv = tnn.ConvTranspose2d(3, 4, 3)

@@ -107,6 +107,7 @@ def speed() -> list[str]:
         "training-pythae-mlp": "Training against pythae 0.1.2, its default MLP (wanted: >= 1.7)",
         "training-pythae-conv": "Training against pythae 0.1.2, its MNIST convolutional nets (wanted: >= 1.3)",
         "training-pythae-conv-bf16": "The same, chartae in bf16",
+        "linear": "The drop-in Linear against torch's, forward and backward, one precision: float32",
         "convolution": "The drop-in Conv2d against torch's where the output is a few pixels",
         "gmm": "GaussianMixture against scikit-learn, K = 10, full covariance (wanted: >= 4)",
         "frechet": "Fréchet distance of 10,000 x 2,048 features against scipy's sqrtm (wanted: >= 3)",
