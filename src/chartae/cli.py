@@ -162,11 +162,13 @@ class Compare:
     takes_options: ClassVar[bool] = True
 
     def run(self, options: dict[str, Any]) -> None:
-        from chartae import comparison, data
+        from chartae import comparison, data, recipes
 
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         for key in ("data", "data_root", "recipes", "seeds", "out"):
             plain.pop(key)
+        for name in self.recipes:
+            recipes.options(name)  # an unknown one is an error before any data are read
         if self.seeds < 1:
             raise ValueError(f"--seeds is {self.seeds}; give at least 1")
         done = comparison.compare(

@@ -329,15 +329,20 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: Any) -> Recipe
     >>> build("rae-l2", Setting((1, 28, 28), 16, data="mnist")).objective
     Penalised: Reconstruction() + 0.0128 LatentNorm() + 0.0001024 DecoderL2()
     """
-    known = options(name)
-    if unknown := set(given) - set(known):
-        has = ", ".join(known) or "none"
-        raise TypeError(f"recipe {name!r} has no option {', '.join(sorted(unknown))}; its options are: {has}")
-    given = {key: _cast(name, key, known[key][0], value) for key, value in given.items() if value is not None}
+    given = recipe_options(name, given)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective = RECIPES[name](setting, **given)
     return Recipe(name, setting, given, objective)
+
+
+def recipe_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A recipe's options, each of its own type; a ValueError or TypeError says what is wrong with name or option."""
+    known = options(name)
+    if unknown := set(given) - set(known):
+        has = ", ".join(known) or "none"
+        raise TypeError(f"recipe {name!r} has no option {', '.join(sorted(unknown))}; its options are: {has}")
+    return {key: _cast(name, key, known[key][0], value) for key, value in given.items() if value is not None}
 
 
 def _cast(recipe: str, key: str, kind: type, value: Any) -> Any:

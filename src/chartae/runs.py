@@ -31,7 +31,7 @@ from chartae.data import Batches, Dataset, from_arrays
 from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.objectives import Objective
-from chartae.recipes import Recipe, Setting, build, setting_for
+from chartae.recipes import Recipe, Setting, build, recipe_options, setting_for
 from chartae.storage import read_tensors, replace_text, write_tensors
 
 __all__ = ["Run", "Settings", "fit", "load"]
@@ -254,11 +254,12 @@ def fit(
     Raises:
         ValueError, TypeError: anything wrong with data, names or options, before training starts.
     """
+    recipe_options(recipe, options)  # what is wrong with a name shows before any data are read
+    for name in densities:
+        density_table.make(name, **({"components": components} if name == "gmm" else {}))
     data, source, found = _as_dataset(data, root)
     setting = setting_for(data.shape, data.train.dtype, Path(source).stem, latent_dim, net)
     cooked = build(recipe, setting, seed=seed, **options)
-    for name in densities:
-        density_table.make(name, **({"components": components} if name == "gmm" else {}))
     if "gmm" in densities and len(data.train) < components:
         raise ValueError(
             f"{len(data.train)} training examples cannot hold a mixture of {components}; give fewer components"
