@@ -6,19 +6,33 @@ third, a sampler draws from what was fitted, and a diagnostic says what was lear
 
 from typing import TYPE_CHECKING, Any
 
-from chartae import data, densities, metrics, nn, recipes, training
+from chartae import data, densities, diagnostics, functional, metrics, nn, recipes, samplers, training
 from chartae.autoencoder import Autoencoder
-from chartae.conditionals import Bernoulli, Conditional, Dirac, Gaussian, GaussianNoise, StandardNormal
+from chartae.conditionals import (
+    AnnealedNoise,
+    Bernoulli,
+    Conditional,
+    Dirac,
+    Gaussian,
+    GaussianNoise,
+    Masking,
+    NoiseLevels,
+    RareNoise,
+    SaltAndPepper,
+    StandardNormal,
+)
 from chartae.evaluation import evaluate
 from chartae.objectives import Objective, Penalised
 from chartae.runs import Run, fit, load
 from chartae.terms import (
     KL,
     MMD,
+    Contraction,
     DecoderGradient,
     DecoderL2,
     LatentNorm,
     Reconstruction,
+    SlicedScoreMatching,
     SlicedWasserstein,
     Term,
     Trace,
@@ -30,9 +44,11 @@ if TYPE_CHECKING:
 __all__ = [
     "KL",
     "MMD",
+    "AnnealedNoise",
     "Autoencoder",
     "Bernoulli",
     "Conditional",
+    "Contraction",
     "DecoderGradient",
     "DecoderL2",
     "Dirac",
@@ -40,22 +56,30 @@ __all__ = [
     "GaussianNoise",
     "GenerativeAutoencoder",
     "LatentNorm",
+    "Masking",
+    "NoiseLevels",
     "Objective",
     "Penalised",
+    "RareNoise",
     "Reconstruction",
     "Run",
+    "SaltAndPepper",
+    "SlicedScoreMatching",
     "SlicedWasserstein",
     "StandardNormal",
     "Term",
     "Trace",
     "data",
     "densities",
+    "diagnostics",
     "evaluate",
     "fit",
+    "functional",
     "load",
     "metrics",
     "nn",
     "recipes",
+    "samplers",
     "training",
 ]
 

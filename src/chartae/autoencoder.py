@@ -58,6 +58,8 @@ class Autoencoder(nn.Module):
         encoder: q(z|x).
         decoder: p(x|z).
         prior: p(z); what `sample` draws from unless it is given another.
+        noise: the noise it is trained to remove, if any: a standard deviation, or (lowest, highest) where it is told
+            the level as its condition y. (r(x) - x) / noise^2 is then an estimate of the score.
 
     >>> from chartae.conditionals import Dirac, Gaussian, StandardNormal
     >>> model = Autoencoder(Dirac(nn.Linear(3, 2)), Gaussian(nn.Linear(2, 3), sigma=0.5), StandardNormal(2))
@@ -65,7 +67,14 @@ class Autoencoder(nn.Module):
     torch.Size([5, 3])
     """
 
-    def __init__(self, encoder: Conditional, decoder: Conditional, prior: Conditional) -> None:
+    def __init__(
+        self,
+        encoder: Conditional,
+        decoder: Conditional,
+        prior: Conditional,
+        *,
+        noise: float | tuple[float, float] | None = None,
+    ) -> None:
         super().__init__()
         for role, part in (("encoder", encoder), ("decoder", decoder), ("prior", prior)):
             if not isinstance(part, Conditional):
@@ -73,7 +82,7 @@ class Autoencoder(nn.Module):
                     f"the {role} is a {type(part).__name__}, but must be a Conditional: "
                     "wrap a net in Dirac(net), Gaussian(net, sigma) or Bernoulli(net)"
                 )
-        self.encoder, self.decoder, self.prior = encoder, decoder, prior
+        self.encoder, self.decoder, self.prior, self.noise = encoder, decoder, prior, noise
 
     def _through(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         if isinstance(x, Tensor) and x.is_floating_point():

@@ -36,10 +36,15 @@ class Fit:
     seed: int = 0
     net: Annotated[str, arg(help="mlp, conv, residual, paper, or auto")] = "auto"
     lr: Annotated[float | None, arg(help="Adam's step size; the recipe's own by default")] = None
-    densities: Annotated[tuple[str, ...], arg(help="fitted to the codes afterwards")] = ("normal", "gmm")
+    densities: Annotated[
+        tuple[str, ...] | None, arg(help="fitted to the codes afterwards; by default normal gmm, or none for a score")
+    ] = None
     components: Annotated[int, arg(help="of the mixture")] = 10
     precision: Annotated[str, arg(help="fp32, bf16 or fp16")] = "fp32"
     clip: Annotated[float | None, arg(help="largest gradient norm")] = None
+    cosine: Annotated[bool | None, arg(help="let the step size fall to zero over the epochs; default: for a score")] = (
+        None
+    )
     patience: Annotated[int | None, arg(help="stop after so many epochs without a better validation loss")] = None
     ema: Annotated[float | None, arg(help="decay of an average of the weights, e.g. 0.999")] = None
     device: Annotated[str | None, arg(help="cpu keeps off a GPU")] = None

@@ -145,9 +145,8 @@ def compare(
 
 
 def _cook(name: str, data: Dataset, options: dict[str, Any], known: dict[str, Any], settings: dict[str, Any]) -> None:
-    setting = recipes.setting_for(
-        data.shape, data.train.dtype, data.name, settings.get("latent_dim"), settings.get("net", "auto")
-    )
+    latent_dim, net = settings.get("latent_dim"), settings.get("net", "auto")
+    setting = recipes.setting_for(name, data.shape, data.train.dtype, data.name, latent_dim, net)
     recipes.build(name, setting, **{key: value for key, value in options.items() if key in known[name]})
 
 

@@ -6,6 +6,7 @@ A conditional is a module whose forward pass returns a distribution. Four object
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -13,9 +14,24 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from chartae.distributions import Bernoulli as BernoulliDistribution
-from chartae.distributions import Distribution, Normal, OptimalNormal, PointMass
+from chartae.distributions import Distribution, Normal, OptimalNormal, PointMass, Replaced
+from chartae.nn import NoiseDecoder
 
-__all__ = ["Bernoulli", "Conditional", "Dirac", "Gaussian", "GaussianNoise", "StandardNormal"]
+__all__ = [
+    "AnnealedNoise",
+    "Bernoulli",
+    "Conditional",
+    "Corruption",
+    "Denoised",
+    "Dirac",
+    "Gaussian",
+    "GaussianNoise",
+    "Masking",
+    "NoiseLevels",
+    "RareNoise",
+    "SaltAndPepper",
+    "StandardNormal",
+]
 
 
 class Conditional(nn.Module, ABC):
@@ -145,18 +161,163 @@ class StandardNormal(Conditional):
         return "x".join(map(str, self.zero.shape))
 
 
-class GaussianNoise(Conditional):
+class Denoised(Conditional):
+    """N(r(z, sigma), c_out(sigma)^2) over a `chartae.nn.NoiseDecoder`: every noise level weighs alike in the loss."""
+
+    def __init__(self, net: NoiseDecoder) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+        mean = self.net(c, y)
+        level = mean.new_full((len(mean),), self.net.lowest) if y is None else y
+        return Normal(mean, self.net.spread_of_error(level).reshape(-1, *[1] * (mean.ndim - 1)))
+
+
+# -- corruptions C(x~|x) ----------------------------------------------------------------------------------------------
+
+
+def _level(sigma: float, what: str = "sigma") -> float:
+    if not 0 < sigma < math.inf:
+        raise ValueError(f"{what} is {sigma}; a noise level is a finite number above 0")
+    return float(sigma)
+
+
+def _share(share: float, what: str) -> float:
+    if not 0 < share < 1:
+        raise ValueError(f"{what} is {share}; a share lies between 0 and 1")
+    return float(share)
+
+
+def _column(c: Tensor) -> tuple[int, ...]:
+    """A shape of one number for each example, which broadcasts."""
+    return (len(c), *[1] * (c.ndim - 1))
+
+
+class Corruption(Conditional):
+    """C(x~|x): what a denoising autoencoder sees in place of x."""
+
+    #: whether the autoencoder is told the noise level of each example, as its condition y
+    tells: bool = False
+    #: whether x + e and x - e are equally likely
+    symmetric: bool = True
+
+    @property
+    def noise(self) -> float | tuple[float, float] | None:
+        """The level at which removing it estimates the score; None where it does not."""
+        return None
+
+
+class GaussianNoise(Corruption):
     """The corruption C(x~|x) = N(x, sigma^2 I), sigma in the units of the data."""
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
-        if not 0 < sigma < float("inf"):
-            raise ValueError(f"sigma is {sigma}; a noise level is a finite number above 0")
-        self.sigma = float(sigma)
+        self.sigma = _level(sigma)
 
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
         assert c is not None
         return Normal(c, self.sigma)
 
+    @property
+    def noise(self) -> float:
+        return self.sigma
+
     def extra_repr(self) -> str:
         return f"{self.sigma:g}"
+
+
+class RareNoise(GaussianNoise):
+    """N(x, sigma^2 I), and for a share of the examples further noise of factor sigma on top.
+
+    The rare large steps teach the map what to do in the empty regions, which are else left to chance: spurious
+    attractors (Alain and Bengio, 1211.4246). Near the data the optimum stays that of sigma alone.
+    """
+
+    def __init__(self, sigma: float, share: float = 0.05, factor: float = 10.0) -> None:
+        super().__init__(sigma)
+        self.share, self.factor = _share(share, "share"), _level(factor, "factor")
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+        assert c is not None
+        large = torch.rand(_column(c), dtype=c.dtype, device=c.device) < self.share
+        return Normal(c, torch.where(large, self.sigma * math.hypot(1, self.factor), self.sigma).to(c.dtype))
+
+    def extra_repr(self) -> str:
+        return f"{self.sigma:g}, {self.share:g} of the examples {self.factor:g} times as much on top"
+
+
+class AnnealedNoise(GaussianNoise):
+    """N(x, s_t^2 I), s_t falling geometrically from `start` to `sigma` over so many draws in training, then `sigma`.
+
+    Outside training it is `sigma`. How far it has come is part of its state.
+    """
+
+    def __init__(self, sigma: float, start: float, draws: int) -> None:
+        super().__init__(sigma)
+        self.start, self.draws = _level(start, "start"), draws
+        if start < sigma or draws < 1:
+            raise ValueError(f"start is {start}, draws {draws}; noise falls from a start above sigma = {sigma}")
+        self.register_buffer("drawn", torch.zeros((), dtype=torch.float64))
+        self.drawn: Tensor
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+        assert c is not None
+        if not self.training:
+            return Normal(c, self.sigma)
+        left = 1 - (self.drawn / self.draws).clamp_max(1)
+        self.drawn += 1
+        return Normal(c, (self.sigma * (self.start / self.sigma) ** left).to(c.dtype).reshape([1] * c.ndim))
+
+    def extra_repr(self) -> str:
+        return f"{self.start:g} to {self.sigma:g} in {self.draws} draws"
+
+
+class NoiseLevels(Corruption):
+    """N(x, s^2 I), log s uniform between two levels for each example, which the autoencoder is told."""
+
+    tells = True
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.low, self.high = _level(low, "low"), _level(high, "high")
+        if not low < high:
+            raise ValueError(f"levels run from {low} to {high}; the first must be the lower")
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+        assert c is not None
+        u = torch.rand(_column(c), dtype=c.dtype, device=c.device)
+        return Normal(c, self.low * (self.high / self.low) ** u)
+
+    @property
+    def noise(self) -> tuple[float, float]:
+        return self.low, self.high
+
+    def extra_repr(self) -> str:
+        return f"{self.low:g} to {self.high:g}"
+
+
+class Masking(Corruption):
+    """Each value is set to zero with a probability, independently: the corruption of Vincent et al., 2008."""
+
+    has_density = False
+    symmetric = False
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = _share(share, "share")
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Replaced:
+        assert c is not None
+        return Replaced(c, self.share, (0.0,))
+
+    def extra_repr(self) -> str:
+        return f"{self.share:g}"
+
+
+class SaltAndPepper(Masking):
+    """Each value is set to 0 or 1, either as likely, with a probability: for data in [0, 1]."""
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Replaced:
+        assert c is not None
+        return Replaced(c, self.share, (0.0, 1.0))

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Bernoulli", "Distribution", "Normal", "OptimalNormal", "PointMass"]
+__all__ = ["Bernoulli", "Distribution", "Normal", "OptimalNormal", "PointMass", "Replaced"]
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -158,3 +158,25 @@ class Bernoulli(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -self._sum(F.binary_cross_entropy_with_logits(self.logits.expand_as(x), x, reduction="none"))
+
+
+class Replaced(Distribution):
+    """Each value stays with probability 1 - share, else is one of `values`, all equally likely."""
+
+    def __init__(self, x: Tensor, share: float, values: tuple[float, ...]) -> None:
+        self.x, self.share, self.values = x, share, values
+        self.event_ndim = x.ndim - 1
+
+    @property
+    def mean(self) -> Tensor:
+        return (1 - self.share) * self.x + self.share * sum(self.values) / len(self.values)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        x = self.x if n is None else self.x.expand(n, *self.x.shape)
+        u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        for i, value in enumerate(self.values):
+            x = torch.where(u < self.share * (1 - i / len(self.values)), value, x)
+        return x
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        raise TypeError("values that may be replaced have no density; use GaussianNoise where a likelihood is needed")

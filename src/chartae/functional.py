@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 __all__ = [
+    "ScoreFunction",
     "as_float",
     "covariance_factor",
+    "denoising_score_matching",
+    "energy_distance",
     "frechet_distance",
     "frechet_from_factors",
     "frechet_from_features",
+    "implicit_score_matching",
     "jacobian_norm",
+    "jacobian_norm_by_rows",
     "jacobian_norm_hutchinson",
+    "jacobian_of",
+    "log_ratio",
     "mean_and_factor",
     "mmd",
+    "one_hidden_jacobian_norm",
     "output_energy_gradient",
+    "random_signs",
     "sliced_wasserstein",
     "squared_distances",
 ]
@@ -83,11 +93,12 @@ def sliced_wasserstein(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], project
 # -- norms of the Jacobian of a map whose pass is already on the tape -------------------------------------------------
 
 
-def _signs(like: Tensor) -> Tensor:
+def random_signs(like: Tensor) -> Tensor:
+    """Independent +1 and -1 in the shape of `like`."""
     return torch.empty_like(like).bernoulli_(0.5).mul_(2).sub_(1)
 
 
-def jacobian_norm(out: Float[Tensor, B * S], z: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+def jacobian_norm(out: Float[Tensor, B * S], z: Float[Tensor, B * T]) -> Float[Tensor, " B"]:
     """||J||_F^2 of each example, J = d out / d z, differentiable: one double backward for each of the D columns.
 
     J^T u is linear in u; its gradient with respect to u gives a column J e_j. The columns carry a random sign an
@@ -96,21 +107,52 @@ def jacobian_norm(out: Float[Tensor, B * S], z: Float[Tensor, "B D"]) -> Float[T
     """
     u = torch.zeros_like(out, requires_grad=True)
     (pulled,) = torch.autograd.grad(out, z, u, create_graph=True)
-    signs = _signs(z[:, 0].detach())
+    pulled = pulled.flatten(1)
+    signs = random_signs(pulled[:, 0].detach())
     total = z.new_zeros(len(z))
-    for j in range(z.shape[1]):
+    for j in range(pulled.shape[1]):
         (column,) = torch.autograd.grad(pulled[:, j], u, signs, create_graph=True)
         total = total + column.flatten(1).square().sum(1)
     return total
 
 
-def jacobian_norm_hutchinson(out: Float[Tensor, B * S], z: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
+def jacobian_norm_hutchinson(out: Float[Tensor, B * S], z: Float[Tensor, B * T]) -> Float[Tensor, " B"]:
     """An unbiased estimate of ||J||_F^2 of each example: ||J^T u||^2 with u of random signs; one backward.
 
     Hutchinson, "A stochastic estimator of the trace of the influence matrix", 1990.
     """
-    (pulled,) = torch.autograd.grad(out, z, _signs(out.detach()), create_graph=True)
-    return pulled.square().sum(1)
+    (pulled,) = torch.autograd.grad(out, z, random_signs(out.detach()), create_graph=True)
+    return pulled.flatten(1).square().sum(1)
+
+
+def jacobian_norm_by_rows(out: Float[Tensor, B * S], x: Float[Tensor, B * T]) -> Float[Tensor, " B"]:
+    """||J||_F^2 of each example, differentiable: one backward for each output, for maps to few of them.
+
+    Examples must not influence each other (no batch normalisation in training).
+    """
+    total = x.new_zeros(len(x))
+    for row in out.flatten(1).unbind(1):
+        (gradient,) = torch.autograd.grad(row.sum(), x, create_graph=True)
+        total = total + gradient.flatten(1).square().sum(1)
+    return total
+
+
+def one_hidden_jacobian_norm(
+    slope: Float[Tensor, "B K"],
+    weight: Float[Tensor, "K D"],
+    out: Float[Tensor, "D K"],
+    scale: float = 1.0,
+    skip: bool = False,
+) -> Float[Tensor, " B"]:
+    """||J||_F^2 of J = a V diag(φ') W, or of I + a V diag(φ') W (`skip`), V = `out`, W = `weight`, φ' = `slope`:
+
+    a^2 φ'ᵀ [(VᵀV) ∘ (WWᵀ)] φ', and with `skip` D + 2 a Σ_j φ'_j (WV)_jj more.
+    """
+    gram = (out.t() @ out) * (weight @ weight.t())
+    norm = scale**2 * ((slope @ gram) * slope).sum(1)
+    if not skip:
+        return norm
+    return weight.shape[1] + 2 * scale * (slope @ (weight * out.t()).sum(1)) + norm
 
 
 def output_energy_gradient(out: Float[Tensor, B * S], z: Float[Tensor, "B D"]) -> Float[Tensor, " B"]:
@@ -219,3 +261,93 @@ def frechet_distance(
 def frechet_from_features(a: Float[Tensor, "N D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
     """`frechet_distance` of the normals with the mean and covariance (divisor N - 1) of two point sets."""
     return frechet_from_factors(*mean_and_factor(a), *mean_and_factor(b))
+
+
+# -- scores: gradients of log densities, as functions (B, *S) -> (B, *S) ----------------------------------------------
+
+#: x -> grad log p(x)
+ScoreFunction = Callable[[Tensor], Tensor]
+
+
+def _quadrature(rule: str, nodes: int) -> tuple[list[float], list[float]]:
+    """Points and weights on [0, 1]."""
+    if rule == "first-order":
+        return [0.0], [1.0]
+    if rule == "trapezoid":
+        if nodes < 2:
+            raise ValueError(f"nodes is {nodes}; the trapezoid rule needs both ends, 2 or more")
+        inner = 1 / (nodes - 1)
+        return [i * inner for i in range(nodes)], [inner * (0.5 if i in (0, nodes - 1) else 1) for i in range(nodes)]
+    if rule == "gauss-legendre":
+        if nodes < 1:
+            raise ValueError(f"nodes is {nodes}; give at least 1")
+        at, weights = np.polynomial.legendre.leggauss(nodes)
+        return (0.5 * (at + 1)).tolist(), (0.5 * weights).tolist()
+    raise ValueError(f"rule is {rule!r}; choose 'gauss-legendre', 'trapezoid' or 'first-order'")
+
+
+def log_ratio(
+    score: ScoreFunction,
+    x: Float[Tensor, B * S],
+    y: Float[Tensor, B * S],
+    *,
+    rule: str = "gauss-legendre",
+    nodes: int = 5,
+) -> Float[Tensor, " B"]:
+    """log p(y) - log p(x) from the score alone: ∫_0^1 s(x + t (y - x))·(y - x) dt along the straight line, in nats.
+
+    - ``"gauss-legendre"`` with n nodes: exact where the integrand is a polynomial of degree 2n - 1;
+    - ``"trapezoid"`` with n nodes, both ends at half weight;
+    - ``"first-order"``: s(x)·(y - x), the simplest form of Alain and Bengio (1211.4246); it over-estimates.
+
+    All but the first-order form change sign when x and y change places. All nodes go through the score in one batch.
+    Where the score is no gradient, the value depends on the path.
+    """
+    at, weights = _quadrature(rule, nodes)
+    step = y - x
+    line = torch.stack([x + t * step for t in at])
+    scores = score(line.flatten(0, 1)).unflatten(0, (len(at), len(x)))
+    along = (scores * step).flatten(2).sum(2)
+    return torch.tensor(weights, dtype=along.dtype, device=along.device) @ along
+
+
+def denoising_score_matching(
+    score: ScoreFunction, x: Float[Tensor, B * S], sigma: float, noise: Float[Tensor, B * S]
+) -> Float[Tensor, " B"]:
+    """½ ||s(x + sigma e) + e / sigma||^2: 1 / (2 sigma^4) of the denoising loss of r = x + sigma^2 s.
+
+    Vincent, "A Connection Between Score Matching and Denoising Autoencoders", 2011.
+    """
+    return 0.5 * (score(x + sigma * noise) + noise / sigma).flatten(1).square().sum(1)
+
+
+def implicit_score_matching(score: ScoreFunction, x: Float[Tensor, B * S]) -> Float[Tensor, " B"]:
+    """½ ||s(x)||^2 + tr ∇s(x), whose mean over the data differs from ½ E||s - grad log p||^2 by a constant.
+
+    The trace is exact: a backward for each coordinate. Hyvärinen, "Estimation of Non-Normalized Statistical Models by
+    Score Matching", 2005.
+    """
+    jacobian = jacobian_of(score, x)
+    return 0.5 * score(x).flatten(1).square().sum(1) + jacobian.diagonal(dim1=1, dim2=2).sum(1)
+
+
+def jacobian_of(function: ScoreFunction, x: Float[Tensor, B * S]) -> Float[Tensor, "B M N"]:
+    """The Jacobian of a map that treats each example alone, flattened: M values out, N in."""
+
+    def alone(a: Tensor) -> Tensor:
+        return function(a.unflatten(0, x.shape[1:])[None]).flatten()
+
+    return torch.func.vmap(torch.func.jacrev(alone), chunk_size=max(1, (1 << 22) // x[0].numel() ** 2))(x.flatten(1))
+
+
+def energy_distance(a: Float[Tensor, "N D"], b: Float[Tensor, "M D"]) -> Float[Tensor, ""]:
+    """2 E||x - y|| - E||x - x'|| - E||y - y'||, every pair counted (a V-statistic): zero for equal sets, never below.
+
+    Two samples of one law score (1/N + 1/M) E||x - x'|| in the mean. Székely, Rizzo, 2013.
+    """
+    return 2 * _mean_distance(a, b) - _mean_distance(a, a) - _mean_distance(b, b)
+
+
+def _mean_distance(a: Tensor, b: Tensor) -> Tensor:
+    total = torch.stack([torch.cdist(part, b).sum(dtype=torch.float64) for part in a.split(1024)]).sum()
+    return total / (len(a) * len(b))

@@ -8,8 +8,8 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.autograd.forward_ad as fwAD
@@ -19,16 +19,23 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 __all__ = [
+    "ACTIVATIONS",
     "MLP",
     "NETS",
     "Conv2d",
     "ConvDecoder",
     "ConvEncoder",
+    "HiddenLayer",
     "Linear",
+    "NoiseDecoder",
+    "NoiseEncoder",
     "PaperDecoder",
     "PaperEncoder",
     "ResidualDecoder",
     "ResidualEncoder",
+    "SkipDecoder",
+    "SkipEncoder",
+    "TiedDecoder",
     "decoder",
     "encoder",
     "spectral",
@@ -43,6 +50,39 @@ def _output(name: str) -> nn.Module:
     if name not in OUTPUTS:
         raise ValueError(f"output is {name!r}; choose from {', '.join(OUTPUTS)}")
     return OUTPUTS[name]()
+
+
+def _log_cosh(a: Tensor) -> Tensor:
+    return a.abs() + F.softplus(-2 * a.abs()) - math.log(2)
+
+
+class Activation(NamedTuple):
+    """φ, its derivative, and its integral where that is elementary."""
+
+    value: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+    integral: Callable[[Tensor], Tensor] | None = None
+
+
+def _silu_slope(a: Tensor) -> Tensor:
+    s = a.sigmoid()
+    return s * (1 + a * (1 - s))
+
+
+ACTIVATIONS = {
+    "relu": Activation(F.relu, lambda a: (a > 0).to(a.dtype), lambda a: 0.5 * a.relu().square()),
+    "tanh": Activation(torch.tanh, lambda a: 1 - a.tanh().square(), _log_cosh),
+    "sigmoid": Activation(torch.sigmoid, lambda a: a.sigmoid() * (-a).sigmoid(), F.softplus),
+    "softplus": Activation(F.softplus, torch.sigmoid),
+    "silu": Activation(F.silu, _silu_slope),
+}
+_MODULES = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "silu": nn.SiLU}
+
+
+def _activation(name: str) -> Activation:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation is {name!r}; choose from {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
 
 
 def _image(shape: Shape, what: str) -> tuple[int, int, int]:
@@ -64,8 +104,8 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         (g,), (x, weight), wanted = gradients, ctx.saved_tensors, ctx.needs_input_grad
         return (
-            _Product.apply(g, weight.t(), None) if wanted[0] else None,
-            _Product.apply(g.t(), x.t(), None) if wanted[1] else None,
+            product(g, weight.t()) if wanted[0] else None,
+            product(g.t(), x.t()) if wanted[1] else None,
             g.sum(0) if wanted[2] else None,
         )
 
@@ -132,7 +172,9 @@ class Conv2d(nn.Conv2d):
 
 
 class MLP(nn.Sequential):
-    """Flatten, then Linear, (BatchNorm,) ReLU for each hidden width, then Linear, reshaped to `shape_out`.
+    """Flatten, then Linear, (BatchNorm,) an activation for each hidden width, then Linear, reshaped to `shape_out`.
+
+    `activation` is a name of `ACTIVATIONS`; where Jacobians matter, take a smooth one, and ``norm=False``.
 
     >>> import torch
     >>> MLP((1, 28, 28), 16)(torch.zeros(2, 1, 28, 28)).shape
@@ -146,8 +188,10 @@ class MLP(nn.Sequential):
         hidden: Sequence[int] = (512, 256),
         *,
         norm: bool = True,
+        activation: str = "relu",
         output: str = "identity",
     ) -> None:
+        _activation(activation)
         shape_in = (shape_in,) if isinstance(shape_in, int) else tuple(shape_in)
         shape_out = (shape_out,) if isinstance(shape_out, int) else tuple(shape_out)
         layers: list[nn.Module] = [nn.Flatten()] if len(shape_in) > 1 else []
@@ -156,7 +200,7 @@ class MLP(nn.Sequential):
             layers.append(Linear(width, h))
             if norm:
                 layers.append(nn.BatchNorm1d(h))
-            layers.append(nn.ReLU())
+            layers.append(_MODULES[activation]())
             width = h
         layers += [Linear(width, math.prod(shape_out)), _output(output)]
         if len(shape_out) > 1:
@@ -274,6 +318,148 @@ class ResidualDecoder(nn.Sequential):
         super().__init__(*layers, *last)
 
 
+# -- denoisers: maps of the data space to itself, close to the identity ----------------------------------------------
+
+
+class HiddenLayer(nn.Linear):
+    """φ(W x + b), the code of an autoencoder with one hidden layer; its slopes and potential are known.
+
+    >>> import torch
+    >>> HiddenLayer(2, 5)(torch.zeros(3, 2)).shape
+    torch.Size([3, 5])
+    """
+
+    def __init__(self, shape: int | Shape, width: int, activation: str = "tanh") -> None:
+        super().__init__(shape if isinstance(shape, int) else math.prod(shape), width)
+        self.activation, self._phi = activation, _activation(activation)
+
+    def before(self, x: Tensor) -> Tensor:
+        """W x + b."""
+        return product(x.flatten(1), self.weight, self.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._phi.value(self.before(x))
+
+    def slope(self, x: Tensor) -> Float[Tensor, "B K"]:
+        """φ'(W x + b)."""
+        return self._phi.slope(self.before(x))
+
+    def potential(self, x: Tensor) -> Float[Tensor, " B"]:
+        """Σ_j Φ(w_j x + b_j) with Φ' = φ: its gradient is Wᵀ φ(W x + b)."""
+        if self._phi.integral is None:
+            raise ValueError(f"the integral of {self.activation} is not elementary; use tanh, sigmoid or relu")
+        return self._phi.integral(self.before(x)).sum(1)
+
+
+class TiedDecoder(nn.Module):
+    """Wᵀ h + c, W the weight of a `HiddenLayer`: reconstruction minus input is then the gradient of a potential."""
+
+    def __init__(self, layer: HiddenLayer, shape: int | Shape) -> None:
+        super().__init__()
+        self.shape = (shape,) if isinstance(shape, int) else tuple(shape)
+        self.weight = layer.weight
+        self.bias = nn.Parameter(torch.zeros(layer.in_features))
+
+    def forward(self, h: Tensor) -> Tensor:
+        return product(h, self.weight.t(), self.bias).unflatten(1, self.shape)
+
+
+class SkipEncoder(nn.Module):
+    """x -> (x, body(x)): a code that keeps what it was read from, for `SkipDecoder` to correct."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+        h = self.body(x) if level is None else self.body(x, level)
+        return torch.cat([x.flatten(1), h], 1)
+
+
+class SkipDecoder(nn.Module):
+    """(x, h) -> x + scale body(h): a denoiser that has only the correction to learn.
+
+    With scale sigma^2, the body is the score itself: r(x) = x + sigma^2 g(x).
+    """
+
+    def __init__(self, body: nn.Module, shape: Shape, scale: float) -> None:
+        super().__init__()
+        self.body, self.shape, self.scale = body, tuple(shape), float(scale)
+
+    def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """x (B, *S) and h."""
+        size = math.prod(self.shape)
+        return z[:, :size].unflatten(1, self.shape), z[:, size:]
+
+    def forward(self, z: Tensor) -> Tensor:
+        x, h = self.split(z)
+        return x + self.scale * self.body(h).unflatten(1, self.shape)
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale:g}"
+
+
+class NoiseEncoder(nn.Module):
+    """(x, sigma) -> (x, h): residual blocks of an MLP that is told the noise level.
+
+    x enters as x / sqrt(sigma^2 + spread^2), sigma as sines of its logarithm, which shift every block.
+
+    Args:
+        shape: of one example.
+        width: of h and of every block.
+        blocks: how many.
+        spread: the standard deviation of a coordinate of the data.
+        lowest: the level where none is given.
+    """
+
+    def __init__(self, shape: Shape, width: int, blocks: int, *, spread: float, lowest: float) -> None:
+        super().__init__()
+        self.spread, self.lowest = spread, lowest
+        self.first = Linear(math.prod(shape), width)
+        self.register_buffer("frequencies", torch.arange(1, 17, dtype=torch.float32) * 0.25)
+        self.frequencies: Tensor
+        self.level = nn.Sequential(nn.Linear(33, width), nn.SiLU(), Linear(width, width), nn.SiLU())
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(blocks))
+        self.shifts = nn.ModuleList(Linear(width, 2 * width) for _ in range(blocks))
+        self.up = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+        self.down = nn.ModuleList(Linear(width, width) for _ in range(blocks))
+
+    def forward(self, x: Tensor, level: Tensor | None = None) -> Tensor:
+        sigma = x.new_full((len(x),), self.lowest) if level is None else level
+        t = sigma.log()[:, None]
+        angles = t * self.frequencies
+        e = self.level(torch.cat([t, angles.sin(), angles.cos()], 1))
+        h = self.first(x.flatten(1) / (sigma.square() + self.spread**2).sqrt()[:, None])
+        for norm, shifts, up, down in zip(self.norms, self.shifts, self.up, self.down, strict=True):
+            shift, gain = shifts(e).chunk(2, 1)
+            h = h + down(F.silu(up(norm(h) * (1 + gain) + shift)))
+        return torch.cat([x.flatten(1), h], 1)
+
+
+class NoiseDecoder(SkipDecoder):
+    """(x, h), sigma -> c_skip x + c_out body(h), which tends to x + sigma body(h) for small sigma.
+
+    With s the data's `spread`: c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), so that the
+    body's target has unit variance at every level. Karras et al., "Elucidating the Design Space of Diffusion-Based
+    Generative Models", 2022 (arXiv 2206.00364).
+    """
+
+    def __init__(self, body: nn.Module, shape: Shape, *, spread: float, lowest: float) -> None:
+        super().__init__(body, shape, lowest)
+        self.spread, self.lowest = spread, lowest
+
+    def spread_of_error(self, sigma: Tensor) -> Tensor:
+        """c_out."""
+        return sigma * self.spread / (sigma.square() + self.spread**2).sqrt()
+
+    def forward(self, z: Tensor, level: Tensor | None = None) -> Tensor:
+        x, h = self.split(z)
+        sigma = x.new_full((len(x),), self.lowest) if level is None else level
+        sigma = sigma.reshape(-1, *[1] * len(self.shape))
+        skip = self.spread**2 / (sigma.square() + self.spread**2)
+        return skip * x + self.spread_of_error(sigma) * self.body(h).unflatten(1, self.shape)
+
+
 # -- the nets of "From Variational to Deterministic Autoencoders" (1903.12436), from the authors' configurations ------
 
 #: data set -> channels, side, kernel, and the transposed convolutions' widths in units of `filters`
@@ -388,7 +574,7 @@ class _Crop(nn.Module):
         return x[:, :, :side, :side]
 
 
-NETS = ("mlp", "conv", "residual", "paper")
+NETS = ("mlp", "shallow", "conv", "residual", "paper")
 
 
 def _paper_for(shape: Shape) -> str:
@@ -405,8 +591,10 @@ def _known(net: str) -> None:
 
 
 def encoder(net: str, shape: Shape, out: int) -> nn.Module:
-    """A body (B, *shape) -> (B, out) by name: `mlp`, `conv`, `residual`, `paper`."""
+    """A body (B, *shape) -> (B, out) by name: `mlp`, `shallow` (one hidden layer), `conv`, `residual`, `paper`."""
     _known(net)
+    if net == "shallow":
+        return HiddenLayer(shape, out)
     if net == "mlp":
         return MLP(shape, out)
     if net == "paper":
@@ -419,6 +607,8 @@ def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
     _known(net)
     if net == "mlp":
         return MLP(latent, shape, (256, 512), output=output)
+    if net == "shallow":
+        return MLP(latent, shape, (), output=output)
     if net == "paper":
         return PaperDecoder(_paper_for(shape), latent, shape, output=output)
     return {"conv": ConvDecoder, "residual": ResidualDecoder}[net](latent, shape, output=output)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 
 from chartae.autoencoder import Autoencoder
-from chartae.conditionals import Conditional
+from chartae.conditionals import Conditional, Corruption
+from chartae.distributions import Normal
 from chartae.terms.base import Sum, Term, Trace
 
 __all__ = ["Objective", "Penalised"]
@@ -37,7 +39,13 @@ class Penalised(Objective):
     Args:
         model: the autoencoder.
         terms: a term, or a weighted sum: ``Reconstruction() + 0.1 * LatentNorm()``.
-        corrupt: the corruption C(x~|x) through which the encoder sees the data, if any.
+        corrupt: the corruption C(x~|x) through which the encoder sees the data, if any. Its noise level is noted on
+            the model, unless that has one, for `chartae.diagnostics.Score`.
+        walkback: up to so many steps x~ <- C(r(x~)) more, their number uniform for each example, from where the way
+            back to x is learnt too; no gradient goes through the walk. Bengio et al., "Generalized Denoising
+            Auto-Encoders as Generative Models", 2013 (arXiv 1305.6663).
+        antithetic: every example is seen twice, under opposite noise x + e and x - e: where noise is small beside the
+            data's structure, its part of the gradient's variance cancels.
 
     Raises:
         TypeError: a term that makes no sense for the model, here and not in the first step.
@@ -53,7 +61,15 @@ class Penalised(Objective):
     ['latent_norm', 'loss', 'reconstruction']
     """
 
-    def __init__(self, model: Autoencoder, terms: Term, *, corrupt: Conditional | None = None) -> None:
+    def __init__(
+        self,
+        model: Autoencoder,
+        terms: Term,
+        *,
+        corrupt: Conditional | None = None,
+        walkback: int = 0,
+        antithetic: bool = False,
+    ) -> None:
         super().__init__()
         if not isinstance(model, Autoencoder):
             raise TypeError(f"the model is a {type(model).__name__}; give an Autoencoder(encoder, decoder, prior)")
@@ -62,7 +78,15 @@ class Penalised(Objective):
         self.model = model
         self.terms = terms if isinstance(terms, Sum) else Sum([(1.0, terms)])
         self.terms.check(model)
-        self.corrupt = corrupt
+        if walkback < 0 or (walkback and (corrupt is None or _tells(corrupt))):
+            raise ValueError(f"walkback is {walkback}; it takes 0 or more steps of a corruption of one level")
+        if antithetic and not (isinstance(corrupt, Corruption) and corrupt.symmetric):
+            raise ValueError(
+                f"antithetic pairs need noise that is symmetric about x, not {corrupt!r}; use GaussianNoise"
+            )
+        self.corrupt, self.walkback, self.antithetic = corrupt, walkback, antithetic
+        if isinstance(corrupt, Corruption) and model.noise is None:
+            model.noise = corrupt.noise
         self.second_order = self.terms.second_order
 
     def players(self) -> dict[str, list[Parameter]]:
@@ -71,12 +95,36 @@ class Penalised(Objective):
 
     def trace(self, x: Tensor, y: Tensor | None = None) -> Trace:
         """One forward pass."""
-        seen = x if self.corrupt is None else self.corrupt(x).sample()
+        x, seen, y = self.see(x, y)
+        if self.terms.through_input:
+            seen = seen.detach().requires_grad_()
         q = self.model.encoder(seen, y)
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
         return Trace(self.model, x, y, seen, q, z, self.model.decoder(z, y))
+
+    def see(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The data, what the encoder sees of them, and the condition: the noise level, where that is told."""
+        if self.corrupt is None:
+            return x, x, y
+        noise = self.corrupt(x, y)
+        seen = noise.sample()
+        if _tells(self.corrupt):
+            assert isinstance(noise, Normal)
+            y = torch.as_tensor(noise.sigma).flatten()
+        if self.antithetic:
+            x, seen, y = torch.cat([x, x]), torch.cat([seen, 2 * x - seen]), None if y is None else torch.cat([y, y])
+        if self.walkback:
+            steps = torch.randint(self.walkback + 1, (len(x), *[1] * (x.ndim - 1)), device=x.device)
+            with torch.no_grad():
+                # a map that is not yet a denoiser may throw a point far away
+                low, high = x.amin(0), x.amax(0)
+                margin = high - low
+                for i in range(self.walkback):
+                    back = self.model.reconstruct(seen, y).clamp(low - margin, high + margin)
+                    seen = torch.where(i < steps, self.corrupt(back, y).sample(), seen)
+        return x, seen, y
 
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
         trace = self.trace(x, y)
@@ -92,4 +140,9 @@ class Penalised(Objective):
 
     def __repr__(self) -> str:
         seen = "" if self.corrupt is None else f", the encoder seeing {self.corrupt!r}"
-        return f"Penalised: {self.terms!r}{seen}"
+        walk = f", up to {self.walkback} steps walked back" if self.walkback else ""
+        return f"Penalised: {self.terms!r}{seen}{walk}"
+
+
+def _tells(corrupt: Conditional) -> bool:
+    return isinstance(corrupt, Corruption) and corrupt.tells

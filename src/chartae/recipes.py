@@ -17,9 +17,32 @@ import torch
 
 from chartae import nn
 from chartae.autoencoder import Autoencoder
-from chartae.conditionals import Bernoulli, Conditional, Dirac, Gaussian, StandardNormal
+from chartae.conditionals import (
+    AnnealedNoise,
+    Bernoulli,
+    Conditional,
+    Corruption,
+    Denoised,
+    Dirac,
+    Gaussian,
+    GaussianNoise,
+    Masking,
+    NoiseLevels,
+    RareNoise,
+    SaltAndPepper,
+    StandardNormal,
+)
 from chartae.objectives import Objective, Penalised
-from chartae.terms import KL, MMD, DecoderGradient, DecoderL2, LatentNorm, Reconstruction, SlicedWasserstein
+from chartae.terms import (
+    KL,
+    MMD,
+    Contraction,
+    DecoderGradient,
+    DecoderL2,
+    LatentNorm,
+    Reconstruction,
+    SlicedWasserstein,
+)
 
 __all__ = ["AUTHORS", "RECIPES", "Recipe", "Setting", "build", "from_authors", "options"]
 
@@ -131,8 +154,6 @@ class Setting:
         size = math.prod(self.shape)
         if self.latent_dim < 1:
             raise ValueError(f"latent_dim is {self.latent_dim}; a code has at least 1 dimension")
-        if self.latent_dim > size:
-            raise ValueError(f"latent_dim is {self.latent_dim}, but an example has only {size} values; choose fewer")
         if self.net == "auto":
             small = len(self.shape) != 3 or (self.shape[0] == 1 and size <= 1024) or min(self.shape[1:]) < 4
             object.__setattr__(self, "net", "mlp" if small else "conv")
@@ -177,6 +198,40 @@ class Setting:
     def variational(self, sigma: float | str, likelihood: str = "gaussian") -> Autoencoder:
         encoder = Gaussian(self.encoder(2 * self.latent_dim), "learnt")
         return Autoencoder(encoder, self.likelihood(sigma, likelihood), StandardNormal(self.latent_dim))
+
+    def denoiser(self, sigma: float, form: str, weights: str, activation: str) -> Autoencoder:
+        """r(x), its code as wide as `latent_dim`: x + sigma^2 g(x), with g a net of one hidden layer or two, or plain.
+
+        The residual's likelihood has standard deviation sigma^2, which divides the printed loss by 2 sigma^4.
+        """
+        if form not in ("residual", "plain"):
+            raise ValueError(f"form is {form!r}; choose 'residual' or 'plain'")
+        if weights not in ("free", "tied"):
+            raise ValueError(f"weights is {weights!r}; choose 'free' or 'tied'")
+        if not 0 < sigma < math.inf:
+            raise ValueError(f"sigma is {sigma}; a noise level is a finite number above 0")
+        width, size = self.latent_dim, math.prod(self.shape)
+        tied, residual = weights == "tied", form == "residual"
+        encoder: torch.nn.Module
+        if self.net in ("mlp", "shallow") or tied:
+            layer = nn.HiddenLayer(width if self.net == "mlp" and not tied else self.shape, width, activation)
+            encoder = layer
+            if self.net == "mlp" and not tied:
+                encoder = torch.nn.Sequential(nn.HiddenLayer(self.shape, width, activation), layer)
+            flat: torch.nn.Module = nn.TiedDecoder(layer, size) if tied else nn.Linear(width, size)
+            if residual and not tied:
+                torch.nn.init.zeros_(flat.weight)  # type: ignore[arg-type]  # it begins as the identity
+        else:
+            encoder, flat = self.encoder(), torch.nn.Sequential(self.decoder("identity"), torch.nn.Flatten())
+        prior = StandardNormal(width)
+        if residual:
+            decoder = nn.SkipDecoder(flat, self.shape, sigma**2)
+            return Autoencoder(
+                Dirac(nn.SkipEncoder(encoder)), Gaussian(decoder, sigma**2), StandardNormal(size + width)
+            )
+        if len(self.shape) > 1:
+            flat = torch.nn.Sequential(flat, torch.nn.Unflatten(1, self.shape))
+        return Autoencoder(Dirac(encoder), Gaussian(flat, HALF), prior)
 
 
 def _or(value: float | None, otherwise: float) -> float:
@@ -259,6 +314,96 @@ def wae(s: Setting, *, weight: float | None = None, distance: str = "mmd", kerne
     return Penalised(s.deterministic(), Reconstruction() + _or(weight, s.authors("wae", "mmd")) * term)
 
 
+def _corruption(kind: str, sigma: float, share: float, factor: float, draws: int) -> Corruption:
+    kinds: dict[str, Callable[[], Corruption]] = {
+        "gaussian": lambda: GaussianNoise(sigma),
+        "rare": lambda: RareNoise(sigma, share, factor),
+        "annealed": lambda: AnnealedNoise(sigma, factor * sigma, draws),
+        "masking": lambda: Masking(share),
+        "salt-and-pepper": lambda: SaltAndPepper(share),
+    }
+    if kind not in kinds:
+        raise ValueError(f"corrupt is {kind!r}; choose from {', '.join(kinds)}")
+    return kinds[kind]()
+
+
+def dae(
+    s: Setting,
+    *,
+    sigma: float = 0.1,
+    corrupt: str = "gaussian",
+    walkback: int = 0,
+    antithetic: bool = True,
+    form: str = "residual",
+    weights: str = "free",
+    activation: str = "tanh",
+    share: float = 0.05,
+    factor: float = 10.0,
+    draws: int = 2000,
+) -> Objective:
+    """Denoising autoencoder: ||r(x + sigma e) - x||^2, whose optimum is x + sigma^2 times the score of the data's
+    density smoothed by sigma.
+
+    corrupt: gaussian; rare (a `share` has noise of `factor` sigma on top); annealed (from `factor` sigma down within
+    so many `draws` of a batch); masking or salt-and-pepper (a `share` of the values), which estimate no score.
+    walkback: up to so many further steps. antithetic: each example under opposite noises.
+    form: residual, r = x + sigma^2 g(x) and the loss divided by 2 sigma^4, or plain. weights tied: one hidden layer.
+    """
+    noise = _corruption(corrupt, sigma, share, factor, draws)
+    model = s.denoiser(sigma, form if noise.symmetric else "plain", weights, activation)
+    pairs = antithetic and noise.symmetric
+    return Penalised(model, Reconstruction(), corrupt=noise, walkback=walkback, antithetic=pairs)
+
+
+def rcae(
+    s: Setting,
+    *,
+    sigma: float = 0.1,
+    method: str = "hutchinson",
+    form: str = "residual",
+    weights: str = "free",
+    activation: str = "tanh",
+) -> Objective:
+    """Reconstruction contractive autoencoder: ||r(x) - x||^2 + sigma^2 ||dr/dx||_F^2, an estimate of the score without
+    noise (method exact, hutchinson, closed)."""
+    model = s.denoiser(sigma, form, weights, activation)
+    model.noise = sigma
+    weight = sigma**2 / (2 * sigma**4) if form == "residual" else sigma**2
+    return Penalised(model, Reconstruction() + weight * Contraction(method))
+
+
+def cae(s: Setting, *, sigma: float = 0.1, activation: str = "tanh") -> Objective:
+    """Contractive autoencoder: one hidden layer, tied weights, + sigma^2 ||dh/dx||_F^2 of the encoder alone.
+
+    Rifai et al., 2011. The decoder can undo the contraction: (r(x) - x) / sigma^2 points along the score at best.
+    """
+    model = s.denoiser(sigma, "plain", "tied", activation)
+    model.noise = sigma
+    return Penalised(model, Reconstruction() + sigma**2 * Contraction("closed", of="encoder"))
+
+
+def ncdae(
+    s: Setting, *, low: float = 0.01, high: float | None = None, spread: float | None = None, blocks: int = 2
+) -> Objective:
+    """Noise-conditional denoising autoencoder: one net for all noise levels from low to high, which it is told.
+
+    high is 3 for data in [0, 1], else 10; `spread`, the standard deviation of a coordinate, 0.3 or 1: give those of
+    your data, or standardise them. What annealing and tempering need.
+    """
+    high, spread = _or(high, 3.0 if s.unit else 10.0), _or(spread, 0.3 if s.unit else 1.0)
+    if not spread > 0:
+        raise ValueError(f"spread is {spread}; a standard deviation is above 0")
+    if blocks < 1:
+        raise ValueError(f"blocks is {blocks}; give at least 1")
+    noise = NoiseLevels(low, high)
+    size = math.prod(s.shape)
+    encoder = nn.NoiseEncoder(s.shape, s.latent_dim, blocks, spread=spread, lowest=low)
+    out = torch.nn.Sequential(torch.nn.LayerNorm(s.latent_dim), torch.nn.SiLU(), nn.Linear(s.latent_dim, size))
+    decoder = nn.NoiseDecoder(out, s.shape, spread=spread, lowest=low)
+    model = Autoencoder(Dirac(encoder), Denoised(decoder), StandardNormal(size + s.latent_dim))
+    return Penalised(model, Reconstruction(), corrupt=noise)
+
+
 RECIPES: dict[str, Callable[..., Objective]] = {
     "ae": ae,
     "rae": rae,
@@ -270,14 +415,23 @@ RECIPES: dict[str, Callable[..., Objective]] = {
     "sigma-vae": sigma_vae,
     "cv-vae": cv_vae,
     "wae": wae,
+    "dae": dae,
+    "rcae": rcae,
+    "cae": cae,
+    "ncdae": ncdae,
 }
 
 #: recipes whose own prior is trained towards; the others are sampled ex post
 WITH_PRIOR = ("vae", "beta-vae", "sigma-vae", "wae")
 
+#: recipes that estimate a score: their codes are wider than the data, and chains sample them, not a density of codes
+OF_SCORE = {"dae": "mala", "rcae": "mala", "cae": "mala", "ncdae": "annealed"}
+
 
 def paper_lr(name: str, data: str) -> float:
     """The authors' step size (Adam) for their nets."""
+    if name in OF_SCORE:
+        return 1e-3
     if name in ("vae", "beta-vae", "sigma-vae", "cv-vae"):
         return 1e-4
     return 1e-3 if name == "wae" or data == "celeba" else 5e-4
@@ -299,7 +453,10 @@ class Recipe:
 
     @property
     def own(self) -> str:
-        """The density of the model itself, Table 1's column N: the prior where training aims at it, else a normal."""
+        """What the model itself is sampled by: the prior where training aims at it (Table 1's column N), else a normal
+        fitted to the codes; the sampler of a recipe that estimates a score."""
+        if self.name in OF_SCORE:
+            return OF_SCORE[self.name]
         return "prior" if self.name in WITH_PRIOR else "normal"
 
 
@@ -330,6 +487,9 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: Any) -> Recipe
     Penalised: Reconstruction() + 0.0128 LatentNorm() + 0.0001024 DecoderL2()
     """
     given = recipe_options(name, given)
+    size = math.prod(setting.shape)
+    if setting.latent_dim > size and name not in OF_SCORE:
+        raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective = RECIPES[name](setting, **given)
@@ -346,6 +506,11 @@ def recipe_options(name: str, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cast(recipe: str, key: str, kind: type, value: Any) -> Any:
+    if kind is bool:
+        truth = {"true": True, "false": False}.get(str(value).lower())
+        if truth is None:
+            raise TypeError(f"option {key} of recipe {recipe!r} is {value!r}; give true or false")
+        return truth
     try:
         value = kind(value)
     except (TypeError, ValueError):
@@ -355,8 +520,15 @@ def _cast(recipe: str, key: str, kind: type, value: Any) -> Any:
     return value
 
 
-def setting_for(shape: Sequence[int], dtype: torch.dtype, data: str, latent_dim: int | None, net: str) -> Setting:
-    """The setting for examples of a shape and dtype: [0, 1] for images and bytes; at most 16 dimensions by default."""
+def setting_for(
+    recipe: str, shape: Sequence[int], dtype: torch.dtype, data: str, latent_dim: int | None, net: str
+) -> Setting:
+    """The setting for examples of a shape and dtype: [0, 1] for images and bytes.
+
+    Codes have at most 16 dimensions by default; those of recipes that estimate a score 128, or 1,024 on images.
+    """
     shape = tuple(int(s) for s in shape)
-    latent_dim = min(16, math.prod(shape)) if latent_dim is None else latent_dim
+    if latent_dim is None:
+        wide = 1024 if math.prod(shape) > 128 else 128
+        latent_dim = wide if recipe in OF_SCORE else min(16, math.prod(shape))
     return Setting(shape, latent_dim, net, unit=len(shape) == 3 or dtype == torch.uint8, data=data)

@@ -31,7 +31,7 @@ from chartae.data import Batches, Dataset, from_arrays
 from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.objectives import Objective
-from chartae.recipes import Recipe, Setting, build, recipe_options, setting_for
+from chartae.recipes import OF_SCORE, Recipe, Setting, build, recipe_options, setting_for
 from chartae.storage import read_tensors, replace_text, write_tensors
 
 __all__ = ["Run", "Settings", "fit", "load"]
@@ -220,7 +220,7 @@ def fit(
     seed: int = 0,
     net: str = "auto",
     lr: float | None = None,
-    densities: Sequence[str] = ("normal", "gmm"),
+    densities: Sequence[str] | None = None,
     components: int = 10,
     out: str | Path | None = None,
     root: str | Path | None = None,
@@ -229,6 +229,7 @@ def fit(
     precision: str = "fp32",
     clip: float | None = None,
     plateau: tuple[float, int] | None = (0.5, 5),
+    cosine: bool | None = None,
     patience: int | None = None,
     ema: float | None = None,
     device: str | None = None,
@@ -243,10 +244,12 @@ def fit(
         data: a `Dataset`, the name or path of one, or an array of examples.
         latent_dim: size of the codes; 16 by default, or the data's own where that is smaller.
         net: `mlp`, `conv`, `residual`, `paper` or `auto`.
-        densities: which densities are fitted to the training codes afterwards; `components` of the mixture.
+        densities: which densities are fitted to the training codes afterwards; `components` of the mixture. By default
+            normal and gmm, and none where the recipe estimates a score.
         out: a folder for the run. It must be new, unless `overwrite` (its run is removed) or `resume` (its checkpoint
             is gone on from, to the same numbers as an uninterrupted run).
         root: where named data lie.
+        cosine: as in training; by default where the recipe estimates a score, whose loss is too noisy to choose by.
         options: the recipe's own keywords, such as ``beta=0.01``.
 
     The other arguments are those of `chartae.training.fit`.
@@ -255,10 +258,13 @@ def fit(
         ValueError, TypeError: anything wrong with data, names or options, before training starts.
     """
     recipe_options(recipe, options)  # what is wrong with a name shows before any data are read
+    if densities is None:
+        densities = () if recipe in OF_SCORE else ("normal", "gmm")
+    cosine = recipe in OF_SCORE if cosine is None else cosine
     for name in densities:
         density_table.make(name, **({"components": components} if name == "gmm" else {}))
     data, source, found = _as_dataset(data, root)
-    setting = setting_for(data.shape, data.train.dtype, Path(source).stem, latent_dim, net)
+    setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net)
     cooked = build(recipe, setting, seed=seed, **options)
     if "gmm" in densities and len(data.train) < components:
         raise ValueError(
@@ -298,7 +304,8 @@ def fit(
         lr=settings.lr,
         precision=precision,
         clip=clip,
-        plateau=plateau if valid is not None else None,
+        plateau=plateau if valid is not None and not cosine else None,
+        cosine=cosine,
         patience=patience,
         ema=ema,
         folder=folder,

@@ -81,6 +81,7 @@ def fit(
     precision: str = "fp32",
     clip: float | None = None,
     plateau: tuple[float, int] | None = None,
+    cosine: bool = False,
     patience: int | None = None,
     ema: float | None = None,
     folder: str | Path | None = None,
@@ -93,7 +94,8 @@ def fit(
 ) -> History:
     """Minimise an objective; afterwards its model has the best weights and is in evaluation mode.
 
-    With `valid`, the weights of the epoch of least validation loss are kept; without, the last ones.
+    With `valid`, the weights of the epoch of least validation loss are kept; without, or where the step size falls to
+    zero (`cosine`) and no `patience` is set, the last ones.
 
     Args:
         objective: what is minimised; each of its players gets an optimiser of its own.
@@ -106,6 +108,7 @@ def fit(
         clip: the largest gradient norm, over a player's parameters.
         plateau: (factor, patience): multiply the step size by `factor` after `patience` epochs without a better
             validation loss.
+        cosine: let the step size fall to zero over the epochs as half a cosine; in place of `plateau`.
         patience: stop after this many epochs without a better validation loss.
         ema: decay of an exponential moving average of the weights, which is then what is validated and kept.
         folder: where `log.jsonl` and `checkpoint.safetensors` go; without it nothing is written.
@@ -121,6 +124,9 @@ def fit(
         KeyboardInterrupt: after a checkpoint was written, if there is a folder.
     """
     settings = _check(objective, batches, epochs, valid, lr, precision, clip, plateau, patience, ema, folder, compile)
+    if cosine and plateau is not None:
+        raise ValueError("the step size follows a plateau or a cosine, not both")
+    settings["cosine"] = epochs if cosine else None
     accelerator = _accelerator(precision, device, len(objective.players()) > 1)
     folder = None if folder is None else Path(folder)
     devices = [accelerator.device.index or 0] if accelerator.device.type == "cuda" else []
@@ -135,6 +141,7 @@ def fit(
             lr=lr,
             clip=clip,
             plateau=plateau,
+            cosine=cosine,
             patience=patience,
             ema=ema,
             folder=folder,
@@ -232,6 +239,7 @@ class _Loop:
         lr: float | dict[str, float],
         clip: float | None,
         plateau: tuple[float, int] | None,
+        cosine: bool,
         patience: int | None,
         ema: float | None,
         folder: Path | None,
@@ -267,6 +275,8 @@ class _Loop:
                 self.schedules[name] = torch.optim.lr_scheduler.ReduceLROnPlateau(
                     o, factor=plateau[0], patience=plateau[1]
                 )
+        self.peak = {name: o.param_groups[0]["lr"] for name, o in inner.items()} if cosine else {}
+        self.horizon = 0  # steps in all epochs
         self.average = _Average(objective, ema) if ema is not None else None
         self.columns: list[str] = []
         self.record = torch.empty(0)
@@ -279,6 +289,7 @@ class _Loop:
     # -- the walk -------------------------------------------------------------------------------------------------
 
     def run(self, epochs: int, checkpoint_every: int, progress: bool | None) -> History:
+        self.horizon = epochs * self.steps
         with (
             TrainingProgress(progress, self.accelerator.is_main_process, epochs * self.steps, self.steps) as bar,
             self._interrupts(),
@@ -317,6 +328,10 @@ class _Loop:
                 losses["loss"].backward()
             else:
                 self.accelerator.backward(losses["loss"])
+            if self.peak:
+                done = (self.epoch * self.steps + self.step) / self.horizon
+                for group in optimiser.param_groups:
+                    group["lr"] = self.peak[name] * 0.5 * (1 + math.cos(math.pi * done))
             if self.clip is not None:
                 self.accelerator.clip_grad_norm_(self.players[name], self.clip)
             optimiser.step()
@@ -359,6 +374,8 @@ class _Loop:
         loss = means["loss"]
         for schedule in self.schedules.values():
             schedule.step(loss)
+        if self.peak and self.patience is None:
+            return
         if loss < self.best_loss:
             self.best_loss, self.bad_epochs = loss, 0
             self.best = _copy(self._weights(), self.best)

@@ -3,15 +3,18 @@
 from chartae.terms.base import Sum, Term, Trace
 from chartae.terms.latent import MMD, LatentNorm, SlicedWasserstein
 from chartae.terms.likelihood import KL, Reconstruction
-from chartae.terms.smoothness import DecoderGradient, DecoderL2
+from chartae.terms.score import SlicedScoreMatching
+from chartae.terms.smoothness import Contraction, DecoderGradient, DecoderL2
 
 __all__ = [
     "KL",
     "MMD",
+    "Contraction",
     "DecoderGradient",
     "DecoderL2",
     "LatentNorm",
     "Reconstruction",
+    "SlicedScoreMatching",
     "SlicedWasserstein",
     "Sum",
     "Term",

@@ -44,6 +44,8 @@ class Term(nn.Module, ABC):
 
     #: whether the value is itself made of gradients, so that training differentiates twice
     second_order: bool = False
+    #: whether it differentiates with respect to what the encoder saw (a second-order term; others: with respect to z)
+    through_input: bool = False
 
     @abstractmethod
     def forward(self, t: Trace) -> Float[Tensor, "*B"]:
@@ -98,6 +100,7 @@ class Sum(Term):
             self.weights[key] = float(w)
             self.terms[key] = term
         self.second_order = any(term.second_order for _, term in summands)
+        self.through_input = any(term.through_input for _, term in summands)
 
     def values(self, t: Trace) -> dict[str, Tensor]:
         """Every term by its name, unweighted, averaged over the batch."""

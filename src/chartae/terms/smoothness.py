@@ -6,10 +6,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from chartae.autoencoder import Autoencoder
-from chartae.functional import jacobian_norm, jacobian_norm_hutchinson, output_energy_gradient
+from chartae.functional import (
+    jacobian_norm,
+    jacobian_norm_by_rows,
+    jacobian_norm_hutchinson,
+    one_hidden_jacobian_norm,
+    output_energy_gradient,
+)
+from chartae.nn import HiddenLayer, SkipDecoder, SkipEncoder, TiedDecoder
 from chartae.terms.base import Term, Trace
 
-__all__ = ["DecoderGradient", "DecoderL2"]
+__all__ = ["Contraction", "DecoderGradient", "DecoderL2"]
 
 
 class DecoderL2(Term):
@@ -76,3 +83,66 @@ class DecoderGradient(Term):
 
     def extra_repr(self) -> str:
         return self.method
+
+
+class Contraction(Term):
+    """||J||_F^2, J the Jacobian of the whole map r(x) = decode(encode(x)) with respect to x, or of the encoder alone.
+
+    Of the whole map it makes the reconstruction contractive autoencoder of Alain and Bengio (1211.4246): beside the
+    printed ||r(x) - x||^2 its weight is sigma^2, beside a Gaussian likelihood of standard deviation t it is
+    sigma^2 / (2 t^2), and (r(x) - x) / sigma^2 estimates the score. Of the encoder it is the contractive autoencoder
+    of Rifai et al., 2011, whose decoder may undo the contraction.
+
+    - ``"exact"``: one backward for each output, or for each input where those are fewer;
+    - ``"hutchinson"``: ||Jᵀu||^2 with u of random signs (less variance than normal numbers), one backward;
+    - ``"closed"``: one hidden layer, r(x) = V φ(W x + b) + c, free or tied, with or without the residual x + s^2 (.):
+      φ'ᵀ [(VᵀV) ∘ (WWᵀ)] φ' and no derivative by autograd at all.
+    """
+
+    METHODS = ("exact", "hutchinson", "closed")
+
+    def __init__(self, method: str = "hutchinson", of: str = "reconstruction") -> None:
+        super().__init__()
+        if method not in self.METHODS:
+            raise ValueError(f"method is {method!r}; choose from {', '.join(self.METHODS)}")
+        if of not in ("reconstruction", "encoder"):
+            raise ValueError(f"of is {of!r}; choose 'reconstruction' (the whole map) or 'encoder'")
+        self.method, self.of = method, of
+        self.second_order = self.through_input = method != "closed"
+
+    def forward(self, t: Trace) -> Float[Tensor, " B"]:
+        if self.method == "closed":
+            return self._closed(t)
+        out = t.p.mean if self.of == "reconstruction" else t.q.mean
+        if self.method == "hutchinson":
+            return jacobian_norm_hutchinson(out, t.seen)
+        few = out[0].numel() <= 2 * t.seen[0].numel()
+        return jacobian_norm_by_rows(out, t.seen) if few else jacobian_norm(out, t.seen)
+
+    def _closed(self, t: Trace) -> Tensor:
+        layer, V, scale, skip = self._layers(t.model)
+        slope = layer.slope(t.seen)
+        if self.of == "encoder":
+            return slope.square() @ layer.weight.square().sum(1)
+        return one_hidden_jacobian_norm(slope, layer.weight, V, scale, skip)
+
+    def _layers(self, model: Autoencoder) -> tuple[HiddenLayer, Tensor, float, bool]:
+        """The hidden layer, the matrix out of it, what that is scaled by, and whether x is added."""
+        encoder, decoder = getattr(model.encoder, "net", None), getattr(model.decoder, "net", None)
+        scale, skip = 1.0, False
+        if isinstance(encoder, SkipEncoder) and isinstance(decoder, SkipDecoder):
+            scale, skip = decoder.scale, True
+            encoder, decoder = encoder.body, decoder.body
+        if not isinstance(encoder, HiddenLayer) or not isinstance(decoder, nn.Linear | TiedDecoder):
+            raise TypeError(
+                "Contraction('closed') needs one hidden layer: the encoder a Dirac(HiddenLayer), the decoder a Linear "
+                "or TiedDecoder. Use method='hutchinson' or 'exact' for other nets"
+            )
+        return encoder, decoder.weight.t() if isinstance(decoder, TiedDecoder) else decoder.weight, scale, skip
+
+    def check(self, model: Autoencoder) -> None:
+        if self.method == "closed":
+            self._layers(model)
+
+    def extra_repr(self) -> str:
+        return self.method if self.of == "reconstruction" else f"{self.method}, of the encoder"

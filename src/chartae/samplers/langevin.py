@@ -1,0 +1,102 @@
+"""Chains that follow the score and refuse nothing: their law is the target's up to the step."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from chartae.functional import ScoreFunction
+from chartae.samplers.base import Info, Kernel, State, positive, randn
+
+__all__ = ["ULA", "AnnealedLangevin", "geometric"]
+
+
+def moved(x: Tensor) -> Info:
+    """The info of a step that every chain made."""
+    one = x.new_ones(len(x))
+    return Info(one, one.mean(), ~x.isfinite().flatten(1).all(1))
+
+
+class ULA(Kernel):
+    """Unadjusted Langevin: x <- x + h s(x) + sqrt(2h) e.
+
+    On N(0, v) its variance is v / (1 - h / (2v)): too wide by about h / 2.
+
+    Args:
+        score: x -> the score.
+        step: h, in the square of the data's units.
+    """
+
+    def __init__(self, score: ScoreFunction, step: float) -> None:
+        self.score, self.size = score, positive(step)
+
+    def init(self, x: Tensor) -> State:
+        return State(x, x.new_tensor(self.size), 0, self.score(x))
+
+    def step(self, state: State, generator: torch.Generator) -> tuple[State, Info]:
+        x, h = state.x, state.step
+        assert state.score is not None
+        y = x + h * state.score + (2 * h).sqrt() * randn(x, generator)
+        s = self.score(y)
+        info = moved(y)
+        return State(y, h, state.made + 1, s), info._replace(fault=info.fault | ~s.isfinite().flatten(1).all(1))
+
+
+def geometric(high: float, low: float, n: int) -> list[float]:
+    """`n` noise levels from high to low, each the same factor below the last.
+
+    >>> geometric(1.0, 0.01, 3)
+    [1.0, 0.1, 0.01]
+    """
+    if not (0 < low <= high and n >= 1):
+        raise ValueError(f"high is {high}, low {low}, n {n}; give 0 < low <= high and n >= 1")
+    return [float(f"{high * (low / high) ** (i / max(1, n - 1)):.12g}") for i in range(n)]
+
+
+class AnnealedLangevin(Kernel):
+    """Langevin steps at falling noise levels, then Tweedie's formula: x + sigma_L^2 s(x, sigma_L).
+
+    At level sigma_i: x <- x + a s(x, sigma_i) + sqrt(2a) e with a = step sigma_i^2, `repeats` times. Song and Ermon,
+    "Generative Modeling by Estimating Gradients of the Data Distribution", 2019 (arXiv 1907.05600), whose constant
+    2e-5 at a lowest level of 0.01 is a step of 0.2. With one step a level and many levels it is a walk down the noise
+    levels; start it from noise of the highest.
+
+    Args:
+        at: sigma -> the score at that level: `Score.at`, or ``lambda sigma: world.smoothed(sigma).score``.
+        levels: noise levels, falling; `geometric(high, low, n)`.
+        repeats: steps a level.
+        step: a / sigma^2, at most 1.
+    """
+
+    def __init__(
+        self, at: Callable[[float], ScoreFunction], levels: Sequence[float], *, repeats: int = 10, step: float = 0.2
+    ) -> None:
+        falling(levels)
+        if repeats < 1 or not 0 < step <= 1:
+            raise ValueError(f"repeats is {repeats}, step {step}; give repeats >= 1 and 0 < step <= 1")
+        self.levels, self.repeats, self.size = list(levels), repeats, float(step)
+        self.scores = [at(sigma) for sigma in levels]
+        self.length = len(self.levels) * repeats
+
+    def init(self, x: Tensor) -> State:
+        return State(x, x.new_tensor(self.size), 0, self.scores[0](x))
+
+    def step(self, state: State, generator: torch.Generator) -> tuple[State, Info]:
+        level = min(state.made // self.repeats, len(self.levels) - 1)
+        a = state.step * self.levels[level] ** 2
+        x = state.x + a * self.scores[level](state.x) + (2 * a).sqrt() * randn(state.x, generator)
+        return State(x, state.step, state.made + 1), moved(x)
+
+    def finish(self, state: State) -> Tensor:
+        return state.x + self.levels[-1] ** 2 * self.scores[-1](state.x)
+
+
+def falling(levels: Sequence[float]) -> None:
+    """Raise ValueError unless these are noise levels, falling."""
+    rising = any(a <= b for a, b in itertools.pairwise(levels))
+    if not levels or rising or not all(0 < sigma < math.inf for sigma in levels):
+        raise ValueError(f"levels are {list(levels)}; give noise levels above 0, each below the last")
