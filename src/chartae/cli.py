@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -67,37 +67,115 @@ class Fit:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw new points from a run: a picture (.png) of a grid, or an array (.npy, .npz)."""
+    """Draw new points from a run: a picture (.png) of them, or an array (.npy, .npz)."""
 
     run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    out: Annotated[Path, arg(help="grid.png, samples.npy or samples.npz")]
+    out: Annotated[Path | None, arg(help="NAME.png, .npy or .npz; by default samples.png or .npy in the run")] = None
     density: Annotated[str | None, arg(help="prior, normal or gmm; by default the mixture")] = None
+    sampler: Annotated[str | None, arg(help="chains that follow the score: mala, annealed, tempering, ...")] = None
     n: int = 64
+    steps: Annotated[int | None, arg(help="of the chains; 1000, or the sampler's schedule")] = None
+    warmup: Annotated[int | None, arg(help="steps before, which tune the step size; 500 where it can be tuned")] = None
+    step: Annotated[float | None, arg(help="the chains' step size")] = None
+    sigma: Annotated[float | None, arg(help="noise level, of a noise-conditional model")] = None
     seed: int = 0
-    data_root: Annotated[Path | None, arg(help="where the data lie, should the density still have to be fitted")] = None
+    data_root: Annotated[Path | None, arg(help="where the data lie, should they have to be read")] = None
 
     def run(self, options: dict[str, Any]) -> None:
         import numpy as np
 
-        from chartae import densities, metrics, pictures, runs
+        from chartae import densities, metrics, pictures, runs, sampling
 
-        if self.out.suffix not in (".png", ".npy", ".npz"):
+        if self.out is not None and self.out.suffix not in (".png", ".npy", ".npz"):
             raise ValueError(f"--out is {self.out}; give a name that ends in .png, .npy or .npz")
+        if self.density is not None and self.sampler is not None:
+            raise ValueError("--density draws codes, --sampler runs chains of points; give one of them")
         made = runs.load(self.run_folder)
-        name = self.density
-        if name is not None and name not in ("prior", *made.densities):
-            densities.make(name)  # an unknown one is an error before the data are read
-            made.fit_density(name, made.encode(made.data(self.data_root).train))
-        x = made.sample(self.n, name, seed=self.seed)
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        if self.out.suffix == ".png":
-            if x.ndim != 4:
-                raise ValueError(f"samples of {made.settings.data} are rows of a table, not pictures; use .npy or .npz")
-            pictures.save_png(self.out, pictures.enlarge(pictures.grid(metrics.to_uint8(x).numpy()), 2))
+        sampler = self.sampler or (made.own if self.density is None and made.own in sampling.NAMES else None)
+        chain_flags = {"steps": self.steps, "warmup": self.warmup, "step": self.step, "sigma": self.sigma}
+        given = {key: value for key, value in chain_flags.items() if value is not None}
+        if sampler is not None:
+            settings: dict[str, Any] = given
+            chain = made.chains(self.n, sampler, seed=self.seed, root=self.data_root, **settings)
+            x = chain.final
+            _say(f"{sampler}: {self.n} chains, acceptance {float(chain.info.acceptance.mean()):.2f}")
         else:
-            x = metrics.to_uint8(x) if x.ndim == 4 else x
-            np.save(self.out, x.numpy()) if self.out.suffix == ".npy" else np.savez_compressed(self.out, x=x.numpy())
-        _say(f"{self.n} samples are in {self.out}")
+            if given:
+                raise ValueError(f"--{next(iter(given))} is for chains; give --sampler as well")
+            name = self.density
+            if name is not None and name not in ("prior", *made.densities):
+                densities.make(name)  # an unknown one is an error before the data are read
+                made.fit_density(name, made.encode(made.data(self.data_root).train))
+            x = made.sample(self.n, name, seed=self.seed)
+        image, plane = x.ndim == 4, x.shape[1:] == (2,)
+        out = self.out or self.run_folder / ("samples.png" if image or plane else "samples.npy")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.suffix == ".png":
+            if image:
+                pictures.save_png(out, pictures.enlarge(pictures.grid(metrics.to_uint8(x).numpy()), 2))
+            elif plane:
+                from chartae import scoring
+
+                scoring.scatter(x).savefig(out, dpi=130)
+            else:
+                raise ValueError(f"samples of {made.settings.data} are rows of a table, not pictures; use .npy or .npz")
+        else:
+            x = metrics.to_uint8(x) if image else x
+            np.save(out, x.numpy()) if out.suffix == ".npy" else np.savez_compressed(out, x=x.numpy())
+        _say(f"{self.n} samples are in {out}")
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a run says of the density: its score's errors where the truth is known, field and local dimension."""
+
+    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    sigma: Annotated[float | None, arg(help="one noise level of a noise-conditional model; by default five")] = None
+    n: Annotated[int, arg(help="test points, at most")] = 5000
+    json: Annotated[bool, arg(help="print the results as JSON")] = False
+    seed: int = 0
+    data_root: Path | None = None
+
+    def run(self, options: dict[str, Any]) -> None:
+        from chartae import runs, scoring
+
+        made = runs.load(self.run_folder)
+        results = scoring.judge(made, sigma=self.sigma, n=self.n, seed=self.seed, root=self.data_root)
+        if self.json:
+            print(json.dumps(results, indent=1))
+            return
+        title = f"{self.run_folder}: the score on {results['points']} test points of {results['data']}"
+        caption = (
+            "denoise: mean |r(x + e) - x|^2 / (d sigma^2), 1 for r(x) = x. L2, cosine, Hessian, log p: errors against "
+            "the density smoothed by sigma; raw: against the density itself. dim: mean local dimension."
+        )
+        table = Table(title=title, caption=caption)
+        columns: dict[str, Callable[[dict[str, Any]], float]] = {
+            "sigma": lambda r: r["sigma"],
+            "denoise": lambda r: r["denoising"],
+            "L2": lambda r: r["smoothed"]["relative_l2"],
+            "cosine": lambda r: r["smoothed"]["cosine"],
+            "Hessian": lambda r: r["smoothed"]["hessian_relative"],
+            "log p": lambda r: r["smoothed"]["log_ratio_rmse"],
+            "L2, raw": lambda r: r["plain"]["relative_l2"],
+            "antisym": lambda r: r["antisymmetry"],
+            "dim": lambda r: _mean_index(r["local_dimension"]),
+        }
+        first = results["levels"][0]
+        if "smoothed" not in first:
+            columns = {k: v for k, v in columns.items() if k in ("sigma", "denoise", "antisym", "dim")}
+        elif "plain" not in first:
+            columns.pop("L2, raw")
+        for column in columns:
+            table.add_column(column, justify="right")
+        for row in results["levels"]:
+            table.add_row(*(f"{value(row):.3g}" for value in columns.values()))
+        Console().print(table)
+        _say(f"score.json and pictures are in {self.run_folder}")
+
+
+def _mean_index(counts: list[int]) -> float:
+    return sum(i * c for i, c in enumerate(counts)) / sum(counts)
 
 
 @dataclass(frozen=True)
@@ -277,6 +355,7 @@ class Demo:
 VERBS: dict[str, Any] = {
     "fit": Fit,
     "sample": Sample,
+    "score": Score,
     "evaluate": Evaluate,
     "compare": Compare,
     "report": Report,

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae import metrics
+from chartae import metrics, sampling
 from chartae.data import Dataset
 from chartae.functional import as_float
 from chartae.metrics import Extractor, Reference
@@ -174,7 +174,8 @@ def evaluate(
     Args:
         run: what is judged.
         data: its data; loaded again by the run where they are not given.
-        densities: ``"prior"`` and names of `chartae.densities.NAMES`; by default the prior and all that are fitted.
+        densities: ``"prior"`` and names of `chartae.densities.NAMES`, or of samplers (`chartae.sampling.NAMES`); by
+            default the prior and all that are fitted, or the sampler of a recipe that estimates a score.
         judge: a judge of these data, to share between runs.
         extractor: a name of `chartae.metrics.NAMES`; by default the one for these data. `weights`: its file, for
             ``"inception"``.
@@ -188,9 +189,13 @@ def evaluate(
     run.check_data(data)
     device = str(next(run.model.parameters()).device)
     judge = judge or Judge.of(data, extractor=extractor, weights=weights, n=n, device=device)
-    names = list(densities) if densities is not None else ["prior", *(run.densities or ("normal", "gmm"))]
+    if densities is not None:
+        names = list(densities)
+    else:
+        names = [run.own] if run.own in sampling.NAMES else ["prior", *(run.densities or ("normal", "gmm"))]
+    of_codes = [name for name in names if name not in sampling.NAMES]
     codes = None
-    for name in names:
+    for name in of_codes:
         if name != "prior" and name not in run.densities:
             codes = run.encode(data.train) if codes is None else codes
             run.fit_density(name, codes)
@@ -198,7 +203,7 @@ def evaluate(
     held_out = run.encode(data.valid)
     scores = {"reconstruction": judge.score(run.decode(held_out[_some(len(held_out), judge.n)]))}
     for name in names:
-        scores[name] = judge.score(run.sample(judge.n, name, seed=seed))
+        scores[name] = judge.score(run.sample(judge.n, name, seed=seed, start=data.train))
     for how in INTERPOLATIONS:
         scores[how] = judge.score(run.decode(interpolate(held_out, judge.n, how, seed)))
     test_codes = run.encode(data.test)
@@ -209,7 +214,7 @@ def evaluate(
         "own": run.own,
         "sets": scores | {"floor": judge.floor},
         "reconstruction": _against_originals(run, data.test, test_codes),
-        "densities": {name: {"log_likelihood": _log_likelihood(run, name, test_codes)} for name in names},
+        "densities": {name: {"log_likelihood": _log_likelihood(run, name, test_codes)} for name in of_codes},
         "training": _training(run),
     }
     if run.folder is not None:
@@ -251,7 +256,12 @@ def pictures(run: Run, data: Dataset, densities: Sequence[str], *, seed: int = 0
     draws = {
         name: run.density(name).sample(CODES, generator=torch.Generator(codes.device).manual_seed(seed)).detach()
         for name in densities
+        if name not in sampling.NAMES
     }
+    points = {name: run.decode(z) for name, z in draws.items()}
+    for name in densities:
+        if name in sampling.NAMES:
+            points[name] = run.sample(2 * SHOWN if data.is_image else CODES, name, seed=seed, start=data.train)
     centre = codes.mean(0)
     axes = _plane(codes - centre)
     shown: dict[str, Tensor] = {"latent": (codes - centre) @ axes}
@@ -263,7 +273,7 @@ def pictures(run: Run, data: Dataset, densities: Sequence[str], *, seed: int = 0
             "originals": quantised(data.test[:SHOWN]),
             "reconstructions": quantised(run.decode(codes[:SHOWN])),
         }
-        shown |= {f"samples_{name}": quantised(run.decode(z[: 2 * SHOWN])) for name, z in draws.items()}
+        shown |= {f"samples_{name}": quantised(x[: 2 * SHOWN]) for name, x in points.items()}
         ends = codes[:STRIPS], codes[STRIPS : 2 * STRIPS]
         for how, function in INTERPOLATIONS.items():
             strips = [run.decode(function(*ends, i / (STEPS - 1))) for i in range(STEPS)]
@@ -273,8 +283,8 @@ def pictures(run: Run, data: Dataset, densities: Sequence[str], *, seed: int = 0
         mean, scale = x.mean(0), x.std(0).clamp_min(1e-12)
         plane = _plane((x - mean) / scale)
         shown["data_2d"] = (x - mean) / scale @ plane
-        for name, z in draws.items():
-            shown[f"samples_2d_{name}"] = (run.decode(z).flatten(1) - mean) / scale @ plane
+        for name, samples in points.items():
+            shown[f"samples_2d_{name}"] = (samples.flatten(1) - mean) / scale @ plane
     return {key: value.numpy(force=True) for key, value in shown.items()}
 
 

@@ -23,15 +23,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae import densities as density_table
-from chartae import training
+from chartae import sampling, training
 from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional
 from chartae.data import NAMES as DATA_NAMES
 from chartae.data import Batches, Dataset, from_arrays
 from chartae.data import load as load_data
 from chartae.densities import Density
+from chartae.diagnostics import Score
+from chartae.functional import as_float
 from chartae.objectives import Objective
 from chartae.recipes import OF_SCORE, Recipe, Setting, build, recipe_options, setting_for
+from chartae.samplers import Chain
 from chartae.storage import read_tensors, replace_text, write_tensors
 
 __all__ = ["Run", "Settings", "fit", "load"]
@@ -159,11 +162,47 @@ class Run:
             density_table.save(density, self.folder / f"density.{name}.safetensors")
         return density
 
-    def sample(self, n: int, density: str | None = None, *, seed: int = 0) -> Tensor:
-        """`n` new points (n, *S) from a density of codes; the same seed gives the same points."""
-        prior = self.density(density)
+    def score(self, sigma: float | None = None) -> Score:
+        """The score of the density, where the recipe estimates one."""
+        return Score(self.model, sigma)
+
+    def sample(self, n: int, density: str | None = None, *, seed: int = 0, start: Tensor | None = None) -> Tensor:
+        """`n` new points (n, *S) from a density of codes, or by a sampler's name (`chartae.sampling.NAMES`) from chains
+        that follow the score; the same seed gives the same points.
+
+        Chains over noise levels start from noise, others at points of the training data, which are loaded unless
+        `start`, some points to choose from, is given.
+        """
+        name = density or ("gmm" if "gmm" in self.densities else self.own)
+        if name in sampling.NAMES:
+            return self.chains(n, name, seed=seed, start=start).final
+        prior = self.density(name)
         device = next(self.model.parameters()).device
         return self.model.sample(n, prior=prior, generator=torch.Generator(device).manual_seed(seed))
+
+    def chains(
+        self,
+        n: int,
+        sampler: str,
+        *,
+        sigma: float | None = None,
+        start: Tensor | None = None,
+        root: str | Path | None = None,
+        seed: int = 0,
+        **settings: Any,
+    ) -> Chain:
+        """`n` chains of a sampler by name; `settings` are those of `chartae.sampling.run`."""
+        if n < 1:
+            raise ValueError(f"n is {n}; ask for at least one chain")
+        score = self.score(sigma)
+        sampling.kernel(sampler, score, settings.get("step"))  # what is wrong shows before data are read
+        device = next(self.model.parameters()).device
+        if sampler == "annealed" and start is None:
+            x = sampling.noise_start(score, self.settings.shape, n, 0.5 if self.settings.unit else 0.0, seed)
+        else:
+            x = as_float(self.data(root).train if start is None else start)
+            x = x[torch.randint(len(x), (n,), generator=torch.Generator().manual_seed(seed))]
+        return sampling.run(score, sampler, x.to(device), seed=seed, **settings)
 
     def data(self, root: str | Path | None = None) -> Dataset:
         """The data that the run was fitted to, loaded again; an error if they have changed."""
@@ -348,6 +387,9 @@ FILES = (
     "results.json",
     "pictures.npz",
     "report.html",
+    "score.json",
+    "score-field.png",
+    "score-dimension.png",
 )
 
 

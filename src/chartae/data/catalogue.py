@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from chartae.data import toys
 from chartae.data.arrays import SPLITS, Dataset
 from chartae.data.download import extract, fetch
 from chartae.data.files import read_path
@@ -187,15 +188,25 @@ def _fashion_mini(root: Path | None, seed: int) -> Dataset:
     return Dataset("fashion-mini", a, b, c, ya, yb, yc, _FASHION, "shipped with chartae")
 
 
+def _toy(name: str) -> Callable[[Path | None, int], Dataset]:
+    def draw(root: Path | None, seed: int) -> Dataset:
+        x = toys.WORLDS[name]().draw(30_000, torch.Generator().manual_seed(seed)).float()
+        a, b, c = x.split([20_000, 5_000, 5_000])
+        return Dataset(name, a, b, c, source="chartae.data.toys")
+
+    return draw
+
+
 _SETS: dict[str, Callable[[Path | None, int], Dataset]] = {
     "fashion-mini": _fashion_mini,
     "digits": _digits,
     "mnist": _mnist,
     "fashion-mnist": _fashion_mnist,
     "cifar10": _cifar10,
+    **{name: _toy(name) for name in toys.WORLDS},
 }
 
-#: the names that `load` knows; the first two need neither files nor a network
+#: the names that `load` knows; only mnist, fashion-mnist and cifar10 need files or a network
 NAMES: tuple[str, ...] = tuple(_SETS)
 
 
@@ -216,7 +227,9 @@ def load(
     * ``mnist``, 50,000 + 10,000 + 10,000: 28x28 grey (LeCun, Bottou, Bengio, Haffner, 1998);
     * ``fashion-mnist``, as mnist (Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747);
     * ``cifar10``, 40,000 + 10,000 + 10,000: 32x32 colour, the binary version (Krizhevsky, 2009); with fewer
-      of the five training files, what there is.
+      of the five training files, what there is;
+    * the worlds of `chartae.data.toys.WORLDS`, such as ``mixture-2d`` or ``spiral``, 20,000 + 5,000 + 5,000 points
+      drawn by `seed`: their density and score are known.
 
     valid is the last sixth (``cifar10``: fifth) of the training files; the code of "From Variational to
     Deterministic Autoencoders" (Ghosh et al., 2020, arXiv:1903.12436) instead validates on images that it

@@ -1,0 +1,78 @@
+"""Samplers by name, with settings that follow from the score's own noise level."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from chartae import samplers
+from chartae.diagnostics import Score
+from chartae.samplers import Chain, Kernel
+
+__all__ = ["NAMES", "WITH_LEVELS", "kernel", "run"]
+
+#: name -> (score, step or None) -> kernel
+_KERNELS: dict[str, Callable[[Score, float | None], Kernel]] = {
+    "mala": lambda s, h: samplers.MALA(s, h or s.sigma**2),
+    "random-walk": lambda s, h: samplers.RandomWalk(s, h or 2 * s.sigma),
+    "ula": lambda s, h: samplers.ULA(s, h or 0.2 * s.sigma**2),
+    "langevin": lambda s, h: samplers.CorruptDenoise(s.denoise, s.sigma),
+    "half": lambda s, h: samplers.CorruptDenoise(s.denoise, s.sigma, "half"),
+    "naive": lambda s, h: samplers.CorruptDenoise(s.denoise, s.sigma, "naive"),
+    "gsn": lambda s, h: samplers.GSN(s.denoise, s.sigma, "isotropic"),
+    "annealed": lambda s, h: samplers.AnnealedLangevin(s.at, _levels(s, 200), repeats=1, step=h or 0.2),
+    "tempering": lambda s, h: samplers.ParallelTempering(s.at, _levels(s, 10), step=h or 0.3),
+}
+NAMES = tuple(_KERNELS)
+#: samplers that need a noise-conditional model
+WITH_LEVELS = ("annealed", "tempering")
+
+
+def _levels(s: Score, n: int) -> list[float]:
+    return samplers.geometric(s.levels[1], s.levels[0], n)
+
+
+def kernel(name: str, score: Score, step: float | None = None) -> Kernel:
+    """A kernel by name; its step size, where not given, follows from the noise level.
+
+    Raises:
+        ValueError: an unknown name, or a sampler over noise levels for a model of one.
+    """
+    if name not in _KERNELS:
+        close = difflib.get_close_matches(name, NAMES, 1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise ValueError(f"there is no sampler {name!r}{hint}; choose from {', '.join(NAMES)}")
+    if name in WITH_LEVELS and score.levels[0] == score.levels[1]:
+        raise ValueError(
+            f"the sampler {name!r} walks over noise levels, but the model was trained at sigma = {score.sigma:g} "
+            "alone; train the recipe ncdae, or use mala"
+        )
+    return _KERNELS[name](score, step)
+
+
+def run(
+    score: Score,
+    name: str,
+    start: Tensor,
+    *,
+    steps: int | None = None,
+    warmup: int | None = None,
+    step: float | None = None,
+    seed: int = 0,
+    thin: int | None = None,
+) -> Chain:
+    """Run a named sampler from `start` (chains, *S); by default 1,000 steps (or the kernel's schedule) after 500 of
+    warm-up where that tunes something, of which the last positions are kept."""
+    made = kernel(name, score, step)
+    steps = steps or made.length or 1000
+    warmup = (0 if made.target is None else 500) if warmup is None else warmup
+    return samplers.run(made, start, steps, warmup=warmup, seed=seed, thin=thin or steps)
+
+
+def noise_start(score: Score, shape: tuple[int, ...], n: int, centre: float, seed: int) -> Tensor:
+    """Noise of the highest level about a centre: where a walk down the levels begins."""
+    generator = torch.Generator().manual_seed(seed)
+    return centre + score.levels[1] * torch.randn((n, *shape), generator=generator)
