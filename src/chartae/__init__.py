@@ -6,7 +6,7 @@ third, a sampler draws from what was fitted, and a diagnostic says what was lear
 
 from typing import TYPE_CHECKING, Any
 
-from chartae import data, densities, diagnostics, functional, metrics, nn, recipes, samplers, training
+from chartae import data, densities, diagnostics, functional, metrics, nn, recipes, samplers, sampling, training
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import (
     AnnealedNoise,
@@ -80,6 +80,7 @@ __all__ = [
     "nn",
     "recipes",
     "samplers",
+    "sampling",
     "training",
 ]
 

@@ -27,6 +27,7 @@ __all__ = [
     "ConvEncoder",
     "HiddenLayer",
     "Linear",
+    "NoiseConvDecoder",
     "NoiseDecoder",
     "NoiseEncoder",
     "PaperDecoder",
@@ -225,17 +226,20 @@ def _halvings(shape: Shape, widths: Sequence[int], what: str) -> list[tuple[int,
 class ConvEncoder(nn.Sequential):
     """Conv 4x4 of stride 2, BatchNorm, ReLU for each width (as many as the image's size allows), then Linear.
 
+    Without `norm`, Conv and SiLU alone.
+
     >>> import torch
     >>> ConvEncoder((3, 17, 30), 8)(torch.zeros(2, 3, 17, 30)).shape
     torch.Size([2, 8])
     """
 
-    def __init__(self, shape: Shape, out: int, widths: Sequence[int] = (32, 64, 128)) -> None:
+    def __init__(self, shape: Shape, out: int, widths: Sequence[int] = (32, 64, 128), *, norm: bool = True) -> None:
         sizes = _halvings(shape, widths, "ConvEncoder")
         channels = [shape[0], *widths[: len(sizes) - 1]]
         layers: list[nn.Module] = []
         for a, b in itertools.pairwise(channels):
-            layers += [Conv2d(a, b, 4, 2, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU()]
+            layers.append(Conv2d(a, b, 4, 2, 1, bias=not norm))
+            layers += [nn.BatchNorm2d(b), nn.ReLU()] if norm else [nn.SiLU()]
         super().__init__(*layers, nn.Flatten(), Linear(channels[-1] * math.prod(sizes[-1]), out))
 
 
@@ -324,13 +328,18 @@ class ResidualDecoder(nn.Sequential):
 class HiddenLayer(nn.Linear):
     """φ(W x + b), the code of an autoencoder with one hidden layer; its slopes and potential are known.
 
+    `gain` multiplies the initial W and b: the finer the structure of the data, the larger it should be.
+
     >>> import torch
     >>> HiddenLayer(2, 5)(torch.zeros(3, 2)).shape
     torch.Size([3, 5])
     """
 
-    def __init__(self, shape: int | Shape, width: int, activation: str = "tanh") -> None:
+    def __init__(self, shape: int | Shape, width: int, activation: str = "tanh", gain: float = 1.0) -> None:
         super().__init__(shape if isinstance(shape, int) else math.prod(shape), width)
+        with torch.no_grad():
+            self.weight.mul_(gain)
+            self.bias.mul_(gain)
         self.activation, self._phi = activation, _activation(activation)
 
     def before(self, x: Tensor) -> Tensor:
@@ -379,7 +388,7 @@ class SkipEncoder(nn.Module):
 class SkipDecoder(nn.Module):
     """(x, h) -> x + scale body(h): a denoiser that has only the correction to learn.
 
-    With scale sigma^2, the body is the score itself: r(x) = x + sigma^2 g(x).
+    With scale sigma the body says the noise, with its sign changed, in units of sigma.
     """
 
     def __init__(self, body: nn.Module, shape: Shape, scale: float) -> None:
@@ -410,12 +419,17 @@ class NoiseEncoder(nn.Module):
         blocks: how many.
         spread: the standard deviation of a coordinate of the data.
         lowest: the level where none is given.
+        convolve: images enter through two convolutions.
     """
 
-    def __init__(self, shape: Shape, width: int, blocks: int, *, spread: float, lowest: float) -> None:
+    def __init__(
+        self, shape: Shape, width: int, blocks: int, *, spread: float, lowest: float, convolve: bool = False
+    ) -> None:
         super().__init__()
         self.spread, self.lowest = spread, lowest
-        self.first = Linear(math.prod(shape), width)
+        self.first: nn.Module = nn.Sequential(nn.Flatten(), Linear(math.prod(shape), width))
+        if convolve:
+            self.first = nn.Sequential(ConvEncoder(shape, width, (32, 64), norm=False))
         self.register_buffer("frequencies", torch.arange(1, 17, dtype=torch.float32) * 0.25)
         self.frequencies: Tensor
         self.level = nn.Sequential(nn.Linear(33, width), nn.SiLU(), Linear(width, width), nn.SiLU())
@@ -429,7 +443,7 @@ class NoiseEncoder(nn.Module):
         t = sigma.log()[:, None]
         angles = t * self.frequencies
         e = self.level(torch.cat([t, angles.sin(), angles.cos()], 1))
-        h = self.first(x.flatten(1) / (sigma.square() + self.spread**2).sqrt()[:, None])
+        h = self.first(x / (sigma.square() + self.spread**2).sqrt().reshape(-1, *[1] * (x.ndim - 1)))
         for norm, shifts, up, down in zip(self.norms, self.shifts, self.up, self.down, strict=True):
             shift, gain = shifts(e).chunk(2, 1)
             h = h + down(F.silu(up(norm(h) * (1 + gain) + shift)))
@@ -452,12 +466,49 @@ class NoiseDecoder(SkipDecoder):
         """c_out."""
         return sigma * self.spread / (sigma.square() + self.spread**2).sqrt()
 
+    def correction(self, x: Tensor, h: Tensor) -> Tensor:
+        """What is learnt, of unit scale; x is scaled to unit variance."""
+        return self.body(h).unflatten(1, self.shape)
+
     def forward(self, z: Tensor, level: Tensor | None = None) -> Tensor:
         x, h = self.split(z)
         sigma = x.new_full((len(x),), self.lowest) if level is None else level
         sigma = sigma.reshape(-1, *[1] * len(self.shape))
-        skip = self.spread**2 / (sigma.square() + self.spread**2)
-        return skip * x + self.spread_of_error(sigma) * self.body(h).unflatten(1, self.shape)
+        variance = sigma.square() + self.spread**2
+        return self.spread**2 / variance * x + self.spread_of_error(sigma) * self.correction(x / variance.sqrt(), h)
+
+
+class NoiseConvDecoder(NoiseDecoder):
+    """A `NoiseDecoder` of images that reads x again, by convolutions at full size under the guidance of h.
+
+    h says what the picture is of, x where every stroke lies.
+    """
+
+    def __init__(self, width: int, shape: Shape, channels: int = 24, *, spread: float, lowest: float) -> None:
+        c, height, w = _image(shape, "NoiseConvDecoder")
+        small = (-(-height // 4), -(-w // 4))
+        super().__init__(nn.Identity(), shape, spread=spread, lowest=lowest)
+        self.guide = nn.Sequential(
+            nn.LayerNorm(width), Linear(width, 2 * channels * math.prod(small)),
+            nn.Unflatten(1, (2 * channels, *small)), nn.SiLU(),
+            _Resize((-(-height // 2), -(-w // 2))), nn.Conv2d(2 * channels, channels, 3, 1, 1), nn.SiLU(),
+            _Resize((height, w)), nn.Conv2d(channels, channels, 3, 1, 1),
+        )  # fmt: skip
+        self.look = nn.Conv2d(c, channels, 3, 1, 1)
+        self.gains = Linear(width, 2 * channels)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1), nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1)
+            )
+            for _ in range(2)
+        )
+        self.out = nn.Sequential(nn.SiLU(), nn.Conv2d(channels, c, 3, 1, 1))
+
+    def correction(self, x: Tensor, h: Tensor) -> Tensor:
+        u = self.look(x) + self.guide(h)
+        for block, gain in zip(self.blocks, self.gains(h).chunk(2, 1), strict=True):
+            u = u + block(u) * (1 + gain[:, :, None, None])
+        return self.out(u)
 
 
 # -- the nets of "From Variational to Deterministic Autoencoders" (1903.12436), from the authors' configurations ------

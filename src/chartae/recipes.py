@@ -199,10 +199,11 @@ class Setting:
         encoder = Gaussian(self.encoder(2 * self.latent_dim), "learnt")
         return Autoencoder(encoder, self.likelihood(sigma, likelihood), StandardNormal(self.latent_dim))
 
-    def denoiser(self, sigma: float, form: str, weights: str, activation: str) -> Autoencoder:
-        """r(x), its code as wide as `latent_dim`: x + sigma^2 g(x), with g a net of one hidden layer or two, or plain.
+    def denoiser(self, sigma: float, form: str, weights: str, activation: str, gain: float) -> Autoencoder:
+        """r(x), its code as wide as `latent_dim`: x + sigma^2 g(x), or plain; one hidden layer (shallow, tied) or two.
 
-        The residual's likelihood has standard deviation sigma^2, which divides the printed loss by 2 sigma^4.
+        The net's output is sigma g, which noise keeps near 1 at every sigma. The residual's likelihood has standard
+        deviation sigma^2, which divides the printed loss by 2 sigma^4.
         """
         if form not in ("residual", "plain"):
             raise ValueError(f"form is {form!r}; choose 'residual' or 'plain'")
@@ -214,10 +215,10 @@ class Setting:
         tied, residual = weights == "tied", form == "residual"
         encoder: torch.nn.Module
         if self.net in ("mlp", "shallow") or tied:
-            layer = nn.HiddenLayer(width if self.net == "mlp" and not tied else self.shape, width, activation)
+            layer = nn.HiddenLayer(self.shape, width, activation, gain)
             encoder = layer
             if self.net == "mlp" and not tied:
-                encoder = torch.nn.Sequential(nn.HiddenLayer(self.shape, width, activation), layer)
+                encoder = torch.nn.Sequential(layer, nn.HiddenLayer(width, width, activation))
             flat: torch.nn.Module = nn.TiedDecoder(layer, size) if tied else nn.Linear(width, size)
             if residual and not tied:
                 torch.nn.init.zeros_(flat.weight)  # type: ignore[arg-type]  # it begins as the identity
@@ -225,7 +226,7 @@ class Setting:
             encoder, flat = self.encoder(), torch.nn.Sequential(self.decoder("identity"), torch.nn.Flatten())
         prior = StandardNormal(width)
         if residual:
-            decoder = nn.SkipDecoder(flat, self.shape, sigma**2)
+            decoder = nn.SkipDecoder(flat, self.shape, sigma)
             return Autoencoder(
                 Dirac(nn.SkipEncoder(encoder)), Gaussian(decoder, sigma**2), StandardNormal(size + width)
             )
@@ -337,6 +338,7 @@ def dae(
     form: str = "residual",
     weights: str = "free",
     activation: str = "tanh",
+    gain: float = 1.0,
     share: float = 0.05,
     factor: float = 10.0,
     draws: int = 2000,
@@ -348,9 +350,10 @@ def dae(
     so many `draws` of a batch); masking or salt-and-pepper (a `share` of the values), which estimate no score.
     walkback: up to so many further steps. antithetic: each example under opposite noises.
     form: residual, r = x + sigma^2 g(x) and the loss divided by 2 sigma^4, or plain. weights tied: one hidden layer.
+    gain: of the first layer's initial weights; raise it where the data have structure much finer than 1.
     """
     noise = _corruption(corrupt, sigma, share, factor, draws)
-    model = s.denoiser(sigma, form if noise.symmetric else "plain", weights, activation)
+    model = s.denoiser(sigma, form if noise.symmetric else "plain", weights, activation, gain)
     pairs = antithetic and noise.symmetric
     return Penalised(model, Reconstruction(), corrupt=noise, walkback=walkback, antithetic=pairs)
 
@@ -363,21 +366,22 @@ def rcae(
     form: str = "residual",
     weights: str = "free",
     activation: str = "tanh",
+    gain: float = 1.0,
 ) -> Objective:
     """Reconstruction contractive autoencoder: ||r(x) - x||^2 + sigma^2 ||dr/dx||_F^2, an estimate of the score without
     noise (method exact, hutchinson, closed)."""
-    model = s.denoiser(sigma, form, weights, activation)
+    model = s.denoiser(sigma, form, weights, activation, gain)
     model.noise = sigma
     weight = sigma**2 / (2 * sigma**4) if form == "residual" else sigma**2
     return Penalised(model, Reconstruction() + weight * Contraction(method))
 
 
-def cae(s: Setting, *, sigma: float = 0.1, activation: str = "tanh") -> Objective:
+def cae(s: Setting, *, sigma: float = 0.1, activation: str = "tanh", gain: float = 1.0) -> Objective:
     """Contractive autoencoder: one hidden layer, tied weights, + sigma^2 ||dh/dx||_F^2 of the encoder alone.
 
     Rifai et al., 2011. The decoder can undo the contraction: (r(x) - x) / sigma^2 points along the score at best.
     """
-    model = s.denoiser(sigma, "plain", "tied", activation)
+    model = s.denoiser(sigma, "plain", "tied", activation, gain)
     model.noise = sigma
     return Penalised(model, Reconstruction() + sigma**2 * Contraction("closed", of="encoder"))
 
@@ -388,7 +392,7 @@ def ncdae(
     """Noise-conditional denoising autoencoder: one net for all noise levels from low to high, which it is told.
 
     high is 3 for data in [0, 1], else 10; `spread`, the standard deviation of a coordinate, 0.3 or 1: give those of
-    your data, or standardise them. What annealing and tempering need.
+    your data, or standardise them. What annealing and tempering need. On images take net="conv".
     """
     high, spread = _or(high, 3.0 if s.unit else 10.0), _or(spread, 0.3 if s.unit else 1.0)
     if not spread > 0:
@@ -397,9 +401,13 @@ def ncdae(
         raise ValueError(f"blocks is {blocks}; give at least 1")
     noise = NoiseLevels(low, high)
     size = math.prod(s.shape)
-    encoder = nn.NoiseEncoder(s.shape, s.latent_dim, blocks, spread=spread, lowest=low)
-    out = torch.nn.Sequential(torch.nn.LayerNorm(s.latent_dim), torch.nn.SiLU(), nn.Linear(s.latent_dim, size))
-    decoder = nn.NoiseDecoder(out, s.shape, spread=spread, lowest=low)
+    convolve = s.net in ("conv", "residual")
+    encoder = nn.NoiseEncoder(s.shape, s.latent_dim, blocks, spread=spread, lowest=low, convolve=convolve)
+    if convolve:
+        decoder: nn.NoiseDecoder = nn.NoiseConvDecoder(s.latent_dim, s.shape, spread=spread, lowest=low)
+    else:
+        out = torch.nn.Sequential(torch.nn.LayerNorm(s.latent_dim), torch.nn.SiLU(), nn.Linear(s.latent_dim, size))
+        decoder = nn.NoiseDecoder(out, s.shape, spread=spread, lowest=low)
     model = Autoencoder(Dirac(encoder), Denoised(decoder), StandardNormal(size + s.latent_dim))
     return Penalised(model, Reconstruction(), corrupt=noise)
 

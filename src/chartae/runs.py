@@ -198,7 +198,7 @@ class Run:
         sampling.kernel(sampler, score, settings.get("step"))  # what is wrong shows before data are read
         device = next(self.model.parameters()).device
         if sampler == "annealed" and start is None:
-            x = sampling.noise_start(score, self.settings.shape, n, 0.5 if self.settings.unit else 0.0, seed)
+            x = sampling.noise_start(score, self.settings.shape, n, seed, device)
         else:
             x = as_float(self.data(root).train if start is None else start)
             x = x[torch.randint(len(x), (n,), generator=torch.Generator().manual_seed(seed))]

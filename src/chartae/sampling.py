@@ -12,7 +12,7 @@ from chartae import samplers
 from chartae.diagnostics import Score
 from chartae.samplers import Chain, Kernel
 
-__all__ = ["NAMES", "WITH_LEVELS", "kernel", "run"]
+__all__ = ["NAMES", "WITH_LEVELS", "kernel", "noise_start", "run"]
 
 #: name -> (score, step or None) -> kernel
 _KERNELS: dict[str, Callable[[Score, float | None], Kernel]] = {
@@ -72,7 +72,16 @@ def run(
     return samplers.run(made, start, steps, warmup=warmup, seed=seed, thin=thin or steps)
 
 
-def noise_start(score: Score, shape: tuple[int, ...], n: int, centre: float, seed: int) -> Tensor:
-    """Noise of the highest level about a centre: where a walk down the levels begins."""
-    generator = torch.Generator().manual_seed(seed)
-    return centre + score.levels[1] * torch.randn((n, *shape), generator=generator)
+def noise_start(score: Score, shape: tuple[int, ...], n: int, seed: int, device: torch.device) -> Tensor:
+    """Noise of the highest level about the data's mean: where a walk down the levels begins.
+
+    The mean is what the denoiser makes of so much noise; off it, chains would begin on one side of the data.
+    """
+    generator = torch.Generator(device).manual_seed(seed)
+    top = score.at(score.levels[1])
+    noise = top.sigma * torch.randn((n, *shape), generator=generator, device=device)
+    centre = torch.zeros(shape, device=device)
+    with torch.no_grad():
+        for _ in range(3):
+            centre = torch.cat([top.denoise(centre + part) for part in noise[:1000].split(250)]).mean(0)
+    return centre + noise

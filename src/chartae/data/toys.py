@@ -278,9 +278,11 @@ class Curve(World):
         x = self.curve(self.ends[0] + u * (self.ends[1] - self.ends[0]))
         return x + self.noise * torch.randn(x.shape, generator=generator, dtype=torch.float64)
 
-    def distance(self, x: Float[Tensor, "B d"], nodes: int = 2000) -> Float[Tensor, " B"]:
-        """How far points lie from the curve, by its nearest of `nodes` points."""
-        return torch.cdist(x.double(), self.curve(self._t(nodes))).min(1).values.to(x.dtype)
+    def distance(self, x: Float[Tensor, "B d"], nodes: int = 10_000) -> Float[Tensor, " B"]:
+        """How far points lie from the curve: from the nearest of `nodes` points along it."""
+        line = self.curve(self._t(nodes))
+        parts = [torch.cdist(part, line).min(1).values for part in x.double().split(PAIRS // nodes)]
+        return torch.cat(parts).to(x.dtype)
 
 
 # -- the worlds -------------------------------------------------------------------------------------------------------

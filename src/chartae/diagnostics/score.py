@@ -119,7 +119,7 @@ class Score:
         """log p(x) up to a constant, exact for this map: in closed form for one hidden layer with tied weights.
 
         (1/sigma^2) (Σ_j Φ(w_j·x + b_j) + c·x - ½||x||^2) with Φ' the activation, for r(x) = Wᵀ φ(W x + b) + c; for
-        the residual form Σ_j Φ(w_j·x + b_j) + c·x.
+        the residual form r(x) = x + a (Wᵀ φ(W x + b) + c) it is (a/sigma^2) (Σ_j Φ(w_j·x + b_j) + c·x).
 
         Raises:
             TypeError: a net without it. Use `log_ratio`.
@@ -129,20 +129,23 @@ class Score:
             raise TypeError("only one hidden layer with tied weights has a potential in closed form; use log_ratio")
         layer, bias, scale = tied
         value = layer.potential(x) + x.flatten(1) @ bias
-        return value if scale else (value - 0.5 * x.flatten(1).square().sum(1)) / self.sigma**2
+        if scale is None:
+            return (value - 0.5 * x.flatten(1).square().sum(1)) / self.sigma**2
+        return scale * value / self.sigma**2
 
     @property
-    def _tied(self) -> tuple[HiddenLayer, Tensor, bool] | None:
-        """The hidden layer, the output's bias, and whether the form is residual; where weights are tied."""
+    def _tied(self) -> tuple[HiddenLayer, Tensor, float | None] | None:
+        """The hidden layer, the output's bias, and the scale of a residual form; where weights are tied."""
         if not isinstance(self.model, Autoencoder):
             return None
         encoder, decoder = (getattr(part, "net", None) for part in (self.model.encoder, self.model.decoder))
-        residual = isinstance(encoder, SkipEncoder) and isinstance(decoder, SkipDecoder)
-        if residual:
-            encoder, decoder = encoder.body, decoder.body  # type: ignore[union-attr]
+        scale = None
+        if isinstance(encoder, SkipEncoder) and isinstance(decoder, SkipDecoder):
+            scale = decoder.scale
+            encoder, decoder = encoder.body, decoder.body
         if not isinstance(encoder, HiddenLayer) or not isinstance(decoder, TiedDecoder):
             return None
-        return encoder, decoder.bias, residual
+        return encoder, decoder.bias, scale
 
     def log_ratio(
         self, x: Float[Tensor, B * S], y: Float[Tensor, B * S], rule: str | None = None, nodes: int = 5

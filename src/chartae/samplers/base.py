@@ -154,7 +154,9 @@ class Chain:
 
 def _arviz() -> Any:
     try:
-        import arviz
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # it announces its next version
+            import arviz
     except ImportError as error:
         raise ImportError("diagnostics of mixing need ArviZ: pip install 'chartae[mcmc]'") from error
     return arviz
@@ -176,8 +178,8 @@ def run(
         x0: where the chains start, (chains, *S).
         steps: how many are made after warm-up; by default the kernel's own schedule.
         warmup: steps before, which are thrown away; while they last, a kernel with an acceptance `target` has its step
-            size tuned to it, by the mean over all chains (Robbins and Monro: log step += (a - target) / t^0.6, of
-            which the later half is averaged).
+            size tuned to it, by the mean a over all chains (Robbins and Monro: log step rises by
+            (a - target) / (target (1 - target)) / t^0.6 in step t; the later half is averaged).
         seed: of all random numbers; the same seed gives the same chains.
         thin: keep every thin-th position; ``thin=steps`` keeps the last.
 
@@ -210,6 +212,7 @@ def run(
                 f"{len(bad)} of {len(x0)} chains start where the score is not finite or the density is 0 (the first: "
                 f"chain {bad[0]} at {_show(x0[bad[0]])}); start inside the support, such as at points of the data"
             )
+        accepted = x0.new_zeros(())
         tuned = state.step.log()
         average, weight = torch.zeros_like(tuned), 0
         kept: list[Info] = []
@@ -221,13 +224,16 @@ def run(
             following, info = kernel.step(state, generator)
             faults.append((info.fault, kernel.positions(state), state))
             if kernel.target is not None and i < warmup:
-                tuned = tuned + (info.pooled - kernel.target) / (i + 1) ** 0.6
+                gain = 1 / (kernel.target * (1 - kernel.target) * (i + 1) ** 0.6)
+                tuned = tuned + gain * (info.pooled - kernel.target)
                 if 2 * i >= warmup:
                     average, weight = average + tuned, weight + 1
                 end = i == warmup - 1 and weight
                 following = following._replace(step=(average / weight if end else tuned).exp())
             state = following
             made = i - warmup + 1
+            if made > 0:
+                accepted = accepted + info.acceptance.mean()
             if made > 0 and made % thin == 0:
                 positions[made // thin - 1] = kernel.positions(state)
                 kept.append(info)
@@ -255,8 +261,8 @@ def run(
         )
     final = kernel.positions(state) if stopped else _finished(kernel, state)
     chain = Chain(positions[: len(kept)], _stack(kept, x0), final, state.step, stopped)
-    if kernel.target is not None and kept:
-        _judge(chain)
+    if kernel.target is not None and not stopped:
+        _judge(float(accepted) / steps, float(chain.step.max()))
     return chain
 
 
@@ -273,13 +279,12 @@ def _stack(kept: list[Info], x0: Tensor) -> Info:
     return Info(acceptance, pooled, fault, swaps)
 
 
-def _judge(chain: Chain) -> None:
-    rate = float(chain.info.acceptance.mean())
+def _judge(rate: float, step: float) -> None:
     if 0.01 <= rate <= 0.995:
         return
     what, remedy = ("nothing", "lower") if rate < 0.5 else ("everything", "raise")
     warnings.warn(
-        f"the chains accept almost {what} ({rate:.1%} at step {chain.step.max().item():.3g}), and so hardly move: "
+        f"the chains accept almost {what} ({rate:.1%} at step {step:.3g}), and so hardly move: "
         f"{remedy} the step, or give warmup, which tunes it",
         RuntimeWarning,
         stacklevel=3,
