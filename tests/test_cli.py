@@ -135,3 +135,55 @@ def test_help_and_version(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["fit", "--help"])
     assert stop.value.code == 0
+
+
+def test_score_and_chains(tmp_path, capsys):
+    run = str(tmp_path / "r")
+    assert cli.main(["fit", "mixture-2d", "--recipe", "dae", "--sigma", "0.3", "--epochs", "1", "--out", run]) == 0
+    capsys.readouterr()
+    assert cli.main(["score", run, "--n", "500", "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results == json.loads((tmp_path / "r" / "score.json").read_text())
+    (level,) = results["levels"]
+    assert level["sigma"] == 0.3
+    assert 0 < level["smoothed"]["cosine"] <= 1
+    assert level["denoising"] < 1
+    assert sum(level["local_dimension"]) == 500
+    for name in ("score-field.png", "score-dimension.png"):
+        with Image.open(tmp_path / "r" / name) as picture:
+            assert picture.size[0] > 400
+    assert cli.main(["score", run, "--n", "500"]) == 0
+    assert "antisym" in capsys.readouterr().out
+    words = ["sample", run, "--sampler", "mala", "--n", "20", "--steps", "30", "--warmup", "30"]
+    assert cli.main(words) == 0
+    assert (tmp_path / "r" / "samples.png").is_file()
+    assert cli.main([*words, "--out", str(tmp_path / "x.npy")]) == 0
+    assert np.load(tmp_path / "x.npy").shape == (20, 2)
+    capsys.readouterr()
+    for wrong, message in (
+        (["score", run, "--sigma", "0.1"], "trained with noise 0.3"),
+        (["sample", run, "--sampler", "annealed"], "train the recipe ncdae"),
+        (["sample", run, "--sampler", "hmc"], "there is no sampler 'hmc'"),
+        (["sample", run, "--sampler", "mala", "--density", "gmm"], "give one of them"),
+        (["fit", "mixture-2d", "--recipe", "dae", "--sigma", "-1", "--out", str(tmp_path / "n")], "0 or above"),
+    ):
+        assert cli.main(wrong) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_score_of_a_model_without_noise_says_what_it_would_mean(run, capsys):
+    assert cli.main(["score", str(run)]) == 2
+    assert "an error of reconstruction and no score" in capsys.readouterr().err
+    assert cli.main(["sample", str(run), "--steps", "5"]) == 2
+    assert "is for chains" in capsys.readouterr().err
+
+
+def test_evaluate_a_run_that_is_sampled_by_chains(tmp_path, capsys):
+    words = ["fit", "digits", "--recipe", "ncdae", "--latent-dim", "32", "--epochs", "1", "--out", str(tmp_path / "r")]
+    assert cli.main(words) == 0
+    assert cli.main(["evaluate", str(tmp_path / "r"), "--json"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert results["own"] == "annealed"
+    assert results["sets"]["annealed"]["frechet"] > 0
+    assert cli.main(["report", str(tmp_path / "r")]) == 0
+    assert cli.main(["sample", str(tmp_path / "r"), "--n", "9"]) == 0

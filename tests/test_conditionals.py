@@ -7,8 +7,21 @@ import torch
 from torch import distributions as td
 from torch import nn
 
-from chartae import Bernoulli, Dirac, Gaussian, GaussianNoise, StandardNormal
+from chartae import (
+    AnnealedNoise,
+    Bernoulli,
+    Dirac,
+    Gaussian,
+    GaussianNoise,
+    Masking,
+    NoiseLevels,
+    RareNoise,
+    SaltAndPepper,
+    StandardNormal,
+)
+from chartae.conditionals import Denoised
 from chartae.distributions import Distribution, Normal
+from chartae.nn import NoiseDecoder
 from closed_forms import CODE, SIZE, linear, points
 
 MEMBERS = {
@@ -19,7 +32,14 @@ MEMBERS = {
     "bernoulli": lambda: Bernoulli(linear(CODE, SIZE, 0)),
     "standard-normal": lambda: StandardNormal(CODE),
     "noise": lambda: nn.Sequential(linear(CODE, SIZE, 0), GaussianNoise(0.3)),
+    "rare": lambda: nn.Sequential(linear(CODE, SIZE, 0), RareNoise(0.3)),
+    "annealed": lambda: nn.Sequential(linear(CODE, SIZE, 0), AnnealedNoise(0.3, 3.0, 10)),
+    "levels": lambda: nn.Sequential(linear(CODE, SIZE, 0), NoiseLevels(0.1, 3.0)),
+    "denoised": lambda: Denoised(NoiseDecoder(linear(CODE, SIZE - CODE, 0), (CODE,), spread=1.0, lowest=0.1)),
+    "masking": lambda: nn.Sequential(linear(CODE, SIZE, 0), Masking(0.3)),
+    "salt-and-pepper": lambda: nn.Sequential(linear(CODE, SIZE, 0), SaltAndPepper(0.3)),
 }
+POINTS = ("dirac", "masking", "salt-and-pepper")
 
 
 @pytest.mark.parametrize("name", MEMBERS)
@@ -31,7 +51,7 @@ def test_contract(name):
     assert p.mean.shape == (*rows, CODE)
     assert p.sample(4).shape == (4, *rows, CODE)
     assert p.sample(generator=torch.Generator().manual_seed(1)).shape == (*rows, CODE)
-    if name == "dirac":
+    if name in POINTS:
         with pytest.raises(TypeError, match="no density"):
             p.log_prob(p.mean)
         return
@@ -101,3 +121,62 @@ def test_bad_sigma(sigma):
 def test_bad_shape():
     with pytest.raises(ValueError, match="at least 1"):
         StandardNormal(0)
+
+
+def test_rare_noise_is_large_for_its_share():
+    x = torch.zeros(100_000, 1)
+    noise = RareNoise(0.1, share=0.05, factor=10.0)
+    scales = noise(x).sigma
+    large = scales > 0.2
+    assert large.double().mean().item() == pytest.approx(0.05, abs=0.003)
+    # further noise on top: variances add
+    assert scales[large].unique().tolist() == pytest.approx([0.1 * math.sqrt(101)])
+    assert noise.noise == 0.1
+
+
+def test_annealed_noise_falls_in_training_and_its_place_is_kept():
+    noise, x = AnnealedNoise(0.01, 1.0, draws=4), torch.zeros(1000, 2)
+    falling = [float(torch.as_tensor(noise(x).sigma).max()) for _ in range(6)]
+    assert falling == pytest.approx([1, 10**-0.5, 0.1, 10**-1.5, 0.01, 0.01])
+    again = AnnealedNoise(0.01, 1.0, draws=4)
+    again.load_state_dict({"drawn": torch.tensor(2.0)})
+    assert float(again(x).sigma) == pytest.approx(0.1)
+    assert again.eval()(x).sigma == 0.01
+    assert float(again.drawn) == 3
+
+
+def test_noise_levels_are_log_uniform():
+    levels = NoiseLevels(0.01, 1.0)(torch.zeros(100_000, 2)).sigma
+    logs = levels.log10()
+    assert (logs.min().item(), logs.max().item()) == pytest.approx((-2, 0), abs=1e-3)
+    assert logs.mean().item() == pytest.approx(-1, abs=0.01)
+    assert logs.var().item() == pytest.approx(4 / 12, abs=0.01)
+
+
+def test_replaced_values():
+    x = torch.full((50_000, 2), 0.4)
+    for noise, values in ((Masking(0.3), {0.0: 0.3}), (SaltAndPepper(0.3), {0.0: 0.15, 1.0: 0.15})):
+        seen = noise(x).sample(generator=torch.Generator().manual_seed(0))
+        for value, share in values.items():
+            assert (seen == value).double().mean().item() == pytest.approx(share, abs=0.01)
+        assert (seen == 0.4).double().mean().item() == pytest.approx(0.7, abs=0.01)
+        assert torch.allclose(noise(x).mean.mean(), seen.mean(), atol=0.01)
+        assert noise.noise is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: RareNoise(0.1, share=0.0),
+        lambda: RareNoise(0.1, factor=-1.0),
+        lambda: AnnealedNoise(0.1, 0.01, 5),
+        lambda: AnnealedNoise(0.1, 1.0, 0),
+        lambda: NoiseLevels(1.0, 0.1),
+        lambda: NoiseLevels(0.0, 1.0),
+        lambda: Masking(1.0),
+        lambda: SaltAndPepper(-0.1),
+    ],
+)
+def test_bad_corruptions(call):
+    with pytest.raises(ValueError, match=r"is|run from"):
+        call()

@@ -17,7 +17,16 @@ def loss(terms, seed=0, **kwargs):
 
 @pytest.mark.parametrize(
     "term",
-    [ch.LatentNorm, ch.KL, ch.DecoderL2, ch.DecoderGradient, ch.MMD, ch.SlicedWasserstein],
+    [
+        ch.LatentNorm,
+        ch.KL,
+        ch.DecoderL2,
+        ch.DecoderGradient,
+        ch.MMD,
+        ch.SlicedWasserstein,
+        ch.Contraction,
+        lambda: ch.SlicedScoreMatching(0.5),
+    ],
     ids=lambda t: t.__name__,
 )
 def test_every_weight_changes_the_loss_by_the_predicted_amount(term):
@@ -112,3 +121,54 @@ def test_an_autoencoder_takes_data_as_they_are_stored():
 
 def test_options_are_the_recipes_keywords():
     assert options("rae-gp") == {"beta": (float, None), "gp": (float, None), "method": (str, "hutchinson")}
+
+
+def test_antithetic_pairs_see_opposite_noise():
+    objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.GaussianNoise(0.3), antithetic=True)
+    x = points()
+    t = objective.trace(x)
+    assert len(t.x) == 2 * len(x)
+    assert torch.equal(t.x[: len(x)], x)
+    assert torch.allclose(t.seen[: len(x)] + t.seen[len(x) :], 2 * x)
+    assert not torch.allclose(t.seen[: len(x)], x)
+    with pytest.raises(ValueError, match="symmetric about x"):
+        ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.Masking(0.3), antithetic=True)
+
+
+def test_levels_are_told():
+    class Net(nn.Module):
+        def forward(self, x, y):
+            return x * y[:, None]
+
+    model = ch.Autoencoder(ch.Dirac(Net()), ch.Gaussian(Net()), ch.StandardNormal(2))
+    objective = ch.Penalised(model, ch.Reconstruction(), corrupt=ch.NoiseLevels(0.1, 2.0), antithetic=True)
+    t = objective.trace(torch.ones(4000, 2))
+    assert model.noise == (0.1, 2.0)
+    assert torch.equal(t.y[:4000], t.y[4000:])
+    e = (t.seen - t.x) / t.y[:, None]
+    assert e.std().item() == pytest.approx(1, abs=0.03)
+    assert torch.equal(t.q.mean, t.seen * t.y[:, None])
+
+
+def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data():
+    model, x = linear_autoencoder(), points()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.zero_()
+        model.decoder.net.bias.fill_(1.0)  # every reconstruction is 1
+    noise = ch.GaussianNoise(1e-6)
+    objective = ch.Penalised(model, ch.Reconstruction(), corrupt=noise, walkback=3)
+    seen = torch.cat([objective.trace(x).seen for _ in range(100)]).reshape(100, *x.shape)
+    at_one = ((seen - 1).abs() < 1e-4).all(2)
+    at_x = ((seen - x).abs() < 1e-4).all(2)
+    assert (at_one | at_x).all()
+    # 0 to 3 steps, each as likely: one quarter stays where the first corruption put it
+    assert at_x.double().mean().item() == pytest.approx(0.25, abs=0.05)
+    t = objective.trace(x)
+    assert torch.equal(t.x, x)
+    assert not t.seen.requires_grad
+    assert "3 steps walked back" in repr(objective)
+    with pytest.raises(ValueError, match="of one level"):
+        ch.Penalised(model, ch.Reconstruction(), walkback=3)
+    with pytest.raises(ValueError, match="of one level"):
+        ch.Penalised(model, ch.Reconstruction(), corrupt=ch.NoiseLevels(0.1, 1.0), walkback=3)

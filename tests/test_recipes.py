@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn as tnn
 
-from chartae.recipes import RECIPES, Setting, build, from_authors, options, setting_for
+from chartae.recipes import OF_SCORE, RECIPES, Setting, build, from_authors, options, setting_for
 
 FACTS = {  # section 4 of the fact sheet on 1903.12436: data, D, C, d, key, theirs, ours
     "mnist": (1024, 1, 16, [("b", 1e-4, 0.0128), ("l2", 1e-7, 1.024e-4), ("b", 9e-3, 1.152), ("b", 5e-4, 0.064),
@@ -52,6 +52,10 @@ EXPECTED = {
     "sigma-vae": "Reconstruction() + KL()",
     "cv-vae": "Reconstruction() + 0.039 LatentNorm()",
     "wae": "Reconstruction() + 30.72 MMD(imq)",
+    "dae": "Reconstruction(), the encoder seeing GaussianNoise(0.1)",
+    "rcae": "Reconstruction() + 50 Contraction(hutchinson)",
+    "cae": "Reconstruction() + 0.01 Contraction(closed, of the encoder)",
+    "ncdae": "Reconstruction(), the encoder seeing NoiseLevels(0.01 to 3)",
 }
 
 
@@ -69,9 +73,9 @@ def test_contract(name):
     assert all(torch.equal(v, again[k]) for k, v in build(name, setting, seed=1).objective.state_dict().items())
     other = build(name, setting, seed=2).objective.state_dict()
     assert any(not torch.equal(v, again[k]) for k, v in other.items())
-    vector = build(name, setting_for((9,), torch.float32, "", None, "auto"))
+    vector = build(name, setting_for(name, (9,), torch.float32, "", None, "auto"))
     assert vector.objective(torch.randn(4, 9))["loss"].isfinite()
-    assert vector.setting.latent_dim == 9
+    assert vector.setting.latent_dim == (128 if name in OF_SCORE else 9)
 
 
 @pytest.mark.parametrize(
@@ -128,11 +132,52 @@ def test_step_sizes_are_the_authors_for_their_nets():
         (lambda: build("rae-sn", Setting((6,), 2), scope="all"), ValueError, "choose 'decoder'"),
         (lambda: build("wae", Setting((6,), 2), distance="gan"), ValueError, "choose 'mmd' or 'swd'"),
         (lambda: build("vae", Setting((6,), 2, unit=False), likelihood="bernoulli"), ValueError, "data in \\[0, 1\\]"),
-        (lambda: Setting((6,), 7), ValueError, "has only 6 values"),
+        (lambda: build("ae", Setting((6,), 7)), ValueError, "has only 6 values"),
         (lambda: Setting((6,), 0), ValueError, "at least 1"),
+        (lambda: build("dae", Setting((6,), 9), sigma=0.0), ValueError, "sigma is 0"),
+        (lambda: build("dae", Setting((6,), 9), sigma=-1.0), ValueError, "0 or above"),
+        (lambda: build("dae", Setting((6,), 9), corrupt="rain"), ValueError, "choose from gaussian, rare"),
+        (lambda: build("dae", Setting((6,), 9), form="odd"), ValueError, "choose 'residual' or 'plain'"),
+        (lambda: build("dae", Setting((6,), 9), weights="odd"), ValueError, "choose 'free' or 'tied'"),
+        (lambda: build("dae", Setting((6,), 9), activation="odd"), ValueError, "choose from relu, tanh"),
+        (lambda: build("dae", Setting((6,), 9), antithetic="perhaps"), TypeError, "give true or false"),
+        (lambda: build("rcae", Setting((6,), 9), method="closed"), TypeError, "needs one hidden layer"),
+        (lambda: build("ncdae", Setting((6,), 9), low=2.0, high=1.0), ValueError, "the first must be the lower"),
+        (lambda: build("ncdae", Setting((6,), 9), spread=0.0), ValueError, "spread is 0"),
+        (lambda: build("ncdae", Setting((6,), 9), blocks=0), ValueError, "give at least 1"),
         (lambda: build("ae", Setting((6,), 2, "resnet")), ValueError, "choose from mlp"),
     ],
 )  # fmt: skip
 def test_bad_input(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("corrupt", ["gaussian", "rare", "annealed", "masking", "salt-and-pepper"])
+def test_every_corruption_of_the_dae(corrupt):
+    objective = build("dae", Setting((6,), 9), corrupt=corrupt, antithetic="true").objective
+    x = torch.rand(4, 6)
+    assert objective(x)["loss"].isfinite()
+    # replaced values do not estimate a score
+    assert objective.model.noise == (None if corrupt in ("masking", "salt-and-pepper") else 0.1)
+
+
+@pytest.mark.parametrize("net", ["mlp", "shallow", "conv", "residual"])
+@pytest.mark.parametrize("name", ["dae", "ncdae"])
+def test_denoisers_of_images_for_every_net(name, net):
+    for shape in ((1, 12, 12), (3, 9, 14)):
+        recipe = build(name, Setting(shape, 20, net))
+        x = torch.rand(4, *shape)
+        values = recipe.objective(x)
+        assert values["loss"].isfinite()
+        values["loss"].backward()
+        assert all(p.grad is not None for p in recipe.objective.model.parameters())
+        assert recipe.objective.model.reconstruct(x).shape == x.shape
+
+
+def test_residual_denoisers_begin_as_the_identity():
+    for form, distance in (("residual", 0.0), ("plain", 0.1)):
+        model = build("dae", Setting((5,), 8, unit=False), form=form).objective.model
+        x = torch.randn(4, 5)
+        assert (model.reconstruct(x) - x).abs().max() >= distance
+        assert torch.allclose(model.reconstruct(x), x) == (form == "residual")

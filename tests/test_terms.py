@@ -6,13 +6,16 @@ from torch import nn
 
 import chartae as ch
 from chartae import functional
+from chartae.recipes import Setting, build
 from chartae.terms import (
     KL,
     MMD,
+    Contraction,
     DecoderGradient,
     DecoderL2,
     LatentNorm,
     Reconstruction,
+    SlicedScoreMatching,
     SlicedWasserstein,
     Sum,
     Trace,
@@ -28,6 +31,10 @@ TERMS = {
     "gradient-exact": (lambda: DecoderGradient("exact"), (False, True), False),
     "gradient-hutchinson": (DecoderGradient, (False, True), False),
     "gradient-authors": (lambda: DecoderGradient("authors"), (True, True), False),
+    "contraction": (lambda: Contraction("exact"), (True, True), False),
+    "contraction-hutchinson": (Contraction, (True, True), False),
+    "contraction-encoder": (lambda: Contraction("exact", "encoder"), (True, False), False),
+    "score-matching": (lambda: SlicedScoreMatching(0.5), (True, True), False),
     "mmd": (MMD, (True, False), False),
     "mmd-rbf": (lambda: MMD("rbf"), (True, False), False),
     "sliced": (lambda: SlicedWasserstein(8), (True, False), False),
@@ -35,7 +42,7 @@ TERMS = {
 
 
 def trace(model, x):
-    return ch.Penalised(model, Reconstruction() + 0.0 * DecoderGradient()).trace(x)
+    return ch.Penalised(model, Reconstruction() + 0.0 * DecoderGradient() + 0.0 * Contraction()).trace(x)
 
 
 @pytest.mark.parametrize("variational", [False, True], ids=["dirac", "gaussian"])
@@ -63,7 +70,7 @@ def test_contract(name, variational):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in TERMS if n not in ("kl", "mmd", "mmd-rbf", "sliced", "gradient-hutchinson")]
+    "name", [n for n in TERMS if n not in ("kl", "mmd", "mmd-rbf", "sliced", "score-matching") and "hutch" not in n]
 )
 def test_a_permuted_batch_permutes_the_values(name):
     model, x, term = linear_autoencoder(), points(), TERMS[name][0]()
@@ -218,3 +225,48 @@ def test_a_trace_is_made_once():
     objective(points())
     assert seen == ["encoder", "decoder"]
     assert isinstance(objective.trace(points()), Trace)
+
+
+def test_contraction_of_a_linear_map_is_the_norm_of_the_product():
+    model, x = linear_autoencoder(), points()
+    A, V = model.encoder.net.weight, model.decoder.net.weight
+    t = trace(model, x)
+    assert torch.allclose(Contraction("exact")(t), (V @ A).square().sum().expand(len(x)))
+    assert torch.allclose(Contraction("exact", "encoder")(t), A.square().sum().expand(len(x)))
+
+
+def shallow(form, weights="free"):
+    """A denoiser with one hidden layer and drawn weights."""
+    options = {"sigma": 0.7, "form": form, "weights": weights}
+    model = build("dae", Setting((4,), 6, "shallow", unit=False), **options).objective.model
+    g = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.randn(p.shape, generator=g) * 0.5)
+    return model
+
+
+@pytest.mark.parametrize("of", ["reconstruction", "encoder"])
+@pytest.mark.parametrize("weights", ["free", "tied"])
+@pytest.mark.parametrize("form", ["residual", "plain"])
+def test_the_closed_form_of_one_hidden_layer_is_the_exact_norm(form, weights, of):
+    model, x = shallow(form, weights), torch.randn(9, 4, generator=torch.Generator().manual_seed(2))
+    t = trace(model, x)
+    closed, exact = Contraction("closed", of)(t), Contraction("exact", of)(t)
+    if (form, of) == ("residual", "encoder"):
+        exact = exact - 4  # the code (x, h) keeps x: an identity on top
+    assert torch.allclose(closed, exact, atol=1e-10)
+    a, b = (torch.autograd.grad(v.sum(), model.encoder.parameters(), retain_graph=True) for v in (closed, exact))
+    assert all(torch.allclose(g, h, atol=1e-9) for g, h in zip(a, b, strict=True))
+
+
+def test_hutchinsons_variance_is_that_of_signs():
+    """2 (||J Jᵀ||_F^2 - Σ_i (J Jᵀ)_ii^2): less than that of normal probes by the diagonal."""
+    model = shallow("plain")
+    x = torch.randn(1, 4, generator=torch.Generator().manual_seed(3)).expand(100_000, 4).contiguous()
+    values = Contraction()(trace(model, x))
+    j = torch.autograd.functional.jacobian(lambda a: model.reconstruct(a[None])[0], x[0])
+    gram = j @ j.T
+    assert values.mean().item() == pytest.approx(gram.trace().item(), rel=0.01)
+    predicted = 2 * (gram.square().sum() - gram.diagonal().square().sum())
+    assert values.var().item() == pytest.approx(predicted.item(), rel=0.03)

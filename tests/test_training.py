@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 
@@ -126,6 +127,19 @@ def test_plateau_lowers_the_step_size():
     rates = [row["lr"] for row in frozen.rows if row["split"] == "train"]
     assert rates[0] == 1e-30
     assert rates[-1] == pytest.approx(0.25e-30)
+
+
+def test_cosine_lowers_the_step_size_to_zero_and_keeps_the_last_weights():
+    o = objective()
+    history = fit(o, batches(), epochs=4, valid=valid(), lr=1e-2, cosine=True, progress=False)
+    rates = [row["lr"] for row in history.rows if row["split"] == "train"]
+    steps = batches().steps()
+    # the log says an epoch's last rate
+    assert rates[-1] == pytest.approx(1e-2 * 0.5 * (1 + math.cos(math.pi * (4 * steps - 1) / (4 * steps))))
+    assert rates == sorted(rates, reverse=True)
+    assert history.best_epoch == 4
+    with pytest.raises(ValueError, match="not both"):
+        fit(o, batches(), valid=valid(), cosine=True, plateau=(0.5, 1))
 
 
 def test_the_same_seed_gives_the_same_weights_and_global_numbers_stay():

@@ -96,7 +96,7 @@ class Penalised(Objective):
     def trace(self, x: Tensor, y: Tensor | None = None) -> Trace:
         """One forward pass."""
         x, seen, y = self.see(x, y)
-        if self.terms.through_input:
+        if self.terms.through_input and not seen.requires_grad:
             seen = seen.detach().requires_grad_()
         q = self.model.encoder(seen, y)
         z = q.sample()

@@ -219,9 +219,12 @@ class Setting:
             encoder = layer
             if self.net == "mlp" and not tied:
                 encoder = torch.nn.Sequential(layer, nn.HiddenLayer(width, width, activation))
-            flat: torch.nn.Module = nn.TiedDecoder(layer, size) if tied else nn.Linear(width, size)
-            if residual and not tied:
-                torch.nn.init.zeros_(flat.weight)  # type: ignore[arg-type]  # it begins as the identity
+            flat: torch.nn.Module = nn.Linear(width, size)
+            if tied:
+                flat = nn.TiedDecoder(layer, size if residual else self.shape)
+            elif residual:
+                for p in flat.parameters():  # it begins as the identity
+                    torch.nn.init.zeros_(p)
         else:
             encoder, flat = self.encoder(), torch.nn.Sequential(self.decoder("identity"), torch.nn.Flatten())
         prior = StandardNormal(width)
@@ -230,7 +233,7 @@ class Setting:
             return Autoencoder(
                 Dirac(nn.SkipEncoder(encoder)), Gaussian(decoder, sigma**2), StandardNormal(size + width)
             )
-        if len(self.shape) > 1:
+        if len(self.shape) > 1 and not tied:
             flat = torch.nn.Sequential(flat, torch.nn.Unflatten(1, self.shape))
         return Autoencoder(Dirac(encoder), Gaussian(flat, HALF), prior)
 
