@@ -172,3 +172,18 @@ def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data(
         ch.Penalised(model, ch.Reconstruction(), walkback=3)
     with pytest.raises(ValueError, match="of one level"):
         ch.Penalised(model, ch.Reconstruction(), corrupt=ch.NoiseLevels(0.1, 1.0), walkback=3)
+
+
+def test_rare_noise_counts_by_its_inverse_variance():
+    objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.RareNoise(0.1), antithetic=True)
+    torch.manual_seed(0)
+    t = objective.trace(points(4000))
+    large = t.weight < 0.5
+    assert t.weight[large].unique().tolist() == pytest.approx([1 / 101])
+    assert torch.equal(t.weight[:4000], t.weight[4000:])
+    # the weight belongs to the example whose noise it is
+    noise = (t.seen - t.x).square().mean(1)
+    assert noise[large].mean().item() == pytest.approx(0.01 * 101, rel=0.1)
+    assert noise[~large].mean().item() == pytest.approx(0.01, rel=0.1)
+    value = ch.Reconstruction()(t)
+    assert torch.allclose(objective.terms.values(t)["reconstruction"], (value * t.weight).mean())

@@ -207,6 +207,10 @@ class Corruption(Conditional):
         """The level at which removing it estimates the score; None where it does not."""
         return None
 
+    def weight(self, noise: Distribution) -> Tensor | None:
+        """How much each example counts in the loss, given its noise; None: all alike."""
+        return None
+
 
 class GaussianNoise(Corruption):
     """The corruption C(x~|x) = N(x, sigma^2 I), sigma in the units of the data."""
@@ -232,7 +236,14 @@ class RareNoise(GaussianNoise):
 
     The rare large steps teach the map what to do in the empty regions, which are else left to chance: spurious
     attractors (Alain and Bengio, 1211.4246). Near the data the optimum stays that of sigma alone.
+
+    An example counts by the inverse of its noise's variance, in units of sigma^2: unweighted, the rare ones would make
+    up most of the loss, and blur the field near the data.
     """
+
+    def weight(self, noise: Distribution) -> Tensor | None:
+        assert isinstance(noise, Normal)
+        return (self.sigma / torch.as_tensor(noise.sigma)).square().flatten()
 
     def __init__(self, sigma: float, share: float = 0.05, factor: float = 10.0) -> None:
         super().__init__(sigma)

@@ -95,25 +95,27 @@ class Penalised(Objective):
 
     def trace(self, x: Tensor, y: Tensor | None = None) -> Trace:
         """One forward pass."""
-        x, seen, y = self.see(x, y)
+        x, seen, y, weight = self.see(x, y)
         if self.terms.through_input and not seen.requires_grad:
             seen = seen.detach().requires_grad_()
         q = self.model.encoder(seen, y)
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
-        return Trace(self.model, x, y, seen, q, z, self.model.decoder(z, y))
+        return Trace(self.model, x, y, seen, q, z, self.model.decoder(z, y), weight)
 
-    def see(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None]:
-        """The data, what the encoder sees of them, and the condition: the noise level, where that is told."""
+    def see(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """The data, what the encoder sees of them, the condition (the noise level, where that is told), weights."""
         if self.corrupt is None:
-            return x, x, y
+            return x, x, y, None
         noise = self.corrupt(x, y)
         seen = noise.sample()
+        weight = self.corrupt.weight(noise) if isinstance(self.corrupt, Corruption) else None
         if _tells(self.corrupt):
             assert isinstance(noise, Normal)
             y = torch.as_tensor(noise.sigma).flatten()
         if self.antithetic:
+            weight = None if weight is None else torch.cat([weight, weight])
             x, seen, y = torch.cat([x, x]), torch.cat([seen, 2 * x - seen]), None if y is None else torch.cat([y, y])
         if self.walkback:
             steps = torch.randint(self.walkback + 1, (len(x), *[1] * (x.ndim - 1)), device=x.device)
@@ -124,7 +126,7 @@ class Penalised(Objective):
                 for i in range(self.walkback):
                     back = self.model.reconstruct(seen, y).clamp(low - margin, high + margin)
                     seen = torch.where(i < steps, self.corrupt(back, y).sample(), seen)
-        return x, seen, y
+        return x, seen, y, weight
 
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
         trace = self.trace(x, y)

@@ -28,6 +28,7 @@ class Trace:
         q: q(z|seen).
         z: one draw of it (B, D), with gradients.
         p: p(x|z).
+        weight: how much each example counts (B,), where the corruption says so.
     """
 
     model: Autoencoder
@@ -37,6 +38,7 @@ class Trace:
     q: Distribution
     z: Tensor
     p: Distribution
+    weight: Tensor | None = None
 
 
 class Term(nn.Module, ABC):
@@ -104,7 +106,7 @@ class Sum(Term):
 
     def values(self, t: Trace) -> dict[str, Tensor]:
         """Every term by its name, unweighted, averaged over the batch."""
-        return {name: term(t).mean() for name, term in self.terms.items()}
+        return {name: _mean(term(t), t.weight) for name, term in self.terms.items()}
 
     def forward(self, t: Trace) -> Tensor:
         return self.weigh(self.values(t))
@@ -128,3 +130,7 @@ class Sum(Term):
 
     def __repr__(self) -> str:
         return " + ".join(f"{term!r}" if w == 1 else f"{w:g} {term!r}" for w, term in self._summands())
+
+
+def _mean(value: Tensor, weight: Tensor | None) -> Tensor:
+    return value.mean() if weight is None or not value.ndim else (value * weight).mean()
