@@ -23,7 +23,7 @@ from common import RESULTS, alternate, machine
 import chartae as ch
 import chartae.pictures
 from chartae.data import Batches, toys
-from chartae.diagnostics import Score, optimal_reconstruction, score_error
+from chartae.diagnostics import optimal_reconstruction, score_error
 from chartae.functional import energy_distance, log_ratio
 from chartae.recipes import Setting, build
 from chartae.samplers import (
