@@ -145,3 +145,8 @@ def test_bad_input_after_fit():
         e.inverse_transform(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="at least one sample"):
         e.sample(0)
+
+
+def test_recipes_of_a_score_are_refused():
+    with pytest.raises(ValueError, match=r"estimates a score .* use chartae.fit"):
+        GenerativeAutoencoder(recipe="dae").fit(np.random.default_rng(0).normal(size=(50, 4)))

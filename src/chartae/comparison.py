@@ -170,7 +170,9 @@ def _row(
         resume = (folder / "checkpoint.safetensors").is_file()
         say(f"{name}, seed {seed}: {'going on' if resume else 'training'}")
         run = runs.fit(name, data, seed=seed, out=folder, resume=resume, overwrite=not resume, **settings, **options)
-        results = evaluate(run, data, judge=judge, densities=densities, seed=seed)
+        # a recipe that estimates a score is sampled by chains, and has no density of codes
+        judged = None if name in recipes.OF_SCORE else densities
+        results = evaluate(run, data, judge=judge, densities=judged, seed=seed)
     return {
         "recipe": name,
         "seed": seed,

@@ -14,6 +14,7 @@ from torch import Tensor
 from chartae import densities, runs
 from chartae.autoencoder import in_slices
 from chartae.data import as_examples, from_arrays
+from chartae.recipes import OF_SCORE
 
 __all__ = ["GenerativeAutoencoder"]
 
@@ -82,6 +83,11 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         """Train the recipe on `X`, then fit the density to its codes; `y` is not used."""
         seed = self._seed()
         X = self._validate(X, reset=True)
+        if self.recipe in OF_SCORE:
+            raise ValueError(
+                f"the recipe {self.recipe!r} estimates a score and has no density of codes, which this estimator is "
+                "about; use chartae.fit, chartae.diagnostics.Score and Run.sample"
+            )
         if self.density != "prior":
             densities.make(self.density)
         data = from_arrays(X, seed=seed, valid=self.validation_fraction, test=0)
