@@ -157,12 +157,12 @@ def fields() -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for recipe, sigma, form in [
         ("dae", 0.3, "residual"), ("dae", 0.1, "residual"), ("rcae", 0.3, "residual"), ("rcae", 0.1, "residual"),
-        ("dae", 1.0, "residual"), ("dae", 0.5, "residual"), ("dae", 0.03, "residual"),
-        ("dae", 1.0, "plain"), ("dae", 0.5, "plain"), ("dae", 0.3, "plain"), ("dae", 0.1, "plain"),
+        ("dae", 1.0, "residual"), ("dae", 0.03, "residual"),
+        ("dae", 1.0, "plain"), ("dae", 0.3, "plain"), ("dae", 0.1, "plain"),
         ("dae", 0.03, "plain"), ("cae", 0.3, "plain"),
     ]:  # fmt: skip
         main = form == "residual" and sigma in (0.1, 0.3) and recipe != "cae"
-        seeds = SEEDS if main else 1
+        seeds = SEEDS if main and recipe == "dae" else 1
         smooth: dict[str, list[float]] = {"relative_l2": [], "cosine": []}
         plain: dict[str, list[float]] = {"relative_l2": [], "cosine": []}
         for seed in range(seeds):
@@ -223,7 +223,7 @@ def variances(v: float, s: float, h: float) -> dict[str, float]:
 
 def samplers() -> dict[str, Any]:
     """Stationary variances on N(0, 1.5), and energy distances on the 2-D mixture in units of two samples' floor."""
-    v, s, h, n = 1.5, 0.3, 0.3, 100_000
+    v, s, h, n = 1.5, 0.3, 0.3, 40_000
     r = lambda x: v / (v + s**2) * x  # noqa: E731
     score = lambda x: -x / v  # noqa: E731
     at = lambda sigma: lambda x: -x / (v + sigma**2)  # noqa: E731
@@ -248,7 +248,7 @@ def samplers() -> dict[str, Any]:
     n = 4000
     distances: dict[str, list[float]] = {}
     floors = []
-    for seed in range(SEEDS):
+    for seed in range(3):
         start, truth = world.sample(n, seed=10 + seed), world.sample(n, seed=100 + seed)
         floors.append(float(energy_distance(world.sample(n, seed=200 + seed), truth)))
         exact = {"mala": MALA(world.score, 0.3), "random-walk": RandomWalk(world.score, 1.0)}
@@ -426,7 +426,7 @@ def mnist(root: str, runs: Path) -> dict[str, Any]:
     ch.pictures.save_png(runs / "annealed.png", ch.pictures.grid(ch.metrics.to_uint8(final[:100]).numpy()))
     print({k: v["frechet"] for k, v in sets.items()}, flush=True)
     for sigma in (0.3,):
-        for name in ("naive", "gsn"):
+        for name in ("naive",):
             chain = model.chains(judge.n, name, sigma=sigma, start=data.train, steps=40, seed=0)
             sets[f"{name}, sigma {sigma}, 40 steps from training images"] = judge.score(chain.final)
             print(name, sigma, judge.score(chain.final)["frechet"], flush=True)
