@@ -281,18 +281,18 @@ def modes() -> dict[str, Any]:
         data = ch.data.from_arrays(world.sample(20_000, seed=seed), valid=0, test=0)
         made = ch.fit("ncdae", data, low=0.1, high=20.0, spread=3.0, epochs=50, seed=seed, progress=False)
         score = made.score()
-        start = torch.tensor([-4.0, 0.0]) + noise((2000, 2), seed)
+        start = torch.tensor([-4.0, 0.0]) + noise((500, 2), seed)
         low = 0.1
         contestants = {
-            "mala, exact score": (MALA(world.score, 0.5), start, 1000),
-            "tempering, exact score": (ParallelTempering(exact, geometric(6, low, 6)), start, 300),
+            "mala, exact score": (MALA(world.score, 0.5), start, 300),
+            "tempering, exact score": (ParallelTempering(exact, geometric(6, low, 6)), start, 200),
             "annealing, exact score": (AnnealedLangevin(exact, geometric(20, low, 100), repeats=3), None, None),
-            "mala, trained": (MALA(score, 0.5), start, 1000),
-            "tempering, trained": (ParallelTempering(score.at, geometric(6, low, 6)), start, 300),
+            "mala, trained": (MALA(score, 0.5), start, 300),
+            "tempering, trained": (ParallelTempering(score.at, geometric(6, low, 6)), start, 200),
             "annealing, trained": (AnnealedLangevin(score.at, geometric(20, low, 100), repeats=3), None, None),
         }
         for name, (kernel, x0, steps) in contestants.items():
-            x0 = start + 20 * noise((2000, 2), seed + 50) if x0 is None else x0
+            x0 = start + 20 * noise((500, 2), seed + 50) if x0 is None else x0
             chain = run(kernel, x0, steps=steps, warmup=150 if kernel.target else 0, seed=seed, thin=10)
             x = chain.final if steps is None else chain.positions[len(chain.positions) // 3 :].flatten(0, 1)
             shares.setdefault(name, []).append(float((x[:, 0] > 0).float().mean()))
