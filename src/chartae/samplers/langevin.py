@@ -65,7 +65,8 @@ class AnnealedLangevin(Kernel):
     (arXiv 1907.05600), take b^2 = 2 step sigma^2 (their constant 2e-5 at a lowest level of 0.01 is a step of 0.2).
     That leaves more noise in x than the next score expects, and in many dimensions it shows. ``consistent`` takes
     b^2 = next^2 - (1 - step)^2 sigma^2, so that a clean point's noise is at every step what the level says.
-    Jolicoeur-Martineau et al., "Adversarial Score Matching and Improved Sampling", 2020 (arXiv 2009.05475).
+    Jolicoeur-Martineau et al., "Adversarial Score Matching and Improved Sampling", 2020 (arXiv 2009.05475). Along
+    directions in which the data spread much wider than sigma its variance is then too small by a share of step / 2.
 
     Args:
         at: sigma -> the score at that level: `Score.at`, or ``lambda sigma: world.smoothed(sigma).score``.
