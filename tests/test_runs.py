@@ -44,7 +44,7 @@ def test_a_run_comes_back_as_it_went(run):
     x = run.data().test[:9]
     assert torch.equal(again.encode(x), run.encode(x))
     for name in ("prior", "normal", "gmm"):
-        assert torch.equal(again.sample(5, name, seed=1), run.sample(5, name, seed=1))
+        assert torch.allclose(again.sample(5, name, seed=1), run.sample(5, name, seed=1), atol=1e-5)
         assert not torch.equal(again.sample(5, name, seed=1), run.sample(5, name, seed=2))
     assert run.sample(4).shape == (4, 1, 8, 8)
 

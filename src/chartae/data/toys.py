@@ -303,7 +303,7 @@ def mixture(means: Any, sds: Any = 1.0, weights: Any = None, *, covariances: Any
 
     >>> world = mixture([[-2.0], [0.5], [2.0]], sds=[0.5, 0.4, 0.7], weights=[0.3, 0.4, 0.3])
     >>> round(world.score(torch.zeros(1, 1, dtype=torch.float64)).item(), 4)
-    2.8643
+    3.1351
     """
     means = torch.as_tensor(means, dtype=torch.float64)
     if means.ndim != 2 or not means.numel() or not means.isfinite().all():
