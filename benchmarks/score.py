@@ -357,23 +357,26 @@ def penalty() -> dict[str, Any]:
     for label, shape, net, width, count, methods in (
         ("2-D, two layers of 128, batch 512", (2,), "mlp", 128, 20, ("exact", "hutchinson")),
         ("2-D, one layer of 128, batch 512", (2,), "shallow", 128, 20, ("exact", "hutchinson", "closed")),
-        ("784-D, one layer of 512, batch 256", (784,), "shallow", 512, 3, ("hutchinson", "closed")),
+        ("784-D, one layer of 512, batch 256", (784,), "shallow", 512, 10, ("hutchinson", "closed")),
     ):
         setting = Setting(shape, width, net, unit=False)
         x = noise((512 if shape == (2,) else 256, *shape), 0)
         base = steps(build("dae", setting, antithetic=False).objective, x, count)
         pairs = steps(build("dae", setting, antithetic=True).objective, x, count)
         rows[f"DAE with antithetic pairs: {label}"] = alternate(
-            {"dae": base, "pairs": pairs}, repeats=3, ratio=("pairs", "dae")
+            {"dae": base, "pairs": pairs}, repeats=5, ratio=("pairs", "dae")
         )
         for method in methods:
             other = steps(build("rcae", setting, method=method).objective, x, count)
-            rows[f"RCAE {method}: {label}"] = alternate({"dae": base, "rcae": other}, repeats=3, ratio=("rcae", "dae"))
+            rows[f"RCAE {method}: {label}"] = alternate({"dae": base, "rcae": other}, repeats=5, ratio=("rcae", "dae"))
+            rows[f"RCAE {method} against DAE with pairs: {label}"] = alternate(
+                {"dae": pairs, "rcae": other}, repeats=5, ratio=("rcae", "dae")
+            )
         if "exact" in methods:
             hutchinson = steps(build("rcae", setting, method="hutchinson").objective, x, count)
             exact = steps(build("rcae", setting, method="exact").objective, x, count)
             rows[f"RCAE exact against Hutchinson: {label}"] = alternate(
-                {"exact": exact, "hutchinson": hutchinson}, repeats=3, ratio=("exact", "hutchinson")
+                {"exact": exact, "hutchinson": hutchinson}, repeats=5, ratio=("exact", "hutchinson")
             )
     return {"unit": "milliseconds a step", "rows": rows}
 

@@ -101,7 +101,8 @@ def test_the_drop_in_convolution_is_torchs(size, kernel, stride, padding):
     assert torch.allclose(ours.bias.grad, theirs.bias.grad)
 
 
-def test_the_fast_product_is_torchs_to_any_order():
+def test_the_fast_product_is_torchs_to_any_order(monkeypatch):
+    monkeypatch.setattr(nn, "_onednn", lambda: True)
     torch.set_default_dtype(torch.float32)
     g = torch.Generator().manual_seed(0)
     for bias in (True, False):
@@ -123,8 +124,11 @@ def test_the_fast_product_is_torchs_to_any_order():
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.detach().abs().max()))
 
 
-def test_the_fast_product_leaves_transforms_to_torch():
+def test_the_fast_product_leaves_transforms_and_slices_to_torch(monkeypatch):
+    monkeypatch.setattr(nn, "_onednn", lambda: True)
     torch.set_default_dtype(torch.float32)
+    wide = torch.randn(20, 300)[:, :200].requires_grad_()
+    assert type(nn.product(wide, torch.randn(180, 200)).grad_fn).__name__ != "_ProductBackward"
     layer, x = nn.Linear(200, 180), torch.randn(20, 200)
     expected = F.linear(x, layer.weight, layer.bias)
     assert torch.allclose(torch.func.vmap(layer)(x), expected, atol=1e-5)

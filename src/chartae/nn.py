@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import platform
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -115,20 +116,35 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b, as torch's `linear`: on some CPUs twice as fast in single precision (`benchmarks/linear.py`).
 
     torch hands such products to MKL, which leaves half of an AMD processor's speed unused; oneDNN, which torch brings
-    for convolutions, does not. Anything but plain float32 matrices on a CPU goes the usual way.
+    for convolutions, does not. An Intel processor, and anything but plain float32 matrices, goes the usual way: on a
+    slice of a wider matrix, oneDNN falls back to a loop a thousand times slower.
     """
     plain = x.ndim == 2 and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
     large = plain and x.shape[0] >= 16 and weight.numel() >= 1 << 15
-    if not large or not _onednn() or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+    if (
+        not large
+        or not (_dense(x) and _dense(weight))
+        or not _onednn()
+        or torch.is_autocast_enabled("cpu")
+        or torch.compiler.is_compiling()
+    ):
         return F.linear(x, weight, bias)
     if torch._C._functorch.maybe_current_level() is not None or fwAD._current_level >= 0:
         return F.linear(x, weight, bias)
     return cast(Tensor, _Product.apply(x, weight, bias))
 
 
+def _dense(matrix: Tensor) -> bool:
+    return matrix.is_contiguous() or matrix.t().is_contiguous()
+
+
 @functools.cache
 def _onednn() -> bool:
-    return torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether oneDNN is there, and the processor one on which it gains: on Intel's, MKL is at least as fast."""
+    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    capabilities = getattr(torch.cpu, "get_capabilities", None)
+    name = str(capabilities().get("cpu_name")) if capabilities else platform.processor()
+    return there and "Intel" not in name
 
 
 class Linear(nn.Linear):

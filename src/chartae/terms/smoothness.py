@@ -96,7 +96,7 @@ class Contraction(Term):
     - ``"exact"``: one backward for each output, or for each input where those are fewer;
     - ``"hutchinson"``: ||Jᵀu||^2 with u of random signs (less variance than normal numbers), one backward;
     - ``"closed"``: one hidden layer, r(x) = V φ(W x + b) + c, free or tied, with or without the residual x + s^2 (.):
-      φ'ᵀ [(VᵀV) ∘ (WWᵀ)] φ' and no derivative by autograd at all.
+      φ'ᵀ [(VᵀV) ∘ (WWᵀ)] φ' and no derivative by autograd at all; it pays where a batch is larger than the input.
     """
 
     METHODS = ("exact", "hutchinson", "closed")
