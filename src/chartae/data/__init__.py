@@ -4,10 +4,10 @@ data = load("fashion-mini")                      # or a path: a folder of pictur
 for x, y in Batches(data.train, 128, labels=data.train_labels).epoch(0): ...
 """
 
-from chartae.data import toys
+from chartae.data import mixings, sprites, toys
 from chartae.data.arrays import Dataset, as_examples, from_arrays
 from chartae.data.batches import Batches
 from chartae.data.catalogue import NAMES, load
 from chartae.data.download import fetch
 
-__all__ = ["NAMES", "Batches", "Dataset", "as_examples", "fetch", "from_arrays", "load", "toys"]
+__all__ = ["NAMES", "Batches", "Dataset", "as_examples", "fetch", "from_arrays", "load", "mixings", "sprites", "toys"]

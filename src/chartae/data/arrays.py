@@ -21,7 +21,8 @@ class Dataset:
 
     Images are (N, C, H, W): uint8 levels 0..255, or float32 in [0, 1]. Tables are float32 (N, d), in the
     units of their columns, or uint8 levels. Labels are int64 where they name classes (`classes[label]` is the name,
-    where names are known), otherwise what the file holds. An empty split is a tensor with no rows. `source` is the
+    where names are known), otherwise what the file holds; where they are the factors that made the examples, float32
+    (N, K), `factors` names their columns. An empty split is a tensor with no rows. `source` is the
     path or name it came from.
     """
 
@@ -34,6 +35,7 @@ class Dataset:
     test_labels: Tensor | None = None
     classes: tuple[str, ...] = ()
     source: str = ""
+    factors: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -51,6 +53,8 @@ class Dataset:
         dtype = str(self.train.dtype).removeprefix("torch.")
         sizes = " + ".join(f"{len(getattr(self, s)):,}" for s in SPLITS)
         kinds = f"{len(self.classes)} classes" if self.classes else "labelled"
+        if self.factors:
+            kinds = f"{len(self.factors)} factors"
         labels = "" if self.train_labels is None else f", {kinds}"
         split = f"{sizes} (train + valid + test)"
         return f"Dataset({self.name!r}: {kind} {shape} {dtype}, {split}{labels}; {self.source})"

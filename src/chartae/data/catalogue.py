@@ -7,6 +7,7 @@ import gzip
 import importlib.resources
 import math
 import os
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from chartae.data import toys
-from chartae.data.arrays import SPLITS, Dataset
+from chartae.data import sprites, toys
+from chartae.data.arrays import SPLITS, Dataset, held_out
 from chartae.data.download import extract, fetch
 from chartae.data.files import read_path
 
@@ -188,6 +189,48 @@ def _fashion_mini(root: Path | None, seed: int) -> Dataset:
     return Dataset("fashion-mini", a, b, c, ya, yb, yc, _FASHION, "shipped with chartae")
 
 
+#: pictures in the three splits of sprites
+SPRITES = (20_000, 2_000, 2_000)
+_DSPRITES_FACTORS = ("shape", "scale", "orientation", "x", "y")
+_DSPRITES = "dsprites_downsampled.npz"
+
+
+def _sprites(root: Path | None, seed: int) -> Dataset:
+    folder = _cache("sprites")
+    x, z = sprites.cached(sum(SPRITES), seed, folder)
+    (a, b, c), (za, zb, zc) = x.split(SPRITES), z.float().split(SPRITES)
+    return Dataset("sprites", a, b, c, za, zb, zc, (), str(folder), sprites.FACTORS)
+
+
+def _dsprites(root: Path | None, seed: int) -> Dataset:
+    folders = [_cache("dsprites")] if root is None else [root / "dsprites", root]
+    path = next((p for f in folders if (p := f / _DSPRITES).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(
+            f"the file of 'dsprites' is not there: looked for {_DSPRITES} in {', '.join(map(str, folders))}. Put it"
+            " there, or name its folder by root= or the environment variable CHARTAE_DATA; it is not downloaded"
+        )
+    keys = ("imgs", "latents_values")
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as f:
+            if missing := [k for k in keys if k not in f.files]:
+                raise ValueError(f"it lacks {', '.join(missing)} (it has {', '.join(f.files) or 'nothing'})")
+            images, values = (f[k] for k in keys)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
+        raise ValueError(f"{path} cannot be read as dSprites: {e}; fetch it again") from e
+    n = len(images)
+    if images.shape != (n, 64, 64) or values.shape != (n, 5) or n < 3 or images.dtype != np.uint8 or images.max() > 1:
+        raise ValueError(
+            f"{path} holds images {images.shape} {images.dtype} and values {values.shape}; expected (N, 64, 64)"
+            " uint8 of 0 and 1, and (N, 5)"
+        )
+    x, y = torch.from_numpy(images)[:, None] * 255, torch.from_numpy(values).float()
+    valid, test = held_out(n, 0.1, 0.1)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    i, j, k = order.split([n - valid - test, valid, test])
+    return Dataset("dsprites", x[i], x[j], x[k], y[i], y[j], y[k], (), str(path.parent), _DSPRITES_FACTORS)
+
+
 def _toy(name: str) -> Callable[[Path | None, int], Dataset]:
     def draw(root: Path | None, seed: int) -> Dataset:
         x = toys.WORLDS[name]().draw(30_000, torch.Generator().manual_seed(seed)).float()
@@ -203,10 +246,12 @@ _SETS: dict[str, Callable[[Path | None, int], Dataset]] = {
     "mnist": _mnist,
     "fashion-mnist": _fashion_mnist,
     "cifar10": _cifar10,
+    "sprites": _sprites,
+    "dsprites": _dsprites,
     **{name: _toy(name) for name in toys.WORLDS},
 }
 
-#: the names that `load` knows; only mnist, fashion-mnist and cifar10 need files or a network
+#: the names that `load` knows; only mnist, fashion-mnist, cifar10 and dsprites need files or a network
 NAMES: tuple[str, ...] = tuple(_SETS)
 
 
@@ -228,6 +273,12 @@ def load(
     * ``fashion-mnist``, as mnist (Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747);
     * ``cifar10``, 40,000 + 10,000 + 10,000: 32x32 colour, the binary version (Krizhevsky, 2009); with fewer
       of the five training files, what there is;
+    * ``sprites``, 20,000 + 2,000 + 2,000: 64x64 colour, one triangle each, drawn by `seed` with
+      `chartae.data.sprites` (15 s) and kept in ``~/.cache/chartae`` (or XDG_CACHE_HOME); the labels are the four
+      factors (Reizinger et al., 2022, arXiv:2206.02416);
+    * ``dsprites``, 36,864 + 4,608 + 4,608: 64x64 binary, every combination of five factors, which are the labels,
+      from ``dsprites_downsampled.npz`` (Matthey, Higgins, Hassabis, Lerchner, 2017, thinned out by C. Gillon); random
+      split; not downloaded;
     * the worlds of `chartae.data.toys.WORLDS`, such as ``mixture-2d`` or ``spiral``, 20,000 + 5,000 + 5,000 points
       drawn by `seed`: their density and score are known.
 

@@ -3,6 +3,8 @@
 world = mixture([[-2.0], [0.5], [2.0]], sds=[0.5, 0.4, 0.7], weights=[0.3, 0.4, 0.3])
 x = world.sample(1000, seed=0)
 world.log_prob(x), world.score(x), world.hessian(x), world.smoothed(0.1).score(x)
+
+Worlds with known factors, `moebius` and others, are those of `chartae.data.mixings`.
 """
 
 from __future__ import annotations
@@ -16,23 +18,46 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from chartae.data.mixings import (
+    after,
+    conformal,
+    moebius,
+    orthogonal,
+    polar,
+    triangular,
+    two_dimensional,
+    unit_determinant,
+)
+from chartae.data.mixings import linear as linear_mixing
+from chartae.data.mixings import mlp as mlp_mixing
+
 __all__ = [
     "WORLDS",
     "Curve",
     "Energy",
     "Mixture",
     "World",
+    "after",
+    "conformal",
     "gaussian",
     "grid",
+    "linear_mixing",
     "manifold",
     "mixture",
     "mixture_1d",
     "mixture_2d",
+    "mlp_mixing",
+    "moebius",
     "ninja_star",
+    "orthogonal",
+    "polar",
     "ring",
     "sextic",
     "spiral",
+    "triangular",
     "two_bumps",
+    "two_dimensional",
+    "unit_determinant",
 ]
 
 LOG_2PI = math.log(2 * math.pi)

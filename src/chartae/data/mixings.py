@@ -1,0 +1,608 @@
+"""Mixings: observations x = f(z) of independent sources z, the map, its inverse and its Jacobian all known.
+
+world = moebius(dim=3, seed=0)
+x, z = world.sample(60_000, seed=1)
+world.decode(z), world.encode(x), world.log_abs_det_jacobian(z), world.log_prob(x)
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+__all__ = [
+    "SOURCES",
+    "After",
+    "Conformal",
+    "Layered",
+    "Linear",
+    "Mixing",
+    "Moebius",
+    "Polar",
+    "TwoDimensional",
+    "after",
+    "conformal",
+    "linear",
+    "mlp",
+    "moebius",
+    "orthogonal",
+    "polar",
+    "triangular",
+    "two_dimensional",
+    "unit_determinant",
+]
+
+#: the laws of one source: U(-1/2, 1/2), N(0, 1), Laplace of scale 1, Beta(a, b) - 1/2
+SOURCES = ("uniform", "normal", "laplace", "beta")
+BOUNDED = ("uniform", "beta")
+#: the shapes of Beta sources where none are given
+BETA = (3.0, 5.0)
+#: points in a fixed sample, from which the centre of a map is taken
+CENTRE = 1 << 17
+#: how far outside of its box a bounded source may lie, in roundings: what an inverse leaves
+MARGIN = 100
+
+
+class Mixing(ABC):
+    """x = f(z), the sources z independent and alike; f differentiable, injective, with a known inverse.
+
+    z is (B, dim), x is (B, size), size >= dim. What is computed has the dtype and device of what is given; samples
+    have torch's default dtype. Parameters are float64 tensors, attributes of the instance: keep them, not a seed
+    alone, where a map must be had again, as the numbers that a seed gives may differ between versions of torch.
+
+    Args:
+        dim: of the sources.
+        size: of the observations.
+        sources: one of `SOURCES`.
+        beta: (a, b), both above 0, of Beta sources.
+    """
+
+    def __init__(self, dim: int, size: int, sources: str = "uniform", beta: tuple[float, float] = BETA) -> None:
+        if sources not in SOURCES:
+            raise ValueError(f"sources are {sources!r}; choose one of {', '.join(SOURCES)}")
+        if len(beta) != 2 or not all(0 < v < math.inf for v in beta):
+            raise ValueError(f"beta is {beta}; give two finite numbers above 0")
+        self.dim, self.size, self.sources = dim, size, sources
+        self.beta = (float(beta[0]), float(beta[1]))
+
+    # -- sources
+
+    def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+        """`n` sources in float64."""
+        shape = (n, self.dim)
+        if self.sources == "normal":
+            return torch.randn(shape, generator=generator, dtype=torch.float64)
+        if self.sources == "beta":
+            g, h = (torch._standard_gamma(torch.full(shape, v, dtype=torch.float64), generator) for v in self.beta)
+            return g / (g + h) - 0.5
+        u = torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5
+        if self.sources == "uniform":
+            return u
+        # 2|u| = 1 at one end, where there is no logarithm
+        return -u.sign() * (-2 * u.abs()).clamp_min(-1 + 2**-53).log1p()
+
+    def sample(self, n: int, seed: int = 0) -> tuple[Float[Tensor, "n size"], Float[Tensor, "n d"]]:
+        """`n` observations and their sources, (x, z); the same seed gives the same points."""
+        if n < 1:
+            raise ValueError(f"n is {n}; ask for at least one point")
+        z = self.draw(n, torch.Generator().manual_seed(seed))
+        dtype = torch.get_default_dtype()
+        return self.decode(z).to(dtype), z.to(dtype)
+
+    def source_log_prob(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        """log p(z) = Σ_k log p(z_k), in nats; -inf outside of the box of bounded sources."""
+        self._check(z, self.dim, "sources")
+        if self.sources == "normal":
+            return (-0.5 * z.square() - 0.5 * math.log(2 * math.pi)).sum(1)
+        if self.sources == "laplace":
+            return (-z.abs() - math.log(2)).sum(1)
+        eps = torch.finfo(z.dtype).eps
+        p = torch.zeros_like(z)
+        if self.sources == "beta":
+            a, b = self.beta
+            u = (z + 0.5).clamp(eps, 1 - eps)
+            p = (a - 1) * u.log() + (b - 1) * (-u).log1p() + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+        return torch.where(z.abs() <= 0.5 + MARGIN * eps, p, -math.inf).sum(1)
+
+    # -- the map
+
+    @abstractmethod
+    def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
+        """x = f(z)."""
+
+    @abstractmethod
+    def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
+        """z = f^-1(x), to 1e-10 in float64."""
+
+    @abstractmethod
+    def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        """log|det J_f(z)|; ½ log det JᵀJ where size > dim."""
+
+    def jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size d"]:
+        """J_f(z), by `dim` passes in forward mode."""
+        self._check(z, self.dim, "sources")
+        e = torch.eye(self.dim, dtype=z.dtype, device=z.device)
+        columns = [torch.func.jvp(self.decode, (z,), (e[k].expand_as(z).contiguous(),))[1] for k in range(self.dim)]
+        return torch.stack(columns, 2)
+
+    def log_prob(self, x: Float[Tensor, "B size"]) -> Float[Tensor, " B"]:
+        """log p(x) = log p(z) - log|det J_f(z)|, z = f^-1(x), in nats.
+
+        Where size > dim, the density on the image of f, with respect to its volume, of the point found for x.
+        """
+        z = self.encode(x)
+        return self.source_log_prob(z) - self.log_abs_det_jacobian(z)
+
+    @cached_property
+    def scale(self) -> float:
+        """(tr Cov x / size)^½, from 20,000 fixed points."""
+        x = self.decode(self.draw(20_000, torch.Generator().manual_seed(0)))
+        return x.var(0).mean().sqrt().item()
+
+    def _check(self, a: Tensor, width: int, what: str) -> None:
+        if a.ndim != 2 or a.shape[1] != width:
+            raise ValueError(f"{what} have shape {tuple(a.shape)}; this mixing takes (B, {width})")
+        if not a.is_floating_point():
+            raise ValueError(f"{what} have dtype {a.dtype}; give floating-point numbers")
+
+    def _bounded(self, why: str) -> None:
+        if self.sources not in BOUNDED:
+            raise ValueError(f"sources are {self.sources!r}; {why}: choose one of {', '.join(BOUNDED)}")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.dim} {self.sources} sources, {self.size} observed)"
+
+
+def _matrix(a: Any, what: str, square: bool = False) -> Tensor:
+    """A finite matrix of full column rank, in float64."""
+    a = torch.as_tensor(a).detach().double()
+    if a.ndim != 2 or not a.numel() or a.shape[0] < a.shape[1] or (square and a.shape[0] != a.shape[1]):
+        form = "a square matrix" if square else "a matrix with at least as many rows as columns"
+        raise ValueError(f"{what} has shape {tuple(a.shape)}; give {form}")
+    if not a.isfinite().all():
+        raise ValueError(f"{what} holds NaN or infinity; give finite numbers")
+    if (rank := int(torch.linalg.matrix_rank(a))) < a.shape[1]:
+        raise ValueError(f"{what} has rank {rank} but {a.shape[1]} columns, which must be independent")
+    return a
+
+
+def _at_least(dim: int, least: int) -> int:
+    if dim < least:
+        raise ValueError(f"dim is {dim}; it must be at least {least}")
+    return dim
+
+
+def _haar(dim: int, generator: torch.Generator) -> Tensor:
+    q, r = torch.linalg.qr(torch.randn(dim, dim, generator=generator, dtype=torch.float64))
+    return q * r.diagonal().sign()
+
+
+def _activation(t: Tensor) -> Tensor:
+    return 0.2 * t + 0.8 * torch.logaddexp(t, torch.zeros_like(t))
+
+
+def _slope(t: Tensor) -> Tensor:
+    return 0.2 + 0.8 * t.sigmoid()
+
+
+def _inverse_activation(y: Tensor) -> Tensor:
+    """Newton from the right of the root: the activation is convex, so that it descends, never past the root."""
+    t = torch.minimum(y, 5 * y)
+    for _ in range(12):
+        t = t - (_activation(t) - y) / _slope(t)
+    return t
+
+
+class Moebius(Mixing):
+    """f(z) = b + α A (z - a) / ‖z - a‖^2: conformal, JᵀJ = (α / ‖z - a‖^2)^2 I, so that its IMA contrast is 0.
+
+    f^-1(x) = a + Aᵀ w / ‖w‖^2, w = (x - b) / α; log|det J| = d log α - 2d log ‖z - a‖.
+    """
+
+    def __init__(self, alpha: float, a: Tensor, A: Tensor, b: Tensor | None, sources: str, beta: tuple[float, float]):
+        if not 0 < alpha < math.inf:
+            raise ValueError(f"alpha is {alpha}; give a finite number above 0")
+        a = torch.as_tensor(a).detach().double()
+        if a.ndim != 1 or not a.isfinite().all():
+            raise ValueError(f"a has shape {tuple(a.shape)}; give the pole as a vector of finite numbers")
+        d = _at_least(len(a), 2)
+        super().__init__(d, d, sources, beta)
+        A = _matrix(A, "A", square=True)
+        if A.shape != (d, d) or not torch.allclose(A.T @ A, torch.eye(d, dtype=torch.float64), atol=1e-6):
+            raise ValueError(f"A has shape {tuple(A.shape)}; give an orthogonal matrix ({d}, {d})")
+        if sources in BOUNDED and (a.abs() <= 0.5).all():
+            raise ValueError(f"the pole a = {a.tolist()} lies in the box of the sources; some |a_i| must be above 1/2")
+        self.alpha, self.a, self.A = float(alpha), a, A
+        self.b = torch.zeros(d, dtype=torch.float64)
+        if b is None:
+            self.b = -self.decode(self.draw(CENTRE, torch.Generator().manual_seed(0))).mean(0)
+        else:
+            self.b = torch.as_tensor(b).detach().double()
+            if self.b.shape != (d,) or not self.b.isfinite().all():
+                raise ValueError(f"b has shape {tuple(self.b.shape)}; give {d} finite numbers")
+
+    def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
+        self._check(z, self.dim, "sources")
+        u = z - self.a.to(z)
+        return self.b.to(z) + self.alpha * (u / u.square().sum(1, keepdim=True)) @ self.A.to(z).T
+
+    def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
+        self._check(x, self.size, "observations")
+        w = (x - self.b.to(x)) / self.alpha
+        return self.a.to(x) + (w / w.square().sum(1, keepdim=True)) @ self.A.to(x)
+
+    def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        self._check(z, self.dim, "sources")
+        return self.dim * (math.log(self.alpha) - (z - self.a.to(z)).square().sum(1).log())
+
+
+class Linear(Mixing):
+    """f(z) = A z, A (size, dim) of full column rank; the inverse is the pseudo-inverse."""
+
+    def __init__(self, A: Tensor, sources: str, beta: tuple[float, float]) -> None:
+        self.A = _matrix(A, "A")
+        super().__init__(self.A.shape[1], self.A.shape[0], sources, beta)
+        self.pseudo_inverse = torch.linalg.pinv(self.A)
+        self.log_det = torch.linalg.svdvals(self.A).log().sum().item()
+
+    def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
+        self._check(z, self.dim, "sources")
+        return z @ self.A.to(z).T
+
+    def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
+        self._check(x, self.size, "observations")
+        return x @ self.pseudo_inverse.to(x).T
+
+    def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        self._check(z, self.dim, "sources")
+        return torch.zeros_like(z[:, 0]) + self.log_det
+
+
+class After(Mixing):
+    """x = L f(z): an invertible linear map after another mixing, whose sources it keeps.
+
+    L that is no multiple of an orthogonal matrix makes the columns of J oblique.
+    """
+
+    def __init__(self, L: Tensor, mixing: Mixing) -> None:
+        self.L, self.mixing = _matrix(L, "L", square=True), mixing
+        if len(self.L) != mixing.size:
+            raise ValueError(f"L has shape {tuple(self.L.shape)}; {mixing!r} needs ({mixing.size}, {mixing.size})")
+        super().__init__(mixing.dim, mixing.size, mixing.sources, mixing.beta)
+        self.inverse = torch.linalg.inv(self.L)
+        self.log_det = torch.linalg.svdvals(self.L).log().sum().item()
+
+    def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
+        return self.mixing.decode(z) @ self.L.to(z).T
+
+    def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
+        self._check(x, self.size, "observations")
+        return self.mixing.encode(x @ self.inverse.to(x).T)
+
+    def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        if self.size == self.dim:
+            return self.mixing.log_abs_det_jacobian(z) + self.log_det
+        j = self.jacobian(z)
+        return 0.5 * torch.linalg.slogdet(j.mT @ j)[1]
+
+
+class Layered(Mixing):
+    """For each of L layers: x <- act(x), act(t) = .2 t + .8 log(1 + e^t); then x <- W_l x. Smooth, and onto R^d.
+
+    log|det J| = Σ_l (Σ_i log act'(x_i) + log|det W_l|); act is inverted by Newton's method.
+    """
+
+    def __init__(self, weights: Tensor, sources: str, beta: tuple[float, float]) -> None:
+        weights = torch.as_tensor(weights).detach().double()
+        if weights.ndim != 3 or not len(weights):
+            raise ValueError(f"weights have shape {tuple(weights.shape)}; give (layers, dim, dim)")
+        self.weights = torch.stack([_matrix(w, f"weights[{i}]", square=True) for i, w in enumerate(weights)])
+        super().__init__(weights.shape[1], weights.shape[1], sources, beta)
+        self.log_det = torch.linalg.slogdet(self.weights)[1].sum().item()
+
+    def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
+        self._check(z, self.dim, "sources")
+        for w in self.weights.to(z).unbind():
+            z = _activation(z) @ w.T
+        return z
+
+    def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
+        self._check(x, self.size, "observations")
+        for w in reversed(self.weights.to(x).unbind()):
+            x = _inverse_activation(torch.linalg.solve(w, x.T).T)
+        return x
+
+    def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        self._check(z, self.dim, "sources")
+        total = torch.zeros_like(z[:, 0]) + self.log_det
+        for w in self.weights.to(z).unbind():
+            total = total + _slope(z).log().sum(1)
+            z = _activation(z) @ w.T
+        return total
+
+
+class Conformal(Mixing):
+    """h(w) = w + Σ_{k>=2} c_k w^k of w = z_1 + i z_2, with Σ_k k |c_k| 2^(-(k-1)/2) < 1.
+
+    That condition makes h injective and its image starlike on the disc |w| < 2^-½ around the sources' box
+    (Alexander, 1915), so that Newton's method, led along the ray from 0 to x, finds the inverse.
+    log|det J| = 2 log|h'(w)|.
+
+    Args:
+        coefficients: (K, 2), the real and imaginary parts of c_2, c_3, ...
+    """
+
+    def __init__(self, coefficients: Tensor, sources: str, beta: tuple[float, float]) -> None:
+        super().__init__(2, 2, sources, beta)
+        self._bounded("a conformal map of the whole plane is affine")
+        c = torch.as_tensor(coefficients).detach().double()
+        if c.ndim != 2 or c.shape[1] != 2 or not c.isfinite().all():
+            raise ValueError(f"coefficients have shape {tuple(c.shape)}; give finite numbers (K, 2)")
+        size = sum(k * math.hypot(*v) * 0.5 ** ((k - 1) / 2) for k, v in enumerate(c.tolist(), 2))
+        if not size < 1:
+            raise ValueError(f"Σ k |c_k| 2^(-(k-1)/2) is {size:.4g}; make it less than 1, so that the map is injective")
+        self.coefficients = c
+
+    def _values(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Real and imaginary parts of h and of h', by Horner's rule."""
+        x, y = z[:, 0], z[:, 1]
+        one, zero = torch.ones_like(x), torch.zeros_like(x)
+        (p, q), (r, s) = (zero, zero), (zero, zero)
+        c = self.coefficients.to(z)
+        for a, b in [*((v[0], v[1]) for v in c.flip(0).unbind()), (one, zero), (zero, zero)]:
+            r, s = r * x - s * y + p, r * y + s * x + q
+            p, q = p * x - q * y + a, p * y + q * x + b
+        return p, q, r, s
+
+    def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
+        self._check(z, 2, "sources")
+        return torch.stack(self._values(z)[:2], 1)
+
+    def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
+        self._check(x, 2, "observations")
+        z = torch.zeros_like(x)
+        for t in [*(i / 24 for i in range(1, 24)), *[1.0] * 10]:
+            p, q, r, s = self._values(z)
+            p, q = p - t * x[:, 0], q - t * x[:, 1]
+            z = z - torch.stack([p * r + q * s, q * r - p * s], 1) / (r * r + s * s)[:, None]
+        return z
+
+    def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        self._check(z, 2, "sources")
+        _, _, r, s = self._values(z)
+        return (r * r + s * s).log()
+
+    def log_prob(self, x: Float[Tensor, "B size"]) -> Float[Tensor, " B"]:
+        # outside of the image there is no inverse, and what Newton leaves means nothing
+        z = self.encode(x)
+        found = (self.decode(z) - x).abs().amax(1) < 1e3 * torch.finfo(x.dtype).eps
+        return torch.where(found, self.source_log_prob(z) - self.log_abs_det_jacobian(z), -math.inf)
+
+
+class Polar(Mixing):
+    """x = (ρ cos φ, ρ sin φ), (ρ, φ) = r z + a: orthogonal columns of unequal length; log|det J| = log(ρ r_1 r_2).
+
+    Args:
+        r: (2,), above 0, r_2 <= 2π.
+        a: (2,), a_1 > r_1 / 2, so that ρ > 0.
+    """
+
+    def __init__(self, r: Tensor, a: Tensor, sources: str, beta: tuple[float, float]) -> None:
+        super().__init__(2, 2, sources, beta)
+        self._bounded("the radius must stay above 0")
+        self.r, self.a = (torch.as_tensor(v).detach().double() for v in (r, a))
+        for name, v in (("r", self.r), ("a", self.a)):
+            if v.shape != (2,) or not v.isfinite().all():
+                raise ValueError(f"{name} has shape {tuple(v.shape)}; give 2 finite numbers")
+        if not (self.r > 0).all() or self.r[1] > 2 * math.pi or not self.a[0] > self.r[0] / 2:
+            raise ValueError(
+                f"r is {self.r.tolist()}, a {self.a.tolist()}; r must be above 0, r[1] at most 2π, a[0] above r[0] / 2"
+            )
+
+    def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
+        self._check(z, 2, "sources")
+        rho, phi = (z * self.r.to(z) + self.a.to(z)).unbind(1)
+        return torch.stack([rho * phi.cos(), rho * phi.sin()], 1)
+
+    def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
+        self._check(x, 2, "observations")
+        a = self.a.to(x)
+        # the angle from that of the middle of the box, in [-π, π)
+        angle = (torch.atan2(x[:, 1], x[:, 0]) - a[1] + math.pi).remainder(2 * math.pi) - math.pi
+        return torch.stack([x.square().sum(1).sqrt() - a[0], angle], 1) / self.r.to(x)
+
+    def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        self._check(z, 2, "sources")
+        r, a = self.r.to(z), self.a.to(z)
+        return (z[:, 0] * r[0] + a[0]).log() + r.log().sum()
+
+
+class TwoDimensional(Mixing):
+    """f(z) = (z_1 + .3 sin z_1, z_2 + .5 z_1 + .3 sin z_2 + .2 sin z_1), sources N(0, 1).
+
+    c_IMA(z) = ½ log(1 + ((.5 + .2 cos z_1) / (1 + .3 cos z_1))^2).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(2, 2, "normal")
+
+    def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
+        self._check(z, 2, "sources")
+        s = z + 0.3 * z.sin()
+        return torch.stack([s[:, 0], s[:, 1] + 0.5 * z[:, 0] + 0.2 * z[:, 0].sin()], 1)
+
+    def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
+        self._check(x, 2, "observations")
+        z1 = self._solve(x[:, 0])
+        return torch.stack([z1, self._solve(x[:, 1] - 0.5 * z1 - 0.2 * z1.sin())], 1)
+
+    @staticmethod
+    def _solve(y: Tensor) -> Tensor:
+        """t + .3 sin t = y by Newton: the root is within .3 of y, near enough that it always converges."""
+        t = y
+        for _ in range(8):
+            t = t - (t + 0.3 * t.sin() - y) / (1 + 0.3 * t.cos())
+        return t
+
+    def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
+        self._check(z, 2, "sources")
+        return (0.3 * z.cos()).log1p().sum(1)
+
+
+# -- the mixings ------------------------------------------------------------------------------------------------------
+
+
+def orthogonal(dim: int, seed: int = 0) -> Float[Tensor, "d d"]:
+    """An orthogonal matrix, uniform (Haar), in float64."""
+    return _haar(_at_least(dim, 1), torch.Generator().manual_seed(seed))
+
+
+def unit_determinant(dim: int, seed: int = 0) -> Float[Tensor, "d d"]:
+    """M / |det M|^(1/d), M uniform on [0, 1]^(d x d) and of full rank, in float64: it keeps volumes."""
+    generator = torch.Generator().manual_seed(seed)
+    while True:
+        m = torch.rand(_at_least(dim, 1), dim, generator=generator, dtype=torch.float64)
+        if int(torch.linalg.matrix_rank(m, atol=1e-6)) == dim:
+            return m / torch.linalg.det(m).abs() ** (1 / dim)
+
+
+def moebius(
+    dim: int = 3,
+    seed: int = 0,
+    sources: str = "uniform",
+    alpha: float = 1.0,
+    a: Any = None,
+    A: Any = None,
+    b: Any = None,
+    *,
+    beta: tuple[float, float] = BETA,
+) -> Moebius:
+    """The Möbius map b + α A (z - a) / ‖z - a‖^2 of Reizinger et al. (arXiv:2206.02416): conformal, contrast 0.
+
+    Args:
+        dim: at least 2; where `a` or `A` is given, theirs.
+        seed: of the parameters that are not given.
+        sources: one of `SOURCES`; unbounded ones reach the pole, near which observations are large.
+        alpha: above 0.
+        a: the pole (d,); N(0, 1), each number drawn again until it is above 1/2 in size. Outside of the box of
+            bounded sources.
+        A: orthogonal (d, d); uniform (Haar).
+        b: the shift (d,); such that observations have mean 0, up to the error of a fixed sample.
+        beta: the shapes of Beta sources.
+
+    >>> world = moebius(a=[1.0, -0.8, 0.6])
+    >>> world.log_abs_det_jacobian(torch.tensor([[0.1, 0.2, -0.3]], dtype=torch.float64)).item()
+    -2.88952...
+    """
+    for given in (a, A):
+        if given is not None:
+            dim = len(given)
+    generator = torch.Generator().manual_seed(seed)
+    haar = _haar(_at_least(dim, 2), generator)
+    pole = torch.randn(dim, generator=generator, dtype=torch.float64)
+    while (near := pole.abs() <= 0.5).any():
+        pole = torch.where(near, torch.randn(dim, generator=generator, dtype=torch.float64), pole)
+    return Moebius(alpha, pole if a is None else a, haar if A is None else A, b, sources, beta)
+
+
+def linear(A: Any, sources: str = "normal", *, beta: tuple[float, float] = BETA) -> Linear:
+    """x = A z, A (size, dim) of full column rank; the inverse is the pseudo-inverse."""
+    return Linear(A, sources, beta)
+
+
+def after(L: Any, mixing: Mixing) -> After:
+    """x = L f(z), L invertible; after a Möbius map it violates the IMA (arXiv:2206.02416).
+
+    >>> after(unit_determinant(3), moebius(3))
+    After(3 uniform sources, 3 observed)
+    """
+    return After(L, mixing)
+
+
+def mlp(
+    dim: int = 3, layers: int = 3, seed: int = 0, sources: str = "normal", *, beta: tuple[float, float] = BETA
+) -> Layered:
+    """Layers x <- Q_l act(x), Q_l orthogonal (Haar), act(t) = .2 t + .8 log(1 + e^t) (arXiv:2206.02416).
+
+    One layer has contrast 0; three at dim 3 about .15 in the mean over maps.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    weights = [_haar(_at_least(dim, 1), generator) for _ in range(_layers(layers))]
+    return Layered(torch.stack(weights), sources, beta)
+
+
+def triangular(
+    dim: int = 3, layers: int = 2, seed: int = 0, sources: str = "normal", *, beta: tuple[float, float] = BETA
+) -> Layered:
+    """Layers x <- W_l act(x), W_l lower triangular: the diagonal U(.5, 1.5), below it N(0, 1); contrast above 0."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (_layers(layers), _at_least(dim, 1), dim)
+    diagonal = 0.5 + torch.rand(shape[:2], generator=generator, dtype=torch.float64)
+    below = torch.randn(shape, generator=generator, dtype=torch.float64).tril(-1)
+    return Layered(below + diagonal.diag_embed(), sources, beta)
+
+
+def _layers(layers: int) -> int:
+    if layers < 1:
+        raise ValueError(f"layers is {layers}; it must be at least 1")
+    return layers
+
+
+def conformal(
+    seed: int = 0,
+    sources: str = "uniform",
+    *,
+    degree: int = 4,
+    strength: float = 0.8,
+    coefficients: Any = None,
+    beta: tuple[float, float] = BETA,
+) -> Conformal:
+    """A complex polynomial w + Σ c_k w^k of z_1 + i z_2: conformal, contrast 0.
+
+    Args:
+        seed: of the coefficients, complex normal before they are scaled.
+        sources: bounded ones.
+        degree: the highest power, at least 2.
+        strength: Σ_k k |c_k| 2^(-(k-1)/2), at least 0 and less than 1: how far h' moves away from 1.
+        coefficients: (K, 2), c_2, c_3, ... instead of drawn ones.
+        beta: the shapes of Beta sources.
+    """
+    if coefficients is None:
+        if degree < 2 or not 0 <= strength < 1:
+            raise ValueError(f"degree is {degree}, strength {strength}; at least 2, and 0 <= strength < 1")
+        generator = torch.Generator().manual_seed(seed)
+        coefficients = torch.randn(degree - 1, 2, generator=generator, dtype=torch.float64)
+        k = torch.arange(2, degree + 1, dtype=torch.float64)
+        coefficients = coefficients * strength / (k * coefficients.norm(dim=1) * 0.5 ** ((k - 1) / 2)).sum()
+    return Conformal(coefficients, sources, beta)
+
+
+def polar(
+    seed: int = 0, sources: str = "uniform", r: Any = None, a: Any = None, *, beta: tuple[float, float] = BETA
+) -> Polar:
+    """Polar to Cartesian coordinates, (ρ, φ) = r z + a: contrast 0, not conformal.
+
+    Args:
+        seed: of r_i ~ U(.5, 1.5) and a_i ~ U(0, 2), a_1 drawn again until it is above r_1 / 2 + .1: ρ > .1.
+        sources: bounded ones.
+        r, a: two numbers each, instead of drawn ones; r > 0, r_2 <= 2π, a_1 > r_1 / 2.
+        beta: the shapes of Beta sources.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    drawn = 0.5 + torch.rand(2, generator=generator, dtype=torch.float64)
+    width = drawn if r is None else torch.as_tensor(r).double()
+    shift = 2 * torch.rand(2, generator=generator, dtype=torch.float64)
+    while a is None and width[0] < 3 and shift[0] <= width[0] / 2 + 0.1:
+        shift = torch.stack([2 * torch.rand((), generator=generator, dtype=torch.float64), shift[1]])
+    return Polar(width, shift if a is None else a, sources, beta)
+
+
+def two_dimensional() -> TwoDimensional:
+    """The map of `TwoDimensional`: smooth, with contrast .126306 at (.4, -.7); a reference for limits of VAEs."""
+    return TwoDimensional()
