@@ -1,4 +1,4 @@
-"""Arrays in, numbers out: set against set, image against image, and the features to compare them by."""
+"""Arrays in, numbers out: set against set, image against image, codes against factors, and features to compare by."""
 
 from chartae.metrics.features import (
     NAMES,
@@ -10,22 +10,34 @@ from chartae.metrics.features import (
     extractor,
 )
 from chartae.metrics.images import mse, psnr, ssim, to_uint8
+from chartae.metrics.recovery import DCI, MCC, UDR, affine_r2, dci, factor_vae, mcc, mig, modularity, sap, udr
 from chartae.metrics.sets import Reference, frechet, kid, prdc
 
 __all__ = [
+    "DCI",
+    "MCC",
     "NAMES",
+    "UDR",
     "Extractor",
     "Inception",
     "LeNetFeatures",
     "Pixels",
     "Reference",
+    "affine_r2",
+    "dci",
     "default_for",
     "extractor",
+    "factor_vae",
     "frechet",
     "kid",
+    "mcc",
+    "mig",
+    "modularity",
     "mse",
     "prdc",
     "psnr",
+    "sap",
     "ssim",
     "to_uint8",
+    "udr",
 ]
