@@ -262,13 +262,21 @@ class ConvEncoder(nn.Sequential):
 class ConvDecoder(nn.Sequential):
     """The mirror of `ConvEncoder`: Linear, then transposed convolutions 4x4 of stride 2 back to (C, H, W).
 
+    Without `norm`, SiLU alone between them.
+
     >>> import torch
     >>> ConvDecoder(8, (3, 17, 30))(torch.zeros(2, 8)).shape
     torch.Size([2, 3, 17, 30])
     """
 
     def __init__(
-        self, latent: int, shape: Shape, widths: Sequence[int] = (32, 64, 128), *, output: str = "sigmoid"
+        self,
+        latent: int,
+        shape: Shape,
+        widths: Sequence[int] = (32, 64, 128),
+        *,
+        output: str = "sigmoid",
+        norm: bool = True,
     ) -> None:
         sizes = _halvings(shape, widths, "ConvDecoder")[::-1]
         channels = [shape[0], *widths[: len(sizes) - 1]][::-1]
@@ -276,7 +284,8 @@ class ConvDecoder(nn.Sequential):
         layers: list[nn.Module] = [Linear(latent, width), nn.Unflatten(1, (channels[0], *sizes[0]))]
         for a, b, small, large in zip(channels, channels[1:], sizes, sizes[1:], strict=False):
             odd = (large[0] - 2 * small[0], large[1] - 2 * small[1])
-            layers += [nn.BatchNorm2d(a), nn.ReLU(), nn.ConvTranspose2d(a, b, 4, 2, 1, output_padding=odd)]
+            between: list[nn.Module] = [nn.BatchNorm2d(a), nn.ReLU()] if norm else [nn.SiLU()]
+            layers += [*between, nn.ConvTranspose2d(a, b, 4, 2, 1, output_padding=odd)]
         super().__init__(*layers, _output(output))
 
 
@@ -641,7 +650,9 @@ class _Crop(nn.Module):
         return x[:, :, :side, :side]
 
 
-NETS = ("mlp", "shallow", "conv", "residual", "paper")
+NETS = ("mlp", "shallow", "smooth", "conv", "smooth-conv", "residual", "paper")
+#: what the smooth nets are as wide as, unless the name says: ``smooth:30x30``
+_WIDTHS = {"smooth": (64, 64), "smooth-conv": (32, 32, 32, 32)}
 
 
 def _paper_for(shape: Shape) -> str:
@@ -652,33 +663,50 @@ def _paper_for(shape: Shape) -> str:
     raise ValueError(f"the paper has no net for images of shape {tuple(shape)}; use net='conv' or 'residual'")
 
 
-def _known(net: str) -> None:
-    if net not in NETS:
+def _parsed(net: str) -> tuple[str, tuple[int, ...]]:
+    """The name, and the widths of a smooth net."""
+    name, _, widths = net.partition(":")
+    if name not in NETS:
         raise ValueError(f"net is {net!r}; choose from {', '.join(NETS)}")
+    if not widths:
+        return name, _WIDTHS.get(name, ())
+    if name not in _WIDTHS or not all(w.isdecimal() and int(w) for w in widths.split("x")):
+        raise ValueError(f"net is {net!r}; widths are given to {' and '.join(_WIDTHS)} alone, as smooth:30x30")
+    return name, tuple(int(w) for w in widths.split("x"))
 
 
 def encoder(net: str, shape: Shape, out: int) -> nn.Module:
-    """A body (B, *shape) -> (B, out) by name: `mlp`, `shallow` (one hidden layer), `conv`, `residual`, `paper`."""
-    _known(net)
-    if net == "shallow":
-        return HiddenLayer(shape, out)
-    if net == "mlp":
-        return MLP(shape, out)
-    if net == "paper":
-        return PaperEncoder(_paper_for(shape), out)
-    return {"conv": ConvEncoder, "residual": ResidualEncoder}[net](shape, out)
+    """A body (B, *shape) -> (B, out) by name: `mlp`, `shallow` (one hidden layer), `conv`, `residual`, `paper`.
+
+    `smooth` and `smooth-conv` are for where Jacobians matter: SiLU and no batch normalisation. Their widths may follow,
+    as in ``smooth:30x30``; the decoder has them in reverse.
+    """
+    name, widths = _parsed(net)
+    bodies: dict[str, Callable[[], nn.Module]] = {
+        "shallow": lambda: HiddenLayer(shape, out),
+        "mlp": lambda: MLP(shape, out),
+        "smooth": lambda: MLP(shape, out, widths, norm=False, activation="silu"),
+        "conv": lambda: ConvEncoder(shape, out),
+        "smooth-conv": lambda: ConvEncoder(shape, out, widths, norm=False),
+        "residual": lambda: ResidualEncoder(shape, out),
+        "paper": lambda: PaperEncoder(_paper_for(shape), out),
+    }
+    return bodies[name]()
 
 
 def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
     """A body (B, latent) -> (B, *shape) by name, its last activation `identity` or `sigmoid`."""
-    _known(net)
-    if net == "mlp":
-        return MLP(latent, shape, (256, 512), output=output)
-    if net == "shallow":
-        return MLP(latent, shape, (), output=output)
-    if net == "paper":
-        return PaperDecoder(_paper_for(shape), latent, shape, output=output)
-    return {"conv": ConvDecoder, "residual": ResidualDecoder}[net](latent, shape, output=output)
+    name, widths = _parsed(net)
+    bodies: dict[str, Callable[[], nn.Module]] = {
+        "shallow": lambda: MLP(latent, shape, (), output=output),
+        "mlp": lambda: MLP(latent, shape, (256, 512), output=output),
+        "smooth": lambda: MLP(latent, shape, widths[::-1], norm=False, activation="silu", output=output),
+        "conv": lambda: ConvDecoder(latent, shape, output=output),
+        "smooth-conv": lambda: ConvDecoder(latent, shape, widths, output=output, norm=False),
+        "residual": lambda: ResidualDecoder(latent, shape, output=output),
+        "paper": lambda: PaperDecoder(_paper_for(shape), latent, shape, output=output),
+    }
+    return bodies[name]()
 
 
 def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:
