@@ -14,23 +14,29 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from chartae.distributions import Bernoulli as BernoulliDistribution
-from chartae.distributions import Distribution, Normal, OptimalNormal, PointMass, Replaced
+from chartae.distributions import Beta as BetaDistribution
+from chartae.distributions import Distribution, Normal, OptimalNormal, PointMass, Replaced, Squashed
+from chartae.distributions import Laplace as LaplaceDistribution
 from chartae.nn import NoiseDecoder
 
 __all__ = [
     "AnnealedNoise",
     "Bernoulli",
+    "Beta",
     "Conditional",
     "Corruption",
     "Denoised",
     "Dirac",
     "Gaussian",
     "GaussianNoise",
+    "Laplace",
+    "LogitNormal",
     "Masking",
     "NoiseLevels",
     "RareNoise",
     "SaltAndPepper",
     "StandardNormal",
+    "Uniform",
 ]
 
 
@@ -93,7 +99,9 @@ class Gaussian(Conditional):
         sigma: a positive number (fixed standard deviation, in the units of the data); ``"learnt"`` (one for each
             coordinate and row, by the net); ``"optimal"`` (one for the batch, the maximum-likelihood value: the
             sigma-VAE of 2006.13202, whose running mean serves outside training).
-        limit: bound on abs(log sigma) where it is learnt.
+        limit: bound on abs(log sigma) where it is learnt; ``math.inf`` for none, log sigma = raw.
+        warmup: over so many passes in training a fixed sigma falls geometrically to its value, from ten times as much:
+            a near-deterministic decoder's loss is stiff, and what it should find is found sooner under more noise.
 
     A squared error ||x - x^||^2, as the papers print it, is -log p at ``sigma = sqrt(1/2)`` up to a constant.
 
@@ -101,15 +109,20 @@ class Gaussian(Conditional):
     torch.Size([5])
     """
 
-    def __init__(self, net: nn.Module, sigma: float | str = 1.0, *, limit: float = 5.0) -> None:
+    def __init__(self, net: nn.Module, sigma: float | str = 1.0, *, limit: float = 5.0, warmup: int = 0) -> None:
         super().__init__()
         if isinstance(sigma, str):
             if sigma not in ("learnt", "optimal"):
                 raise ValueError(f"sigma is {sigma!r}; give a positive number, 'learnt' or 'optimal'")
         elif not 0 < float(sigma) < float("inf"):
             raise ValueError(f"sigma is {sigma}; a standard deviation is a finite number above 0")
-        self.net, self.limit = net, limit
+        if warmup < 0 or (warmup and isinstance(sigma, str)):
+            raise ValueError(f"warmup is {warmup} for sigma {sigma!r}; a fixed sigma takes 0 or more passes")
+        self.net, self.limit, self.warmup = net, limit, warmup
         self.sigma: float | str = sigma if isinstance(sigma, str) else float(sigma)
+        if warmup:
+            self.register_buffer("passes", torch.zeros((), dtype=torch.float64))
+            self.passes: Tensor
         if sigma == "optimal":
             self.register_buffer("running", torch.ones(()))
             self.running: Tensor
@@ -118,10 +131,14 @@ class Gaussian(Conditional):
         out = _apply(self.net, c, y)
         if self.sigma == "learnt":
             mean, raw = out.chunk(2, 1)
-            return Normal(mean, (self.limit * raw.tanh()).exp())
+            return Normal(mean, (raw if self.limit == math.inf else self.limit * raw.tanh()).exp())
         if self.sigma == "optimal":
             return OptimalNormal(out, self.running, 0.01 if self.training else 0.0)
-        assert isinstance(self.sigma, float)
+        assert not isinstance(self.sigma, str)
+        if self.warmup and self.training:
+            left = 1 - (self.passes / self.warmup).clamp_max(1)
+            self.passes += 1
+            return Normal(out, (self.sigma * 10**left).to(out.dtype))
         return Normal(out, self.sigma)
 
     def extra_repr(self) -> str:
@@ -139,6 +156,95 @@ class Bernoulli(Conditional):
         return BernoulliDistribution(_apply(self.net, c, y))
 
 
+class LogitNormal(Conditional):
+    """z = sigmoid(u), u ~ N(mu(c), s(c)^2): a posterior over codes in (0, 1), for a `Uniform` or `Beta` prior.
+
+    The net's output carries mu, then log s. Where a prior is bounded, no normal posterior stays within its support.
+
+    >>> LogitNormal(nn.Linear(3, 4))(torch.zeros(5, 3)).sample().shape
+    torch.Size([5, 2])
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.base = Gaussian(net, "learnt", limit=math.inf)
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Squashed:
+        return Squashed(self.base(c, y))
+
+
+def _event(shape: int | tuple[int, ...], what: str) -> tuple[int, ...]:
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    if not shape or any(s < 1 for s in shape):
+        raise ValueError(f"shape is {shape}; {what} needs a dimension of at least 1")
+    return shape
+
+
+class Laplace(Conditional):
+    """Independent Laplace distributions about 0, exp(-abs(z)/scale) / (2 scale): heavier tails, axes that can be told.
+
+    With a rotation-invariant prior no diagonal direction differs from another: here one does.
+    """
+
+    def __init__(self, shape: int | tuple[int, ...], scale: float = 1.0) -> None:
+        super().__init__()
+        if not 0 < scale < math.inf:
+            raise ValueError(f"scale is {scale}; a scale is a finite number above 0")
+        self.scale = float(scale)
+        self.register_buffer("zero", torch.zeros(_event(shape, "a Laplace prior")), persistent=False)
+        self.zero: Tensor
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> LaplaceDistribution:
+        return LaplaceDistribution(self.zero, self.scale, self.zero.ndim)
+
+    def extra_repr(self) -> str:
+        return f"{'x'.join(map(str, self.zero.shape))}, scale={self.scale:g}"
+
+
+class Beta(Conditional):
+    """Independent Beta(a, b) priors over (0, 1).
+
+    Args:
+        shape: of a code.
+        a, b: above 0, or above 1 where they are learnt.
+        learnt: a and b of each coordinate are parameters, 1 + softplus of them: what is fitted stays unimodal.
+    """
+
+    def __init__(self, shape: int | tuple[int, ...], a: float = 1.0, b: float = 1.0, *, learnt: bool = False) -> None:
+        super().__init__()
+        event, least = _event(shape, "a Beta prior"), 1.0 if learnt else 0.0
+        if not (least < a < math.inf and least < b < math.inf):
+            raise ValueError(f"a and b are {a} and {b}; they are finite numbers above {least:g}")
+        self.learnt = learnt
+        for name, value in (("raw_a", a), ("raw_b", b)):
+            start = torch.full(event, math.log(math.expm1(value - 1)) if learnt else float(value))
+            if learnt:
+                self.register_parameter(name, nn.Parameter(start))
+            else:
+                self.register_buffer(name, start, persistent=False)
+        self.raw_a: Tensor
+        self.raw_b: Tensor
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Squashed:
+        a, b = self.raw_a, self.raw_b
+        if self.learnt:
+            a, b = 1 + nn.functional.softplus(a), 1 + nn.functional.softplus(b)
+        return BetaDistribution(a, b, self.raw_a.ndim)
+
+    def extra_repr(self) -> str:
+        size = "x".join(map(str, self.raw_a.shape))
+        return f"{size}, learnt" if self.learnt else f"{size}, {float(self.raw_a.flatten()[0]):g}"
+
+
+def Uniform(shape: int | tuple[int, ...]) -> Beta:
+    """The uniform prior over (0, 1) in every coordinate: Beta(1, 1).
+
+    >>> Uniform(3).sample(4).shape
+    torch.Size([4, 3])
+    """
+    return Beta(shape)
+
+
 class StandardNormal(Conditional):
     """N(0, I) over vectors of a dimension, or arrays of a shape.
 
@@ -148,10 +254,7 @@ class StandardNormal(Conditional):
 
     def __init__(self, shape: int | tuple[int, ...]) -> None:
         super().__init__()
-        shape = (shape,) if isinstance(shape, int) else tuple(shape)
-        if not shape or any(s < 1 for s in shape):
-            raise ValueError(f"shape is {shape}; a standard normal needs a dimension of at least 1")
-        self.register_buffer("zero", torch.zeros(shape), persistent=False)
+        self.register_buffer("zero", torch.zeros(_event(shape, "a standard normal")), persistent=False)
         self.zero: Float[Tensor, "*S"]
 
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:

@@ -7,22 +7,58 @@ stays a scalar, and every draw takes the caller's generator.
 
 from __future__ import annotations
 
+import functools
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["Bernoulli", "Distribution", "Normal", "OptimalNormal", "PointMass", "Replaced"]
+__all__ = [
+    "Bernoulli",
+    "Beta",
+    "Distribution",
+    "Laplace",
+    "Normal",
+    "OptimalNormal",
+    "PointMass",
+    "Replaced",
+    "Squashed",
+    "supplied",
+]
 
 LOG_2PI = math.log(2 * math.pi)
 
 
 def randn(shape: torch.Size | tuple[int, ...], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Standard normal numbers of a shape, with the dtype and device of `like`."""
+    """Standard normal numbers of a shape, with the dtype and device of `like`; the `supplied` ones, if any are."""
+    source = _source.get()
+    if source is not None and generator is None:
+        return source(tuple(shape), like)
     return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
+
+
+#: where normal numbers come from, if not from torch's generator
+_source: ContextVar[Callable[[tuple[int, ...], Tensor], Tensor] | None] = ContextVar("source", default=None)
+
+
+@contextmanager
+def supplied(source: Callable[[tuple[int, ...], Tensor], Tensor]) -> Iterator[None]:
+    """Within it, normal numbers drawn without a generator are `source(shape, like)`.
+
+    So the many models of an ensemble, trained in one pass, see each the numbers that it would draw alone.
+    """
+    token = _source.set(source)
+    try:
+        yield
+    finally:
+        _source.reset(token)
 
 
 class Distribution(ABC):
@@ -49,6 +85,10 @@ class Distribution(ABC):
     def kl(self, other: Distribution, draw: Tensor) -> Tensor:
         """KL(self || other) in nats per row: closed where it is known, else its one-draw estimate at `draw`."""
         return self.log_prob(draw) - other.log_prob(draw)
+
+    def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor | None:
+        """E log p(u) over u ~ N(mean, sigma^2), per row: closed or by quadrature; None where neither is known."""
+        return None
 
     def _sum(self, t: Tensor) -> Tensor:
         return t.flatten(t.ndim - self.event_ndim).sum(-1) if self.event_ndim else t
@@ -99,14 +139,120 @@ class Normal(Distribution):
         squares = self._sum(delta.square())
         return squares * (-0.5 / self.sigma**2) - size * (math.log(self.sigma) + 0.5 * LOG_2PI)
 
+    def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor:
+        squares = ((mean - self._mean).square() + sigma**2) / self.sigma**2
+        log_sigma = self.sigma.log() if isinstance(self.sigma, Tensor) else math.log(self.sigma)
+        return self._sum(-0.5 * (squares + LOG_2PI) - log_sigma)
+
+    def entropy(self) -> Tensor:
+        """½ Σ log(2 pi e sigma^2), in nats per row."""
+        log_sigma = self.sigma.log() if isinstance(self.sigma, Tensor) else math.log(self.sigma)
+        return self._sum(torch.zeros_like(self._mean) + log_sigma + 0.5 * (LOG_2PI + 1))
+
     def kl(self, other: Distribution, draw: Tensor) -> Tensor:
         """½ Σ (σ²/s² + (μ − m)²/s² − 1 − 2 log σ/s) against another normal N(m, s²)."""
         if not isinstance(other, Normal):
-            return super().kl(other, draw)
+            expected = other.expected_log_prob(self._mean, self.sigma)
+            return super().kl(other, draw) if expected is None else -self.entropy() - expected
         ratio = self.sigma / other.sigma
         shift = (self._mean - other._mean) / other.sigma
         log_ratio = ratio.log() if isinstance(ratio, Tensor) else math.log(ratio)
         return 0.5 * self._sum(shift.square() + (ratio**2 - 1 - 2 * log_ratio))
+
+
+class Laplace(Distribution):
+    """Independent Laplace distributions about zero, exp(-abs(z) / scale) / (2 scale)."""
+
+    def __init__(self, zero: Tensor, scale: float, event_ndim: int | None = None) -> None:
+        self.zero, self.scale = zero, scale
+        self.event_ndim = zero.ndim - 1 if event_ndim is None else event_ndim
+
+    @property
+    def mean(self) -> Tensor:
+        return self.zero
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        shape = self.zero.shape if n is None else (n, *self.zero.shape)
+        e = torch.empty((2, *shape), dtype=self.zero.dtype, device=self.zero.device).exponential_(generator=generator)
+        return self.scale * (e[0] - e[1])
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self._sum(-x.abs() / self.scale - math.log(2 * self.scale))
+
+    def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor:
+        """E abs(u) = s sqrt(2/pi) exp(-m^2 / 2 s^2) + m erf(m / (s sqrt 2))."""
+        ratio = mean / sigma
+        size = sigma * math.sqrt(2 / math.pi) * (-0.5 * ratio.square()).exp() + mean * (ratio * math.sqrt(0.5)).erf()
+        return self._sum(-size / self.scale - math.log(2 * self.scale))
+
+
+class LogitBeta(Distribution):
+    """The law of logit(s), s ~ Beta(a, b): p(u) = s^a (1 - s)^b / B(a, b); a = b = 1 is the standard logistic."""
+
+    def __init__(self, a: Tensor, b: Tensor, event_ndim: int) -> None:
+        self.a, self.b, self.event_ndim = a, b, event_ndim
+
+    @property
+    def mean(self) -> Tensor:
+        return self.a.digamma() - self.b.digamma()
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        a, b = (c if n is None else c.expand(n, *c.shape) for c in (self.a, self.b))
+        gammas = [torch._standard_gamma(c.contiguous(), generator) for c in (a, b)]
+        tiny = torch.finfo(a.dtype).tiny
+        return gammas[0].clamp_min(tiny).log() - gammas[1].clamp_min(tiny).log()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self._sum(-self.a * F.softplus(-x) - self.b * F.softplus(x) - self._log_norm())
+
+    def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor:
+        """By 16-point Gauss-Hermite quadrature of E log s; E log(1 - s) = E log s - mean."""
+        nodes, weights = (torch.as_tensor(c, dtype=mean.dtype, device=mean.device) for c in _hermite())
+        spread = sigma if isinstance(sigma, float) else sigma[..., None]
+        log_s = -(F.softplus(-(mean[..., None] + spread * nodes)) @ weights)
+        return self._sum((self.a + self.b) * log_s - self.b * mean - self._log_norm())
+
+    def _log_norm(self) -> Tensor:
+        return self.a.lgamma() + self.b.lgamma() - (self.a + self.b).lgamma()
+
+
+@functools.cache
+def _hermite() -> tuple[list[float], list[float]]:
+    """Nodes and weights of E f(e), e ~ N(0, 1)."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(16)
+    return nodes.tolist(), (weights / weights.sum()).tolist()
+
+
+class Squashed(Distribution):
+    """sigmoid(u), u of a distribution over the real numbers: log p(z) = log p(u) - Σ log z(1-z) in the unit cube.
+
+    `mean` is sigmoid of the mean of u, which is the median of a squashed normal.
+    """
+
+    def __init__(self, base: Distribution) -> None:
+        self.base, self.event_ndim = base, base.event_ndim
+
+    @property
+    def mean(self) -> Tensor:
+        return self.base.mean.sigmoid()
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        return self.base.sample(n, generator=generator).sigmoid()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        x = x.clamp(torch.finfo(x.dtype).tiny, 1 - torch.finfo(x.dtype).eps / 2)
+        return self.base.log_prob(x.logit()) - self._sum(x.log() + (-x).log1p())
+
+    def kl(self, other: Distribution, draw: Tensor) -> Tensor:
+        """That of the two bases where both are squashed: a change of variables leaves it alone."""
+        if not isinstance(other, Squashed):
+            return super().kl(other, draw)
+        return self.base.kl(other.base, draw.logit(1e-6))
+
+
+def Beta(a: Tensor, b: Tensor, event_ndim: int = 1) -> Squashed:
+    """Independent Beta(a, b) distributions over (0, 1); a = b = 1 is uniform."""
+    return Squashed(LogitBeta(a, b, event_ndim))
 
 
 class OptimalNormal(Distribution):
