@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,13 +14,16 @@ from torch import Tensor
 __all__ = [
     "ScoreFunction",
     "as_float",
+    "column_gram",
     "covariance_factor",
     "denoising_score_matching",
     "energy_distance",
     "frechet_distance",
     "frechet_from_factors",
     "frechet_from_features",
+    "hadamard_gap",
     "implicit_score_matching",
+    "jacobian",
     "jacobian_norm",
     "jacobian_norm_by_rows",
     "jacobian_norm_hutchinson",
@@ -159,6 +164,38 @@ def output_energy_gradient(out: Float[Tensor, B * S], z: Float[Tensor, "B D"]) -
     """mean_j (d/dz_j Σ out^2)^2 = (4/D) ||J^T out||^2 of each example; one backward."""
     (gradient,) = torch.autograd.grad(out.square().sum(), z, create_graph=True)
     return gradient.square().mean(1)
+
+
+def jacobian(function: Callable[[Tensor], Tensor], z: Float[Tensor, "B D"]) -> Float[Tensor, "B *S D"]:
+    """J[b, ..., k] = d function(z)[b, ...] / d z[b, k], differentiable, by D forward-mode products.
+
+    `function` maps rows one by one; the values themselves are computed once, not D times.
+    """
+    basis = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
+
+    def column(e: Tensor) -> Tensor:
+        return cast(Tensor, torch.func.jvp(function, (z,), (e.expand_as(z),))[1])
+
+    return torch.func.vmap(column, out_dims=-1, randomness="same")(basis)
+
+
+def column_gram(jacobian: Float[Tensor, "B *S D"]) -> Float[Tensor, "B D D"]:
+    """JᵀJ of each point, in float64: the scalar products of the columns."""
+    flat = jacobian.flatten(1, -2).double()
+    return flat.mT @ flat
+
+
+def hadamard_gap(gram: Float[Tensor, "B D D"], tiny: float = 0.0) -> Float[Tensor, " B"]:
+    """½ (Σ_k log G_kk - log det G), in nats: 0 iff G is diagonal, inf where it is singular (Hadamard's inequality).
+
+    Computed from the matrix of the columns' cosines, whose determinant neither overflows nor underflows early.
+    `tiny`: an eigenvalue of that matrix up to which it counts as singular.
+    """
+    size = gram.diagonal(dim1=1, dim2=2).sqrt()
+    cosines = gram / (size[:, :, None] * size[:, None, :]).clamp_min(torch.finfo(gram.dtype).tiny)
+    values = torch.linalg.eigvalsh(cosines)
+    gap = -0.5 * values.clamp_min(torch.finfo(gram.dtype).tiny).log().sum(1)
+    return torch.where((values[:, 0] <= tiny) | (size == 0).any(1), math.inf, gap)
 
 
 # -- the Fréchet distance of two normals ---------------------------------------------------------------------

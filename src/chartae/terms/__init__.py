@@ -4,7 +4,7 @@ from chartae.terms.base import Sum, Term, Trace
 from chartae.terms.latent import MMD, LatentNorm, SlicedWasserstein
 from chartae.terms.likelihood import KL, Reconstruction
 from chartae.terms.score import SlicedScoreMatching
-from chartae.terms.smoothness import Contraction, DecoderGradient, DecoderL2
+from chartae.terms.smoothness import Contraction, DecoderGradient, DecoderL2, Orthogonality
 
 __all__ = [
     "KL",
@@ -13,6 +13,7 @@ __all__ = [
     "DecoderGradient",
     "DecoderL2",
     "LatentNorm",
+    "Orthogonality",
     "Reconstruction",
     "SlicedScoreMatching",
     "SlicedWasserstein",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from chartae.autoencoder import Autoencoder
 from chartae.functional import (
+    column_gram,
+    hadamard_gap,
+    jacobian,
     jacobian_norm,
     jacobian_norm_by_rows,
     jacobian_norm_hutchinson,
@@ -16,7 +20,7 @@ from chartae.functional import (
 from chartae.nn import HiddenLayer, SkipDecoder, SkipEncoder, TiedDecoder
 from chartae.terms.base import Term, Trace
 
-__all__ = ["Contraction", "DecoderGradient", "DecoderL2"]
+__all__ = ["Contraction", "DecoderGradient", "DecoderL2", "Orthogonality"]
 
 
 class DecoderL2(Term):
@@ -146,3 +150,39 @@ class Contraction(Term):
 
     def extra_repr(self) -> str:
         return self.method if self.of == "reconstruction" else f"{self.method}, of the encoder"
+
+
+class Orthogonality(Term):
+    """c_IMA of the decoder at the codes: Σ_k log ||J_k|| - ½ log det JᵀJ, J_k the columns of its Jacobian; in nats.
+
+    0 iff the columns are orthogonal. What the ELBO of a near-deterministic VAE holds without being asked (Reizinger et
+    al., 2022, arXiv 2206.02416), put beside a deterministic autoencoder's loss; by D forward-mode products. The
+    autoencoder's lengths are free: it fixes no scale of the codes.
+
+    Args:
+        points: examples of each batch at which it is computed; all by default.
+    """
+
+    def __init__(self, points: int | None = None) -> None:
+        super().__init__()
+        if points is not None and points < 1:
+            raise ValueError(f"points is {points}; give at least 1")
+        self.points = points
+
+    def forward(self, t: Trace) -> Float[Tensor, ""]:
+        y = None if t.y is None else t.y[: self.points]
+        gram = column_gram(jacobian(lambda z: t.model.decoder(z, y).mean, t.z[: self.points]))
+        # a singular Jacobian has an infinite contrast and no gradient: a little of the identity leaves it one
+        ridge = 1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
+        eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+        return hadamard_gap(gram + ridge * eye).mean().to(t.z.dtype)
+
+    def check(self, model: Autoencoder) -> None:
+        if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.decoder.modules()):
+            raise TypeError(
+                "Orthogonality needs the Jacobian of each point alone, but the decoder has batch normalisation. Use "
+                "net='smooth' or 'smooth-conv'"
+            )
+
+    def extra_repr(self) -> str:
+        return "" if self.points is None else f"points={self.points}"
