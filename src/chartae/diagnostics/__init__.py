@@ -1,6 +1,41 @@
-"""Diagnostics: a model in, numbers out. What it has learnt of the density."""
+"""Diagnostics: a model in, numbers out. What it has learnt of the density, and what its coordinates are worth."""
 
+from chartae.diagnostics.consistency import (
+    Rates,
+    SelfConsistency,
+    active_units,
+    consistency_rates,
+    self_consistency,
+)
+from chartae.diagnostics.geometry import Geometry, geometry, ima_contrast, jacobian
 from chartae.diagnostics.optimal import optimal_reconstruction
+from chartae.diagnostics.posterior import (
+    Gap,
+    Posterior,
+    elbo_gap,
+    linear_gap,
+    optimal_posterior,
+    predicted_variance,
+)
 from chartae.diagnostics.score import Score, score_error
 
-__all__ = ["Score", "optimal_reconstruction", "score_error"]
+__all__ = [
+    "Gap",
+    "Geometry",
+    "Posterior",
+    "Rates",
+    "Score",
+    "SelfConsistency",
+    "active_units",
+    "consistency_rates",
+    "elbo_gap",
+    "geometry",
+    "ima_contrast",
+    "jacobian",
+    "linear_gap",
+    "optimal_posterior",
+    "optimal_reconstruction",
+    "predicted_variance",
+    "score_error",
+    "self_consistency",
+]
