@@ -63,9 +63,10 @@ def test_compare(tmp_path, capsys):
 
 def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
     from chartae import data
+    from chartae.reproduce import table1
 
-    monkeypatch.setattr(reproduce, "load", lambda name, root=None: data.load("digits"))
-    monkeypatch.setattr(reproduce, "QUICK", {"net": "mlp", "latent_dim": 3, "epochs": 1, "batch_size": 100})
+    monkeypatch.setattr(table1, "load", lambda name, root=None: data.load("digits"))
+    monkeypatch.setattr(table1, "QUICK", {"net": "mlp", "latent_dim": 3, "epochs": 1, "batch_size": 100})
     monkeypatch.setitem(reproduce.TABLE1, "digits", {"ae": (1.0, 2.0, 3.0, 4.0), "vae": (5.0, 6.0, 7.0, 8.0)})
     words = ["reproduce", "rae-table1", "--data", "digits", "--quick", "--out", str(tmp_path / "t")]
     assert cli.main(words) == 0
@@ -93,7 +94,7 @@ BAD = {
     "no run to report": (["report", "{}"], "run"),
     "no such table": (
         ["reproduce", "vae-table9", "--out", "{}"],
-        "there is no table 'vae-table9'; choose from rae-table1",
+        "there is no result 'vae-table9'; choose from rae-table1",
     ),
     "a word too many": (["sample", "{}", "--out", "x.png", "--gamma", "1"], "is not understood"),
     "a picture of another kind": (["sample", "{}", "--out", "x.gif"], "ends in .png, .npy or .npz"),

@@ -19,7 +19,7 @@ FLOORS = [
     {"densities", "training"},
     {"recipes"},
     {"runs"},
-    {"evaluation", "scoring"},
+    {"evaluation", "scoring", "ensembles", "diagnosis"},
     {"comparison", "report"},
     {"reproduce", "estimator"},
     {"cli"},

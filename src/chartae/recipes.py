@@ -20,17 +20,21 @@ from chartae.autoencoder import Autoencoder
 from chartae.conditionals import (
     AnnealedNoise,
     Bernoulli,
+    Beta,
     Conditional,
     Corruption,
     Denoised,
     Dirac,
     Gaussian,
     GaussianNoise,
+    Laplace,
+    LogitNormal,
     Masking,
     NoiseLevels,
     RareNoise,
     SaltAndPepper,
     StandardNormal,
+    Uniform,
 )
 from chartae.objectives import Objective, Penalised
 from chartae.terms import (
@@ -40,6 +44,7 @@ from chartae.terms import (
     DecoderGradient,
     DecoderL2,
     LatentNorm,
+    Orthogonality,
     Reconstruction,
     SlicedWasserstein,
 )
@@ -183,21 +188,34 @@ class Setting:
         output = output or ("sigmoid" if self.unit else "identity")
         return nn.decoder(self.net, self.latent_dim, self.shape, output=output)
 
-    def likelihood(self, sigma: float | str = HALF, likelihood: str = "gaussian") -> Conditional:
+    def likelihood(self, sigma: float | str = HALF, likelihood: str = "gaussian", warmup: int = 0) -> Conditional:
         if likelihood == "bernoulli":
             if not self.unit:
                 raise ValueError("a Bernoulli likelihood needs data in [0, 1]; use likelihood='gaussian'")
             return Bernoulli(self.decoder("identity"))
         if likelihood != "gaussian":
             raise ValueError(f"likelihood is {likelihood!r}; choose 'gaussian' or 'bernoulli'")
-        return Gaussian(self.decoder(), sigma)
+        return Gaussian(self.decoder(), sigma, warmup=warmup)
 
-    def deterministic(self) -> Autoencoder:
-        return Autoencoder(Dirac(self.encoder()), self.likelihood(), StandardNormal(self.latent_dim))
+    def deterministic(self, sigma: float = HALF) -> Autoencoder:
+        return Autoencoder(Dirac(self.encoder()), self.likelihood(sigma), StandardNormal(self.latent_dim))
 
-    def variational(self, sigma: float | str, likelihood: str = "gaussian") -> Autoencoder:
-        encoder = Gaussian(self.encoder(2 * self.latent_dim), "learnt")
-        return Autoencoder(encoder, self.likelihood(sigma, likelihood), StandardNormal(self.latent_dim))
+    def variational(
+        self, sigma: float | str, likelihood: str = "gaussian", prior: str = "normal", limit: float = 5.0,
+        warmup: int = 0,
+    ) -> Autoencoder:  # fmt: skip
+        priors: dict[str, Callable[[], Conditional]] = {
+            "normal": lambda: StandardNormal(self.latent_dim),
+            "laplace": lambda: Laplace(self.latent_dim, math.sqrt(0.5)),
+            "uniform": lambda: Uniform(self.latent_dim),
+            "beta": lambda: Beta(self.latent_dim, 2.0, 2.0, learnt=True),
+        }
+        if prior not in priors:
+            raise ValueError(f"prior is {prior!r}; choose from {', '.join(priors)}")
+        net = self.encoder(2 * self.latent_dim)
+        bounded = prior in ("uniform", "beta")
+        encoder = LogitNormal(net) if bounded else Gaussian(net, "learnt", limit=limit)
+        return Autoencoder(encoder, self.likelihood(sigma, likelihood, warmup), priors[prior]())
 
     def denoiser(self, sigma: float, form: str, weights: str, activation: str, gain: float) -> Autoencoder:
         """r(x), its code as wide as `latent_dim`: x + sigma^2 g(x), or plain; one hidden layer (shallow, tied) or two.
@@ -250,9 +268,18 @@ def ae(s: Setting) -> Objective:
     return Penalised(s.deterministic(), Reconstruction())
 
 
-def rae(s: Setting, *, beta: float | None = None) -> Objective:
-    """Regularised autoencoder: + beta ½||z||^2."""
-    return Penalised(s.deterministic(), Reconstruction() + _or(beta, s.authors("rae", "b")) * LatentNorm())
+def rae(
+    s: Setting, *, beta: float | None = None, sigma: float | None = None, orthogonality: float | None = None
+) -> Objective:
+    """Regularised autoencoder: + beta ½||z||^2.
+
+    orthogonality: the weight of the IMA contrast (`Orthogonality`) beside it. sigma: the likelihood's, by default
+    sqrt(1/2), which is the printed ||x - x^||^2.
+    """
+    terms = Reconstruction() + _or(beta, s.authors("rae", "b")) * LatentNorm()
+    if orthogonality is not None:
+        terms = terms + orthogonality * Orthogonality()
+    return Penalised(s.deterministic(_or(sigma, HALF)), terms)
 
 
 def rae_l2(s: Setting, *, beta: float | None = None, l2: float | None = None, select: str = "all") -> Objective:
@@ -284,13 +311,32 @@ def rae_sn(s: Setting, *, beta: float | None = None, scope: str = "decoder") -> 
     return Penalised(model, Reconstruction() + _or(beta, s.authors("rae-sn", "b")) * LatentNorm())
 
 
-def vae(s: Setting, *, sigma: float | None = None, likelihood: str = "gaussian") -> Objective:
+def vae(
+    s: Setting,
+    *,
+    sigma: float | None = None,
+    gamma2: float | None = None,
+    warmup: int = 0,
+    likelihood: str = "gaussian",
+    prior: str = "normal",
+) -> Objective:
     """Variational autoencoder: the negative ELBO, in nats.
 
     The authors weigh KL by w against the squared error; that is the ELBO of a decoder of sigma^2 = w C / 2.
+    gamma2: the decoder's precision 1 / sigma^2 instead, in inverse squared units of the data; large, the VAE is
+    near-deterministic (2206.02416), and the encoder's sigma is not squashed; it may rise to its value, from a hundredth
+    of it, over `warmup` batches. prior: normal, laplace (of unit variance),
+    uniform or beta (learnt) over codes in (0, 1), with logit-normal posteriors.
     """
+    if sigma is not None and gamma2 is not None:
+        raise ValueError(f"sigma is {sigma} and gamma2 {gamma2}; they are one thing, gamma2 = 1 / sigma^2: give one")
+    if gamma2 is not None and gamma2 <= 0:
+        raise ValueError(f"gamma2 is {gamma2}; a precision is above 0")
+    limit = 5.0 if gamma2 is None else math.inf
+    if gamma2 is not None:
+        sigma = gamma2**-0.5
     sigma = _or(sigma, math.sqrt(s.authors("vae", "w") / 2))
-    return Penalised(s.variational(sigma, likelihood), Reconstruction() + KL())
+    return Penalised(s.variational(sigma, likelihood, prior, limit, warmup), Reconstruction() + KL())
 
 
 def beta_vae(s: Setting, *, beta: float = 4.0, sigma: float | None = None, likelihood: str = "gaussian") -> Objective:
@@ -404,7 +450,7 @@ def ncdae(
         raise ValueError(f"blocks is {blocks}; give at least 1")
     noise = NoiseLevels(low, high)
     size = math.prod(s.shape)
-    convolve = s.net in ("conv", "residual")
+    convolve = "conv" in s.net or s.net == "residual"
     encoder = nn.NoiseEncoder(s.shape, s.latent_dim, blocks, spread=spread, lowest=low, convolve=convolve)
     if convolve:
         decoder: nn.NoiseDecoder = nn.NoiseConvDecoder(s.latent_dim, s.shape, spread=spread, lowest=low)

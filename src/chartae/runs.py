@@ -106,6 +106,10 @@ class Settings:
         setting = Setting(self.shape, self.latent_dim, self.net, self.unit, Path(self.data).stem)
         return build(self.recipe, setting, seed=self.seed, **self.options)
 
+    def cook_as(self, seed: int) -> Recipe:
+        """The recipe over a model drawn from another seed."""
+        return replace(self, seed=seed).cook()
+
 
 def _toml(table: dict[str, Any]) -> str:
     """Flat key = value lines; JSON's strings, numbers and lists are TOML's."""
@@ -387,6 +391,7 @@ FILES = (
     "results.json",
     "pictures.npz",
     "report.html",
+    "diagnose.json",
     "score.json",
     "score-field.png",
     "score-dimension.png",

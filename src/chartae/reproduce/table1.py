@@ -8,8 +8,9 @@ from typing import Any
 
 from chartae.comparison import Comparison, compare
 from chartae.data import load
+from chartae.storage import replace_text
 
-__all__ = ["NAMES", "TABLE1", "rae_table1"]
+__all__ = ["TABLE1", "rae_table1", "spread", "table1_markdown"]
 
 #: FID of Table 1 of 1903.12436, by data set and model: reconstruction, N, GMM, interpolation
 TABLE1: dict[str, dict[str, tuple[float, float, float, float]]] = {
@@ -50,7 +51,7 @@ def rae_table1(
     *,
     data: str = "mnist",
     quick: bool = False,
-    seeds: int = 1,
+    seeds: int | None = None,
     root: str | Path | None = None,
     weights: str | Path | None = None,
     overwrite: bool = False,
@@ -65,11 +66,11 @@ def rae_table1(
     """
     if data not in TABLE1:
         raise ValueError(f"Table 1 has no data set {data!r} that can be loaded; choose from {', '.join(TABLE1)}")
-    return compare(
+    done = compare(
         load(data, root=root),
         list(TABLE1[data]),
         out,
-        seeds=range(seeds),
+        seeds=range(seeds or 1),
         densities=("prior", "normal", "gmm", "gmm-100"),
         extractor=None if weights is None else "inception",
         weights=weights,
@@ -79,6 +80,8 @@ def rae_table1(
         progress=progress,
         **(QUICK if quick else FULL[data]),
     )
+    replace_text(Path(out) / "table.md", table1_markdown(done) + "\n")
+    return done
 
 
 def table1_markdown(comparison: Comparison) -> str:
@@ -98,6 +101,3 @@ def spread(value: dict[str, float | None] | None) -> str:
     if value is None or value["mean"] is None:
         return "-"
     return f"{value['mean']:.2f}" + ("" if value["sd"] is None else f" ± {value['sd']:.2f}")
-
-
-NAMES: dict[str, Callable[..., Comparison]] = {"rae-table1": rae_table1}

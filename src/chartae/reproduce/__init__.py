@@ -1,0 +1,24 @@
+"""Published results, made again: one function a table, its rows resumable, the paper's numbers beside ours."""
+
+from collections.abc import Callable
+from typing import Any
+
+from chartae.reproduce.ima import (
+    ima_consistency,
+    ima_gap,
+    ima_linear,
+    ima_moebius,
+    ima_sprites,
+)
+from chartae.reproduce.table1 import TABLE1, rae_table1, spread, table1_markdown
+
+__all__ = ["NAMES", "TABLE1", "rae_table1", "spread", "table1_markdown"]
+
+NAMES: dict[str, Callable[..., Any]] = {
+    "rae-table1": rae_table1,
+    "ima-moebius": ima_moebius,
+    "ima-linear": ima_linear,
+    "ima-gap": ima_gap,
+    "ima-consistency": ima_consistency,
+    "ima-sprites": ima_sprites,
+}
