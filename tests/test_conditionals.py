@@ -10,17 +10,21 @@ from torch import nn
 from chartae import (
     AnnealedNoise,
     Bernoulli,
+    Beta,
     Dirac,
     Gaussian,
     GaussianNoise,
+    Laplace,
+    LogitNormal,
     Masking,
     NoiseLevels,
     RareNoise,
     SaltAndPepper,
     StandardNormal,
+    Uniform,
 )
 from chartae.conditionals import Denoised
-from chartae.distributions import Distribution, Normal
+from chartae.distributions import Distribution, Normal, Squashed
 from chartae.nn import NoiseDecoder
 from closed_forms import CODE, SIZE, linear, points
 
@@ -30,7 +34,12 @@ MEMBERS = {
     "gaussian-learnt": lambda: Gaussian(linear(2 * CODE, SIZE, 0), "learnt"),
     "gaussian-optimal": lambda: Gaussian(linear(CODE, SIZE, 0), "optimal"),
     "bernoulli": lambda: Bernoulli(linear(CODE, SIZE, 0)),
+    "logit-normal": lambda: LogitNormal(linear(2 * CODE, SIZE, 0)),
     "standard-normal": lambda: StandardNormal(CODE),
+    "laplace": lambda: Laplace(CODE, 0.7),
+    "uniform": lambda: Uniform(CODE),
+    "beta": lambda: Beta(CODE, 3.0, 5.0),
+    "beta-learnt": lambda: Beta(CODE, 2.0, 2.0, learnt=True),
     "noise": lambda: nn.Sequential(linear(CODE, SIZE, 0), GaussianNoise(0.3)),
     "rare": lambda: nn.Sequential(linear(CODE, SIZE, 0), RareNoise(0.3)),
     "annealed": lambda: nn.Sequential(linear(CODE, SIZE, 0), AnnealedNoise(0.3, 3.0, 10)),
@@ -40,14 +49,15 @@ MEMBERS = {
     "salt-and-pepper": lambda: nn.Sequential(linear(CODE, SIZE, 0), SaltAndPepper(0.3)),
 }
 POINTS = ("dirac", "masking", "salt-and-pepper")
+PRIORS = ("standard-normal", "laplace", "uniform", "beta", "beta-learnt")
 
 
 @pytest.mark.parametrize("name", MEMBERS)
 def test_contract(name):
     conditional, x = MEMBERS[name](), points()
-    p = conditional(x) if name != "standard-normal" else conditional()
+    p = conditional() if name in PRIORS else conditional(x)
     assert isinstance(p, Distribution)
-    rows = () if name == "standard-normal" else (len(x),)
+    rows = () if name in PRIORS else (len(x),)
     assert p.mean.shape == (*rows, CODE)
     assert p.sample(4).shape == (4, *rows, CODE)
     assert p.sample(generator=torch.Generator().manual_seed(1)).shape == (*rows, CODE)
@@ -88,6 +98,56 @@ def test_kl_is_torchs_and_the_corrected_form():
     draws = q.sample(200_000, generator=torch.Generator().manual_seed(0))
     estimate = Distribution.kl(q, p, draws).mean(0)
     assert torch.allclose(estimate, by_torch, rtol=0.02)
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.5, 1.5])
+@pytest.mark.parametrize("name", ["laplace", "uniform", "beta"])
+def test_kl_by_quadrature_is_the_integral(name, sigma):
+    prior = {"laplace": Laplace(1, 0.7), "uniform": Uniform(1), "beta": Beta(1, 3.0, 5.0)}[name]()
+    mean = torch.tensor([[0.7]])
+    u = torch.linspace(0.7 - 12 * sigma, 0.7 + 12 * sigma, 20_001)[:, None]
+    q = Normal(mean[0], sigma, 1)
+    if name == "laplace":
+        found, log_p = Normal(mean, sigma).kl(prior, mean), prior.log_prob(u)
+    else:
+        # a change of variables leaves the divergence alone; the draw is not looked at
+        found = Squashed(Normal(mean, sigma)).kl(prior, mean)
+        log_p = td.Beta(*(3.0, 5.0) if name == "beta" else (1.0, 1.0)).log_prob(u.sigmoid())[:, 0]
+        log_p = log_p + (u.sigmoid().log() + (-u).sigmoid().log())[:, 0]
+    log_q = q.log_prob(u)
+    assert found.item() == pytest.approx(torch.trapezoid(log_q.exp() * (log_q - log_p), u[:, 0]).item(), abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["uniform", "beta", "laplace"])
+def test_priors_have_their_moments_and_densities(name):
+    prior, law = {
+        "uniform": (Uniform(2), td.Beta(1.0, 1.0)),
+        "beta": (Beta(2, 3.0, 5.0), td.Beta(3.0, 5.0)),
+        "laplace": (Laplace(2, 0.7), td.Laplace(0.0, 0.7)),
+    }[name]
+    x = prior.sample(100_000, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(x.mean(0), law.mean.expand(2), atol=5 * float(law.stddev) / 300)
+    assert torch.allclose(x.std(0), law.stddev.expand(2), rtol=0.02)
+    assert torch.allclose(prior.log_prob(x[:10]), law.log_prob(x[:10]).sum(1))
+
+
+def test_bad_priors():
+    with pytest.raises(ValueError, match="scale is 0"):
+        Laplace(3, 0.0)
+    with pytest.raises(ValueError, match=r"a and b are 0.* above 0"):
+        Beta(3, 0.0, 1.0)
+    with pytest.raises(ValueError, match="above 1"):
+        Beta(3, 1.0, 2.0, learnt=True)
+    with pytest.raises(ValueError, match="dimension of at least 1"):
+        Uniform(0)
+
+
+def test_a_likelihood_warms_up_in_training_alone():
+    gaussian, x = Gaussian(linear(CODE, SIZE, 0), 0.1, warmup=2), points()
+    assert [float(gaussian(x).sigma) for _ in range(4)] == pytest.approx([1.0, 0.1 * 10**0.5, 0.1, 0.1])
+    assert gaussian.eval()(x).sigma == 0.1
+    with pytest.raises(ValueError, match="fixed sigma"):
+        Gaussian(linear(CODE, SIZE, 0), "optimal", warmup=3)
 
 
 def test_optimal_sigma_is_the_maximum_of_the_likelihood():

@@ -14,6 +14,7 @@ from chartae.terms import (
     DecoderGradient,
     DecoderL2,
     LatentNorm,
+    Orthogonality,
     Reconstruction,
     SlicedScoreMatching,
     SlicedWasserstein,
@@ -34,6 +35,7 @@ TERMS = {
     "contraction": (lambda: Contraction("exact"), (True, True), False),
     "contraction-hutchinson": (Contraction, (True, True), False),
     "contraction-encoder": (lambda: Contraction("exact", "encoder"), (True, False), False),
+    "orthogonality": (Orthogonality, (False, True), False),
     "score-matching": (lambda: SlicedScoreMatching(0.5), (True, True), False),
     "mmd": (MMD, (True, False), False),
     "mmd-rbf": (lambda: MMD("rbf"), (True, False), False),
@@ -97,6 +99,31 @@ def test_closed_forms_of_a_linear_decoder():
     squared = (x - t.z @ V.T).square().sum(1)
     constant = SIZE / 2 * torch.log(torch.tensor(2 * torch.pi * 0.25))
     assert torch.allclose(Reconstruction()(t), 2 * squared + constant)
+
+
+def test_orthogonality_of_a_linear_decoder():
+    model, x = linear_autoencoder(), points()
+    V = model.decoder.net.weight.detach()
+    gap = 0.5 * (V.square().sum(0).log().sum() - torch.linalg.slogdet(V.T @ V).logabsdet)
+    assert Orthogonality()(trace(model, x)).item() == pytest.approx(gap.item(), rel=1e-4)
+    assert torch.equal(Orthogonality(3)(trace(model, x)), Orthogonality()(trace(model, x[:3])))
+    with torch.no_grad():
+        model.decoder.net.weight.copy_(torch.linalg.qr(V).Q)
+    assert Orthogonality()(trace(model, x)).item() == pytest.approx(0, abs=1e-10)
+    # two equal columns: large and with a gradient, not infinite
+    with torch.no_grad():
+        model.decoder.net.weight[:, 1] = model.decoder.net.weight[:, 0]
+    value = Orthogonality()(trace(model, x))
+    value.backward()
+    assert 3 < value.item() < 20
+    assert model.decoder.net.weight.grad.isfinite().all()
+    normed = ch.Autoencoder(
+        model.encoder, ch.Gaussian(nn.Sequential(linear(SIZE, CODE, 0), nn.BatchNorm1d(SIZE))), ch.StandardNormal(CODE)
+    )
+    with pytest.raises(TypeError, match="batch normalisation"):
+        ch.Penalised(normed, Orthogonality())
+    with pytest.raises(ValueError, match="at least 1"):
+        Orthogonality(0)
 
 
 def test_pythaes_variable_is_not_ours():

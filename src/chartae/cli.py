@@ -195,11 +195,14 @@ class Diagnose:
             return
         table = Table(title=f"{self.run_folder}: {results['recipe']} on {results['data']}", show_header=False)
         shape, codes = results["geometry"], results["codes"]
-        table.add_row("IMA contrast (untrained)", f"{shape['contrast']:.4g} ({shape['untrained_contrast']:.4g}) nats")
-        table.add_row("condition number", f"{shape['condition']:.4g}")
+        said = lambda value: "-" if value is None else f"{value:.4g}"  # noqa: E731
+        table.add_row(
+            "IMA contrast (untrained)", f"{said(shape['contrast'])} ({said(shape['untrained_contrast'])}) nats"
+        )
+        table.add_row("condition number", said(shape["condition"]))
         table.add_row("active code dimensions", f"{sum(codes['active'])} of {len(codes['active'])}")
         for key, value in results["consistency"].items():
-            table.add_row(key.replace("_", " "), f"{value:.4g}")
+            table.add_row(key.replace("_", " "), said(value))
         if "mcc" in results.get("recovery", {}):
             found = results["recovery"]
             table.add_row(

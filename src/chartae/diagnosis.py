@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -49,6 +50,8 @@ def diagnose(
         out: where the page goes, if it shall be written; `diagnose.json` goes to the run's folder, if it has one.
 
     Returns:
+        Numbers and lists that JSON holds, None for what is not finite.
+
         `geometry`: means of singular values, condition number, the IMA contrast (mean, median, share of points where it
         is infinite) and that of the same decoder untrained; `columns`: the mean absolute cosines between columns;
         `consistency` (of a posterior with a variance): what `self_consistency` says; `codes`: KL of each dimension, or
@@ -106,7 +109,7 @@ def diagnose(
         results["consistency"] = {
             "code": float(consistency.code.mean()),
             "reconstruction": float(consistency.reconstruction.mean()),
-            "variance_over_predicted": consistency.ratio,
+            "variance_over_predicted": _finite(consistency.ratio),
         }
         pictures.append(("KL of each code dimension: what it tells of x", _bars(kl, active, "nats")))
         if active.any() and consistency.predicted.isfinite().all():
@@ -126,17 +129,23 @@ def diagnose(
     return results
 
 
-def _finite_mean(values: Tensor) -> float:
+def _finite(value: float) -> float | None:
+    """None where JSON has no such number."""
+    return value if math.isfinite(value) else None
+
+
+def _finite_mean(values: Tensor) -> float | None:
+    """Over the points where it is finite, None where it is nowhere."""
     values = values[values.isfinite()]
-    return float(values.mean()) if len(values) else math.inf
+    return float(values.mean()) if len(values) else None
 
 
 def _geometry(found: Geometry) -> dict[str, Any]:
     return {
         "singular_values": found.singular_values.mean(0).tolist(),
-        "condition": float(found.condition.median()),
+        "condition": _finite(float(found.condition.median())),
         "contrast": _finite_mean(found.contrast),
-        "contrast_median": float(found.contrast.median()),
+        "contrast_median": _finite(float(found.contrast.median())),
         "infinite": float(found.contrast.isinf().double().mean()),
         "lengths": found.lengths.mean(0).tolist(),
     }
@@ -179,7 +188,7 @@ def _notes(results: dict[str, Any], found: Geometry) -> list[str]:
         )
     size = results["geometry"]["contrast"]
     untrained = results["geometry"]["untrained_contrast"]
-    if math.isfinite(size) and size > untrained:
+    if size is not None and untrained is not None and size > untrained:
         notes.append(
             f"The contrast, {size:.3g} nats, is not below that of the same decoder untrained, {untrained:.3g}: "
             "training has not made its columns more orthogonal. In many output dimensions random columns nearly are."
@@ -200,16 +209,16 @@ def _axes(width: float = 5.4, height: float = 3.2) -> tuple[Figure, Any]:
 
 def _spectrum(found: Geometry) -> Figure:
     figure, axes = _axes()
-    values = found.singular_values.cpu()
+    values = found.singular_values.cpu().numpy()
     k = range(1, values.shape[1] + 1)
-    low, middle, high = (values.quantile(q, 0) for q in (0.05, 0.5, 0.95))
+    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95), axis=0)
     axes.fill_between(k, low, high, color=BLUE, alpha=0.2, linewidth=0, label="5 to 95 % of points")
     axes.plot(k, middle, color=BLUE, marker="o", ms=3, lw=1.4, label="median")
     axes.plot(
-        k, found.lengths.cpu().sort(1, descending=True).values.quantile(0.5, 0), color=ORANGE, lw=1.2, ls="--",
+        k, np.median(-np.sort(-found.lengths.cpu().numpy(), 1), 0), color=ORANGE, lw=1.2, ls="--",
         label="column lengths, sorted: the same where columns are orthogonal",
     )  # fmt: skip
-    if float(high.min()) > 0:
+    if high.min() > 0:
         axes.set_yscale("log")
     axes.set_xlabel("rank", fontsize=8)
     axes.legend(fontsize=7, frameon=False)
@@ -218,17 +227,17 @@ def _spectrum(found: Geometry) -> Figure:
 
 def _matrix(cosines: Tensor) -> Figure:
     figure, axes = _axes(3.8, 3.2)
-    shown = axes.imshow(cosines.cpu(), vmin=0, vmax=1, cmap="Blues")
+    shown = axes.imshow(cosines.cpu().numpy(), vmin=0, vmax=1, cmap="Blues")
     axes.spines[:].set_visible(False)
     axes.set_xlabel("code dimension", fontsize=8)
     figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
     return figure
 
 
-def _histogram(contrast: Tensor, untrained: float) -> Figure:
+def _histogram(contrast: Tensor, untrained: float | None) -> Figure:
     figure, axes = _axes()
-    axes.hist(contrast[contrast.isfinite()].cpu(), bins=40, color=BLUE, alpha=0.8)
-    if math.isfinite(untrained):
+    axes.hist(contrast[contrast.isfinite()].cpu().numpy(), bins=40, color=BLUE, alpha=0.8)
+    if untrained is not None:
         axes.axvline(untrained, color=ORANGE, lw=1.4, label="the same decoder untrained, mean")
         axes.legend(fontsize=7, frameon=False)
     axes.set_xlabel("nats; 0 where columns are orthogonal", fontsize=8)
@@ -239,7 +248,7 @@ def _histogram(contrast: Tensor, untrained: float) -> Figure:
 def _bars(values: Tensor, active: Tensor, unit: str) -> Figure:
     figure, axes = _axes()
     colours = [BLUE if used else "#b8b8b0" for used in active.tolist()]
-    axes.bar(range(len(values)), values.cpu(), color=colours)
+    axes.bar(range(len(values)), values.cpu().numpy(), color=colours)
     axes.set_xlabel("code dimension; grey: not active", fontsize=8)
     axes.set_ylabel(unit, fontsize=8)
     return figure
@@ -247,7 +256,7 @@ def _bars(values: Tensor, active: Tensor, unit: str) -> Figure:
 
 def _against(predicted: Tensor, learnt: Tensor) -> Figure:
     figure, axes = _axes(4, 3.6)
-    a, b = predicted.flatten().cpu(), learnt.flatten().cpu()
+    a, b = predicted.flatten().cpu().numpy(), learnt.flatten().cpu().numpy()
     axes.scatter(a, b, s=4, color=BLUE, alpha=0.3, linewidths=0)
     ends = [float(min(a.min(), b.min())), float(max(a.max(), b.max()))]
     axes.plot(ends, ends, color=ORANGE, lw=1.2)
@@ -256,6 +265,12 @@ def _against(predicted: Tensor, learnt: Tensor) -> Figure:
     axes.set_xlabel("predicted", fontsize=8)
     axes.set_ylabel("of the encoder", fontsize=8)
     return figure
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 STYLE = """
@@ -292,10 +307,7 @@ def page(run: Run, results: dict[str, Any], pictures: Sequence[tuple[str, Figure
         )
     for name, value in results.get("recovery", {}).get("affine_r2", {}).items():
         rows[f"affine R², {name}"] = value
-    cells = "".join(
-        f"<tr><td>{html.escape(k)}</td><td>{html.escape(f'{v:.4g}' if isinstance(v, float) else str(v))}</td></tr>"
-        for k, v in rows.items()
-    )
+    cells = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(_shown(v))}</td></tr>" for k, v in rows.items())
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in results["warnings"])
     shown = "".join(
         f'<figure><h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="{_uri(figure)}"></figure>'

@@ -188,22 +188,31 @@ class Setting:
         output = output or ("sigmoid" if self.unit else "identity")
         return nn.decoder(self.net, self.latent_dim, self.shape, output=output)
 
-    def likelihood(self, sigma: float | str = HALF, likelihood: str = "gaussian", warmup: int = 0) -> Conditional:
+    def likelihood(
+        self, sigma: float | str = HALF, likelihood: str = "gaussian", warmup: int = 0, output: str | None = None
+    ) -> Conditional:
         if likelihood == "bernoulli":
             if not self.unit:
                 raise ValueError("a Bernoulli likelihood needs data in [0, 1]; use likelihood='gaussian'")
             return Bernoulli(self.decoder("identity"))
         if likelihood != "gaussian":
             raise ValueError(f"likelihood is {likelihood!r}; choose 'gaussian' or 'bernoulli'")
-        return Gaussian(self.decoder(), sigma, warmup=warmup)
+        return Gaussian(self.decoder(output), sigma, warmup=warmup)
 
-    def deterministic(self, sigma: float = HALF) -> Autoencoder:
-        return Autoencoder(Dirac(self.encoder()), self.likelihood(sigma), StandardNormal(self.latent_dim))
+    def deterministic(self, sigma: float = HALF, output: str | None = None) -> Autoencoder:
+        return Autoencoder(
+            Dirac(self.encoder()), self.likelihood(sigma, output=output), StandardNormal(self.latent_dim)
+        )
 
     def variational(
-        self, sigma: float | str, likelihood: str = "gaussian", prior: str = "normal", limit: float = 5.0,
+        self,
+        sigma: float | str,
+        likelihood: str = "gaussian",
+        prior: str = "normal",
+        limit: float = 5.0,
         warmup: int = 0,
-    ) -> Autoencoder:  # fmt: skip
+        output: str | None = None,
+    ) -> Autoencoder:
         priors: dict[str, Callable[[], Conditional]] = {
             "normal": lambda: StandardNormal(self.latent_dim),
             "laplace": lambda: Laplace(self.latent_dim, math.sqrt(0.5)),
@@ -215,7 +224,7 @@ class Setting:
         net = self.encoder(2 * self.latent_dim)
         bounded = prior in ("uniform", "beta")
         encoder = LogitNormal(net) if bounded else Gaussian(net, "learnt", limit=limit)
-        return Autoencoder(encoder, self.likelihood(sigma, likelihood, warmup), priors[prior]())
+        return Autoencoder(encoder, self.likelihood(sigma, likelihood, warmup, output), priors[prior]())
 
     def denoiser(self, sigma: float, form: str, weights: str, activation: str, gain: float) -> Autoencoder:
         """r(x), its code as wide as `latent_dim`: x + sigma^2 g(x), or plain; one hidden layer (shallow, tied) or two.
@@ -269,17 +278,24 @@ def ae(s: Setting) -> Objective:
 
 
 def rae(
-    s: Setting, *, beta: float | None = None, sigma: float | None = None, orthogonality: float | None = None
+    s: Setting,
+    *,
+    beta: float | None = None,
+    sigma: float | None = None,
+    orthogonality: float | None = None,
+    output: str | None = None,
 ) -> Objective:
     """Regularised autoencoder: + beta ½||z||^2.
 
-    orthogonality: the weight of the IMA contrast (`Orthogonality`) beside it. sigma: the likelihood's, by default
-    sqrt(1/2), which is the printed ||x - x^||^2.
+    orthogonality: the weight of the IMA contrast (`Orthogonality`) beside it, of images at 16 of a batch. sigma: the
+    likelihood's, by default sqrt(1/2), which is the printed ||x - x^||^2. output: identity or sigmoid, the decoder's
+    last step.
     """
     terms = Reconstruction() + _or(beta, s.authors("rae", "b")) * LatentNorm()
     if orthogonality is not None:
-        terms = terms + orthogonality * Orthogonality()
-    return Penalised(s.deterministic(_or(sigma, HALF)), terms)
+        # D forward-mode products through a picture's decoder are dear: some examples of the batch will do
+        terms = terms + orthogonality * Orthogonality(16 if len(s.shape) == 3 else None)
+    return Penalised(s.deterministic(_or(sigma, HALF), output), terms)
 
 
 def rae_l2(s: Setting, *, beta: float | None = None, l2: float | None = None, select: str = "all") -> Objective:
@@ -319,6 +335,7 @@ def vae(
     warmup: int = 0,
     likelihood: str = "gaussian",
     prior: str = "normal",
+    output: str | None = None,
 ) -> Objective:
     """Variational autoencoder: the negative ELBO, in nats.
 
@@ -326,7 +343,8 @@ def vae(
     gamma2: the decoder's precision 1 / sigma^2 instead, in inverse squared units of the data; large, the VAE is
     near-deterministic (2206.02416), and the encoder's sigma is not squashed; it may rise to its value, from a hundredth
     of it, over `warmup` batches. prior: normal, laplace (of unit variance),
-    uniform or beta (learnt) over codes in (0, 1), with logit-normal posteriors.
+    uniform or beta (learnt) over codes in (0, 1), with logit-normal posteriors. output: identity or sigmoid, the
+    decoder's last step; by default a sigmoid for data in [0, 1].
     """
     if sigma is not None and gamma2 is not None:
         raise ValueError(f"sigma is {sigma} and gamma2 {gamma2}; they are one thing, gamma2 = 1 / sigma^2: give one")
@@ -336,7 +354,7 @@ def vae(
     if gamma2 is not None:
         sigma = gamma2**-0.5
     sigma = _or(sigma, math.sqrt(s.authors("vae", "w") / 2))
-    return Penalised(s.variational(sigma, likelihood, prior, limit, warmup), Reconstruction() + KL())
+    return Penalised(s.variational(sigma, likelihood, prior, limit, warmup, output), Reconstruction() + KL())
 
 
 def beta_vae(s: Setting, *, beta: float = 4.0, sigma: float | None = None, likelihood: str = "gaussian") -> Objective:

@@ -115,7 +115,8 @@ class Sum(Term):
         """The weighted sum of the terms' values."""
         total = None
         for name, w in self.weights.items():
-            part = values[name] if w == 1 else w * values[name]
+            # in an ensemble, weights that differ are tensors
+            part = values[name] if isinstance(w, float) and w == 1 else w * values[name]
             total = part if total is None else total + part
         assert total is not None
         return total

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+import chartae as ch
+from chartae import cli
+from chartae.data import Dataset
+from chartae.diagnosis import diagnose
+
+
+@pytest.fixture(autouse=True)
+def _float32(_float64):
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture(scope="module")
+def known():
+    x, z = (t.float() for t in ch.data.toys.moebius(dim=3, seed=0).sample(900, seed=0))
+    x = x / x.std()
+    return Dataset("moebius", x[:600], x[600:700], x[700:], z[:600], z[600:700], z[700:], factors=("a", "b", "c"))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"),
+    [("vae", {"gamma2": 100.0, "prior": "uniform"}), ("vae", {"gamma2": 0.01}), ("rae", {}), ("sigma-vae", {})],
+)
+def test_every_recipe_says_what_it_has_learnt(recipe, options, known, tmp_path):
+    epochs = 60 if options.get("gamma2") == 0.01 else 3
+    run = ch.fit(
+        recipe, known, epochs=epochs, lr=1e-2, net="smooth:16", latent_dim=3, densities=(), progress=False, **options
+    )
+    run = run.save(tmp_path / "run")
+    found = diagnose(run, known, n=60, out=tmp_path / "page.html")
+    assert json.loads((tmp_path / "run" / "diagnose.json").read_text()) == found
+    assert len(found["geometry"]["singular_values"]) == 3
+    assert found["recovery"]["factors"] == ["a", "b", "c"]
+    assert 0 < found["recovery"]["chance"] < found["recovery"]["rotation"] < 1
+    assert ("kl" in found["codes"]) == (recipe != "rae")
+    page = (tmp_path / "page.html").read_text()
+    assert page.count("data:image/png;base64,") >= 3
+    assert "http" not in page
+    if options.get("gamma2") == 0.01:
+        assert found["codes"]["active"] == [False] * 3
+        assert "collapsed onto the prior" in found["warnings"][0]
+
+
+def test_images_by_the_command_line(tmp_path, capsys):
+    folder = tmp_path / "run"
+    words = ["fit", "digits", "--recipe", "rae", "--latent-dim", "3", "--epochs", "1", "--out", str(folder)]
+    assert cli.main(words) == 0
+    assert cli.main(["diagnose", str(folder), "--n", "20", "--out", str(tmp_path / "d.html")]) == 0
+    out = capsys.readouterr()
+    assert "IMA contrast" in out.out
+    assert "3 of 3" in out.out
+    assert (tmp_path / "d.html").is_file()
+    assert cli.main(["diagnose", str(folder), "--n", "20", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["points"] == 20
+    assert (folder / "diagnose.html").is_file()
+    assert cli.main(["diagnose", str(folder), "--n", "1"]) == 2
+    assert "give at least 2 points" in capsys.readouterr().err
+
+
+def test_a_score_recipe_is_sent_elsewhere():
+    run = ch.fit("dae", torch.randn(64, 2), sigma=0.3, epochs=1, latent_dim=8, progress=False)
+    with pytest.raises(ValueError, match="use `chartae score`"):
+        diagnose(run)
+
+
+@pytest.mark.parametrize("name", ["ima-linear", "ima-gap"])
+def test_reproduce(name, tmp_path, capsys):
+    words = ["reproduce", name, "--quick", "--out", str(tmp_path / "r")]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr()
+    assert (tmp_path / "r" / "table.md").read_text() in shown.out
+    assert cli.main(words) == 0
+    assert "kept from" in capsys.readouterr().err
+    if name == "ima-linear":
+        rows = json.loads((tmp_path / "r" / "linear.json").read_text())["found"]
+        assert max(row["worst"] for row in rows) < 1e-10
+    else:
+        last = json.loads((tmp_path / "r" / "triangular.json").read_text())["found"][-1]
+        assert last["elbo"] == pytest.approx(last["ima"], abs=1e-4)
+        assert last["log_likelihood"] - last["elbo"] == pytest.approx(last["contrast"], abs=1e-3)
+        assert (tmp_path / "r" / "gap.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ima-moebius", "ima-consistency"])
+def test_reproduce_trained(name, tmp_path):
+    assert cli.main(["reproduce", name, "--quick", "--out", str(tmp_path)]) == 0
+    text = (tmp_path / "table.md").read_text()
+    assert "1e+0" in text
