@@ -101,6 +101,15 @@ def test_closed_forms_of_a_linear_decoder():
     assert torch.allclose(Reconstruction()(t), 2 * squared + constant)
 
 
+def test_an_encoder_that_leaves_the_priors_support_is_refused():
+    decoder = ch.Gaussian(linear(SIZE, CODE, 2), 0.5)
+    model = ch.Autoencoder(ch.Gaussian(linear(2 * CODE, SIZE, 1), "learnt"), decoder, ch.Uniform(CODE))
+    with pytest.raises(TypeError, match="lies in the unit cube.*Use LogitNormal"):
+        ch.Penalised(model, Reconstruction() + KL())
+    model = ch.Autoencoder(ch.LogitNormal(linear(2 * CODE, SIZE, 1)), decoder, ch.Uniform(CODE))
+    assert ch.Penalised(model, Reconstruction() + KL())(points())["kl"] > 0
+
+
 def test_orthogonality_of_a_linear_decoder():
     model, x = linear_autoencoder(), points()
     V = model.decoder.net.weight.detach()

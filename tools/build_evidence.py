@@ -233,6 +233,39 @@ def score(result: dict[str, Any]) -> list[str]:
     return parts
 
 
+def ima(result: dict[str, Any]) -> list[str]:
+    """Near-deterministic VAEs and independent mechanisms, 2206.02416."""
+    parts = ["## Near-deterministic VAEs and independent mechanisms: 2206.02416\n"]
+    titles = {
+        "linear": "The linear-Gaussian identity (wanted: to 1e-10)",
+        "gap": "Fixed decoders: ELBO*, log p, and the limit",
+        "consistency": "Self-consistency (wanted: slopes -1, -1, -2, -1, -1 within 0.1)",
+        "moebius": "Moebius maps (wanted: MCC >= 0.96 at 1e4 and 1e5, chance at 1e1; Spearman <= -0.40)",
+        "sprites": "Sprites and dSprites (wanted, of the paper's net: MCC >= 0.97)",
+    }
+    for name, title in titles.items():
+        found = result.get(f"ima-{name}")
+        if found is not None:
+            body = found["table"].strip().replace("### ", "#### ")
+            parts += [f"### {title}\n", body, f"\n`{found['command']}`; {machine(found)}.\n"]
+    rows = []
+    for part, label, wanted in (
+        ("jacobians", "Jacobian of a 64x64x3 decoder, 10 latents: a loop over outputs / forward mode", ">= 50"),
+        ("ensembles", "64 small VAEs by `fit_many` / one by `fit`, a step", "<= 8"),
+    ):
+        if part in result:
+            row = result[part]["rows"]
+            rows.append([label, f"**{row['median']:.1f}** ({row['least']:.1f} to {row['most']:.1f})", wanted])
+    if rows:
+        found = result["jacobians"]
+        parts += ["### Speed\n", table(["", "ratio", "wanted"], rows)]
+        parts.append(
+            f"\nThe contrast at 1,000 points of that decoder took {found['seconds']:.0f} s and "
+            f"{found['grown_by_MiB']:.0f} MiB more memory. `{found['command']}`; {machine(found)}.\n"
+        )
+    return parts
+
+
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
@@ -287,6 +320,9 @@ def page() -> str:
     result = read("score")
     if result is not None:
         parts += score(result)
+    result = read("ima")
+    if result is not None:
+        parts += ima(result)
     return "\n".join([*parts, *speed()]).rstrip() + "\n"
 
 

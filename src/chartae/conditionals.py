@@ -48,6 +48,8 @@ class Conditional(nn.Module, ABC):
 
     #: whether the distribution has a density, so that `log_prob` and `KL` exist
     has_density: bool = True
+    #: whether its points lie in the unit cube
+    bounded: bool = False
 
     @abstractmethod
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Distribution:
@@ -165,6 +167,8 @@ class LogitNormal(Conditional):
     torch.Size([5, 2])
     """
 
+    bounded = True
+
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.base = Gaussian(net, "learnt", limit=math.inf)
@@ -209,6 +213,8 @@ class Beta(Conditional):
         a, b: above 0, or above 1 where they are learnt.
         learnt: a and b of each coordinate are parameters, 1 + softplus of them: what is fitted stays unimodal.
     """
+
+    bounded = True
 
     def __init__(self, shape: int | tuple[int, ...], a: float = 1.0, b: float = 1.0, *, learnt: bool = False) -> None:
         super().__init__()

@@ -203,7 +203,7 @@ def _axes(width: float = 5.4, height: float = 3.2) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=8)
+    axes.tick_params(which="both", colors=INK, labelsize=8)
     return figure, axes
 
 
@@ -277,7 +277,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #22221f; background: #fcfcfa; margin: 2rem auto; max-width: 64rem;
        padding: 0 1rem }
 h1 { font-size: 1.5rem } h2 { font-size: 1rem; margin: 0 0 .3rem }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem } figure { margin: 0 }
+.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem; margin-top: 1.5rem } figure { margin: 0; flex: 0 1 30rem }
 img { max-width: 100%; height: auto } table { border-collapse: collapse } td { padding: .15rem 1.2rem .15rem 0 }
 .note { border-left: 3px solid #d55e00; padding: .3rem .8rem; background: #fff4ea }
 """
@@ -323,5 +323,5 @@ def page(run: Run, results: dict[str, Any], pictures: Sequence[tuple[str, Figure
 
 def _uri(figure: Figure) -> str:
     buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png")
+    figure.savefig(buffer, dpi=130, format="png", facecolor="#fcfcfa")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

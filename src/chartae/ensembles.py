@@ -39,7 +39,7 @@ def fit_many(
     epochs: int | None = None,
     latent_dim: int | None = None,
     batch_size: int = 128,
-    net: str = "auto",
+    net: str = "smooth",
     lr: float | None = None,
     cosine: bool = True,
     device: str = "cpu",
@@ -59,6 +59,7 @@ def fit_many(
         grid: option -> its values; every combination is a run, the last key varying fastest. Keys are the recipe's
             options and ``"seed"``.
         steps: batches that each run sees; or `epochs`.
+        net: a small one: `smooth`, of two layers of 64, unless said otherwise.
         cosine: the step size falls to zero as half a cosine.
         options: the recipe's other keywords, the same for all.
 

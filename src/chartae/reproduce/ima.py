@@ -80,7 +80,7 @@ def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Any]:
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for a in axes:
         a.spines[["top", "right"]].set_visible(False)
-        a.tick_params(colors=INK, labelsize=8)
+        a.tick_params(which="both", colors=INK, labelsize=8)
     return figure, axes
 
 

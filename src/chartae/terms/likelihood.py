@@ -46,3 +46,8 @@ class KL(Term):
                     f"KL needs a density {role}, but it is {type(part).__name__} (a point). "
                     "Use LatentNorm for a deterministic encoder, or a Gaussian encoder."
                 )
+        if model.prior.bounded and not model.encoder.bounded:
+            raise TypeError(
+                f"the prior {model.prior!r} lies in the unit cube, which the encoder's {type(model.encoder).__name__} "
+                "leaves: KL would be infinite. Use LogitNormal(net), or a prior over all of R^D"
+            )
