@@ -389,7 +389,7 @@ def ima_gap(
     folder = _folder(out)
     gammas = [1e1, 1e2, 1e3, 1e4, 1e5] if quick else [10 ** (k / 2) for k in range(2, 13)]
     worlds = {
-        "triangular": (mixings.triangular(dim=2, seed=0), None),
+        "triangular": (mixings.triangular(dim=2, seed=2), None),
         "moebius": (mixings.moebius(dim=2, seed=0), "uniform"),
     }
 
@@ -397,7 +397,7 @@ def ima_gap(
         from chartae.conditionals import Uniform
 
         world, bounded = worlds[name]
-        _, z = world.sample(10 if quick else 500, seed=0)
+        _, z = world.sample(10 if quick else 200, seed=0)
         z = z.double()
         rows = []
         for gamma2 in gammas:
