@@ -90,6 +90,8 @@ def test_an_infinite_contrast_is_said():
         assert dg.ima_contrast(affine(flat), at(2)).item() == math.inf
     with pytest.warns(RuntimeWarning, match="no full rank"):
         assert dg.geometry(affine(torch.tensor([[1.0, 0.0], [2.0, 0.0]])), at(2)).contrast.item() == math.inf
+    with pytest.warns(RuntimeWarning, match="no full rank"):
+        assert dg.geometry(affine(torch.zeros(3, 2)), at(2)).condition.item() == math.inf  # not 0 / 0
 
 
 def test_what_has_no_jacobian_is_refused():
@@ -103,6 +105,10 @@ def test_what_has_no_jacobian_is_refused():
         dg.jacobian(affine(torch.eye(2)), torch.zeros(0, 2))
     with pytest.raises(TypeError, match="give an Autoencoder"):
         dg.jacobian(torch.eye(2), at(2))
+    with pytest.raises(ValueError, match="1 of 2 codes are not finite"):
+        dg.ima_contrast(affine(torch.eye(2)), torch.tensor([[0.0, 1.0], [math.nan, 0.0]]))
+    with pytest.raises(ArithmeticError, match="at 1 of 2 points the decoder's Jacobian is not finite"):
+        dg.geometry(lambda z: 1 / z, torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
     with pytest.raises(ValueError, match="chunk is 0"):
         dg.jacobian(affine(torch.eye(2)), at(2), chunk=0)
 
@@ -202,7 +208,7 @@ def test_the_orders_of_the_limit():
     expected = {"code": -1, "variance": -1, "reconstruction": -2, "variance_error": -1, "ima": -1, "likelihood": -1}
     assert {name: round(slope[0], 2) for name, slope in rates.slopes.items()} == expected
     with pytest.raises(ValueError, match="at least three"):
-        dg.consistency_rates(affine(A33), at(3), (1e3, 1e4))
+        dg.consistency_rates(affine(A33), at(3), (1e3, 1e4, 1e4))
 
 
 def test_many_dimensions_by_quasi_random_points():
@@ -217,8 +223,20 @@ def test_bad_posteriors():
     z = at(3, 2)
     with pytest.raises(ValueError, match="gamma2 is 0"):
         dg.optimal_posterior(affine(A33), z, 0.0, start=z)
-    with pytest.raises(ValueError, match="2 points, but 1 codes"):
+    with pytest.raises(ValueError, match="2 points and 1 codes"):
         dg.elbo_gap(affine(A33), z, 1.0, start=z[:1])
+    with pytest.raises(ValueError, match="0 points and 0 codes"):
+        dg.optimal_posterior(affine(A33), z[:0], 1.0, start=z[:0])
+    with pytest.raises(ValueError, match=r"shape \(1,\), but the decoder's images \(3,\)"):  # would broadcast
+        dg.elbo_gap(affine(A33), z[:, :1], 1.0, start=z)
+    with pytest.raises(ValueError, match="2 of 2 codes leave"):
+        dg.optimal_posterior(affine(A33), z, 1.0, start=2 + z.abs(), prior=ch.Uniform(3))
+    with pytest.raises(ValueError, match="1 of 2 codes leave"):
+        dg.predicted_variance(affine(A33), torch.tensor([[0.5] * 3, [0.5, 0.5, 1.0]]), 1.0, ch.Uniform(3))
+    with pytest.raises(ValueError, match="nodes is 0"):
+        dg.optimal_posterior(affine(A33), z, 1.0, start=z, nodes=0)
+    with pytest.warns(RuntimeWarning, match="2 of 2 points the search"):
+        dg.optimal_posterior(affine(A33), z @ A33.T, 1e4, start=z + 1, iterations=2)
     with pytest.raises(ValueError, match="n >= d"):
         dg.linear_gap(A33[:2], 1.0)
 
@@ -257,6 +275,15 @@ def test_self_consistency_of_the_exact_linear_vae():
     assert found.kl.sum().item() == pytest.approx(total.item())
 
 
+def test_an_optimal_sigma_predicts_a_variance_as_a_fixed_one_does():
+    model, V = exact_linear_vae(1e4)
+    x = at(CODE, 50) @ V.T
+    fixed = dg.self_consistency(model, x)
+    model.decoder = ch.Gaussian(model.decoder.net, "optimal").eval()
+    model.decoder.running = torch.tensor(1e-4)
+    assert torch.allclose(dg.self_consistency(model, x).predicted, fixed.predicted, rtol=1e-6)
+
+
 def test_a_collapsed_dimension_is_told():
     model, V = exact_linear_vae(1e4, dead=True)
     kl, active = dg.active_units(model, at(CODE, 50) @ V.T)
@@ -267,6 +294,8 @@ def test_a_collapsed_dimension_is_told():
 def test_self_consistency_asks_for_a_variance():
     with pytest.raises(TypeError, match="It is for VAEs"):
         dg.self_consistency(linear_autoencoder(), points())
+    with pytest.raises(ValueError, match="give one finite point or more"):
+        dg.self_consistency(linear_autoencoder(variational=True), points() * math.nan)
     bounded = ch.Autoencoder(
         ch.LogitNormal(linear(2 * CODE, SIZE, 0)), ch.Gaussian(linear(SIZE, CODE, 1), 0.1), ch.Uniform(CODE)
     )

@@ -16,7 +16,7 @@ FLOORS = [
     {"autoencoder"},
     {"terms", "samplers", "diagnostics"},
     {"objectives", "sampling"},
-    {"densities", "training"},
+    {"densities", "training", "adversarial"},
     {"recipes"},
     {"runs"},
     {"evaluation", "scoring", "ensembles", "diagnosis"},

@@ -108,10 +108,11 @@ class Autoencoder(nn.Module):
     ) -> Float[Tensor, n * S]:
         """`n` new points: codes from `prior` (a fitted density; else the model's own), through the decoder's mean.
 
-        Ancestral sampling as in 1903.12436: the likelihood's own noise is left out.
+        Ancestral sampling as in 1903.12436: the likelihood's own noise is left out. An implicit decoder, which has no
+        mean to show, is drawn from.
         """
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one sample")
         with torch.no_grad():
             z = (self.prior if prior is None else prior).sample(n, generator=generator)
-        return in_slices(self, self.decode, z)
+        return in_slices(self, lambda part: self.decoder(part).point(generator), z)

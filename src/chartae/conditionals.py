@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from chartae.distributions import Bernoulli as BernoulliDistribution
 from chartae.distributions import Beta as BetaDistribution
-from chartae.distributions import Distribution, Normal, OptimalNormal, PointMass, Replaced, Squashed
+from chartae.distributions import Distribution, Normal, OneHot, OptimalNormal, PointMass, Pushed, Replaced, Squashed
 from chartae.distributions import Laplace as LaplaceDistribution
 from chartae.nn import NoiseDecoder
 
@@ -23,12 +23,14 @@ __all__ = [
     "AnnealedNoise",
     "Bernoulli",
     "Beta",
+    "Categorical",
     "Conditional",
     "Corruption",
     "Denoised",
     "Dirac",
     "Gaussian",
     "GaussianNoise",
+    "Implicit",
     "Laplace",
     "LogitNormal",
     "Masking",
@@ -37,6 +39,7 @@ __all__ = [
     "SaltAndPepper",
     "StandardNormal",
     "Uniform",
+    "UniformCategorical",
 ]
 
 
@@ -268,6 +271,76 @@ class StandardNormal(Conditional):
 
     def extra_repr(self) -> str:
         return "x".join(map(str, self.zero.shape))
+
+
+class Implicit(Conditional):
+    """a = net(c, n), n ~ N(0, I) of so many dimensions beside c: a distribution that is drawn from, never evaluated.
+
+    Both conditionals of an implicit autoencoder (Makhzani, 2018, arXiv 1805.09804). With no noise it is a map.
+
+    Args:
+        net: of vectors (B, d + noise_dim), whatever its output.
+        noise_dim: 0 or more.
+
+    >>> Implicit(nn.Linear(5, 7), noise_dim=2)(torch.zeros(4, 3)).sample().shape
+    torch.Size([4, 7])
+    """
+
+    has_density = False
+
+    def __init__(self, net: nn.Module, noise_dim: int) -> None:
+        super().__init__()
+        if noise_dim < 0:
+            raise ValueError(f"noise_dim is {noise_dim}; give 0 or more")
+        self.net, self.noise_dim = net, noise_dim
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Pushed:
+        assert c is not None
+        return Pushed(self.net, c, self.noise_dim)
+
+    def extra_repr(self) -> str:
+        return f"noise_dim={self.noise_dim}"
+
+
+class Categorical(Conditional):
+    """A category as a one-hot vector, its logits net(c); `mode` of `chartae.distributions.OneHot`.
+
+    >>> Categorical(nn.Linear(3, 4), "gumbel")(torch.zeros(5, 3)).sample().sum(1).detach()
+    tensor([1., 1., 1., 1., 1.])
+    """
+
+    bounded = True
+
+    def __init__(self, net: nn.Module, mode: str = "softmax") -> None:
+        super().__init__()
+        if mode not in OneHot.MODES:
+            raise ValueError(f"mode is {mode!r}; choose from {', '.join(OneHot.MODES)}")
+        self.net, self.mode = net, mode
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> OneHot:
+        return OneHot(_apply(self.net, c, y), self.mode)
+
+    def extra_repr(self) -> str:
+        return self.mode
+
+
+class UniformCategorical(Conditional):
+    """One of K categories, all equally likely, as a one-hot vector."""
+
+    bounded = True
+
+    def __init__(self, categories: int) -> None:
+        super().__init__()
+        if categories < 2:
+            raise ValueError(f"categories is {categories}; give at least 2")
+        self.register_buffer("logits", torch.zeros(categories), persistent=False)
+        self.logits: Tensor
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> OneHot:
+        return OneHot(self.logits, "exact")
+
+    def extra_repr(self) -> str:
+        return str(len(self.logits))
 
 
 class Denoised(Conditional):

@@ -26,8 +26,10 @@ __all__ = [
     "Distribution",
     "Laplace",
     "Normal",
+    "OneHot",
     "OptimalNormal",
     "PointMass",
+    "Pushed",
     "Replaced",
     "Squashed",
     "supplied",
@@ -85,6 +87,10 @@ class Distribution(ABC):
     def kl(self, other: Distribution, draw: Tensor) -> Tensor:
         """KL(self || other) in nats per row: closed where it is known, else its one-draw estimate at `draw`."""
         return self.log_prob(draw) - other.log_prob(draw)
+
+    def point(self, generator: torch.Generator | None = None) -> Tensor:
+        """One point for each row, to be looked at: the mean, or a draw where the family has none."""
+        return self.mean
 
     def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor | None:
         """E log p(u) over u ~ N(mean, sigma^2), per row: closed or by quadrature; None where neither is known."""
@@ -304,6 +310,73 @@ class Bernoulli(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -self._sum(F.binary_cross_entropy_with_logits(self.logits.expand_as(x), x, reduction="none"))
+
+
+class OneHot(Distribution):
+    """A category as a one-hot vector, with probabilities softmax(logits).
+
+    `mode` says what a draw is: ``"softmax"``, the probabilities themselves, which a latent critic drives into the
+    corners; ``"straight-through"``, the likeliest category, with the gradient of the probabilities; ``"gumbel"``, a
+    category drawn by the Gumbel-max rule, with the gradient of its softmax at temperature 1; ``"exact"``, a category
+    drawn, without gradient.
+    """
+
+    MODES = ("softmax", "straight-through", "gumbel", "exact")
+
+    def __init__(self, logits: Tensor, mode: str = "softmax") -> None:
+        self.logits, self.mode = logits, mode
+        self.event_ndim = 1
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.softmax(-1)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        logits = self.logits if n is None else self.logits.expand(n, *self.logits.shape)
+        soft = logits.softmax(-1)
+        if self.mode == "softmax":
+            return soft
+        noisy = logits
+        if self.mode != "straight-through":
+            e = torch.empty_like(logits).exponential_(generator=generator)
+            noisy = logits - e.log()
+            soft = noisy.softmax(-1)
+        hard = F.one_hot(noisy.argmax(-1), logits.shape[-1]).to(logits.dtype)
+        return hard if self.mode == "exact" else hard + soft - soft.detach()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return (x * self.logits.log_softmax(-1)).sum(-1)
+
+
+class Pushed(Distribution):
+    """net(c, n), n ~ N(0, I): an implicit distribution, which can be drawn from and has no density to evaluate.
+
+    `mean` is the image of n = 0, which is a point of it rather than its mean.
+    """
+
+    def __init__(self, net: Callable[[Tensor], Tensor], c: Tensor, noise_dim: int) -> None:
+        self.net, self.c, self.noise_dim = net, c, noise_dim
+        self.event_ndim = 1
+
+    def _at(self, c: Tensor, noise: Tensor) -> Tensor:
+        return self.net(torch.cat([c, noise], 1) if self.noise_dim else c)
+
+    @property
+    def mean(self) -> Tensor:
+        return self._at(self.c, self.c.new_zeros(len(self.c), self.noise_dim))
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        c = self.c if n is None else self.c.repeat(n, *[1] * (self.c.ndim - 1))
+        out = self._at(c, randn((len(c), self.noise_dim), self.c, generator))
+        return out if n is None else out.unflatten(0, (n, len(self.c)))
+
+    def point(self, generator: torch.Generator | None = None) -> Tensor:
+        return self.sample(generator=generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        raise TypeError(
+            "an implicit distribution has no density to evaluate; use a critic, or a Gaussian or Bernoulli conditional"
+        )
 
 
 class Replaced(Distribution):

@@ -21,6 +21,7 @@ __all__ = [
     "frechet_distance",
     "frechet_from_factors",
     "frechet_from_features",
+    "gradient_penalty",
     "hadamard_gap",
     "implicit_score_matching",
     "jacobian",
@@ -196,6 +197,17 @@ def hadamard_gap(gram: Float[Tensor, "B D D"], tiny: float = 0.0) -> Float[Tenso
     values = torch.linalg.eigvalsh(cosines)
     gap = -0.5 * values.clamp_min(torch.finfo(gram.dtype).tiny).log().sum(1)
     return torch.where((values[:, 0] <= tiny) | (size == 0).any(1), math.inf, gap)
+
+
+def gradient_penalty(critic: Callable[..., Tensor], *parts: Tensor) -> Tensor:
+    """½ E ||dT/d(parts)||^2, zero-centred, in everything the critic sees: R1 on positives, R2 on negatives.
+
+    Mescheder, Geiger, Nowozin, "Which Training Methods for GANs do actually Converge?", 2018 (arXiv 1801.04406).
+    """
+    leaves = [part.detach().requires_grad_() for part in parts]
+    with torch.enable_grad():
+        gradients = torch.autograd.grad(critic(*leaves).sum(), leaves, create_graph=True)
+    return 0.5 * sum((g.flatten(1).square().sum(1).mean() for g in gradients), start=leaves[0].new_zeros(()))
 
 
 # -- the Fréchet distance of two normals ---------------------------------------------------------------------

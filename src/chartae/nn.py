@@ -26,6 +26,7 @@ __all__ = [
     "Conv2d",
     "ConvDecoder",
     "ConvEncoder",
+    "Critic",
     "HiddenLayer",
     "Linear",
     "NoiseConvDecoder",
@@ -38,6 +39,7 @@ __all__ = [
     "SkipDecoder",
     "SkipEncoder",
     "TiedDecoder",
+    "critic",
     "decoder",
     "encoder",
     "spectral",
@@ -77,8 +79,16 @@ ACTIVATIONS = {
     "sigmoid": Activation(torch.sigmoid, lambda a: a.sigmoid() * (-a).sigmoid(), F.softplus),
     "softplus": Activation(F.softplus, torch.sigmoid),
     "silu": Activation(F.silu, _silu_slope),
+    "leaky-relu": Activation(lambda a: F.leaky_relu(a, 0.2), lambda a: torch.where(a > 0, 1.0, 0.2).to(a.dtype)),
 }
-_MODULES = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "silu": nn.SiLU}
+_MODULES: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "softplus": nn.Softplus,
+    "silu": nn.SiLU,
+    "leaky-relu": functools.partial(nn.LeakyReLU, 0.2),
+}
 
 
 def _activation(name: str) -> Activation:
@@ -650,6 +660,25 @@ class _Crop(nn.Module):
         return x[:, :, :side, :side]
 
 
+class Critic(nn.Module):
+    """T(x, z) or T(z): the logit by which two laws are told apart; at the optimum log(positive / negative).
+
+    Args:
+        head: (B, features) -> (B, 1), over the flattened inputs side by side.
+        trunk: what x goes through first, to (B, features); nothing by default. No batch normalisation, whose
+            statistics would tell the laws apart instead.
+    """
+
+    def __init__(self, head: nn.Module, trunk: nn.Module | None = None) -> None:
+        super().__init__()
+        self.head, self.trunk = head, trunk
+
+    def forward(self, *parts: Tensor) -> Tensor:
+        first, *rest = parts
+        seen = first.flatten(1) if self.trunk is None else self.trunk(first)
+        return self.head(torch.cat([seen, *(part.flatten(1) for part in rest)], 1))[:, 0]
+
+
 NETS = ("mlp", "shallow", "smooth", "conv", "smooth-conv", "residual", "paper")
 #: what the smooth nets are as wide as, unless the name says: ``smooth:30x30``
 _WIDTHS = {"smooth": (64, 64), "smooth-conv": (32, 32, 32, 32)}
@@ -707,6 +736,19 @@ def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
         "paper": lambda: PaperDecoder(_paper_for(shape), latent, shape, output=output),
     }
     return bodies[name]()
+
+
+def critic(net: str, shape: Shape, latent: int) -> tuple[Critic, Critic]:
+    """Critics of (x, z) and of z alone, beside the nets of a name: leaky ReLU, no batch normalisation."""
+    name, _ = _parsed(net)
+    small: dict[str, Any] = {"norm": False, "activation": "leaky-relu"}
+    trunk: nn.Module | None = None
+    features = math.prod(shape)
+    if "conv" in name or name in ("residual", "paper"):
+        features = 256
+        trunk = nn.Sequential(ConvEncoder(shape, features, norm=False), nn.LeakyReLU(0.2))
+    wide = (128, 128) if features <= 64 else (512, 256)
+    return Critic(MLP(features + latent, 1, wide, **small), trunk), Critic(MLP(latent, 1, (128, 128), **small))
 
 
 def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:

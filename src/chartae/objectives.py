@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,17 @@ class Objective(nn.Module, ABC):
     #: whether the loss is itself made of gradients: then a pass needs gradients even in evaluation, and
     #: `torch.compile`, which has no double backward, is refused
     second_order: bool = False
+    #: of each player its step size as a multiple of the training's, where that is not 1
+    rates: Mapping[str, float] = MappingProxyType({})
+    #: Adam's, of all players
+    betas: tuple[float, float] = (0.9, 0.999)
+    #: decay of the averaged weights, where training shall keep such unless told otherwise
+    ema: float | None = None
+    #: whether a lower loss is a better model, by which a step size and the best epoch may be chosen
+    comparable: bool = True
+
+    def plan(self, steps: int) -> None:
+        """Told before training how many steps there will be: for what changes on the way."""
 
     @abstractmethod
     def players(self) -> dict[str, list[Parameter]]:

@@ -10,23 +10,26 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
 
 from chartae import nn
+from chartae.adversarial import ImplicitAutoencoding
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import (
     AnnealedNoise,
     Bernoulli,
     Beta,
+    Categorical,
     Conditional,
     Corruption,
     Denoised,
     Dirac,
     Gaussian,
     GaussianNoise,
+    Implicit,
     Laplace,
     LogitNormal,
     Masking,
@@ -35,11 +38,13 @@ from chartae.conditionals import (
     SaltAndPepper,
     StandardNormal,
     Uniform,
+    UniformCategorical,
 )
 from chartae.objectives import Objective, Penalised
 from chartae.terms import (
     KL,
     MMD,
+    AdversarialLatent,
     Contraction,
     DecoderGradient,
     DecoderL2,
@@ -479,6 +484,72 @@ def ncdae(
     return Penalised(model, Reconstruction(), corrupt=noise)
 
 
+def aae(s: Setting, *, weight: float = 1.0, penalty: float = 0.1, sigma: float | None = None) -> Objective:
+    """Adversarial autoencoder: a critic makes the codes' law the prior. Makhzani et al., 2015 (arXiv 1511.05644).
+
+    weight: of the critic's term beside the squared error in units of 2 sigma^2; sigma is 1 where it is not given.
+    """
+    _, latent = nn.critic(s.net, s.shape, s.latent_dim)
+    terms = Reconstruction() + weight * AdversarialLatent(latent, penalty)
+    return Penalised(s.deterministic(_or(sigma, 1.0)), terms)
+
+
+def iae(
+    s: Setting,
+    *,
+    noise_dim: int = 10,
+    encoder_gradient: str = "both",
+    loss: str = "non-saturating",
+    penalty: float = 0.05,
+    warmup: float = 0.4,
+) -> Objective:
+    """Implicit autoencoder: a normal code for what is abstract, noise for the rest, two critics (1805.09804).
+
+    noise_dim: of the decoder's own noise; 0 makes it deterministic. encoder_gradient: positive (exact for the forward
+    KL), both or negative. loss: non-saturating, relativistic or logit. penalty, warmup: see `ImplicitAutoencoding`;
+    both 0 give the paper's bare objective.
+    """
+    prior = StandardNormal(s.latent_dim)
+    return _implicit(s, Dirac(s.encoder()), prior, noise_dim, encoder_gradient, loss, penalty, warmup)
+
+
+def iae_cluster(
+    s: Setting,
+    *,
+    clusters: int | None = None,
+    mode: str = "softmax",
+    noise_dim: int = 10,
+    encoder_gradient: str = "both",
+    loss: str = "non-saturating",
+    penalty: float = 0.05,
+    warmup: float = 0.4,
+) -> Objective:
+    """Implicit autoencoder over a categorical code: clusters, and noise for what differs within them (1805.09804).
+
+    clusters: the size of the code, which is `latent_dim`. mode: of its draws, softmax, straight-through or gumbel.
+    The others are those of `iae`.
+    """
+    if clusters is not None and clusters != s.latent_dim:
+        raise ValueError(
+            f"clusters is {clusters} and latent_dim {s.latent_dim}; they are one number: give clusters alone"
+        )
+    prior = UniformCategorical(s.latent_dim)
+    encoder = Categorical(s.encoder(), mode)
+    return _implicit(s, encoder, prior, noise_dim, encoder_gradient, loss, penalty, warmup)
+
+
+def _implicit(
+    s: Setting, encoder: Conditional, prior: Conditional, noise_dim: int, encoder_gradient: str, loss: str,
+    penalty: float, warmup: float,
+) -> Objective:  # fmt: skip
+    wide = replace(s, latent_dim=s.latent_dim + noise_dim)
+    joint, latent = nn.critic(s.net, s.shape, s.latent_dim)
+    return ImplicitAutoencoding(
+        Autoencoder(encoder, Implicit(wide.decoder(), noise_dim), prior), joint, latent,
+        encoder_gradient=encoder_gradient, loss=loss, penalty=penalty, warmup=warmup,
+    )  # fmt: skip
+
+
 RECIPES: dict[str, Callable[..., Objective]] = {
     "ae": ae,
     "rae": rae,
@@ -494,10 +565,16 @@ RECIPES: dict[str, Callable[..., Objective]] = {
     "rcae": rcae,
     "cae": cae,
     "ncdae": ncdae,
+    "aae": aae,
+    "iae": iae,
+    "iae-cluster": iae_cluster,
 }
 
 #: recipes whose own prior is trained towards; the others are sampled ex post
-WITH_PRIOR = ("vae", "beta-vae", "sigma-vae", "wae")
+WITH_PRIOR = ("vae", "beta-vae", "sigma-vae", "wae", "aae", "iae", "iae-cluster")
+
+#: recipes whose codes are points of a simplex, which no density is fitted to
+OF_CLUSTERS = ("iae-cluster",)
 
 #: recipes that estimate a score: their codes are wider than the data, and chains sample them, not a density of codes
 OF_SCORE = {"dae": "mala", "rcae": "mala", "cae": "mala", "ncdae": "annealed"}
@@ -563,7 +640,7 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: Any) -> Recipe
     """
     given = recipe_options(name, given)
     size = math.prod(setting.shape)
-    if setting.latent_dim > size and name not in OF_SCORE:
+    if setting.latent_dim > size and name not in (*OF_SCORE, *OF_CLUSTERS):
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -596,8 +673,9 @@ def _cast(recipe: str, key: str, kind: type, value: Any) -> Any:
 
 
 def setting_for(
-    recipe: str, shape: Sequence[int], dtype: torch.dtype, data: str, latent_dim: int | None, net: str
-) -> Setting:
+    recipe: str, shape: Sequence[int], dtype: torch.dtype, data: str, latent_dim: int | None, net: str,
+    clusters: int | None = None,
+) -> Setting:  # fmt: skip
     """The setting for examples of a shape and dtype: [0, 1] for images and bytes.
 
     Codes have at most 16 dimensions by default; those of recipes that estimate a score 128, or 1,024 on images.
@@ -606,4 +684,6 @@ def setting_for(
     if latent_dim is None:
         wide = 1024 if math.prod(shape) > 128 else 128
         latent_dim = wide if recipe in OF_SCORE else min(16, math.prod(shape))
+        if recipe in OF_CLUSTERS:
+            latent_dim = clusters or 10
     return Setting(shape, latent_dim, net, unit=len(shape) == 3 or dtype == torch.uint8, data=data)

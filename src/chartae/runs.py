@@ -33,7 +33,7 @@ from chartae.densities import Density
 from chartae.diagnostics import Score
 from chartae.functional import as_float
 from chartae.objectives import Objective
-from chartae.recipes import OF_SCORE, Recipe, Setting, build, recipe_options, setting_for
+from chartae.recipes import OF_CLUSTERS, OF_SCORE, Recipe, Setting, build, recipe_options, setting_for
 from chartae.samplers import Chain
 from chartae.storage import read_tensors, replace_text, write_tensors
 
@@ -302,12 +302,15 @@ def fit(
     """
     recipe_options(recipe, options)  # what is wrong with a name shows before any data are read
     if densities is None:
-        densities = () if recipe in OF_SCORE else ("normal", "gmm")
+        densities = () if recipe in (*OF_SCORE, *OF_CLUSTERS) else ("normal", "gmm")
     cosine = recipe in OF_SCORE if cosine is None else cosine
     for name in densities:
         density_table.make(name, **({"components": components} if name == "gmm" else {}))
     data, source, found = _as_dataset(data, root)
-    setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net)
+    clusters = None if options.get("clusters") is None else int(options["clusters"])
+    if clusters is not None and clusters > len(data.train):
+        raise ValueError(f"there are {clusters} clusters for {len(data.train)} training examples; ask for fewer")
+    setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net, clusters)
     cooked = build(recipe, setting, seed=seed, **options)
     if "gmm" in densities and len(data.train) < components:
         raise ValueError(
@@ -347,10 +350,10 @@ def fit(
         lr=settings.lr,
         precision=precision,
         clip=clip,
-        plateau=plateau if valid is not None and not cosine else None,
+        plateau=plateau if valid is not None and not cosine and cooked.objective.comparable else None,
         cosine=cosine,
         patience=patience,
-        ema=ema,
+        ema=cooked.objective.ema if ema is None else ema,
         folder=folder,
         resume=resume,
         seed=seed,

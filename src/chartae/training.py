@@ -259,7 +259,7 @@ class _Loop:
         self.steps = batches.steps(self.world)
         objective.to(accelerator.device)
         self.players = objective.players()
-        build = _optimiser(optimizer, lr) if isinstance(optimizer, str) else (lambda name, ps: optimizer(ps))
+        build = (lambda name, ps: optimizer(ps)) if callable(optimizer) else _optimiser(optimizer, lr, objective)
         inner = {name: build(name, ps) for name, ps in self.players.items()}
         if compile:
             objective.compile()
@@ -290,6 +290,7 @@ class _Loop:
 
     def run(self, epochs: int, checkpoint_every: int, progress: bool | None) -> History:
         self.horizon = epochs * self.steps
+        self.bare.plan(self.horizon)
         with (
             TrainingProgress(progress, self.accelerator.is_main_process, epochs * self.steps, self.steps) as bar,
             self._interrupts(),
@@ -374,7 +375,7 @@ class _Loop:
         loss = means["loss"]
         for schedule in self.schedules.values():
             schedule.step(loss)
-        if self.peak and self.patience is None:
+        if (self.peak or not self.bare.comparable) and self.patience is None:
             return
         if loss < self.best_loss:
             self.best_loss, self.bad_epochs = loss, 0
@@ -621,13 +622,16 @@ class _Loop:
         return "a replay from the start of the epoch did not show it again (is some operation not deterministic?)"
 
 
-def _optimiser(kind: str, lr: float | dict[str, float]) -> Callable[[str, list[nn.Parameter]], Optimizer]:
+def _optimiser(
+    kind: str, lr: float | dict[str, float], objective: Objective
+) -> Callable[[str, list[nn.Parameter]], Optimizer]:
     if kind not in OPTIMISERS:
         raise ValueError(f"optimizer is {kind!r}; choose from {', '.join(OPTIMISERS)}, or give a function")
 
     def build(name: str, parameters: list[nn.Parameter]) -> Optimizer:
-        rate = lr[name] if isinstance(lr, dict) else lr
-        return OPTIMISERS[kind](parameters, lr=rate, fused=True)  # type: ignore[call-arg]
+        rate = lr[name] if isinstance(lr, dict) else lr * objective.rates.get(name, 1.0)
+        more: dict[str, Any] = {} if kind == "sgd" else {"betas": objective.betas}
+        return OPTIMISERS[kind](parameters, lr=rate, fused=True, **more)  # type: ignore[call-arg]
 
     return build
 

@@ -1,5 +1,6 @@
 """Diagnostics: a model in, numbers out. What it has learnt of the density, and what its coordinates are worth."""
 
+from chartae.diagnostics.codes import CodeUse, code_use
 from chartae.diagnostics.consistency import (
     Rates,
     SelfConsistency,
@@ -20,6 +21,7 @@ from chartae.diagnostics.posterior import (
 from chartae.diagnostics.score import Score, score_error
 
 __all__ = [
+    "CodeUse",
     "Gap",
     "Geometry",
     "Posterior",
@@ -27,6 +29,7 @@ __all__ = [
     "Score",
     "SelfConsistency",
     "active_units",
+    "code_use",
     "consistency_rates",
     "elbo_gap",
     "geometry",

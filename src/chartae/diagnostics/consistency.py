@@ -15,7 +15,7 @@ from chartae.autoencoder import Autoencoder, evaluating
 from chartae.conditionals import Conditional
 from chartae.diagnostics.geometry import decoder_of
 from chartae.diagnostics.posterior import elbo_gap, optimal_posterior, predicted_variance
-from chartae.distributions import Distribution, Normal, Squashed
+from chartae.distributions import Distribution, Normal, OptimalNormal, Squashed
 
 __all__ = ["Rates", "SelfConsistency", "active_units", "consistency_rates", "self_consistency"]
 
@@ -28,7 +28,8 @@ class SelfConsistency:
         code: ||mu(f(z)) - z|| (N,) of codes z drawn from the prior.
         reconstruction: ||f(mu(x)) - x|| (B,).
         variance: the encoder's sigma^2 (B, D); under a bounded prior in units of logit z.
-        predicted: what a near-deterministic decoder's posterior has (B, D); NaN where p(x|z) is no Gaussian.
+        predicted: what a near-deterministic decoder's posterior has (B, D); NaN where p(x|z) is no Gaussian of one
+            sigma.
         kl: KL of each code dimension (D,), in nats, the mean over x.
         active: which dimensions are used (D,): KL above 0.05 nats.
     """
@@ -104,6 +105,8 @@ def self_consistency(
         ValueError: x of a shape the model does not take, or a decoder without a Jacobian.
     """
     function = decoder_of(model)
+    if not len(x) or not x.isfinite().all():
+        raise ValueError(f"x has shape {tuple(x.shape)}; give one finite point or more")
     home = next(model.parameters())
     with evaluating(model):
         q = model.encoder(x)
@@ -115,7 +118,7 @@ def self_consistency(
         out = model.decoder(q.mean)
         reconstruction = (out.mean - x).flatten(1).norm(dim=1)
         variance = torch.as_tensor(normal.sigma).expand(normal.mean.shape).square()
-        sigma = out.sigma if isinstance(out, Normal) else math.nan
+        sigma = float(out.sigma) if isinstance(out, OptimalNormal) else getattr(out, "sigma", math.nan)
         if isinstance(sigma, float) and math.isfinite(sigma):
             # the limits of (0, 1) are reached in single precision
             inside = q.mean.clamp(1e-6, 1 - 1e-6) if isinstance(q, Squashed) else q.mean
@@ -168,10 +171,12 @@ def consistency_rates(
     abs(ELBO* - (log p - c_IMA)) (-1), and `likelihood` abs(log p_gamma - log p) (-1).
 
     Raises:
-        ValueError: fewer than three precisions, or one not above 0; shapes that do not fit.
+        ValueError: fewer than three different precisions, or one not above 0; shapes that do not fit.
     """
-    if len(gamma2) < 3 or min(gamma2) <= 0:
-        raise ValueError(f"gamma2 is {tuple(gamma2)}; a slope and its error need at least three values above 0")
+    if len(set(gamma2)) < 3 or min(gamma2) <= 0:
+        raise ValueError(
+            f"gamma2 is {tuple(gamma2)}; a slope and its error need at least three different values above 0"
+        )
     function = decoder_of(decoder)
     with torch.no_grad():
         x = function(z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,8 @@ def _check(function: Callable[[Tensor], Tensor], z: Tensor) -> tuple[int, ...]:
     if not isinstance(z, Tensor) or z.ndim != 2 or not z.is_floating_point() or not len(z):
         what = f"shape {tuple(z.shape)} and dtype {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
         raise ValueError(f"z is {what}; give codes as a floating tensor (B, D) with at least one row")
+    if n := int((~z.isfinite()).any(1).sum()):
+        raise ValueError(f"{n} of {len(z)} codes are not finite; leave them out")
     with torch.enable_grad():
         out = function(z[:1].detach().requires_grad_())
     if not isinstance(out, Tensor) or len(out) != 1:
@@ -77,7 +80,8 @@ def jacobian(decoder: Any, z: Float[Tensor, "B D"], *, chunk: int | None = None)
         chunk: points at a time; by default as many as keep 2^24 numbers in memory.
 
     Raises:
-        ValueError: batch normalisation in training mode; a map without a derivative; codes of the wrong shape.
+        ValueError: batch normalisation in training mode; a map without a derivative; codes of the wrong shape, or not
+            finite.
 
     >>> A = torch.tensor([[1.0, 2.0], [0.0, 1.0], [3.0, 0.0]])
     >>> torch.equal(jacobian(lambda z: z @ A.T, torch.zeros(5, 2))[0], A)
@@ -94,13 +98,18 @@ def grams(decoder: Any, z: Tensor, chunk: int | None = None) -> Float[Tensor, "B
     function = decoder_of(decoder)
     parts = _chunks(function, z, chunk)
     with torch.no_grad():
-        return torch.cat([column_gram(forward_jacobian(function, part)) for part in parts])
+        found = torch.cat([column_gram(forward_jacobian(function, part)) for part in parts])
+    if n := int((~found.isfinite()).flatten(1).any(1).sum()):
+        raise ArithmeticError(
+            f"at {n} of {len(z)} points the decoder's Jacobian is not finite: a pole, or a broken net"
+        )
+    return found
 
 
 def contrast_of(gram: Float[Tensor, "B D D"], dtype: torch.dtype) -> Float[Tensor, " B"]:
     """The contrast from JᵀJ, J known to the precision of `dtype`; a warning where a Jacobian has no full rank."""
     tiny = (gram.shape[1] * torch.finfo(dtype).eps) ** 2 + gram.shape[1] * torch.finfo(torch.float64).eps
-    contrast = hadamard_gap(gram, tiny)
+    contrast = hadamard_gap(gram, tiny).clamp_min(0)  # rounding
     if n := int(contrast.isinf().sum()):
         warnings.warn(
             f"at {n} of {len(gram)} points the Jacobian has no full rank (a code dimension without effect, or two with "
@@ -146,8 +155,9 @@ class Geometry:
 
     @property
     def condition(self) -> Float[Tensor, " B"]:
-        """The largest singular value over the smallest."""
-        return self.singular_values[:, 0] / self.singular_values[:, -1]
+        """The largest singular value over the smallest; inf where that is 0."""
+        ratio = self.singular_values[:, 0] / self.singular_values[:, -1]
+        return torch.where(self.singular_values[:, -1] == 0, math.inf, ratio)
 
     @property
     def angles(self) -> Float[Tensor, "B D D"]:

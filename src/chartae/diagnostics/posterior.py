@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -59,6 +60,15 @@ def unbounded(
     return function, law, False
 
 
+def _unbounded_codes(z: Tensor, bounded: bool) -> Tensor:
+    """z, or logit z under a bounded prior, whose support it must not leave."""
+    if not bounded:
+        return z
+    if n := int(((z <= 0) | (z >= 1)).any(1).sum()):
+        raise ValueError(f"{n} of {len(z)} codes leave (0, 1), the support of the prior; give codes within it")
+    return z.logit()
+
+
 def curvature(prior: Distribution, u: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
     """-d^2 log p(u_k) / du_k^2 of a factorised density."""
     slope = torch.func.grad(lambda a: prior.log_prob(a).sum())
@@ -75,7 +85,7 @@ def predicted_variance(
     for Beta(a, b) it is 1 / ((a + b) z (1 - z) + gamma^2 (z (1 - z))^2 ||df/dz_k||^2).
     """
     function, law, bounded = unbounded(decoder, prior, z.shape[1], z)
-    u = z.logit() if bounded else z
+    u = _unbounded_codes(z, bounded)
     lengths = column_gram(jacobian(function, u)).diagonal(dim1=1, dim2=2)
     return 1 / (curvature(law, u) + _precision(gamma2) * lengths.to(z.dtype))
 
@@ -122,7 +132,7 @@ def optimal_posterior(
         nodes: of the quadrature, a dimension.
 
     Raises:
-        ValueError: shapes that do not fit, gamma2 not above 0.
+        ValueError: shapes that do not fit, gamma2 not above 0, a start outside the prior's support.
         ArithmeticError: the search left the numbers at some point; a start nearer to the optimum helps.
 
     >>> A = torch.tensor([[2.0, 0.0], [1.0, 1.0], [0.0, 3.0]], dtype=torch.float64)
@@ -132,10 +142,17 @@ def optimal_posterior(
     True
     """
     _precision(gamma2)
-    if len(start) != len(x):
-        raise ValueError(f"there are {len(x)} points, but {len(start)} codes to start from; give one for each")
+    if len(start) != len(x) or not len(x):
+        raise ValueError(
+            f"there are {len(x)} points and {len(start)} codes to start from; give one for each, 1 or more"
+        )
+    if nodes is not None and nodes < 1:
+        raise ValueError(f"nodes is {nodes}; give at least 1")
     function, law, bounded = unbounded(decoder, prior, start.shape[1], start)
-    u0 = start.logit() if bounded else start
+    u0 = _unbounded_codes(start, bounded)
+    image = tuple(function(u0[:1]).shape[1:])
+    if x.shape[1:] != image:
+        raise ValueError(f"points have shape {tuple(x.shape[1:])}, but the decoder's images {image}")
     lengths = column_gram(jacobian(function, u0)).diagonal(dim1=1, dim2=2).to(start.dtype)
     s0 = (1 / (curvature(law, u0).clamp_min(0) + gamma2 * lengths).clamp_min(1e-30)).sqrt()
     e, w = _nodes(start.shape[1], nodes, start)
@@ -190,6 +207,14 @@ def _newton(
         v, now = v + step, trial
         if float(step.abs().max()) < 1e-10:
             break
+    else:
+        if n := int((step.abs().amax(1) > 1e-3).sum()):
+            warnings.warn(
+                f"at {n} of {len(v)} points the search for the best posterior has not come to an end; take more "
+                "iterations, or start nearer to the optimum",
+                RuntimeWarning,
+                stacklevel=3,
+            )
     dim = mean.shape[1]
     return mean + scale * v[:, :dim], scale * v[:, dim:].exp(), -now
 
@@ -234,12 +259,12 @@ def elbo_gap(
     log p(x) - ELBO*(x) -> c_IMA(f, z) for gamma -> infinity: the gap is what prefers orthogonal columns. Reizinger et
     al., 2022 (arXiv 2206.02416).
 
-    Args and errors are those of `optimal_posterior`; points off the decoder's image are taken to the nearest one on
-    it (Gauss-Newton from `start`), which is what the result is of.
+    Args and errors are those of `optimal_posterior`; of points off the decoder's image `limit`, `ima`, `contrast` and
+    `z` are those of the nearest one on it (Gauss-Newton from `start`).
     """
     found = optimal_posterior(decoder, x, gamma2, start=start, prior=prior, nodes=nodes)
     function, law, bounded = unbounded(decoder, prior, start.shape[1], start)
-    u = start.logit() if bounded else start
+    u = _unbounded_codes(start, bounded)
     for _ in range(50):
         J = jacobian(function, u).flatten(1, -2)
         step = torch.linalg.lstsq(J, (x - function(u)).flatten(1)[:, :, None]).solution[:, :, 0]
@@ -278,5 +303,5 @@ def linear_gap(A: Float[Tensor, "n d"], gamma2: float) -> Float[Tensor, ""]:
     """
     if A.ndim != 2 or A.shape[0] < A.shape[1]:
         raise ValueError(f"A has shape {tuple(A.shape)}; give (n, d) with n >= d")
-    precision = torch.eye(A.shape[1], dtype=A.dtype) + _precision(gamma2) * A.mT @ A
+    precision = torch.eye(A.shape[1], dtype=A.dtype, device=A.device) + _precision(gamma2) * A.mT @ A
     return 0.5 * (precision.diagonal().log().sum() - torch.linalg.slogdet(precision).logabsdet)

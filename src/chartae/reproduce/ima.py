@@ -275,8 +275,8 @@ def _moebius_tables(results: dict[str, Any]) -> str:
         _table(
             ("weight", "n", "MCC", "contrast", "mean squared error"),
             [
-                (f"{w:g}", len(some), _spread([r["mcc"] for r in some]), _spread([r["contrast"] for r in some]),
-                 _spread([r["mse"] for r in some], 5))
+                (f"{w:g}", len(some), _spread([r["mcc"] for r in some]), _spread([r["contrast"] for r in some], 4),
+                 f"{statistics.mean(r['mse'] for r in some):.1e}")
                 for w in dict.fromkeys(r["weight"] for r in results["orthogonality"]["found"])
                 if (some := [r for r in results["orthogonality"]["found"] if r["weight"] == w])
             ],

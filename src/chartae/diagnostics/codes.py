@@ -1,0 +1,83 @@
+"""Whether the code is used: what it tells of x, and what happens when it is exchanged."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from chartae.autoencoder import Autoencoder, evaluating
+from chartae.distributions import OneHot
+
+__all__ = ["CodeUse", "code_use"]
+
+
+@dataclass(frozen=True)
+class CodeUse:
+    """What the code holds.
+
+    Attributes:
+        error: E ||x - x^||^2 of reconstructions from x's own code.
+        shuffled: the same from another example's code: where it is no larger, the decoder ignores the code.
+        spread: the mean variance of reconstructions of one code, as a share of the total variance of x: 0 for a
+            deterministic decoder, 1 where the code says nothing.
+        information: I(x; code) in nats of a categorical code, H(mean q) - mean H(q); None of others.
+        used: how many categories hold more than 1 % of the points; None of others.
+    """
+
+    error: float
+    shuffled: float
+    spread: float
+    information: float | None
+    used: int | None
+
+    @property
+    def ignored(self) -> bool:
+        """Whether own codes serve hardly better than another's."""
+        return self.error > 0.9 * self.shuffled
+
+
+def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, seed: int = 0) -> CodeUse:
+    """The shuffled-code control, the spread within a code, and the information of a categorical one; always asked.
+
+    An implicit autoencoder has a useless optimum at which all of its costs are zero and the code is ignored; a warning
+    says so, with the remedy.
+
+    Args:
+        model: any autoencoder.
+        x: at least 10 points.
+        draws: reconstructions of each code.
+
+    Raises:
+        ValueError: too few points, or draws below 2.
+    """
+    if len(x) < 10 or draws < 2:
+        raise ValueError(f"there are {len(x)} points and {draws} draws; give at least 10 points and 2 draws")
+    with evaluating(model), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        q = model.encoder(x)
+        z = q.sample()
+        drawn = torch.stack([model.decoder(z).point() for _ in range(draws)])
+        other = model.decoder(z.roll(1, 0)[torch.randperm(len(z))]).point()
+        error = (drawn[0] - x).flatten(1).square().sum(1).mean()
+        shuffled = (other - x).flatten(1).square().sum(1).mean()
+        within = drawn.var(0).flatten(1).sum(1).mean()
+        spread = within / x.flatten(1).var(0).sum().clamp_min(1e-12)
+        information = used = None
+        if isinstance(q, OneHot):
+            p = q.mean
+            entropy = lambda a: -(a * a.clamp_min(1e-12).log()).sum(-1)  # noqa: E731
+            information = float(entropy(p.mean(0)) - entropy(p).mean())
+            used = int((torch.bincount(p.argmax(1), minlength=p.shape[1]) > 0.01 * len(x)).sum())
+    found = CodeUse(float(error), float(shuffled), float(spread), information, used)
+    if found.ignored:
+        warnings.warn(
+            f"the code is ignored: reconstructions from another example's code are as near ({found.shuffled:.4g}) as "
+            f"those from its own ({found.error:.4g}). Train with warmup=0.4, or less noise_dim",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return found

@@ -1,0 +1,237 @@
+"""Objectives with critics: what each network is told, exact identities, and what a code is used for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn as tnn
+
+import chartae as ch
+from chartae import nn
+from chartae.adversarial import ImplicitAutoencoding
+from chartae.conditionals import Categorical, Dirac, Gaussian, Implicit, StandardNormal, UniformCategorical
+from chartae.data import Batches
+from chartae.diagnostics import code_use
+from chartae.distributions import OneHot
+from chartae.functional import gradient_penalty
+from chartae.nn import Critic
+from chartae.recipes import Setting, build
+from chartae.terms import AdversarialLatent, Reconstruction
+from closed_forms import CODE, SIZE, linear, points
+
+
+def implicit(**options):
+    model = ch.Autoencoder(
+        Dirac(linear(CODE, SIZE, 1)), Implicit(linear(SIZE, CODE + 2, 2), noise_dim=2), StandardNormal(CODE)
+    )
+    joint, latent = Critic(tnn.Linear(SIZE + CODE, 1)), Critic(tnn.Linear(CODE, 1))
+    return ImplicitAutoencoding(model, joint, latent, **options)
+
+
+def touched(objective):
+    return {name: any(p.grad is not None and bool(p.grad.any()) for p in part.parameters()) for name, part in {
+        "encoder": objective.model.encoder, "decoder": objective.model.decoder, "joint": objective.joint,
+        "latent": objective.latent}.items()}  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", ImplicitAutoencoding.LOSSES)
+@pytest.mark.parametrize("gradient", ImplicitAutoencoding.GRADIENTS)
+def test_who_is_told_what(loss, gradient):
+    objective = implicit(loss=loss, encoder_gradient=gradient)
+    values = objective(points())
+    assert set(values) == {"loss", "reconstruction", "regularisation", "error"}
+    objective.zero_grad()
+    values["reconstruction"].backward()
+    found = touched(objective)
+    assert (found["encoder"], found["decoder"], found["latent"]) == (True, True, False)
+    objective.zero_grad()
+    critic = objective(points(), player="critic")
+    critic["loss"].backward()
+    assert touched(objective) == {"encoder": False, "decoder": False, "joint": True, "latent": True}
+    assert 0 <= critic["joint_accuracy"] <= 1
+    owners = [{id(p) for p in ps} for ps in objective.players().values()]
+    assert not owners[0] & owners[1]
+    assert owners[0] | owners[1] == {id(p) for p in objective.parameters()}
+
+
+def test_the_encoders_gradient_is_that_of_its_pair():
+    """With a linear critic T = a.x + b.z and the raw logit, only b reaches the encoder through a pair's own z."""
+    got = {}
+    for gradient in ImplicitAutoencoding.GRADIENTS:
+        objective = implicit(loss="logit", encoder_gradient=gradient)
+        torch.manual_seed(0)
+        with torch.no_grad():
+            objective.joint.head.weight.copy_(torch.arange(1.0, 1 + SIZE + CODE)[None])
+        a, b = objective.joint.head.weight[0].split([SIZE, CODE])
+        objective(points())["reconstruction"].backward()
+        got[gradient] = objective.model.encoder.net.bias.grad
+        V = objective.model.decoder.net.weight[:, :CODE]
+    # T(x, z) - T(x^, z): forward b through the first; -(b + V^T a) through the second
+    assert torch.allclose(got["positive"], b)
+    assert torch.allclose(got["negative"], -(b + V.T @ a))
+    assert torch.allclose(got["both"], -(V.T @ a))
+
+
+def test_the_penalty_of_a_linear_critic():
+    critic = Critic(tnn.Linear(SIZE + CODE, 1))
+    expected = 0.5 * critic.head.weight.square().sum()
+    assert torch.allclose(gradient_penalty(critic, points(), torch.randn(11, CODE)), expected)
+
+
+def test_a_critics_logit_is_the_log_ratio():
+    g = torch.Generator().manual_seed(0)
+    critic = Critic(nn.MLP(1, 1, (32,), norm=False, activation="leaky-relu"))
+    optimiser = torch.optim.Adam(critic.parameters(), lr=1e-2)
+    softplus = tnn.functional.softplus
+    for _ in range(400):
+        p, q = torch.randn(512, 1, generator=g), 1 + 0.7 * torch.randn(512, 1, generator=g)
+        optimiser.zero_grad()
+        (softplus(-critic(p)).mean() + softplus(critic(q)).mean()).backward()
+        optimiser.step()
+    x = torch.linspace(-1, 2.5, 100)[:, None]
+    truth = StandardNormal(1).log_prob(x) - torch.distributions.Normal(1.0, 0.7).log_prob(x)[:, 0]
+    with torch.no_grad():
+        residual = (critic(x) - truth).square().sum() / (truth - truth.mean()).square().sum()
+    assert 1 - residual.item() > 0.95
+
+
+def test_the_costs_are_the_gap_and_the_useless_code_is_an_optimum():
+    """KL(q(x,z)||p(x,z)) = KL(q(x,z)||q(z)p(x|z)) + KL(q(z)||p(z)), finite sums; zero for a code of nothing."""
+    g = torch.Generator().manual_seed(0)
+    data = torch.rand(6, generator=g).softmax(0)
+    posterior, likelihood = torch.rand(6, 4, generator=g).softmax(1), torch.rand(4, 6, generator=g).softmax(1)
+    prior = torch.rand(4, generator=g).softmax(0)
+    kl = lambda a, b: (a * (a / b).log()).sum()  # noqa: E731
+    for q, p in ((posterior, likelihood), (prior.expand(6, 4), data.expand(4, 6))):
+        joint = data[:, None] * q
+        aggregate = joint.sum(0)
+        costs = kl(joint, aggregate[None] * p.T) + kl(aggregate, prior)
+        assert costs.item() == pytest.approx(kl(joint, prior[None] * p.T).item(), abs=1e-12)
+        elbo = (data[:, None] * q * (p.T * prior[None] / q).log()).sum()
+        assert costs.item() == pytest.approx((-elbo + (data * data.log()).sum()).item(), abs=1e-12)
+    assert costs.item() == pytest.approx(0, abs=1e-12)  # the last: z tells nothing of x
+
+
+def test_the_warm_up_fades_to_nothing_at_half_time():
+    objective = implicit()
+    objective.plan(8)
+    left = []
+    for _ in range(8):
+        objective(points())
+        left.append(round(objective._left().item(), 6))
+    assert left == [0.75, 0.5, 0.25, 0.0, 0.0, 0.0, 0.0, 0.0]
+    assert objective.variance.item() == pytest.approx(points().var(0).sum().item())
+    before = objective.passes.clone()
+    objective.eval()(points())
+    assert torch.equal(objective.passes, before)
+
+
+@pytest.mark.parametrize("mode", OneHot.MODES)
+def test_one_hot_codes(mode):
+    logits = torch.randn(2000, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    draw = OneHot(logits, mode).sample(generator=torch.Generator().manual_seed(1))
+    assert torch.allclose(draw.sum(1), torch.ones(2000))
+    assert draw.requires_grad == (mode != "exact")
+    if mode in ("gumbel", "exact"):
+        many = OneHot(logits[:1].detach(), mode).sample(20_000, generator=torch.Generator().manual_seed(1))
+        assert torch.allclose(many.mean(0)[0], logits[0].softmax(0), atol=0.015)
+    if mode != "softmax":
+        assert set(draw.detach().round(decimals=9).unique().tolist()) <= {0.0, 1.0}
+    assert OneHot(logits, mode).log_prob(torch.eye(3)[0]).shape == (2000,)
+
+
+def test_an_implicit_decoder_is_drawn_from():
+    model = implicit().model
+    z = torch.zeros(5, CODE)
+    assert torch.equal(model.decode(z), model.decode(z))  # n = 0
+    a, b = (model.sample(5, generator=torch.Generator().manual_seed(k)) for k in (0, 0))
+    assert torch.equal(a, b)
+    assert model.decoder(z).point().std(0).min() > 0
+    assert model.decoder(z).sample(3).shape == (3, 5, SIZE)
+    with pytest.raises(TypeError, match="no density to evaluate"):
+        model.decoder(z).log_prob(points(5))
+
+
+def test_a_latent_critic_gives_codes_the_priors_law():
+    torch.set_default_dtype(torch.float32)
+    torch.manual_seed(0)
+    x = 3 + 2 * torch.randn(2000, 1)
+    model = ch.Autoencoder(Dirac(tnn.Linear(1, 1)), Gaussian(tnn.Linear(1, 1), 1.0), StandardNormal(1))
+    critic = Critic(nn.MLP(1, 1, (32,), norm=False, activation="leaky-relu"))
+    objective = ch.Penalised(model, Reconstruction() + 10.0 * AdversarialLatent(critic))
+    assert set(objective.players()) == {"model", "adversarial_latent"}
+    ch.training.fit(objective, Batches(x, 200), epochs=60, lr=5e-3, progress=False)
+    codes = model.encode(x)
+    assert codes.mean().item() == pytest.approx(0, abs=0.25)
+    assert codes.std().item() == pytest.approx(1, abs=0.25)
+
+
+def test_what_a_code_is_used_for():
+    x = torch.eye(4).repeat(50, 1) * 3
+    model = ch.Autoencoder(Categorical(tnn.Linear(4, 4)), Implicit(tnn.Linear(5, 4), 1), UniformCategorical(4))
+    with torch.no_grad():
+        model.encoder.net.weight.copy_(20 * torch.eye(4))
+        model.encoder.net.bias.zero_()
+        model.decoder.net.weight.copy_(torch.cat([3 * torch.eye(4), torch.zeros(4, 1)], 1))
+        model.decoder.net.bias.zero_()
+    found = code_use(model, x)
+    assert found.information == pytest.approx(torch.log(torch.tensor(4.0)).item(), abs=1e-6)
+    assert (found.used, found.ignored) == (4, False)
+    assert found.error == pytest.approx(0, abs=1e-6)
+    assert found.spread == pytest.approx(0, abs=1e-12)
+    with torch.no_grad():
+        model.decoder.net.weight[:, :4] = 0
+        model.decoder.net.weight[:, 4] = 1
+    with pytest.warns(RuntimeWarning, match=r"the code is ignored.*warmup"):
+        assert code_use(model, x).ignored
+    with pytest.raises(ValueError, match="at least 10 points"):
+        code_use(model, x[:5])
+
+
+@pytest.mark.parametrize(
+    ("recipe", "options"), [("aae", {}), ("iae", {"noise_dim": 3}), ("iae-cluster", {"clusters": 5})]
+)
+@pytest.mark.parametrize("shape", [(6,), (1, 8, 8)])
+def test_recipes_train_and_come_back(recipe, options, shape, tmp_path):
+    torch.set_default_dtype(torch.float32)
+    x = torch.rand(60, *shape, generator=torch.Generator().manual_seed(0))
+    run = ch.fit(recipe, x, epochs=2, batch_size=20, out=tmp_path / "run", progress=False, **options)
+    critic = "adversarial_latent" if recipe == "aae" else "critic"
+    assert any(f"{critic}/loss" in row for row in run.log)
+    again = ch.load(tmp_path / "run")
+    assert torch.allclose(again.sample(4, "prior", seed=1), run.sample(4, "prior", seed=1), atol=1e-6)
+    codes = again.encode(x)
+    assert codes.shape == (60, 5 if recipe == "iae-cluster" else min(16, 6 if shape == (6,) else 16))
+    assert run.history.best_epoch == 2 or recipe == "aae"
+
+
+def test_bad_settings():
+    with pytest.raises(ValueError, match="encoder_gradient is 'none'"):
+        implicit(encoder_gradient="none")
+    with pytest.raises(ValueError, match="loss is 'hinge'"):
+        implicit(loss="hinge")
+    with pytest.raises(ValueError, match="weights are 0 or above"):
+        implicit(warmup=-1.0)
+    with pytest.raises(ValueError, match="12 clusters for 8 training examples"):
+        ch.fit("iae-cluster", ch.data.from_arrays(torch.randn(8, 2), valid=0, test=0), clusters=12)
+    with pytest.raises(ValueError, match="they are one number"):
+        build("iae-cluster", Setting((2,), 3), clusters=4)
+    with pytest.raises(ValueError, match="at least 2"):
+        UniformCategorical(1)
+
+
+@pytest.mark.slow
+def test_eight_gaussians_are_eight_codes():
+    angle = torch.arange(8) * torch.pi / 4
+    means = 2 * torch.stack([angle.cos(), angle.sin()], 1)
+    world = ch.data.toys.mixture(means.tolist(), sds=0.15, weights=[1] * 8)
+    torch.set_default_dtype(torch.float32)
+    data = ch.data.from_arrays(world.sample(60_000, seed=0).float(), valid=0, test=0)
+    settings = {"clusters": 8, "noise_dim": 4, "net": "smooth:96x96", "epochs": 8, "batch_size": 192}
+    run = ch.fit("iae-cluster", data, progress=False, **settings)
+    x = world.sample(4000, seed=9).float()
+    code = run.encode(x).argmax(1)
+    component = torch.cdist(x, means.float()).argmin(1)
+    table = torch.zeros(8, 8).index_put((component, code), torch.ones(4000), accumulate=True)
+    assert table.max(0).values.sum() / 4000 >= 0.95
+    assert code_use(run.model, x).used == 8
