@@ -437,7 +437,7 @@ def ima_gap(
         a.set_xscale("log")
         a.set_xlabel("γ²", fontsize=9)
         a.set_ylabel("nats a point", fontsize=9)
-        a.set_title(f"{name}: C_IMA {found['found'][0]['contrast']:.3f}", fontsize=9, loc="left")
+        a.set_title(f"{name}: C_IMA {max(0.0, found['found'][0]['contrast']):.3f}", fontsize=9, loc="left")
         a.legend(fontsize=7, frameon=False)
     figure.savefig(folder / "gap.png", dpi=130)
     return results
