@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -54,6 +55,14 @@ def test_runs_are_whole(data, tmp_path):
     assert not run.model.training
 
 
+def test_a_saved_run_finds_its_file_again(data, tmp_path):
+    np.save(tmp_path / "x.npy", data.train.numpy())
+    run = ch.fit_many("vae", tmp_path / "x.npy", {"seed": (s for s in [3])}, steps=2, progress=False, **SMALL)[0]
+    again = ch.load(run.save(tmp_path / "run").folder)
+    assert again.settings.data == str(tmp_path / "x.npy")
+    assert again.data().shape == (3,)
+
+
 def test_batch_normalisation_is_kept_apart(data):
     runs = ch.fit_many("rae", data, {"seed": [0, 1]}, steps=4, batch_size=16, net="mlp", latent_dim=2, progress=False)
     means = [run.model.encoder.net[1].running_mean for run in runs]
@@ -101,5 +110,18 @@ def test_bad_grids(data):
         fit({"seed": [0]}, batch_size=100)
     with pytest.raises(TypeError, match="made of gradients"):
         ch.fit_many("rae-gp", data, {"seed": [0]}, steps=2, **SMALL)
+    for recipe in ("rae-sn", "cae"):
+        with pytest.raises(TypeError, match="cannot be stacked"):
+            ch.fit_many(recipe, data, {"seed": [0]}, steps=2, **SMALL)
     with pytest.raises(ValueError, match="gamma2 is 0"):
         fit({"gamma2": [1.0, 0.0]})
+    for grid in ({"gamma2": 5.0}, {"prior": "uniform"}, [1, 2], None):
+        with pytest.raises(TypeError, match="option -> its values"):
+            fit(grid)
+    for seed in (0.5, -1, "a"):
+        with pytest.raises(ValueError, match="a seed is a whole number"):
+            fit({"seed": [seed]})
+    with pytest.raises(ValueError, match="batch_size is 0"):
+        fit({"seed": [0]}, batch_size=0)
+    with pytest.raises(ValueError, match="device is 'tpuu', which torch cannot use"):
+        fit({"seed": [0]}, device="tpuu")

@@ -9,7 +9,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -17,15 +17,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
-from chartae.data import Batches, Dataset, from_arrays
-from chartae.data import load as load_data
+from chartae.data import Batches, Dataset
 from chartae.distributions import supplied
 from chartae.functional import as_float
+from chartae.nn import TiedDecoder
 from chartae.objectives import Objective
 from chartae.progress import TrainingProgress
 from chartae.recipes import Recipe, build, recipe_options, setting_for
-from chartae.runs import IN_MEMORY, Run, Settings, fingerprint
+from chartae.runs import Run, Settings, as_dataset, fingerprint
 
 __all__ = ["fit_many", "train_many"]
 
@@ -33,7 +34,7 @@ __all__ = ["fit_many", "train_many"]
 def fit_many(
     recipe: str,
     data: Any,
-    grid: Mapping[str, Sequence[Any]],
+    grid: Mapping[str, Iterable[Any]],
     *,
     steps: int | None = None,
     epochs: int | None = None,
@@ -51,6 +52,7 @@ def fit_many(
 
     Each run is the one that ``chartae.fit(recipe, data, seed=..., cosine=cosine, plateau=None, densities=(), ...)``
     would have made on batches without the last, smaller one: the same start, order of examples and noise, to rounding.
+    Where a loss draws other than normal numbers (masks, noise levels, walkback, sliced distances) it is so in law.
     Runs whose options differ in more than numbers (a prior, a method) are trained group by group.
 
     Args:
@@ -76,24 +78,31 @@ def fit_many(
     >>> [(run.settings.options["gamma2"], run.settings.seed) for run in runs]
     [(1.0, 0), (1.0, 1), (10.0, 0), (10.0, 1)]
     """
-    if not grid or any(not len(values) for values in grid.values()):
+    if not isinstance(grid, Mapping) or any(isinstance(v, str) or not isinstance(v, Iterable) for v in grid.values()):
+        raise TypeError(f"the grid is {grid!r}; give a table of option -> its values, e.g. {{'seed': range(10)}}")
+    grid = {key: list(values) for key, values in grid.items()}
+    if not grid or any(not values for values in grid.values()):
         raise ValueError("the grid is empty; give each key at least one value, e.g. {'seed': range(10)}")
     if (steps is None) == (epochs is None):
         raise ValueError(f"steps is {steps} and epochs {epochs}; give one of them")
     if both := set(grid) & set(options):
         raise ValueError(f"{', '.join(sorted(both))} is given twice, in the grid and beside it")
+    for seed in grid.get("seed", ()):
+        if isinstance(seed, str) or seed != int(seed) or seed < 0:
+            raise ValueError(f"seed is {seed!r}; a seed is a whole number of at least 0")
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; give at least 1")
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
     for point in points:
         recipe_options(recipe, options | {k: v for k, v in point.items() if k != "seed"})
-    data = load_data(data, root=root) if isinstance(data, str | Path) else data
-    data = data if isinstance(data, Dataset) else from_arrays(data, name=IN_MEMORY)
+    data, source, found_in = as_dataset(data, root)
     per_epoch = len(data.train) // batch_size
     if not per_epoch:
         raise ValueError(f"{len(data.train)} training examples do not fill a batch of {batch_size}; use a smaller one")
     steps = per_epoch * epochs if epochs is not None else steps
     if steps is None or steps < 1:
         raise ValueError(f"training takes {steps} steps; give at least 1")
-    setting = setting_for(recipe, data.shape, data.train.dtype, data.name, latent_dim, net)
+    setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net)
     cooked = [
         build(
             recipe, setting, seed=int(point.get("seed", 0)), **options | {k: v for k, v in point.items() if k != "seed"}
@@ -120,17 +129,18 @@ def fit_many(
         )
         rows |= dict(zip(members, found, strict=True))
     return [
-        _run(one, data, point, rows[i], steps=steps, batch_size=batch_size, lr=rate)
+        _run(one, data, source, found_in, point, rows[i], steps=steps, batch_size=batch_size, lr=rate)
         for i, (one, point) in enumerate(zip(cooked, points, strict=True))
     ]
 
 
-def _run(one: Recipe, data: Dataset, point: dict[str, Any], rows: list[dict[str, Any]], *, steps: int, batch_size: int,
-         lr: float) -> Run:  # fmt: skip
+def _run(one: Recipe, data: Dataset, source: str, root: str, point: dict[str, Any], rows: list[dict[str, Any]], *,
+         steps: int, batch_size: int, lr: float) -> Run:  # fmt: skip
     setting = one.setting
     settings = Settings(
         recipe=one.name,
-        data=data.name,
+        data=source,
+        root=root,
         shape=setting.shape,
         unit=setting.unit,
         latent_dim=setting.latent_dim,
@@ -173,8 +183,9 @@ def train_many(
         Of each member the rows of its log: the mean of every term over each epoch.
 
     Raises:
-        TypeError: objectives with critics, or terms made of gradients, which must be trained one at a time.
-        ValueError: members that differ in more than numbers.
+        TypeError: objectives with critics, terms made of gradients, spectral norms or tied weights, which must be
+            trained one at a time.
+        ValueError: members that differ in more than numbers; a device that is not there.
     """
     first = objectives[0]
     if len(seeds) != len(objectives):
@@ -183,6 +194,14 @@ def train_many(
         raise TypeError(f"{first!r} has a critic; ensembles are for objectives of one player: fit them one by one")
     if first.second_order:
         raise TypeError(f"{first!r} is made of gradients, which cannot be mapped over; fit the runs one by one")
+    if any(is_parametrized(m) for m in first.modules()) or any(isinstance(m, TiedDecoder) for m in first.modules()):
+        raise TypeError(
+            f"{first!r} has spectral norms or tied weights, which cannot be stacked; fit the runs one by one"
+        )
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device is {device!r}, which torch cannot use here: {error}") from None
     objectives = [o.to(device).train() for o in objectives]
     dials = _dials(objectives)
     parameters, buffers = torch.func.stack_module_state(list(objectives))

@@ -147,6 +147,11 @@ class Run:
         """Decoder means of codes of any number."""
         return in_slices(self.model, self.model.decode, z)
 
+    def render(self, z: Any, *, seed: int = 0) -> Tensor:
+        """One point of each code: the decoder's mean, or a draw of a decoder that has noise of its own."""
+        generator = torch.Generator(next(self.model.parameters()).device).manual_seed(seed)
+        return in_slices(self.model, lambda part: self.model.decoder(part).point(generator), z)
+
     def density(self, name: str | None = None) -> Conditional:
         """A density of codes by name: ``"prior"`` is the model's own; by default the mixture, where there is one."""
         name = name or ("gmm" if "gmm" in self.densities else self.own)
@@ -306,7 +311,7 @@ def fit(
     cosine = recipe in OF_SCORE if cosine is None else cosine
     for name in densities:
         density_table.make(name, **({"components": components} if name == "gmm" else {}))
-    data, source, found = _as_dataset(data, root)
+    data, source, found = as_dataset(data, root)
     clusters = None if options.get("clusters") is None else int(options["clusters"])
     if clusters is not None and clusters > len(data.train):
         raise ValueError(f"there are {clusters} clusters for {len(data.train)} training examples; ask for fewer")
@@ -371,7 +376,7 @@ def fit(
     return run
 
 
-def _as_dataset(data: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
+def as_dataset(data: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
     """The data, the name or path by which they can be loaded again, and the root of named data."""
     if isinstance(data, str | Path):
         data = load_data(data, root=root)
