@@ -57,11 +57,15 @@ def _part(out: Path, name: str, overwrite: bool, say: Say, make: Callable[[], An
     return found
 
 
-def _folder(out: str | Path) -> Path:
+def _folder(out: str | Path, overwrite: bool, **made: Any) -> Path:
+    """The folder of a result; parts that were made with other settings are not gone on with."""
     folder = Path(out)
     if folder.is_file():
         raise FileExistsError(f"{folder} is a file; give a folder")
-    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "made.json"
+    if path.is_file() and not overwrite and (former := json.loads(path.read_text())) != made:
+        raise FileExistsError(f"{folder} holds parts made with {former}, not {made}; choose a new folder, or overwrite")
+    replace_text(path, json.dumps(made) + "\n")
     return folder
 
 
@@ -176,8 +180,8 @@ def ima_moebius(
     map, whose own contrast is then above zero, and whether an explicit `Orthogonality` term makes a deterministic
     autoencoder do the same. `quick`: fewer seeds, maps and steps.
     """
-    folder = _folder(out)
     count = seeds or (3 if quick else 20)
+    folder = _folder(out, overwrite, quick=quick, seeds=count)
     steps = 2500 if quick else 15_000
     n = 12_000 if quick else 42_000
     net: dict[str, Any] = {"net": "smooth:48x48", "lr": 5e-3, "batch": 64, "n": n}
@@ -325,8 +329,8 @@ def _moebius_figure(results: dict[str, Any]) -> Figure:
 def ima_linear(
     out: str | Path, *, overwrite: bool = False, say: Say = lambda text: None, quick: bool = False, **_: Any
 ) -> dict[str, Any]:
-    """The linear-Gaussian identity log p - ELBO* = ½ (Σ log Λ_kk - log det Λ), by the search and by closed forms."""
-    folder = _folder(out)
+    """The linear-Gaussian identity log p - ELBO* = ½ (Σ log Λ_kk - log det Λ), from closed forms of both."""
+    folder = _folder(out, overwrite)
     gammas = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
 
     def make() -> Rows:
@@ -386,7 +390,7 @@ def ima_gap(
 ) -> dict[str, Any]:
     """ELBO*, log-likelihood and IMA-regularised log-likelihood of fixed decoders as gamma grows: a triangular net,
     whose contrast is above zero, and a Moebius map, whose contrast is zero; each point at its best posterior."""
-    folder = _folder(out)
+    folder = _folder(out, overwrite, quick=quick)
     gammas = [1e1, 1e2, 1e3, 1e4, 1e5] if quick else [10 ** (k / 2) for k in range(2, 13)]
     worlds = {
         "triangular": (mixings.triangular(dim=2, seed=2), None),
@@ -454,8 +458,8 @@ def ima_consistency(
 ) -> dict[str, Any]:
     """The orders in which encoder and decoder become each other's inverse: on a known decoder, point by point, and of
     VAEs trained on a smooth three-layer mixing of Gaussian sources."""
-    folder = _folder(out)
     count = seeds or (2 if quick else 10)
+    folder = _folder(out, overwrite, quick=quick, seeds=count)
 
     def exact() -> dict[str, Any]:
         world = mixings.two_dimensional()
@@ -527,7 +531,7 @@ def ima_sprites(
     Full, it trains on 64x64 pixels for 41,500 steps of 512 (a GPU is wanted); `quick`, on 32x32, a quarter as many, of
     which each counts four times, with 16, 32 and 32 channels for 12,000 steps of 64.
     """
-    folder = _folder(out)
+    folder = _folder(out, overwrite, quick=quick)
     count = seeds or (1 if quick else 10)
     results: dict[str, Any] = {"quick": quick}
     cells: list[tuple[str, str, dict[str, Any]]] = [
@@ -610,22 +614,23 @@ def _sprites(
     x, truth = dataset.test, dataset.test_labels
     assert truth is not None
     truth = truth.double()
+    home = next(run.model.parameters()).device
     means = run.encode(x).cpu()
     authors = None
     if recipe != "rae":
         with torch.no_grad():
             drawn = torch.cat([
-                run.model.encoder(part.float() / 255).sample(generator=torch.Generator().manual_seed(0))
+                run.model.encoder(part.to(home).float() / 255).sample(generator=torch.Generator(home).manual_seed(0))
                 for part in x.split(500)
             ]).cpu()  # fmt: skip
         authors = float(mcc(truth, drawn, protocol="batches", batch=512, baselines=False))
     kl = active = None
     if recipe != "rae":
-        kl, used = active_units(run.model, x[:500].float() / 255)
+        kl, used = active_units(run.model, x[:500].to(home).float() / 255)
         active = int(used.sum())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        contrast = geometry(run.model, means[:200].to(next(run.model.parameters()).device)).contrast
+        contrast = geometry(run.model, means[:200].to(home)).contrast
     return {
         "data": data,
         "recipe": recipe,
