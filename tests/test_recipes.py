@@ -136,6 +136,8 @@ def test_step_sizes_are_the_authors_for_their_nets():
         (lambda: build("rae-sn", Setting((6,), 2), scope="all"), ValueError, "choose 'decoder'"),
         (lambda: build("wae", Setting((6,), 2), distance="gan"), ValueError, "choose 'mmd' or 'swd'"),
         (lambda: build("vae", Setting((6,), 2, unit=False), likelihood="bernoulli"), ValueError, "data in \\[0, 1\\]"),
+        (lambda: build("vae", Setting((6,), 2), likelihood="bernoulli", gamma2=9.0), ValueError, "has no precision"),
+        (lambda: build("vae", Setting((6,), 2), likelihood="bernoulli", warmup=5), ValueError, "takes neither"),
         (lambda: build("ae", Setting((6,), 7)), ValueError, "has only 6 values"),
         (lambda: Setting((6,), 0), ValueError, "at least 1"),
         (lambda: build("dae", Setting((6,), 9), sigma=0.0), ValueError, "sigma is 0"),

@@ -199,6 +199,8 @@ class Setting:
         if likelihood == "bernoulli":
             if not self.unit:
                 raise ValueError("a Bernoulli likelihood needs data in [0, 1]; use likelihood='gaussian'")
+            if warmup or output is not None:
+                raise ValueError(f"warmup is {warmup} and output {output!r}; a Bernoulli likelihood takes neither")
             return Bernoulli(self.decoder("identity"))
         if likelihood != "gaussian":
             raise ValueError(f"likelihood is {likelihood!r}; choose 'gaussian' or 'bernoulli'")
@@ -355,6 +357,8 @@ def vae(
         raise ValueError(f"sigma is {sigma} and gamma2 {gamma2}; they are one thing, gamma2 = 1 / sigma^2: give one")
     if gamma2 is not None and gamma2 <= 0:
         raise ValueError(f"gamma2 is {gamma2}; a precision is above 0")
+    if gamma2 is not None and likelihood == "bernoulli":
+        raise ValueError(f"gamma2 is {gamma2}; a Bernoulli likelihood has no precision: use likelihood='gaussian'")
     limit = 5.0 if gamma2 is None else math.inf
     if gamma2 is not None:
         sigma = gamma2**-0.5
