@@ -61,6 +61,8 @@ def test_images_by_the_command_line(tmp_path, capsys):
     assert (folder / "diagnose.html").is_file()
     assert cli.main(["diagnose", str(folder), "--n", "1"]) == 2
     assert "give at least 2 points" in capsys.readouterr().err
+    assert cli.main(["diagnose", str(folder), "--out", str(tmp_path)]) == 2
+    assert "is a folder; give a file" in capsys.readouterr().err
 
 
 def test_a_score_recipe_is_sent_elsewhere():

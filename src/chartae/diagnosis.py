@@ -68,6 +68,8 @@ def diagnose(
         )
     if n < 2:
         raise ValueError(f"n is {n}; give at least 2 points")
+    if out is not None and Path(out).is_dir():
+        raise IsADirectoryError(f"{out} is a folder; give a file for the page, such as {Path(out) / 'diagnose.html'}")
     data = run.data(root) if data is None else data
     run.check_data(data)
     home = next(run.model.parameters())
