@@ -14,6 +14,7 @@ from chartae.data import Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
 from chartae.functional import gradient_penalty
+from chartae.metrics import cluster_score
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
 from chartae.terms import AdversarialLatent, Reconstruction
@@ -235,3 +236,36 @@ def test_eight_gaussians_are_eight_codes():
     table = torch.zeros(8, 8).index_put((component, code), torch.ones(4000), accumulate=True)
     assert table.max(0).values.sum() / 4000 >= 0.95
     assert code_use(run.model, x).used == 8
+
+
+def test_cluster_scores_by_hand():
+    p = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.3, 0.7], [0.05, 0.95]])
+    y = torch.tensor([0, 0, 1, 1, 0])
+    found = cluster_score(p, y, p, y)
+    # cluster 1 holds 1, 1, 0: the majority is 1, the surest member is the 0
+    assert found.error_majority == pytest.approx(1 / 5)
+    assert found.error_confident == pytest.approx(2 / 5)
+    assert found.used == 2
+    with pytest.raises(ValueError, match="a label for each"):
+        cluster_score(p, y[:3].numpy(), p, y)
+    with pytest.raises(ValueError, match="no labels"):
+        cluster_score(p[:0], y[:0], p, y)
+    # a cluster that no labelled point names is misnamed
+    assert cluster_score(p[:2], y[:2], p, y).error_majority == pytest.approx(3 / 5)
+
+
+@pytest.mark.filterwarnings("ignore:the code is ignored")  # after one epoch it may be
+def test_clusters_are_evaluated_and_predicted(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    data = ch.data.load("digits")
+    run = ch.fit("iae-cluster", data, clusters=6, noise_dim=4, epochs=1, out=tmp_path / "run", progress=False)
+    found = ch.evaluate(run, data, n=100)
+    assert 0 < found["clusters"]["error_majority"] < 1
+    assert set(found["code"]) == {"error", "shuffled", "spread", "information", "used"}
+    x = data.train[:200].numpy()
+    estimator = ch.GenerativeAutoencoder(recipe="iae-cluster", epochs=1, options={"clusters": 4, "noise_dim": 2})
+    labels = estimator.fit(x).predict(x)
+    assert labels.shape == (200,)
+    assert labels.max() < 4
+    assert estimator.sample(3).shape == (3, 1, 8, 8)
+    assert not hasattr(ch.GenerativeAutoencoder(recipe="rae"), "predict")

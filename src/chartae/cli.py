@@ -257,7 +257,10 @@ class Evaluate:
             table.add_row(name, *(f"{scores[c]:.4g}" for c in columns))
         console = Console()
         console.print(table)
-        console.print("  ".join(f"{k} {v:.4g}" for k, v in results["reconstruction"].items()), highlight=False)
+        for part in ("reconstruction", "clusters", "code"):
+            found = {k: v for k, v in results.get(part, {}).items() if v is not None}
+            if found:
+                console.print("  ".join(f"{k} {v:.4g}" for k, v in found.items()), highlight=False)
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,24 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
 from chartae import densities, runs
 from chartae.autoencoder import in_slices
 from chartae.data import as_examples, from_arrays
-from chartae.recipes import OF_SCORE
+from chartae.recipes import OF_CLUSTERS, OF_SCORE
 
 __all__ = ["GenerativeAutoencoder"]
+
+
+def _clusters(estimator: GenerativeAutoencoder) -> bool:
+    if estimator.recipe not in OF_CLUSTERS:
+        raise AttributeError(
+            f"recipe {estimator.recipe!r} has no clusters to predict; use {' or '.join(OF_CLUSTERS)}, or transform"
+        )
+    return True
 
 
 class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
@@ -88,8 +97,9 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
                 f"the recipe {self.recipe!r} estimates a score and has no density of codes, which this estimator is "
                 "about; use chartae.fit, chartae.diagnostics.Score and Run.sample"
             )
-        if self.density != "prior":
-            densities.make(self.density)
+        density = self._density
+        if density != "prior":
+            densities.make(density)
         data = from_arrays(X, seed=seed, valid=self.validation_fraction, test=0)
         self._layout = X.shape[1:]
         self._bytes = X.dtype == np.uint8
@@ -102,7 +112,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             seed=seed,
             net=self.net,
             lr=self.lr,
-            densities=() if self.density == "prior" else (self.density,),
+            densities=() if density == "prior" else (density,),
             components=self.components,
             device=self.device,
             progress=bool(self.verbose),
@@ -114,6 +124,11 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         """Codes (n, latent_dim), float32: the mean of q(z|x)."""
         x = self._examples(X)
         return _numpy(self.run_.encode(x))
+
+    @available_if(_clusters)
+    def predict(self, X: Any) -> np.ndarray:
+        """The likeliest cluster of each example (n,), of a recipe whose code is categorical (`iae-cluster`)."""
+        return self.transform(X).argmax(1)
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Points of codes (n, latent_dim): the mean of p(x|z), in the layout and units of the `X` of `fit`."""
@@ -127,7 +142,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
     def sample(self, n_samples: int = 1) -> np.ndarray:
         """New points, as `inverse_transform` gives them, of codes drawn from the density."""
         check_is_fitted(self)
-        return self._points(self.run_.sample(n_samples, self.density, seed=self._seed()))
+        return self._points(self.run_.sample(n_samples, self._density, seed=self._seed()))
 
     def score_samples(self, X: Any) -> np.ndarray:
         """log p(x|z) + log p(z) at the code z = E[z|x], in nats for each example; higher is more usual.
@@ -136,7 +151,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         normalised log p(x), which a deterministic encoder does not have.
         """
         x = self._examples(X)
-        model, density = self.run_.model, self.run_.density(self.density)
+        model, density = self.run_.model, self.run_.density(self._density)
 
         def joint(part: Tensor) -> Tensor:
             z = model.encoder(part).mean
@@ -153,6 +168,11 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []  # codes are float32 whatever came in
         tags.input_tags.three_d_array = True
         return tags
+
+    @property
+    def _density(self) -> str:
+        """No density is fitted to points of a simplex: clusters have their prior."""
+        return "prior" if self.recipe in OF_CLUSTERS else self.density
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from torch import Tensor
 
 from chartae import metrics, sampling
 from chartae.data import Dataset
+from chartae.diagnostics import code_use
 from chartae.functional import as_float
 from chartae.metrics import Extractor, Reference
+from chartae.recipes import OF_CLUSTERS
 from chartae.runs import Run
 from chartae.storage import replace_text
 
@@ -183,7 +185,9 @@ def evaluate(
         seed: of the samples and pairs.
 
     Returns:
-        `{"protocol", "metric", "sets", "reconstruction", "densities", "training"}`, plain numbers and strings.
+        `{"protocol", "metric", "sets", "reconstruction", "densities", "training"}`, plain numbers and strings; of
+        clusters `"clusters"` (they are named by the validation set), of implicit autoencoders `"code"`, whether the
+        code is used.
     """
     data = run.data(root) if data is None else data
     run.check_data(data)
@@ -192,7 +196,8 @@ def evaluate(
     if densities is not None:
         names = list(densities)
     else:
-        names = [run.own] if run.own in sampling.NAMES else ["prior", *(run.densities or ("normal", "gmm"))]
+        alone = run.own in sampling.NAMES or run.settings.recipe in OF_CLUSTERS
+        names = [run.own] if alone else ["prior", *(run.densities or ("normal", "gmm"))]
     of_codes = [name for name in names if name not in sampling.NAMES]
     codes = None
     for name in of_codes:
@@ -201,11 +206,11 @@ def evaluate(
             run.fit_density(name, codes)
 
     held_out = run.encode(data.valid)
-    scores = {"reconstruction": judge.score(run.decode(held_out[_some(len(held_out), judge.n)]))}
+    scores = {"reconstruction": judge.score(run.render(held_out[_some(len(held_out), judge.n)]))}
     for name in names:
         scores[name] = judge.score(run.sample(judge.n, name, seed=seed, start=data.train))
     for how in INTERPOLATIONS:
-        scores[how] = judge.score(run.decode(interpolate(held_out, judge.n, how, seed)))
+        scores[how] = judge.score(run.render(interpolate(held_out, judge.n, how, seed)))
     test_codes = run.encode(data.test)
     results = {
         "protocol": judge.protocol()
@@ -217,6 +222,11 @@ def evaluate(
         "densities": {name: {"log_likelihood": _log_likelihood(run, name, test_codes)} for name in of_codes},
         "training": _training(run),
     }
+    if run.settings.recipe in OF_CLUSTERS and data.test_labels is not None and data.valid_labels is not None:
+        score = metrics.cluster_score(held_out.cpu(), data.valid_labels, test_codes.cpu(), data.test_labels)
+        results["clusters"] = asdict(score)
+    if not run.objective.comparable:  # critics do not say whether the code is used
+        results["code"] = asdict(code_use(run.model, as_float(data.test[:2000]).to(held_out.device)))
     if run.folder is not None:
         replace_text(run.folder / "results.json", json.dumps(results, indent=1) + "\n")
         save_pictures(run.folder / "pictures.npz", pictures(run, data, names, seed=seed))
@@ -258,7 +268,7 @@ def pictures(run: Run, data: Dataset, densities: Sequence[str], *, seed: int = 0
         for name in densities
         if name not in sampling.NAMES
     }
-    points = {name: run.decode(z) for name, z in draws.items()}
+    points = {name: run.render(z) for name, z in draws.items()}
     for name in densities:
         if name in sampling.NAMES:
             points[name] = run.sample(2 * SHOWN if data.is_image else CODES, name, seed=seed, start=data.train)
@@ -271,12 +281,12 @@ def pictures(run: Run, data: Dataset, densities: Sequence[str], *, seed: int = 0
     if data.is_image:
         shown |= {
             "originals": quantised(data.test[:SHOWN]),
-            "reconstructions": quantised(run.decode(codes[:SHOWN])),
+            "reconstructions": quantised(run.render(codes[:SHOWN])),
         }
         shown |= {f"samples_{name}": quantised(x[: 2 * SHOWN]) for name, x in points.items()}
         ends = codes[:STRIPS], codes[STRIPS : 2 * STRIPS]
         for how, function in INTERPOLATIONS.items():
-            strips = [run.decode(function(*ends, i / (STEPS - 1))) for i in range(STEPS)]
+            strips = [run.render(function(*ends, i / (STEPS - 1))) for i in range(STEPS)]
             shown[how.replace("-", "_")] = torch.stack([quantised(s) for s in strips], 1)
     else:
         x = as_float(data.test[:CODES].flatten(1)).to(codes.device)

@@ -1,5 +1,6 @@
 """Arrays in, numbers out: set against set, image against image, codes against factors, and features to compare by."""
 
+from chartae.metrics.clusters import ClusterScore, cluster_score
 from chartae.metrics.features import (
     NAMES,
     Extractor,
@@ -18,12 +19,14 @@ __all__ = [
     "MCC",
     "NAMES",
     "UDR",
+    "ClusterScore",
     "Extractor",
     "Inception",
     "LeNetFeatures",
     "Pixels",
     "Reference",
     "affine_r2",
+    "cluster_score",
     "dci",
     "default_for",
     "extractor",
