@@ -99,6 +99,8 @@ def test_what_has_no_jacobian_is_refused():
     with pytest.raises(ValueError, match=r"1 is batch normalisation in training mode.*\.eval"):
         dg.jacobian(normed, at(2, 4))
     assert dg.jacobian(normed.eval(), at(2, 4)).shape == (4, 3, 2)
+    with pytest.raises(ValueError, match="dropout in training mode"):
+        dg.jacobian(nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5)), at(2, 4))
     with pytest.raises(ValueError, match="does not depend differentiably"):
         dg.ima_contrast(lambda z: (z * 3).round().detach(), at(2))
     with pytest.raises(ValueError, match=r"shape \(0, 2\)"):

@@ -41,6 +41,8 @@ def decoder_of(decoder: Any) -> Callable[[Tensor], Tensor]:
                     f"{name or 'the decoder'} is batch normalisation in training mode: a point's image depends on the "
                     "others of its batch, and there is no Jacobian. Call .eval() first, or use net='smooth'"
                 )
+            if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p:
+                raise ValueError(f"{name or 'the decoder'} is dropout in training mode: call .eval() first")
     return decoder.decode if isinstance(decoder, Autoencoder) else decoder
 
 
