@@ -239,6 +239,10 @@ def test_bad_posteriors():
         dg.optimal_posterior(affine(A33), z, 1.0, start=z, nodes=0)
     with pytest.warns(RuntimeWarning, match="2 of 2 points the search"):
         dg.optimal_posterior(affine(A33), z @ A33.T, 1e4, start=z + 1, iterations=2)
+    with pytest.raises(TypeError, match=r"the prior is a str; .* Uniform\(3\)"):
+        dg.predicted_variance(affine(A33), z, 1.0, "uniform")
+    with pytest.raises(ValueError, match="the codes have 3 dimensions"):
+        dg.optimal_posterior(affine(A33), z, 1.0, start=z, prior=ch.Uniform(2))
     with pytest.raises(ValueError, match="n >= d"):
         dg.linear_gap(A33[:2], 1.0)
 

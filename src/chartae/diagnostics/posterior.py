@@ -53,8 +53,14 @@ def unbounded(
 ) -> tuple[Callable[[Tensor], Tensor], Distribution, bool]:
     """Decoder and prior over the whole of R^D: where the prior is bounded, as functions of u = logit z."""
     function = decoder_of(decoder)
+    if prior is not None and not isinstance(prior, Conditional):
+        raise TypeError(f"the prior is a {type(prior).__name__}; give a Conditional, such as Uniform({dim})")
     own: Conditional = StandardNormal(dim) if prior is None else copy.deepcopy(prior)
     law = own.to(like.device, like.dtype)()
+    if tuple(law.mean.shape) != (dim,):
+        raise ValueError(
+            f"the prior is over points of shape {tuple(law.mean.shape)}, but the codes have {dim} dimensions"
+        )
     if isinstance(law, Squashed):
         return (lambda u: function(u.sigmoid())), law.base, True
     return function, law, False
