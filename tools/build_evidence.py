@@ -266,6 +266,21 @@ def ima(result: dict[str, Any]) -> list[str]:
     return parts
 
 
+def implicit(result: dict[str, Any]) -> list[str]:
+    """Implicit autoencoders, 1805.09804."""
+    rows = []
+    for name, found in result["rows"].items():
+        ratios = ", ".join(f"{r['within'] / result['floor']:.1f}" for r in found)
+        used = ", ".join(str(r["used"]) for r in found)
+        purity = min(r["purity"] for r in found)
+        rows.append([name, str(len(found)), used, f"{purity:.4f}", ratios])
+    heads = ["settings", "n", "codes used of 8", "least purity", "energy distance within a code / perfect code's floor"]
+    title = (
+        "## Implicit autoencoders: 1805.09804\n\n### Ring of eight normals, categorical code (wanted: 8, 0.95, <= 7)\n"
+    )
+    return [title, table(heads, rows), f"\n`{result['command']}`; {machine(result)}.\n"]
+
+
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
@@ -323,6 +338,9 @@ def page() -> str:
     result = read("ima")
     if result is not None:
         parts += ima(result)
+    result = read("implicit")
+    if result is not None:
+        parts += implicit(result)
     return "\n".join([*parts, *speed()]).rstrip() + "\n"
 
 

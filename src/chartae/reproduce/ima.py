@@ -557,7 +557,13 @@ def ima_sprites(
                 lambda: _sprites(data, recipe, options, seed, quick, root, device, progress),  # noqa: B023
             )  # fmt: skip
             rows.append(part["found"])
-    results["rows"] = rows
+            # an interrupted one shows what it has
+            replace_text(folder / "table.md", _sprites_table(rows) + "\n")
+            replace_text(folder / "results.json", json.dumps(results | {"rows": rows}, indent=1) + "\n")
+    return results | {"rows": rows}
+
+
+def _sprites_table(rows: Rows) -> str:
     head = (
         "data",
         "recipe",
@@ -578,9 +584,7 @@ def ima_sprites(
             _spread([r["contrast"] for r in some]), _spread([r["dci"] for r in some]),
             _spread([r["mse"] for r in some], 5),
         ))  # fmt: skip
-    replace_text(folder / "table.md", _table(head, table) + "\n")
-    replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
-    return results
+    return _table(head, table)
 
 
 def _pictures(data: str, quick: bool, root: str | Path | None) -> Dataset:
