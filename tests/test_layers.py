@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "chartae"
 
 #: from the ground up; a module imports only from the floors below its own (and from its own package)
 FLOORS = [
-    {"functional", "nn", "distributions", "storage", "pictures", "progress"},
+    {"functional", "nn", "distributions", "storage", "pictures", "plotting", "progress"},
     {"conditionals", "data", "metrics"},
     {"autoencoder"},
     {"terms", "samplers", "diagnostics"},

@@ -22,13 +22,12 @@ from chartae.data import Dataset
 from chartae.diagnostics import Geometry, geometry, self_consistency
 from chartae.functional import as_float
 from chartae.metrics import affine_r2, mcc
+from chartae.plotting import BLUE, ORANGE, panels
 from chartae.recipes import OF_SCORE
 from chartae.runs import Run
 from chartae.storage import replace_text
 
 __all__ = ["diagnose", "page"]
-
-INK, BLUE, ORANGE = "#22221f", "#0072b2", "#d55e00"
 
 
 def diagnose(
@@ -201,16 +200,8 @@ def _notes(results: dict[str, Any], found: Geometry) -> list[str]:
 # -- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _axes(width: float = 5.4, height: float = 3.2) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(which="both", colors=INK, labelsize=8)
-    return figure, axes
-
-
 def _spectrum(found: Geometry) -> Figure:
-    figure, axes = _axes()
+    figure, (axes,) = panels(5.4, 3.2)
     values = found.singular_values.cpu().numpy()
     k = range(1, values.shape[1] + 1)
     low, middle, high = np.quantile(values, (0.05, 0.5, 0.95), axis=0)
@@ -228,7 +219,7 @@ def _spectrum(found: Geometry) -> Figure:
 
 
 def _matrix(cosines: Tensor) -> Figure:
-    figure, axes = _axes(3.8, 3.2)
+    figure, (axes,) = panels(3.8, 3.2)
     shown = axes.imshow(cosines.cpu().numpy(), vmin=0, vmax=1, cmap="Blues")
     axes.spines[:].set_visible(False)
     axes.set_xlabel("code dimension", fontsize=8)
@@ -237,7 +228,7 @@ def _matrix(cosines: Tensor) -> Figure:
 
 
 def _histogram(contrast: Tensor, untrained: float | None) -> Figure:
-    figure, axes = _axes()
+    figure, (axes,) = panels(5.4, 3.2)
     axes.hist(contrast[contrast.isfinite()].cpu().numpy(), bins=40, color=BLUE, alpha=0.8)
     if untrained is not None:
         axes.axvline(untrained, color=ORANGE, lw=1.4, label="the same decoder untrained, mean")
@@ -248,7 +239,7 @@ def _histogram(contrast: Tensor, untrained: float | None) -> Figure:
 
 
 def _bars(values: Tensor, active: Tensor, unit: str) -> Figure:
-    figure, axes = _axes()
+    figure, (axes,) = panels(5.4, 3.2)
     colours = [BLUE if used else "#b8b8b0" for used in active.tolist()]
     axes.bar(range(len(values)), values.cpu().numpy(), color=colours)
     axes.set_xlabel("code dimension; grey: not active", fontsize=8)
@@ -257,7 +248,7 @@ def _bars(values: Tensor, active: Tensor, unit: str) -> Figure:
 
 
 def _against(predicted: Tensor, learnt: Tensor) -> Figure:
-    figure, axes = _axes(4, 3.6)
+    figure, (axes,) = panels(4, 3.6)
     a, b = predicted.flatten().cpu().numpy(), learnt.flatten().cpu().numpy()
     axes.scatter(a, b, s=4, color=BLUE, alpha=0.3, linewidths=0)
     ends = [float(min(a.min(), b.min())), float(max(a.max(), b.max()))]

@@ -17,12 +17,12 @@ from torch import Tensor
 from chartae.data import Dataset, toys
 from chartae.diagnostics import Score, score_error
 from chartae.functional import as_float
+from chartae.plotting import BLUE, INK, ORANGE, panels
 from chartae.runs import Run
 from chartae.storage import replace_text
 
 __all__ = ["field", "histogram", "judge", "scatter"]
 
-INK, BLUE, ORANGE = "#22221f", "#0072b2", "#d55e00"
 #: at how many points a Hessian is taken: up to few dimensions it is cheap
 HESSIANS = {"few": 1000, "many": 32}
 
@@ -108,15 +108,6 @@ def _pairs(x: Tensor, e: Tensor) -> zip[tuple[Tensor, Tensor]]:
     return zip(x.split(1000), e.split(1000), strict=True)
 
 
-def _axes(width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(colors=INK, labelsize=8)
-    return figure, axes
-
-
 def field(
     score: Callable[[Tensor], Tensor],
     x: Float[Tensor, "N 2"],
@@ -146,7 +137,7 @@ def field(
     length = s.norm(dim=1, keepdim=True).clamp_min(1e-30)
     s = (s / length.sqrt()).cpu()
     span = max(right - left, top - bottom)
-    figure, axes = _axes(6.2, 0.4 + 6.0 * (top - bottom) / span if top - bottom < span else 6.4)
+    figure, (axes,) = panels(6.2, 0.4 + 6.0 * (top - bottom) / span if top - bottom < span else 6.4)
     if world is not None:
         fine = _grid((left, right, bottom, top), 200, x.double())
         sigma = getattr(score, "sigma", None)
@@ -181,7 +172,7 @@ def _grid(window: tuple[float, float, float, float], n: int, like: Tensor) -> Te
 
 def scatter(x: Float[Tensor, "N 2"]) -> Figure:
     """Points of the plane."""
-    figure, axes = _axes(5.0, 5.0)
+    figure, (axes,) = panels(5.0, 5.0)
     points = x.cpu()
     axes.scatter(points[:, 0], points[:, 1], s=4, color=BLUE, alpha=0.6, linewidths=0)
     axes.set_aspect("equal", adjustable="datalim")
@@ -191,7 +182,7 @@ def scatter(x: Float[Tensor, "N 2"]) -> Figure:
 def histogram(levels: list[dict[str, Any]]) -> Figure:
     """How many points have how many directions along which the data spread wider than sigma, at each level."""
     most = max(i for found in levels for i, count in enumerate(found["local_dimension"]) if count)
-    figure, axes = _axes(5.6, 3.2)
+    figure, (axes,) = panels(5.6, 3.2)
     width = 0.8 / len(levels)
     for k, found in enumerate(levels):
         counts = np.asarray(found["local_dimension"], float)

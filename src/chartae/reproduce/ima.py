@@ -33,13 +33,13 @@ from chartae.diagnostics import (
 )
 from chartae.ensembles import train_many
 from chartae.metrics import dci, mcc
+from chartae.plotting import BLUE, GREEN, INK, ORANGE, panels
 from chartae.recipes import Setting, build
 from chartae.runs import fit
 from chartae.storage import replace_text
 
 __all__ = ["ima_consistency", "ima_gap", "ima_linear", "ima_moebius", "ima_sprites"]
 
-INK, BLUE, ORANGE, GREEN = "#22221f", "#0072b2", "#d55e00", "#009e73"
 Say = Callable[[str], None]
 Rows = list[dict[str, Any]]
 
@@ -79,15 +79,6 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
 
 
-def _figure(width: float, height: float, panels: int = 1) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    for a in axes:
-        a.spines[["top", "right"]].set_visible(False)
-        a.tick_params(which="both", colors=INK, labelsize=8)
-    return figure, axes
-
-
 def ranks(values: Sequence[float]) -> Tensor:
     """Of each value, ties sharing theirs."""
     v = torch.tensor(values, dtype=torch.float64)
@@ -109,7 +100,7 @@ def spearman(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[flo
 # -- Moebius ----------------------------------------------------------------------------------------------------------
 
 
-def _judge(model: Autoencoder, x: Tensor, z: Tensor, scale: float, truth: Tensor | None = None) -> dict[str, Any]:
+def _judge(model: Autoencoder, x: Tensor, z: Tensor, scale: float) -> dict[str, Any]:
     """Of a trained VAE on held-out points in the units it was trained in."""
     means = in_slices(model, model.encode, x)
     with torch.no_grad():
@@ -290,7 +281,7 @@ def _moebius_tables(results: dict[str, Any]) -> str:
 
 
 def _moebius_figure(results: dict[str, Any]) -> Figure:
-    figure, (left, middle, right) = _figure(11, 3.6, 3)
+    figure, (left, middle, right) = panels(11, 3.6, 3)
     found = results["precision"]["found"]
     for key, colour, label, shift in (
         ("mcc", BLUE, "encoder means, all points", 1.0),
@@ -427,7 +418,7 @@ def ima_gap(
         for name, found in results.items()
     ]  # fmt: skip
     replace_text(folder / "table.md", "\n\n".join(tables) + "\n")
-    figure, axes = _figure(9, 3.4, 2)
+    figure, axes = panels(9, 3.4, 2)
     for a, (name, found) in zip(axes, results.items(), strict=True):
         g = [r["gamma2"] for r in found["found"]]
         for key, colour, label in (
@@ -498,7 +489,7 @@ def ima_consistency(
         ),
     ]  # fmt: skip
     replace_text(folder / "table.md", "\n\n".join(tables) + "\n")
-    figure, (axes,) = _figure(5.4, 4)
+    figure, (axes,) = panels(5.4, 4)
     found = results["exact"]["found"]
     for name, values in found["values"].items():
         axes.plot(found["gamma2"], values, marker="o", ms=3, lw=1.2, label=f"{name}: slope {slopes[name][0]:.2f}")
