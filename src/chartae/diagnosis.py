@@ -17,9 +17,10 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from chartae.autoencoder import in_slices
+from chartae.autoencoder import evaluating, in_slices
 from chartae.data import Dataset
 from chartae.diagnostics import Geometry, geometry, self_consistency
+from chartae.diagnostics.consistency import has_variance
 from chartae.functional import as_float
 from chartae.metrics import affine_r2, mcc
 from chartae.plotting import BLUE, ORANGE, panels
@@ -93,18 +94,10 @@ def diagnose(
     if found.contrast.isfinite().any():
         pictures.append(("IMA contrast at each point", _histogram(found.contrast, _finite_mean(untrained))))
     notes = []
-    try:
+    with evaluating(run.model):
+        variational = has_variance(run.model.encoder(x[:2]))
+    if variational:
         consistency = self_consistency(run.model, x, codes=n, seed=seed)
-    except TypeError:  # a deterministic encoder
-        spread = codes.var(0)
-        active = spread > 0.01 * spread.max()
-        results["codes"] = {"variance": spread.tolist(), "active": active.tolist()}
-        with torch.no_grad():
-            cycle = in_slices(run.model, lambda z: run.model.encode(run.model.decode(z)), codes)
-        error = (cycle - codes).norm(dim=1).mean() / (codes - codes.mean(0)).norm(dim=1).mean()
-        results["consistency"] = {"code_relative": float(error)}
-        pictures.append(("Variance of each code dimension", _bars(spread, active, "variance")))
-    else:
         kl, active = consistency.kl, consistency.active
         results["codes"] = {"kl": kl.tolist(), "active": active.tolist()}
         results["consistency"] = {
@@ -118,6 +111,15 @@ def diagnose(
                 "Posterior variance against 1 / (−(log p)″ + γ²‖J_k‖²)",
                 _against(consistency.predicted[:, active], consistency.variance[:, active]),
             ))  # fmt: skip
+    else:
+        spread = codes.var(0)
+        active = spread > 0.01 * spread.max()
+        results["codes"] = {"variance": spread.tolist(), "active": active.tolist()}
+        with torch.no_grad():
+            cycle = in_slices(run.model, lambda z: run.model.encode(run.model.decode(z)), codes)
+        error = (cycle - codes).norm(dim=1).mean() / (codes - codes.mean(0)).norm(dim=1).mean()
+        results["consistency"] = {"code_relative": float(error)}
+        pictures.append(("Variance of each code dimension", _bars(spread, active, "variance")))
     if data.factors:
         results["recovery"] = _recovery(run, data)
     notes += _notes(results, found)

@@ -51,13 +51,22 @@ class SelfConsistency:
 
 def normal_of(q: Distribution) -> Normal:
     """The normal behind a posterior over codes; of a logit-normal, that of logit z."""
-    base = q.base if isinstance(q, Squashed) else q
+    base = _base(q)
     if not isinstance(base, Normal):
         raise TypeError(
             f"this asks for the posterior's variance, but the encoder gives a {type(base).__name__}. It is for VAEs: "
             "encoders Gaussian(net, sigma) or LogitNormal(net)"
         )
     return base
+
+
+def has_variance(q: Distribution) -> bool:
+    """Whether a posterior over codes is a normal or a logit-normal, which self-consistency is about."""
+    return isinstance(_base(q), Normal)
+
+
+def _base(q: Distribution) -> Distribution:
+    return q.base if isinstance(q, Squashed) else q
 
 
 def active_units(model: Autoencoder, x: Float[Tensor, B * S], least: float = 0.05) -> tuple[Tensor, Tensor]:
