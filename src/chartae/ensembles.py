@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
-from chartae.data import Batches, Dataset
+from chartae.data import Batches
 from chartae.distributions import supplied
 from chartae.functional import as_float
 from chartae.nn import TiedDecoder
 from chartae.objectives import Objective
 from chartae.progress import TrainingProgress
-from chartae.recipes import Recipe, build, recipe_options, setting_for
-from chartae.runs import Run, Settings, as_dataset, fingerprint
+from chartae.recipes import build, recipe_options, setting_for
+from chartae.runs import Run, Settings, as_dataset
 
 __all__ = ["fit_many", "train_many"]
 
@@ -93,8 +92,9 @@ def fit_many(
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; give at least 1")
     points = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    seeds = [int(point.pop("seed", 0)) for point in points]
     for point in points:
-        recipe_options(recipe, options | {k: v for k, v in point.items() if k != "seed"})
+        recipe_options(recipe, options | point)
     data, source, found_in = as_dataset(data, root)
     per_epoch = len(data.train) // batch_size
     if not per_epoch:
@@ -103,12 +103,7 @@ def fit_many(
     if steps is None or steps < 1:
         raise ValueError(f"training takes {steps} steps; give at least 1")
     setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net)
-    cooked = [
-        build(
-            recipe, setting, seed=int(point.get("seed", 0)), **options | {k: v for k, v in point.items() if k != "seed"}
-        )
-        for point in points
-    ]
+    cooked = [build(recipe, setting, seed=seed, **options | point) for seed, point in zip(seeds, points, strict=True)]
     groups: dict[str, list[int]] = {}
     for i, one in enumerate(cooked):
         kind = {k: v for k, v in one.options.items() if isinstance(v, str | bool | int)}
@@ -119,7 +114,7 @@ def fit_many(
         found = train_many(
             [cooked[i].objective for i in members],
             data.train,
-            seeds=[int(points[i].get("seed", 0)) for i in members],
+            seeds=[seeds[i] for i in members],
             steps=steps,
             batch_size=batch_size,
             lr=rate,
@@ -128,33 +123,12 @@ def fit_many(
             progress=progress,
         )
         rows |= dict(zip(members, found, strict=True))
-    return [
-        _run(one, data, source, found_in, point, rows[i], steps=steps, batch_size=batch_size, lr=rate)
-        for i, (one, point) in enumerate(zip(cooked, points, strict=True))
-    ]
-
-
-def _run(one: Recipe, data: Dataset, source: str, root: str, point: dict[str, Any], rows: list[dict[str, Any]], *,
-         steps: int, batch_size: int, lr: float) -> Run:  # fmt: skip
-    setting = one.setting
-    settings = Settings(
-        recipe=one.name,
-        data=source,
-        root=root,
-        shape=setting.shape,
-        unit=setting.unit,
-        latent_dim=setting.latent_dim,
-        net=setting.net,
-        epochs=math.ceil(steps / (len(data.train) // batch_size)),
-        batch_size=batch_size,
-        lr=lr,
-        seed=int(point.get("seed", 0)),
-        fingerprint=fingerprint(data.train),
-        objective=repr(one.objective),
-        version=version("chartae"),
-        options=one.options,
-    )
-    return Run(settings, one.objective.model, one.objective, one.own, rows)
+    size: dict[str, Any] = {"epochs": math.ceil(steps / per_epoch), "batch_size": batch_size, "lr": rate}
+    runs = []
+    for i, one in enumerate(cooked):
+        settings = Settings.of(one, data, source, found_in, seed=seeds[i], **size)
+        runs.append(Run(settings, one.objective.model, one.objective, one.own, rows[i]))
+    return runs
 
 
 def train_many(

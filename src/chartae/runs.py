@@ -63,6 +63,32 @@ class Settings:
     version: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls, cooked: Recipe, data: Dataset, source: str, root: str, *, epochs: int, batch_size: int, lr: float | None,
+        seed: int, precision: str = "fp32",
+    ) -> Settings:  # fmt: skip
+        """Of a recipe that is about to be trained on data, which lie at `source` under `root`."""
+        setting = cooked.setting
+        return cls(
+            recipe=cooked.name,
+            data=source,
+            shape=setting.shape,
+            unit=setting.unit,
+            latent_dim=setting.latent_dim,
+            net=setting.net,
+            epochs=epochs,
+            batch_size=batch_size,
+            lr=cooked.lr if lr is None else float(lr),
+            seed=seed,
+            precision=precision,
+            root=root,
+            fingerprint=fingerprint(data.train),
+            objective=repr(cooked.objective),
+            version=version("chartae"),
+            options=cooked.options,
+        )
+
     def to_toml(self) -> str:
         plain = {k: v for k, v in asdict(self).items() if k != "options"}
         return _toml(plain) + "\n[options]\n" + _toml(self.options)
@@ -321,23 +347,8 @@ def fit(
         raise ValueError(
             f"{len(data.train)} training examples cannot hold a mixture of {components}; give fewer components"
         )
-    settings = Settings(
-        recipe=recipe,
-        data=source,
-        shape=setting.shape,
-        unit=setting.unit,
-        latent_dim=setting.latent_dim,
-        net=setting.net,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=cooked.lr if lr is None else float(lr),
-        seed=seed,
-        precision=precision,
-        root=found,
-        fingerprint=fingerprint(data.train),
-        objective=repr(cooked.objective),
-        version=version("chartae"),
-        options=cooked.options,
+    settings = Settings.of(
+        cooked, data, source, found, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, precision=precision
     )
     # batch normalisation has no batch of one
     single = batch_size > 1 and len(data.train) % batch_size == 1
