@@ -16,7 +16,7 @@ FLOORS = [
     {"autoencoder"},
     {"terms", "samplers", "diagnostics"},
     {"objectives", "sampling"},
-    {"densities", "training", "adversarial"},
+    {"densities", "training", "adversarial", "guided"},
     {"recipes"},
     {"runs"},
     {"evaluation", "scoring", "ensembles", "diagnosis"},

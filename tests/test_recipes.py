@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn as tnn
 
-from chartae.recipes import OF_CLUSTERS, OF_SCORE, RECIPES, Setting, build, from_authors, options, setting_for
+from chartae.recipes import OF_SCORE, RECIPES, Setting, build, from_authors, options, setting_for
 
 FACTS = {  # section 4 of the fact sheet on 1903.12436: data, D, C, d, key, theirs, ours
     "mnist": (1024, 1, 16, [("b", 1e-4, 0.0128), ("l2", 1e-7, 1.024e-4), ("b", 9e-3, 1.152), ("b", 5e-4, 0.064),
@@ -57,17 +57,29 @@ EXPECTED = {
     "cae": "Reconstruction() + 0.01 Contraction(closed, of the encoder)",
     "ncdae": "Reconstruction(), the encoder seeing NoiseLevels(0.01 to 3)",
     "aae": "Reconstruction() + AdversarialLatent(penalty=0.1)",
+    "wae-gan": "Reconstruction() + 10 AdversarialLatent()",
 }
-IMPLICIT = (
-    "KL(q(x,z) || r(x,z)) + KL(q(z) || p(z)) by critics: non-saturating, gradient both, penalty 0.05, warm-up 0.4"
-)
+AAE = "Penalised: Reconstruction() + AdversarialLatent(penalty=0.1)"
+TOLD = " by critics: non-saturating, gradient both, penalty 0.05, warm-up 0.4 until 0.5"
+IAE = f"KL(q(x,z) || q(z)p(x|z)) + KL(q(z) || p(z)){TOLD}"
+VIEWS = " + 1 agreement under Jitter(15 degrees, shift 0.1, scale 0.15, shear 0.15)"
+KNOWN = " + 1 H(label, q) of 64 a batch"
+WITH_CRITICS = {
+    "iae": IAE,
+    "iae-flipped": f"KL(p(x,z) || p(x)q(z|x)) + KL(p(x) || data){TOLD}",
+    "ali": "JS(q(x,z), p(x,z)) by critics: non-saturating, gradient both, penalty 0.05",
+    "aae-cluster": AAE + VIEWS,
+    "iae-cluster": IAE + VIEWS,
+    "aae-semisup": AAE + VIEWS + KNOWN,
+    "iae-semisup": IAE + VIEWS + KNOWN,
+}
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_contract(name):
     setting = Setting((1, 28, 28), 16, data="mnist")
     recipe = build(name, setting, seed=1)
-    assert repr(recipe.objective) == (f"Penalised: {EXPECTED[name]}" if name in EXPECTED else IMPLICIT)
+    assert repr(recipe.objective) == (f"Penalised: {EXPECTED[name]}" if name in EXPECTED else WITH_CRITICS[name])
     x = torch.rand(4, 1, 28, 28)
     values = recipe.objective(x)
     assert all(v.isfinite() for v in values.values())
@@ -79,7 +91,7 @@ def test_contract(name):
     assert any(not torch.equal(v, again[k]) for k, v in other.items())
     vector = build(name, setting_for(name, (9,), torch.float32, "", None, "auto"))
     assert vector.objective(torch.randn(4, 9))["loss"].isfinite()
-    assert vector.setting.latent_dim == (128 if name in OF_SCORE else 10 if name in OF_CLUSTERS else 9)
+    assert vector.setting.latent_dim == (128 if name in OF_SCORE else 10 if name == "iae-cluster" else 9)
 
 
 @pytest.mark.parametrize(

@@ -2,48 +2,79 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
+from chartae.data import Batches
 from chartae.functional import gradient_penalty
 from chartae.nn import Critic
 from chartae.objectives import Objective
 
-__all__ = ["ImplicitAutoencoding"]
+__all__ = ["Adversarial", "Match"]
 
 
-class ImplicitAutoencoding(Objective):
-    """KL(q(x, z) || r(x, z)) + KL(q(z) || p(z)), each by a critic: the implicit autoencoder.
+class Match(NamedTuple):
+    """What a critic is to call real, and what it is to call made."""
 
-    The negative ELBO less the data's entropy, where r(x, z) = q(z) p(x|z). The reconstruction critic tells (x, z) from
-    (x^, z), z a code of x and x^ a stochastic reconstruction of it; the regularisation critic the prior from codes.
-    Makhzani, "Implicit Autoencoders", 2018 (arXiv 1805.09804).
+    real: tuple[Tensor, ...]
+    made: tuple[Tensor, ...]
 
-    Both costs are zero at a useless optimum, where the code says nothing of x and the decoder is a plain GAN, and a
-    stabilised training finds it. `warmup` prevents that: a squared error, which fades to nothing at half time, after
-    which the objective is the paper's own; an informative code that the joint laws agree on then stays. ``warmup=0``
-    and ``penalty=0`` are the paper's bare objective. Whether the code is used, `chartae.diagnostics.code_use` says.
+
+class Adversarial(Objective):
+    """Laws that critics make equal: implicit autoencoders, forward and flipped, ALI, and what lies between.
+
+    With f the encoder, g the decoder, z^ = f(x), and z of the prior, the critics that are given say what is matched:
+
+    ==================  =================  ==================  =====================================================
+    critic              real               made                at its optimum the model minimises
+    ==================  =================  ==================  =====================================================
+    ``reconstruction``  (x, z^)            (g(z^), z^)         KL(q(x, z) || q(z) p(x|z))
+    ``latent``          z                  z^                  KL(q(z) || p(z))
+    ``inference``       (g(z), z)          (g(z), f(g(z)))     KL(p(x, z) || p(x) q(z|x))
+    ``data``            x                  g(z)                KL(p(x) || data), a GAN
+    ``joint``           (x, z^)            (g(z), z)           JS(q(x, z), p(x, z)), up to the loss
+    ==================  =================  ==================  =====================================================
+
+    The first two are the implicit autoencoder, the negative ELBO less the data's entropy (Makhzani, "Implicit
+    Autoencoders", 2018, arXiv 1805.09804); the next two its flipped form, which learns the posterior of a generator;
+    `joint` alone is ALI or BiGAN (Dumoulin et al., 2016, arXiv 1606.00704).
+
+    All of them have a useless optimum at cost zero, where the code says nothing of x and the decoder is a plain GAN,
+    and a stabilised training finds it. `warmup` prevents that: a squared error that fades to nothing, after which the
+    objective is the paper's own; an informative code that the laws agree on then stays. ``warmup=0, penalty=0`` is the
+    paper's bare objective. Whether the code is used, `chartae.diagnostics.code_use` says.
 
     Args:
         model: its decoder `Implicit`, or a Dirac; its encoder any that is drawn from with gradients.
-        joint: the critic of (x, z).
-        latent: the critic of z.
-        encoder_gradient: through which pair the reconstruction's cost reaches the encoder: ``"positive"`` (x, z), exact
-            for the forward KL; ``"negative"`` (x^, z); ``"both"``, for the Jensen-Shannon divergence.
+        critics: by the names above; those of pairs are critics of (x, z).
+        gradient: through which side of a critic a net is told that feeds both (the encoder of `reconstruction`, the
+            decoder of `inference`): ``"positive"``, the real side, exact for the forward KL; ``"negative"``, the made
+            one; ``"both"``, for the Jensen-Shannon divergence; ``"none"``, neither: of `inference`, the generator is
+            left alone, and only its posterior is learnt.
         loss: ``"non-saturating"``; ``"relativistic"``, of pairs (Jolicoeur-Martineau, 2018, arXiv 1807.00734);
             ``"logit"``, the raw logit, whose gradient is the KL's where the critic is optimal.
-        penalty: of R1 + R2 on both critics, as a share of the total variance of x.
-        warmup: weight of ||x - x^||^2 at the start, as a multiple of 1 / (total variance of x).
+        penalty: of R1 + R2 on every critic, as a share of the total variance of x.
+        warmup: weight of ||x - g(z^)||^2 at the start, as a multiple of 1 / (total variance of x).
+        fade: by which share of training it has faded to nothing.
+        anchor: of the same error, what never fades: then codes stay informative, and reconstructions lose diversity.
+        cycle: weight of -log q(z | g(z)) over z of the prior, or of ½||z - f(g(z))||^2 where q is a point.
+        domain: codes are another domain's points, which come as the condition y of each batch, in place of a prior's:
+            unpaired translation.
 
     Raises:
-        ValueError: an unknown gradient or loss, a negative weight.
+        ValueError: an unknown critic, gradient or loss, a negative weight, no critic at all.
         TypeError: a part that is no critic.
     """
 
-    GRADIENTS = ("positive", "both", "negative")
+    MATCHES = ("reconstruction", "latent", "inference", "data", "joint")
+    GRADIENTS = ("positive", "both", "negative", "none")
     LOSSES = ("non-saturating", "relativistic", "logit")
     rates = {"critic": 2.0}  # noqa: RUF012
     betas = (0.0, 0.99)
@@ -53,27 +84,37 @@ class ImplicitAutoencoding(Objective):
     def __init__(
         self,
         model: Autoencoder,
-        joint: Critic,
-        latent: Critic,
+        critics: Mapping[str, Critic],
         *,
-        encoder_gradient: str = "both",
+        gradient: str = "both",
         loss: str = "non-saturating",
         penalty: float = 0.05,
         warmup: float = 0.4,
+        fade: float = 0.5,
+        anchor: float = 0.0,
+        cycle: float = 0.0,
+        domain: bool = False,
     ) -> None:
         super().__init__()
-        if encoder_gradient not in self.GRADIENTS:
-            raise ValueError(f"encoder_gradient is {encoder_gradient!r}; choose from {', '.join(self.GRADIENTS)}")
-        if loss not in self.LOSSES:
-            raise ValueError(f"loss is {loss!r}; choose from {', '.join(self.LOSSES)}")
-        if penalty < 0 or warmup < 0:
-            raise ValueError(f"penalty is {penalty} and warmup {warmup}; weights are 0 or above")
-        for role, critic in (("joint", joint), ("latent", latent)):
+        if not critics or (unknown := set(critics) - set(self.MATCHES)):
+            given = ", ".join(sorted(unknown)) if critics else "none"
+            raise ValueError(f"critics are given for {given}; choose from {', '.join(self.MATCHES)}")
+        for role, critic in critics.items():
             if not isinstance(critic, Critic):
                 raise TypeError(f"the {role} critic is a {type(critic).__name__}; give a Critic(head, trunk)")
-        self.model, self.joint, self.latent = model, joint, latent
-        self.encoder_gradient, self.loss = encoder_gradient, loss
+        if gradient not in self.GRADIENTS:
+            raise ValueError(f"gradient is {gradient!r}; choose from {', '.join(self.GRADIENTS)}")
+        if loss not in self.LOSSES:
+            raise ValueError(f"loss is {loss!r}; choose from {', '.join(self.LOSSES)}")
+        weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle}
+        if negative := [name for name, w in weights.items() if not w >= 0]:
+            raise ValueError(f"{negative[0]} is {weights[negative[0]]}; weights are 0 or above")
+        if not 0 < fade <= 1:
+            raise ValueError(f"fade is {fade}; the warm-up ends at a share of training, above 0 and up to 1")
+        self.model, self.critics = model, nn.ModuleDict({k: critics[k] for k in self.MATCHES if k in critics})
+        self.gradient, self.loss, self.fade, self.domain = gradient, loss, float(fade), domain
         self.penalty, self.warmup = float(penalty), float(warmup)
+        self.anchor, self.cycle = float(anchor), float(cycle)
         self.second_order = penalty > 0
         self.steps = 0
         self.register_buffer("passes", torch.zeros((), dtype=torch.float64))
@@ -82,9 +123,9 @@ class ImplicitAutoencoding(Objective):
         self.variance: Tensor
 
     def players(self) -> dict[str, list[Parameter]]:
-        return {"model": list(self.model.parameters()), "critic": [*self.joint.parameters(), *self.latent.parameters()]}
+        return {"model": list(self.model.parameters()), "critic": list(self.critics.parameters())}
 
-    def plan(self, steps: int) -> None:
+    def plan(self, steps: int, batches: Batches) -> None:
         self.steps = steps
 
     def _notice(self, x: Tensor) -> None:
@@ -96,13 +137,54 @@ class ImplicitAutoencoding(Objective):
                 self.passes += 1
 
     def _left(self) -> Tensor:
-        """What is left of the warm-up: 1 at the start, 0 from half time on."""
+        """What is left of the warm-up: 1 at the start, 0 once it has faded."""
         if not self.steps:
             return self.variance.new_ones(())
-        return (1 - 2 * self.passes / self.steps).clamp_min(0).to(self.variance.dtype)
+        return (1 - self.passes / (self.fade * self.steps)).clamp_min(0).to(self.variance.dtype)
 
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
         return self._critic(x, y) if player == "critic" else self._model(x, y)
+
+    def _side(self, t: Tensor, side: str) -> Tensor:
+        """A draw that feeds both sides of a critic, as one of them sees it."""
+        return t if self.gradient in (side, "both") else t.detach()
+
+    def _matches(self, x: Tensor, y: Tensor | None) -> tuple[dict[str, Match], dict[str, Tensor]]:
+        """What each critic sees; and beside it the draws that other costs are about."""
+        condition = None if self.domain else y
+        encode = lambda a: self.model.encoder(a, condition)  # noqa: E731
+        decode = lambda a: self.model.decoder(a, condition).sample()  # noqa: E731
+        wanted = self.critics.keys()
+        backward = {"inference", "data", "joint"} & wanted or self.cycle
+        if self.domain and y is None:
+            raise ValueError("codes are another domain's points, but there are none: give them as the condition y")
+        z = y if self.domain and y is not None else self.model.prior.sample(len(x))
+        judged, code, pull = self._watched(encode(x).sample())
+        draws, found = {"latent_pull": pull}, {}
+        if "reconstruction" in wanted or self.warmup or self.anchor:
+            draws["again"] = again = decode(self._side(code, "negative"))
+            if "reconstruction" in wanted:
+                found["reconstruction"] = Match(
+                    (x, self._side(code, "positive")), (again, self._side(code, "negative"))
+                )
+        if "latent" in wanted:
+            found["latent"] = Match((z,), (judged,))
+        if backward:
+            drawn = decode(z)
+            if "data" in wanted:
+                found["data"] = Match((x,), (drawn,))
+            if "joint" in wanted:
+                found["joint"] = Match((x, code), (drawn, z))
+            if "inference" in wanted or self.cycle:
+                seen = self._side(drawn, "negative")
+                q = encode(seen)
+                inferred = q.sample()
+                if "inference" in wanted:
+                    found["inference"] = Match((self._side(drawn, "positive"), z), (seen, inferred))
+                if self.cycle:
+                    exact = self.model.encoder.has_density
+                    draws["cycle"] = -q.log_prob(z) if exact else 0.5 * (z - inferred).flatten(1).square().sum(1)
+        return found, draws
 
     def _pair(self, better: Tensor, worse: Tensor) -> Tensor:
         """What a player pays that wants the one logit above the other; what does not depend on it is a constant."""
@@ -114,32 +196,49 @@ class ImplicitAutoencoding(Objective):
 
     def _model(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         self._notice(x)
-        z = self.model.encoder(x, y).sample()
-        positive = z if self.encoder_gradient != "negative" else z.detach()
-        negative = z if self.encoder_gradient != "positive" else z.detach()
-        drawn = self.model.decoder(negative, y).sample()
-        # the model wants what it made to pass for the data, and the data's pair for what it made
-        reconstruction = self._pair(self.joint(drawn, negative), self.joint(x, positive))
-        prior = self.model.prior.sample(len(x))
-        regularisation = self._pair(self.latent(z), self.latent(prior))
-        error = (x - drawn).flatten(1).square().sum(1).mean()
-        loss = reconstruction + regularisation
-        if self.warmup:
-            loss = loss + self.warmup * self._left() / self.variance.clamp_min(1e-12) * error
-        return {"loss": loss, "reconstruction": reconstruction, "regularisation": regularisation, "error": error}
+        found, draws = self._matches(x, y)
+        values: dict[str, Tensor] = {}
+        # the model wants what it made to pass for the real, and the real for what it made
+        for name, (real, made) in found.items():
+            critic = self.critics[name]
+            values[name] = self._pair(critic(*made), critic(*real))
+        loss = torch.stack([*values.values()]).sum()
+        if "again" in draws:
+            values["error"] = (x - draws["again"]).flatten(1).square().sum(1).mean()
+            weight = self.anchor + self.warmup * self._left()
+            loss = loss + weight / self.variance.clamp_min(1e-12) * values["error"]
+        if self.cycle:
+            values["cycle"] = draws["cycle"].mean()
+            loss = loss + self.cycle * values["cycle"]
+        return {"loss": loss, **values, "latent_pull": draws["latent_pull"]}
+
+    def _watched(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The code for the latent critic and for the others, and a number that the backward pass sets: the ratio of
+        their gradients at it."""
+        latent, other, ratio = code.view_as(code), code.view_as(code), self.variance.new_zeros(())
+        if self.training and code.requires_grad and torch.is_grad_enabled():
+            norms: dict[str, Tensor] = {}
+
+            def note(name: str, gradient: Tensor) -> None:
+                norms[name] = gradient.detach().norm()
+
+            def compare(gradient: Tensor) -> None:
+                if len(norms) == 2:
+                    ratio.copy_(norms["latent"] / norms["other"].clamp_min(1e-12))
+
+            latent.register_hook(functools.partial(note, "latent"))
+            other.register_hook(functools.partial(note, "other"))
+            code.register_hook(compare)
+        return latent, other, ratio
 
     def _critic(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
-            z = self.model.encoder(x, y).sample()
-            drawn = self.model.decoder(z, y).sample()
-            prior = self.model.prior.sample(len(x))
+            found, _ = self._matches(x, y)
         values: dict[str, Tensor] = {}
         loss = x.new_zeros(())
-        for name, critic, good, bad in (
-            ("joint", self.joint, (x, z), (drawn, z)),
-            ("latent", self.latent, (prior,), (z,)),
-        ):
-            above, below = critic(*good), critic(*bad)
+        for name, (real, made) in found.items():
+            critic = self.critics[name]
+            above, below = critic(*real), critic(*made)
             if self.loss == "relativistic":
                 loss = loss + softplus(below - above).mean()
                 right = (above > below).to(x.dtype).mean()
@@ -148,13 +247,21 @@ class ImplicitAutoencoding(Objective):
                 right = 0.5 * ((above > 0).to(x.dtype).mean() + (below < 0).to(x.dtype).mean())
             if self.penalty:
                 weight = self.penalty * self.variance.clamp_min(1e-12)
-                loss = loss + weight * (gradient_penalty(critic, *good) + gradient_penalty(critic, *bad))
-            values |= {f"{name}_accuracy": right, f"{name}_logit": above.mean()}
+                loss = loss + weight * (gradient_penalty(critic, *real) + gradient_penalty(critic, *made))
+            values |= {f"{name}_accuracy": right, f"{name}_real": above.mean(), f"{name}_made": below.mean()}
         return {"loss": loss, **values}
 
     def __repr__(self) -> str:
-        bare = "" if self.warmup or self.penalty else ", the paper's bare objective"
-        return (
-            f"KL(q(x,z) || r(x,z)) + KL(q(z) || p(z)) by critics: {self.loss}, gradient {self.encoder_gradient}, "
-            f"penalty {self.penalty:g}, warm-up {self.warmup:g}{bare}"
-        )
+        costs = {
+            "reconstruction": "KL(q(x,z) || q(z)p(x|z))",
+            "latent": "KL(q(z) || p(z))",
+            "inference": "KL(p(x,z) || p(x)q(z|x))",
+            "data": "KL(p(x) || data)",
+            "joint": "JS(q(x,z), p(x,z))",
+        }
+        formula = " + ".join(costs[name] for name in self.critics)
+        told = [self.loss, f"gradient {self.gradient}", f"penalty {self.penalty:g}"]
+        if self.warmup:
+            told.append(f"warm-up {self.warmup:g} until {self.fade:g}")
+        told += [f"{name} {w:g}" for name, w in (("anchor", self.anchor), ("cycle", self.cycle)) if w]
+        return f"{formula} by critics: {', '.join(told)}"

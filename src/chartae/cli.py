@@ -257,7 +257,7 @@ class Evaluate:
             table.add_row(name, *(f"{scores[c]:.4g}" for c in columns))
         console = Console()
         console.print(table)
-        for part in ("reconstruction", "clusters", "code"):
+        for part in ("reconstruction", "classes", "clusters", "code"):
             found = {k: v for k, v in results.get(part, {}).items() if v is not None}
             if found:
                 console.print("  ".join(f"{k} {v:.4g}" for k, v in found.items()), highlight=False)

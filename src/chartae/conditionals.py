@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from chartae.distributions import Bernoulli as BernoulliDistribution
 from chartae.distributions import Beta as BetaDistribution
 from chartae.distributions import Distribution, Normal, OneHot, OptimalNormal, PointMass, Pushed, Replaced, Squashed
 from chartae.distributions import Laplace as LaplaceDistribution
+from chartae.distributions import Product as ProductDistribution
 from chartae.nn import NoiseDecoder
 
 __all__ = [
@@ -31,10 +33,12 @@ __all__ = [
     "Gaussian",
     "GaussianNoise",
     "Implicit",
+    "Jitter",
     "Laplace",
     "LogitNormal",
     "Masking",
     "NoiseLevels",
+    "Product",
     "RareNoise",
     "SaltAndPepper",
     "StandardNormal",
@@ -281,6 +285,7 @@ class Implicit(Conditional):
     Args:
         net: of vectors (B, d + noise_dim), whatever its output.
         noise_dim: 0 or more.
+        trunk: what c goes through before the noise joins it, to a vector (B, d): for a c that is an image.
 
     >>> Implicit(nn.Linear(5, 7), noise_dim=2)(torch.zeros(4, 3)).sample().shape
     torch.Size([4, 7])
@@ -288,15 +293,15 @@ class Implicit(Conditional):
 
     has_density = False
 
-    def __init__(self, net: nn.Module, noise_dim: int) -> None:
+    def __init__(self, net: nn.Module, noise_dim: int, trunk: nn.Module | None = None) -> None:
         super().__init__()
         if noise_dim < 0:
             raise ValueError(f"noise_dim is {noise_dim}; give 0 or more")
-        self.net, self.noise_dim = net, noise_dim
+        self.net, self.noise_dim, self.trunk = net, noise_dim, trunk
 
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Pushed:
         assert c is not None
-        return Pushed(self.net, c, self.noise_dim)
+        return Pushed(self.net, c if self.trunk is None else self.trunk(c), self.noise_dim)
 
     def extra_repr(self) -> str:
         return f"noise_dim={self.noise_dim}"
@@ -341,6 +346,36 @@ class UniformCategorical(Conditional):
 
     def extra_repr(self) -> str:
         return str(len(self.logits))
+
+
+class Product(Conditional):
+    """Codes of several parts side by side, such as a category and a style.
+
+    Args:
+        parts: of an encoder, conditionals over the pieces of the net's output, such as ``Categorical(nn.Identity())``
+            and ``Dirac(nn.Identity())``; of a prior, priors.
+        sizes: of the pieces.
+        net: (B, *S) -> (B, sum of sizes); None for a prior.
+
+    >>> encoder = Product([Categorical(nn.Identity()), Dirac(nn.Identity())], [3, 2], nn.Linear(7, 5))
+    >>> prior = Product([UniformCategorical(3), StandardNormal(2)], [3, 2])
+    >>> encoder(torch.zeros(4, 7)).sample().shape, prior.sample(4).shape
+    (torch.Size([4, 5]), torch.Size([4, 5]))
+    """
+
+    def __init__(self, parts: Sequence[Conditional], sizes: Sequence[int], net: nn.Module | None = None) -> None:
+        super().__init__()
+        if len(parts) != len(sizes) or not len(parts):
+            raise ValueError(f"there are {len(parts)} parts and {len(sizes)} sizes; give a size for each part")
+        self.parts, self.sizes, self.net = nn.ModuleList(parts), tuple(sizes), net
+        self.has_density = all(part.has_density for part in parts)
+        self.bounded = all(part.bounded for part in parts)
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> ProductDistribution:
+        if self.net is None:
+            return ProductDistribution([part() for part in self.parts], self.sizes)
+        pieces = _apply(self.net, c, y).split(self.sizes, 1)
+        return ProductDistribution([part(p) for part, p in zip(self.parts, pieces, strict=True)], self.sizes)
 
 
 class Denoised(Conditional):
@@ -488,6 +523,41 @@ class NoiseLevels(Corruption):
 
     def extra_repr(self) -> str:
         return f"{self.low:g} to {self.high:g}"
+
+
+class Jitter(Corruption):
+    """An image turned, moved and scaled a little at random: views that keep what it shows, not how.
+
+    Rotation by up to `degrees` either way, shifts by up to a share `shift` of the side, scales within 1 +- `scale`,
+    shear by up to `shear`, each uniform; what comes in from outside is 0. Vectors are seen under normal noise of
+    `noise` times each coordinate's standard deviation in the batch.
+    """
+
+    has_density = False
+
+    def __init__(
+        self, degrees: float = 15.0, shift: float = 0.1, scale: float = 0.15, shear: float = 0.15, noise: float = 0.1
+    ) -> None:
+        super().__init__()
+        given = {"degrees": degrees, "shift": shift, "scale": scale, "shear": shear, "noise": noise}
+        if wrong := [name for name, v in given.items() if not 0 <= v < math.inf] or (scale >= 1 and ["scale"]):
+            raise ValueError(f"{wrong[0]} is {given[wrong[0]]}; give a range of 0 or above (scale below 1)")
+        self.degrees, self.shift, self.scale, self.shear, self.noise_share = degrees, shift, scale, shear, noise
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> PointMass:
+        assert c is not None
+        if c.ndim != 4:
+            spread = c.std(0) if len(c) > 1 else torch.zeros_like(c[0])
+            return PointMass(c + self.noise_share * spread * torch.randn_like(c))
+        u = 2 * torch.rand(5, len(c), dtype=c.dtype, device=c.device) - 1
+        angle, factor, shear = u[0] * math.radians(self.degrees), 1 + self.scale * u[1], self.shear * u[2]
+        cos, sin = angle.cos() / factor, angle.sin() / factor
+        rows = [cos, shear * cos - sin, 2 * self.shift * u[3], sin, shear * sin + cos, 2 * self.shift * u[4]]
+        where = nn.functional.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), list(c.shape), align_corners=False)
+        return PointMass(nn.functional.grid_sample(c, where, align_corners=False))
+
+    def extra_repr(self) -> str:
+        return f"{self.degrees:g} degrees, shift {self.shift:g}, scale {self.scale:g}, shear {self.shear:g}"
 
 
 class Masking(Corruption):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -29,6 +29,7 @@ __all__ = [
     "OneHot",
     "OptimalNormal",
     "PointMass",
+    "Product",
     "Pushed",
     "Replaced",
     "Squashed",
@@ -95,6 +96,11 @@ class Distribution(ABC):
     def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor | None:
         """E log p(u) over u ~ N(mean, sigma^2), per row: closed or by quadrature; None where neither is known."""
         return None
+
+    @property
+    def category(self) -> OneHot:
+        """The category that a point names, of distributions that have one."""
+        raise TypeError(f"a {type(self).__name__} has no category; use a Categorical encoder, or a Product with one")
 
     def _sum(self, t: Tensor) -> Tensor:
         return t.flatten(t.ndim - self.event_ndim).sum(-1) if self.event_ndim else t
@@ -346,6 +352,39 @@ class OneHot(Distribution):
 
     def log_prob(self, x: Tensor) -> Tensor:
         return (x * self.logits.log_softmax(-1)).sum(-1)
+
+    @property
+    def category(self) -> OneHot:
+        return self
+
+
+class Product(Distribution):
+    """Independent parts side by side: vectors whose first coordinates have the first law, and so on."""
+
+    def __init__(self, parts: Sequence[Distribution], sizes: Sequence[int]) -> None:
+        self.parts, self.sizes = list(parts), list(sizes)
+        self.event_ndim = 1
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.cat([part.mean for part in self.parts], -1)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        return torch.cat([part.sample(n, generator=generator) for part in self.parts], -1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        pieces = zip(self.parts, x.split(self.sizes, -1), strict=True)
+        return torch.stack([part.log_prob(piece) for part, piece in pieces]).sum(0)
+
+    def kl(self, other: Distribution, draw: Tensor) -> Tensor:
+        if not isinstance(other, Product):
+            return super().kl(other, draw)
+        pieces = zip(self.parts, other.parts, draw.split(self.sizes, -1), strict=True)
+        return torch.stack([part.kl(prior, piece) for part, prior, piece in pieces]).sum(0)
+
+    @property
+    def category(self) -> OneHot:
+        return next((p for p in self.parts if isinstance(p, OneHot)), self.parts[0]).category
 
 
 class Pushed(Distribution):

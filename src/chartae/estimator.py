@@ -15,7 +15,7 @@ from torch import Tensor
 from chartae import densities, runs
 from chartae.autoencoder import in_slices
 from chartae.data import as_examples, from_arrays
-from chartae.recipes import OF_CLUSTERS, OF_SCORE
+from chartae.recipes import OF_CLUSTERS, OF_LABELS, OF_SCORE
 
 __all__ = ["GenerativeAutoencoder"]
 
@@ -89,7 +89,10 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None) -> GenerativeAutoencoder:
-        """Train the recipe on `X`, then fit the density to its codes; `y` is not used."""
+        """Train the recipe on `X`, then fit the density to its codes.
+
+        `y` is used by the semi-supervised recipes alone: the class of each example, -1 where it is not known.
+        """
         seed = self._seed()
         X = self._validate(X, reset=True)
         if self.recipe in OF_SCORE:
@@ -100,7 +103,10 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         density = self._density
         if density != "prior":
             densities.make(density)
-        data = from_arrays(X, seed=seed, valid=self.validation_fraction, test=0)
+        labels = self._classes(y, len(X)) if self.recipe in OF_LABELS else None
+        # held out examples would take their labels along
+        valid = 0.0 if labels is not None else self.validation_fraction
+        data = from_arrays(X, labels, seed=seed, valid=valid, test=0)
         self._layout = X.shape[1:]
         self._bytes = X.dtype == np.uint8
         self.run_ = runs.fit(
@@ -127,14 +133,16 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
 
     @available_if(_clusters)
     def predict(self, X: Any) -> np.ndarray:
-        """The likeliest cluster of each example (n,), of a recipe whose code is categorical (`iae-cluster`)."""
-        return self.transform(X).argmax(1)
+        """The likeliest cluster of each example (n,), of recipes whose code names one; the class, as it was given to
+        `fit`, of the semi-supervised ones."""
+        found = _numpy(self.run_.categories(self._examples(X)).argmax(1))
+        return self.classes_[found] if self.recipe in OF_LABELS else found
 
     def inverse_transform(self, Z: Any) -> np.ndarray:
         """Points of codes (n, latent_dim): the mean of p(x|z), in the layout and units of the `X` of `fit`."""
         check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32)
-        d = self.run_.settings.latent_dim
+        d = self.run_.model.prior.sample(1).shape[1]
         if Z.shape[1] != d:
             raise ValueError(f"Z has {Z.shape[1]} columns, but the codes have {d} dimensions")
         return self._points(self.run_.decode(Z))
@@ -168,6 +176,21 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []  # codes are float32 whatever came in
         tags.input_tags.three_d_array = True
         return tags
+
+    def _classes(self, y: Any, n: int) -> np.ndarray:
+        """Classes as 0, 1, ... in the order of `classes_`, -1 where unknown."""
+        if y is None:
+            raise ValueError(f"recipe {self.recipe!r} learns from labels; give y, with -1 where the class is not known")
+        y = np.asarray(y)
+        if y.ndim != 1 or len(y) != n:
+            raise ValueError(f"y has shape {y.shape} for {n} examples; give one class for each, -1 where not known")
+        known = y != (-1 if y.dtype.kind in "iuf" else "-1")
+        self.classes_ = np.unique(y[known])
+        if not len(self.classes_):
+            raise ValueError(f"all {n} labels are missing (-1); give at least one for each class")
+        found = np.full(n, -1)
+        found[known] = np.searchsorted(self.classes_, y[known])
+        return found
 
     @property
     def _density(self) -> str:

@@ -24,7 +24,7 @@ from chartae.data import Dataset
 from chartae.diagnostics import code_use
 from chartae.functional import as_float
 from chartae.metrics import Extractor, Reference
-from chartae.recipes import OF_CLUSTERS
+from chartae.recipes import OF_CLUSTERS, OF_LABELS
 from chartae.runs import Run
 from chartae.storage import replace_text
 
@@ -186,8 +186,8 @@ def evaluate(
 
     Returns:
         `{"protocol", "metric", "sets", "reconstruction", "densities", "training"}`, plain numbers and strings; of
-        clusters `"clusters"` (they are named by the validation set), of implicit autoencoders `"code"`, whether the
-        code is used.
+        clusters `"clusters"` (they are named by the validation set), of semi-supervised recipes `"classes"`, of
+        implicit autoencoders `"code"`, whether the code is used.
     """
     data = run.data(root) if data is None else data
     run.check_data(data)
@@ -223,7 +223,10 @@ def evaluate(
         "training": _training(run),
     }
     if run.settings.recipe in OF_CLUSTERS and data.test_labels is not None and data.valid_labels is not None:
-        score = metrics.cluster_score(held_out.cpu(), data.valid_labels, test_codes.cpu(), data.test_labels)
+        p = run.categories(data.test).cpu()
+        if run.settings.recipe in OF_LABELS:
+            results["classes"] = {"error": float((p.argmax(1) != data.test_labels).double().mean())}
+        score = metrics.cluster_score(run.categories(data.valid).cpu(), data.valid_labels, p, data.test_labels)
         results["clusters"] = asdict(score)
     if not run.objective.comparable:  # critics do not say whether the code is used
         results["code"] = asdict(code_use(run.model, as_float(data.test[:2000]).to(held_out.device)))

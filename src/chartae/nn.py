@@ -667,16 +667,22 @@ class Critic(nn.Module):
         head: (B, features) -> (B, 1), over the flattened inputs side by side.
         trunk: what x goes through first, to (B, features); nothing by default. No batch normalisation, whose
             statistics would tell the laws apart instead.
+        statistics: the head has one feature more, last: the mean standard deviation of the others over the batch, by
+            which a generator that draws too much of a kind is told (Karras et al., 2017, arXiv 1710.10196).
     """
 
-    def __init__(self, head: nn.Module, trunk: nn.Module | None = None) -> None:
+    def __init__(self, head: nn.Module, trunk: nn.Module | None = None, *, statistics: bool = False) -> None:
         super().__init__()
-        self.head, self.trunk = head, trunk
+        self.head, self.trunk, self.statistics = head, trunk, statistics
 
     def forward(self, *parts: Tensor) -> Tensor:
         first, *rest = parts
         seen = first.flatten(1) if self.trunk is None else self.trunk(first)
-        return self.head(torch.cat([seen, *(part.flatten(1) for part in rest)], 1))[:, 0]
+        features = torch.cat([seen, *(part.flatten(1) for part in rest)], 1)
+        if self.statistics:
+            spread = (features.var(0, correction=0) + 1e-8).sqrt().mean()
+            features = torch.cat([features, spread.expand(len(features), 1)], 1)
+        return self.head(features)[:, 0]
 
 
 NETS = ("mlp", "shallow", "smooth", "conv", "smooth-conv", "residual", "paper")
@@ -738,17 +744,25 @@ def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
     return bodies[name]()
 
 
-def critic(net: str, shape: Shape, latent: int) -> tuple[Critic, Critic]:
-    """Critics of (x, z) and of z alone, beside the nets of a name: leaky ReLU, no batch normalisation."""
+def critic(
+    net: str, shape: Shape | None, latent: int = 0, *, spectral_norm: bool = False, statistics: bool = False
+) -> Critic:
+    """A critic of (x, z), of x alone (no `latent`) or of z alone (no `shape`), beside the nets of a name.
+
+    Leaky ReLU, no batch normalisation; `spectral_norm` divides its weights by their norms; `statistics` of `Critic`.
+    """
     name, _ = _parsed(net)
     small: dict[str, Any] = {"norm": False, "activation": "leaky-relu"}
     trunk: nn.Module | None = None
-    features = math.prod(shape)
-    if "conv" in name or name in ("residual", "paper"):
+    features = 0 if shape is None else math.prod(shape)
+    if shape is not None and ("conv" in name or name in ("residual", "paper")):
         features = 256
         trunk = nn.Sequential(ConvEncoder(shape, features, norm=False), nn.LeakyReLU(0.2))
     wide = (128, 128) if features <= 64 else (512, 256)
-    return Critic(MLP(features + latent, 1, wide, **small), trunk), Critic(MLP(latent, 1, (128, 128), **small))
+    made = Critic(MLP(features + latent + statistics, 1, wide, **small), trunk, statistics=statistics)
+    if spectral_norm:
+        spectral(made)
+    return made
 
 
 def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import Parameter
 
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Corruption
+from chartae.data import Batches
 from chartae.distributions import Normal
 from chartae.terms.base import Sum, Term, Trace
 
@@ -34,8 +36,21 @@ class Objective(nn.Module, ABC):
     #: whether a lower loss is a better model, by which a step size and the best epoch may be chosen
     comparable: bool = True
 
-    def plan(self, steps: int) -> None:
-        """Told before training how many steps there will be: for what changes on the way."""
+    def plan(self, steps: int, batches: Batches) -> None:
+        """Told before training how many steps there will be, over what: for what changes on the way."""
+
+    def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        """What is wrong with a training, by the rows of its log so far; asked after each epoch.
+
+        A critic that has been right all through the last 20 rows (over 98 %) tells the model nothing any more.
+        """
+        last = rows[-20:]
+        for name in (key for key in rows[-1] if key.endswith("accuracy")) if len(last) == 20 else ():
+            if min(row.get(name, 0.0) for row in last) > 0.98:
+                yield (
+                    f"a critic has won outright for long ({name} above .98 up to epoch {last[-1]['epoch']}): the model "
+                    "learns little from it. Raise the penalty, lower lr, or let a warm-up bring the laws nearer first"
+                )
 
     @abstractmethod
     def players(self) -> dict[str, list[Parameter]]:
@@ -142,16 +157,17 @@ class Penalised(Objective):
         return x, seen, y, weight
 
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
-        trace = self.trace(x, y)
         if player == "model":
-            values = self.terms.values(trace)
+            values = self.terms.values(self.trace(x, y))
             return {"loss": self.terms.weigh(values), **values}
         term = self.terms.terms[player]
         assert isinstance(term, Term)
+        with torch.no_grad():
+            trace = self.trace(x, y)
         rival = term.rival(trace)
         if rival is None:
             raise TypeError(f"the term {player} has parameters of its own, but no rival() that says what they minimise")
-        return {"loss": rival.mean()}
+        return rival
 
     def __repr__(self) -> str:
         seen = "" if self.corrupt is None else f", the encoder seeing {self.corrupt!r}"

@@ -30,10 +30,11 @@ from chartae.data import NAMES as DATA_NAMES
 from chartae.data import Batches, Dataset, from_arrays
 from chartae.data import load as load_data
 from chartae.densities import Density
-from chartae.diagnostics import Score
+from chartae.diagnostics import Score, code_use
 from chartae.functional import as_float
 from chartae.objectives import Objective
-from chartae.recipes import OF_CLUSTERS, OF_SCORE, Recipe, Setting, build, recipe_options, setting_for
+from chartae.recipes import OF_CLUSTERS, OF_LABELS, OF_SCORE, Recipe, Setting, build, recipe_options, setting_for
+from chartae.recipes import options as recipe_table
 from chartae.samplers import Chain
 from chartae.storage import read_tensors, replace_text, write_tensors
 
@@ -177,6 +178,10 @@ class Run:
         """One point of each code: the decoder's mean, or a draw of a decoder that has noise of its own."""
         generator = torch.Generator(next(self.model.parameters()).device).manual_seed(seed)
         return in_slices(self.model, lambda part: self.model.decoder(part).point(generator), z)
+
+    def categories(self, x: Any) -> Float[Tensor, "N K"]:
+        """The probabilities of the category that the code of each example names, of recipes that have one."""
+        return in_slices(self.model, lambda part: self.model.encoder(part).category.mean, x)
 
     def density(self, name: str | None = None) -> Conditional:
         """A density of codes by name: ``"prior"`` is the model's own; by default the mixture, where there is one."""
@@ -341,6 +346,9 @@ def fit(
     clusters = None if options.get("clusters") is None else int(options["clusters"])
     if clusters is not None and clusters > len(data.train):
         raise ValueError(f"there are {clusters} clusters for {len(data.train)} training examples; ask for fewer")
+    known = None
+    if recipe in OF_LABELS:
+        known, options = _labels(data, options, seed)
     setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net, clusters)
     cooked = build(recipe, setting, seed=seed, **options)
     if "gmm" in densities and len(data.train) < components:
@@ -352,7 +360,8 @@ def fit(
     )
     # batch normalisation has no batch of one
     single = batch_size > 1 and len(data.train) % batch_size == 1
-    batches = Batches(data.train, batch_size, seed=seed, drop_last=single)
+    labelled = 0 if known is None else int(cooked.options.get("labelled", recipe_table(recipe)["labelled"][1]))
+    batches = Batches(data.train, batch_size, seed=seed, drop_last=single, labels=known, labelled=labelled)
     valid = Batches(data.valid, max(batch_size, 500), shuffle=False) if len(data.valid) else None
     writes = _writes()
     folder = None if out is None else Path(out)
@@ -380,11 +389,57 @@ def fit(
     run = Run(settings, cooked.objective.model, cooked.objective, cooked.own, history.rows, {}, folder, history)
     if folder is not None and writes:
         run._write()
+    if not cooked.objective.comparable and recipe not in OF_LABELS and len(data.train) >= 10:
+        code_use(run.model, as_float(data.train[:1000]).to(next(run.model.parameters()).device))  # warns if it is not
     if densities:
         codes = run.encode(data.train)
         for name in densities:
             run.fit_density(name, codes, **({"components": components} if name == "gmm" else {}))
     return run
+
+
+def _labels(data: Dataset, options: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Any]]:
+    """The labels that a semi-supervised recipe may see, -1 where there are none, and its options with the classes.
+
+    Raises:
+        ValueError: no labels, or a class without any.
+    """
+    y = data.train_labels
+    if y is None or y.is_floating_point() or y.ndim != 1:
+        raise ValueError(f"{data.name} has no class labels; give some (0, 1, ...; -1 for an example without)")
+    if not (y >= 0).any():
+        raise ValueError(f"all {len(y)} labels are missing (-1); give at least one for each class, or use iae-cluster")
+    counts = torch.bincount(y[y >= 0])
+    classes = int(options.get("classes") or len(counts))
+    counts = torch.nn.functional.pad(counts, (0, max(0, classes - len(counts))))
+    if (counts[:classes] == 0).any() or len(counts) > classes:
+        empty = ", ".join(map(str, (counts[:classes] == 0).nonzero()[:, 0].tolist())) or "none"
+        raise ValueError(
+            f"there are {classes} classes, labels run up to {len(counts) - 1}, and classes without a label: {empty}; "
+            "give each class at least one"
+        )
+    if (wanted := options.get("labels")) is not None:
+        wanted = int(wanted)
+        if not classes <= wanted <= int(counts.sum()):
+            raise ValueError(
+                f"labels is {wanted}, but there are {classes} classes and {int(counts.sum())} labelled examples; "
+                "ask for at least one a class, and no more than there are"
+            )
+        y = _kept(y, wanted, classes, seed)
+    return y, options | {"classes": classes}
+
+
+def _kept(y: Tensor, wanted: int, classes: int, seed: int) -> Tensor:
+    """Labels of `wanted` examples, as evenly over the classes as they allow; -1 for the rest."""
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(len(y), generator=generator)
+    queues = [order[y[order] == k].tolist() for k in range(classes)]
+    kept: list[int] = []
+    while len(kept) < wanted:
+        kept += [queue.pop() for queue in queues if queue][: wanted - len(kept)]
+    found = torch.full_like(y, -1)
+    found[kept] = y[kept]
+    return found
 
 
 def as_dataset(data: Any, root: str | Path | None) -> tuple[Dataset, str, str]:

@@ -14,6 +14,7 @@ import math
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -290,7 +291,7 @@ class _Loop:
 
     def run(self, epochs: int, checkpoint_every: int, progress: bool | None) -> History:
         self.horizon = epochs * self.steps
-        self.bare.plan(self.horizon)
+        self.bare.plan(self.horizon, self.batches)
         with (
             TrainingProgress(progress, self.accelerator.is_main_process, epochs * self.steps, self.steps) as bar,
             self._interrupts(),
@@ -309,6 +310,7 @@ class _Loop:
                 self._examine(snapshot)
                 # the snapshot may have been taken in mid-epoch: what was logged is the whole epoch all the same
                 self._log_training(time.perf_counter() - started)
+                self._raise_alarms()
                 self.epoch, self.step = self.epoch + 1, 0
                 self.history.epochs = self.epoch
                 self._validate()
@@ -365,6 +367,15 @@ class _Loop:
                 }
             )
         self._write(rows)
+
+    def _raise_alarms(self) -> None:
+        """What the objective finds wrong is warned of and logged, once of a kind."""
+        rows = [row for row in self.history.rows if row["split"] == "train"]
+        said = {row["alarm"][:40] for row in self.history.rows if row["split"] == "alarm"}
+        for alarm in self.bare.alarms(rows):
+            if alarm[:40] not in said:
+                self._write([{"split": "alarm", "epoch": self.epoch + 1, "step": rows[-1]["step"], "alarm": alarm}])
+                warnings.warn(alarm, RuntimeWarning, stacklevel=4)
 
     def _validate(self) -> None:
         self.history.best_epoch = self.epoch

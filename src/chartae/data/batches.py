@@ -39,6 +39,8 @@ class Batches:
         shuffle: a new order every epoch; without it batches are slices in the order of the set (of float
             data: views, not to be written into).
         drop_last: leave out the last batch where it is smaller.
+        labelled: so many examples whose label is 0 or above are drawn beside each batch, at random with replacement,
+            and come last in it, with their labels; those of the batch itself are then withheld, as -1.
         device: where the set shall reside; where it already is, if None.
 
     >>> b = Batches(np.arange(10.0)[:, None], 4, seed=1)
@@ -57,6 +59,7 @@ class Batches:
         labels: Any = None,
         shuffle: bool = True,
         drop_last: bool = False,
+        labelled: int = 0,
         device: torch.device | str | None = None,
     ) -> None:
         x = as_tensor(x)
@@ -81,6 +84,14 @@ class Batches:
         y = None if labels is None else as_tensor(labels, "labels")
         if y is not None and (y.ndim < 1 or len(y) != len(x)):
             raise ValueError(f"labels have shape {tuple(y.shape)} for {len(x)} examples; one for each is needed")
+        self.labelled, self._known = labelled, torch.empty(0, dtype=torch.int64)
+        if labelled:
+            if y is None or y.ndim != 1 or y.is_floating_point() or not (y >= 0).any():
+                raise ValueError(
+                    f"{labelled} labelled examples are wanted in each batch, but none has a label (0, 1, ...; -1 for "
+                    "none)"
+                )
+            self._known = (y >= 0).nonzero()[:, 0].cpu()
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.shuffle, self.drop_last = shuffle, drop_last
         self.x, self.labels = x, y
@@ -144,9 +155,20 @@ class Batches:
             raise ValueError(f"epoch is {epoch} and start is {start}; both must be at least 0")
         if not 0 <= rank < world:
             raise ValueError(f"rank is {rank}; expected 0 <= rank < {world}, the world")
-        if self.shuffle:
-            return self._gathered(epoch, start, rank, world)
-        return self._sliced(start, steps, rank, world)
+        found = self._gathered(epoch, start, rank, world) if self.shuffle else self._sliced(start, steps, rank, world)
+        return self._joined(found, epoch, start, steps, rank, world) if self.labelled else found
+
+    def _joined(
+        self, found: Iterator[tuple[Tensor, Tensor | None]], epoch: int, start: int, steps: int, rank: int, world: int
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Each batch with its labelled examples behind it; ranks draw apart."""
+        mixed = np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(mixed[0]))
+        drawn = self._known[torch.randint(len(self._known), (steps, world, self.labelled), generator=generator)]
+        assert self.labels is not None
+        for (x, y), rows in zip(found, drawn[start:, rank].to(self.x.device), strict=False):
+            assert y is not None
+            yield torch.cat([x, as_float(self.x[rows])]), torch.cat([torch.full_like(y, -1), self.labels[rows]])
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         return self.epoch(0)

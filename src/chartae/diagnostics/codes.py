@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from dataclasses import dataclass
 
@@ -10,7 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.autoencoder import Autoencoder, evaluating
-from chartae.distributions import OneHot
 
 __all__ = ["CodeUse", "code_use"]
 
@@ -56,7 +56,8 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
     """
     if len(x) < 10 or draws < 2:
         raise ValueError(f"there are {len(x)} points and {draws} draws; give at least 10 points and 2 draws")
-    with evaluating(model), torch.random.fork_rng(devices=[]):
+    devices = [x.device.index or 0] if x.device.type == "cuda" else []
+    with evaluating(model), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         q = model.encoder(x)
         z = q.sample()
@@ -67,8 +68,8 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
         within = drawn.var(0).flatten(1).sum(1).mean()
         spread = within / x.flatten(1).var(0).sum().clamp_min(1e-12)
         information = used = None
-        if isinstance(q, OneHot):
-            p = q.mean
+        with contextlib.suppress(TypeError):  # of a code that names no category
+            p = q.category.mean
             entropy = lambda a: -(a * a.clamp_min(1e-12).log()).sum(-1)  # noqa: E731
             information = float(entropy(p.mean(0)) - entropy(p).mean())
             used = int((torch.bincount(p.argmax(1), minlength=p.shape[1]) > 0.01 * len(x)).sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import softplus
@@ -36,15 +35,15 @@ class AdversarialLatent(Term):
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
         return softplus(-self.critic(t.z))
 
-    def rival(self, t: Trace) -> Tensor:
-        with torch.no_grad():
-            prior = t.model.prior.sample(len(t.z))
-        z = t.z.detach()
-        loss = softplus(-self.critic(prior)).mean() + softplus(self.critic(z)).mean()
+    def rival(self, t: Trace) -> dict[str, Tensor]:
+        prior, z = t.model.prior.sample(len(t.z)).detach(), t.z.detach()
+        above, below = self.critic(prior), self.critic(z)
+        loss = softplus(-above).mean() + softplus(below).mean()
         if self.penalty:
             penalty = gradient_penalty(self.critic, prior) + gradient_penalty(self.critic, z)
             loss = loss + self.penalty * penalty
-        return loss
+        right = 0.5 * ((above > 0).to(z.dtype).mean() + (below < 0).to(z.dtype).mean())
+        return {"loss": loss, "accuracy": right, "real": above.mean(), "made": below.mean()}
 
     def check(self, model: Autoencoder) -> None:
         if not model.prior.has_density:

@@ -1,0 +1,284 @@
+"""Recipes with critics."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from chartae import nn
+from chartae.adversarial import Adversarial
+from chartae.autoencoder import Autoencoder
+from chartae.conditionals import (
+    Categorical,
+    Corruption,
+    Dirac,
+    Implicit,
+    Jitter,
+    Product,
+    StandardNormal,
+    UniformCategorical,
+)
+from chartae.guided import Guided
+from chartae.objectives import Objective, Penalised
+from chartae.recipes.setting import Setting, otherwise
+from chartae.terms import AdversarialLatent, Reconstruction
+
+__all__ = [
+    "aae", "aae_cluster", "aae_semisup", "ali", "iae", "iae_cluster", "iae_flipped", "iae_semisup", "wae_gan",
+]  # fmt: skip
+
+
+def aae(
+    s: Setting, *, weight: float = 1.0, penalty: float = 0.1, sigma: float | None = None, noise_dim: int = 0
+) -> Objective:
+    """Adversarial autoencoder: a critic makes the codes' law the prior. Makhzani et al., 2015 (arXiv 1511.05644).
+
+    weight: of the critic's term beside the squared error in units of 2 sigma^2; sigma is 1 where it is not given.
+    noise_dim: of the encoder's own noise; above 0 the posterior is implicit, of any shape.
+    """
+    encoder = _noisy(s, noise_dim) if noise_dim else Dirac(s.encoder())
+    model = Autoencoder(encoder, s.likelihood(otherwise(sigma, 1.0)), StandardNormal(s.latent_dim))
+    critic = nn.critic(s.net, None, s.latent_dim)
+    return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty))
+
+
+def wae_gan(s: Setting, *, weight: float = 10.0, penalty: float = 0.0) -> Objective:
+    """WAE-GAN: ||x - x^||^2 + weight times the critic's term (Tolstikhin et al., 2018, arXiv 1711.01558)."""
+    critic = nn.critic(s.net, None, s.latent_dim)
+    return Penalised(s.deterministic(), Reconstruction() + weight * AdversarialLatent(critic, penalty))
+
+
+def iae(
+    s: Setting,
+    *,
+    noise_dim: int = 10,
+    encoder_noise_dim: int = 0,
+    gradient: str = "both",
+    loss: str = "non-saturating",
+    penalty: float = 0.05,
+    warmup: float = 0.4,
+    fade: float = 0.5,
+    anchor: float = 0.0,
+    cycle: float = 0.0,
+    spectral_norm: bool = False,
+    statistics: bool = False,
+) -> Objective:
+    """Implicit autoencoder: a normal code for what is abstract, noise for the rest, two critics (1805.09804).
+
+    noise_dim, encoder_noise_dim: of the decoder's and the encoder's own noise; 0 makes them deterministic. gradient:
+    positive (exact for the forward KL), both or negative. loss: non-saturating, relativistic or logit. penalty, warmup,
+    fade, anchor, cycle: see `Adversarial`; penalty and warmup 0 give the paper's bare objective. spectral_norm,
+    statistics: of the critics.
+    """
+    model = _implicit(s, noise_dim, encoder_noise_dim)
+    critics = _critics(s, ("reconstruction", "latent"), s.latent_dim, spectral_norm, statistics)
+    return Adversarial(
+        model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, anchor=anchor,
+        cycle=cycle,
+    )  # fmt: skip
+
+
+def iae_flipped(
+    s: Setting,
+    *,
+    noise_dim: int = 10,
+    encoder_noise_dim: int = 10,
+    gradient: str = "both",
+    loss: str = "non-saturating",
+    penalty: float = 0.05,
+    warmup: float = 0.4,
+    fade: float = 0.5,
+    cycle: float = 0.0,
+    spectral_norm: bool = False,
+    statistics: bool = False,
+) -> Objective:
+    """Flipped implicit autoencoder: a GAN, and the posterior of its generator by a second critic (1805.09804).
+
+    Its options are those of `iae`; ``gradient="none"`` leaves the generator to its own critic.
+    """
+    model = _implicit(s, noise_dim, encoder_noise_dim)
+    critics = _critics(s, ("data", "inference"), s.latent_dim, spectral_norm, statistics)
+    return Adversarial(
+        model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, cycle=cycle
+    )
+
+
+def ali(
+    s: Setting,
+    *,
+    noise_dim: int = 0,
+    encoder_noise_dim: int = 10,
+    loss: str = "non-saturating",
+    penalty: float = 0.05,
+    warmup: float = 0.0,
+    fade: float = 0.5,
+    cycle: float = 0.0,
+    spectral_norm: bool = False,
+    statistics: bool = False,
+) -> Objective:
+    """Adversarially learnt inference, or BiGAN: one critic of (x, f(x)) against (g(z), z) (1606.00704, 1605.09782).
+
+    Its options are those of `iae`. There is no warm-up by default, as there is none in the papers.
+    """
+    model = _implicit(s, noise_dim, encoder_noise_dim)
+    critics = _critics(s, ("joint",), s.latent_dim, spectral_norm, statistics)
+    return Adversarial(model, critics, loss=loss, penalty=penalty, warmup=warmup, fade=fade, cycle=cycle)
+
+
+def iae_cluster(
+    s: Setting,
+    *,
+    clusters: int | None = None,
+    mode: str = "softmax",
+    noise_dim: int = 10,
+    gradient: str = "both",
+    loss: str = "non-saturating",
+    penalty: float = 0.05,
+    warmup: float = 0.4,
+    fade: float = 0.5,
+    anchor: float = 0.0,
+    cycle: float = 0.0,
+    agreement: float | None = None,
+    spectral_norm: bool = False,
+    statistics: bool = False,
+) -> Objective:
+    """Implicit autoencoder over a categorical code: clusters, and noise for what differs within them (1805.09804).
+
+    clusters: the size of the code, which is `latent_dim`. mode: of its draws, softmax, straight-through or gumbel.
+    agreement: of the category under two `Jitter` views; 1 for images, 0 for vectors, where it is not given. The others
+    are those of `iae`.
+    """
+    if clusters is not None and clusters != s.latent_dim:
+        raise ValueError(
+            f"clusters is {clusters} and latent_dim {s.latent_dim}; they are one number: give clusters alone"
+        )
+    model = Autoencoder(Categorical(s.encoder(), mode), _drawn(s, s.latent_dim, noise_dim), _uniform(s.latent_dim))
+    critics = _critics(s, ("reconstruction", "latent"), s.latent_dim, spectral_norm, statistics)
+    objective = Adversarial(
+        model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, anchor=anchor,
+        cycle=cycle,
+    )  # fmt: skip
+    return _guided(s, objective, agreement)
+
+
+def aae_cluster(
+    s: Setting,
+    *,
+    clusters: int = 10,
+    mode: str = "softmax",
+    weight: float = 1.0,
+    penalty: float = 0.1,
+    sigma: float | None = None,
+    agreement: float | None = None,
+) -> Objective:
+    """Adversarial autoencoder over a category and a style, whose size is `latent_dim`: clusters (1511.05644).
+
+    Its options are those of `aae` and `iae_cluster`.
+    """
+    return _guided(s, _styled(s, clusters, mode, weight, penalty, sigma), agreement)
+
+
+def aae_semisup(
+    s: Setting,
+    *,
+    classes: int = 10,
+    labels: int | None = None,
+    labelled: int = 64,
+    mode: str = "softmax",
+    weight: float = 1.0,
+    penalty: float = 0.1,
+    sigma: float | None = None,
+    agreement: float | None = None,
+    supervision: float = 1.0,
+) -> Objective:
+    """Adversarial autoencoder over a class and a style, some of whose examples have labels (1511.05644).
+
+    classes: how many. labels: how many training examples keep their label, evenly over the classes; all that have one
+    by default. labelled: drawn beside each batch. supervision: the weight of their cross-entropy. The others are those
+    of `aae_cluster`.
+    """
+    objective = _styled(s, classes, mode, weight, penalty, sigma)
+    return _guided(s, objective, agreement, supervision, labelled)
+
+
+def iae_semisup(
+    s: Setting,
+    *,
+    classes: int = 10,
+    labels: int | None = None,
+    labelled: int = 64,
+    mode: str = "softmax",
+    noise_dim: int = 10,
+    gradient: str = "both",
+    loss: str = "non-saturating",
+    penalty: float = 0.05,
+    warmup: float = 0.4,
+    fade: float = 0.5,
+    agreement: float | None = None,
+    supervision: float = 1.0,
+) -> Objective:
+    """Implicit autoencoder over a class, some of whose examples have labels; noise for the rest (1805.09804).
+
+    Its options are those of `iae` and `aae_semisup`; `latent_dim` is the number of classes.
+    """
+    s = replace(s, latent_dim=classes)
+    model = Autoencoder(Categorical(s.encoder(), mode), _drawn(s, classes, noise_dim), _uniform(classes))
+    critics = _critics(s, ("reconstruction", "latent"), classes)
+    objective = Adversarial(model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade)
+    return _guided(s, objective, agreement, supervision, labelled)
+
+
+def _uniform(categories: int) -> UniformCategorical:
+    return UniformCategorical(categories)
+
+
+def _drawn(s: Setting, code: int, noise_dim: int) -> Implicit:
+    """A decoder of codes with noise of its own."""
+    return Implicit(replace(s, latent_dim=code + noise_dim).decoder(), noise_dim)
+
+
+def _implicit(s: Setting, noise_dim: int, encoder_noise_dim: int) -> Autoencoder:
+    """Both paths implicit over a normal code."""
+    encoder = _noisy(s, encoder_noise_dim) if encoder_noise_dim else Dirac(s.encoder())
+    return Autoencoder(encoder, _drawn(s, s.latent_dim, noise_dim), StandardNormal(s.latent_dim))
+
+
+def _noisy(s: Setting, noise_dim: int) -> Implicit:
+    """An encoder with noise of its own: features of x and the noise through a small net."""
+    features = max(64, 2 * s.latent_dim)
+    trunk = torch.nn.Sequential(s.encoder(features), torch.nn.LeakyReLU(0.2))
+    return Implicit(
+        nn.MLP(features + noise_dim, s.latent_dim, (128,), norm=False, activation="leaky-relu"), noise_dim, trunk
+    )
+
+
+def _critics(
+    s: Setting, names: tuple[str, ...], code: int, spectral_norm: bool = False, statistics: bool = False
+) -> dict[str, nn.Critic]:
+    sides = {"latent": (None, code), "data": (s.shape, 0)}
+    return {
+        name: nn.critic(s.net, *sides.get(name, (s.shape, code)), spectral_norm=spectral_norm, statistics=statistics)
+        for name in names
+    }
+
+
+def _styled(s: Setting, categories: int, mode: str, weight: float, penalty: float, sigma: float | None) -> Objective:
+    """An adversarial autoencoder over a category and a normal style, its critic of both together."""
+    size = categories + s.latent_dim
+    pieces = [Categorical(torch.nn.Identity(), mode), Dirac(torch.nn.Identity())]
+    encoder = Product(pieces, [categories, s.latent_dim], s.encoder(size))
+    prior = Product([_uniform(categories), StandardNormal(s.latent_dim)], [categories, s.latent_dim])
+    model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(otherwise(sigma, 1.0)), prior)
+    critic = nn.critic(s.net, None, size)
+    return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty))
+
+
+def _guided(
+    s: Setting, objective: Objective, agreement: float | None, supervision: float = 0.0, labelled: int = 0
+) -> Objective:
+    agreement = otherwise(agreement, 1.0 if len(s.shape) == 3 else 0.0)
+    if not agreement and not labelled:
+        return objective
+    views: Corruption | None = Jitter() if agreement else None
+    return Guided(objective, views=views, agreement=agreement, supervision=supervision, labelled=labelled)
