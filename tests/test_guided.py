@@ -12,8 +12,10 @@ from torch import nn as tnn
 
 import chartae as ch
 from chartae.cli import main
-from chartae.conditionals import Categorical, Dirac, Jitter, Product, StandardNormal, UniformCategorical
+from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product, StandardNormal, UniformCategorical
 from chartae.data import Batches
+from chartae.distributions import PointMass
+from chartae.functional import nearest
 from chartae.guided import Guided
 from chartae.runs import known_labels
 from closed_forms import CODE, SIZE, linear, points
@@ -106,10 +108,50 @@ def test_labels_reach_the_encoder_alone_and_only_the_labelled_rows():
     assert objective.model.encoder.net.weight.grad[:K].abs().sum() > 0
     assert objective.model.encoder.net.weight.grad[K:].abs().sum() == 0
     assert "supervision" not in objective(x)  # without labels: as in validation
-    with pytest.raises(ValueError, match="give views, or agreement=0"):
+    with pytest.raises(ValueError, match="give views or neighbours, or agreement=0"):
         Guided(objective.inner)
     with pytest.raises(ValueError, match="none may be below 0"):
         Guided(objective.inner, views=Jitter(), supervision=-1.0)
+    with pytest.raises(ValueError, match="neighbours is -1"):
+        Guided(objective.inner, neighbours=-1)
+
+
+def test_neighbours_should_be_of_one_category():
+    torch.manual_seed(0)
+    # two far clusters on a line in 60 dimensions: neighbours never cross
+    x = torch.randn(40, 60, dtype=torch.float32) * 0.1
+    x[20:, 0] += 10
+    graph = nearest(x, 5)
+    assert graph.shape == (40, 5)
+    side = torch.arange(40) >= 20
+    assert (side[graph] == side[:, None]).all()
+    assert (graph != torch.arange(40)[:, None]).all()
+    first = torch.cdist(x, x).fill_diagonal_(torch.inf).argmin(1)
+    assert (graph[:, 0] == first).double().mean() > 0.8  # ten of sixty axes are left out
+    assert nearest(x[:3], 9).shape == (3, 2)
+
+    class Seen(Corruption):
+        def forward(self, c=None, y=None):
+            self.last = c
+            return PointMass(c)
+
+    seen = Seen()
+    net = linear(K, 60, 1).float()
+    model = ch.Autoencoder(Categorical(net), ch.Gaussian(linear(60, K, 2).float(), 1.0), UniformCategorical(K))
+    objective = Guided(ch.Penalised(model, ch.Reconstruction()), views=seen, neighbours=5)
+    batches = Batches(x, 16)
+    objective.plan(3, batches)
+    values = objective(x[:16])
+    one, two = seen.last.chunk(2)
+    assert torch.equal(one[:, 0] > 5, two[:, 0] > 5)
+    assert not torch.equal(one, two)
+    assert values["agreement"].isfinite()
+    objective.eval()(x[:16])  # outside training, an example and itself
+    assert torch.equal(seen.last, x[:16].repeat(2, 1))
+    del batches
+    objective.train()(x[:16])  # nor where the data are gone
+    assert torch.equal(seen.last, x[:16].repeat(2, 1))
+    assert "5 neighbours" in repr(objective)
 
 
 def test_batches_bring_labelled_examples_along():
@@ -170,7 +212,7 @@ def test_the_estimator_learns_classes_from_few_labels(recipe):
     y = np.full(600, -1)
     for k in range(3):
         y[np.flatnonzero(truth == k)[:4]] = names[k]
-    settings = {"latent_dim": 2, "epochs": 15, "batch_size": 60, "random_state": 0}
+    settings = {"latent_dim": 2, "epochs": 12, "batch_size": 60, "random_state": 0, "net": "smooth:32"}
     estimator = ch.GenerativeAutoencoder(recipe=recipe, **settings).fit(X, y)
     found = estimator.predict(X)
     assert set(estimator.classes_) == {7, 11, 42}
@@ -212,12 +254,12 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     words = ["reproduce", "iae-cluster", "--data", "digits", "--quick", "--seeds", "2", "--out", str(tmp_path / "c")]
     assert main(words) == 0
     table = (tmp_path / "c" / "table.md").read_text()
-    assert "| aae-cluster | 10 | yes | 2 |" in table
+    assert "| aae-cluster | 10 | both | 2 |" in table
     assert (tmp_path / "c" / "aae-cluster-10-0.png").stat().st_size > 1000
     words = ["reproduce", "iae-semisup", "--data", "digits", "--quick", "--labels", "50", "--out", str(tmp_path / "s")]
     assert main(words) == 0
     rows = json.loads((tmp_path / "s" / "results.json").read_text())["rows"]
-    assert [r["name"] for r in rows] == ["aae-semisup, no views", "aae-semisup"]
+    assert [r["name"] for r in rows] == ["aae-semisup, nothing to agree", "aae-semisup"]
     assert all(r["labels"] == 50 and 0 <= r["error"] <= 1 for r in rows)
     capsys.readouterr()
     assert main(["reproduce", "ima-gap", "--labels", "50", "--out", str(tmp_path / "x")]) == 2

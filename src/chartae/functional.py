@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = [
@@ -208,6 +208,19 @@ def gradient_penalty(critic: Callable[..., Tensor], *parts: Tensor) -> Tensor:
     with torch.enable_grad():
         gradients = torch.autograd.grad(critic(*leaves).sum(), leaves, create_graph=True)
     return 0.5 * sum((g.flatten(1).square().sum(1).mean() for g in gradients), start=leaves[0].new_zeros(()))
+
+
+def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:
+    """The `k` nearest other rows of each row, in the first principal `axes` of the data; fewer where N is small."""
+    from sklearn.neighbors import NearestNeighbors
+
+    flat = as_float(x.cpu()).flatten(1)
+    k = min(k, len(flat) - 1)
+    flat = flat - flat.mean(0)
+    if flat.shape[1] > axes:
+        flat = flat @ torch.linalg.eigh(flat.T @ flat).eigenvectors[:, -axes:]
+    found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(flat.numpy()).kneighbors(return_distance=False)
+    return torch.from_numpy(found)
 
 
 # -- the Fréchet distance of two normals ---------------------------------------------------------------------
