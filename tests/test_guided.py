@@ -249,7 +249,7 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     from chartae.reproduce import implicit
 
     monkeypatch.setitem(implicit.QUICK, "epochs", 1)
-    monkeypatch.setattr(implicit, "CLUSTERINGS", implicit.CLUSTERINGS[-1:])
+    monkeypatch.setattr(implicit, "CLUSTERINGS", [("aae-cluster", 10, {}, True)])
     monkeypatch.setattr(implicit, "SUPERVISIONS", implicit.SUPERVISIONS[2:4])
     words = ["reproduce", "iae-cluster", "--data", "digits", "--quick", "--seeds", "2", "--out", str(tmp_path / "c")]
     assert main(words) == 0

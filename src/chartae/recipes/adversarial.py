@@ -140,7 +140,7 @@ def iae_cluster(
     anchor: float = 0.0,
     cycle: float = 0.0,
     agreement: float = 10.0,
-    neighbours: int = 10,
+    neighbours: int = 5,
     views: bool | None = None,
     spectral_norm: bool = False,
     statistics: bool = False,
@@ -173,7 +173,7 @@ def aae_cluster(
     penalty: float = 0.1,
     sigma: float | None = None,
     agreement: float = 10.0,
-    neighbours: int = 10,
+    neighbours: int = 5,
     views: bool | None = None,
 ) -> Objective:
     """Adversarial autoencoder over a category and a style, whose size is `latent_dim`: clusters (1511.05644).
@@ -194,7 +194,7 @@ def aae_semisup(
     penalty: float = 0.1,
     sigma: float | None = None,
     agreement: float = 10.0,
-    neighbours: int = 10,
+    neighbours: int = 5,
     views: bool | None = None,
     supervision: float = 20.0,
 ) -> Objective:
@@ -222,7 +222,7 @@ def iae_semisup(
     warmup: float = 0.4,
     fade: float = 0.5,
     agreement: float = 10.0,
-    neighbours: int = 10,
+    neighbours: int = 5,
     views: bool | None = None,
     supervision: float = 20.0,
 ) -> Objective:
