@@ -162,9 +162,10 @@ def test_another_domain_in_place_of_a_prior():
 
 
 def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path):
-    rows = [{"split": "train", "epoch": 2, "step": k, "critic/latent_accuracy": 0.99} for k in range(20)]
+    rows = [{"split": "train", "epoch": 2, "step": 20 * k, "critic/latent_accuracy": 0.99} for k in range(21)]
     objective = matched("latent")
     assert not list(objective.alarms(rows[:19]))
+    assert not list(objective.alarms([row | {"step": k} for k, row in enumerate(rows)]))  # 21 steps are not long
     assert "critic/latent_accuracy above .98" in next(iter(objective.alarms(rows)))
     assert not list(objective.alarms([*rows[:-1], rows[-1] | {"critic/latent_accuracy": 0.9}]))
     # codes that start far from the prior, and an encoder that does not move
@@ -179,7 +180,7 @@ def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path):
         critic.head.bias.fill_(20.0)
     told = ch.Penalised(model, Reconstruction() + AdversarialLatent(critic))
     with pytest.warns(RuntimeWarning, match="a critic has won outright"):
-        history = ch.training.fit(told, Batches(x, 20), epochs=2, lr=1e-6, progress=False, folder=tmp_path)
+        history = ch.training.fit(told, Batches(x, 4), epochs=4, lr=1e-6, progress=False, folder=tmp_path)
     assert sum(row["split"] == "alarm" for row in history.rows) == 1
     assert "alarm" in (tmp_path / "log.jsonl").read_text()
 
