@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -61,6 +62,7 @@ class Adversarial(Objective):
         loss: ``"non-saturating"``; ``"relativistic"``, of pairs (Jolicoeur-Martineau, 2018, arXiv 1807.00734);
             ``"logit"``, the raw logit, whose gradient is the KL's where the critic is optimal.
         penalty: of R1 + R2 on every critic, as a share of the total variance of x.
+        penalised: the share of a batch on which the penalty is estimated; less is cheaper, and noisier.
         warmup: weight of ||x - g(z^)||^2 at the start, as a multiple of 1 / (total variance of x).
         fade: by which share of training it has faded to nothing.
         anchor: of the same error, what never fades: then codes stay informative, and reconstructions lose diversity.
@@ -91,6 +93,7 @@ class Adversarial(Objective):
         gradient: str = "both",
         loss: str = "non-saturating",
         penalty: float = 0.05,
+        penalised: float = 1.0,
         warmup: float = 0.4,
         fade: float = 0.5,
         anchor: float = 0.0,
@@ -116,6 +119,9 @@ class Adversarial(Objective):
             raise ValueError(f"{negative[0]} is {weights[negative[0]]}; weights are 0 or above")
         if not 0 < fade <= 1:
             raise ValueError(f"fade is {fade}; the warm-up ends at a share of training, above 0 and up to 1")
+        if not 0 < penalised <= 1:
+            raise ValueError(f"penalised is {penalised}; a share of the batch is above 0 and up to 1")
+        self.penalised = float(penalised)
         self.model, self.critics = model, nn.ModuleDict({k: critics[k] for k in self.MATCHES if k in critics})
         self.gradient, self.loss, self.fade, self.domain = gradient, loss, float(fade), domain
         self.penalty, self.warmup = float(penalty), float(warmup)
@@ -259,7 +265,9 @@ class Adversarial(Objective):
                 right = 0.5 * ((above > 0).to(x.dtype).mean() + (below < 0).to(x.dtype).mean())
             if self.penalty:
                 weight = self.penalty * self.variance.clamp_min(1e-12)
-                loss = loss + weight * (gradient_penalty(critic, *real) + gradient_penalty(critic, *made))
+                some = math.ceil(self.penalised * len(x))
+                for side in (real, made):
+                    loss = loss + weight * gradient_penalty(critic, *(part[:some] for part in side))
             values |= {f"{name}_accuracy": right, f"{name}_real": above.mean(), f"{name}_made": below.mean()}
         return {"loss": loss, **values}
 

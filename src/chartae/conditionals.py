@@ -14,9 +14,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from chartae.distributions import (
+    Atoms,
+    Distribution,
+    Normal,
+    OneHot,
+    OptimalNormal,
+    PointMass,
+    Pushed,
+    Replaced,
+    Squashed,
+)
 from chartae.distributions import Bernoulli as BernoulliDistribution
 from chartae.distributions import Beta as BetaDistribution
-from chartae.distributions import Atoms, Distribution, Normal, OneHot, OptimalNormal, PointMass, Pushed, Replaced, Squashed
 from chartae.distributions import Laplace as LaplaceDistribution
 from chartae.distributions import Product as ProductDistribution
 from chartae.nn import NoiseDecoder
@@ -299,7 +309,7 @@ class Empirical(Conditional):
         self.points: Tensor
 
     @torch.no_grad()
-    def remember(self, examples: Float[Tensor, "N *S"]) -> None:
+    def remember(self, examples: Float[Tensor, N * S]) -> None:
         """The first examples, again from the start where there are fewer than it holds.
 
         Raises:

@@ -698,7 +698,7 @@ class Critic(nn.Module):
 class Translator(nn.Module):
     """Images (C, H, W) with noise as constant channels behind -> images (C', H, W): x, and a local change of it.
 
-    Convolutions at full size and at half of it, so that a pixel sees 19 x 19 others and none beyond: what a picture
+    Four convolutions over squares of 2 x 2 pixels, so that a pixel sees 18 x 18 others and none beyond: what a picture
     shows stays where it is, and cannot be exchanged for another. The noise scales and shifts all features alike
     everywhere, so that it decides on the picture as a whole. At the start the output is x (of another number of
     channels: the mean of x's in each).
@@ -713,37 +713,27 @@ class Translator(nn.Module):
         self.channels, *other = _image(shape_out, "Translator")
         if size != other:
             raise ValueError(f"images are {size[0]}x{size[1]} and {other[0]}x{other[1]}; a Translator keeps their size")
-        self.read, wide = c, 2 * width
-        self.look = nn.Conv2d(c, width, 3, 1, 1)
-        self.shrink = nn.Conv2d(width, wide, 4 if min(size) > 1 else 3, 2, 1)
-        self.think = nn.Conv2d(wide, wide, 3, 1, 1)
-        self.grow = nn.Conv2d(wide, width, 1)
-        self.draw = nn.Conv2d(width, width, 3, 1, 1)
-        self.out = nn.Conv2d(width, self.channels, 3, 1, 1)
-        self.noise = nn.ModuleList(
-            Linear(noise_dim, 2 * w) for w in (wide, wide, width, width) if noise_dim
-        )  # fmt: skip
-        nn.init.zeros_(self.out.weight)
-        assert self.out.bias is not None
-        nn.init.zeros_(self.out.bias)
+        self.read = c
+        self.layers = nn.ModuleList(nn.Conv2d(a, width, 3, 1, 1) for a in (4 * c, width, width))
+        self.noise = nn.ModuleList(Linear(noise_dim, 2 * width) for _ in self.layers if noise_dim)
+        self.out = nn.Conv2d(width, 4 * self.channels, 3, 1, 1)
+        for p in self.out.parameters():
+            nn.init.zeros_(p)
 
-    def forward(self, xn: Float[Tensor, "B Cn H W"]) -> Float[Tensor, "B C H W"]:
+    def forward(self, xn: Float[Tensor, "B Cn H W"]) -> Float[Tensor, "B Co H W"]:
         x, n = xn[:, : self.read], xn[:, self.read :, 0, 0]
-        changes = [layer(n)[:, :, None, None].chunk(2, 1) for layer in self.noise]
-
-        def stirred(h: Tensor, i: int) -> Tensor:
-            if changes:
-                gain, shift = changes[i]
-                h = h * (1 + gain) + shift
-            return F.leaky_relu(h, 0.2)
-
-        u = F.leaky_relu(self.look(x), 0.2)
-        h = stirred(self.shrink(u), 0)
-        h = stirred(self.think(h), 1)
-        h = stirred(u + F.interpolate(self.grow(h), tuple(u.shape[2:])), 2)
-        h = stirred(self.draw(h), 3)
-        same = x if self.channels == self.read else x.mean(1, keepdim=True)
-        return same + self.out(h)
+        height, width = x.shape[2:]
+        # an odd side has one row or column more to work on, which is cut off again
+        h = F.pixel_unshuffle(F.pad(x, (0, width % 2, 0, height % 2)), 2)
+        for i, layer in enumerate(self.layers):
+            u = layer(h)
+            if self.noise:
+                gain, shift = self.noise[i](n)[:, :, None, None].chunk(2, 1)
+                u = u * (1 + gain) + shift
+            u = F.leaky_relu(u, 0.2)
+            h = h + u if i else u
+        change = F.pixel_shuffle(self.out(h), 2)[:, :, :height, :width]
+        return change + (x if self.channels == self.read else x.mean(1, keepdim=True))
 
 
 class _VectorTranslator(nn.Module):
@@ -785,9 +775,12 @@ def pair_critic(
     """
     shapes = [shape] if other is None else [shape, other]
     if len(shape) == 3 and min(shape[1:]) >= 4:
-        seen, features = (sum(s[0] for s in shapes), *shape[1:]), 128
-        trunk = nn.Sequential(ConvEncoder(seen, features, (24, 48, 96), norm=False), nn.LeakyReLU(0.2))
-        head = MLP(features + statistics, 1, (64,), norm=False, activation="leaky-relu")
+        c, (h, w) = sum(s[0] for s in shapes), (n // 4 for n in shape[1:])
+        trunk = nn.Sequential(
+            nn.Conv2d(c, 32, 8, 4, 2), nn.LeakyReLU(0.2),
+            nn.Conv2d(32, 32, 3, 1, 1), nn.LeakyReLU(0.2), nn.Flatten(),
+        )  # fmt: skip
+        head = MLP(32 * h * w + statistics, 1, (64,), norm=False, activation="leaky-relu")
         made = Critic(head, trunk, statistics=statistics, joint=True)
     else:
         features = sum(math.prod(s) for s in shapes)

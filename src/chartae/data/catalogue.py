@@ -303,8 +303,8 @@ def load(
 
     Splits that are not there are drawn at random by `seed`, a tenth each.
 
-    Of grey pictures there are further views, by a suffix: ``mnist+coloured``, ``fashion-mini+edges``, ``x.npy+inverted``
-    (`chartae.data.derive`).
+    Of grey pictures there are further views, by a suffix: ``mnist+coloured``, ``fashion-mini+edges``,
+    ``x.npy+inverted`` (`chartae.data.derive`).
 
     Args:
         name_or_path: one of `NAMES`, or a path; a name wins over a file of that name in the current folder.
@@ -328,7 +328,7 @@ def load(
     if path.exists():
         return read_path(path, seed=seed, size=size)
     base, views = taken_apart(name)
-    if views and base:
+    if views:
         wrong = [view for view in views if view not in VIEWS]
         if wrong:
             raise ValueError(

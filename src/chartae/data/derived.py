@@ -19,9 +19,11 @@ _SLICE = 4096
 
 
 def _coloured(x: Tensor, rng: np.random.Generator) -> Tensor:
-    """V -> V (R, G, B) of one hue at full saturation, uniform on the circle: the value of HSV is the grey level."""
+    """V -> V (R, G, B) of one hue at full saturation, uniform on the circle: the value of HSV is the grey level.
+
+    Of hue h in turns, red is clip(|6h - 3| - 1, 0, 1), green and blue the same a third of a turn on.
+    """
     hue = torch.from_numpy(rng.random(len(x))).float()
-    # of hue h, channel k has 1 - clip(3 - |6 h_k - 3| ...): the usual piecewise linear wheel
     around = (hue[:, None] * 6 + torch.tensor([0.0, 4.0, 2.0])) % 6
     colour = ((around - 3).abs() - 1).clamp(0, 1)
     return x * colour[:, :, None, None]
@@ -47,13 +49,16 @@ VIEWS: dict[str, Callable[[Tensor, np.random.Generator], Tensor]] = {
 
 
 def taken_apart(name: str) -> tuple[str, tuple[str, ...]]:
-    """The set that a name begins with, and its suffixes.
+    """The set that a name or path begins with, and its suffixes, known or not.
 
-    >>> taken_apart("mnist+edges+inverted")
-    ('mnist', ('edges', 'inverted'))
+    >>> taken_apart("mnist+edges+inverted"), taken_apart("a+b/x.npy+edges")
+    (('mnist', ('edges', 'inverted')), ('a+b/x.npy', ('edges',)))
     """
-    base, *views = name.split("+")
-    return base, tuple(views)
+    base, plus, last = name.rpartition("+")
+    if not base or not plus or any(mark in last for mark in "./\\"):
+        return name, ()
+    first, views = taken_apart(base)
+    return first, (*views, last)
 
 
 def derive(data: Dataset, view: str, *, seed: int = 0) -> Dataset:
@@ -78,7 +83,7 @@ def derive(data: Dataset, view: str, *, seed: int = 0) -> Dataset:
         raise ValueError(
             f"+{view} is a view of grey pictures (1, H, W), but examples of {data.name} have shape {data.shape}"
         )
-    parts = {}
+    parts: dict[str, Tensor] = {}
     for number, split in enumerate(SPLITS):
         x: Tensor = getattr(data, split)
         rng = np.random.default_rng((seed, number))
@@ -86,4 +91,5 @@ def derive(data: Dataset, view: str, *, seed: int = 0) -> Dataset:
         seen = [VIEWS[view](part.float() / 255 if levels else part, rng) for part in x.split(_SLICE)]
         found = torch.cat(seen)
         parts[split] = (found * 255).round().to(torch.uint8) if levels else found
-    return replace(data, name=f"{data.name}+{view}", **parts)
+    name = f"{data.name}+{view}"
+    return replace(data, name=name, train=parts["train"], valid=parts["valid"], test=parts["test"])

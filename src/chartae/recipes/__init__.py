@@ -33,8 +33,8 @@ from chartae.recipes.denoising import cae, dae, ncdae, rcae
 from chartae.recipes.setting import AUTHORS, HALF, Setting, from_authors
 
 __all__ = [
-    "AUTHORS", "HALF", "OF_CLUSTERS", "OF_DOMAINS", "OF_LABELS", "OF_SCORE", "RECIPES", "WITH_PRIOR", "Recipe", "Setting", "build",
-    "from_authors", "options", "recipe_options", "setting_for",
+    "AUTHORS", "HALF", "OF_CLUSTERS", "OF_DOMAINS", "OF_LABELS", "OF_SCORE", "RECIPES", "WITH_PRIOR", "Recipe",
+    "Setting", "build", "from_authors", "options", "recipe_options", "setting_for",
 ]  # fmt: skip
 
 RECIPES: dict[str, Callable[..., Objective]] = {
@@ -74,7 +74,19 @@ OF_LABELS = ("aae-semisup", "iae-semisup")
 OF_DOMAINS = ("iae-translate",)
 
 #: recipes whose own prior is trained towards; the others are sampled ex post
-WITH_PRIOR = ("vae", "beta-vae", "sigma-vae", "wae", "aae", "wae-gan", "iae", "iae-flipped", "ali", *OF_CLUSTERS, *OF_DOMAINS)
+WITH_PRIOR = (
+    "vae",
+    "beta-vae",
+    "sigma-vae",
+    "wae",
+    "aae",
+    "wae-gan",
+    "iae",
+    "iae-flipped",
+    "ali",
+    *OF_CLUSTERS,
+    *OF_DOMAINS,
+)
 
 #: recipes that estimate a score: their codes are wider than the data, and chains sample them, not a density of codes
 OF_SCORE = {"dae": "mala", "rcae": "mala", "cae": "mala", "ncdae": "annealed"}

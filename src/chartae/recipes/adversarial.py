@@ -136,6 +136,7 @@ def iae_translate(
     gradient: str = "both",
     loss: str = "non-saturating",
     penalty: float = 0.05,
+    penalised: float = 0.25,
     warmup: float = 0.4,
     warmup_back: float = 0.0,
     fade: float = 0.5,
@@ -158,8 +159,8 @@ def iae_translate(
         for name, shapes in seen.items()
     }
     return Adversarial(
-        model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, warmup_back=warmup_back,
-        fade=fade, anchor=anchor, domain=True,
+        model, critics, gradient=gradient, loss=loss, penalty=penalty, penalised=penalised, warmup=warmup,
+        warmup_back=warmup_back, fade=fade, anchor=anchor, domain=True,
     )  # fmt: skip
 
 
