@@ -158,9 +158,11 @@ class Translate:
             raise ValueError(f"--inputs is {self.inputs}; give at least 1")
         to = self.to or ("A" if self.source == "B" else "B")
         made = runs.load(self.run_folder)
-        data = made.domain(self.source, self.data_root)
+        for name in (self.source, to):
+            made.shape_of(name)
         if to == self.source:
             raise ValueError(f"--from and --to are both {to}; translate from A to B, or from B to A")
+        data = made.domain(self.source, self.data_root)
         x = data.test if len(data.test) else data.train
         x = as_float(x[: self.inputs])
         found = made.translate(x, to, self.n, seed=self.seed)

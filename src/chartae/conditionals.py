@@ -309,7 +309,7 @@ class Empirical(Conditional):
         self.points: Tensor
 
     @torch.no_grad()
-    def remember(self, examples: Float[Tensor, N * S]) -> None:
+    def remember(self, examples: Tensor) -> None:
         """The first examples, again from the start where there are fewer than it holds.
 
         Raises:

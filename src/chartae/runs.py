@@ -279,7 +279,7 @@ class Run:
         Raises:
             ValueError: no such domain; data that were an array, or have changed.
         """
-        self._shape_of(name)
+        self.shape_of(name)
         if name == "A":
             return self.data(root)
         s = self.settings
@@ -290,7 +290,8 @@ class Run:
             raise ValueError(f"the training data of {found.name!r} are not those that the run was fitted to")
         return found
 
-    def _shape_of(self, domain: str) -> tuple[int, ...]:
+    def shape_of(self, domain: str) -> tuple[int, ...]:
+        """The shape of an example of domain ``"A"`` or ``"B"`` of a run that translates; a ValueError of others."""
         s = self.settings
         if s.recipe not in OF_DOMAINS:
             raise ValueError(
@@ -316,8 +317,8 @@ class Run:
         Raises:
             ValueError: another recipe's run, an unknown domain, examples of another shape, n below 1.
         """
-        self._shape_of(to)
-        x, shape = torch.as_tensor(x), self._shape_of("A" if to == "B" else "B")
+        self.shape_of(to)
+        x, shape = torch.as_tensor(x), self.shape_of("A" if to == "B" else "B")
         if tuple(x.shape[1:]) != shape or not len(x):
             raise ValueError(f"x has shape {tuple(x.shape)}; to {to} go at least one example of shape {shape}")
         if n < 1:

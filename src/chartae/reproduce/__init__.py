@@ -11,6 +11,7 @@ from chartae.reproduce.ima import (
     ima_sprites,
 )
 from chartae.reproduce.table1 import TABLE1, rae_table1, spread, table1_markdown
+from chartae.reproduce.translate import iae_translate
 
 __all__ = ["NAMES", "TABLE1", "rae_table1", "spread", "table1_markdown"]
 
@@ -21,4 +22,5 @@ NAMES: dict[str, Callable[..., Any]] = {
     "ima-gap": ima_gap,
     "ima-consistency": ima_consistency,
     "ima-sprites": ima_sprites,
+    "iae-translate": iae_translate,
 }
