@@ -23,17 +23,18 @@ def _coloured(x: Tensor, rng: np.random.Generator) -> Tensor:
 
     Of hue h in turns, red is clip(|6h - 3| - 1, 0, 1), green and blue the same a third of a turn on.
     """
-    hue = torch.from_numpy(rng.random(len(x))).float()
-    around = (hue[:, None] * 6 + torch.tensor([0.0, 4.0, 2.0])) % 6
+    hue = torch.from_numpy(rng.random(len(x))).to(x.dtype)
+    around = (hue[:, None] * 6 + torch.tensor([0.0, 4.0, 2.0], dtype=x.dtype)) % 6
     colour = ((around - 3).abs() - 1).clamp(0, 1)
     return x * colour[:, :, None, None]
 
 
 def _edges(x: Tensor, rng: np.random.Generator) -> Tensor:
     """The length of the gradient by Sobel's differences, so that the steepest straight edge has the level 1."""
-    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 4
+    across = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=x.dtype) / 4
     kernels = torch.stack([across, across.T])[:, None]
-    return F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernels).square().sum(1, keepdim=True).sqrt().clamp(0, 1)
+    slopes = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="replicate"), kernels)
+    return slopes.square().sum(1, keepdim=True).sqrt().clamp(0, 1)
 
 
 def _inverted(x: Tensor, rng: np.random.Generator) -> Tensor:
