@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from chartae import pictures
-from chartae.data import Dataset, derive, load
+from chartae.data import VIEWS, Dataset, derive, load
 from chartae.functional import as_float
 from chartae.metrics import LeNetFeatures, default_for, to_uint8
 from chartae.reproduce.ima import _folder, _part, _spread, _table
@@ -88,8 +89,9 @@ def measures(run: Run, a: Dataset, b: Dataset, to: str = "B", *, n: int = 1000, 
         real pictures of the target; `inputs`, the same between translations of different pictures, which should be
         1. `back`: the mean squared error per pixel of there and back, one draw each way, and `back_shuffled` of
         another picture's. Of coloured targets `hues`, the circular variance of the hues of one picture's translations
-        (0 one colour, 1 all), `hue_entropy`, of all translations' hues in 12 bins over log 12, both beside the real
-        ones', and `saturation`.
+        (0 one colour; independent ones have `hues_of_independent`), `recoloured`, the diversity of real colourings of
+        one picture, `hue_entropy`, of all translations' hues in 12 bins over log 12, and `saturation`, both beside the
+        real ones'.
 
     Raises:
         ValueError: data without class labels, or that no LeNet of the package reads.
@@ -134,12 +136,19 @@ def measures(run: Run, a: Dataset, b: Dataset, to: str = "B", *, n: int = 1000, 
         found |= {
             "hues": float((1 - unit.mean(1).abs()).mean()),
             "hues_of_independent": 1 - chance,
+            "recoloured": _recoloured(x, seed) / float(own) if source.shape[0] == 1 else None,
             "hue_entropy": _entropy(angle),
             "hue_entropy_real": _entropy(real_angle),
             "saturation": float(saturation.mean()),
             "saturation_real": float(real_saturation.mean()),
         }
     return found
+
+
+def _recoloured(x: Tensor, seed: int) -> float:
+    """The mean distance between two real colourings of one grey picture."""
+    one, other = (VIEWS["coloured"](x, np.random.default_rng((seed, k))) for k in range(2))
+    return float((one - other).flatten(1).norm(dim=1).mean())
 
 
 def _entropy(angle: Tensor, bins: int = 12) -> float:
@@ -171,8 +180,8 @@ def iae_translate(
     if base.test_labels is None or not default_for(base.name, base.shape).startswith("lenet"):
         raise ValueError(f"{data} has no classifier in the package; use mnist, fashion-mnist or fashion-mini")
     results: dict[str, Any] = {"data": data, "quick": quick, "training": TRAINING[quick], "rows": []}
-    for seed in range(count):
-        for name, task in TASKS.items():
+    for name, task in TASKS.items():
+        for seed in range(count):
             a, b = (derive(base, view) if view else base for view in task[:2])
             where = folder / f"{name}-seed-{seed}"
 
@@ -239,6 +248,8 @@ COLUMNS = (
     ("back_shuffled", "shuffled", 4),
 )
 HUES = (
+    ("diversity", "diversity", 3),
+    ("recoloured", "of real colourings", 3),
     ("hues", "hues of one picture", 3),
     ("hues_of_independent", "of independent draws", 3),
     ("hue_entropy", "hue entropy", 3),
