@@ -423,8 +423,11 @@ def fit(
             if to is None
             else f"recipe {recipe!r} has one domain and no `to`; use {' or '.join(OF_DOMAINS)} to translate"
         )
-    if recipe in OF_DOMAINS and (latent_dim is not None or densities):
-        raise ValueError(f"the codes of {recipe!r} are points of the other domain; leave out latent_dim and densities")
+    if recipe in OF_DOMAINS and (latent_dim is not None or densities or net != "auto"):
+        raise ValueError(
+            f"the codes of {recipe!r} are points of the other domain, and its nets its own; leave out latent_dim, "
+            "densities and net"
+        )
     if densities is None:
         densities = () if recipe in (*OF_SCORE, *OF_CLUSTERS, *OF_DOMAINS) else ("normal", "gmm")
     cosine = recipe in OF_SCORE if cosine is None else cosine

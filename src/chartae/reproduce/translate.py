@@ -112,8 +112,8 @@ def measures(run: Run, a: Dataset, b: Dataset, to: str = "B", *, n: int = 1000, 
         with torch.no_grad():
             return float((net.classify(seen).argmax(1) == truth).double().mean())
 
-    drawn = run.translate(x, to, DRAWS, seed=seed)
-    again = run.translate(drawn[:, 0], "A" if to == "B" else "B", 1, seed=seed)[:, 0]
+    drawn = run.translate(x, to, DRAWS, seed=seed).cpu()
+    again = run.translate(drawn[:, 0], "A" if to == "B" else "B", 1, seed=seed)[:, 0].cpu()
     flat, real = drawn.flatten(2), y.flatten(1)
     within = torch.stack([torch.pdist(one).mean() for one in flat]).mean()
     own = torch.pdist(real).mean()
@@ -229,7 +229,7 @@ def _pictures(run: Run, a: Dataset, b: Dataset, path: Path, rows: int = 8) -> No
     for source, to in ((a, "B"), (b, "A")):
         x = as_float(source.test[:rows])
         columns = [x[:, None].expand(-1, -1, 3, -1, -1) if x.shape[1] == 1 else x[:, None]]
-        found = run.translate(x, to, 6 if to == "B" else 3)
+        found = run.translate(x, to, 6 if to == "B" else 3).cpu()
         columns.append(found.expand(-1, -1, 3, -1, -1) if found.shape[2] == 1 else found)
         halves.append(torch.cat(columns, 1))
     shown = torch.cat(halves, 1)
