@@ -47,7 +47,7 @@ class Task(NamedTuple):
 #: of a set X of grey pictures: the first direction is A to B
 TASKS = {
     "coloured": Task("", "coloured", (500, 6000), {}),
-    "edges": Task("edges", "", (300, 6000), {"encoder_noise_dim": 4}),
+    "edges": Task("edges", "", (1000, 6000), {"encoder_noise_dim": 4}),
 }
 
 #: quick or not; few steps suit a shorter average. At twice this step size the pictures run away at first
