@@ -12,6 +12,7 @@ from chartae.reproduce.ima import (
 )
 from chartae.reproduce.implicit import iae_cluster, iae_semisup
 from chartae.reproduce.table1 import TABLE1, rae_table1, spread, table1_markdown
+from chartae.reproduce.translate import iae_translate
 
 __all__ = ["NAMES", "TABLE1", "rae_table1", "spread", "table1_markdown"]
 
@@ -24,4 +25,5 @@ NAMES: dict[str, Callable[..., Any]] = {
     "ima-sprites": ima_sprites,
     "iae-cluster": iae_cluster,
     "iae-semisup": iae_semisup,
+    "iae-translate": iae_translate,
 }
