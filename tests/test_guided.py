@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -142,29 +144,45 @@ def test_neighbours_should_be_of_one_category():
     batches = Batches(x, 16)
     objective.plan(3, batches)
     values = objective(x[:16])
-    one, two = seen.last.chunk(2)
-    assert torch.equal(one[:, 0] > 5, two[:, 0] > 5)
-    assert not torch.equal(one, two)
+    assert not torch.equal(seen.last, x[:16])  # a view of neighbours of examples of its own choice
     assert values["agreement"].isfinite()
-    fading = Guided(objective.inner, views=seen, neighbours=5, fade=0.5)
-    fading.plan(40, batches)
-    same = []
-    for _ in range(30):
-        fading(x[:16])
-        one, two = seen.last.chunk(2)
-        same.append((one == two).all(1).double().mean().item())
-    assert same[0] == 0
-    assert 0.2 < sum(same[5:15]) / 10 < 0.8
-    assert min(same[20:]) == 1
-    assert Guided(objective.inner, neighbours=5, fade=0.5).fade == 1  # without views there is nothing else
-    with pytest.raises(ValueError, match="fade is 0"):
-        Guided(objective.inner, neighbours=5, fade=0.0)
     objective.eval()(x[:16])  # outside training, an example and itself
-    assert torch.equal(seen.last, x[:16].repeat(2, 1))
+    assert torch.equal(seen.last, x[:16])
     del batches
     objective.train()(x[:16])  # nor where the data are gone
-    assert torch.equal(seen.last, x[:16].repeat(2, 1))
+    assert torch.equal(seen.last, x[:16])
     assert "5 neighbours" in repr(objective)
+
+
+def test_neighbours_are_found_again_by_what_was_learnt():
+    torch.manual_seed(0)
+    x = torch.randn(40, 60, dtype=torch.float32)
+    net = tnn.Sequential(tnn.Linear(60, 60, bias=False), tnn.Linear(60, K)).float()
+    with torch.no_grad():  # the last layer sees the first coordinate alone
+        net[0].weight.zero_()
+        net[0].weight[0, 0] = 1.0
+    model = ch.Autoencoder(Categorical(net), ch.Gaussian(linear(60, K, 2).float(), 1.0), UniformCategorical(K))
+    objective = Guided(ch.Penalised(model, ch.Reconstruction()), neighbours=3)
+    batches = Batches(x, 16)
+    objective.plan(8, batches)
+    before, state = objective._graph.clone(), objective.get_extra_state()
+    assert len(state) == 2 + 40 * 3
+    for _ in range(3):
+        objective(x[:16])
+    apart = (x[:, None, 0] - x[None, :, 0]).abs().fill_diagonal_(torch.inf)
+    nearest_by_learnt = apart.topk(3, largest=False).indices
+    assert torch.equal(objective._graph.sort(1).values, nearest_by_learnt.sort(1).values)
+    assert not torch.equal(objective._graph, before)
+    # a training that goes on keeps them, one that is new does not, one that has ended leaves none behind
+    other = Guided(objective.inner, neighbours=3)
+    other.set_extra_state(objective.get_extra_state())
+    other.plan(8, batches)
+    assert torch.equal(other._graph, objective._graph)
+    objective.plan(8, batches)
+    assert torch.equal(objective._graph, before)
+    for _ in range(8):
+        objective(x[:16])
+    assert len(objective.get_extra_state()) == 0
 
 
 def test_batches_bring_labelled_examples_along():
@@ -242,7 +260,7 @@ def test_the_estimator_learns_classes_from_few_labels(recipe):
         ch.GenerativeAutoencoder(recipe=recipe).fit(X, y[:5])
 
 
-def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path):
+def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch):
     torch.set_default_dtype(torch.float32)
     settings = {"labels": 100, "net": "mlp", "labelled": 32, "progress": False}
     run = ch.fit("aae-semisup", "digits", epochs=3, out=tmp_path / "run", **settings)
@@ -252,7 +270,18 @@ def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path):
     found = ch.evaluate(again, n=100)
     assert 0 <= found["classes"]["error"] < 0.7
     assert found["clusters"]["used"] > 1
-    ch.fit("aae-semisup", "digits", epochs=2, out=tmp_path / "part", **settings)
+    forward, calls = Guided.forward, []
+
+    def interrupted(self, *arguments):
+        calls.append(0)
+        if len(calls) == 40:  # of some 66: the neighbours have been found again twice
+            os.kill(os.getpid(), signal.SIGINT)
+        return forward(self, *arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Guided, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            ch.fit("aae-semisup", "digits", epochs=3, out=tmp_path / "part", **settings)
     more = ch.fit("aae-semisup", "digits", epochs=3, out=tmp_path / "part", resume=True, **settings)
     assert torch.equal(more.categories(data.test), run.categories(data.test))
 

@@ -588,7 +588,7 @@ class Jitter(Corruption):
     has_density = False
 
     def __init__(
-        self, degrees: float = 15.0, shift: float = 0.1, scale: float = 0.15, shear: float = 0.15, noise: float = 0.1
+        self, degrees: float = 15.0, shift: float = 0.05, scale: float = 0.15, shear: float = 0.15, noise: float = 0.1
     ) -> None:
         super().__init__()
         given = {"degrees": degrees, "shift": shift, "scale": scale, "shear": shear, "noise": noise}

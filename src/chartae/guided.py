@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
 
-from chartae.autoencoder import Autoencoder
+from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Corruption
 from chartae.data import Batches
 from chartae.functional import as_float, nearest
@@ -23,8 +23,8 @@ __all__ = ["Guided"]
 class Guided(Objective):
     """An objective over a model whose code names a category, plus what is known of the category.
 
-    ``- agreement (H(mean q) - ½ H(q, q') - ½ H(q', q))``, where q and q' are the category of an example and of one of
-    its nearest neighbours, each under a view: what a view changes, and what sets neighbours apart, is no matter of the
+    ``- agreement (H(mean q) - ½ H(q, q') - ½ H(q', q))``, where q is the category of an example and q' that of a view
+    of one of its nearest neighbours: what a view changes, and what sets neighbours apart, is no matter of the
     category, and categories are used alike. It is I(x; category) where they agree. ``+ supervision`` times the
     cross-entropy of the labels, of those examples that have one: the last `labelled` of each batch
     (`Batches(labelled=...)`), which the rest of the objective does not see.
@@ -37,10 +37,8 @@ class Guided(Objective):
         inner: the objective; its model's encoder has a `Categorical` code, or a `Product` with one.
         views: what leaves the category as it is; None for none.
         neighbours: how many nearest neighbours of an example, in the data's first 50 principal axes, count as like it;
-            they are found before training starts. 0 for the example alone.
-        fade: some neighbours are of another kind: they are taken ever less often, and from this share of training on
-            an example agrees with itself alone. 1 takes them to the end; for vectors without views, which have nothing
-            else, that is so in any case.
+            they are found before training starts, and again after each quarter of it by what the encoder's last layer
+            is given, where neighbours are less often of another kind. 0 for the example alone.
         agreement, supervision: weights.
         labelled: how many examples at the end of a batch come with their label; 0 for unsupervised training.
 
@@ -56,7 +54,6 @@ class Guided(Objective):
         *,
         views: Corruption | None = None,
         neighbours: int = 0,
-        fade: float = 1.0,
         agreement: float = 1.0,
         supervision: float = 1.0,
         labelled: int = 0,
@@ -68,17 +65,12 @@ class Guided(Objective):
             )
         if neighbours < 0:
             raise ValueError(f"neighbours is {neighbours}; give 0 or more")
-        if not 0 < fade <= 1:
-            raise ValueError(f"fade is {fade}; neighbours are taken up to a share of training, above 0 and up to 1")
         if agreement and views is None and not neighbours:
             raise ValueError(
                 f"agreement is {agreement}, but there is nothing to agree; give views or neighbours, or agreement=0"
             )
         self.inner, self.views, self.neighbours = inner, views, neighbours
-        self.fade = float(fade) if views is not None else 1.0
-        self.steps = 0
-        self.register_buffer("passes", torch.zeros((), dtype=torch.float64))
-        self.passes: Tensor
+        self._step, self._steps, self._restored = 0, 0, False
         self._graph: Tensor | None = None
         self._data: Callable[[], Batches | None] = lambda: None
         self.agreement, self.supervision, self.labelled = float(agreement), float(supervision), labelled
@@ -94,9 +86,12 @@ class Guided(Objective):
 
     def plan(self, steps: int, batches: Batches) -> None:
         self.inner.plan(steps, batches)
-        self.steps = steps
+        self._steps = steps
         if self.neighbours and self.agreement:
-            self._graph = nearest(batches.x, self.neighbours).to(batches.x.device)
+            if not self._restored or self._graph is None:
+                self._step, self._graph = 0, nearest(batches.x, self.neighbours)
+            self._restored = False
+            self._graph = self._graph.to(batches.x.device)
             self._data = weakref.ref(batches)  # a run does not keep its data
 
     def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -110,10 +105,10 @@ class Guided(Objective):
             return values
         loss = values["loss"]
         if self.agreement:
-            seen = torch.cat(self._alike(stream))
+            example, like = self._alike(stream)
             if self.views is not None:
-                seen = self.views(seen).sample()
-            one, two = self.model.encoder(seen).category.logits.log_softmax(1).chunk(2)
+                like = self.views(like).sample()
+            one, two = self.model.encoder(torch.cat([example, like])).category.logits.log_softmax(1).chunk(2)
             crossed = -0.5 * (one.exp() * two + two.exp() * one).sum(1).mean()
             mean = 0.5 * (one.exp() + two.exp()).mean(0)
             values["agreement"] = -(mean * mean.clamp_min(1e-12).log()).sum() - crossed
@@ -132,20 +127,39 @@ class Guided(Objective):
         data = self._data()
         if not self.training or data is None or self._graph is None:
             return x, x
+        if self._step in (self._steps // 4, self._steps // 2, 3 * self._steps // 4) and self._step:
+            self._graph = nearest(self._features(data.x), self.neighbours).to(data.x.device)
+        self._step += 1
         rows = torch.randint(data.n, (len(x),), device=x.device)
         column = torch.randint(self._graph.shape[1], (len(x),), device=x.device)
-        other = self._graph[rows, column]
-        if self.fade < 1:
-            left = 1 - self.passes / (self.fade * self.steps)
-            other = torch.where(torch.rand(len(x), device=x.device) < left, other, rows)
-        self.passes += 1
-        return as_float(data.x[rows]), as_float(data.x[other])
+        return as_float(data.x[rows]), as_float(data.x[self._graph[rows, column]])
+
+    def _features(self, x: Tensor) -> Tensor:
+        """What the last linear layer of the encoder is given."""
+        layers = [m for m in self.model.encoder.modules() if isinstance(m, nn.Linear)]
+        seen: list[Tensor] = []
+        handle = layers[-1].register_forward_pre_hook(lambda module, given: seen.append(given[0].cpu()))
+        try:
+            in_slices(self.model, lambda part: self.model.encoder(part).mean, x)
+        finally:
+            handle.remove()
+        return torch.cat(seen)
+
+    def get_extra_state(self) -> Tensor:
+        """Until training ends, how far it has come and the neighbours: an interrupted one goes on with the same."""
+        if self._graph is None or self._step >= self._steps:
+            return torch.empty(0, dtype=torch.int64)
+        return torch.cat([torch.tensor([self._step, self._graph.shape[1]]), self._graph.flatten().cpu()])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        if len(state):
+            step, columns = state[:2].tolist()
+            self._step, self._graph, self._restored = step, state[2:].view(-1, columns), True
 
     def __repr__(self) -> str:
         parts = [repr(self.inner)]
         if self.agreement:
-            until = f" until {self.fade:g}" if self.fade < 1 else ""
-            alike = [f"{self.neighbours} neighbours{until}"] if self.neighbours else []
+            alike = [f"{self.neighbours} neighbours"] if self.neighbours else []
             alike += [repr(self.views)] if self.views is not None else []
             parts.append(f"{self.agreement:g} agreement under {', '.join(alike)}")
         if self.labelled:

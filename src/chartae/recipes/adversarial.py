@@ -335,6 +335,6 @@ def _guided(
     if not agreement and not labelled:
         return objective
     return Guided(
-        objective, views=seen, neighbours=neighbours, fade=0.5, agreement=agreement, supervision=supervision,
+        objective, views=seen, neighbours=neighbours, agreement=agreement, supervision=supervision,
         labelled=labelled,
     )  # fmt: skip
