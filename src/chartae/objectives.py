@@ -116,6 +116,7 @@ class Penalised(Objective):
         if isinstance(corrupt, Corruption) and model.noise is None:
             model.noise = corrupt.noise
         self.second_order = self.terms.second_order
+        self.rates = {name: term.rate for name, term in self.terms.terms.items() if term.rate != 1}  # type: ignore[assignment]
 
     def players(self) -> dict[str, list[Parameter]]:
         critics = {name: list(term.parameters()) for name, term in self.terms.terms.items()}

@@ -21,10 +21,12 @@ from chartae.recipes.adversarial import (
     aae_cluster,
     aae_semisup,
     ali,
+    avb,
     iae,
     iae_cluster,
     iae_flipped,
     iae_semisup,
+    vae_gan,
     wae_gan,
 )
 from chartae.recipes.classic import ae, beta_vae, cv_vae, rae, rae_gp, rae_l2, rae_sn, sigma_vae, vae, wae
@@ -60,6 +62,8 @@ RECIPES: dict[str, Callable[..., Objective]] = {
     "iae-cluster": iae_cluster,
     "iae-semisup": iae_semisup,
     "ali": ali,
+    "avb": avb,
+    "vae-gan": vae_gan,
 }
 
 #: recipes whose code names a category, alone or beside a style: no density is fitted to it
@@ -69,7 +73,9 @@ OF_CLUSTERS = ("iae-cluster", "aae-cluster", "aae-semisup", "iae-semisup")
 OF_LABELS = ("aae-semisup", "iae-semisup")
 
 #: recipes whose own prior is trained towards; the others are sampled ex post
-WITH_PRIOR = ("vae", "beta-vae", "sigma-vae", "wae", "aae", "wae-gan", "iae", "iae-flipped", "ali", *OF_CLUSTERS)
+WITH_PRIOR = (
+    "vae", "beta-vae", "sigma-vae", "wae", "aae", "wae-gan", "iae", "iae-flipped", "ali", "avb", "vae-gan", *OF_CLUSTERS,
+)  # fmt: skip
 
 #: recipes that estimate a score: their codes are wider than the data, and chains sample them, not a density of codes
 OF_SCORE = {"dae": "mala", "rcae": "mala", "cae": "mala", "ncdae": "annealed"}
