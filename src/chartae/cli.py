@@ -350,11 +350,12 @@ class Report:
 class Reproduce:
     """Make a published result again, part by part; an interrupted one goes on where it stopped."""
 
-    name: Annotated[Positional[str], arg(help="rae-table1, ima-moebius, ima-linear, ima-gap, ima-consistency, ...")]
+    name: Annotated[Positional[str], arg(help="rae-table1, ima-moebius, ..., iae-cluster, iae-semisup, ...")]
     out: Path
     data: Annotated[str, arg(help="of rae-table1")] = "mnist"
     quick: Annotated[bool, arg(help="small nets, few seeds and steps: two cores, instead of the paper's")] = False
     seeds: Annotated[int | None, arg(help="how many; each result has its own default")] = None
+    labels: Annotated[int | None, arg(help="of iae-semisup: how many training examples keep theirs")] = None
     weights: Annotated[Path | None, arg(help="Inception's weights: then rae-table1's numbers are FID")] = None
     device: str | None = None
     data_root: Path | None = None
@@ -367,6 +368,8 @@ class Reproduce:
             raise ValueError(f"there is no result {self.name!r}; choose from {', '.join(reproduce.NAMES)}")
         if self.seeds is not None and self.seeds < 1:
             raise ValueError(f"--seeds is {self.seeds}; give at least 1")
+        if self.labels is not None and self.name != "iae-semisup":
+            raise ValueError(f"--labels is for iae-semisup; {self.name} takes none")
         done = reproduce.NAMES[self.name](
             self.out,
             data=self.data,
@@ -378,6 +381,7 @@ class Reproduce:
             device=self.device,
             say=_say,
             progress=True,
+            **({} if self.labels is None else {"labels": self.labels}),
         )
         if self.name == "rae-table1":
             _show(done, self.out)

@@ -28,7 +28,7 @@ from chartae.recipes import OF_CLUSTERS, OF_LABELS
 from chartae.runs import Run
 from chartae.storage import replace_text
 
-__all__ = ["Judge", "evaluate", "interpolate", "pictures", "slerp"]
+__all__ = ["Judge", "clusters_of", "evaluate", "interpolate", "pictures", "slerp"]
 
 #: pictures kept of each kind
 SHOWN, STRIPS, STEPS, CODES = 32, 8, 9, 2000
@@ -223,17 +223,24 @@ def evaluate(
         "training": _training(run),
     }
     if run.settings.recipe in OF_CLUSTERS and data.test_labels is not None and data.valid_labels is not None:
-        p = run.categories(data.test).cpu()
         if run.settings.recipe in OF_LABELS:
-            results["classes"] = {"error": float((p.argmax(1) != data.test_labels).double().mean())}
-        score = metrics.cluster_score(run.categories(data.valid).cpu(), data.valid_labels, p, data.test_labels)
-        results["clusters"] = asdict(score)
+            found = run.categories(data.test).argmax(1).cpu()
+            results["classes"] = {"error": float((found != data.test_labels).double().mean())}
+        results["clusters"] = asdict(clusters_of(run, data))
     if not run.objective.comparable:  # critics do not say whether the code is used
         results["code"] = asdict(code_use(run.model, as_float(data.test[:2000]).to(held_out.device)))
     if run.folder is not None:
         replace_text(run.folder / "results.json", json.dumps(results, indent=1) + "\n")
         save_pictures(run.folder / "pictures.npz", pictures(run, data, names, seed=seed))
     return results
+
+
+def clusters_of(run: Run, data: Dataset) -> metrics.ClusterScore:
+    """How a run's categories agree with the classes of the test set; the validation set names them."""
+    assert data.valid_labels is not None
+    assert data.test_labels is not None
+    named, judged = run.categories(data.valid).cpu(), run.categories(data.test).cpu()
+    return metrics.cluster_score(named, data.valid_labels, judged, data.test_labels)
 
 
 def _against_originals(run: Run, x: Tensor, codes: Tensor) -> dict[str, float]:

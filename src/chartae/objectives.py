@@ -168,7 +168,7 @@ class Penalised(Objective):
         rival = term.rival(trace)
         if rival is None:
             raise TypeError(f"the term {player} has parameters of its own, but no rival() that says what they minimise")
-        return rival
+        return rival if isinstance(rival, dict) else {"loss": rival.mean()}
 
     def __repr__(self) -> str:
         seen = "" if self.corrupt is None else f", the encoder seeing {self.corrupt!r}"

@@ -348,7 +348,7 @@ def fit(
         raise ValueError(f"there are {clusters} clusters for {len(data.train)} training examples; ask for fewer")
     known = None
     if recipe in OF_LABELS:
-        known, options = _labels(data, options, seed)
+        known, options = known_labels(data, options, seed)
     setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net, clusters)
     cooked = build(recipe, setting, seed=seed, **options)
     if "gmm" in densities and len(data.train) < components:
@@ -398,7 +398,7 @@ def fit(
     return run
 
 
-def _labels(data: Dataset, options: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Any]]:
+def known_labels(data: Dataset, options: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Any]]:
     """The labels that a semi-supervised recipe may see, -1 where there are none, and its options with the classes.
 
     Raises:

@@ -10,6 +10,7 @@ from chartae.reproduce.ima import (
     ima_moebius,
     ima_sprites,
 )
+from chartae.reproduce.implicit import iae_cluster, iae_semisup
 from chartae.reproduce.table1 import TABLE1, rae_table1, spread, table1_markdown
 
 __all__ = ["NAMES", "TABLE1", "rae_table1", "spread", "table1_markdown"]
@@ -21,4 +22,6 @@ NAMES: dict[str, Callable[..., Any]] = {
     "ima-gap": ima_gap,
     "ima-consistency": ima_consistency,
     "ima-sprites": ima_sprites,
+    "iae-cluster": iae_cluster,
+    "iae-semisup": iae_semisup,
 }

@@ -10,9 +10,8 @@ import functools
 import json
 import math
 import statistics
-import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,48 +34,11 @@ from chartae.ensembles import train_many
 from chartae.metrics import dci, mcc
 from chartae.plotting import BLUE, GREEN, INK, ORANGE, panels
 from chartae.recipes import Setting, build
+from chartae.reproduce.parts import Rows, Say, folder_of, mean_sd, part, table
 from chartae.runs import fit
 from chartae.storage import replace_text
 
 __all__ = ["ima_consistency", "ima_gap", "ima_linear", "ima_moebius", "ima_sprites"]
-
-Say = Callable[[str], None]
-Rows = list[dict[str, Any]]
-
-
-def _part(out: Path, name: str, overwrite: bool, say: Say, make: Callable[[], Any]) -> Any:
-    path = out / f"{name}.json"
-    if path.is_file() and not overwrite:
-        say(f"{name}: kept from {path}")
-        return json.loads(path.read_text())
-    say(f"{name} ...")
-    started = time.perf_counter()
-    found = {"seconds": 0.0, "found": make()}
-    found["seconds"] = round(time.perf_counter() - started, 1)
-    replace_text(path, json.dumps(found, indent=1) + "\n")
-    return found
-
-
-def _folder(out: str | Path, overwrite: bool, **made: Any) -> Path:
-    """The folder of a result; parts that were made with other settings are not gone on with."""
-    folder = Path(out)
-    if folder.is_file():
-        raise FileExistsError(f"{folder} is a file; give a folder")
-    path = folder / "made.json"
-    if path.is_file() and not overwrite and (former := json.loads(path.read_text())) != made:
-        raise FileExistsError(f"{folder} holds parts made with {former}, not {made}; choose a new folder, or overwrite")
-    replace_text(path, json.dumps(made) + "\n")
-    return folder
-
-
-def _spread(values: Sequence[float], digits: int = 3) -> str:
-    sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.{digits}f}{sd}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
 
 
 def ranks(values: Sequence[float]) -> Tensor:
@@ -172,14 +134,14 @@ def ima_moebius(
     autoencoder do the same. `quick`: fewer seeds, maps and steps.
     """
     count = seeds or (3 if quick else 20)
-    folder = _folder(out, overwrite, quick=quick, seeds=count)
+    folder = folder_of(out, overwrite, quick=quick, seeds=count)
     steps = 2500 if quick else 15_000
     n = 12_000 if quick else 42_000
     net: dict[str, Any] = {"net": "smooth:48x48", "lr": 5e-3, "batch": 64, "n": n}
     world = mixings.moebius(dim=3, seed=0)
     gammas = [1e1, 1e4] if quick else [1e1, 1e3, 1e4, 1e5]
     results: dict[str, Any] = {"quick": quick, "steps": steps, "net": net}
-    results["precision"] = _part(
+    results["precision"] = part(
         folder, "precision", overwrite, say,
         lambda: _vaes([world], [(g, s) for g in gammas for s in range(count)], steps, **net),
     )  # fmt: skip
@@ -188,9 +150,9 @@ def ima_moebius(
         large = mixings.moebius(dim=dim, seed=0)
         points = [(g, s) for g in gammas[-2:] for s in range(some)]
         make = functools.partial(_vaes, [large], points, steps, **net | {"net": "smooth:96x96"})
-        results[f"dimension-{dim}"] = _part(folder, f"dimension-{dim}", overwrite, say, make)
-    results["maps"] = _part(folder, "maps", overwrite, say, lambda: _maps(8 if quick else 100, steps, net))
-    results["orthogonality"] = _part(
+        results[f"dimension-{dim}"] = part(folder, f"dimension-{dim}", overwrite, say, make)
+    results["maps"] = part(folder, "maps", overwrite, say, lambda: _maps(8 if quick else 100, steps, net))
+    results["orthogonality"] = part(
         folder, "orthogonality", overwrite, say, lambda: _deterministic(world, some, steps // 2, net)
     )
     replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
@@ -253,24 +215,24 @@ def _moebius_tables(results: dict[str, Any]) -> str:
         for g in dict.fromkeys(row["gamma2"] for row in found):
             some = [row for row in found if row["gamma2"] == g]
             rows.append((
-                f"{g:.0e}", len(some), _spread([r["mcc"] for r in some]), _spread([r["mcc_authors"] for r in some]),
-                _spread([r["contrast"] for r in some]), _spread([r["active"] for r in some], 1),
-                _spread([r["variance_ratio"] for r in some if r["active"]]) if any(r["active"] for r in some) else "-",
+                f"{g:.0e}", len(some), mean_sd([r["mcc"] for r in some]), mean_sd([r["mcc_authors"] for r in some]),
+                mean_sd([r["contrast"] for r in some]), mean_sd([r["active"] for r in some], 1),
+                mean_sd([r["variance_ratio"] for r in some if r["active"]]) if any(r["active"] for r in some) else "-",
             ))  # fmt: skip
-        parts += [f"### {title}", _table(head, rows)]
+        parts += [f"### {title}", table(head, rows)]
     maps = results["maps"]["found"]
     rho = {k: spearman([r["mcc"] for r in maps], [r[k] for r in maps]) for k in ("contrast_of_L", "contrast_of_map")}
     parts += [
         f"### {len(maps)} maps of unit determinant after Moebius, gamma² = 1e5",
-        _table(
+        table(
             ("contrast of", "Spearman with MCC", "95 % interval"),
             [(k.removeprefix("contrast_of_"), f"{v[0]:.2f}", f"{v[1]:.2f} to {v[2]:.2f}") for k, v in rho.items()],
         ),
         "### A deterministic autoencoder with the term Orthogonality",
-        _table(
+        table(
             ("weight", "n", "MCC", "contrast", "mean squared error"),
             [
-                (f"{w:g}", len(some), _spread([r["mcc"] for r in some]), _spread([r["contrast"] for r in some], 4),
+                (f"{w:g}", len(some), mean_sd([r["mcc"] for r in some]), mean_sd([r["contrast"] for r in some], 4),
                  f"{statistics.mean(r['mse'] for r in some):.1e}")
                 for w in dict.fromkeys(r["weight"] for r in results["orthogonality"]["found"])
                 if (some := [r for r in results["orthogonality"]["found"] if r["weight"] == w])
@@ -321,7 +283,7 @@ def ima_linear(
     out: str | Path, *, overwrite: bool = False, say: Say = lambda text: None, quick: bool = False, **_: Any
 ) -> dict[str, Any]:
     """The linear-Gaussian identity log p - ELBO* = ½ (Σ log Λ_kk - log det Λ), from closed forms of both."""
-    folder = _folder(out, overwrite)
+    folder = folder_of(out, overwrite)
     gammas = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
 
     def make() -> Rows:
@@ -341,7 +303,7 @@ def ima_linear(
                 })  # fmt: skip
         return rows
 
-    found = _part(folder, "linear", overwrite, say, make)
+    found = part(folder, "linear", overwrite, say, make)
     head = ("n x d", *(f"{g:.0e}" for g in gammas), "c_IMA(A)", "worst error")
     rows = []
     for size in dict.fromkeys((r["n"], r["d"]) for r in found["found"]):
@@ -350,7 +312,7 @@ def ima_linear(
         rows.append(
             (f"{size[0]} x {size[1]}", *(f"{r['gap']:.6f}" for r in some), f"{some[0]['contrast']:.6f}", f"{worst:.1e}")
         )
-    replace_text(folder / "table.md", "log p - ELBO*, nats, at each gamma²\n\n" + _table(head, rows) + "\n")
+    replace_text(folder / "table.md", "log p - ELBO*, nats, at each gamma²\n\n" + table(head, rows) + "\n")
     return {"linear": found}
 
 
@@ -381,7 +343,7 @@ def ima_gap(
 ) -> dict[str, Any]:
     """ELBO*, log-likelihood and IMA-regularised log-likelihood of fixed decoders as gamma grows: a triangular net,
     whose contrast is above zero, and a Moebius map, whose contrast is zero; each point at its best posterior."""
-    folder = _folder(out, overwrite, quick=quick)
+    folder = folder_of(out, overwrite, quick=quick)
     gammas = [1e1, 1e2, 1e3, 1e4, 1e5] if quick else [10 ** (k / 2) for k in range(2, 13)]
     worlds = {
         "triangular": (mixings.triangular(dim=2, seed=2), None),
@@ -406,11 +368,11 @@ def ima_gap(
             rows.append({"gamma2": gamma2} | found.means())
         return rows
 
-    results = {name: _part(folder, name, overwrite, say, functools.partial(make, name)) for name in worlds}
+    results = {name: part(folder, name, overwrite, say, functools.partial(make, name)) for name in worlds}
     head = ("gamma²", "ELBO*", "log p", "log p - c_IMA (limit)", "log p - ELBO*", "C_IMA")
     tables = [
         f"### {name}\n\n"
-        + _table(head, [
+        + table(head, [
             (f"{r['gamma2']:.1e}", f"{r['elbo']:.5f}", f"{r['log_likelihood']:.5f}", f"{r['ima']:.5f}",
              f"{r['log_likelihood'] - r['elbo']:.5f}", f"{r['contrast']:.5f}")
             for r in found["found"]
@@ -450,7 +412,7 @@ def ima_consistency(
     """The orders in which encoder and decoder become each other's inverse: on a known decoder, point by point, and of
     VAEs trained on a smooth three-layer mixing of Gaussian sources."""
     count = seeds or (2 if quick else 10)
-    folder = _folder(out, overwrite, quick=quick, seeds=count)
+    folder = folder_of(out, overwrite, quick=quick, seeds=count)
 
     def exact() -> dict[str, Any]:
         world = mixings.two_dimensional()
@@ -458,9 +420,9 @@ def ima_consistency(
         rates = consistency_rates(world.decode, z.double())
         return {"gamma2": rates.gamma2, "values": rates.values, "slopes": rates.slopes}
 
-    results = {"exact": _part(folder, "exact", overwrite, say, exact)}
+    results = {"exact": part(folder, "exact", overwrite, say, exact)}
     gammas = [1e3, 1e5] if quick else [1e2, 1e3, 1e4, 1e5]
-    results["trained"] = _part(
+    results["trained"] = part(
         folder, "trained", overwrite, say,
         lambda: _vaes(
             [mixings.mlp(dim=3, seed=1)], [(g, s) for g in gammas for s in range(count)], 2500 if quick else 15_000,
@@ -472,17 +434,17 @@ def ima_consistency(
     trained = results["trained"]["found"]
     tables = [
         "### Known decoder, best posterior of each point: slopes against log gamma²",
-        _table(
+        table(
             ("quantity", "slope", "expected"),
             [(k, f"{v[0]:.4f} ± {v[1]:.4f}", expected[k]) for k, v in slopes.items()],
         ),
         "### Trained VAEs",
-        _table(
+        table(
             ("gamma²", "n", "σ² / predicted", "mean squared error", "MCC", "contrast", "active"),
             [
-                (f"{g:.0e}", len(some), _spread([r["variance_ratio"] for r in some]),
-                 f"{statistics.mean(r['mse'] for r in some):.2e}", _spread([r["mcc"] for r in some]),
-                 _spread([r["contrast"] for r in some], 4), _spread([r["active"] for r in some], 1))
+                (f"{g:.0e}", len(some), mean_sd([r["variance_ratio"] for r in some]),
+                 f"{statistics.mean(r['mse'] for r in some):.2e}", mean_sd([r["mcc"] for r in some]),
+                 mean_sd([r["contrast"] for r in some], 4), mean_sd([r["active"] for r in some], 1))
                 for g in gammas
                 if (some := [r for r in trained if r["gamma2"] == g])
             ],
@@ -522,7 +484,7 @@ def ima_sprites(
     Full, it trains on 64x64 pixels for 41,500 steps of 512 (a GPU is wanted); `quick`, on 32x32, a quarter as many, of
     which each counts four times, with 16, 32 and 32 channels for 12,000 steps of 64.
     """
-    folder = _folder(out, overwrite, quick=quick)
+    folder = folder_of(out, overwrite, quick=quick)
     count = seeds or (1 if quick else 10)
     results: dict[str, Any] = {"quick": quick}
     cells: list[tuple[str, str, dict[str, Any]]] = [
@@ -543,11 +505,11 @@ def ima_sprites(
                 continue
         for seed in range(count):
             label = f"{data}-{recipe}" + ("-orthogonal" if "orthogonality" in options else "") + f"-{seed}"
-            part = _part(
+            made = part(
                 folder, label, overwrite, say,
                 lambda: _sprites(data, recipe, options, seed, quick, root, device, progress),  # noqa: B023
             )  # fmt: skip
-            rows.append(part["found"])
+            rows.append(made["found"])
             # an interrupted one shows what it has
             replace_text(folder / "table.md", _sprites_table(rows) + "\n")
             replace_text(folder / "results.json", json.dumps(results | {"rows": rows}, indent=1) + "\n")
@@ -566,16 +528,16 @@ def _sprites_table(rows: Rows) -> str:
         "DCI disentanglement",
         "mse",
     )
-    table = []
+    lines = []
     for key in dict.fromkeys((r["data"], r["recipe"], r["options"]) for r in rows):
         some = [r for r in rows if (r["data"], r["recipe"], r["options"]) == key]
-        table.append((
-            *key, len(some), _spread([r["mcc"] for r in some]),
-            _spread([r["mcc_authors"] for r in some]) if some[0]["mcc_authors"] is not None else "-",
-            _spread([r["contrast"] for r in some]), _spread([r["dci"] for r in some]),
-            _spread([r["mse"] for r in some], 5),
+        lines.append((
+            *key, len(some), mean_sd([r["mcc"] for r in some]),
+            mean_sd([r["mcc_authors"] for r in some]) if some[0]["mcc_authors"] is not None else "-",
+            mean_sd([r["contrast"] for r in some]), mean_sd([r["dci"] for r in some]),
+            mean_sd([r["mse"] for r in some], 5),
         ))  # fmt: skip
-    return _table(head, table)
+    return table(head, lines)
 
 
 def _pictures(data: str, quick: bool, root: str | Path | None) -> Dataset:

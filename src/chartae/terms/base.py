@@ -55,8 +55,8 @@ class Term(nn.Module, ABC):
     def forward(self, t: Trace) -> Float[Tensor, "*B"]:
         """One value an example (B,), or one for the batch ()."""
 
-    def rival(self, t: Trace) -> dict[str, Tensor] | None:
-        """The ``"loss"`` of this term's own critic, if it has one, and what else of it belongs into the log.
+    def rival(self, t: Trace) -> Tensor | dict[str, Tensor] | None:
+        """The loss of this term's own critic, if it has one; or a dict with it as ``"loss"`` and what else to log.
 
         No gradients reach the model from here.
         """

@@ -1,0 +1,52 @@
+"""What every reproduction is made of: parts that are kept, and the tables of their numbers."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from chartae.storage import replace_text
+
+__all__ = ["Rows", "Say", "folder_of", "mean_sd", "part", "table"]
+
+Say = Callable[[str], None]
+Rows = list[dict[str, Any]]
+
+
+def part(out: Path, name: str, overwrite: bool, say: Say, make: Callable[[], Any]) -> Any:
+    path = out / f"{name}.json"
+    if path.is_file() and not overwrite:
+        say(f"{name}: kept from {path}")
+        return json.loads(path.read_text())
+    say(f"{name} ...")
+    started = time.perf_counter()
+    found = {"seconds": 0.0, "found": make()}
+    found["seconds"] = round(time.perf_counter() - started, 1)
+    replace_text(path, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def folder_of(out: str | Path, overwrite: bool, **made: Any) -> Path:
+    """The folder of a result; parts that were made with other settings are not gone on with."""
+    folder = Path(out)
+    if folder.is_file():
+        raise FileExistsError(f"{folder} is a file; give a folder")
+    path = folder / "made.json"
+    if path.is_file() and not overwrite and (former := json.loads(path.read_text())) != made:
+        raise FileExistsError(f"{folder} holds parts made with {former}, not {made}; choose a new folder, or overwrite")
+    replace_text(path, json.dumps(made) + "\n")
+    return folder
+
+
+def mean_sd(values: Sequence[float], digits: int = 3) -> str:
+    sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.{digits}f}{sd}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "| " + " | ".join("---" for _ in head) + " |"]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
