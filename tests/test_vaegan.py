@@ -72,8 +72,8 @@ def test_with_an_orthogonal_trunk_it_is_the_squared_error():
 def test_bad_settings():
     with pytest.raises(TypeError, match="give a Critic\\(head, trunk\\)"):
         VAEGAN(linear_autoencoder(variational=True), Critic(tnn.Linear(SIZE, 1)))
+    model = ch.Autoencoder(Dirac(linear(CODE, SIZE, 1)), Gaussian(linear(SIZE, CODE, 2)), StandardNormal(CODE))
     with pytest.raises(TypeError, match="Use a Gaussian encoder"):
-        model = ch.Autoencoder(Dirac(linear(CODE, SIZE, 1)), Gaussian(linear(SIZE, CODE, 2)), StandardNormal(CODE))
         VAEGAN(model, Critic(tnn.Linear(4, 1), tnn.Linear(SIZE, 4)))
     with pytest.raises(ValueError, match="gamma is 0"):
         vae_gan(gamma=0.0)

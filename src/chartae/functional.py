@@ -34,6 +34,7 @@ __all__ = [
     "mmd",
     "one_hidden_jacobian_norm",
     "output_energy_gradient",
+    "penalised_logits",
     "random_signs",
     "sliced_wasserstein",
     "squared_distances",
@@ -208,6 +209,21 @@ def gradient_penalty(critic: Callable[..., Tensor], *parts: Tensor) -> Tensor:
     with torch.enable_grad():
         gradients = torch.autograd.grad(critic(*leaves).sum(), leaves, create_graph=True)
     return 0.5 * sum((g.flatten(1).square().sum(1).mean() for g in gradients), start=leaves[0].new_zeros(()))
+
+
+def penalised_logits(
+    critic: Callable[..., Tensor], real: Sequence[Tensor], made: Sequence[Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A critic's logits of both sides, and R1 + R2 of `gradient_penalty`, from one pass: for critics that judge each
+    example by itself, of as many real as made ones."""
+    leaves = [torch.cat(sides).detach().requires_grad_() for sides in zip(real, made, strict=True)]
+    with torch.enable_grad():
+        logits = critic(*leaves)
+        gradients = torch.autograd.grad(logits.sum(), leaves, create_graph=True)
+    # half of the mean over the real and half of that over the made are one mean over both
+    penalty = sum((g.flatten(1).square().sum(1).mean() for g in gradients), start=leaves[0].new_zeros(()))
+    above, below = logits.chunk(2)
+    return above, below, penalty
 
 
 # -- the Fréchet distance of two normals ---------------------------------------------------------------------

@@ -59,7 +59,7 @@ class Guided(Objective):
             raise ValueError(f"agreement is {agreement}, but there are no views to agree; give views, or agreement=0")
         self.inner, self.views = inner, views
         self.agreement, self.supervision, self.labelled = float(agreement), float(supervision), labelled
-        self.rates, self.betas, self.ema = inner.rates, inner.betas, inner.ema
+        self.rates, self.betas, self.ema, self.cosine = inner.rates, inner.betas, inner.ema, inner.cosine
         self.second_order = inner.second_order
 
     @property

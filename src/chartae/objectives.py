@@ -33,6 +33,9 @@ class Objective(nn.Module, ABC):
     betas: tuple[float, float] = (0.9, 0.999)
     #: decay of the averaged weights, where training shall keep such unless told otherwise
     ema: float | None = None
+    #: whether the step size falls to zero over a training, unless told otherwise: players that chase each other come to
+    #: rest only so
+    cosine: bool = False
     #: whether a lower loss is a better model, by which a step size and the best epoch may be chosen
     comparable: bool = True
 

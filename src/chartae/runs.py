@@ -328,7 +328,8 @@ def fit(
         out: a folder for the run. It must be new, unless `overwrite` (its run is removed) or `resume` (its checkpoint
             is gone on from, to the same numbers as an uninterrupted run).
         root: where named data lie.
-        cosine: as in training; by default where the recipe estimates a score, whose loss is too noisy to choose by.
+        cosine: as in training; by default where the recipe estimates a score, whose loss is too noisy to choose by, and
+            where critics judge more than a latent law.
         options: the recipe's own keywords, such as ``beta=0.01``.
 
     The other arguments are those of `chartae.training.fit`.
@@ -339,7 +340,6 @@ def fit(
     recipe_options(recipe, options)  # what is wrong with a name shows before any data are read
     if densities is None:
         densities = () if recipe in (*OF_SCORE, *OF_CLUSTERS) else ("normal", "gmm")
-    cosine = recipe in OF_SCORE if cosine is None else cosine
     for name in densities:
         density_table.make(name, **({"components": components} if name == "gmm" else {}))
     data, source, found = as_dataset(data, root)
@@ -355,6 +355,8 @@ def fit(
         raise ValueError(
             f"{len(data.train)} training examples cannot hold a mixture of {components}; give fewer components"
         )
+    if cosine is None:
+        cosine = recipe in OF_SCORE or cooked.objective.cosine
     settings = Settings.of(
         cooked, data, source, found, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, precision=precision
     )

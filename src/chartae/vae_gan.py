@@ -8,7 +8,7 @@ from torch.nn import Parameter
 from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
-from chartae.functional import gradient_penalty
+from chartae.functional import penalised_logits
 from chartae.nn import Critic
 from chartae.objectives import Objective
 
@@ -38,6 +38,7 @@ class VAEGAN(Objective):
     rates = {"critic": 2.0}  # noqa: RUF012
     betas = (0.0, 0.99)
     ema = 0.995
+    cosine = True
     comparable = False
 
     def __init__(self, model: Autoencoder, critic: Critic, *, gamma: float = 1.0, penalty: float = 0.05) -> None:
@@ -86,15 +87,20 @@ class VAEGAN(Objective):
     def _critic(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
             again, drawn = self._fakes(self.model.encoder(x, y).sample(), y)
-        above, below, free = self.critic(x), self.critic(again), self.critic(drawn)
-        loss = softplus(-above).mean() + 0.5 * (softplus(below).mean() + softplus(free).mean())
-        if self.penalty:
-            weight = self.penalty * x.flatten(1).var(0).sum()
-            made = torch.cat([again[::2], drawn[1::2]])
-            loss = loss + weight * (gradient_penalty(self.critic, x) + gradient_penalty(self.critic, made))
-        made = 0.5 * ((below < 0).to(x.dtype).mean() + (free < 0).to(x.dtype).mean())
-        right = 0.5 * ((above > 0).to(x.dtype).mean() + made)
-        return {"loss": loss, "accuracy": right, "real": above.mean(), "again": below.mean(), "drawn": free.mean()}
+        made = torch.cat([again[::2], drawn[1::2]])  # each kind half
+        above, below, penalty = self._judged(x, made)
+        loss = softplus(-above).mean() + softplus(below).mean() + penalty
+        right = 0.5 * ((above > 0).to(x.dtype).mean() + (below < 0).to(x.dtype).mean())
+        kinds = below.split([len(again[::2]), len(drawn[1::2])])
+        return {
+            "loss": loss, "accuracy": right, "real": above.mean(), "again": kinds[0].mean(), "drawn": kinds[1].mean()
+        }  # fmt: skip
+
+    def _judged(self, x: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if not self.penalty:
+            return self.critic(x), self.critic(made), x.new_zeros(())
+        above, below, steepness = penalised_logits(self.critic, (x,), (made,))
+        return above, below, self.penalty * x.flatten(1).var(0).sum() * steepness
 
     def __repr__(self) -> str:
         return f"encoder KL + features, decoder {self.gamma:g} features + GAN, by a critic of penalty {self.penalty:g}"

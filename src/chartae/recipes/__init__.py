@@ -74,7 +74,8 @@ OF_LABELS = ("aae-semisup", "iae-semisup")
 
 #: recipes whose own prior is trained towards; the others are sampled ex post
 WITH_PRIOR = (
-    "vae", "beta-vae", "sigma-vae", "wae", "aae", "wae-gan", "iae", "iae-flipped", "ali", "avb", "vae-gan", *OF_CLUSTERS,
+    "vae", "beta-vae", "sigma-vae", "wae", "aae", "wae-gan", "iae", "iae-flipped", "ali", "avb", "vae-gan",
+    *OF_CLUSTERS,
 )  # fmt: skip
 
 #: recipes that estimate a score: their codes are wider than the data, and chains sample them, not a density of codes

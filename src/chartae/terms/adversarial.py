@@ -9,11 +9,25 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.distributions import Normal
-from chartae.functional import gradient_penalty
+from chartae.functional import gradient_penalty, penalised_logits
 from chartae.nn import Critic
 from chartae.terms.base import Term, Trace
 
 __all__ = ["AdversarialKL", "AdversarialLatent"]
+
+
+def _told_apart(
+    critic: Critic, real: tuple[Tensor, ...], made: tuple[Tensor, ...], weight: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """A critic's loss with its penalty, how often it is right, and its mean logits."""
+    if weight and not critic.statistics:
+        above, below, penalty = penalised_logits(critic, real, made)
+    else:
+        above, below = critic(*real), critic(*made)
+        penalty = gradient_penalty(critic, *real) + gradient_penalty(critic, *made) if weight else above.new_zeros(())
+    loss = softplus(-above).mean() + softplus(below).mean() + weight * penalty
+    right = 0.5 * ((above > 0).to(above.dtype).mean() + (below < 0).to(above.dtype).mean())
+    return loss, right, above.mean(), below.mean()
 
 
 class AdversarialLatent(Term):
@@ -39,13 +53,8 @@ class AdversarialLatent(Term):
 
     def rival(self, t: Trace) -> dict[str, Tensor]:
         prior, z = t.model.prior.sample(len(t.z)).detach(), t.z.detach()
-        above, below = self.critic(prior), self.critic(z)
-        loss = softplus(-above).mean() + softplus(below).mean()
-        if self.penalty:
-            penalty = gradient_penalty(self.critic, prior) + gradient_penalty(self.critic, z)
-            loss = loss + self.penalty * penalty
-        right = 0.5 * ((above > 0).to(z.dtype).mean() + (below < 0).to(z.dtype).mean())
-        return {"loss": loss, "accuracy": right, "real": above.mean(), "made": below.mean()}
+        loss, right, above, below = _told_apart(self.critic, (prior,), (z,), self.penalty)
+        return {"loss": loss, "accuracy": right, "real": above, "made": below}
 
     def check(self, model: Autoencoder) -> None:
         if not model.prior.has_density:
@@ -110,13 +119,8 @@ class AdversarialKL(Term):
             own, other = (z - r.mean) / r.sigma, torch.randn_like(z)
         else:
             own, other = z, t.model.prior.sample(len(z)).detach()
-        above, below = self.critic(t.x, own), self.critic(t.x, other)
-        loss = softplus(-above).mean() + softplus(below).mean()
-        if self.penalty:
-            penalty = gradient_penalty(self.critic, t.x, own) + gradient_penalty(self.critic, t.x, other)
-            loss = loss + self.penalty * penalty
-        right = 0.5 * ((above > 0).to(z.dtype).mean() + (below < 0).to(z.dtype).mean())
-        return {"loss": loss, "accuracy": right, "posterior": above.mean(), "contrast": below.mean()}
+        loss, right, above, below = _told_apart(self.critic, (t.x, own), (t.x, other), self.penalty)
+        return {"loss": loss, "accuracy": right, "posterior": above, "contrast": below}
 
     def check(self, model: Autoencoder) -> None:
         if not model.prior.has_density:
