@@ -10,11 +10,14 @@ from torch import nn as tnn
 
 import chartae as ch
 from chartae import nn
-from chartae.conditionals import Gaussian, Implicit, StandardNormal
-from chartae.functional import gradient_penalty, penalised_logits
+from chartae.conditionals import Bernoulli, Gaussian, Implicit, StandardNormal
+from chartae.diagnostics import code_use
+from chartae.functional import gradient_penalty, info_nce, penalised_logits
+from chartae.metrics import mmd_test
 from chartae.nn import Critic
 from chartae.objectives import Penalised
 from chartae.recipes import Setting, build
+from chartae.reproduce.posterior import judge
 from chartae.terms import AdversarialKL, Reconstruction
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
 
@@ -156,3 +159,70 @@ def test_one_pass_of_a_critic_is_two():
     assert torch.allclose(above, critic(real))
     assert torch.allclose(below, critic(made))
     assert torch.allclose(penalty, gradient_penalty(critic, real) + gradient_penalty(critic, made))
+
+
+def test_information_of_continuous_codes():
+    """x = y + noise: I = D/2 log(1 + 1/s^2), of which InfoNCE's kernel is the optimum; of independent pairs 0."""
+    g = torch.Generator().manual_seed(0)
+    y, s = torch.randn(800, 2, generator=g), 0.5
+    x = y + s * torch.randn(800, 2, generator=g)
+    exact = math.log(1 + 1 / s**2)
+    assert info_nce(x, y) == pytest.approx(exact, abs=0.1)
+    assert info_nce(x, torch.randn(800, 2, generator=g)) < 0.02
+    assert info_nce(x, x) == pytest.approx(math.log(800), abs=1e-6)
+
+
+def test_a_codes_information():
+    """q(z|x) = N(x, s^2), x ~ N(0, 1): ½ log(1 + 1/s^2); the decoder's own noise takes some of it away."""
+    identity = tnn.Linear(1, 1)
+    with torch.no_grad():
+        identity.weight.fill_(1.0)
+        identity.bias.zero_()
+    x = torch.randn(1000, 1, generator=torch.Generator().manual_seed(5))
+    model = ch.Autoencoder(Gaussian(identity, 0.5), Gaussian(identity, 0.1), StandardNormal(1))
+    found = code_use(model, x)
+    exact = 0.5 * math.log(1 + 1 / 0.5**2)
+    assert found.information == pytest.approx(exact, abs=0.1)
+    assert found.bound == pytest.approx(exact, abs=0.1)
+    assert found.used is None
+    implicit = ch.Autoencoder(Implicit(tnn.Linear(2, 1), 1), Gaussian(identity, 0.1), StandardNormal(1))
+    assert code_use(implicit, x).information is None
+
+
+def test_one_law_or_two():
+    """Under one law the p-values are uniform; a shift of the mean is found; sets of unequal size."""
+    g = torch.Generator().manual_seed(0)
+    draw = lambda n, shift=0.0: torch.randn(n, 2, generator=g) + shift  # noqa: E731
+    same = [mmd_test(draw(60), draw(90), permutations=99, seed=k)[1] for k in range(60)]
+    assert 0.35 < sum(same) / len(same) < 0.65
+    assert min(same) >= 0.01
+    value, p = mmd_test(draw(60), draw(90, 1.0), permutations=99)
+    assert (value > 0, p) == (True, 0.01)
+    with pytest.raises(ValueError, match="at least 1"):
+        mmd_test(draw(5), draw(5), permutations=0)
+    with pytest.raises(ValueError, match="cannot be compared"):
+        mmd_test(draw(5), torch.randn(5, 3))
+
+
+def test_what_is_measured_of_the_four_points():
+    """An encoder of quarter planes, a decoder that names them: -log p is log 4, posteriors and aggregate are exact."""
+
+    class Quarter(tnn.Module):
+        def forward(self, features):
+            signs = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+            return signs[features[:, :4].argmax(1)] * features[:, 4:].abs()
+
+    class Names(tnn.Module):
+        def forward(self, z):
+            which = 2 * (z[:, 0] < 0).long() + (z[:, 1] < 0).long()
+            return (80 * tnn.functional.one_hot(which, 4) - 40.0).reshape(-1, 1, 2, 2).to(z.dtype)
+
+    torch.set_default_dtype(torch.float32)
+    model = ch.Autoencoder(Implicit(Quarter(), 2, tnn.Flatten()), Bernoulli(Names()), StandardNormal(2))
+    found = judge(model, 0)
+    assert found["nll"] == pytest.approx(math.log(4), abs=4 * found["nll_error"] + 1e-6)
+    assert found["nll_error"] < 0.003
+    assert found["own"] == 1
+    assert found["p"] > 0.01
+    assert found["posterior"] < 0.02
+    assert found["aggregate"] < 0.01

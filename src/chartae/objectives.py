@@ -119,7 +119,9 @@ class Penalised(Objective):
         if isinstance(corrupt, Corruption) and model.noise is None:
             model.noise = corrupt.noise
         self.second_order = self.terms.second_order
-        self.rates = {name: term.rate for name, term in self.terms.terms.items() if term.rate != 1}  # type: ignore[assignment]
+        parts = {name: term for name, term in self.terms.terms.items() if isinstance(term, Term)}
+        self.rates = {name: term.rate for name, term in parts.items() if term.rate != 1}
+        self.betas = next((term.betas for term in parts.values() if term.betas is not None), self.betas)
 
     def players(self) -> dict[str, list[Parameter]]:
         critics = {name: list(term.parameters()) for name, term in self.terms.terms.items()}

@@ -49,8 +49,10 @@ def aae(
     """
     encoder = _noisy(s, noise_dim) if noise_dim else Dirac(s.encoder())
     model = Autoencoder(encoder, s.likelihood(otherwise(sigma, 1.0), likelihood), StandardNormal(s.latent_dim))
-    critic = nn.critic(s.net, None, s.latent_dim)
-    return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty))
+    term = AdversarialLatent(nn.critic(s.net, None, s.latent_dim), penalty)
+    if noise_dim:  # a cloud of codes is chased, not a few points: the critic has to keep up
+        term.rate, term.betas = AdversarialKL.rate, AdversarialKL.betas
+    return Penalised(model, Reconstruction() + weight * term)
 
 
 def wae_gan(s: Setting, *, weight: float = 10.0, penalty: float = 0.0) -> Objective:

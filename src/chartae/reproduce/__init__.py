@@ -11,6 +11,8 @@ from chartae.reproduce.ima import (
     ima_sprites,
 )
 from chartae.reproduce.implicit import iae_cluster, iae_semisup
+from chartae.reproduce.posterior import iae_posterior
+from chartae.reproduce.style import iae_style
 from chartae.reproduce.table1 import TABLE1, rae_table1, spread, table1_markdown
 
 __all__ = ["NAMES", "TABLE1", "rae_table1", "spread", "table1_markdown"]
@@ -24,4 +26,6 @@ NAMES: dict[str, Callable[..., Any]] = {
     "ima-sprites": ima_sprites,
     "iae-cluster": iae_cluster,
     "iae-semisup": iae_semisup,
+    "iae-posterior": iae_posterior,
+    "iae-style": iae_style,
 }

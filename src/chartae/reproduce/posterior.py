@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import statistics
@@ -35,8 +36,8 @@ POINTS = 255 * torch.eye(4, dtype=torch.uint8).reshape(4, 1, 2, 2)
 COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7")
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE, normal posterior": ("vae", {"likelihood": "bernoulli"}),
-    "AAE, implicit posterior": ("aae", {"likelihood": "bernoulli", "noise_dim": 4}),
-    "AVB, implicit posterior": ("avb", {"likelihood": "bernoulli", "noise_dim": 4}),
+    "AAE, implicit posterior": ("aae", {"likelihood": "bernoulli", "noise_dim": 4, "weight": 10.0}),
+    "AVB, implicit posterior": ("avb", {"likelihood": "bernoulli", "noise_dim": 4, "contrast": 16}),
 }
 
 
@@ -58,40 +59,39 @@ def iae_posterior(
     """
     count = seeds or 5
     folder = folder_of(out, overwrite, quick=quick, seeds=count)
-    results: dict[str, Any] = {"quick": quick, "points": [], "modes": []}
-    steps = 3000 if quick else 10_000
+    results: dict[str, Any] = {"quick": quick, "floor": _floor(), "points": [], "modes": []}
     codes: dict[str, Tensor] = {}
-    for name, (recipe, options) in METHODS.items():
-        for seed in range(count):
-            label = f"points-{recipe}-{seed}"
-            found = part(folder, label, overwrite, say, lambda: _four(recipe, options, seed, steps))["found"]  # noqa: B023
-            if not seed:
-                codes[name] = torch.tensor(found["codes"])
-            results["points"].append({"method": name} | {k: v for k, v in found.items() if k != "codes"})
-    steps = 2000 if quick else 6000
     drawn: dict[str, Tensor] = {}
-    for name, make in SQUARE.items():
-        for seed in range(count):
-            label = f"modes-{name.split(',')[0].lower().replace(' ', '-')}-{seed}"
-            found = part(folder, label, overwrite, say, lambda: _two_modes(make, seed, steps))["found"]  # noqa: B023
-            if not seed:
-                drawn[name] = torch.tensor(found["codes"])
-            results["modes"].append({"method": name} | {k: v for k, v in found.items() if k != "codes"})
-    results["floor"] = _floor()
+    for seed in range(count):
+        for name, (recipe, options) in METHODS.items():
+            make = functools.partial(_four, recipe, options, seed, 3000 if quick else 10_000)
+            found = part(folder, f"points-{recipe}-{seed}", overwrite, say, make)["found"]
+            codes.setdefault(name, torch.tensor(found.pop("codes")))
+            results["points"].append({"method": name} | found)
+        for name, objective in SQUARE.items():
+            make = functools.partial(_two_modes, objective, seed, 1000 if quick else 6000)
+            label = f"modes-{name.split()[0].strip(',').lower()}-{seed}"
+            found = part(folder, label, overwrite, say, make)["found"]
+            drawn.setdefault(name, torch.tensor(found.pop("codes")))
+            results["modes"].append({"method": name} | found)
+        _write(folder, results, codes, drawn)  # an interrupted one shows what it has
+    return results
+
+
+def _write(folder: Path, results: dict[str, Any], codes: dict[str, Tensor], drawn: dict[str, Tensor]) -> None:
     replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     replace_text(folder / "table.md", _tables(results))
     _points_figure(codes).savefig(folder / "points.png", dpi=130)
     _modes_figure(drawn).savefig(folder / "modes.png", dpi=130)
-    return results
 
 
 # -- four points ------------------------------------------------------------------------------------------------------
 
 
 def _four(recipe: str, options: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
-    data = from_arrays(POINTS.repeat(6400, 1, 1, 1), valid=0, test=0)
+    data = from_arrays(POINTS.repeat(3200, 1, 1, 1), valid=0, test=0)
     run = fit(
-        recipe, data, latent_dim=2, net="smooth:64x64", epochs=steps // 100, batch_size=256, lr=2e-3, seed=seed,
+        recipe, data, latent_dim=2, net="smooth:64x64", epochs=steps // 100, batch_size=128, lr=4e-3, seed=seed,
         cosine=True, ema=0.99, densities=(), progress=False, device="cpu", **options,
     )  # fmt: skip
     return judge(run.model, seed)

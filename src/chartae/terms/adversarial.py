@@ -89,6 +89,7 @@ class AdversarialKL(Term):
 
     #: the critic is to be near its optimum all the time
     rate = 2.0
+    betas = (0.5, 0.99)
 
     def __init__(self, critic: Critic, contrast: int = 32, penalty: float = 0.0) -> None:
         super().__init__()

@@ -50,6 +50,8 @@ class Term(nn.Module, ABC):
     through_input: bool = False
     #: of the term's own critic, if it has one: its step size as a multiple of the training's
     rate: float = 1.0
+    #: Adam's, of all players, where the term's critic wants others than the usual
+    betas: tuple[float, float] | None = None
 
     @abstractmethod
     def forward(self, t: Trace) -> Float[Tensor, "*B"]:
