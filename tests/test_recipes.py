@@ -69,7 +69,7 @@ WITH_CRITICS = {
     "iae": IAE,
     "iae-flipped": f"KL(p(x,z) || p(x)q(z|x)) + KL(p(x) || data){TOLD}",
     "ali": "JS(q(x,z), p(x,z)) by critics: non-saturating, gradient both, penalty 0.05",
-    "vae-gan": "encoder KL + features, decoder 1 features + GAN, by a critic of penalty 0.05",
+    "vae-gan": "encoder KL + features of sigma 1, decoder 0.01 features + GAN, by a critic of penalty 0.05",
     "aae-cluster": AAE + VIEWS,
     "iae-cluster": IAE + VIEWS,
     "aae-semisup": AAE + VIEWS + KNOWN,

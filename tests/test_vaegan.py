@@ -56,14 +56,14 @@ def test_the_feature_error_weighs_one_for_the_encoder_and_gamma_for_the_decoder(
 
 
 def test_with_an_orthogonal_trunk_it_is_the_squared_error():
-    """D(x) = Q x with Q orthogonal: the feature error is ½||x - x^||^2, a VAE's of sigma = 1."""
+    """D(x) = Q x with Q orthogonal: times their variance, the feature error is ½||x - x^||^2, a VAE's of sigma = 1."""
     model = linear_autoencoder(variational=True, sigma=1.0)
     trunk = tnn.Linear(SIZE, SIZE)
     with torch.no_grad():
         trunk.weight.copy_(torch.linalg.qr(linear(SIZE, SIZE, 7).weight).Q)
     objective = VAEGAN(model, Critic(tnn.Linear(SIZE, 1), trunk))
     torch.manual_seed(0)
-    found = objective(points())["features"]
+    found = objective(points())["features"] * trunk(points()).var(0, correction=0).mean()
     torch.manual_seed(0)
     t = ch.Penalised(model, ch.terms.Reconstruction()).trace(points())
     assert found.item() == pytest.approx(0.5 * (points() - t.p.mean).square().sum(1).mean().item())
@@ -77,6 +77,8 @@ def test_bad_settings():
         VAEGAN(model, Critic(tnn.Linear(4, 1), tnn.Linear(SIZE, 4)))
     with pytest.raises(ValueError, match="gamma is 0"):
         vae_gan(gamma=0.0)
+    with pytest.raises(ValueError, match="sigma is 0"):
+        vae_gan(sigma=0.0)
     with pytest.raises(ValueError, match="penalty is -1"):
         vae_gan(penalty=-1.0)
 

@@ -18,21 +18,23 @@ __all__ = ["VAEGAN"]
 class VAEGAN(Objective):
     """Encoder: KL + feature error; decoder: gamma times the feature error + GAN; critic: GAN alone.
 
-    The feature error is ½||D(x) - D(x^)||^2 in the features D that the critic's trunk makes, a normal likelihood there;
-    the critic tells data from both kinds of what the decoder draws, reconstructions x^ = g(z), z ~ q(z|x), and samples
-    g(z), z ~ p(z), each half. No pixel is compared. Larsen, Sønderby, Larochelle, Winther, "Autoencoding beyond pixels
-    using a learned similarity metric", 2016 (arXiv 1512.09300). Departures: the penalty; the non-saturating loss; each
-    kind of draw counts half, so that a critic at its optimum has a logit of 0 where the laws agree.
+    The feature error is ||D(x) - D(x^)||^2 / (2 sigma^2 v), v the mean variance over the batch of the features D that
+    the critic's trunk makes: a normal likelihood there. The critic tells data from both kinds of what the decoder
+    draws, reconstructions x^ = g(z), z ~ q(z|x), and samples g(z), z ~ p(z), each half. No pixel is compared. Larsen,
+    Sønderby, Larochelle, Winther, "Autoencoding beyond pixels using a learned similarity metric", 2016 (arXiv
+    1512.09300). Departures: the penalty, under which features are small, so that their error is taken relative to v;
+    the non-saturating loss; each kind of draw counts half, so that the best critic's logit is 0 where the laws agree.
 
     Args:
         model: its encoder with a density, its decoder drawn from as its mean.
         critic: of x, with a trunk.
         gamma: weight of the feature error for the decoder; the encoder's is 1.
+        sigma: of the features' likelihood, in units of their own standard deviation.
         penalty: of R1 + R2, as a share of the total variance of x.
 
     Raises:
         TypeError: a critic without a trunk, an encoder without a density.
-        ValueError: a gamma that is not above 0, a negative penalty.
+        ValueError: a gamma or sigma that is not above 0, a negative penalty.
     """
 
     rates = {"critic": 2.0}  # noqa: RUF012
@@ -41,7 +43,9 @@ class VAEGAN(Objective):
     cosine = True
     comparable = False
 
-    def __init__(self, model: Autoencoder, critic: Critic, *, gamma: float = 1.0, penalty: float = 0.05) -> None:
+    def __init__(
+        self, model: Autoencoder, critic: Critic, *, gamma: float = 0.01, sigma: float = 1.0, penalty: float = 0.05
+    ) -> None:
         super().__init__()
         if not isinstance(critic, Critic) or critic.trunk is None:
             raise TypeError("VAEGAN compares features of the critic's trunk; give a Critic(head, trunk)")
@@ -49,9 +53,12 @@ class VAEGAN(Objective):
             raise TypeError("VAEGAN needs a density q(z|x), but the encoder has none. Use a Gaussian encoder")
         if not gamma > 0:
             raise ValueError(f"gamma is {gamma}; a weight that the decoder is to heed is above 0")
+        if not sigma > 0:
+            raise ValueError(f"sigma is {sigma}; a standard deviation is above 0")
         if not penalty >= 0:
             raise ValueError(f"penalty is {penalty}; a weight is 0 or above")
-        self.model, self.critic, self.gamma, self.penalty = model, critic, float(gamma), float(penalty)
+        self.model, self.critic = model, critic
+        self.gamma, self.sigma, self.penalty = float(gamma), float(sigma), float(penalty)
         self.second_order = penalty > 0
 
     def players(self) -> dict[str, list[Parameter]]:
@@ -77,8 +84,9 @@ class VAEGAN(Objective):
         seen = z.detach() + (z - z.detach()) / self.gamma
         again = self.model.decoder(seen, y).mean
         with torch.no_grad():
-            wanted = self._features(x)
-        features = 0.5 * (self._features(again) - wanted).flatten(1).square().sum(1).mean()
+            wanted = self._features(x).flatten(1)
+            unit = self.sigma**2 * wanted.var(0, correction=0).mean().clamp_min(1e-12)
+        features = 0.5 * (self._features(again).flatten(1) - wanted).square().sum(1).mean() / unit
         kl = q.kl(self.model.prior(), z).mean()
         again, drawn = self._fakes(z, y)
         gan = 0.5 * (softplus(-self.critic(again)).mean() + softplus(-self.critic(drawn)).mean())

@@ -87,7 +87,8 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
     if found.ignored:
         warnings.warn(
             f"the code is ignored: reconstructions from another example's code are as near ({found.shuffled:.4g}) as "
-            f"those from its own ({found.error:.4g}). Train with warmup=0.4, or less noise_dim",
+            f"those from its own ({found.error:.4g}). Train with warmup=0.4 or less noise_dim, "
+            "where the recipe has them, or weigh the reconstruction more",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -82,10 +82,13 @@ def avb(
     return Penalised(model, Reconstruction() + AdversarialKL(critic, contrast, penalty))
 
 
-def vae_gan(s: Setting, *, gamma: float = 1.0, penalty: float = 0.05, features: int = 256) -> Objective:
+def vae_gan(
+    s: Setting, *, gamma: float = 0.01, sigma: float = 1.0, penalty: float = 0.05, features: int = 256
+) -> Objective:
     """VAE-GAN: a VAE whose error is that of a critic's features. Larsen et al., 2016 (arXiv 1512.09300).
 
-    gamma: of the feature error for the decoder, beside the GAN. penalty: see `VAEGAN`. features: how many.
+    gamma: of the feature error for the decoder, beside the GAN. sigma: of the features' likelihood, in units of their
+    spread. penalty: see `VAEGAN`. features: how many.
     """
     if features < 1:
         raise ValueError(f"features is {features}; give at least 1")
@@ -97,7 +100,7 @@ def vae_gan(s: Setting, *, gamma: float = 1.0, penalty: float = 0.05, features: 
         body = nn.MLP(s.shape, features, (256,), norm=False, activation="leaky-relu")
     trunk = torch.nn.Sequential(body, torch.nn.LeakyReLU(0.2))
     head = nn.MLP(features, 1, (128,), norm=False, activation="leaky-relu")
-    return VAEGAN(s.variational(1.0), nn.Critic(head, trunk), gamma=gamma, penalty=penalty)
+    return VAEGAN(s.variational(1.0), nn.Critic(head, trunk), gamma=gamma, sigma=sigma, penalty=penalty)
 
 
 def iae(
