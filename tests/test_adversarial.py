@@ -74,6 +74,130 @@ def test_the_encoders_gradient_is_that_of_its_pair():
     assert torch.allclose(got["both"], -(V.T @ a))
 
 
+PAIRS = ("reconstruction", "inference", "joint")
+
+
+def matched(*names, encoder_noise=0, **options):
+    """All of linear nets, so that gradients are known by hand."""
+    torch.manual_seed(1)
+    encoder = Implicit(linear(CODE, SIZE + encoder_noise, 1), encoder_noise)
+    model = ch.Autoencoder(encoder, Implicit(linear(SIZE, CODE + 2, 2), noise_dim=2), StandardNormal(CODE))
+    sizes = {"latent": CODE, "data": SIZE}
+    critics = {name: Critic(tnn.Linear(sizes.get(name, SIZE + CODE), 1)) for name in names}
+    return Adversarial(model, critics, **{"warmup": 0.0, **options})
+
+
+@pytest.mark.parametrize("name", Adversarial.MATCHES)
+def test_what_each_critic_tells_whom(name):
+    objective = matched(name)
+    objective(points())[name].backward()
+    found = touched(objective)
+    told = {"latent": (True, False), "data": (False, True)}.get(name, (True, True))
+    assert (found["encoder"], found["decoder"]) == told
+    objective.zero_grad()
+    objective(points(), player="critic")["loss"].backward()
+    assert touched(objective) == {"encoder": False, "decoder": False, name: True}
+
+
+def test_a_generator_that_is_left_alone():
+    objective = matched("inference", gradient="none")
+    objective(points())["inference"].backward()
+    found = touched(objective)
+    assert (found["encoder"], found["decoder"]) == (True, False)
+    # "positive": the generator through the real pair alone, T = a.x + b.z there and -T in the other
+    objective = matched("inference", gradient="positive", loss="logit")
+    a, b = objective.critics["inference"].head.weight[0].split([SIZE, CODE])
+    objective(points())["inference"].backward()
+    assert torch.allclose(objective.model.decoder.net.bias.grad, a)
+    assert torch.allclose(objective.model.encoder.net.bias.grad, -b)
+
+
+def test_the_joint_critic_swaps_the_labels():
+    objective = matched("joint", loss="logit")
+    a, b = objective.critics["joint"].head.weight[0].split([SIZE, CODE])
+    objective(points())["joint"].backward()
+    assert torch.allclose(objective.model.encoder.net.bias.grad, b)
+    assert torch.allclose(objective.model.decoder.net.bias.grad, -a)
+
+
+def test_weights_change_the_loss_and_a_latent_cycle_is_by_hand():
+    plain = matched("reconstruction", "latent")
+    for name in ("anchor", "cycle", "warmup"):
+        other = matched("reconstruction", "latent", **{name: 0.7})
+        torch.manual_seed(2)
+        values = other(points())
+        extra = {"anchor": "error", "warmup": "error", "cycle": "cycle"}[name]
+        variance = points().var(0).sum() if extra == "error" else 1.0
+        expected = values["reconstruction"] + values["latent"] + 0.7 * values[extra] / variance
+        assert values["loss"].item() == pytest.approx(expected.item())
+        assert f"{name} {0.7:g}" in repr(other).replace("warm-up", "warmup")
+    assert "warm-up" not in repr(plain)
+    # of a point the cycle is half the squared distance of codes
+    objective = matched("latent", cycle=1.0)
+    with torch.no_grad():
+        V = objective.model.decoder.net.weight[:, :CODE]
+        objective.model.encoder.net.weight.copy_(torch.linalg.pinv(V))
+        objective.model.decoder.net.weight[:, CODE:] = 0
+        objective.model.decoder.net.bias.zero_()
+        objective.model.encoder.net.bias.fill_(0.5)
+    assert objective(points())["cycle"].item() == pytest.approx(0.5 * CODE * 0.25)
+
+
+def test_the_pull_of_two_critics_is_noted_in_the_backward_pass():
+    objective = matched("reconstruction", "latent", gradient="positive", loss="logit")
+    values = objective(points())
+    assert values["latent_pull"] == 0
+    values["loss"].backward()
+    b = objective.critics["reconstruction"].head.weight[0, SIZE:].norm()
+    assert values["latent_pull"].item() == pytest.approx((objective.critics["latent"].head.weight.norm() / b).item())
+
+
+def test_another_domain_in_place_of_a_prior():
+    objective = matched("latent", "data", domain=True)
+    other = torch.randn(11, CODE)
+    values = objective(points(), other)
+    assert values["loss"].isfinite()
+    with pytest.raises(ValueError, match="another domain's points"):
+        objective(points())
+
+
+def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path):
+    rows = [{"split": "train", "epoch": 2, "step": 20 * k, "critic/latent_accuracy": 0.99} for k in range(21)]
+    objective = matched("latent")
+    assert not list(objective.alarms(rows[:19]))
+    assert not list(objective.alarms([row | {"step": k} for k, row in enumerate(rows)]))  # 21 steps are not long
+    assert "critic/latent_accuracy above .98" in next(iter(objective.alarms(rows)))
+    assert not list(objective.alarms([*rows[:-1], rows[-1] | {"critic/latent_accuracy": 0.9}]))
+    # codes that start far from the prior, and an encoder that does not move
+    torch.set_default_dtype(torch.float32)
+    x = 50 + torch.randn(400, 1)
+    model = ch.Autoencoder(Dirac(tnn.Linear(1, 1)), Gaussian(tnn.Linear(1, 1), 1.0), StandardNormal(1))
+    with torch.no_grad():
+        model.encoder.net.weight.fill_(1.0)
+    critic = Critic(tnn.Linear(1, 1))
+    with torch.no_grad():
+        critic.head.weight.fill_(-1.0)
+        critic.head.bias.fill_(20.0)
+    told = ch.Penalised(model, Reconstruction() + AdversarialLatent(critic))
+    with pytest.warns(RuntimeWarning, match="a critic has won outright"):
+        history = ch.training.fit(told, Batches(x, 4), epochs=4, lr=1e-6, progress=False, folder=tmp_path)
+    assert sum(row["split"] == "alarm" for row in history.rows) == 1
+    assert "alarm" in (tmp_path / "log.jsonl").read_text()
+
+
+def test_statistics_and_spectral_norm_of_critics():
+    torch.manual_seed(0)
+    critic = nn.critic("mlp", (4,), 2, statistics=True, spectral_norm=True)
+    x, z = torch.randn(8, 4), torch.randn(8, 2)
+    first = next(m for m in critic.modules() if isinstance(m, tnn.Linear))
+    assert first.in_features == 4 + 2 + 1
+    assert torch.linalg.matrix_norm(first.weight, 2) < 1.5
+    # the same points seen together with others are judged otherwise
+    assert not torch.allclose(critic(x, z)[:2], critic(x[:2], z[:2]))
+    assert nn.critic("mlp", None, 3)(torch.randn(5, 3)).shape == (5,)
+    assert nn.critic("conv", (1, 8, 8))(torch.rand(5, 1, 8, 8)).shape == (5,)
+
+
 def test_the_penalty_of_a_linear_critic():
     critic = Critic(tnn.Linear(SIZE + CODE, 1))
     expected = 0.5 * critic.head.weight.square().sum()
@@ -191,20 +315,32 @@ def test_what_a_code_is_used_for():
 
 
 @pytest.mark.parametrize(
-    ("recipe", "options"), [("aae", {}), ("iae", {"noise_dim": 3}), ("iae-cluster", {"clusters": 5})]
+    ("recipe", "options"),
+    [
+        ("aae", {}),
+        ("aae", {"noise_dim": 2}),
+        ("wae-gan", {}),
+        ("iae", {"noise_dim": 3}),
+        ("iae", {"encoder_noise_dim": 3}),
+        ("iae-flipped", {}),
+        ("ali", {}),
+        ("iae-cluster", {"clusters": 5}),
+        ("aae-cluster", {"clusters": 5, "mode": "gumbel"}),
+    ],
 )
 @pytest.mark.parametrize("shape", [(6,), (1, 8, 8)])
 def test_recipes_train_and_come_back(recipe, options, shape, tmp_path):
     torch.set_default_dtype(torch.float32)
     x = torch.rand(60, *shape, generator=torch.Generator().manual_seed(0))
     run = ch.fit(recipe, x, epochs=2, batch_size=20, out=tmp_path / "run", progress=False, **options)
-    critic = "adversarial_latent" if recipe == "aae" else "critic"
+    critic = "adversarial_latent" if recipe in ("aae", "wae-gan", "aae-cluster") else "critic"
     assert any(f"{critic}/loss" in row for row in run.log)
     again = ch.load(tmp_path / "run")
     assert torch.allclose(again.sample(4, "prior", seed=1), run.sample(4, "prior", seed=1), atol=1e-6)
     codes = again.encode(x)
-    assert codes.shape == (60, 5 if recipe == "iae-cluster" else min(16, 6 if shape == (6,) else 16))
-    assert run.history.best_epoch == 2 or recipe == "aae"
+    size = 6 if shape == (6,) else 16
+    assert codes.shape == (60, {"iae-cluster": 5, "aae-cluster": 5 + min(10, size)}.get(recipe, size))
+    assert run.history.best_epoch == 2 or critic != "critic"
 
 
 def test_bad_settings():
@@ -214,6 +350,14 @@ def test_bad_settings():
         implicit(loss="hinge")
     with pytest.raises(ValueError, match="weights are 0 or above"):
         implicit(warmup=-1.0)
+    with pytest.raises(ValueError, match="a share of training"):
+        implicit(fade=0.0)
+    with pytest.raises(ValueError, match="critics are given for nobody; choose from reconstruction"):
+        Adversarial(implicit().model, {"nobody": Critic(tnn.Linear(1, 1))})
+    with pytest.raises(ValueError, match="critics are given for none"):
+        Adversarial(implicit().model, {})
+    with pytest.raises(TypeError, match="the latent critic is a Linear"):
+        Adversarial(implicit().model, {"latent": tnn.Linear(1, 1)})
     with pytest.raises(ValueError, match="12 clusters for 8 training examples"):
         ch.fit("iae-cluster", ch.data.from_arrays(torch.randn(8, 2), valid=0, test=0), clusters=12)
     with pytest.raises(ValueError, match="they are one number"):

@@ -63,8 +63,8 @@ EXPECTED = {
 AAE = "Penalised: Reconstruction() + AdversarialLatent(penalty=0.1)"
 TOLD = " by critics: non-saturating, gradient both, penalty 0.05, warm-up 0.4 until 0.5"
 IAE = f"KL(q(x,z) || q(z)p(x|z)) + KL(q(z) || p(z)){TOLD}"
-VIEWS = " + 1 agreement under Jitter(15 degrees, shift 0.1, scale 0.15, shear 0.15)"
-KNOWN = " + 1 H(label, q) of 64 a batch"
+VIEWS = " + 10 agreement under 5 neighbours, Jitter(15 degrees, shift 0.1, scale 0.15, shear 0.15)"
+KNOWN = " + 20 H(label, q) of 64 a batch"
 WITH_CRITICS = {
     "iae": IAE,
     "iae-flipped": f"KL(p(x,z) || p(x)q(z|x)) + KL(p(x) || data){TOLD}",

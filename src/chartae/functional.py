@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 __all__ = [
@@ -225,6 +225,19 @@ def penalised_logits(
     penalty = sum((g.flatten(1).square().sum(1).mean() for g in gradients), start=leaves[0].new_zeros(()))
     above, below = logits.chunk(2)
     return above, below, penalty
+
+
+def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:
+    """The `k` nearest other rows of each row, in the first principal `axes` of the data; fewer where N is small."""
+    from sklearn.neighbors import NearestNeighbors
+
+    flat = as_float(x.cpu()).flatten(1)
+    k = min(k, len(flat) - 1)
+    flat = flat - flat.mean(0)
+    if flat.shape[1] > axes:
+        flat = flat @ torch.linalg.eigh(flat.T @ flat).eigenvectors[:, -axes:]
+    found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(flat.numpy()).kneighbors(return_distance=False)
+    return torch.from_numpy(found)
 
 
 # -- the Fréchet distance of two normals ---------------------------------------------------------------------

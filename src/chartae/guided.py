@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Corruption
 from chartae.data import Batches
+from chartae.functional import as_float, nearest
 from chartae.objectives import Objective
 
 __all__ = ["Guided"]
@@ -21,22 +23,26 @@ __all__ = ["Guided"]
 class Guided(Objective):
     """An objective over a model whose code names a category, plus what is known of the category.
 
-    ``- agreement (H(mean q) - ½ H(q, q') - ½ H(q', q))``, where q and q' are the category under two views of an
-    example: what a view changes is no matter of the category, and categories are used alike. It is I(x; category) where
-    views agree. ``+ supervision`` times the cross-entropy of the labels, of those
-    examples that have one: the last `labelled` of each batch (`Batches(labelled=...)`), which the rest of the objective
-    does not see. Makhzani et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644), without views; agreement as in
-    Hu et al., "Learning Discrete Representations via Information Maximizing Self-Augmented Training", 2017
-    (arXiv 1702.08720).
+    ``- agreement (H(mean q) - ½ H(q, q') - ½ H(q', q))``, where q and q' are the category of an example and of one of
+    its nearest neighbours, each under a view: what a view changes, and what sets neighbours apart, is no matter of the
+    category, and categories are used alike. It is I(x; category) where they agree. ``+ supervision`` times the
+    cross-entropy of the labels, of those examples that have one: the last `labelled` of each batch
+    (`Batches(labelled=...)`), which the rest of the objective does not see.
+
+    Makhzani et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644), has supervision alone; agreement of views is
+    that of Hu et al., "Learning Discrete Representations via Information Maximizing Self-Augmented Training", 2017
+    (arXiv 1702.08720), that of neighbours of Van Gansbeke et al., "SCAN", 2020 (arXiv 2005.12320).
 
     Args:
         inner: the objective; its model's encoder has a `Categorical` code, or a `Product` with one.
         views: what leaves the category as it is; None for none.
+        neighbours: how many nearest neighbours of an example, in the data's first 50 principal axes, count as like it;
+            they are found before training starts. 0 for the example alone.
         agreement, supervision: weights.
         labelled: how many examples at the end of a batch come with their label; 0 for unsupervised training.
 
     Raises:
-        ValueError: a negative weight, or agreement without views.
+        ValueError: a negative weight, or agreement without views or neighbours.
     """
 
     comparable = False
@@ -46,6 +52,7 @@ class Guided(Objective):
         inner: Objective,
         *,
         views: Corruption | None = None,
+        neighbours: int = 0,
         agreement: float = 1.0,
         supervision: float = 1.0,
         labelled: int = 0,
@@ -55,9 +62,15 @@ class Guided(Objective):
             raise ValueError(
                 f"agreement is {agreement}, supervision {supervision} and labelled {labelled}; none may be below 0"
             )
-        if agreement and views is None:
-            raise ValueError(f"agreement is {agreement}, but there are no views to agree; give views, or agreement=0")
-        self.inner, self.views = inner, views
+        if neighbours < 0:
+            raise ValueError(f"neighbours is {neighbours}; give 0 or more")
+        if agreement and views is None and not neighbours:
+            raise ValueError(
+                f"agreement is {agreement}, but there is nothing to agree; give views or neighbours, or agreement=0"
+            )
+        self.inner, self.views, self.neighbours = inner, views, neighbours
+        self._graph: Tensor | None = None
+        self._data: Callable[[], Batches | None] = lambda: None
         self.agreement, self.supervision, self.labelled = float(agreement), float(supervision), labelled
         self.rates, self.betas, self.ema, self.cosine = inner.rates, inner.betas, inner.ema, inner.cosine
         self.second_order = inner.second_order
@@ -71,6 +84,9 @@ class Guided(Objective):
 
     def plan(self, steps: int, batches: Batches) -> None:
         self.inner.plan(steps, batches)
+        if self.neighbours and self.agreement:
+            self._graph = nearest(batches.x, self.neighbours).to(batches.x.device)
+            self._data = weakref.ref(batches)  # a run does not keep its data
 
     def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield from self.inner.alarms(rows)
@@ -83,9 +99,10 @@ class Guided(Objective):
             return values
         loss = values["loss"]
         if self.agreement:
-            assert self.views is not None
-            views = torch.cat([self.views(stream).sample(), self.views(stream).sample()])
-            one, two = self.model.encoder(views).category.logits.log_softmax(1).chunk(2)
+            seen = torch.cat(self._alike(stream))
+            if self.views is not None:
+                seen = self.views(seen).sample()
+            one, two = self.model.encoder(seen).category.logits.log_softmax(1).chunk(2)
             crossed = -0.5 * (one.exp() * two + two.exp() * one).sum(1).mean()
             mean = 0.5 * (one.exp() + two.exp()).mean(0)
             values["agreement"] = -(mean * mean.clamp_min(1e-12).log()).sum() - crossed
@@ -99,10 +116,21 @@ class Guided(Objective):
             loss = loss + self.supervision * values["supervision"]
         return values | {"loss": loss}
 
+    def _alike(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs that are of one category: in training random examples and a neighbour of each, else the same twice."""
+        data = self._data()
+        if not self.training or data is None or self._graph is None:
+            return x, x
+        rows = torch.randint(data.n, (len(x),), device=x.device)
+        column = torch.randint(self._graph.shape[1], (len(x),), device=x.device)
+        return as_float(data.x[rows]), as_float(data.x[self._graph[rows, column]])
+
     def __repr__(self) -> str:
         parts = [repr(self.inner)]
         if self.agreement:
-            parts.append(f"{self.agreement:g} agreement under {self.views!r}")
+            alike = [f"{self.neighbours} neighbours"] if self.neighbours else []
+            alike += [repr(self.views)] if self.views is not None else []
+            parts.append(f"{self.agreement:g} agreement under {', '.join(alike)}")
         if self.labelled:
             parts.append(f"{self.supervision:g} H(label, q) of {self.labelled} a batch")
         return " + ".join(parts)

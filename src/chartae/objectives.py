@@ -45,10 +45,14 @@ class Objective(nn.Module, ABC):
     def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         """What is wrong with a training, by the rows of its log so far; asked after each epoch.
 
-        A critic that has been right all through the last 20 rows (over 98 %) tells the model nothing any more.
+        A critic that has been right (over 98 %) all through the last 20 rows, and the last 300 steps, tells the model
+        nothing any more.
         """
-        last = rows[-20:]
-        for name in (key for key in rows[-1] if key.endswith("accuracy")) if len(last) == 20 else ():
+        first = next((i for i, row in enumerate(rows) if row["step"] > rows[-1]["step"] - 300), 0)
+        last = rows[min(first, max(0, len(rows) - 20)) :]
+        if len(last) < 20 or rows[-1]["step"] < 300:
+            return
+        for name in (key for key in rows[-1] if key.endswith("accuracy")):
             if min(row.get(name, 0.0) for row in last) > 0.98:
                 yield (
                     f"a critic has won outright for long ({name} above .98 up to epoch {last[-1]['epoch']}): the model "

@@ -193,15 +193,17 @@ def iae_cluster(
     fade: float = 0.5,
     anchor: float = 0.0,
     cycle: float = 0.0,
-    agreement: float | None = None,
+    agreement: float = 10.0,
+    neighbours: int = 5,
+    views: bool | None = None,
     spectral_norm: bool = False,
     statistics: bool = False,
 ) -> Objective:
     """Implicit autoencoder over a categorical code: clusters, and noise for what differs within them (1805.09804).
 
     clusters: the size of the code, which is `latent_dim`. mode: of its draws, softmax, straight-through or gumbel.
-    agreement: of the category under two `Jitter` views; 1 for images, 0 for vectors, where it is not given. The others
-    are those of `iae`.
+    agreement: of the category of an example and of its nearest `neighbours`, under `Jitter` views (of images, unless
+    `views` says otherwise): see `Guided`; 0 is the paper's objective. The others are those of `iae`.
     """
     if clusters is not None and clusters != s.latent_dim:
         raise ValueError(
@@ -213,7 +215,7 @@ def iae_cluster(
         model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, anchor=anchor,
         cycle=cycle,
     )  # fmt: skip
-    return _guided(s, objective, agreement)
+    return _guided(s, objective, agreement, neighbours, views)
 
 
 def aae_cluster(
@@ -224,13 +226,15 @@ def aae_cluster(
     weight: float = 1.0,
     penalty: float = 0.1,
     sigma: float | None = None,
-    agreement: float | None = None,
+    agreement: float = 10.0,
+    neighbours: int = 5,
+    views: bool | None = None,
 ) -> Objective:
     """Adversarial autoencoder over a category and a style, whose size is `latent_dim`: clusters (1511.05644).
 
     Its options are those of `aae` and `iae_cluster`.
     """
-    return _guided(s, _styled(s, clusters, mode, weight, penalty, sigma), agreement)
+    return _guided(s, _styled(s, clusters, mode, weight, penalty, sigma), agreement, neighbours, views)
 
 
 def aae_semisup(
@@ -243,8 +247,10 @@ def aae_semisup(
     weight: float = 1.0,
     penalty: float = 0.1,
     sigma: float | None = None,
-    agreement: float | None = None,
-    supervision: float = 1.0,
+    agreement: float = 10.0,
+    neighbours: int = 5,
+    views: bool | None = None,
+    supervision: float = 20.0,
 ) -> Objective:
     """Adversarial autoencoder over a class and a style, some of whose examples have labels (1511.05644).
 
@@ -253,7 +259,7 @@ def aae_semisup(
     of `aae_cluster`.
     """
     objective = _styled(s, classes, mode, weight, penalty, sigma)
-    return _guided(s, objective, agreement, supervision, labelled)
+    return _guided(s, objective, agreement, neighbours, views, supervision, labelled)
 
 
 def iae_semisup(
@@ -269,8 +275,10 @@ def iae_semisup(
     penalty: float = 0.05,
     warmup: float = 0.4,
     fade: float = 0.5,
-    agreement: float | None = None,
-    supervision: float = 1.0,
+    agreement: float = 10.0,
+    neighbours: int = 5,
+    views: bool | None = None,
+    supervision: float = 20.0,
 ) -> Objective:
     """Implicit autoencoder over a class, some of whose examples have labels; noise for the rest (1805.09804).
 
@@ -280,7 +288,7 @@ def iae_semisup(
     model = Autoencoder(Categorical(s.encoder(), mode), _drawn(s, classes, noise_dim), _uniform(classes))
     critics = _critics(s, ("reconstruction", "latent"), classes)
     objective = Adversarial(model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade)
-    return _guided(s, objective, agreement, supervision, labelled)
+    return _guided(s, objective, agreement, neighbours, views, supervision, labelled)
 
 
 def _uniform(categories: int) -> UniformCategorical:
@@ -329,10 +337,19 @@ def _styled(s: Setting, categories: int, mode: str, weight: float, penalty: floa
 
 
 def _guided(
-    s: Setting, objective: Objective, agreement: float | None, supervision: float = 0.0, labelled: int = 0
+    s: Setting,
+    objective: Objective,
+    agreement: float,
+    neighbours: int,
+    views: bool | None,
+    supervision: float = 0.0,
+    labelled: int = 0,
 ) -> Objective:
-    agreement = otherwise(agreement, 1.0 if len(s.shape) == 3 else 0.0)
+    seen: Corruption | None = Jitter() if (len(s.shape) == 3 if views is None else views) else None
+    if seen is None and not neighbours:
+        agreement = 0.0
     if not agreement and not labelled:
         return objective
-    views: Corruption | None = Jitter() if agreement else None
-    return Guided(objective, views=views, agreement=agreement, supervision=supervision, labelled=labelled)
+    return Guided(
+        objective, views=seen, neighbours=neighbours, agreement=agreement, supervision=supervision, labelled=labelled
+    )

@@ -1,0 +1,274 @@
+"""Categories under two views, few labels, codes of a category and a style."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn as tnn
+
+import chartae as ch
+from chartae.cli import main
+from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product, StandardNormal, UniformCategorical
+from chartae.data import Batches
+from chartae.distributions import PointMass
+from chartae.functional import nearest
+from chartae.guided import Guided
+from chartae.runs import known_labels
+from closed_forms import CODE, SIZE, linear, points
+
+K = 3
+
+
+def product_model():
+    encoder = Product([Categorical(tnn.Identity()), Dirac(tnn.Identity())], [K, CODE], linear(K + CODE, SIZE, 1))
+    prior = Product([UniformCategorical(K), StandardNormal(CODE)], [K, CODE])
+    return ch.Autoencoder(encoder, ch.Gaussian(linear(SIZE, K + CODE, 2), 1.0), prior)
+
+
+def guided(**options):
+    return Guided(ch.Penalised(product_model(), ch.Reconstruction()), **{"views": Jitter(), **options})
+
+
+def test_a_product_is_its_parts():
+    model, x = product_model(), points()
+    q = model.encoder(x)
+    assert q.category.mean.shape == (11, K)
+    assert torch.allclose(q.mean[:, :K], q.category.mean)
+    p, z = model.prior(), model.prior.sample(5)
+    assert z.shape == (5, K + CODE)
+    by_hand = -math.log(K) + StandardNormal(CODE).log_prob(z[:, K:])
+    assert torch.allclose(p.log_prob(z), by_hand)
+    exact = Product(
+        [Categorical(tnn.Identity(), "exact"), ch.Gaussian(tnn.Identity(), 0.5)], [K, CODE], model.encoder.net
+    )
+    r = exact(x)
+    draw = r.sample(generator=torch.Generator().manual_seed(0))
+    apart = r.parts[0].kl(p.parts[0], draw[:, :K]) + r.parts[1].kl(p.parts[1], draw[:, K:])
+    assert torch.allclose(r.kl(p, draw), apart)
+    with pytest.raises(TypeError, match="has no category"):
+        _ = StandardNormal(2)().category
+    with pytest.raises(TypeError, match="has no category"):
+        _ = Product([StandardNormal(2)], [2])().category
+    with pytest.raises(ValueError, match="a size for each part"):
+        Product([StandardNormal(2)], [2, 3])
+
+
+def test_views_move_an_image_a_little():
+    torch.manual_seed(0)
+    x = torch.zeros(500, 1, 29, 29)
+    x[:, :, 14, 18] = 1.0  # four pixels right of the centre
+    none = Jitter(0, 0, 0, 0)
+    assert torch.allclose(none(x).sample(), x, atol=1e-6)
+    seen = Jitter(20, 0.1, 0.2, 0.0)(x).sample()
+    assert seen.shape == x.shape
+    rows = torch.linspace(-14, 14, 29)
+    mass = seen.sum((1, 2, 3))
+    across = (seen.sum((1, 2)) * rows).sum(1) / mass
+    down = (seen.sum((1, 3)) * rows).sum(1) / mass
+    # shifts are within 2.9 pixels each way; turns and scales move the point by at most 20 degrees and a quarter
+    assert across.mean().item() == pytest.approx(4, abs=0.4)
+    assert down.mean().item() == pytest.approx(0, abs=0.4)
+    assert across.min() > 4 * 0.8 * math.cos(math.radians(20)) - 2.9 - 0.6
+    assert across.max() < 4 * 1.25 + 2.9 + 0.6
+    assert across.std() > 1
+    v = torch.randn(4000, 2) * torch.tensor([1.0, 10.0])
+    moved = (Jitter(noise=0.1)(v).sample() - v).std(0)
+    assert torch.allclose(moved, torch.tensor([0.1, 1.0]), rtol=0.1)
+    for bad in ({"degrees": -1.0}, {"scale": 1.0}, {"noise": math.nan}):
+        with pytest.raises(ValueError, match="give a range of 0 or above"):
+            Jitter(**bad)
+
+
+def test_agreement_is_the_information_where_views_agree():
+    objective = guided(views=Jitter(noise=0.0), agreement=2.0)
+    x = points()
+    values = objective(x)
+    p = objective.model.encoder(x).category.mean
+    entropy = lambda a: -(a * a.log()).sum(-1)  # noqa: E731
+    information = entropy(p.mean(0)) - entropy(p).mean()
+    assert torch.allclose(values["agreement"], information)
+    assert torch.allclose(values["loss"], objective.inner(x)["loss"] - 2 * information)
+
+
+def test_labels_reach_the_encoder_alone_and_only_the_labelled_rows():
+    objective = guided(agreement=0.0, views=None, supervision=3.0, labelled=4)
+    x, y = points(), torch.tensor([-1] * 7 + [0, 1, 2, 1])
+    values = objective(x, y)
+    logits = objective.model.encoder(x[7:]).category.logits
+    by_hand = tnn.functional.cross_entropy(logits, y[7:])
+    assert torch.allclose(values["supervision"], by_hand)
+    assert torch.allclose(values["loss"], objective.inner(x[:7])["loss"] + 3 * by_hand)
+    objective.zero_grad()
+    values["supervision"].backward()
+    assert all(p.grad is None for p in objective.model.decoder.parameters())
+    assert objective.model.encoder.net.weight.grad[:K].abs().sum() > 0
+    assert objective.model.encoder.net.weight.grad[K:].abs().sum() == 0
+    assert "supervision" not in objective(x)  # without labels: as in validation
+    with pytest.raises(ValueError, match="give views or neighbours, or agreement=0"):
+        Guided(objective.inner)
+    with pytest.raises(ValueError, match="none may be below 0"):
+        Guided(objective.inner, views=Jitter(), supervision=-1.0)
+    with pytest.raises(ValueError, match="neighbours is -1"):
+        Guided(objective.inner, neighbours=-1)
+
+
+def test_neighbours_should_be_of_one_category():
+    torch.manual_seed(0)
+    # two far clusters on a line in 60 dimensions: neighbours never cross
+    x = torch.randn(40, 60, dtype=torch.float32) * 0.1
+    x[20:, 0] += 10
+    graph = nearest(x, 5)
+    assert graph.shape == (40, 5)
+    side = torch.arange(40) >= 20
+    assert (side[graph] == side[:, None]).all()
+    assert (graph != torch.arange(40)[:, None]).all()
+    first = torch.cdist(x, x).fill_diagonal_(torch.inf).argmin(1)
+    assert (graph[:, 0] == first).double().mean() > 0.8  # ten of sixty axes are left out
+    assert nearest(x[:3], 9).shape == (3, 2)
+
+    class Seen(Corruption):
+        def forward(self, c=None, y=None):
+            self.last = c
+            return PointMass(c)
+
+    seen = Seen()
+    net = linear(K, 60, 1).float()
+    model = ch.Autoencoder(Categorical(net), ch.Gaussian(linear(60, K, 2).float(), 1.0), UniformCategorical(K))
+    objective = Guided(ch.Penalised(model, ch.Reconstruction()), views=seen, neighbours=5)
+    batches = Batches(x, 16)
+    objective.plan(3, batches)
+    values = objective(x[:16])
+    one, two = seen.last.chunk(2)
+    assert torch.equal(one[:, 0] > 5, two[:, 0] > 5)
+    assert not torch.equal(one, two)
+    assert values["agreement"].isfinite()
+    objective.eval()(x[:16])  # outside training, an example and itself
+    assert torch.equal(seen.last, x[:16].repeat(2, 1))
+    del batches
+    objective.train()(x[:16])  # nor where the data are gone
+    assert torch.equal(seen.last, x[:16].repeat(2, 1))
+    assert "5 neighbours" in repr(objective)
+
+
+def test_batches_bring_labelled_examples_along():
+    x = torch.arange(20.0)[:, None]
+    y = torch.full((20,), -1)
+    y[[3, 8]] = torch.tensor([1, 0])
+    batches = Batches(x, 8, seed=1, labels=y, labelled=5)
+    seen = list(batches.epoch(0))
+    assert [len(a) for a, _ in seen] == [13, 13, 9]
+    for a, labels in seen:
+        assert (labels[:-5] == -1).all()
+        assert {(int(v), int(k)) for v, k in zip(a[-5:, 0], labels[-5:], strict=True)} <= {(3, 1), (8, 0)}
+    stream = torch.cat([a[:-5, 0] for a, _ in seen])
+    assert torch.equal(stream.sort().values, x[:, 0])
+    again = list(batches.epoch(0, start=1))
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(seen[1:], again, strict=True))
+    halves = [list(batches.epoch(0, rank=r, world=2)) for r in (0, 1)]
+    assert [len(a) for a, _ in halves[0]] == [9, 9, 7]
+    assert torch.equal(torch.cat([a[:-5, 0] for half in halves for a, _ in half]).sort().values, x[:, 0])
+    for labels in (None, torch.full((20,), -1), torch.rand(20)):
+        with pytest.raises(ValueError, match="none has a label"):
+            Batches(x, 8, labels=labels, labelled=5)
+
+
+def test_which_labels_are_known():
+    data = ch.data.load("digits")
+    y, options = known_labels(data, {"labels": 25}, seed=0)
+    counts = torch.bincount(y[y >= 0])
+    assert (y >= 0).sum() == 25
+    assert counts.min() == 2
+    assert counts.max() == 3
+    assert options["classes"] == 10
+    assert torch.equal(y[y >= 0], data.train_labels[y >= 0])
+    assert not torch.equal(y, known_labels(data, {"labels": 25}, seed=1)[0])
+    assert torch.equal(y, known_labels(data, {"labels": 25}, seed=0)[0])
+    for options, message in (
+        ({"labels": 9}, "at least one a class"),
+        ({"labels": 10**6}, "no more than there are"),
+        ({"classes": 11}, "classes without a label: 10"),
+        ({"classes": 5}, "labels run up to 9"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            known_labels(data, options, seed=0)
+    with pytest.raises(ValueError, match="all .* labels are missing"):
+        known_labels(ch.data.from_arrays(torch.rand(50, 3), torch.full((50,), -1)), {}, seed=0)
+    with pytest.raises(ValueError, match="has no class labels"):
+        known_labels(ch.data.from_arrays(torch.rand(50, 3)), {}, seed=0)
+
+
+@pytest.mark.parametrize("recipe", ["aae-semisup", "iae-semisup"])
+def test_the_estimator_learns_classes_from_few_labels(recipe):
+    torch.set_default_dtype(torch.float32)
+    rng = np.random.default_rng(0)
+    centres = np.array([[3.0, 0, 0], [0, 3, 0], [0, 0, 3]])
+    truth = rng.integers(0, 3, 600)
+    X = centres[truth] + 0.3 * rng.normal(size=(600, 3))
+    names = np.array([7, 11, 42])
+    y = np.full(600, -1)
+    for k in range(3):
+        y[np.flatnonzero(truth == k)[:4]] = names[k]
+    settings = {"latent_dim": 2, "epochs": 12, "batch_size": 60, "random_state": 0, "net": "smooth:32"}
+    estimator = ch.GenerativeAutoencoder(recipe=recipe, **settings).fit(X, y)
+    found = estimator.predict(X)
+    assert set(estimator.classes_) == {7, 11, 42}
+    assert (found == names[truth]).mean() > 0.95
+    size = 3 if recipe == "iae-semisup" else 5
+    assert estimator.transform(X).shape == (600, size)
+    assert estimator.inverse_transform(estimator.transform(X)).shape == X.shape
+    assert estimator.sample(4).shape == (4, 3)
+    with pytest.raises(ValueError, match="all 600 labels are missing"):
+        ch.GenerativeAutoencoder(recipe=recipe).fit(X, np.full(600, -1))
+    with pytest.raises(ValueError, match="give y, with -1"):
+        ch.GenerativeAutoencoder(recipe=recipe).fit(X)
+    with pytest.raises(ValueError, match="one class for each"):
+        ch.GenerativeAutoencoder(recipe=recipe).fit(X, y[:5])
+
+
+def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    settings = {"labels": 100, "net": "mlp", "labelled": 32, "progress": False}
+    run = ch.fit("aae-semisup", "digits", epochs=3, out=tmp_path / "run", **settings)
+    again = ch.load(tmp_path / "run")
+    data = ch.data.load("digits")
+    assert torch.allclose(again.categories(data.test), run.categories(data.test), atol=1e-6)
+    found = ch.evaluate(again, n=100)
+    assert 0 <= found["classes"]["error"] < 0.7
+    assert found["clusters"]["used"] > 1
+    ch.fit("aae-semisup", "digits", epochs=2, out=tmp_path / "part", **settings)
+    more = ch.fit("aae-semisup", "digits", epochs=3, out=tmp_path / "part", resume=True, **settings)
+    assert torch.equal(more.categories(data.test), run.categories(data.test))
+
+
+def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
+    torch.set_default_dtype(torch.float32)
+    from chartae.reproduce import implicit
+
+    monkeypatch.setitem(implicit.QUICK, "epochs", 1)
+    monkeypatch.setattr(implicit, "CLUSTERINGS", [("aae-cluster", 10, {}, True)])
+    monkeypatch.setattr(implicit, "SUPERVISIONS", implicit.SUPERVISIONS[2:4])
+    words = ["reproduce", "iae-cluster", "--data", "digits", "--quick", "--seeds", "2", "--out", str(tmp_path / "c")]
+    assert main(words) == 0
+    table = (tmp_path / "c" / "table.md").read_text()
+    assert "| aae-cluster | 10 | both | 2 |" in table
+    assert (tmp_path / "c" / "aae-cluster-10-both-0.png").stat().st_size > 1000
+    words = ["reproduce", "iae-semisup", "--data", "digits", "--quick", "--labels", "50", "--out", str(tmp_path / "s")]
+    assert main(words) == 0
+    rows = json.loads((tmp_path / "s" / "results.json").read_text())["rows"]
+    assert [r["name"] for r in rows] == ["aae-semisup, nothing to agree", "aae-semisup"]
+    assert all(r["labels"] == 50 and 0 <= r["error"] <= 1 for r in rows)
+    capsys.readouterr()
+    assert main(["reproduce", "ima-gap", "--labels", "50", "--out", str(tmp_path / "x")]) == 2
+    assert "takes none" in capsys.readouterr().err
+
+
+def test_the_same_net_on_the_labels_alone_learns_something():
+    torch.set_default_dtype(torch.float32)
+    from chartae.reproduce.implicit import _alone
+
+    data = ch.data.load("digits")
+    assert _alone(data, 200, 0, "mlp", True, None, steps=150) < 0.3
