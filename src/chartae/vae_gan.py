@@ -111,4 +111,7 @@ class VAEGAN(Objective):
         return above, below, self.penalty * x.flatten(1).var(0).sum() * steepness
 
     def __repr__(self) -> str:
-        return f"encoder KL + features, decoder {self.gamma:g} features + GAN, by a critic of penalty {self.penalty:g}"
+        return (
+            f"encoder KL + features of sigma {self.sigma:g}, decoder {self.gamma:g} features + GAN, "
+            f"by a critic of penalty {self.penalty:g}"
+        )
