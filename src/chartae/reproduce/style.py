@@ -27,6 +27,7 @@ __all__ = ["iae_style"]
 #: latent_dim, noise_dim
 CELLS = ((2, 20), (5, 20), (10, 20), (20, 0))
 DRAWS = 6
+QUICK = 800  # steps
 
 
 def iae_style(
@@ -63,7 +64,8 @@ def iae_style(
                 panels[size, noise] = np.array(found["picture"], np.uint8)
             rows.append({k: v for k, v in found.items() if k != "picture"})
     real = _agreement(data, data.test[:2000], data.test_labels)
-    results = {"quick": quick, "data": data.name, "rows": rows, "real": real}
+    tested = min(2000, len(data.test))
+    results = {"quick": quick, "data": data.name, "rows": rows, "real": real, "tested": tested}
     replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     replace_text(folder / "table.md", _table(results))
     tall = next(iter(panels.values())).shape[0]
@@ -77,7 +79,7 @@ def _cell(
     data: Dataset, size: int, noise: int, seed: int, quick: bool, device: str | None, progress: bool | None
 ) -> dict[str, Any]:
     batch = 128
-    epochs = math.ceil(800 * batch / len(data.train)) if quick else 40
+    epochs = math.ceil(QUICK * batch / len(data.train)) if quick else 40
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # whether the code is used is what the row says
         run = fit(
@@ -143,6 +145,6 @@ def _table(results: dict[str, Any]) -> str:
         ))  # fmt: skip
     steps = round(statistics.mean(r["steps"] for r in results["rows"]))
     return (
-        f"{table(head, rows)}\n\n{results['data']}, 2,000 test pictures, {steps} steps of 128; of the pictures "
-        f"themselves the classifier gives {results['real']:.3f} their label.\n"
+        f"{table(head, rows)}\n\n{results['data']}, {results['tested']:,} test pictures, {steps} steps of 128; of the "
+        f"pictures themselves the classifier gives {results['real']:.3f} their label.\n"
     )
