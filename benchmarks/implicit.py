@@ -98,7 +98,7 @@ def train_grid(recipe: str, seed: int) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an ignored code is counted below
         run = ch.fit(
-            recipe, data, latent_dim=2, net="smooth:128x128", epochs=1, batch_size=200, lr=2e-3, seed=seed,
+            recipe, data, latent_dim=2, net="smooth:128x128", epochs=8, batch_size=200, lr=2e-3, seed=seed,
             densities=(), progress=False, **METHODS[recipe],
         )  # fmt: skip
         use = code_use(run.model, GRID.sample(2000, seed=9).float())
