@@ -146,6 +146,19 @@ def test_neighbours_should_be_of_one_category():
     assert torch.equal(one[:, 0] > 5, two[:, 0] > 5)
     assert not torch.equal(one, two)
     assert values["agreement"].isfinite()
+    fading = Guided(objective.inner, views=seen, neighbours=5, fade=0.5)
+    fading.plan(40, batches)
+    same = []
+    for _ in range(30):
+        fading(x[:16])
+        one, two = seen.last.chunk(2)
+        same.append((one == two).all(1).double().mean().item())
+    assert same[0] == 0
+    assert 0.2 < sum(same[5:15]) / 10 < 0.8
+    assert min(same[20:]) == 1
+    assert Guided(objective.inner, neighbours=5, fade=0.5).fade == 1  # without views there is nothing else
+    with pytest.raises(ValueError, match="fade is 0"):
+        Guided(objective.inner, neighbours=5, fade=0.0)
     objective.eval()(x[:16])  # outside training, an example and itself
     assert torch.equal(seen.last, x[:16].repeat(2, 1))
     del batches

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn as tnn
 
-from chartae.recipes import OF_SCORE, RECIPES, Setting, build, from_authors, options, setting_for
+from chartae.recipes import OF_DOMAINS, OF_SCORE, RECIPES, Setting, build, from_authors, options, setting_for
 
 FACTS = {  # section 4 of the fact sheet on 1903.12436: data, D, C, d, key, theirs, ours
     "mnist": (1024, 1, 16, [("b", 1e-4, 0.0128), ("l2", 1e-7, 1.024e-4), ("b", 9e-3, 1.152), ("b", 5e-4, 0.064),
@@ -63,7 +63,7 @@ EXPECTED = {
 AAE = "Penalised: Reconstruction() + AdversarialLatent(penalty=0.1)"
 TOLD = " by critics: non-saturating, gradient both, penalty 0.05, warm-up 0.4 until 0.5"
 IAE = f"KL(q(x,z) || q(z)p(x|z)) + KL(q(z) || p(z)){TOLD}"
-VIEWS = " + 10 agreement under 5 neighbours, Jitter(15 degrees, shift 0.1, scale 0.15, shear 0.15)"
+VIEWS = " + 10 agreement under 5 neighbours until 0.5, Jitter(15 degrees, shift 0.1, scale 0.15, shear 0.15)"
 KNOWN = " + 20 H(label, q) of 64 a batch"
 WITH_CRITICS = {
     "iae": IAE,
@@ -74,6 +74,7 @@ WITH_CRITICS = {
     "iae-cluster": IAE + VIEWS,
     "aae-semisup": AAE + VIEWS + KNOWN,
     "iae-semisup": IAE + VIEWS + KNOWN,
+    "iae-translate": IAE.removesuffix(TOLD) + " + KL(p(x,z) || p(x)q(z|x)) + KL(p(x) || data)" + TOLD,
 }
 
 
@@ -83,7 +84,7 @@ def test_contract(name):
     recipe = build(name, setting, seed=1)
     assert repr(recipe.objective) == (f"Penalised: {EXPECTED[name]}" if name in EXPECTED else WITH_CRITICS[name])
     x = torch.rand(4, 1, 28, 28)
-    values = recipe.objective(x)
+    values = recipe.objective(x, x.flip(0) if name in OF_DOMAINS else None)
     assert all(v.isfinite() for v in values.values())
     values["loss"].backward()
     assert all(p.grad is not None for p in recipe.objective.model.parameters())
@@ -92,7 +93,8 @@ def test_contract(name):
     other = build(name, setting, seed=2).objective.state_dict()
     assert any(not torch.equal(v, again[k]) for k, v in other.items())
     vector = build(name, setting_for(name, (9,), torch.float32, "", None, "auto"))
-    assert vector.objective(torch.randn(4, 9))["loss"].isfinite()
+    x, y = torch.randn(2, 4, 9)
+    assert vector.objective(x, y if name in OF_DOMAINS else None)["loss"].isfinite()
     assert vector.setting.latent_dim == (128 if name in OF_SCORE else 10 if name == "iae-cluster" else 9)
 
 

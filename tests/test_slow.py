@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import chartae as ch
-from chartae.recipes import RECIPES
+from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, RECIPES
 from chartae.storage import read_tensors
 
 pytestmark = pytest.mark.slow
@@ -32,8 +32,17 @@ def data():
     return ch.data.load("fashion-mini")
 
 
+#: what five epochs of theirs promise is that samples are no noise: nothing ties x^ to x
+UNTIED = ("ali", "iae-flipped")
+
+
 @pytest.mark.parametrize(
-    ("recipe", "net"), [*((recipe, "mlp") for recipe in RECIPES), ("rae-gp", "conv"), ("vae", "residual")]
+    ("recipe", "net"),
+    [
+        *((recipe, "mlp") for recipe in RECIPES if recipe not in (*OF_DOMAINS, *UNTIED)),
+        ("rae-gp", "conv"),
+        ("vae", "residual"),
+    ],
 )
 def test_every_recipe_learns(recipe, net, data):
     """Reconstructions are nearer to their originals than the mean image is, and a mixture beats noise by far."""
@@ -47,7 +56,8 @@ def test_every_recipe_learns(recipe, net, data):
 
     # rae-sn is still on its way after 15 epochs of these few images (measured: 0.74)
     factor = 0.9 if recipe == "rae-sn" else 0.5
-    assert results["sets"]["gmm"]["frechet"] < factor * Judge.of(data, n=500).score(noise)["frechet"]
+    own = "prior" if recipe in OF_CLUSTERS else "gmm"
+    assert results["sets"][own]["frechet"] < factor * Judge.of(data, n=500).score(noise)["frechet"]
 
 
 def test_mnist_mixture_beats_the_normal(data_root):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -61,10 +62,13 @@ class Adversarial(Objective):
         loss: ``"non-saturating"``; ``"relativistic"``, of pairs (Jolicoeur-Martineau, 2018, arXiv 1807.00734);
             ``"logit"``, the raw logit, whose gradient is the KL's where the critic is optimal.
         penalty: of R1 + R2 on every critic, as a share of the total variance of x.
+        penalised: the share of a batch on which the penalty is estimated; less is cheaper, and noisier.
         warmup: weight of ||x - g(z^)||^2 at the start, as a multiple of 1 / (total variance of x).
         fade: by which share of training it has faded to nothing.
         anchor: of the same error, what never fades: then codes stay informative, and reconstructions lose diversity.
         cycle: weight of -log q(z | g(z)) over z of the prior, or of ½||z - f(g(z))||^2 where q is a point.
+        warmup_back: weight of ||z - f(g(z))||^2 at the start, as a multiple of 1 / (total variance of z), which fades
+            as `warmup` does.
         domain: codes are another domain's points, which come as the condition y of each batch, in place of a prior's:
             unpaired translation.
 
@@ -90,10 +94,12 @@ class Adversarial(Objective):
         gradient: str = "both",
         loss: str = "non-saturating",
         penalty: float = 0.05,
+        penalised: float = 1.0,
         warmup: float = 0.4,
         fade: float = 0.5,
         anchor: float = 0.0,
         cycle: float = 0.0,
+        warmup_back: float = 0.0,
         domain: bool = False,
     ) -> None:
         super().__init__()
@@ -107,15 +113,20 @@ class Adversarial(Objective):
             raise ValueError(f"gradient is {gradient!r}; choose from {', '.join(self.GRADIENTS)}")
         if loss not in self.LOSSES:
             raise ValueError(f"loss is {loss!r}; choose from {', '.join(self.LOSSES)}")
-        weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle}
+        weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle} | {
+            "warmup_back": warmup_back
+        }
         if negative := [name for name, w in weights.items() if not w >= 0]:
             raise ValueError(f"{negative[0]} is {weights[negative[0]]}; weights are 0 or above")
         if not 0 < fade <= 1:
             raise ValueError(f"fade is {fade}; the warm-up ends at a share of training, above 0 and up to 1")
+        if not 0 < penalised <= 1:
+            raise ValueError(f"penalised is {penalised}; a share of the batch is above 0 and up to 1")
+        self.penalised = float(penalised)
         self.model, self.critics = model, nn.ModuleDict({k: critics[k] for k in self.MATCHES if k in critics})
         self.gradient, self.loss, self.fade, self.domain = gradient, loss, float(fade), domain
         self.penalty, self.warmup = float(penalty), float(warmup)
-        self.anchor, self.cycle = float(anchor), float(cycle)
+        self.anchor, self.cycle, self.warmup_back = float(anchor), float(cycle), float(warmup_back)
         self.second_order = penalty > 0
         self.steps = 0
         self.register_buffer("passes", torch.zeros((), dtype=torch.float64))
@@ -156,7 +167,7 @@ class Adversarial(Objective):
         encode = lambda a: self.model.encoder(a, condition)  # noqa: E731
         decode = lambda a: self.model.decoder(a, condition).sample()  # noqa: E731
         wanted = self.critics.keys()
-        backward = {"inference", "data", "joint"} & wanted or self.cycle
+        backward = {"inference", "data", "joint"} & wanted or self.cycle or self.warmup_back
         if self.domain and y is None:
             raise ValueError("codes are another domain's points, but there are none: give them as the condition y")
         z = y if self.domain and y is not None else self.model.prior.sample(len(x))
@@ -176,12 +187,16 @@ class Adversarial(Objective):
                 found["data"] = Match((x,), (drawn,))
             if "joint" in wanted:
                 found["joint"] = Match((x, code), (drawn, z))
-            if "inference" in wanted or self.cycle:
+            if "inference" in wanted or self.cycle or self.warmup_back:
                 seen = self._side(drawn, "negative")
                 q = encode(seen)
                 inferred = q.sample()
                 if "inference" in wanted:
                     found["inference"] = Match((self._side(drawn, "positive"), z), (seen, inferred))
+                if self.warmup_back:
+                    # z is not learnt: its variance in the batch is as good as one over many
+                    spread = z.detach().flatten(1).var(0).sum().clamp_min(1e-12)
+                    draws["back"] = (z - inferred).flatten(1).square().sum(1) / spread
                 if self.cycle:
                     exact = self.model.encoder.has_density
                     draws["cycle"] = -q.log_prob(z) if exact else 0.5 * (z - inferred).flatten(1).square().sum(1)
@@ -215,6 +230,9 @@ class Adversarial(Objective):
             values["error"] = (x - draws["again"]).flatten(1).square().sum(1).mean()
             weight = self.anchor + self.warmup * self._left()
             loss = loss + weight / self.variance.clamp_min(1e-12) * values["error"]
+        if "back" in draws:
+            values["back"] = draws["back"].mean()
+            loss = loss + self.warmup_back * self._left() * values["back"]
         if self.cycle:
             values["cycle"] = draws["cycle"].mean()
             loss = loss + self.cycle * values["cycle"]
@@ -247,13 +265,14 @@ class Adversarial(Objective):
         for name, (real, made) in found.items():
             critic = self.critics[name]
             weight = self.penalty * self.variance.clamp_min(1e-12)
-            if self.penalty and not critic.statistics:
+            if self.penalty and self.penalised == 1 and not critic.statistics:
                 above, below, steepness = penalised_logits(critic, real, made)
                 loss = loss + weight * steepness
             else:
                 above, below = self._logits(name, real, made)
-                if self.penalty:
-                    loss = loss + weight * (gradient_penalty(critic, *real) + gradient_penalty(critic, *made))
+                some = math.ceil(self.penalised * len(x))
+                for side in (real, made) if self.penalty else ():
+                    loss = loss + weight * gradient_penalty(critic, *(part[:some] for part in side))
             if self.loss == "relativistic":
                 loss = loss + softplus(below - above).mean()
                 right = (above > below).to(x.dtype).mean()
@@ -275,5 +294,7 @@ class Adversarial(Objective):
         told = [self.loss, f"gradient {self.gradient}", f"penalty {self.penalty:g}"]
         if self.warmup:
             told.append(f"warm-up {self.warmup:g} until {self.fade:g}")
+        if self.warmup_back:
+            told.append(f"warm-up of the way back {self.warmup_back:g} until {self.fade:g}")
         told += [f"{name} {w:g}" for name, w in (("anchor", self.anchor), ("cycle", self.cycle)) if w]
         return f"{formula} by critics: {', '.join(told)}"

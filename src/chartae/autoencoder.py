@@ -91,7 +91,7 @@ class Autoencoder(nn.Module):
             raise TypeError(f"got a {type(x).__name__}; give a tensor or a numpy array")
         return in_slices(self, function, x)
 
-    def encode(self, x: Any, y: Tensor | None = None) -> Float[Tensor, "B D"]:
+    def encode(self, x: Any, y: Tensor | None = None) -> Float[Tensor, B * D]:
         """The mean of q(z|x)."""
         return self._through(lambda a: self.encoder(a, y).mean, x)
 

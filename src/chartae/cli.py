@@ -30,6 +30,9 @@ class Fit:
     data: Annotated[Positional[str], arg(help="a data set's name, or a folder of pictures, .npy, .npz, .csv, .parquet")]
     out: Annotated[Path, arg(help="folder for the run")]
     recipe: Annotated[str, arg(help="what to train: ae, rae, rae-l2, rae-gp, rae-sn, vae, beta-vae, ...")] = "rae-l2"
+    to: Annotated[str | None, arg(help="the other domain, of iae-translate: a name or path, e.g. mnist+coloured")] = (
+        None
+    )
     latent_dim: Annotated[int | None, arg(help="size of the codes; 16, or the data's own where smaller")] = None
     epochs: int = 10
     batch_size: int = 128
@@ -63,6 +66,8 @@ class Fit:
         history = made.history
         assert history is not None
         _say(f"{recipe} on {data}: epoch {history.best_epoch} of {history.epochs} is kept; the run is in {self.out}")
+        if made.halves:
+            _say(f"{data} and {self.to} are the same pictures: each was trained on a half that the other has not seen")
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,55 @@ class Sample:
             x = metrics.to_uint8(x) if image else x
             np.save(out, x.numpy()) if out.suffix == ".npy" else np.savez_compressed(out, x=x.numpy())
         _say(f"{self.n} samples are in {out}")
+
+
+@dataclass(frozen=True)
+class Translate:
+    """Translate test examples between the two domains of a run: a grid, the input first, then its translations."""
+
+    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    out: Annotated[Path, arg(help="NAME.png of a grid; or .npy, an array (inputs, n, ...)")]
+    source: Annotated[str, arg(name="from", help="A, the data the run was fitted on, or B, those it was fitted to")] = (
+        "A"
+    )
+    to: Annotated[str | None, arg(help="B or A; by default the other one")] = None
+    n: Annotated[int, arg(help="translations of each input")] = 8
+    inputs: Annotated[int, arg(help="how many test examples")] = 8
+    seed: int = 0
+    data_root: Annotated[Path | None, arg(help="where named data lie")] = None
+
+    def run(self, options: dict[str, Any]) -> None:
+        import numpy as np
+        import torch
+
+        from chartae import metrics, pictures, runs
+        from chartae.functional import as_float
+
+        if self.out.suffix not in (".png", ".npy"):
+            raise ValueError(f"--out is {self.out}; give a name that ends in .png or .npy")
+        if self.inputs < 1:
+            raise ValueError(f"--inputs is {self.inputs}; give at least 1")
+        to = self.to or ("A" if self.source == "B" else "B")
+        made = runs.load(self.run_folder)
+        for name in (self.source, to):
+            made.shape_of(name)
+        if to == self.source:
+            raise ValueError(f"--from and --to are both {to}; translate from A to B, or from B to A")
+        data = made.domain(self.source, self.data_root)
+        x = data.test if len(data.test) else data.train
+        x = as_float(x[: self.inputs])
+        found = made.translate(x, to, self.n, seed=self.seed)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        if self.out.suffix == ".npy":
+            np.save(self.out, found.numpy())
+        elif not data.is_image:
+            raise ValueError(f"translations of {data.name} are rows of a table, not pictures; use .npy")
+        else:
+            colours = max(x.shape[1], found.shape[2])
+            columns = torch.cat([x.expand(-1, colours, -1, -1)[:, None], found.expand(-1, -1, colours, -1, -1)], 1)
+            shown = metrics.to_uint8(columns.flatten(0, 1)).numpy()
+            pictures.save_png(self.out, pictures.enlarge(pictures.grid(shown, columns.shape[1]), 2))
+        _say(f"{len(x)} test examples of {data.name}, {self.n} translations each, are in {self.out}")
 
 
 @dataclass(frozen=True)
@@ -406,6 +460,7 @@ class Demo:
 VERBS: dict[str, Any] = {
     "fit": Fit,
     "sample": Sample,
+    "translate": Translate,
     "score": Score,
     "diagnose": Diagnose,
     "evaluate": Evaluate,
@@ -435,7 +490,7 @@ def _overview() -> str:
     lines = [
         "usage: chartae VERB ...",
         "",
-        "Regularised autoencoders as generators: fit, sample, evaluate, compare, look.",
+        "Regularised autoencoders as generators: fit, sample, translate, evaluate, compare, look.",
         "",
     ]
     lines += [f"  {verb:10} {(kind.__doc__ or '').splitlines()[0]}" for verb, kind in VERBS.items()]

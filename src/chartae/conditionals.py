@@ -14,9 +14,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from chartae.distributions import (
+    Atoms,
+    Distribution,
+    Normal,
+    OneHot,
+    OptimalNormal,
+    PointMass,
+    Pushed,
+    Replaced,
+    Squashed,
+)
 from chartae.distributions import Bernoulli as BernoulliDistribution
 from chartae.distributions import Beta as BetaDistribution
-from chartae.distributions import Distribution, Normal, OneHot, OptimalNormal, PointMass, Pushed, Replaced, Squashed
 from chartae.distributions import Laplace as LaplaceDistribution
 from chartae.distributions import Product as ProductDistribution
 from chartae.nn import NoiseDecoder
@@ -30,6 +40,7 @@ __all__ = [
     "Corruption",
     "Denoised",
     "Dirac",
+    "Empirical",
     "Gaussian",
     "GaussianNoise",
     "Implicit",
@@ -277,15 +288,56 @@ class StandardNormal(Conditional):
         return "x".join(map(str, self.zero.shape))
 
 
+class Empirical(Conditional):
+    """One of some examples that it remembers, all equally likely: a prior where codes are points of another set.
+
+    They are part of its state, so that they are saved with a model's weights, and zeros before `remember`.
+
+    >>> prior = Empirical((3,), size=5)
+    >>> prior.remember(torch.ones(2, 3))
+    >>> prior.sample(4).sum()
+    tensor(12.)
+    """
+
+    has_density = False
+
+    def __init__(self, shape: int | tuple[int, ...], size: int = 128) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"size is {size}; remember at least 1 example")
+        self.register_buffer("points", torch.zeros(size, *_event(shape, "a prior of examples")))
+        self.points: Tensor
+
+    @torch.no_grad()
+    def remember(self, examples: Tensor) -> None:
+        """The first examples, again from the start where there are fewer than it holds.
+
+        Raises:
+            ValueError: no examples, or of another shape.
+        """
+        if not len(examples) or examples.shape[1:] != self.points.shape[1:]:
+            raise ValueError(
+                f"examples have shape {tuple(examples.shape)}; give at least one of {tuple(self.points.shape[1:])}"
+            )
+        self.points.copy_(examples[torch.arange(len(self.points)) % len(examples)])
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Atoms:
+        return Atoms(self.points)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.points)} examples of {'x'.join(map(str, self.points.shape[1:]))}"
+
+
 class Implicit(Conditional):
     """a = net(c, n), n ~ N(0, I) of so many dimensions beside c: a distribution that is drawn from, never evaluated.
 
     Both conditionals of an implicit autoencoder (Makhzani, 2018, arXiv 1805.09804). With no noise it is a map.
 
     Args:
-        net: of vectors (B, d + noise_dim), whatever its output.
+        net: of vectors (B, d + noise_dim), or of images (B, C + noise_dim, H, W), each number of the noise a constant
+            channel; whatever its output.
         noise_dim: 0 or more.
-        trunk: what c goes through before the noise joins it, to a vector (B, d): for a c that is an image.
+        trunk: what c goes through before the noise joins it, such as from an image to a vector (B, d).
 
     >>> Implicit(nn.Linear(5, 7), noise_dim=2)(torch.zeros(4, 3)).sample().shape
     torch.Size([4, 7])

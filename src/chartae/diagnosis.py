@@ -24,7 +24,7 @@ from chartae.diagnostics.consistency import has_variance
 from chartae.functional import as_float
 from chartae.metrics import affine_r2, mcc
 from chartae.plotting import BLUE, ORANGE, panels
-from chartae.recipes import OF_SCORE
+from chartae.recipes import OF_DOMAINS, OF_SCORE
 from chartae.runs import Run
 from chartae.storage import replace_text
 
@@ -65,6 +65,11 @@ def diagnose(
         raise ValueError(
             f"recipe {run.settings.recipe!r} estimates a score and passes x on beside its code, so that its decoder "
             "has no geometry of its own; use `chartae score`"
+        )
+    if run.settings.recipe in OF_DOMAINS:
+        raise ValueError(
+            f"the codes of {run.settings.recipe!r} are points of another domain, whose coordinates mean nothing by "
+            "themselves; use `chartae translate`"
         )
     if n < 2:
         raise ValueError(f"n is {n}; give at least 2 points")

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "Atoms",
     "Bernoulli",
     "Beta",
     "Distribution",
@@ -390,6 +391,8 @@ class Product(Distribution):
 class Pushed(Distribution):
     """net(c, n), n ~ N(0, I): an implicit distribution, which can be drawn from and has no density to evaluate.
 
+    The noise stands beside c in dimension 1: further numbers of a vector, further constant channels of an image.
+
     `mean` is the image of n = 0, which is a point of it rather than its mean.
     """
 
@@ -398,7 +401,10 @@ class Pushed(Distribution):
         self.event_ndim = 1
 
     def _at(self, c: Tensor, noise: Tensor) -> Tensor:
-        return self.net(torch.cat([c, noise], 1) if self.noise_dim else c)
+        if not self.noise_dim:
+            return self.net(c)
+        noise = noise.reshape(*noise.shape, *[1] * (c.ndim - 2)).expand(*noise.shape, *c.shape[2:])
+        return self.net(torch.cat([c, noise], 1))
 
     @property
     def mean(self) -> Tensor:
@@ -416,6 +422,26 @@ class Pushed(Distribution):
         raise TypeError(
             "an implicit distribution has no density to evaluate; use a critic, or a Gaussian or Bernoulli conditional"
         )
+
+
+class Atoms(Distribution):
+    """One of some points (N, *S), all equally likely."""
+
+    def __init__(self, points: Tensor) -> None:
+        self.points = points
+        self.event_ndim = points.ndim - 1
+
+    @property
+    def mean(self) -> Tensor:
+        return self.points.mean(0)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        device = self.points.device
+        rows = torch.randint(len(self.points), (1 if n is None else n,), device=device, generator=generator)
+        return self.points[rows[0]] if n is None else self.points[rows]
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        raise TypeError("points that are drawn from have no density to evaluate; fit one of chartae.densities to them")
 
 
 class Replaced(Distribution):

@@ -24,7 +24,7 @@ from chartae.data import Dataset
 from chartae.diagnostics import code_use
 from chartae.functional import as_float
 from chartae.metrics import Extractor, Reference
-from chartae.recipes import OF_CLUSTERS, OF_LABELS
+from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_LABELS
 from chartae.runs import Run
 from chartae.storage import replace_text
 
@@ -189,6 +189,11 @@ def evaluate(
         clusters `"clusters"` (they are named by the validation set), of semi-supervised recipes `"classes"`, of
         implicit autoencoders `"code"`, whether the code is used.
     """
+    if run.settings.recipe in OF_DOMAINS:
+        raise ValueError(
+            f"{run.settings.recipe!r} translates between two domains, and this protocol is about one; look at its "
+            "translations (chartae translate), and measure as chartae reproduce iae-translate does"
+        )
     data = run.data(root) if data is None else data
     run.check_data(data)
     device = str(next(run.model.parameters()).device)

@@ -38,6 +38,9 @@ class Guided(Objective):
         views: what leaves the category as it is; None for none.
         neighbours: how many nearest neighbours of an example, in the data's first 50 principal axes, count as like it;
             they are found before training starts. 0 for the example alone.
+        fade: some neighbours are of another kind: they are taken ever less often, and from this share of training on
+            an example agrees with itself alone. 1 takes them to the end; for vectors without views, which have nothing
+            else, that is so in any case.
         agreement, supervision: weights.
         labelled: how many examples at the end of a batch come with their label; 0 for unsupervised training.
 
@@ -53,6 +56,7 @@ class Guided(Objective):
         *,
         views: Corruption | None = None,
         neighbours: int = 0,
+        fade: float = 1.0,
         agreement: float = 1.0,
         supervision: float = 1.0,
         labelled: int = 0,
@@ -64,11 +68,17 @@ class Guided(Objective):
             )
         if neighbours < 0:
             raise ValueError(f"neighbours is {neighbours}; give 0 or more")
+        if not 0 < fade <= 1:
+            raise ValueError(f"fade is {fade}; neighbours are taken up to a share of training, above 0 and up to 1")
         if agreement and views is None and not neighbours:
             raise ValueError(
                 f"agreement is {agreement}, but there is nothing to agree; give views or neighbours, or agreement=0"
             )
         self.inner, self.views, self.neighbours = inner, views, neighbours
+        self.fade = float(fade) if views is not None else 1.0
+        self.steps = 0
+        self.register_buffer("passes", torch.zeros((), dtype=torch.float64))
+        self.passes: Tensor
         self._graph: Tensor | None = None
         self._data: Callable[[], Batches | None] = lambda: None
         self.agreement, self.supervision, self.labelled = float(agreement), float(supervision), labelled
@@ -84,6 +94,7 @@ class Guided(Objective):
 
     def plan(self, steps: int, batches: Batches) -> None:
         self.inner.plan(steps, batches)
+        self.steps = steps
         if self.neighbours and self.agreement:
             self._graph = nearest(batches.x, self.neighbours).to(batches.x.device)
             self._data = weakref.ref(batches)  # a run does not keep its data
@@ -123,12 +134,18 @@ class Guided(Objective):
             return x, x
         rows = torch.randint(data.n, (len(x),), device=x.device)
         column = torch.randint(self._graph.shape[1], (len(x),), device=x.device)
-        return as_float(data.x[rows]), as_float(data.x[self._graph[rows, column]])
+        other = self._graph[rows, column]
+        if self.fade < 1:
+            left = 1 - self.passes / (self.fade * self.steps)
+            other = torch.where(torch.rand(len(x), device=x.device) < left, other, rows)
+        self.passes += 1
+        return as_float(data.x[rows]), as_float(data.x[other])
 
     def __repr__(self) -> str:
         parts = [repr(self.inner)]
         if self.agreement:
-            alike = [f"{self.neighbours} neighbours"] if self.neighbours else []
+            until = f" until {self.fade:g}" if self.fade < 1 else ""
+            alike = [f"{self.neighbours} neighbours{until}"] if self.neighbours else []
             alike += [repr(self.views)] if self.views is not None else []
             parts.append(f"{self.agreement:g} agreement under {', '.join(alike)}")
         if self.labelled:

@@ -25,15 +25,25 @@ from torch import Tensor
 from chartae import densities as density_table
 from chartae import sampling, training
 from chartae.autoencoder import Autoencoder, in_slices
-from chartae.conditionals import Conditional
+from chartae.conditionals import Conditional, Empirical
 from chartae.data import NAMES as DATA_NAMES
-from chartae.data import Batches, Dataset, from_arrays
+from chartae.data import VIEWS, Batches, Dataset, from_arrays, taken_apart
 from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.functional import as_float
 from chartae.objectives import Objective
-from chartae.recipes import OF_CLUSTERS, OF_LABELS, OF_SCORE, Recipe, Setting, build, recipe_options, setting_for
+from chartae.recipes import (
+    OF_CLUSTERS,
+    OF_DOMAINS,
+    OF_LABELS,
+    OF_SCORE,
+    Recipe,
+    Setting,
+    build,
+    recipe_options,
+    setting_for,
+)
 from chartae.recipes import options as recipe_table
 from chartae.samplers import Chain
 from chartae.storage import read_tensors, replace_text, write_tensors
@@ -62,6 +72,9 @@ class Settings:
     fingerprint: str = ""
     objective: str = ""
     version: str = ""
+    to: str = ""
+    to_shape: tuple[int, ...] = ()
+    to_fingerprint: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -123,14 +136,15 @@ class Settings:
             kind = kinds.get(str(known[key].type), dict)
             if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):  # type: ignore[arg-type]
                 raise ValueError(f"{path}: {key} is {value!r}, but should be {known[key].type}")
-        shape = given["shape"]
-        if not all(isinstance(s, int) and s > 0 for s in shape) or not 1 <= math.prod(shape) <= 10**8:
-            raise ValueError(f"{path}: shape is {shape}, but should be sizes above 0 of at most 10^8 values")
-        return cls(**given | {"shape": tuple(shape)})
+        shapes = {key: tuple(given.get(key, ())) for key in ("shape", "to_shape")}
+        for key, shape in shapes.items():
+            if not all(isinstance(s, int) and s > 0 for s in shape) or not 1 <= math.prod(shape) <= 10**8:
+                raise ValueError(f"{path}: {key} is {list(shape)}, but should be sizes above 0 of at most 10^8 values")
+        return cls(**given | shapes)
 
     def cook(self) -> Recipe:
         """The recipe over a fresh model."""
-        setting = Setting(self.shape, self.latent_dim, self.net, self.unit, Path(self.data).stem)
+        setting = Setting(self.shape, self.latent_dim, self.net, self.unit, Path(self.data).stem, self.to_shape)
         return build(self.recipe, setting, seed=self.seed, **self.options)
 
     def cook_as(self, seed: int) -> Recipe:
@@ -166,7 +180,7 @@ class Run:
     folder: Path | None = None
     history: training.History | None = field(default=None, repr=False)
 
-    def encode(self, x: Any) -> Float[Tensor, "N D"]:
+    def encode(self, x: Any) -> Float[Tensor, N * D]:
         """Codes of data of any size: slice by slice, in evaluation mode, without gradients."""
         return in_slices(self.model, self.model.encode, x)
 
@@ -253,6 +267,69 @@ class Run:
         self.check_data(data)
         return data
 
+    @property
+    def halves(self) -> bool:
+        """Whether its two domains are the same pictures, so that each was trained on a half of them."""
+        s = self.settings
+        return s.data != IN_MEMORY and taken_apart(s.data)[0] == taken_apart(s.to)[0]
+
+    def domain(self, name: str, root: str | Path | None = None) -> Dataset:
+        """The data of a domain of a run that translates, loaded again: ``"A"``, what it was fitted on, or ``"B"``.
+
+        Raises:
+            ValueError: no such domain; data that were an array, or have changed.
+        """
+        self.shape_of(name)
+        if name == "A":
+            return self.data(root)
+        s = self.settings
+        if s.to == IN_MEMORY:
+            raise ValueError("domain B of this run was an array, which it does not keep; call Run.translate with yours")
+        found = load_data(s.to, root=root or s.root or None)
+        if tuple(found.shape) != s.to_shape or fingerprint(found.train) != s.to_fingerprint:
+            raise ValueError(f"the training data of {found.name!r} are not those that the run was fitted to")
+        return found
+
+    def shape_of(self, domain: str) -> tuple[int, ...]:
+        """The shape of an example of domain ``"A"`` or ``"B"`` of a run that translates; a ValueError of others."""
+        s = self.settings
+        if s.recipe not in OF_DOMAINS:
+            raise ValueError(
+                f"this is a run of {s.recipe!r}, which has one domain; translation needs a run of "
+                f"{' or '.join(OF_DOMAINS)}: chartae fit DATA --recipe {OF_DOMAINS[0]} --to OTHER"
+            )
+        if domain not in ("A", "B"):
+            raise ValueError(
+                f"there is no domain {domain!r}; the run's two are A, the data it was fitted on ({s.data}), and B, "
+                f"what it was fitted to ({s.to})"
+            )
+        return s.shape if domain == "A" else s.to_shape
+
+    def translate(self, x: Any, to: str = "B", n: int = 8, *, seed: int = 0) -> Float[Tensor, "N n *S"]:
+        """`n` translations of each example of the one domain into the other, of a run that translates.
+
+        Where a direction has no noise, its `n` draws are the same. Images are cut to [0, 1].
+
+        Args:
+            x: examples of the other domain than `to`; uint8 is read as [0, 1].
+            to: ``"B"``, or ``"A"`` for the way back.
+
+        Raises:
+            ValueError: another recipe's run, an unknown domain, examples of another shape, n below 1.
+        """
+        self.shape_of(to)
+        x, shape = torch.as_tensor(x), self.shape_of("A" if to == "B" else "B")
+        if tuple(x.shape[1:]) != shape or not len(x):
+            raise ValueError(f"x has shape {tuple(x.shape)}; to {to} go at least one example of shape {shape}")
+        if n < 1:
+            raise ValueError(f"n is {n}; ask for at least one translation")
+        part = self.model.encoder if to == "B" else self.model.decoder
+        generator = torch.Generator(next(self.model.parameters()).device).manual_seed(seed)
+        # a slice becomes n times as large
+        size = max(1, 1000 // n)
+        out = in_slices(self.model, lambda a: part(a).sample(n, generator=generator).transpose(0, 1), x, size)
+        return out.clamp(0, 1) if len(shape) == 3 else out
+
     def check_data(self, data: Dataset) -> None:
         """Raise ValueError unless these are the data of the run."""
         if tuple(data.shape) != self.settings.shape:
@@ -314,6 +391,7 @@ def fit(
     device: str | None = None,
     compile: bool = False,
     progress: bool | None = None,
+    to: Any = None,
     **options: Any,
 ) -> Run:
     """Train a recipe on data and fit densities to its codes.
@@ -328,6 +406,8 @@ def fit(
         out: a folder for the run. It must be new, unless `overwrite` (its run is removed) or `resume` (its checkpoint
             is gone on from, to the same numbers as an uninterrupted run).
         root: where named data lie.
+        to: the other domain of a recipe that translates: a `Dataset`, name, path or array. Where both are the same
+            pictures, such as mnist and mnist+coloured, each is trained on another half of them: nothing is paired.
         cosine: as in training; by default where the recipe estimates a score, whose loss is too noisy to choose by, and
             where critics judge more than a latent law.
         options: the recipe's own keywords, such as ``beta=0.01``.
@@ -338,8 +418,19 @@ def fit(
         ValueError, TypeError: anything wrong with data, names or options, before training starts.
     """
     recipe_options(recipe, options)  # what is wrong with a name shows before any data are read
+    if (recipe in OF_DOMAINS) != (to is not None):
+        raise ValueError(
+            f"recipe {recipe!r} translates between two domains: give the other as `to`, such as to='mnist+coloured'"
+            if to is None
+            else f"recipe {recipe!r} has one domain and no `to`; use {' or '.join(OF_DOMAINS)} to translate"
+        )
+    if recipe in OF_DOMAINS and (latent_dim is not None or densities or net != "auto"):
+        raise ValueError(
+            f"the codes of {recipe!r} are points of the other domain, and its nets its own; leave out latent_dim, "
+            "densities and net"
+        )
     if densities is None:
-        densities = () if recipe in (*OF_SCORE, *OF_CLUSTERS) else ("normal", "gmm")
+        densities = () if recipe in (*OF_SCORE, *OF_CLUSTERS, *OF_DOMAINS) else ("normal", "gmm")
     for name in densities:
         density_table.make(name, **({"components": components} if name == "gmm" else {}))
     data, source, found = as_dataset(data, root)
@@ -350,6 +441,10 @@ def fit(
     if recipe in OF_LABELS:
         known, options = known_labels(data, options, seed)
     setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net, clusters)
+    other = None
+    if to is not None:
+        other, to_source, to_root = _other(to, root)
+        setting = replace(setting, other=other.shape, latent_dim=math.prod(other.shape))
     cooked = build(recipe, setting, seed=seed, **options)
     if "gmm" in densities and len(data.train) < components:
         raise ValueError(
@@ -360,11 +455,28 @@ def fit(
     settings = Settings.of(
         cooked, data, source, found, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, precision=precision
     )
+    x, valid_y = data.train, None
+    if other is not None:
+        same = source != IN_MEMORY and taken_apart(source)[0] == taken_apart(to_source)[0]
+        x, beside = apart(data.train, other.train, seed) if same else (data.train, other.train)
+        valid_y = other.valid if len(other.valid) else other.train
+        valid_y = valid_y.roll(len(valid_y) // 2, 0)  # no picture beside itself
+        some = torch.randperm(len(beside), generator=torch.Generator().manual_seed(seed))[:1000]
+        prior = cooked.objective.model.prior
+        assert isinstance(prior, Empirical)
+        prior.remember(as_float(beside[some]))
+        marks = {"to": to_source, "to_shape": other.shape, "to_fingerprint": fingerprint(other.train)}
+        settings = replace(settings, root=found or to_root, **marks)  # type: ignore[arg-type]
     # batch normalisation has no batch of one
-    single = batch_size > 1 and len(data.train) % batch_size == 1
+    single = batch_size > 1 and len(x) % batch_size == 1
     labelled = 0 if known is None else int(cooked.options.get("labelled", recipe_table(recipe)["labelled"][1]))
-    batches = Batches(data.train, batch_size, seed=seed, drop_last=single, labels=known, labelled=labelled)
-    valid = Batches(data.valid, max(batch_size, 500), shuffle=False) if len(data.valid) else None
+    batches = Batches(
+        x, batch_size, seed=seed, drop_last=single, labels=known, labelled=labelled,
+        beside=None if other is None else beside,
+    )  # fmt: skip
+    valid = None
+    if len(data.valid):
+        valid = Batches(data.valid, max(batch_size, 500), shuffle=False, beside=valid_y)
     writes = _writes()
     folder = None if out is None else Path(out)
     if folder is not None and writes:
@@ -444,17 +556,41 @@ def _kept(y: Tensor, wanted: int, classes: int, seed: int) -> Tensor:
     return found
 
 
+def _other(to: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
+    """The other domain, as `as_dataset` gives it; what is wrong is said of domain B."""
+    try:
+        found = as_dataset(to, root)
+    except (ValueError, TypeError) as error:
+        raise type(error)(f"domain B: {error}") from error
+    if not len(found[0].train):
+        raise ValueError(f"domain B, {found[0].name!r}, has no training examples; give at least one")
+    return found
+
+
+def apart(x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Of two views of the same examples disjoint halves, drawn by `seed`: no example is in both."""
+    if len(x) != len(y) or len(x) < 2:
+        raise ValueError(f"there are {len(x)} and {len(y)} examples of one set; give as many of each, at least 2")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    half = len(x) // 2
+    return x[order[:half]], y[order[half:]]
+
+
 def as_dataset(data: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
     """The data, the name or path by which they can be loaded again, and the root of named data."""
     if isinstance(data, str | Path):
         data = load_data(data, root=root)
     elif not isinstance(data, Dataset):
         data = from_arrays(data, name=IN_MEMORY)
-    if data.name in DATA_NAMES:
+    base, views = taken_apart(data.name)
+    if base in DATA_NAMES and set(views) <= set(VIEWS):
         # where a set was found serves as its root; one that ships has none
         return data, data.name, str(Path(data.source).resolve()) if Path(data.source).is_dir() else ""
     if Path(data.source).exists():
         return data, str(Path(data.source).resolve()), ""
+    file, views = taken_apart(data.source)
+    if views and Path(file).exists():
+        return data, "+".join([str(Path(file).resolve()), *views]), ""
     return data, IN_MEMORY, ""
 
 

@@ -8,6 +8,10 @@ from chartae.data import mixings, sprites, toys
 from chartae.data.arrays import Dataset, as_examples, from_arrays
 from chartae.data.batches import Batches
 from chartae.data.catalogue import NAMES, load
+from chartae.data.derived import VIEWS, derive, taken_apart
 from chartae.data.download import fetch
 
-__all__ = ["NAMES", "Batches", "Dataset", "as_examples", "fetch", "from_arrays", "load", "mixings", "sprites", "toys"]
+__all__ = [
+    "NAMES", "VIEWS", "Batches", "Dataset", "as_examples", "derive", "fetch", "from_arrays", "load", "mixings",
+    "sprites", "taken_apart", "toys",
+]  # fmt: skip

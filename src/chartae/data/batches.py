@@ -41,6 +41,9 @@ class Batches:
         drop_last: leave out the last batch where it is smaller.
         labelled: so many examples whose label is 0 or above are drawn beside each batch, at random with replacement,
             and come last in it, with their labels; those of the batch itself are then withheld, as -1.
+        beside: (M, ...) of another set, handed out in place of labels, as many as there are in the batch and scaled
+            like x: in an order of its own, which is new every epoch where x is shuffled, and begins again where it
+            ends. What meets by that is accident.
         device: where the set shall reside; where it already is, if None.
 
     >>> b = Batches(np.arange(10.0)[:, None], 4, seed=1)
@@ -60,6 +63,7 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
         labelled: int = 0,
+        beside: Any = None,
         device: torch.device | str | None = None,
     ) -> None:
         x = as_tensor(x)
@@ -92,14 +96,21 @@ class Batches:
                     "none)"
                 )
             self._known = (y >= 0).nonzero()[:, 0].cpu()
+        other = None if beside is None else as_tensor(beside, "beside")
+        if other is not None:
+            if y is not None:
+                raise ValueError("labels and another set beside x are both given; y can be only one of them")
+            if other.ndim < 1 or other.numel() == 0:
+                raise ValueError(f"the set beside x has shape {tuple(other.shape)}; it needs at least one example")
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.shuffle, self.drop_last = shuffle, drop_last
-        self.x, self.labels = x, y
+        self.x, self.labels, self.beside = x, y, other
         self._place(x.device if device is None else torch.device(device))
 
     def _place(self, device: torch.device) -> None:
         self.x = self.x.to(device).contiguous()
         self.labels = None if self.labels is None else self.labels.to(device)
+        self.beside = None if self.beside is None else self.beside.to(device)
 
     def to(self, device: torch.device | str) -> Batches:
         """The same batches from another device; where the set is there already, it is shared."""
@@ -156,7 +167,22 @@ class Batches:
         if not 0 <= rank < world:
             raise ValueError(f"rank is {rank}; expected 0 <= rank < {world}, the world")
         found = self._gathered(epoch, start, rank, world) if self.shuffle else self._sliced(start, steps, rank, world)
+        if self.beside is not None:
+            return self._met(found, epoch, start, rank, world)
         return self._joined(found, epoch, start, steps, rank, world) if self.labelled else found
+
+    def _met(
+        self, found: Iterator[tuple[Tensor, Tensor | None]], epoch: int, start: int, rank: int, world: int
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Each batch with as many of the other set; of a global batch every rank has its own."""
+        assert self.beside is not None
+        order = torch.arange(len(self.beside))
+        if self.shuffle:
+            mixed = np.random.SeedSequence((self.seed, epoch, 2)).generate_state(1, np.uint64)
+            order = torch.randperm(len(order), generator=torch.Generator().manual_seed(int(mixed[0])))
+        for number, (x, _) in enumerate(found, start):
+            rows = order[(number * self.batch_size + rank * len(x) + torch.arange(len(x))) % len(order)]
+            yield x, as_float(self.beside.index_select(0, rows.to(x.device)))
 
     def _joined(
         self, found: Iterator[tuple[Tensor, Tensor | None]], epoch: int, start: int, steps: int, rank: int, world: int

@@ -10,6 +10,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ import torch
 
 from chartae.data import sprites, toys
 from chartae.data.arrays import SPLITS, Dataset, held_out
+from chartae.data.derived import VIEWS, derive, taken_apart
 from chartae.data.download import extract, fetch
 from chartae.data.files import read_path
 
@@ -301,6 +303,9 @@ def load(
 
     Splits that are not there are drawn at random by `seed`, a tenth each.
 
+    Of grey pictures there are further views, by a suffix: ``mnist+coloured``, ``fashion-mini+edges``,
+    ``x.npy+inverted`` (`chartae.data.derive`).
+
     Args:
         name_or_path: one of `NAMES`, or a path; a name wins over a file of that name in the current folder.
         root: where the files of a named set are, in ``root/<name>/`` or `root` itself. Without it, the
@@ -322,6 +327,20 @@ def load(
     path = Path(name).expanduser()
     if path.exists():
         return read_path(path, seed=seed, size=size)
+    base, views = taken_apart(name)
+    if views:
+        wrong = [view for view in views if view not in VIEWS]
+        if wrong:
+            raise ValueError(
+                f"{name!r} asks for an unknown view {wrong[0]!r} of {base}; choose from"
+                f" {', '.join(f'+{v}' for v in VIEWS)}"
+            )
+        data = load(base, root, seed=seed, size=size)
+        # what is read from a path is known by it, a named set by its name and its folder
+        named = data.name in _SETS
+        for view in views:
+            data = derive(data, view, seed=seed)
+        return data if named else replace(data, source=f"{data.source}+{'+'.join(views)}")
     close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, 1)
     known = (
         f"the names are {', '.join(NAMES)}; a path to a folder of pictures or to a .npy, .npz, .csv or"

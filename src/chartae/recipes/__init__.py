@@ -26,6 +26,7 @@ from chartae.recipes.adversarial import (
     iae_cluster,
     iae_flipped,
     iae_semisup,
+    iae_translate,
     vae_gan,
     wae_gan,
 )
@@ -34,8 +35,8 @@ from chartae.recipes.denoising import cae, dae, ncdae, rcae
 from chartae.recipes.setting import AUTHORS, HALF, Setting, from_authors
 
 __all__ = [
-    "AUTHORS", "HALF", "OF_CLUSTERS", "OF_LABELS", "OF_SCORE", "RECIPES", "WITH_PRIOR", "Recipe", "Setting", "build",
-    "from_authors", "options", "recipe_options", "setting_for",
+    "AUTHORS", "HALF", "OF_CLUSTERS", "OF_DOMAINS", "OF_LABELS", "OF_SCORE", "RECIPES", "WITH_PRIOR", "Recipe",
+    "Setting", "build", "from_authors", "options", "recipe_options", "setting_for",
 ]  # fmt: skip
 
 RECIPES: dict[str, Callable[..., Objective]] = {
@@ -61,6 +62,7 @@ RECIPES: dict[str, Callable[..., Objective]] = {
     "iae-flipped": iae_flipped,
     "iae-cluster": iae_cluster,
     "iae-semisup": iae_semisup,
+    "iae-translate": iae_translate,
     "ali": ali,
     "avb": avb,
     "vae-gan": vae_gan,
@@ -72,11 +74,25 @@ OF_CLUSTERS = ("iae-cluster", "aae-cluster", "aae-semisup", "iae-semisup")
 #: of these, the ones that learn from labels
 OF_LABELS = ("aae-semisup", "iae-semisup")
 
+#: recipes whose codes are points of another domain, which is given beside the data
+OF_DOMAINS = ("iae-translate",)
+
 #: recipes whose own prior is trained towards; the others are sampled ex post
 WITH_PRIOR = (
-    "vae", "beta-vae", "sigma-vae", "wae", "aae", "wae-gan", "iae", "iae-flipped", "ali", "avb", "vae-gan",
+    "vae",
+    "beta-vae",
+    "sigma-vae",
+    "wae",
+    "aae",
+    "wae-gan",
+    "iae",
+    "iae-flipped",
+    "ali",
+    "avb",
+    "vae-gan",
     *OF_CLUSTERS,
-)  # fmt: skip
+    *OF_DOMAINS,
+)
 
 #: recipes that estimate a score: their codes are wider than the data, and chains sample them, not a density of codes
 OF_SCORE = {"dae": "mala", "rcae": "mala", "cae": "mala", "ncdae": "annealed"}
@@ -102,7 +118,9 @@ class Recipe:
 
     @property
     def lr(self) -> float:
-        """The default step size: the authors' for their nets, else 1e-3."""
+        """The default step size: the authors' for their nets, else 1e-3; twice that where the nets are small."""
+        if self.name in OF_DOMAINS:
+            return 2e-3
         return paper_lr(self.name, self.setting.paper) if self.setting.net == "paper" else 1e-3
 
     @property
@@ -142,7 +160,7 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: Any) -> Recipe
     """
     given = recipe_options(name, given)
     size = math.prod(setting.shape)
-    if setting.latent_dim > size and name not in (*OF_SCORE, *OF_CLUSTERS):
+    if setting.latent_dim > size and name not in (*OF_SCORE, *OF_CLUSTERS, *OF_DOMAINS):
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

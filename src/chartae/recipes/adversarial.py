@@ -14,6 +14,7 @@ from chartae.conditionals import (
     Categorical,
     Corruption,
     Dirac,
+    Empirical,
     Implicit,
     Jitter,
     Product,
@@ -27,7 +28,8 @@ from chartae.terms import AdversarialKL, AdversarialLatent, Reconstruction
 from chartae.vae_gan import VAEGAN
 
 __all__ = [
-    "aae", "aae_cluster", "aae_semisup", "ali", "avb", "iae", "iae_cluster", "iae_flipped", "iae_semisup", "vae_gan",
+    "aae", "aae_cluster", "aae_semisup", "ali", "avb", "iae", "iae_cluster", "iae_flipped", "iae_semisup",
+    "iae_translate", "vae_gan",
     "wae_gan",
 ]  # fmt: skip
 
@@ -178,6 +180,42 @@ def ali(
     model = _implicit(s, noise_dim, encoder_noise_dim)
     critics = _critics(s, ("joint",), s.latent_dim, spectral_norm, statistics)
     return Adversarial(model, critics, loss=loss, penalty=penalty, warmup=warmup, fade=fade, cycle=cycle)
+
+
+def iae_translate(
+    s: Setting,
+    *,
+    noise_dim: int = 0,
+    encoder_noise_dim: int = 8,
+    gradient: str = "both",
+    loss: str = "non-saturating",
+    penalty: float = 0.05,
+    penalised: float = 0.25,
+    warmup: float = 0.4,
+    warmup_back: float = 0.0,
+    fade: float = 0.5,
+    anchor: float = 0.0,
+    spectral_norm: bool = False,
+    statistics: bool = False,
+) -> Objective:
+    """Unpaired translation: an implicit autoencoder and its flipped form, whose codes are another domain's points.
+
+    noise_dim, encoder_noise_dim: of the noise on the way from the other domain B to the data A, and on the way from A
+    to B: where one picture has many translations. The others are those of `iae` and `Adversarial` (1805.09804).
+    """
+    other = s.other or s.shape
+    encoder = Implicit(nn.translator(s.shape, other, encoder_noise_dim), encoder_noise_dim)
+    decoder = Implicit(nn.translator(other, s.shape, noise_dim), noise_dim)
+    model = Autoencoder(encoder, decoder, Empirical(other))
+    seen = {"reconstruction": (s.shape, other), "latent": (other,), "inference": (s.shape, other), "data": (s.shape,)}
+    critics = {
+        name: nn.pair_critic(*shapes, spectral_norm=spectral_norm, statistics=statistics)
+        for name, shapes in seen.items()
+    }
+    return Adversarial(
+        model, critics, gradient=gradient, loss=loss, penalty=penalty, penalised=penalised, warmup=warmup,
+        warmup_back=warmup_back, fade=fade, anchor=anchor, domain=True,
+    )  # fmt: skip
 
 
 def iae_cluster(
@@ -351,5 +389,6 @@ def _guided(
     if not agreement and not labelled:
         return objective
     return Guided(
-        objective, views=seen, neighbours=neighbours, agreement=agreement, supervision=supervision, labelled=labelled
-    )
+        objective, views=seen, neighbours=neighbours, fade=0.5, agreement=agreement, supervision=supervision,
+        labelled=labelled,
+    )  # fmt: skip

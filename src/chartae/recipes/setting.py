@@ -120,6 +120,7 @@ class Setting:
         net: a name of `chartae.nn.NETS`, or ``"auto"``: `mlp` for vectors and small grey images, else `conv`.
         unit: whether the data lie in [0, 1], so that the decoder ends in a sigmoid.
         data: the data set's name; the papers' coefficients are those of the nearest of their data sets.
+        other: shape of an example of the other domain, of recipes that translate; by default the same.
     """
 
     shape: tuple[int, ...]
@@ -127,6 +128,7 @@ class Setting:
     net: str = "auto"
     unit: bool = True
     data: str = ""
+    other: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         size = math.prod(self.shape)

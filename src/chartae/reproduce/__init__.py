@@ -14,6 +14,7 @@ from chartae.reproduce.implicit import iae_cluster, iae_semisup
 from chartae.reproduce.posterior import iae_posterior
 from chartae.reproduce.style import iae_style
 from chartae.reproduce.table1 import TABLE1, rae_table1, spread, table1_markdown
+from chartae.reproduce.translate import iae_translate
 
 __all__ = ["NAMES", "TABLE1", "rae_table1", "spread", "table1_markdown"]
 
@@ -28,4 +29,5 @@ NAMES: dict[str, Callable[..., Any]] = {
     "iae-semisup": iae_semisup,
     "iae-posterior": iae_posterior,
     "iae-style": iae_style,
+    "iae-translate": iae_translate,
 }
