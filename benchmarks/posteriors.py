@@ -24,9 +24,9 @@ def main() -> None:
         if not made.is_file():
             continue
         results = json.loads(made.read_text())
-        told = (" --quick" if results["quick"] else "") + (
-            " --data-root FOLDER" if results.get("data") == "mnist" else ""
-        )
+        rows = results.get("points") or results["rows"]
+        told = (" --quick" if results["quick"] else "") + f" --seeds {1 + max(row['seed'] for row in rows)}"
+        told += " --data-root FOLDER" if results.get("data") == "mnist" else ""
         found[f"iae-{name}"] = {
             "command": f"chartae reproduce iae-{name}{told} --out runs/{name}",
             "machine": machine(),

@@ -304,7 +304,7 @@ def grid(result: dict[str, Any]) -> list[str]:
 def posteriors(result: dict[str, Any]) -> list[str]:
     """What `chartae reproduce iae-posterior` and `iae-style` found."""
     titles = {
-        "iae-posterior": "### Expressive posteriors (wanted: MMD test passed, -log p(x) <= 1.416)\n",
+        "iae-posterior": "### Expressive posteriors (wanted: the MMD test passed, -log p(x) <= 1.416)\n",
         "iae-style": "### Content and style: stochastic reconstructions\n",
     }
     parts = []
