@@ -406,7 +406,7 @@ def test_clusters_are_evaluated_and_predicted(tmp_path):
     run = ch.fit("iae-cluster", data, clusters=6, noise_dim=4, epochs=1, out=tmp_path / "run", progress=False)
     found = ch.evaluate(run, data, n=100)
     assert 0 < found["clusters"]["error_majority"] < 1
-    assert set(found["code"]) == {"error", "shuffled", "spread", "information", "used"}
+    assert set(found["code"]) == {"error", "shuffled", "spread", "information", "bound", "used"}
     x = data.train[:200].numpy()
     estimator = ch.GenerativeAutoencoder(recipe="iae-cluster", epochs=1, options={"clusters": 4, "noise_dim": 2})
     labels = estimator.fit(x).predict(x)

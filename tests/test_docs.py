@@ -35,3 +35,4 @@ def test_links_lead_somewhere(page):
 def test_the_evidence_is_what_the_results_say():
     page = runpy.run_path(str(ROOT / "tools" / "build_evidence.py"))
     assert page["PAGE"].read_text() == page["page"](), "run tools/build_evidence.py"
+    assert page["OWN"].read_text() == page["own_page"](), "run tools/build_evidence.py"

@@ -16,7 +16,7 @@ FLOORS = [
     {"autoencoder"},
     {"terms", "samplers", "diagnostics"},
     {"objectives", "sampling"},
-    {"densities", "training", "adversarial", "guided"},
+    {"densities", "training", "adversarial", "guided", "vae_gan"},
     {"recipes"},
     {"runs"},
     {"evaluation", "scoring", "ensembles", "diagnosis"},

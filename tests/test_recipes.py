@@ -58,6 +58,7 @@ EXPECTED = {
     "ncdae": "Reconstruction(), the encoder seeing NoiseLevels(0.01 to 3)",
     "aae": "Reconstruction() + AdversarialLatent(penalty=0.1)",
     "wae-gan": "Reconstruction() + 10 AdversarialLatent()",
+    "avb": "Reconstruction() + AdversarialKL(contrast=32)",
 }
 AAE = "Penalised: Reconstruction() + AdversarialLatent(penalty=0.1)"
 TOLD = " by critics: non-saturating, gradient both, penalty 0.05, warm-up 0.4 until 0.5"
@@ -68,6 +69,7 @@ WITH_CRITICS = {
     "iae": IAE,
     "iae-flipped": f"KL(p(x,z) || p(x)q(z|x)) + KL(p(x) || data){TOLD}",
     "ali": "JS(q(x,z), p(x,z)) by critics: non-saturating, gradient both, penalty 0.05",
+    "vae-gan": "encoder KL + features of sigma 1, decoder 0.01 features + GAN, by a critic of penalty 0.05",
     "aae-cluster": AAE + VIEWS,
     "iae-cluster": IAE + VIEWS,
     "aae-semisup": AAE + VIEWS + KNOWN,

@@ -6,10 +6,13 @@ from torch import nn
 
 import chartae as ch
 from chartae import functional
+from chartae.nn import Critic
 from chartae.recipes import Setting, build
 from chartae.terms import (
     KL,
     MMD,
+    AdversarialKL,
+    AdversarialLatent,
     Contraction,
     DecoderGradient,
     DecoderL2,
@@ -40,6 +43,9 @@ TERMS = {
     "mmd": (MMD, (True, False), False),
     "mmd-rbf": (lambda: MMD("rbf"), (True, False), False),
     "sliced": (lambda: SlicedWasserstein(8), (True, False), False),
+    "adversarial-latent": (lambda: AdversarialLatent(Critic(nn.Linear(CODE, 1))), (True, False), False),
+    "adversarial-kl": (lambda: AdversarialKL(Critic(nn.Linear(SIZE + CODE, 1))), (True, False), False),
+    "adversarial-kl-plain": (lambda: AdversarialKL(Critic(nn.Linear(SIZE + CODE, 1)), 0), (True, False), False),
 }
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batches
-from chartae.functional import gradient_penalty
+from chartae.functional import gradient_penalty, penalised_logits
 from chartae.nn import Critic
 from chartae.objectives import Objective
 
@@ -83,6 +83,7 @@ class Adversarial(Objective):
     rates = {"critic": 2.0}  # noqa: RUF012
     betas = (0.0, 0.99)
     ema = 0.995
+    cosine = True
     comparable = False
 
     def __init__(
@@ -209,14 +210,21 @@ class Adversarial(Objective):
             return (worse - better).mean()
         return (softplus(-better) + softplus(worse)).mean()
 
+    def _logits(self, name: str, real: tuple[Tensor, ...], made: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        critic = self.critics[name]
+        if critic.statistics:  # it judges batches, which are real or made
+            return critic(*real), critic(*made)
+        above, below = critic(*(torch.cat(sides) for sides in zip(real, made, strict=True))).chunk(2)
+        return above, below
+
     def _model(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         self._notice(x)
         found, draws = self._matches(x, y)
         values: dict[str, Tensor] = {}
         # the model wants what it made to pass for the real, and the real for what it made
         for name, (real, made) in found.items():
-            critic = self.critics[name]
-            values[name] = self._pair(critic(*made), critic(*real))
+            above, below = self._logits(name, real, made)
+            values[name] = self._pair(below, above)
         loss = torch.stack([*values.values()]).sum()
         if "again" in draws:
             values["error"] = (x - draws["again"]).flatten(1).square().sum(1).mean()
@@ -256,18 +264,21 @@ class Adversarial(Objective):
         loss = x.new_zeros(())
         for name, (real, made) in found.items():
             critic = self.critics[name]
-            above, below = critic(*real), critic(*made)
+            weight = self.penalty * self.variance.clamp_min(1e-12)
+            if self.penalty and self.penalised == 1 and not critic.statistics:
+                above, below, steepness = penalised_logits(critic, real, made)
+                loss = loss + weight * steepness
+            else:
+                above, below = self._logits(name, real, made)
+                some = math.ceil(self.penalised * len(x))
+                for side in (real, made) if self.penalty else ():
+                    loss = loss + weight * gradient_penalty(critic, *(part[:some] for part in side))
             if self.loss == "relativistic":
                 loss = loss + softplus(below - above).mean()
                 right = (above > below).to(x.dtype).mean()
             else:
                 loss = loss + (softplus(-above) + softplus(below)).mean()
                 right = 0.5 * ((above > 0).to(x.dtype).mean() + (below < 0).to(x.dtype).mean())
-            if self.penalty:
-                weight = self.penalty * self.variance.clamp_min(1e-12)
-                some = math.ceil(self.penalised * len(x))
-                for side in (real, made):
-                    loss = loss + weight * gradient_penalty(critic, *(part[:some] for part in side))
             values |= {f"{name}_accuracy": right, f"{name}_real": above.mean(), f"{name}_made": below.mean()}
         return {"loss": loss, **values}
 

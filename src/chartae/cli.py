@@ -45,9 +45,9 @@ class Fit:
     components: Annotated[int, arg(help="of the mixture")] = 10
     precision: Annotated[str, arg(help="fp32, bf16 or fp16")] = "fp32"
     clip: Annotated[float | None, arg(help="largest gradient norm")] = None
-    cosine: Annotated[bool | None, arg(help="let the step size fall to zero over the epochs; default: for a score")] = (
-        None
-    )
+    cosine: Annotated[
+        bool | None, arg(help="let the step size fall to zero over the epochs; default: for a score, or critics")
+    ] = None
     patience: Annotated[int | None, arg(help="stop after so many epochs without a better validation loss")] = None
     ema: Annotated[float | None, arg(help="decay of an average of the weights, e.g. 0.999")] = None
     device: Annotated[str | None, arg(help="cpu keeps off a GPU")] = None

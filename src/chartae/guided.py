@@ -74,7 +74,7 @@ class Guided(Objective):
         self._graph: Tensor | None = None
         self._data: Callable[[], Batches | None] = lambda: None
         self.agreement, self.supervision, self.labelled = float(agreement), float(supervision), labelled
-        self.rates, self.betas, self.ema = inner.rates, inner.betas, inner.ema
+        self.rates, self.betas, self.ema, self.cosine = inner.rates, inner.betas, inner.ema, inner.cosine
         self.second_order = inner.second_order
 
     @property

@@ -33,6 +33,9 @@ class Objective(nn.Module, ABC):
     betas: tuple[float, float] = (0.9, 0.999)
     #: decay of the averaged weights, where training shall keep such unless told otherwise
     ema: float | None = None
+    #: whether the step size falls to zero over a training, unless told otherwise: players that chase each other come to
+    #: rest only so
+    cosine: bool = False
     #: whether a lower loss is a better model, by which a step size and the best epoch may be chosen
     comparable: bool = True
 
@@ -120,6 +123,9 @@ class Penalised(Objective):
         if isinstance(corrupt, Corruption) and model.noise is None:
             model.noise = corrupt.noise
         self.second_order = self.terms.second_order
+        parts = {name: term for name, term in self.terms.terms.items() if isinstance(term, Term)}
+        self.rates = {name: term.rate for name, term in parts.items() if term.rate != 1}
+        self.betas = next((term.betas for term in parts.values() if term.betas is not None), self.betas)
 
     def players(self) -> dict[str, list[Parameter]]:
         critics = {name: list(term.parameters()) for name, term in self.terms.terms.items()}

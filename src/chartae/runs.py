@@ -408,7 +408,8 @@ def fit(
         root: where named data lie.
         to: the other domain of a recipe that translates: a `Dataset`, name, path or array. Where both are the same
             pictures, such as mnist and mnist+coloured, each is trained on another half of them: nothing is paired.
-        cosine: as in training; by default where the recipe estimates a score, whose loss is too noisy to choose by.
+        cosine: as in training; by default where the recipe estimates a score, whose loss is too noisy to choose by, and
+            where critics judge more than a latent law.
         options: the recipe's own keywords, such as ``beta=0.01``.
 
     The other arguments are those of `chartae.training.fit`.
@@ -430,7 +431,6 @@ def fit(
         )
     if densities is None:
         densities = () if recipe in (*OF_SCORE, *OF_CLUSTERS, *OF_DOMAINS) else ("normal", "gmm")
-    cosine = recipe in OF_SCORE if cosine is None else cosine
     for name in densities:
         density_table.make(name, **({"components": components} if name == "gmm" else {}))
     data, source, found = as_dataset(data, root)
@@ -450,6 +450,8 @@ def fit(
         raise ValueError(
             f"{len(data.train)} training examples cannot hold a mixture of {components}; give fewer components"
         )
+    if cosine is None:
+        cosine = recipe in OF_SCORE or cooked.objective.cosine
     settings = Settings.of(
         cooked, data, source, found, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, precision=precision
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import warnings
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.autoencoder import Autoencoder, evaluating
+from chartae.distributions import Distribution
+from chartae.functional import info_nce
 
 __all__ = ["CodeUse", "code_use"]
 
@@ -24,7 +27,10 @@ class CodeUse:
         shuffled: the same from another example's code: where it is no larger, the decoder ignores the code.
         spread: the mean variance of reconstructions of one code, as a share of the total variance of x: 0 for a
             deterministic decoder, 1 where the code says nothing.
-        information: I(x; code) in nats of a categorical code, H(mean q) - mean H(q); None of others.
+        information: I(x; code) in nats: of a categorical code H(mean q) - mean H(q); of another whose encoder has a
+            density its bound E[ log q(z|x) - log mean q(z|x') ] over the points x', at most log n; None of others.
+        bound: I(x; code) is at least so many nats, at most log 1000, whatever the code: `info_nce` of 1,000 x and their
+            reconstructions, through which nothing can be known of x but by the code.
         used: how many categories hold more than 1 % of the points; None of others.
     """
 
@@ -32,6 +38,7 @@ class CodeUse:
     shuffled: float
     spread: float
     information: float | None
+    bound: float
     used: int | None
 
     @property
@@ -41,7 +48,7 @@ class CodeUse:
 
 
 def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, seed: int = 0) -> CodeUse:
-    """The shuffled-code control, the spread within a code, and the information of a categorical one; always asked.
+    """The shuffled-code control, the spread within a code, and the information it holds; always asked.
 
     An implicit autoencoder has a useless optimum at which all of its costs are zero and the code is ignored; a warning
     says so, with the remedy.
@@ -73,12 +80,23 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
             entropy = lambda a: -(a * a.clamp_min(1e-12).log()).sum(-1)  # noqa: E731
             information = float(entropy(p.mean(0)) - entropy(p).mean())
             used = int((torch.bincount(p.argmax(1), minlength=p.shape[1]) > 0.01 * len(x)).sum())
-    found = CodeUse(float(error), float(shuffled), float(spread), information, used)
+        if information is None and model.encoder.has_density:
+            information = _spoken(q, z)
+        bound = info_nce(x[:1000], drawn[0, :1000])
+    found = CodeUse(float(error), float(shuffled), float(spread), information, bound, used)
     if found.ignored:
         warnings.warn(
             f"the code is ignored: reconstructions from another example's code are as near ({found.shuffled:.4g}) as "
-            f"those from its own ({found.error:.4g}). Train with warmup=0.4, or less noise_dim",
+            f"those from its own ({found.error:.4g}). Train with warmup=0.4 or less noise_dim, "
+            "where the recipe has them, or weigh the reconstruction more",
             RuntimeWarning,
             stacklevel=2,
         )
     return found
+
+
+def _spoken(q: Distribution, z: Tensor) -> float:
+    """E[ log q(z|x) - log mean_x' q(z|x') ]: InfoNCE with the true density ratio in the place of a critic's."""
+    own = q.log_prob(z)
+    rows = [q.log_prob(part[:, None]).logsumexp(1) for part in z.split(max(1, (1 << 22) // z.numel()))]
+    return float((own - torch.cat(rows)).mean()) + math.log(len(z))

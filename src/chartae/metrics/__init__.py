@@ -12,7 +12,7 @@ from chartae.metrics.features import (
 )
 from chartae.metrics.images import mse, psnr, ssim, to_uint8
 from chartae.metrics.recovery import DCI, MCC, UDR, affine_r2, dci, factor_vae, mcc, mig, modularity, sap, udr
-from chartae.metrics.sets import Reference, frechet, kid, prdc
+from chartae.metrics.sets import Reference, frechet, kid, mmd_test, prdc
 
 __all__ = [
     "DCI",
@@ -35,6 +35,7 @@ __all__ = [
     "kid",
     "mcc",
     "mig",
+    "mmd_test",
     "modularity",
     "mse",
     "prdc",

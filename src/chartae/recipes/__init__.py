@@ -21,11 +21,13 @@ from chartae.recipes.adversarial import (
     aae_cluster,
     aae_semisup,
     ali,
+    avb,
     iae,
     iae_cluster,
     iae_flipped,
     iae_semisup,
     iae_translate,
+    vae_gan,
     wae_gan,
 )
 from chartae.recipes.classic import ae, beta_vae, cv_vae, rae, rae_gp, rae_l2, rae_sn, sigma_vae, vae, wae
@@ -62,6 +64,8 @@ RECIPES: dict[str, Callable[..., Objective]] = {
     "iae-semisup": iae_semisup,
     "iae-translate": iae_translate,
     "ali": ali,
+    "avb": avb,
+    "vae-gan": vae_gan,
 }
 
 #: recipes whose code names a category, alone or beside a style: no density is fitted to it
@@ -84,6 +88,8 @@ WITH_PRIOR = (
     "iae",
     "iae-flipped",
     "ali",
+    "avb",
+    "vae-gan",
     *OF_CLUSTERS,
     *OF_DOMAINS,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import torch
@@ -23,32 +24,85 @@ from chartae.conditionals import (
 from chartae.guided import Guided
 from chartae.objectives import Objective, Penalised
 from chartae.recipes.setting import Setting, otherwise
-from chartae.terms import AdversarialLatent, Reconstruction
+from chartae.terms import AdversarialKL, AdversarialLatent, Reconstruction
+from chartae.vae_gan import VAEGAN
 
 __all__ = [
-    "aae", "aae_cluster", "aae_semisup", "ali", "iae", "iae_cluster", "iae_flipped", "iae_semisup", "iae_translate",
+    "aae", "aae_cluster", "aae_semisup", "ali", "avb", "iae", "iae_cluster", "iae_flipped", "iae_semisup",
+    "iae_translate", "vae_gan",
     "wae_gan",
 ]  # fmt: skip
 
 
 def aae(
-    s: Setting, *, weight: float = 1.0, penalty: float = 0.1, sigma: float | None = None, noise_dim: int = 0
+    s: Setting,
+    *,
+    weight: float = 1.0,
+    penalty: float = 0.1,
+    sigma: float | None = None,
+    likelihood: str = "gaussian",
+    noise_dim: int = 0,
 ) -> Objective:
     """Adversarial autoencoder: a critic makes the codes' law the prior. Makhzani et al., 2015 (arXiv 1511.05644).
 
     weight: of the critic's term beside the squared error in units of 2 sigma^2; sigma is 1 where it is not given.
-    noise_dim: of the encoder's own noise; above 0 the posterior is implicit, of any shape.
+    likelihood: gaussian, or bernoulli, which has no sigma. noise_dim: of the encoder's own noise; above 0 the posterior
+    is implicit, of any shape.
     """
     encoder = _noisy(s, noise_dim) if noise_dim else Dirac(s.encoder())
-    model = Autoencoder(encoder, s.likelihood(otherwise(sigma, 1.0)), StandardNormal(s.latent_dim))
-    critic = nn.critic(s.net, None, s.latent_dim)
-    return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty))
+    model = Autoencoder(encoder, s.likelihood(otherwise(sigma, 1.0), likelihood), StandardNormal(s.latent_dim))
+    term = AdversarialLatent(nn.critic(s.net, None, s.latent_dim), penalty)
+    if noise_dim:  # a cloud of codes is chased, not a few points: the critic has to keep up
+        term.rate, term.betas = AdversarialKL.rate, AdversarialKL.betas
+    return Penalised(model, Reconstruction() + weight * term)
 
 
 def wae_gan(s: Setting, *, weight: float = 10.0, penalty: float = 0.0) -> Objective:
     """WAE-GAN: ||x - x^||^2 + weight times the critic's term (Tolstikhin et al., 2018, arXiv 1711.01558)."""
     critic = nn.critic(s.net, None, s.latent_dim)
     return Penalised(s.deterministic(), Reconstruction() + weight * AdversarialLatent(critic, penalty))
+
+
+def avb(
+    s: Setting,
+    *,
+    noise_dim: int = 10,
+    contrast: int = 32,
+    penalty: float = 0.0,
+    sigma: float | None = None,
+    likelihood: str = "gaussian",
+) -> Objective:
+    """Adversarial variational Bayes: the ELBO of a posterior of any shape. Mescheder et al., 2017 (arXiv 1701.04722).
+
+    noise_dim: of the encoder's own noise. contrast, penalty: of `AdversarialKL`. sigma, likelihood: those of `vae`.
+    """
+    if noise_dim < 1:
+        raise ValueError(f"noise_dim is {noise_dim}; a posterior that is no point takes 1 or more")
+    sigma = otherwise(sigma, math.sqrt(s.authors("vae", "w") / 2))
+    model = Autoencoder(_noisy(s, noise_dim), s.likelihood(sigma, likelihood), StandardNormal(s.latent_dim))
+    critic = nn.critic(s.net, s.shape, s.latent_dim)
+    return Penalised(model, Reconstruction() + AdversarialKL(critic, contrast, penalty))
+
+
+def vae_gan(
+    s: Setting, *, gamma: float = 0.01, sigma: float = 1.0, penalty: float = 0.05, features: int = 256
+) -> Objective:
+    """VAE-GAN: a VAE whose error is that of a critic's features. Larsen et al., 2016 (arXiv 1512.09300).
+
+    gamma: of the feature error for the decoder, beside the GAN. sigma: of the features' likelihood, in units of their
+    spread. penalty: see `VAEGAN`. features: how many.
+    """
+    if features < 1:
+        raise ValueError(f"features is {features}; give at least 1")
+    convolve = "conv" in s.net or s.net in ("residual", "paper")
+    body: torch.nn.Module
+    if convolve:
+        body = nn.ConvEncoder(s.shape, features, norm=False)
+    else:
+        body = nn.MLP(s.shape, features, (256,), norm=False, activation="leaky-relu")
+    trunk = torch.nn.Sequential(body, torch.nn.LeakyReLU(0.2))
+    head = nn.MLP(features, 1, (128,), norm=False, activation="leaky-relu")
+    return VAEGAN(s.variational(1.0), nn.Critic(head, trunk), gamma=gamma, sigma=sigma, penalty=penalty)
 
 
 def iae(

@@ -11,6 +11,8 @@ from chartae.reproduce.ima import (
     ima_sprites,
 )
 from chartae.reproduce.implicit import iae_cluster, iae_semisup
+from chartae.reproduce.posterior import iae_posterior
+from chartae.reproduce.style import iae_style
 from chartae.reproduce.table1 import TABLE1, rae_table1, spread, table1_markdown
 from chartae.reproduce.translate import iae_translate
 
@@ -25,5 +27,7 @@ NAMES: dict[str, Callable[..., Any]] = {
     "ima-sprites": ima_sprites,
     "iae-cluster": iae_cluster,
     "iae-semisup": iae_semisup,
+    "iae-posterior": iae_posterior,
+    "iae-style": iae_style,
     "iae-translate": iae_translate,
 }

@@ -1,6 +1,6 @@
 """Terms: what an objective is a sum of. Each is one class, a function of one forward pass."""
 
-from chartae.terms.adversarial import AdversarialLatent
+from chartae.terms.adversarial import AdversarialKL, AdversarialLatent
 from chartae.terms.base import Sum, Term, Trace
 from chartae.terms.latent import MMD, LatentNorm, SlicedWasserstein
 from chartae.terms.likelihood import KL, Reconstruction
@@ -10,6 +10,7 @@ from chartae.terms.smoothness import Contraction, DecoderGradient, DecoderL2, Or
 __all__ = [
     "KL",
     "MMD",
+    "AdversarialKL",
     "AdversarialLatent",
     "Contraction",
     "DecoderGradient",

@@ -48,6 +48,10 @@ class Term(nn.Module, ABC):
     second_order: bool = False
     #: whether it differentiates with respect to what the encoder saw (a second-order term; others: with respect to z)
     through_input: bool = False
+    #: of the term's own critic, if it has one: its step size as a multiple of the training's
+    rate: float = 1.0
+    #: Adam's, of all players, where the term's critic wants others than the usual
+    betas: tuple[float, float] | None = None
 
     @abstractmethod
     def forward(self, t: Trace) -> Float[Tensor, "*B"]:
