@@ -76,6 +76,7 @@ def iae_cluster(
     folder = folder_of(out, overwrite, result="iae-cluster", data=data, quick=quick, seeds=count)
     source = load(data, root=root)
     _needs_labels(source)
+    results = {"data": data, "quick": quick}
     rows: Rows = []
     for recipe, clusters, options, every in CLUSTERINGS:
         for seed in range(count if every or not quick else 1):
@@ -105,8 +106,8 @@ def iae_cluster(
                 "used", "published, surest",
             )  # fmt: skip
             replace_text(folder / "table.md", table(head, lines) + "\n")
-            replace_text(folder / "results.json", json.dumps({"rows": rows}, indent=1) + "\n")
-    return {"rows": rows}
+            replace_text(folder / "results.json", json.dumps(results | {"rows": rows}, indent=1) + "\n")
+    return results | {"rows": rows}
 
 
 def _agree(options: dict[str, Any]) -> str:
@@ -169,6 +170,7 @@ def iae_semisup(
     folder = folder_of(out, overwrite, result="iae-semisup", data=data, quick=quick, seeds=count, labels=labels)
     source = load(data, root=root)
     _needs_labels(source)
+    results = {"data": data, "quick": quick, "labels": labels}
     rows: Rows = []
     for name, recipe, options, every in SUPERVISIONS:
         for seed in range(count if every or not quick else 1):
@@ -193,13 +195,13 @@ def iae_semisup(
             note = f"\n\nPublished: {LABELS[labels]} (%)." if labels in LABELS and data == "mnist" else ""
             head = ("trained on", "labels", "n", "test error %", "every split")
             replace_text(folder / "table.md", table(head, lines) + note + "\n")
-            replace_text(folder / "results.json", json.dumps({"rows": rows}, indent=1) + "\n")
+            replace_text(folder / "results.json", json.dumps(results | {"rows": rows}, indent=1) + "\n")
     figure, (axis,) = panels(5, 2.2)
     for (title,), some in _grouped(rows, lambda r: (r["name"],)):
         axis.plot([100 * r["error"] for r in some], [title] * len(some), "o", alpha=0.7)
     axis.set(xlabel=f"test error, %, {labels} labels", xscale="log")
     figure.savefig(folder / "errors.png", dpi=130)
-    return {"rows": rows}
+    return results | {"rows": rows}
 
 
 def _alone(
