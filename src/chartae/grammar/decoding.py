@@ -29,7 +29,7 @@ class Semantics(Protocol):
     def allowed(self, state: Any, top: Tensor, slack: Tensor) -> Tensor:
         """(B, P) bool for the nonterminals `top` (B,); `slack` (B,) is the number of steps beyond the fewest needed."""
 
-    def reserve(self, state: Any) -> Tensor:
+    def reserve(self, state: Any, top: Tensor) -> Tensor:
         """(B,) steps needed beside those that the grammar needs."""
 
     def advance(self, state: Any, production: Tensor) -> Any:
@@ -123,10 +123,12 @@ class StackDecoder:
                 f" productions of {self.grammar.name}"
             )
         batch, limit, size = logits.shape
-        flat = logits.reshape(-1, size)
+        flat = logits.reshape(-1)
 
         def given(t: int, rows: Tensor, options: Tensor) -> Tensor:
-            return flat.index_select(0, rows * limit + t).gather(1, options)
+            # only the few logits that may be taken are read
+            places = ((rows * limit + t) * size)[:, None] + options
+            return flat.index_select(0, places.view(-1)).view(places.shape)
 
         return self._run(given, batch, limit, logits.device, (sample, temperature, generator))
 
@@ -195,7 +197,7 @@ class StackDecoder:
             reserve: Tensor | int = 0
             if self.close:
                 if self.semantics is not None:
-                    reserve = self.semantics.reserve(inner)[:, None]
+                    reserve = self.semantics.reserve(inner, top)[:, None]
                 more = extras.index_select(0, top) + need[:, None]
                 allowed = own & (more <= limit - t - reserve)
             if self.semantics is not None:
