@@ -6,7 +6,7 @@ that only elements with room for it are offered, and a bond of higher order only
 may be opened only while enough atoms are still to come to close all rings that are open, on atoms that are not
 neighbours of the one that opened them; where the last such atom is reached, it must close its ring. (The g rings that one
 atom opened need g different atoms among the F to come, or the F - 1 that are not its next one. An atom has room for three
-rings at least, so that this suffices for three openers; for more of them, R <= F - 1 open rings do, one to an atom.)
+rings at least, so that this suffices for three openers; for more of them, R <= 3 (F - 1) open rings do.)
 
 What is checked afterwards, by `aromatic.repair`, is that aromatic atoms form rings with alternating double bonds: this
 hangs together over the whole molecule.
@@ -74,6 +74,7 @@ class State:
     order: Tensor  # (B,) of the bond sign that was written last, 0 for none
     need: Tensor  # (B,) bonds of the atom that is being made
     forced: Tensor  # (B,) of these, what rings that it cannot leave open need beyond one
+    aliphatic: Tensor  # (B,) whether it must be, to close a ring by a double bond
     incoming: Tensor  # (B,) the order of the one to the atom before it, of these
     followed: Tensor  # (B,) whether the atom has a next one in its chain
     inside: Tensor  # (B,) in brackets: 1 without, 2 with something behind the symbol; 0 outside
@@ -95,7 +96,8 @@ class _Groups(NamedTuple):
     openers: Tensor  # (B,) atoms that opened them
     critical: Tensor  # (B, 8) rings of openers with more of them than the atoms to come could close
     urgent: Tensor  # (B,) such openers
-    heavy: Tensor  # (B,) of these, the ones with a double ring bond
+    wanted: Tensor  # (B,) rings that the present atom must close: at least one of each of these
+    heavy: Tensor  # (B,) of these openers, the ones with a double ring bond
     lone: Tensor  # (B, 8) rings that are their opener's only one
 
 
@@ -144,7 +146,7 @@ class Molecules:
 
         return State(
             attributes=whole(32), height=whole() + 1, coming=whole(), atoms=whole(), free=whole(32, dtype=torch.int8),
-            aromatic=no(32), double=no(32), frame=whole(8, fill=-1), order=whole(), need=whole(), forced=whole(), incoming=whole(),
+            aromatic=no(32), double=no(32), frame=whole(8, fill=-1), order=whole(), need=whole(), forced=whole(), aliphatic=no(), incoming=whole(),
             followed=no(), inside=whole(), element=whole(), hydrogens=whole(), charged=no(), digit=whole(), ringbond=no(),
             opener=whole(_RINGS, fill=-1), ring_order=whole(_RINGS), excludes=no(_RINGS), blocked=no(_RINGS),
             outstanding=whole(), planned=whole(),
@@ -169,11 +171,16 @@ class Molecules:
         first = opened & ~same.tril(-1).any(2)
         critical = opened & (size > coming[:, None] - excludes.long())
         heavy = (same & (s.ring_order == 2)[:, None, :]).any(2)
+        rings, openers, lone = opened.sum(1), first.sum(1), (size == 1).sum(1)
+        fewer = torch.where(lone >= openers - 3, openers - 3, _RINGS)
+        short = torch.minimum(rings - 3 * (coming - 1), fewer)
+        short = torch.where(self._fits(rings, openers, coming), 0, short)
         return _Groups(
-            rings=opened.sum(1),
-            openers=first.sum(1),
+            rings=rings,
+            openers=openers,
             critical=critical,
             urgent=(first & critical).sum(1),
+            wanted=torch.maximum((first & critical).sum(1), short),
             heavy=(first & critical & heavy).sum(1),
             lone=size == 1,
         )
@@ -181,7 +188,7 @@ class Molecules:
     @staticmethod
     def _fits(rings: Tensor, openers: Tensor, coming: Tensor) -> Tensor:
         """Whether the atoms to come have room for the rings, beside what each opener's own rings ask."""
-        return (openers <= 3) | (rings < coming)
+        return (openers <= 3) | (rings <= 3 * (coming - 1))
 
     def _before(self, s: State) -> tuple[Tensor, Tensor, Tensor]:
         """The atom that the next one will be bound to (-1 for none), whether as the next of its chain, its depth."""
@@ -204,7 +211,7 @@ class Molecules:
         closes = (opened & (s.opener != before[:, None])).any(1) & (top == self._branched)
         more = self._closable(s.opener, opened & ~s.blocked).sum(1) > s.planned
         lower = closes | (more & (top == self._rb))
-        return _RING_STEPS * (opened.sum(1) - s.planned - lower.long())
+        return _RING_STEPS * (opened.sum(1) + s.outstanding - 2 * s.planned - lower.long())
 
     def allowed(self, s: State, top: Tensor, slack: Tensor) -> Tensor:
         allow = torch.ones(len(top), self.grammar.size, dtype=torch.bool, device=top.device)
@@ -223,25 +230,31 @@ class Molecules:
         excludes = s.excludes & ~(touching & chained[:, None])
         g = self._groups(s, excludes, coming)
         closes = ((s.opener >= 0) & ~touching).any(1)
-        lone = (g.urgent == 0) & self._fits(g.rings, g.openers, coming) & (slack >= _RING_STEPS * closes)
-        opens = (g.urgent == 0) & (g.rings < _RINGS) & self._fits(g.rings + 1, g.openers + 1, coming)
+        lone = (g.wanted == 0) & (slack >= _RING_STEPS * closes)
+        opens = (g.wanted == 0) & (g.rings < _RINGS) & self._fits(g.rings + 1, g.openers + 1, coming)
         opens = opens & (coming - followed >= 1) & (slack >= 2 * _RING_STEPS)
         ring = closes | opens
         base = torch.where(before >= 0, s.order.clamp(min=1), 0) + followed
-        bonds = base + (g.urgent + g.heavy).clamp(min=1)
+        bonds = base + self._load(s, g, touching)
         allow[:, 62] = lone & (base <= _MOST)
         allow[:, 63] = ring & (bonds <= _MOST)
         allow[:, 64] = lone & (base + 1 <= _MOST) & (slack >= _RING_STEPS * closes + _BRANCH_STEPS)
-        allow[:, 65] = ring & (bonds + 1 <= _MOST)
+        allow[:, 65] = (closes | (opens & (slack >= 2 * _RING_STEPS + _BRANCH_STEPS))) & (bonds + 1 <= _MOST)
+
+    @staticmethod
+    def _load(s: State, g: _Groups, touching: Tensor) -> Tensor:
+        """(B,) bonds that an atom with ring bonds must have room for: those it cannot leave open, or the first."""
+        usable = (s.opener >= 0) & ~touching
+        twofold = usable.any(1) & ~(usable & (s.ring_order < 2)).any(1)
+        return torch.maximum(g.wanted + g.heavy, 1 + twofold.long())
 
     def _element(self, allow: Tensor, s: State, before: Tensor, rings: Tensor, slack: Tensor) -> None:
         capacity = self._capacity  # (14, 3)
         need = s.need
         joined = (s.incoming == 2) & self._at(s.aromatic, before) & (before >= 0)
         soft = need - (s.incoming == 2).long()
-        aromatic = ((rings > 0) | (s.outstanding > 0)) & (s.incoming < 3) & (soft <= 3) & ~joined
+        aromatic = ((rings > 0) | (s.outstanding > 0)) & (s.incoming < 3) & ~joined & ~s.aliphatic
         allow[:, 1] = slack >= _BRACKET_STEPS
-        allow[:, 3] = allow[:, 33] = aromatic
         # in brackets a hydrogen or a charge may follow, or must
         plain, best = capacity[:, 1], capacity[:, [0, 2]].amax(1)
         for lo, hi, wanted in ((0, 10, need), (10, 14, soft)):
@@ -251,6 +264,7 @@ class Molecules:
             allow[:, 4 + lo : 4 + hi] = torch.where((s.inside == 2)[:, None], more, room >= 0)
         only = s.incoming == 2
         allow[:, 15:18] &= ~only[:, None]
+        allow[:, 3] = allow[:, 33] = aromatic & allow[:, 14:18].any(1)
 
     def _bracket(self, allow: Tensor, s: State) -> None:
         capacity = self._capacity[s.element]
@@ -282,7 +296,8 @@ class Molecules:
         opened = s.opener >= 0
         usable = opened & ~s.blocked
         own = (opened & (s.opener == present[:, None])).sum(1)
-        spare = free - g.heavy  # what double ring bonds that must be closed here leave
+        # a double ring bond that may be closed here keeps its room
+        spare = free - ((usable & (s.ring_order == 2)).any(1) & ~soft).long()
         closable = self._closable(s.opener, usable & ((s.ring_order < 2) | ((free >= 1) & ~soft)[:, None]))
         lone = (closable & g.lone).sum(1)
         number = closable.sum(1)
@@ -294,13 +309,15 @@ class Molecules:
             rings = rings - closing + opening
             openers = openers - torch.minimum(closing, lone) + ((opening > 0) & (own == 0)).long()
             room = (opening == 0) | ((own + opening <= s.coming - s.followed.long()) & (rings <= _RINGS))
-            return self._fits(rings, openers, s.coming) & room & (slack >= 2 * _RING_STEPS * opening)
+            return self._fits(rings, openers, s.coming) & room
 
         # another ring bond for this atom
         total = s.outstanding + 1
         lower = number > s.planned
-        allow[:, 66] = ((spare >= 1) | (s.outstanding < g.urgent)) & left(total, number, g.rings, g.openers, lone, own)
-        allow[:, 67] = (s.outstanding >= g.urgent) & (slack >= _RING_STEPS * lower)
+        sizes = number, g.rings, g.openers, lone, own
+        paid = lower | (slack >= 2 * _RING_STEPS)
+        allow[:, 66] = (s.outstanding < g.wanted) | ((spare >= 1) & left(total, *sizes) & paid)
+        allow[:, 67] = (s.outstanding >= g.urgent) & left(s.outstanding, *sizes) & (slack >= _RING_STEPS * lower)
         # which digits, by the order that was written (0: none)
         later = s.outstanding - 1
         at_ease = g.urgent <= later
@@ -310,7 +327,7 @@ class Molecules:
         close = usable & (g.critical | at_ease[:, None])
         close = close & self._each(left, after[0], after[1], after[2], open_after, lone_after, own[:, None])
         planned = torch.minimum(s.planned, later)
-        paid = slack >= _RING_STEPS * (1 + s.planned - planned)
+        paid = slack >= 2 * _RING_STEPS * (s.planned - planned)
         fresh = at_ease & paid & (g.rings < _RINGS) & (own + 1 <= s.coming - s.followed.long())
         fresh = fresh & left(later, number, g.rings + 1, g.openers + (own == 0).long(), lone, own + 1)
         opens = ~opened & fresh[:, None]
@@ -344,8 +361,8 @@ class Molecules:
         touching = (s.opener == before[:, None]) & chained[:, None]
         g = self._groups(s, s.excludes & ~touching, s.coming - 1)
         double = ((free >= 1) & ~soft) | self._at(s.double, before)
-        double = double & (g.urgent + g.heavy + 3 <= _MOST)
-        triple = (free >= 2) & ~soft & (g.urgent + g.heavy + 4 <= _MOST)
+        double = double & (g.wanted + g.heavy + 3 <= _MOST)
+        triple = (free >= 2) & ~soft & (g.wanted + g.heavy + 4 <= _MOST)
         ring = s.ringbond
         for p in (55, 58, 59):
             allow[:, p] |= ~ring
@@ -409,9 +426,11 @@ class Molecules:
         g = self._groups(s, s.excludes, s.coming - 1)
         incoming = torch.where(before >= 0, s.order.clamp(min=1), 0)
         follows = attribute % 2
-        forced = ring.long() * (g.urgent + g.heavy).clamp(min=1)
+        forced = ring.long() * self._load(s, g, touching)
         # what is forced is set aside for the choice of the element only: ring bonds come next, before anything else
         s.forced = torch.where(begins, (forced - 1).clamp(min=0), s.forced)
+        twofold = (usable & (s.ring_order == 2)).any(1) & (forced > g.wanted)
+        s.aliphatic = torch.where(begins, ring & twofold, s.aliphatic)
         need = incoming + follows + forced + branch.long()
         s.need = torch.where(begins, need, s.need)
         s.incoming = torch.where(begins, incoming, s.incoming)
@@ -457,7 +476,9 @@ class Molecules:
         present = (s.atoms - 1).clamp(min=0)
         more = p == 66
         opened = s.opener >= 0
-        closable = self._closable(s.opener, opened & ~s.blocked).sum(1)
+        room = (self._at(s.free, present) > more) & ~self._at(s.aromatic, present)
+        usable = opened & ~s.blocked & ((s.ring_order < 2) | room[:, None])
+        closable = self._closable(s.opener, usable).sum(1)
         s.outstanding = s.outstanding + more.long()
         s.planned = torch.where(more, torch.minimum(s.outstanding, closable), s.planned)
         acts = (p >= 37) & (p <= 44) & (s.digit == _RING)
