@@ -9,5 +9,6 @@ from chartae.data.arrays import Dataset, as_examples, from_arrays
 from chartae.data.batches import Batches
 from chartae.data.catalogue import NAMES, load
 from chartae.data.download import fetch
+from chartae.data.strings import read_strings
 
-__all__ = ["NAMES", "Batches", "Dataset", "as_examples", "fetch", "from_arrays", "load", "mixings", "sprites", "toys"]
+__all__ = ["NAMES", "Batches", "Dataset", "as_examples", "fetch", "from_arrays", "load", "mixings", "read_strings", "sprites", "toys"]
