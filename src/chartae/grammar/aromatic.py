@@ -123,11 +123,16 @@ def _paired(atoms: set[int], near: dict[int, set[int]]) -> bool:
     return 2 * len(networkx.max_weight_matching(graph, maxcardinality=True)) == len(atoms)
 
 
+def _hydrogens(inner: str | None) -> int:
+    """Those written within the brackets of an atom."""
+    found = re.search(r"H(\d?)", inner or "")
+    return int(found[1] or 1) if found else 0
+
+
 def _needs(m: _Molecule, atom: int, degree: int, double: bool) -> bool:
     """Whether an aromatic atom lacks a bond that only a double bond in the ring can give."""
-    symbol, rest = m.symbols[atom], m.bracket[atom]
-    inner = rest or ""
-    hydrogens = int(inner[inner.index("H") + 1 : inner.index("H") + 2] or 1) if re.search(r"H\d", inner) else int("H" in inner)
+    symbol, inner = m.symbols[atom], m.bracket[atom] or ""
+    hydrogens = _hydrogens(inner)
     if double:
         return False
     if symbol == "c":
@@ -171,7 +176,7 @@ def _repair(smiles: str) -> str:
         seen |= system
         wanting = system & needs
         # a carbon with a double bond out of the system and no third neighbour has a bond too few
-        odd = any(double[a] and degree[a] < 3 and m.bracket[a] is None for a in system)
+        odd = any(double[a] and degree[a] + _hydrogens(m.bracket[a]) < 3 for a in system)
         if not odd and _paired(wanting, near):
             continue
         free = [a for a in sorted(wanting) if m.symbols[a] == "n" and m.bracket[a] is None]

@@ -1,6 +1,8 @@
 """Arrays in, numbers out: set against set, image against image, codes against factors, and features to compare by."""
 
+from chartae.metrics import molecules
 from chartae.metrics.clusters import ClusterScore, cluster_score
+from chartae.metrics.expressions import evaluate_expression, expression_scores
 from chartae.metrics.features import (
     NAMES,
     Extractor,
@@ -30,12 +32,15 @@ __all__ = [
     "dci",
     "default_for",
     "extractor",
+    "evaluate_expression",
+    "expression_scores",
     "factor_vae",
     "frechet",
     "kid",
     "mcc",
     "mig",
     "modularity",
+    "molecules",
     "mse",
     "prdc",
     "psnr",
