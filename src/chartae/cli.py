@@ -393,7 +393,9 @@ class GrammarVerb:
 
     what: Annotated[Positional[str], arg(help="audit: the share that parses and comes back, and why the rest does not")]
     file: Annotated[Positional[Path], arg(help=".txt, .smi, .csv or .tsv, with or without .gz")]
-    grammar: Annotated[str, arg(help="zinc-smiles, expressions, smiles, arithmetic, rna, or a file (.lark, EBNF, list)")]
+    grammar: Annotated[
+        str, arg(help="zinc-smiles, expressions, smiles, arithmetic, rna, or a file (.lark, EBNF, list)")
+    ]
     column: Annotated[str | None, arg(help="of a table; by default smiles, or the first")] = None
     limit: Annotated[int | None, arg(help="read so many strings at most")] = None
     json: Annotated[bool, arg(help="print the results as JSON")] = False

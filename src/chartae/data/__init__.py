@@ -11,4 +11,16 @@ from chartae.data.catalogue import NAMES, load
 from chartae.data.download import fetch
 from chartae.data.strings import read_strings
 
-__all__ = ["NAMES", "Batches", "Dataset", "as_examples", "fetch", "from_arrays", "load", "mixings", "read_strings", "sprites", "toys"]
+__all__ = [
+    "NAMES",
+    "Batches",
+    "Dataset",
+    "as_examples",
+    "fetch",
+    "from_arrays",
+    "load",
+    "mixings",
+    "read_strings",
+    "sprites",
+    "toys",
+]

@@ -17,11 +17,12 @@ _KINDS = (".txt", ".smi", ".smiles", ".csv", ".tsv")
 
 
 def read_strings(path: str | os.PathLike[str], *, column: str | None = None, limit: int | None = None) -> list[str]:
-    """The strings of a ``.txt``, ``.smi``, ``.smiles``, ``.csv`` or ``.tsv`` file, or of one of these with ``.gz`` behind.
+    """The strings of a ``.txt``, ``.smi``, ``.smiles``, ``.csv`` or ``.tsv`` file, plain or with ``.gz`` behind.
 
     * ``.txt``: every line that is not empty, without white space at its ends.
     * ``.smi``, ``.smiles``: the same, up to the first white space (a name may follow the molecule).
-    * ``.csv``, ``.tsv``: the column `column`, by default the one headed smiles, string, sequence, expression or text; the
+    * ``.csv``, ``.tsv``: the column `column`, by default the one headed smiles, string, sequence, expression or text;
+    the
       first where the first line has no such head (then it is no header, as in the files of MOSES).
 
     Raises:
@@ -45,7 +46,8 @@ def read_strings(path: str | os.PathLike[str], *, column: str | None = None, lim
         with gzip.open(path, "rt", encoding="utf-8") if zipped else open(path, encoding="utf-8") as f:
             table = kind[0] in (".csv", ".tsv")
             rows = _column(f, column, path, "\t" if kind[0] == ".tsv" else ",") if table else enumerate(f, 1)
-            for number, text in rows:
+            for line, text in rows:
+                number = line
                 parts = text.split(maxsplit=1) if kind[0] in (".smi", ".smiles") else [text.strip()]
                 if parts and parts[0]:
                     found.append(parts[0])

@@ -18,7 +18,7 @@ Rules = Sequence[tuple[int, tuple[int, ...]]]
 def costs(rules: Rules, nonterminals: int) -> tuple[np.ndarray, np.ndarray]:
     """The fewest productions that derive a string from each nonterminal, (K,), and by each production, (P,).
 
-    cost(A) = min over A -> alpha of 1 + sum over the nonterminals B in alpha of cost(B); `UNREACHED` where there is none.
+    cost(A) = min over A -> alpha of 1 + sum over the nonterminals B in alpha of cost(B); `UNREACHED` for no string.
     """
     least = np.full(nonterminals, UNREACHED, dtype=np.int64)
     each = np.full(len(rules), UNREACHED, dtype=np.int64)
@@ -127,8 +127,8 @@ def viable(rules: Rules, nonterminals: int, terminals: Sequence[bytes], start: i
     """Which tokens may come next at every dot, (D, T + 2).
 
     Dots are numbered production by production, from before the first symbol to after the last. The token at a place is
-    the longest terminal that the text has there: column t < T; T where it has none, T + 1 at the end. Terminals that are
-    beginnings of t are there too, so that column t is the union over them.
+    the longest terminal that the text has there: column t < T; T where it has none, T + 1 at the end. Terminals that
+    are beginnings of t are there too, so that column t is the union over them.
     """
     count = len(terminals)
     first, after, empty = follow(rules, nonterminals, count, start)

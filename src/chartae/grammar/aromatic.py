@@ -1,8 +1,8 @@
 """What no mask can see to while a SMILES is written: that its aromatic atoms have alternating double bonds.
 
 A SMILES with lower-case atoms stands for a molecule only if the atoms that need a double bond can be paired along
-aromatic bonds: a perfect matching of that graph. Where there is none, `repair` changes as little as it finds: it gives one
-n of the ring system a hydrogen (the usual slip, n for [nH]), or else writes the ring system in capitals, that is
+aromatic bonds: a perfect matching of that graph. Where there is none, `repair` changes as little as it finds: it gives
+one n of the ring system a hydrogen (the usual slip, n for [nH]), or else writes the ring system in capitals, that is
 saturated. The skeleton stays as it was.
 """
 
@@ -203,8 +203,9 @@ def _repair(smiles: str) -> str:
 def repair(strings: Sequence[str]) -> list[str]:
     """SMILES over ``zinc-smiles`` whose aromatic rings have alternating double bonds; those that have are unchanged.
 
-    In each ring system that has none, one ``n`` becomes ``[nH]`` if that is enough, else its atoms become aliphatic; so do
-    aromatic atoms without an aromatic bond. Ring digits without a partner are left out. Bonds and elements stay as they were.
+    In each ring system that has none, one ``n`` becomes ``[nH]`` if that is enough, else its atoms become aliphatic; so
+    do aromatic atoms without an aromatic bond. Ring digits without a partner are left out. Bonds and elements stay as
+    they were.
 
     >>> repair(["c1ccccc1", "c1ccnc1", "c1cccc1", "cC"])
     ['c1ccccc1', 'c1cc[nH]c1', 'C1CCCC1', 'CC']

@@ -61,8 +61,8 @@ class Audit:
 def audit(strings: Sequence[str], codec: Codec) -> Audit:
     """Encode and decode a data set: what parses, what comes back as it was, and why the rest does not.
 
-    A string survives where decoding gives it back, apart from characters that the grammar ignores. Losses are grouped by
-    what was found and, for the strings that parse, by how they came back.
+    A string survives where decoding gives it back, apart from characters that the grammar ignores. Losses are grouped
+    by what was found and, for the strings that parse, by how they came back.
 
     >>> from chartae.grammar import load
     >>> found = audit(["x + 1", "x + y", "sin(x)", "z"], load("expressions"))

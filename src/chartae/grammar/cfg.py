@@ -31,8 +31,8 @@ class Grammar(Codec):
     """A context-free grammar, as a codec of its strings.
 
     A string becomes the sequence of productions of its leftmost derivation (Kusner, Paige, Hernández-Lobato, "Grammar
-    variational autoencoder", 2017, arXiv:1703.01925). The last production, ``Nothing ->``, is no part of the grammar: it
-    is padding. Parsing is Earley's, so that left recursion and empty productions are allowed; productions that lead
+    variational autoencoder", 2017, arXiv:1703.01925). The last production, ``Nothing ->``, is no part of the grammar:
+    it is padding. Parsing is Earley's, so that left recursion and empty productions are allowed; productions that lead
     round in a circle (A => B => A) are not. Where a string has several derivations one is taken by rule, and marked:
     from the start symbol downwards, the production of least number, then each last symbol as short as it can be (so
     that 1+2+3 under E -> E '+' E is (1+2)+3).
@@ -110,16 +110,20 @@ class Grammar(Codec):
     def _check(self, useless: str) -> None:
         number = {n: k for k, n in enumerate(self.nonterminals)}
         if self.start not in number:
-            raise ValueError(f"{self.name}: the start symbol {self.start!r} has no production; give one of {_listed(number)}")
+            raise ValueError(
+                f"{self.name}: the start symbol {self.start!r} has no production; give one of {_listed(number)}"
+            )
         twice = {p for p in self.productions if self.productions.count(p) > 1} if self.size < 2000 else set()
         if twice:
-            raise ValueError(f"{self.name} has a production twice, so that its strings are ambiguous: {next(iter(twice))}")
+            raise ValueError(
+                f"{self.name} has a production twice, so that its strings are ambiguous: {next(iter(twice))}"
+            )
         undefined = {s for p in self.productions for s in p.rhs if not isinstance(s, Terminal) and s not in number}
         if undefined and useless == "refuse":
             where = next(p for p in self.productions if undefined & set(p.rhs))
             raise ValueError(
-                f"{self.name}: {_listed(undefined)} has no production (used in: {where}). Define it, put it in quotes if"
-                " it is a terminal, or pass useless='mask' to leave out what needs it"
+                f"{self.name}: {_listed(undefined)} has no production (used in: {where}). Define it, put it in quotes"
+                " if it is a terminal, or pass useless='mask' to leave out what needs it"
             )
         extra = len(self.nonterminals)  # one nonterminal without productions stands for all that are undefined
         of = {t: extra + 1 + i for i, t in enumerate(self.terminals)}
@@ -139,20 +143,20 @@ class Grammar(Codec):
         lost = [n for n, k in number.items() if k not in reached and n != PADDING and n not in endless]
         if useless == "refuse" and endless:
             raise ValueError(
-                f"{self.name}: no derivation from {_listed(endless)} ends. Give it an alternative without itself, remove it,"
-                " or pass useless='mask'"
+                f"{self.name}: no derivation from {_listed(endless)} ends. Give it an alternative without itself,"
+                " remove it, or pass useless='mask'"
             )
         if useless == "refuse" and lost:
             raise ValueError(
-                f"{self.name}: {_listed(lost)} is not reached from the start symbol {self.start!r}. Remove it, use it, name"
-                " another start, or pass useless='mask'"
+                f"{self.name}: {_listed(lost)} is not reached from the start symbol {self.start!r}. Remove it, use it,"
+                " name another start, or pass useless='mask'"
             )
         self._live = live & np.array([k in reached for k, _ in rules])
         circle = analysis.cycle([r for r, a in zip(rules, self._live, strict=True) if a], extra + 1)
         if circle:
             path = " => ".join(self.nonterminals[a] for a in [*circle, circle[0]])
             raise ValueError(
-                f"{self.name}: {path} derives itself, so that strings have infinitely many derivations; remove the circle"
+                f"{self.name}: {path} derives itself, so that strings have no end of derivations; remove the circle"
             )
         # k < K is a nonterminal, K + t a terminal, -1 what is undefined
         self.rules = [(lhs, tuple(s if s < extra else s - 1 if s > extra else -1 for s in rhs)) for lhs, rhs in rules]
@@ -270,8 +274,8 @@ class Grammar(Codec):
             if errors == "raise":
                 if double[i]:
                     raise ValueError(
-                        f"{self.name}: string {i} ({listed[i][:60]!r}) has several derivations. Pass ambiguous='resolve' to"
-                        " take one by rule, or make the grammar unambiguous"
+                        f"{self.name}: string {i} ({listed[i][:60]!r}) has several derivations. Pass"
+                        " ambiguous='resolve' to take one by rule, or make the grammar unambiguous"
                     )
                 raise ValueError(f"{self.name}: {failure}; correct or remove it, or pass errors='skip'")
             failures.append(failure)
@@ -313,8 +317,8 @@ class Grammar(Codec):
 
         Args:
             sequences: `Derivations`, a padded (N, T) array of production numbers, or rows.
-            incomplete: ``raise`` where nonterminals remain at the end, or give the ``empty`` string for it, as the paper's
-                code does.
+            incomplete: ``raise`` where nonterminals remain at the end, or give the ``empty`` string, as the
+                paper's code does.
 
         Raises:
             ValueError: a production that does not belong to the leftmost nonterminal: its sequence and step.
@@ -325,11 +329,15 @@ class Grammar(Codec):
 
         given = gather(sequences)
         texts, status, where = running.expand(self._tables, self._right, given)
-        for i in np.flatnonzero(status):
+        for i in np.flatnonzero(status).tolist():
             if status[i] == running.INCOMPLETE and incomplete == "empty":
                 texts[i] = ""
                 continue
-            said = "ends although nonterminals remain" if status[i] == running.INCOMPLETE else self._misplaced(given, i, where)
+            said = (
+                "ends although nonterminals remain"
+                if status[i] == running.INCOMPLETE
+                else self._misplaced(given, i, where)
+            )
             raise ValueError(f"{self.name}: derivation {i} {said}")
         return texts
 

@@ -1,12 +1,12 @@
 """Molecules that are valid while they are decoded: what the grammar of SMILES cannot say of valences and rings.
 
 The derivation is followed atom by atom. Every atom knows how many bonds it can still make; what its production of
-``branched_atom`` promises (a ring bond, a branch, a next atom of the chain) is set aside before its element is chosen, so
-that only elements with room for it are offered, and a bond of higher order only where both ends have room. Rings: a digit
-may be opened only while enough atoms are still to come to close all rings that are open, on atoms that are not
-neighbours of the one that opened them; where the last such atom is reached, it must close its ring. (The g rings that one
-atom opened need g different atoms among the F to come, or the F - 1 that are not its next one. An atom has room for three
-rings at least, so that this suffices for three openers; for more of them, R <= 3 (F - 1) open rings do.)
+``branched_atom`` promises (a ring bond, a branch, a next atom of the chain) is set aside before its element is chosen,
+so that only elements with room for it are offered, and a bond of higher order only where both ends have room. Rings: a
+digit may be opened only while enough atoms are still to come to close all rings that are open, on atoms that are not
+neighbours of the one that opened them; where the last such atom is reached, it must close its ring. (The g rings that
+one atom opened need g different atoms among the F to come, or the F - 1 that are not its next one. An atom has room for
+three rings at least, so that this suffices for three openers; for more of them, R <= 3 (F - 1) open rings do.)
 
 What is checked afterwards, by `aromatic.repair`, is that aromatic atoms form rings with alternating double bonds: this
 hangs together over the whole molecule.
@@ -30,8 +30,8 @@ __all__ = ["CAPACITY", "ELEMENTS", "Molecules", "State"]
 #: in the order of the productions: aliphatic 4..13, aromatic 14..17
 ELEMENTS = ("B", "C", "N", "O", "S", "P", "F", "I", "Cl", "Br", "c", "n", "o", "s")
 
-# the most bonds and hydrogens of an atom with charge -1, 0, +1; never above what RDKit 2026.09 accepts (S- and P- and the
-# positive halogens less). An aromatic atom's are its bonds as single ones, beside its share of a double bond.
+# the most bonds and hydrogens of an atom with charge -1, 0, +1; never above what RDKit 2026.09 accepts (S- and P- and
+# the positive halogens less). An aromatic atom's are its bonds as single ones, beside its share of a double bond.
 CAPACITY = (
     (4, 3, 2),  # B
     (3, 4, 3),  # C
@@ -104,9 +104,11 @@ class _Groups(NamedTuple):
 class Molecules:
     """Semantics for a `StackDecoder` over ``zinc-smiles``: valences and rings, as the module says.
 
-    Departures from SMILES, all towards caution: charges are -1, 0, +1; ring bonds are never triple, and double ones begin
-    on aliphatic atoms; a double bond does not join two aromatic atoms; an aromatic atom is offered only while a ring is
-    open or where it opens one. 99.9 % of ZINC's 250k molecules can be derived (`admits`).
+    Departures from SMILES, all towards caution: charges are -1, 0, +1; ring bonds are never triple, and double ones
+    begin on aliphatic atoms; a double bond does not join two aromatic atoms; an aromatic atom is offered only while a
+    ring is open or where it opens one. 99.5 % of ZINC's 250k molecules can be derived (`admits`);
+    the rest open a ring that is closed within a branch of the same atom, or by a double bond that
+    its opener has no room for.
     """
 
     def __init__(self, grammar: Grammar | None = None) -> None:
@@ -146,10 +148,10 @@ class Molecules:
 
         return State(
             attributes=whole(32), height=whole() + 1, coming=whole(), atoms=whole(), free=whole(32, dtype=torch.int8),
-            aromatic=no(32), double=no(32), frame=whole(8, fill=-1), order=whole(), need=whole(), forced=whole(), aliphatic=no(), incoming=whole(),
-            followed=no(), inside=whole(), element=whole(), hydrogens=whole(), charged=no(), digit=whole(), ringbond=no(),
-            opener=whole(_RINGS, fill=-1), ring_order=whole(_RINGS), excludes=no(_RINGS), blocked=no(_RINGS),
-            outstanding=whole(), planned=whole(),
+            aromatic=no(32), double=no(32), frame=whole(8, fill=-1), order=whole(), need=whole(), forced=whole(),
+            aliphatic=no(), incoming=whole(), followed=no(), inside=whole(), element=whole(), hydrogens=whole(),
+            charged=no(), digit=whole(), ringbond=no(), opener=whole(_RINGS, fill=-1), ring_order=whole(_RINGS),
+            excludes=no(_RINGS), blocked=no(_RINGS), outstanding=whole(), planned=whole(),
         )  # fmt: skip
 
     def select(self, state: State, rows: Tensor) -> State:
@@ -206,8 +208,8 @@ class Molecules:
     def reserve(self, s: State, top: Tensor) -> Tensor:
         before, _, _ = self._before(s)
         opened = s.opener >= 0
-        # where a ring can be closed the steps of closing it are counted as those of the choice that leads there; the other
-        # choices pay for them (`_atom`)
+        # where a ring can be closed the steps of closing it are counted as those of the choice that leads there; the
+        # other choices pay for them (`_atom`)
         closes = (opened & (s.opener != before[:, None])).any(1) & (top == self._branched)
         more = self._closable(s.opener, opened & ~s.blocked).sum(1) > s.planned
         lower = closes | (more & (top == self._rb))
@@ -341,7 +343,9 @@ class Molecules:
             1: opens | (close & (s.ring_order < 2)),
             2: (opens & double[:, None]) | (close & ((twofold & (s.ring_order == 2)) | (easily & upgrade))),
         }
-        written = torch.where((s.order == 2)[:, None], digits[2], torch.where((s.order == 1)[:, None], digits[1], digits[0]))
+        written = torch.where(
+            (s.order == 2)[:, None], digits[2], torch.where((s.order == 1)[:, None], digits[1], digits[0])
+        )
         allow[:, 37:45] = torch.where((s.digit == _RING)[:, None], written, allow[:, 37:45])
         one, two = digits[1].any(1), digits[2].any(1)
         allow[:, 60] = digits[0].any(1)

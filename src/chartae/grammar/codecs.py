@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,8 @@ SMILES_TOKENS = r"\[[^\]]+\]|Br|Cl|%\d\d|."
 class Tokens(Codec):
     """Strings as sequences of tokens, each of which has a number; the last number is padding.
 
-    The code book is fixed: what it lacks cannot be encoded. Any sequence of numbers decodes to some string, well-formed or
-    not, so that there are no masks.
+    The code book is fixed: what it lacks cannot be encoded. Any sequence of numbers decodes to some string, well-formed
+    or not, so that there are no masks.
 
     Args:
         tokens: the code book, in order.
@@ -38,7 +39,9 @@ class Tokens(Codec):
     def __init__(self, tokens: Sequence[str], pattern: str | None = None, *, name: str = "tokens") -> None:
         self.tokens = tuple(tokens)
         if not self.tokens or "" in self.tokens or len(set(self.tokens)) < len(self.tokens):
-            raise ValueError(f"the tokens of {name} are {self.tokens[:9]!r}...; expected some, all different, none empty")
+            raise ValueError(
+                f"the tokens of {name} are {self.tokens[:9]!r}...; expected some, all different, none empty"
+            )
         if len(self.tokens) > 65_535:
             raise ValueError(f"{name} has {len(self.tokens):,} tokens; at most 65,535 can be numbered in 16 bits")
         self.name, self.pattern = name, pattern
@@ -102,8 +105,8 @@ class Selfies(Codec):
     """SMILES as sequences of SELFIES symbols, of which any sequence decodes to a molecule (Krenn, Häse, Nigam,
     Friederich, Aspuru-Guzik, 2020, arXiv:1905.13741). Needs the package selfies: ``chartae[molecules]``.
 
-    The round trip is not the identity: SELFIES writes a molecule anew, and does not know all of them. Symbols are those of
-    `strings`, and of selfies' own robust alphabet unless ``robust=False``.
+    The round trip is not the identity: SELFIES writes a molecule anew, and does not know all of them. Symbols are those
+    of `strings`, and of selfies' own robust alphabet unless ``robust=False``.
     """
 
     masks = None
@@ -133,7 +136,7 @@ class Selfies(Codec):
                 failures.append(Failure(i, string, 0, string, ("a molecule that SELFIES can write",)))
         made = self._tokens.encode(written, errors=errors)
         numbers = np.array(kept, int)
-        failures += [Failure(int(numbers[f.index]), *f[1:]) for f in made.failures]
+        failures += [replace(f, index=int(numbers[f.index])) for f in made.failures]
         return Derivations(made.flat, made.offsets, numbers[made.kept], tuple(failures))
 
     def decode(self, sequences: Derivations | np.ndarray | Iterable[Sequence[int] | np.ndarray]) -> list[str]:

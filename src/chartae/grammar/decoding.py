@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
 from chartae.grammar.cfg import Grammar
@@ -50,8 +50,8 @@ class Decoded:
         relaxed: (B,) whether at some step semantics left nothing that the grammar allows, and was set aside.
     """
 
-    productions: Int[Tensor, "B T"]
-    lengths: Int[Tensor, " B"]
+    productions: Integer[Tensor, "B T"]
+    lengths: Integer[Tensor, " B"]
     complete: Bool[Tensor, " B"]
     relaxed: Bool[Tensor, " B"]
 
@@ -172,8 +172,8 @@ class StackDecoder:
     ) -> Decoded:
         if self.close and limit < self._least:
             raise ValueError(
-                f"{limit} steps are too few: the shortest derivation of {self.grammar.name} has {self._least}; give more"
-                " steps, or close=False to have derivations cut off"
+                f"{limit} steps are too few: the shortest derivation of {self.grammar.name} has {self._least}; give"
+                " more steps, or close=False to have derivations cut off"
             )
         if choice[1] <= 0:
             raise ValueError(f"temperature is {choice[1]}; expected a positive number (sample=False takes the largest)")
@@ -189,6 +189,7 @@ class StackDecoder:
         need = torch.full((batch,), self._least, dtype=torch.long, device=device)
         inner = self.semantics.begin(batch, device) if self.semantics is not None else None
         places = torch.arange(pushed.shape[1], device=device)
+        ended = rows[:0]  # rows whose last production the next step still has to see
         t = 0
         for t in range(limit):
             top = stack.gather(1, (height - 1)[:, None])[:, 0].long()
@@ -219,11 +220,11 @@ class StackDecoder:
             height = height - 1 + count.index_select(0, taken)
             alive = height > 0
             if previous is not None:
+                previous[ended] = padding
                 previous[rows] = taken
             if not bool(alive.all()):
                 keep = alive.nonzero()[:, 0]
-                if previous is not None:
-                    previous[rows[~alive]] = padding
+                ended = rows[~alive]
                 rows, stack, height, need = (a.index_select(0, keep) for a in (rows, stack, height, need))
                 inner = self.semantics.select(inner, keep) if self.semantics is not None else None
                 if not len(rows):

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 __all__ = ["Codec", "Derivations", "Failure", "gather"]
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True)
+class Failure:
     """A string that cannot be encoded, and why."""
 
     index: int
@@ -23,10 +23,14 @@ class Failure(NamedTuple):
     expected: tuple[str, ...]
 
     def __str__(self) -> str:
-        shown = self.string if len(self.string) <= 60 else f"...{self.string[max(self.place - 30, 0) : self.place + 27]}..."
+        shown = (
+            self.string if len(self.string) <= 60 else f"...{self.string[max(self.place - 30, 0) : self.place + 27]}..."
+        )
         listed = ", ".join(repr(e) for e in self.expected[:40]) + ", ..." * (len(self.expected) > 40)
         found = repr(self.found) if self.found else "the end"
-        return f"string {self.index} ({shown!r}): found {found} at character {self.place}, expected {listed or 'nothing'}"
+        return (
+            f"string {self.index} ({shown!r}): found {found} at character {self.place}, expected {listed or 'nothing'}"
+        )
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,9 @@ class Derivations:
         length = longest if length is None else length
         if longest > length:
             where = int(self.lengths.argmax())
-            raise ValueError(f"sequence {where} has {longest} indices, more than length={length}; give at least {longest}")
+            raise ValueError(
+                f"sequence {where} has {longest} indices, more than length={length}; give at least {longest}"
+            )
         if not 0 <= fill <= np.iinfo(self.flat.dtype).max:
             raise ValueError(f"fill is {fill}; expected an index that fits {self.flat.dtype}")
         rows = np.full((len(self), length), fill, dtype=self.flat.dtype)
@@ -119,7 +125,9 @@ class Derivations:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as f:
             if missing := {"flat", "offsets", "kept"} - set(f.files):
-                raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; expected a file that Derivations.save wrote")
+                raise ValueError(
+                    f"{path} lacks {', '.join(sorted(missing))}; expected a file that Derivations.save wrote"
+                )
             flat, offsets, kept = f["flat"], f["offsets"], f["kept"]
         if flat.ndim != 1 or offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(flat):
             raise ValueError(f"{path} holds indices {flat.shape} with offsets {offsets.shape} that do not fit them")

@@ -11,9 +11,11 @@ short is reported to the caller, who makes it longer and calls again.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+njit: Any
 try:
     from numba import njit
 except ImportError:
@@ -72,7 +74,8 @@ class Work(NamedTuple):
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    return function if njit is None else njit(cache=True, nogil=True)(function)
+    # what an import hook has wrapped around the function, to check shapes, cannot be compiled
+    return function if njit is None else njit(cache=True, nogil=True)(inspect.unwrap(function))
 
 
 @_jit
@@ -112,9 +115,9 @@ def recognise(text: Any, begin: int, end: int, t: Any, w: Any, clock: int) -> tu
             empty[k] = -1
         cursor = count
         predicted = start if j == 0 else -1
-        # every item but those predicted comes of a pair: the one before it, and the completed one (or the terminal) that
-        # takes its dot on. `i` runs over a list of one kind, `item` is the other: a completed item and those that wait
-        # for it (way 1), one that waits and what is complete already without a letter (way 2), arrivals (way 0)
+        # every item but those predicted comes of a pair: the one before it, and the completed one (or the terminal)
+        # that takes its dot on. `i` runs over a list of one kind, `item` is the other: a completed item and those that
+        # wait for it (way 1), one that waits and what is complete already without a letter (way 2), arrivals (way 0)
         way, item, i = 0, -1, arriving[j]
         while True:
             while i >= 0:
@@ -143,7 +146,13 @@ def recognise(text: Any, begin: int, end: int, t: Any, w: Any, clock: int) -> tu
                 if count == room:
                     return -2, 0, 0, clock
                 stamps[place], keys[place], founds[place] = clock, key, count
-                dots[count], origins[count], befores[count], childs[count], doubles[count] = dot, origin, before, child, 0
+                dots[count], origins[count], befores[count], childs[count], doubles[count] = (
+                    dot,
+                    origin,
+                    before,
+                    child,
+                    0,
+                )
                 count += 1
             if predicted >= 0:
                 for o in range(option[predicted], option[predicted + 1]):
@@ -181,7 +190,7 @@ def recognise(text: Any, begin: int, end: int, t: Any, w: Any, clock: int) -> tu
 
 @_jit
 def derive(t: Any, w: Any, root: int, out: Any, at: int, limit: int) -> tuple[int, int]:
-    """Write the leftmost derivation below a completed item: where it ends (-1: no room), and whether it is one of many."""
+    """Write the leftmost derivation below a completed item: where it ends (-1: no room), whether it is one of many."""
     double = 0
     w.stack[0], top = root, 1
     while top > 0:
@@ -204,9 +213,19 @@ def derive(t: Any, w: Any, root: int, out: Any, at: int, limit: int) -> tuple[in
 
 @_jit
 def parse(
-    text: Any, offsets: Any, first: int, count: int, t: Any, w: Any, clock: int, out: Any, ends: Any, status: Any, where: Any
+    text: Any,
+    offsets: Any,
+    first: int,
+    count: int,
+    t: Any,
+    w: Any,
+    clock: int,
+    out: Any,
+    ends: Any,
+    status: Any,
+    where: Any,
 ) -> tuple[int, int, int]:
-    """Derivations of texts first..count-1 into `out`, from ends[i] to ends[i + 1]: the text it stopped at, why, clock."""
+    """Derivations of texts first..count-1 into `out`, from ends[i] to ends[i + 1]: where it stopped, why, clock."""
     for i in range(first, count):
         begin, end = offsets[i], offsets[i + 1]
         items, began, last, clock = recognise(text, begin, end, t, w, clock)
@@ -234,7 +253,17 @@ def parse(
 
 @_jit
 def expand(
-    rules: Any, offsets: Any, first: int, count: int, t: Any, right: Any, stack: Any, out: Any, ends: Any, status: Any, where: Any
+    rules: Any,
+    offsets: Any,
+    first: int,
+    count: int,
+    t: Any,
+    right: Any,
+    stack: Any,
+    out: Any,
+    ends: Any,
+    status: Any,
+    where: Any,
 ) -> tuple[int, int]:
     """Texts of derivations first..count-1 into `out`, from ends[i] to ends[i + 1]: the one it stopped at, and why.
 

@@ -107,8 +107,8 @@ class _Ebnf:
             line = text.count("\n", 0, at) + 1
             if piece is None:
                 raise ValueError(
-                    f"line {line} of the grammar: {text[at : at + 20].splitlines()[0]!r} is not understood; EBNF here has"
-                    " name = ..., terminals in quotes, | ( ) [ ] { } ? * + and ranges '0'..'9'"
+                    f"line {line} of the grammar: {text[at : at + 20].splitlines()[0]!r} is not understood; EBNF here"
+                    " has name = ..., terminals in quotes, | ( ) [ ] { } ? * + and ranges '0'..'9'"
                 )
             if piece.lastgroup != "skip":
                 self.pieces.append((str(piece.lastgroup), piece[0], line))
@@ -250,7 +250,7 @@ def read_lark(text: str, start: str | None = None) -> tuple[list[Production], st
     if start is None:
         names = re.findall(r"^[!?]*([a-z_][a-z0-9_]*)(?:\.\d+)?\s*:", text, re.MULTILINE)
         if not names:
-            raise ValueError("the lark grammar has no rules; expected lines such as: start: \"a\" start | \"b\"")
+            raise ValueError('the lark grammar has no rules; expected lines such as: start: "a" start | "b"')
         start = "start" if "start" in names else names[0]
     try:
         made = lark.Lark(text, start=start, parser="earley", lexer="dynamic", maybe_placeholders=False)
@@ -293,12 +293,12 @@ class _Regexes:
             if len(tree) == 1 and str(tree[0][0]) in ("IN", "LITERAL"):
                 return {a[0] for a in self.alternatives(name, tree)}
         raise ValueError(
-            f"%ignore {name} ({pattern.value!r}): only characters such as / / or /[ \\t]+/ can be ignored; take comments"
-            " and the like out of the strings first"
+            f"%ignore {name} ({pattern.value!r}): only characters such as / / or /[ \\t]+/ can be ignored; take"
+            " comments and the like out of the strings first"
         )
 
     def parsed(self, name: str, pattern: Any) -> Any:
-        from re import _parser  # type: ignore[attr-defined]
+        from re import _parser
 
         if pattern.flags and set(pattern.flags) - {"s", "m", "u"}:
             raise ValueError(f"terminal {name} has the flags {sorted(pattern.flags)}; write its cases out")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ class Parsed:
 def _native(x: Any) -> Any:
     """An array for compiled loops; a list for interpreted ones, whose elements are reached four times as fast."""
     if isinstance(x, tuple):
-        return type(x)(*map(_native, x))  # type: ignore[call-arg]
+        return type(x)(*map(_native, x))
     return x if earley.COMPILED else x.tolist()
 
 
@@ -84,8 +85,14 @@ def parse(tables: earley.Tables, strings: Sequence[str]) -> Parsed:
 
 def expected(tables: earley.Tables, text: bytes) -> tuple[list[int], bool]:
     """The terminals that could come where no derivation of `text` goes on, and whether it could end there."""
-    loose = tables._replace(viable=(tables.viable.reshape(len(tables.symbol), -1).any(1, keepdims=True)
-                                    * np.ones(int(tables.sizes[1]) + 2, np.uint8)).astype(np.uint8).reshape(-1))
+    loose = tables._replace(
+        viable=(
+            tables.viable.reshape(len(tables.symbol), -1).any(1, keepdims=True)
+            * np.ones(int(tables.sizes[1]) + 2, np.uint8)
+        )
+        .astype(np.uint8)
+        .reshape(-1)
+    )
     items, hashed = 1 << 13, 1 << 10
     native = _native(loose)
     buffer = _native(np.frombuffer(text or b"\0", np.uint8))
@@ -121,5 +128,5 @@ def expand(tables: earley.Tables, right: np.ndarray, given: Derivations) -> tupl
         elif why == earley.GROW_ITEMS:
             stack = np.zeros(2 * len(stack), np.int32)
     text, places = out.tobytes(), np.asarray(ends).tolist()
-    texts = [text[a:b].decode() for a, b in zip(places[:-1], places[1:], strict=True)]
+    texts = [text[a:b].decode() for a, b in pairwise(places)]
     return texts, np.asarray(status), np.asarray(where)

@@ -116,7 +116,7 @@ def expression_scores(
 ) -> np.ndarray:
     """log(1 + mean over x of min((f(x) - y(x))^2, 1000)) of each expression f in x; lower is better, 0 is the target y.
 
-    x are `points` values from `low` to `high`. What is no expression, or not a number anywhere, scores `WORST` = log 1001.
+    x are `points` values from `low` to `high`. What is no expression, or no number anywhere, scores `WORST`, log 1001.
     Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925; with true division throughout (their results have integer
     division in the candidates).
 

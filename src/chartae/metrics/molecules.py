@@ -41,8 +41,8 @@ class Constants(NamedTuple):
     cycle: tuple[float, float]
 
 
-#: ``literature``: as in GCPN (You et al., 2018, arXiv:1806.02473) and later; ``recomputed``: over the canonical SMILES of
-#: ZINC 250k with RDKit 2026.09 and networkx 3.6. SA and cycle are those of the negative score.
+#: ``literature``: as in GCPN (You et al., 2018, arXiv:1806.02473) and later; ``recomputed``: over the canonical SMILES
+#: of ZINC 250k with RDKit 2026.09 and networkx 3.6. SA and cycle are those of the negative score.
 CONSTANTS = {
     "literature": Constants((2.4570953, 1.4343244), (-3.0525811, 0.8335207), (-0.0485697, 0.2860212)),
     "recomputed": Constants((2.45712, 1.43433), (-3.05330, 0.83490), (-0.04908, 0.29029)),
@@ -72,8 +72,9 @@ def _rdkit() -> Any:
         bulk=DataStructs.BulkTanimotoSimilarity,
         fragments=BRICS.BRICSDecompose,
         qed=QED.qed,
-        logp=Crippen.MolLogP,
-        weight=Descriptors.MolWt,
+        # RDKit makes these two as it is imported, unseen by type checkers
+        logp=vars(Crippen)["MolLogP"],
+        weight=vars(Descriptors)["MolWt"],
         morgan=rdFingerprintGenerator.GetMorganGenerator(radius=2, fpSize=1024),
         scaffold=MurckoScaffold.GetScaffoldForMol,
         sa=sascorer.calculateScore,
@@ -157,7 +158,9 @@ def snn(strings: Sequence[str], reference: Sequence[str]) -> float:
     1.0
     """
     rd = _rdkit()
-    own, other = ([rd.morgan.GetFingerprint(m) for m in _valid(s, w)] for s, w in ((strings, "strings"), (reference, "reference")))
+    own, other = (
+        [rd.morgan.GetFingerprint(m) for m in _valid(s, w)] for s, w in ((strings, "strings"), (reference, "reference"))
+    )
     return float(np.mean([max(rd.bulk(f, other)) for f in own]))
 
 
@@ -211,7 +214,9 @@ def distances(strings: Sequence[str], reference: Sequence[str]) -> dict[str, flo
     for name in own:
         a, b = (np.sort(x[~np.isnan(x)]) for x in (own[name], other[name]))
         if not len(a) or not len(b):
-            raise ValueError(f"{'strings' if not len(a) else 'reference'} holds no valid molecule; expected at least one")
+            raise ValueError(
+                f"{'strings' if not len(a) else 'reference'} holds no valid molecule; expected at least one"
+            )
         both = np.sort(np.concatenate([a, b]))
         steps = [np.searchsorted(x, both[:-1], side="right") / len(x) for x in (a, b)]
         found[name] = float((np.abs(steps[0] - steps[1]) * np.diff(both)).sum())
@@ -229,8 +234,8 @@ def _longest_ring(molecule: Any) -> int:
 def penalised_logp(strings: Sequence[str], constants: str | Constants = "literature") -> np.ndarray:
     """z(logP) + z(-SA) + z(-cycle) of each string, nan for those not valid; higher is better.
 
-    z standardises by `constants`, those of ZINC 250k; cycle = max(0, longest ring - 6) over networkx's cycle basis of the
-    canonical SMILES (Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925).
+    z standardises by `constants`, those of ZINC 250k; cycle = max(0, longest ring - 6) over networkx's cycle basis of
+    the canonical SMILES (Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925).
 
     >>> penalised_logp(["CC(C)(C)c1ccc2occ(CC(=O)Nc3ccccc3F)c2c1"]).round(2)
     array([3.14])
