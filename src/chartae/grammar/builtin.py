@@ -244,7 +244,7 @@ def load(name_or_path: str | os.PathLike[str], start: str | None = None) -> Gram
     A path ending in ``.lark`` is read by lark (``chartae[grammar]``); any other file is a production list or EBNF.
 
     >>> load("zinc-smiles")
-    Grammar('zinc-smiles': 76 productions (1 padding), 23 nonterminals, 34 terminals, start smiles)
+    Grammar('zinc-smiles': 76 productions (1 padding), 23 nonterminals, 35 terminals, start smiles)
     """
     name = os.fspath(name_or_path)
     if name in _BUILT:

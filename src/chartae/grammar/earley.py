@@ -74,8 +74,14 @@ class Work(NamedTuple):
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+    if njit is None:
+        return function
     # what an import hook has wrapped around the function, to check shapes, cannot be compiled
-    return function if njit is None else njit(cache=True, nogil=True)(inspect.unwrap(function))
+    bare = inspect.unwrap(function)
+    try:
+        return njit(cache=True, nogil=True)(bare)
+    except RuntimeError:  # there is no folder that compiled code could be kept in
+        return njit(nogil=True)(bare)
 
 
 @_jit
