@@ -180,9 +180,10 @@ class StackDecoder:
         choices, usable, pushed, count, extra, extras = (a.to(device) for a in self._tables)
         padding = self.grammar.padding
         kind = torch.uint8 if self.grammar.size <= 256 else torch.int32
-        out = torch.full((batch, limit), padding, dtype=kind, device=device)
+        out = torch.full((limit, batch), padding, dtype=kind, device=device)
+        nothing = len(self.grammar.nonterminals) - 1
         relaxed = torch.zeros(batch, dtype=torch.bool, device=device)
-        rows = torch.arange(batch, device=device)  # those that are not complete
+        rows = torch.arange(batch, device=device)  # those that are followed
         stack = torch.zeros(batch, 32 + pushed.shape[1], dtype=torch.int32, device=device)
         stack[:, 0] = self._start
         height = torch.ones(batch, dtype=torch.long, device=device)
@@ -192,7 +193,8 @@ class StackDecoder:
         ended = rows[:0]  # rows whose last production the next step still has to see
         t = 0
         for t in range(limit):
-            top = stack.gather(1, (height - 1)[:, None])[:, 0].long()
+            place = (height - 1).clamp_(min=0)[:, None]
+            top = torch.where(height > 0, stack.gather(1, place)[:, 0], nothing).long()
             options = choices.index_select(0, top)
             allowed = own = usable.index_select(0, top)
             reserve: Tensor | int = 0
@@ -210,28 +212,30 @@ class StackDecoder:
                 least = own & (more <= limit - t) if self.close else own
                 allowed = torch.where(stuck[:, None], least, further)
             taken = options.gather(1, _choose(scores(t, rows, options), allowed, *choice)[:, None])[:, 0]
-            out[rows, t] = taken.to(kind)
+            out[t].index_copy_(0, rows, taken.to(kind))
             need = need + extra.index_select(0, taken) - 1
             if self.semantics is not None:
                 inner = self.semantics.advance(inner, taken)
             if int(height.max()) + pushed.shape[1] > stack.shape[1]:
                 stack = torch.cat([stack, torch.zeros_like(stack)], 1)
-            stack.scatter_(1, (height - 1)[:, None] + places, pushed.index_select(0, taken))
-            height = height - 1 + count.index_select(0, taken)
+            stack.scatter_(1, place + places, pushed.index_select(0, taken))
+            height = (place[:, 0] + count.index_select(0, taken)).mul_(height > 0)
             alive = height > 0
             if previous is not None:
                 previous[ended] = padding
                 previous[rows] = taken
-            if not bool(alive.all()):
+            # rows that are complete take padding until enough of them are there to be left behind
+            left = int(alive.sum())
+            if left <= 0.9 * len(rows):
                 keep = alive.nonzero()[:, 0]
                 ended = rows[~alive]
                 rows, stack, height, need = (a.index_select(0, keep) for a in (rows, stack, height, need))
                 inner = self.semantics.select(inner, keep) if self.semantics is not None else None
-                if not len(rows):
-                    break
+            if not left:
+                break
         complete = torch.ones(batch, dtype=torch.bool, device=device)
-        complete[rows] = False
-        out = out if previous is None else out[:, : t + 1]
+        complete[rows] = height == 0
+        out = (out if previous is None else out[: t + 1]).t().contiguous()
         return Decoded(out, (out != padding).sum(1), complete, relaxed)
 
 
