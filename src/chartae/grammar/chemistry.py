@@ -14,7 +14,6 @@ hangs together over the whole molecule.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -304,34 +303,26 @@ class Molecules:
         lone = (closable & g.lone).sum(1)
         number = closable.sum(1)
 
-        def left(bonds: Tensor, number: Tensor, rings: Tensor, openers: Tensor, lone: Tensor, own: Tensor) -> Tensor:
-            """Whether so many ring bonds of this atom can be had, as many as can be by closing rings."""
-            closing = torch.minimum(bonds, number).clamp(min=0)
-            opening = (bonds - closing).clamp(min=0)
-            rings = rings - closing + opening
-            openers = openers - torch.minimum(closing, lone) + ((opening > 0) & (own == 0)).long()
-            room = (opening == 0) | ((own + opening <= s.coming - s.followed.long()) & (rings <= _RINGS))
-            return self._fits(rings, openers, s.coming) & room
-
         # another ring bond for this atom
         total = s.outstanding + 1
         lower = number > s.planned
         sizes = number, g.rings, g.openers, lone, own
         paid = lower | (slack >= 2 * _RING_STEPS)
-        allow[:, 66] = (s.outstanding < g.wanted) | ((spare >= 1) & left(total, *sizes) & paid)
-        allow[:, 67] = (s.outstanding >= g.urgent) & left(s.outstanding, *sizes) & (slack >= _RING_STEPS * lower)
+        allow[:, 66] = (s.outstanding < g.wanted) | ((spare >= 1) & self._left(s, total, *sizes) & paid)
+        allow[:, 67] = (
+            (s.outstanding >= g.urgent) & self._left(s, s.outstanding, *sizes) & (slack >= _RING_STEPS * lower)
+        )
         # which digits, by the order that was written (0: none)
         later = s.outstanding - 1
         at_ease = g.urgent <= later
-        after = [x[:, None] for x in (later, number - 1, g.rings - 1)]
-        open_after = g.openers[:, None] - g.lone.long()
-        lone_after = lone[:, None] - g.lone.long()
+        open_after, lone_after = (x[:, None] - g.lone.long() for x in (g.openers, lone))
         close = usable & (g.critical | at_ease[:, None])
-        close = close & self._each(left, after[0], after[1], after[2], open_after, lone_after, own[:, None])
+        bonds, others, rings = later[:, None], (number - 1)[:, None], (g.rings - 1)[:, None]
+        close = close & self._left(s, bonds, others, rings, open_after, lone_after, own[:, None])
         planned = torch.minimum(s.planned, later)
         paid = slack >= 2 * _RING_STEPS * (s.planned - planned)
         fresh = at_ease & paid & (g.rings < _RINGS) & (own + 1 <= s.coming - s.followed.long())
-        fresh = fresh & left(later, number, g.rings + 1, g.openers + (own == 0).long(), lone, own + 1)
+        fresh = fresh & self._left(s, later, number, g.rings + 1, g.openers + (own == 0).long(), lone, own + 1)
         opens = ~opened & fresh[:, None]
         double = ~soft & (spare >= 1) & ~(opened & (s.ring_order == 2)).any(1)
         twofold = ((free >= 1) & ~soft)[:, None]
@@ -353,10 +344,20 @@ class Molecules:
         allow[:, 55] = allow[:, 58] = allow[:, 59] = one
         allow[:, 56] = two
 
-    @staticmethod
-    def _each(check: Callable[..., Tensor], *sizes: Tensor) -> Tensor:
-        """`check`, which is over (B,), for each of the eight digits."""
-        return torch.stack([check(*(x[:, min(i, x.shape[1] - 1)] for x in sizes)) for i in range(_RINGS)], 1)
+    def _left(
+        self, s: State, bonds: Tensor, number: Tensor, rings: Tensor, openers: Tensor, lone: Tensor, own: Tensor
+    ) -> Tensor:
+        """Whether so many ring bonds of this atom can be had, as many as can be by closing rings: with `number` rings
+        that can be closed (`lone` the only one of their opener), of `rings` by `openers`, `own` by this atom."""
+        closing = torch.minimum(bonds, number).clamp(min=0)
+        opening = (bonds - closing).clamp(min=0)
+        rings = rings - closing + opening
+        openers = openers - torch.minimum(closing, lone) + ((opening > 0) & (own == 0)).long()
+        coming, followed = s.coming, s.followed.long()
+        if bonds.ndim == 2:  # for each of the eight digits
+            coming, followed = coming[:, None], followed[:, None]
+        room = (opening == 0) | ((own + opening <= coming - followed) & (rings <= _RINGS))
+        return self._fits(rings, openers, coming) & room
 
     def _bonds(self, allow: Tensor, s: State, before: Tensor) -> None:
         free, soft = self._at(s.free, before), self._at(s.aromatic, before)
@@ -467,14 +468,16 @@ class Molecules:
         s.atoms = s.atoms + made.long()
         place = (s.atoms - 1).clamp(min=0)[:, None]
 
-        def put(table: Tensor, value: Tensor, where: Tensor) -> None:
-            table.scatter_(1, place, torch.where(where, value.to(table.dtype), table.gather(1, place)[:, 0])[:, None])
-
-        put(s.free, room + s.forced, changed)
-        put(s.aromatic, aromatic, made)
-        put(s.double, (s.element == _C) & (s.incoming < 2), made)
+        self._put(s.free, place, room + s.forced, changed)
+        self._put(s.aromatic, place, aromatic, made)
+        self._put(s.double, place, (s.element == _C) & (s.incoming < 2), made)
         end = s.frame.gather(1, depth[:, None])[:, 0]
         s.frame.scatter_(1, depth[:, None], torch.where(made, s.atoms - 1, end)[:, None])
+
+    @staticmethod
+    def _put(table: Tensor, place: Tensor, value: Tensor, where: Tensor) -> None:
+        before = table.gather(1, place)[:, 0]
+        table.scatter_(1, place, torch.where(where, value.to(table.dtype), before)[:, None])
 
     def _ring(self, s: State, p: Tensor) -> None:
         present = (s.atoms - 1).clamp(min=0)

@@ -23,8 +23,24 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "log": np.log,
     "sqrt": np.sqrt,
 }
+_OPERATORS = {"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "^": np.power}
 #: how strongly an operator binds, and whether from the right
 _BINDS = {"+": (1, False), "-": (1, False), "*": (2, False), "/": (2, False), "neg": (3, True), "^": (4, True)}
+
+
+def _apply(operator: str, values: list[np.ndarray]) -> None:
+    """Replace the operands on top of `values` by what the operator makes of them."""
+    b = values.pop()
+    if operator == "neg":
+        values.append(-b)
+    elif operator in _FUNCTIONS:
+        values.append(_FUNCTIONS[operator](b))
+    else:
+        values.append(_OPERATORS[operator](values.pop(), b))
+
+
+def _wrong(text: str, place: int, what: str) -> ValueError:
+    return ValueError(f"{text[:60]!r} is no expression: {what} at character {place}")
 
 
 def evaluate_expression(text: str, variables: Mapping[str, np.ndarray | float]) -> np.ndarray:
@@ -42,17 +58,6 @@ def evaluate_expression(text: str, variables: Mapping[str, np.ndarray | float]) 
     values: list[np.ndarray] = []
     waiting: list[str] = []
 
-    def apply(operator: str) -> None:
-        if operator in _FUNCTIONS or operator == "neg":
-            a = values.pop()
-            values.append(-a if operator == "neg" else _FUNCTIONS[operator](a))
-            return
-        b, a = values.pop(), values.pop()
-        values.append({"+": np.add, "-": np.subtract, "*": np.multiply, "/": np.divide, "^": np.power}[operator](a, b))
-
-    def wrong(place: int, what: str) -> ValueError:
-        return ValueError(f"{text[:60]!r} is no expression: {what} at character {place}")
-
     value_next = True
     end = len(text.rstrip())
     at = 0
@@ -60,7 +65,7 @@ def evaluate_expression(text: str, variables: Mapping[str, np.ndarray | float]) 
         while at < end:
             piece = _TOKEN.match(text, at)
             if piece is None:
-                raise wrong(at, f"{text[at]!r} is not understood")
+                raise _wrong(text, at, f"{text[at]!r} is not understood")
             number, name, sign = piece.groups()
             place, at = at, piece.end()
             sign = "^" if sign == "**" else sign
@@ -69,11 +74,13 @@ def evaluate_expression(text: str, variables: Mapping[str, np.ndarray | float]) 
                 value_next = False
             elif value_next and name in _FUNCTIONS:
                 if text[at:].lstrip()[:1] != "(":
-                    raise wrong(at, f"{name} without a bracket")
+                    raise _wrong(text, at, f"{name} without a bracket")
                 waiting.append(name)
             elif value_next and name:
                 if name not in variables:
-                    raise wrong(place, f"the unknown name {name!r} (known: {', '.join([*variables, *_FUNCTIONS])})")
+                    raise _wrong(
+                        text, place, f"the unknown name {name!r} (known: {', '.join([*variables, *_FUNCTIONS])})"
+                    )
                 values.append(np.asarray(variables[name], dtype=float))
                 value_next = False
             elif value_next and sign in ("(", "-", "+"):
@@ -81,27 +88,27 @@ def evaluate_expression(text: str, variables: Mapping[str, np.ndarray | float]) 
                     waiting.append("neg" if sign == "-" else sign)
             elif not value_next and sign == ")":
                 while waiting and waiting[-1] != "(":
-                    apply(waiting.pop())
+                    _apply(waiting.pop(), values)
                 if not waiting:
-                    raise wrong(place, "a bracket that was never opened")
+                    raise _wrong(text, place, "a bracket that was never opened")
                 waiting.pop()
                 if waiting and waiting[-1] in _FUNCTIONS:
-                    apply(waiting.pop())
+                    _apply(waiting.pop(), values)
             elif not value_next and sign in _BINDS:
                 strength, right = _BINDS[sign]
                 while waiting and waiting[-1] in _BINDS:
                     top = _BINDS[waiting[-1]][0]
                     if top < strength or (top == strength and right):
                         break
-                    apply(waiting.pop())
+                    _apply(waiting.pop(), values)
                 waiting.append(sign)
                 value_next = True
             else:
-                raise wrong(place, f"{piece[0].strip()!r} is out of place")
+                raise _wrong(text, place, f"{piece[0].strip()!r} is out of place")
         if value_next or "(" in waiting:
-            raise wrong(end, "the end is too early")
+            raise _wrong(text, end, "the end is too early")
         while waiting:
-            apply(waiting.pop())
+            _apply(waiting.pop(), values)
     return values[0]
 
 
