@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "chartae"
 
 #: from the ground up; a module imports only from the floors below its own (and from its own package)
 FLOORS = [
-    {"functional", "nn", "distributions", "storage", "pictures", "plotting", "progress"},
+    {"functional", "nn", "distributions", "storage", "pictures", "plotting", "progress", "grammar"},
     {"conditionals", "data", "metrics"},
     {"autoencoder"},
     {"terms", "samplers", "diagnostics"},
@@ -61,7 +61,7 @@ def test_imports_go_downwards(path):
         assert other not in NEVER.get(own, ()), f"{own} must never import {other}"
 
 
-@pytest.mark.parametrize("package", ["terms", "densities", "metrics", "data", "samplers", "diagnostics"])
+@pytest.mark.parametrize("package", ["terms", "densities", "metrics", "data", "samplers", "diagnostics", "grammar"])
 def test_all_is_what_can_be_imported(package):
     module = __import__(f"chartae.{package}", fromlist=["__all__"])
     assert all(hasattr(module, name) for name in module.__all__)

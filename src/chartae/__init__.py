@@ -6,7 +6,19 @@ third, a sampler draws from what was fitted, and a diagnostic says what was lear
 
 from typing import TYPE_CHECKING, Any
 
-from chartae import data, densities, diagnostics, functional, metrics, nn, recipes, samplers, sampling, training
+from chartae import (
+    data,
+    densities,
+    diagnostics,
+    functional,
+    grammar,
+    metrics,
+    nn,
+    recipes,
+    samplers,
+    sampling,
+    training,
+)
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import (
     AnnealedNoise,
@@ -87,6 +99,7 @@ __all__ = [
     "fit",
     "fit_many",
     "functional",
+    "grammar",
     "load",
     "metrics",
     "nn",

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tyro.conf import Positional, arg
 
 __all__ = ["main"]
@@ -445,6 +446,52 @@ class Reproduce:
 
 
 @dataclass(frozen=True)
+class GrammarVerb:
+    """What a grammar makes of strings: `chartae grammar audit FILE --grammar NAME`."""
+
+    what: Annotated[Positional[str], arg(help="audit: the share that parses and comes back, and why the rest does not")]
+    file: Annotated[Positional[Path], arg(help=".txt, .smi, .csv or .tsv, with or without .gz")]
+    grammar: Annotated[
+        str, arg(help="zinc-smiles, expressions, smiles, arithmetic, rna, or a file (.lark, EBNF, list)")
+    ]
+    column: Annotated[str | None, arg(help="of a table; by default smiles, or the first")] = None
+    limit: Annotated[int | None, arg(help="read so many strings at most")] = None
+    json: Annotated[bool, arg(help="print the results as JSON")] = False
+
+    def run(self, options: dict[str, Any]) -> None:
+        from chartae import data, grammar
+
+        if self.what != "audit":
+            raise ValueError(f"`chartae grammar` can audit; {self.what!r} is unknown")
+        made = grammar.load(self.grammar)
+        found = grammar.audit(data.read_strings(self.file, column=self.column, limit=self.limit), made)
+        if self.json:
+            print(json.dumps({"file": str(self.file), "grammar": made.name} | found.summary(), indent=1))
+            return
+        share = lambda n: f"{n:,} ({100 * n / found.strings:.3f} %)"  # noqa: E731
+        table = Table(title=f"{self.file}: {found.strings:,} strings under {made.name}", show_header=False)
+        table.add_row("different", share(found.different))
+        table.add_row("parse", share(found.parsed))
+        table.add_row("come back as they were", share(found.survived))
+        table.add_row("have several derivations", share(found.ambiguous))
+        table.add_row("productions a string", f"{found.mean:.1f} on average, {found.longest} at most")
+        table.add_row("productions used", f"{found.used} of {found.size - 1}")
+        table.add_row("in memory", f"{found.bytes / 1e6:.1f} MB")
+        console = Console()
+        console.print(table)
+        if found.reasons:
+            lost = Table(title="Why the rest is lost")
+            for head in ("reason", "strings", "string", "character", "example"):
+                lost.add_column(head, justify="right" if head in ("strings", "string", "character") else "left")
+            for r in found.reasons[:20]:
+                example = r.string if len(r.string) <= 50 else r.string[:49] + "…"
+                lost.add_row(r.why, f"{r.count:,}", str(r.index), str(r.place), Text(example))
+            console.print(lost)
+            if len(found.reasons) > 20:
+                _say(f"{len(found.reasons) - 20} further reasons; --json has them all")
+
+
+@dataclass(frozen=True)
 class Demo:
     """Compare ae, vae, rae-l2 and rae-gp on the images that ship with chartae: a table and a report."""
 
@@ -467,6 +514,7 @@ VERBS: dict[str, Any] = {
     "compare": Compare,
     "report": Report,
     "reproduce": Reproduce,
+    "grammar": GrammarVerb,
     "demo": Demo,
 }
 

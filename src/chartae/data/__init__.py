@@ -10,8 +10,9 @@ from chartae.data.batches import Batches
 from chartae.data.catalogue import NAMES, load
 from chartae.data.derived import VIEWS, derive, taken_apart
 from chartae.data.download import fetch
+from chartae.data.strings import read_strings
 
 __all__ = [
     "NAMES", "VIEWS", "Batches", "Dataset", "as_examples", "derive", "fetch", "from_arrays", "load", "mixings",
-    "sprites", "taken_apart", "toys",
+    "read_strings", "sprites", "taken_apart", "toys",
 ]  # fmt: skip

@@ -1,6 +1,8 @@
 """Arrays in, numbers out: set against set, image against image, codes against factors, and features to compare by."""
 
+from chartae.metrics import molecules
 from chartae.metrics.clusters import ClusterScore, cluster_score
+from chartae.metrics.expressions import evaluate_expression, expression_scores
 from chartae.metrics.features import (
     NAMES,
     Extractor,
@@ -29,6 +31,8 @@ __all__ = [
     "cluster_score",
     "dci",
     "default_for",
+    "evaluate_expression",
+    "expression_scores",
     "extractor",
     "factor_vae",
     "frechet",
@@ -37,6 +41,7 @@ __all__ = [
     "mig",
     "mmd_test",
     "modularity",
+    "molecules",
     "mse",
     "prdc",
     "psnr",

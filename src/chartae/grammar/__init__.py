@@ -1,0 +1,54 @@
+"""Context-free grammars as codecs: strings to leftmost derivations and back, masks, stacks, and what a data set loses.
+
+g = load("zinc-smiles")
+ids = g.encode(["CCO"])         # Derivations: production numbers, ragged, uint8
+g.decode(ids)                   # ["CCO"]
+StackDecoder(g, semantics=Molecules())(logits)     # (B, T, P) logits to derivations, all of them complete
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from chartae.grammar.aromatic import repair
+from chartae.grammar.auditing import Audit, audit
+from chartae.grammar.builtin import NAMES, load
+from chartae.grammar.cfg import Grammar
+from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
+from chartae.grammar.derivations import Codec, Derivations
+from chartae.grammar.productions import Production, Terminal
+
+if TYPE_CHECKING:
+    from chartae.grammar.chemistry import Molecules
+    from chartae.grammar.decoding import Decoded, StackDecoder
+
+__all__ = [
+    "NAMES",
+    "SMILES_TOKENS",
+    "Audit",
+    "Characters",
+    "Codec",
+    "Decoded",
+    "Derivations",
+    "Grammar",
+    "Molecules",
+    "Production",
+    "Selfies",
+    "StackDecoder",
+    "Terminal",
+    "Tokens",
+    "audit",
+    "load",
+    "repair",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # these import torch; the rest of the package does not
+    if name in ("Decoded", "StackDecoder"):
+        from chartae.grammar import decoding
+
+        return getattr(decoding, name)
+    if name == "Molecules":
+        from chartae.grammar.chemistry import Molecules
+
+        return Molecules
+    raise AttributeError(f"module 'chartae.grammar' has no attribute {name!r}")

@@ -1,0 +1,256 @@
+"""Logits to derivations: a stack of nonterminals for every row, all rows at once, on the device of the logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Integer
+from torch import Tensor
+
+from chartae.grammar.cfg import Grammar
+from chartae.grammar.derivations import Derivations
+
+__all__ = ["Decoded", "Semantics", "StackDecoder", "Step"]
+
+#: (productions of the step before (B,), state) -> logits (B, P), state; before the first step the padding
+Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+
+
+class Semantics(Protocol):
+    """What a grammar cannot say: a state beside every stack, which takes productions away from the mask."""
+
+    def begin(self, rows: int, device: torch.device) -> Any:
+        """The state of `rows` empty derivations."""
+
+    def allowed(self, state: Any, top: Tensor, slack: Tensor) -> Tensor:
+        """(B, P) bool for the nonterminals `top` (B,); `slack` (B,) is the number of steps beyond the fewest needed."""
+
+    def reserve(self, state: Any, top: Tensor) -> Tensor:
+        """(B,) steps needed beside those that the grammar needs."""
+
+    def advance(self, state: Any, production: Tensor) -> Any:
+        """The state behind the productions (B,), the padding where a row is complete."""
+
+    def select(self, state: Any, rows: Tensor) -> Any:
+        """The state of some rows."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Derivations as they came out of a `StackDecoder`.
+
+    Attributes:
+        productions: (B, T) production numbers, with padding behind the end of each derivation.
+        lengths: (B,) productions before the padding.
+        complete: (B,) whether no nonterminal remains; all of them when the decoder closes derivations.
+        relaxed: (B,) whether at some step semantics left nothing that the grammar allows, and was set aside.
+    """
+
+    productions: Integer[Tensor, "B T"]
+    lengths: Integer[Tensor, " B"]
+    complete: Bool[Tensor, " B"]
+    relaxed: Bool[Tensor, " B"]
+
+    def derivations(self) -> Derivations:
+        """On the CPU, without padding."""
+        rows, lengths = self.productions.cpu().numpy(), self.lengths.cpu().numpy()
+        flat = rows[np.arange(rows.shape[1]) < lengths[:, None]]
+        return Derivations(flat, np.concatenate([[0], np.cumsum(lengths)]), np.arange(len(rows)))
+
+
+class StackDecoder:
+    """Draws leftmost derivations from logits over productions, as Kusner, Paige, Hernández-Lobato (2017,
+    arXiv:1703.01925, section 3) do: the nonterminal on top of a row's stack is popped, the logits of the productions
+    that are not its own are masked, one of the rest is taken, and the nonterminals of its right side are pushed.
+
+    Two things are ours. All rows of a batch move together, each step a few operations on tensors. And a derivation ends
+    in the steps there are: with `close`, productions from which it could no longer end in the steps that are left are
+    masked too (with cost(A) the fewest steps from A, a row needs the sum of cost over its stack), so that every row is
+    complete and every string is in the language. Without it rows may be cut off, as in the paper.
+
+    Args:
+        grammar: whose productions the logits are for.
+        close: end every derivation in the steps there are.
+        semantics: further masks, such as `chemistry.Molecules`.
+    """
+
+    def __init__(self, grammar: Grammar, *, close: bool = True, semantics: Semantics | None = None) -> None:
+        self.grammar, self.close, self.semantics = grammar, close, semantics
+        k = len(grammar.nonterminals)
+        counts = grammar.masks.sum(1)
+        choices = np.full((k, int(counts.max())), grammar.padding)
+        usable = np.zeros(choices.shape, dtype=bool)
+        for a in range(k):
+            own = np.flatnonzero(grammar.masks[a])
+            choices[a, : len(own)], usable[a, : len(own)] = own, True
+        inner = [[s for s in rhs if 0 <= s < k][::-1] for _, rhs in grammar.rules]
+        width = max(1, *map(len, inner))
+        pushed = np.zeros((len(inner), width), dtype=np.int64)
+        for p, symbols in enumerate(inner):
+            pushed[p, : len(symbols)] = symbols
+        cost = grammar.costs.copy()
+        cost[grammar.lhs[grammar.padding]] = 0
+        extra = np.array([sum(cost[s] for s in symbols) for symbols in inner]) - cost[grammar.lhs]
+        steps = extra + (cost[grammar.lhs] > 0)
+        counts_pushed = np.array(list(map(len, inner)))
+        self._start = grammar.nonterminals.index(grammar.start)
+        self._least = int(cost[self._start])
+        self._tables = tuple(
+            torch.from_numpy(np.ascontiguousarray(a))
+            for a in (choices, usable, pushed.astype(np.int32), counts_pushed, steps, steps[choices])
+        )
+
+    def __call__(
+        self,
+        logits: Float[Tensor, "B T P"],
+        *,
+        sample: bool = False,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Decoded:
+        """One derivation a row of at most T productions: the most probable production of each step, or a draw.
+
+        Raises:
+            ValueError: P is not the grammar's number of productions, or T steps are too few to end any derivation.
+        """
+        if logits.ndim != 3 or logits.shape[2] != self.grammar.size:
+            raise ValueError(
+                f"logits have the shape {tuple(logits.shape)}; expected (B, T, {self.grammar.size}), the last for the"
+                f" productions of {self.grammar.name}"
+            )
+        batch, limit, size = logits.shape
+        flat = logits.reshape(-1)
+
+        def given(t: int, rows: Tensor, options: Tensor) -> Tensor:
+            # only the few logits that may be taken are read
+            places = ((rows * limit + t) * size)[:, None] + options
+            return flat.index_select(0, places.view(-1)).view(places.shape)
+
+        return self._run(given, batch, limit, logits.device, (sample, temperature, generator))
+
+    def run(
+        self,
+        step: Step,
+        state: Any,
+        batch: int,
+        *,
+        limit: int = 1000,
+        device: torch.device | str = "cpu",
+        sample: bool = False,
+        temperature: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> Decoded:
+        """As a call, for decoders that see what was taken: ``logits, state = step(previous, state)``, until all rows
+        are complete, or `limit` steps were made (with `close`, derivations begin to end in time for it)."""
+        where = torch.device(device)
+        previous = torch.full((batch,), self.grammar.padding, dtype=torch.long, device=where)
+        last: tuple[Tensor, Any] = (previous, state)
+
+        def stepped(t: int, rows: Tensor, options: Tensor) -> Tensor:
+            nonlocal last
+            logits, inner = step(*last)
+            if logits.shape != (batch, self.grammar.size):
+                raise ValueError(f"the step gave logits {tuple(logits.shape)}; expected {(batch, self.grammar.size)}")
+            # the loop writes what it takes into this very tensor
+            last = (previous, inner)
+            return logits[rows].gather(1, options)
+
+        return self._run(stepped, batch, limit, where, (sample, temperature, generator), previous)
+
+    def _run(
+        self,
+        scores: Callable[[int, Tensor, Tensor], Tensor],
+        batch: int,
+        limit: int,
+        device: torch.device,
+        choice: tuple[bool, float, torch.Generator | None],
+        previous: Tensor | None = None,
+    ) -> Decoded:
+        if self.close and limit < self._least:
+            raise ValueError(
+                f"{limit} steps are too few: the shortest derivation of {self.grammar.name} has {self._least}; give"
+                " more steps, or close=False to have derivations cut off"
+            )
+        if choice[1] <= 0:
+            raise ValueError(f"temperature is {choice[1]}; expected a positive number (sample=False takes the largest)")
+        choices, usable, pushed, count, extra, extras = (a.to(device) for a in self._tables)
+        padding = self.grammar.padding
+        kind = torch.uint8 if self.grammar.size <= 256 else torch.int32
+        out = torch.full((limit, batch), padding, dtype=kind, device=device)
+        nothing = len(self.grammar.nonterminals) - 1
+        relaxed = torch.zeros(batch, dtype=torch.bool, device=device)
+        rows = torch.arange(batch, device=device)  # those that are followed
+        stack = torch.zeros(batch, 32 + pushed.shape[1], dtype=torch.int32, device=device)
+        stack[:, 0] = self._start
+        height = torch.ones(batch, dtype=torch.long, device=device)
+        need = torch.full((batch,), self._least, dtype=torch.long, device=device)
+        inner = self.semantics.begin(batch, device) if self.semantics is not None else None
+        places = torch.arange(pushed.shape[1], device=device)
+        ended = rows[:0]  # rows whose last production the next step still has to see
+        t = 0
+        for t in range(limit):
+            place = (height - 1).clamp_(min=0)[:, None]
+            top = torch.where(height > 0, stack.gather(1, place)[:, 0], nothing).long()
+            options = choices.index_select(0, top)
+            allowed = own = usable.index_select(0, top)
+            reserve: Tensor | int = 0
+            if self.close:
+                if self.semantics is not None:
+                    reserve = self.semantics.reserve(inner, top)[:, None]
+                more = extras.index_select(0, top) + need[:, None]
+                allowed = own & (more <= limit - t - reserve)
+            if self.semantics is not None:
+                slack = limit - t - need - (reserve[:, 0] if isinstance(reserve, Tensor) else 0)
+                further = allowed & self.semantics.allowed(inner, top, slack).gather(1, options)
+                # where nothing is left, a derivation that ends goes before semantics, and the language before that
+                stuck = ~further.any(1)
+                relaxed[rows] = relaxed[rows] | stuck
+                least = own & (more <= limit - t) if self.close else own
+                allowed = torch.where(stuck[:, None], least, further)
+            taken = options.gather(1, _choose(scores(t, rows, options), allowed, *choice)[:, None])[:, 0]
+            out[t].index_copy_(0, rows, taken.to(kind))
+            need = need + extra.index_select(0, taken) - 1
+            if self.semantics is not None:
+                inner = self.semantics.advance(inner, taken)
+            if int(height.max()) + pushed.shape[1] > stack.shape[1]:
+                stack = torch.cat([stack, torch.zeros_like(stack)], 1)
+            stack.scatter_(1, place + places, pushed.index_select(0, taken))
+            height = (place[:, 0] + count.index_select(0, taken)).mul_(height > 0)
+            alive = height > 0
+            if previous is not None:
+                previous[ended] = padding
+                previous[rows] = taken
+            # rows that are complete take padding until enough of them are there to be left behind
+            left = int(alive.sum())
+            if left <= 0.9 * len(rows):
+                keep = alive.nonzero()[:, 0]
+                ended = rows[~alive]
+                rows, stack, height, need = (a.index_select(0, keep) for a in (rows, stack, height, need))
+                inner = self.semantics.select(inner, keep) if self.semantics is not None else None
+            if not left:
+                break
+        complete = torch.ones(batch, dtype=torch.bool, device=device)
+        complete[rows] = height == 0
+        out = (out if previous is None else out[: t + 1]).t().contiguous()
+        return Decoded(out, (out != padding).sum(1), complete, relaxed)
+
+
+def _choose(
+    logits: Tensor, allowed: Tensor, sample: bool, temperature: float, generator: torch.Generator | None
+) -> Tensor:
+    """(B,) places of the largest allowed logit of each row, or of draws from their softmax."""
+    # a row of NaN or of -inf still gets an allowed production
+    scores = torch.where(allowed, logits.nan_to_num(nan=-1e30, neginf=-1e30), -torch.inf)
+    if not sample:
+        return scores.argmax(1)
+    # sums over the first dimension run over all rows side by side; and exp is slow where its result is no normal number
+    weights = scores.t().contiguous()
+    weights = ((weights - weights.amax(0)) / temperature).clamp_(min=-80).exp_().mul_(allowed.t())
+    total = weights.cumsum(0)
+    level = torch.rand(len(logits), generator=generator, dtype=total.dtype, device=total.device) * total[-1]
+    # strictly below the last sum, so that the first sum above it is that of an allowed production
+    return (total <= torch.minimum(level, total[-1].nextafter(torch.zeros_like(level)))).sum(0)

@@ -1,0 +1,364 @@
+"""Productions, and the texts they are read from: production lists, EBNF, and what lark makes of its grammar files."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+__all__ = ["Production", "Terminal", "read", "read_ebnf", "read_lark", "read_productions"]
+
+
+class Terminal(str):
+    """A terminal symbol, of one or more characters; a nonterminal is a plain `str`."""
+
+    __slots__ = ()
+
+
+class Production(NamedTuple):
+    """One rule lhs -> rhs of a context-free grammar; an empty `rhs` derives the empty string."""
+
+    lhs: str
+    rhs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.lhs} -> " + " ".join(repr(str(s)) if isinstance(s, Terminal) else s for s in self.rhs)
+
+
+def read(text: str) -> list[Production]:
+    """Productions of a text in either notation: a list where it has ``->`` outside quotes, EBNF otherwise."""
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"the grammar is {text!r}; expected a text such as \"S -> S '+' T | T\"")
+    bare = re.sub(r"'[^'\n]*'|\"[^\"\n]*\"|#.*", "", text)
+    return read_productions(text) if "->" in bare else read_ebnf(text)
+
+
+# -- production lists ----------------------------------------------------------------------------------------
+
+_PIECE = re.compile(r"""\s*(?:(?P<text>'[^']*'|"[^"]*")|(?P<bar>\|)|(?P<name>[^\W\d][\w<>^+*-]*)|(?P<end>\#.*|$))""")
+
+
+def read_productions(text: str) -> list[Production]:
+    """Productions of a list in the notation of NLTK: one left side a line, alternatives apart by ``|``.
+
+    Terminals are quoted, without escapes; names without quotes are nonterminals; an alternative without symbols is
+    the empty string; ``#`` begins a comment; a line that begins with ``|`` goes on with the left side above.
+
+    >>> [str(p) for p in read_productions("S -> S '+' T | T")]
+    ["S -> S '+' T", 'S -> T']
+    """
+    found: list[Production] = []
+    lhs = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        body = line.strip()
+        if not body or body.startswith("#"):
+            continue
+        head, arrow, tail = body.partition("->")
+        if body.startswith("|") and lhs:
+            tail = body[1:]
+        elif not arrow or not re.fullmatch(r"[^\W\d][\w<>^+*-]*", head.strip()):
+            raise ValueError(f"line {number} of the grammar is {body!r}; expected: nonterminal -> symbols | symbols")
+        else:
+            lhs = head.strip()
+        alternatives: list[list[str]] = [[]]
+        at = 0
+        while at < len(tail):
+            piece = _PIECE.match(tail, at)
+            if piece is None:
+                raise ValueError(
+                    f"line {number} of the grammar: {tail[at:].strip()!r} is neither a name nor a terminal in quotes"
+                )
+            if piece["bar"]:
+                alternatives.append([])
+            elif piece["name"]:
+                alternatives[-1].append(piece["name"])
+            elif piece["text"]:
+                if len(piece["text"]) == 2:
+                    raise ValueError(f"line {number}: a terminal is empty; leave the alternative empty instead")
+                alternatives[-1].append(Terminal(piece["text"][1:-1]))
+            else:
+                break
+            at = piece.end()
+        found += [Production(lhs, tuple(a)) for a in alternatives]
+    return found
+
+
+# -- EBNF ----------------------------------------------------------------------------------------------------
+
+_EBNF = re.compile(
+    r"""(?P<skip>\s+|\#[^\n]*|//[^\n]*|\(\*.*?\*\))
+      |(?P<text>'[^'\n]*'|"[^"\n]*")
+      |(?P<define>::=|:=|=|:)
+      |(?P<range>\.\.)
+      |(?P<name>[^\W\d][\w-]*)
+      |(?P<sign>[|()\[\]{}?*+;,])""",
+    re.VERBOSE | re.DOTALL,
+)
+_CLOSING = {"(": ")", "[": "]", "{": "}"}
+
+
+class _Ebnf:
+    """A descent over the pieces of an EBNF text; every group and repetition becomes a nonterminal of its own."""
+
+    def __init__(self, text: str) -> None:
+        self.pieces: list[tuple[str, str, int]] = []
+        at = 0
+        while at < len(text):
+            piece = _EBNF.match(text, at)
+            line = text.count("\n", 0, at) + 1
+            if piece is None:
+                raise ValueError(
+                    f"line {line} of the grammar: {text[at : at + 20].splitlines()[0]!r} is not understood; EBNF here"
+                    " has name = ..., terminals in quotes, | ( ) [ ] { } ? * + and ranges '0'..'9'"
+                )
+            if piece.lastgroup != "skip":
+                self.pieces.append((str(piece.lastgroup), piece[0], line))
+            at = piece.end()
+        self.at = 0
+        self.found: list[Production] = []
+        self.names = {value for kind, value, _ in self.pieces if kind == "name"}
+        self.made: dict[tuple[Any, ...], str] = {}
+
+    def peek(self, ahead: int = 0) -> tuple[str, str, int]:
+        place = self.at + ahead
+        return self.pieces[place] if place < len(self.pieces) else ("end", "the end", self.pieces[-1][2])
+
+    def rules(self) -> list[Production]:
+        while self.at < len(self.pieces):
+            (kind, name, line), (define, _, _) = self.peek(), self.peek(1)
+            if kind != "name" or define != "define":
+                raise ValueError(f"line {line} of the grammar: expected a rule, name = ..., found {name!r}")
+            self.at += 2
+            mark = len(self.found)
+            alternatives = self.alternatives(name)
+            helpers = self.found[mark:]
+            self.found[mark:] = [*(Production(name, a) for a in alternatives), *helpers]
+            if self.peek()[1] == ";":
+                self.at += 1
+            elif self.peek()[0] != "end" and not self.starts_rule():
+                raise ValueError(f"line {self.peek()[2]} of the grammar: {self.peek()[1]!r} is out of place")
+        return self.found
+
+    def starts_rule(self) -> bool:
+        return self.peek()[0] == "name" and self.peek(1)[0] == "define"
+
+    def alternatives(self, owner: str) -> list[tuple[str, ...]]:
+        found: list[tuple[str, ...]] = []
+        while True:
+            symbols: list[str] = []
+            while self.peek()[0] in ("name", "text") or self.peek()[1] in (*_CLOSING, ","):
+                if self.starts_rule():
+                    break
+                if self.peek()[1] == "," and self.peek()[0] == "sign":
+                    self.at += 1
+                    continue
+                symbols += self.item(owner)
+            found.append(tuple(symbols))
+            if self.peek()[:2] != ("sign", "|"):
+                return found
+            self.at += 1
+
+    def item(self, owner: str) -> list[str]:
+        kind, value, line = self.peek()
+        self.at += 1
+        if kind == "name":
+            symbol: list[str] = [value]
+        elif kind == "text":
+            symbol = self.literal(owner, value, line)
+        else:
+            inner = self.alternatives(owner)
+            if self.peek()[1] != _CLOSING[value]:
+                raise ValueError(f"line {line} of the grammar: {value!r} is never closed by {_CLOSING[value]!r}")
+            self.at += 1
+            if len(inner) == 1 and value == "(":
+                symbol = list(inner[0])
+                if self.peek()[1] in "?*+" and len(symbol) != 1:
+                    symbol = [self.helper(owner, tuple(inner))]
+            elif value == "(":
+                symbol = [self.helper(owner, tuple(inner))]
+            elif value == "[":
+                symbol = [self.helper(owner, ((), *(a for a in inner if a)))]
+            else:
+                symbol = [self.repeated(owner, tuple(inner), least=0)]
+        while self.peek()[0] == "sign" and self.peek()[1] in "?*+":
+            sign = self.peek()[1]
+            self.at += 1
+            if sign == "?":
+                symbol = [self.helper(owner, ((), tuple(symbol)))]
+            else:
+                symbol = [self.repeated(owner, (tuple(symbol),), least=int(sign == "+"))]
+        return symbol
+
+    def literal(self, owner: str, value: str, line: int) -> list[str]:
+        first = value[1:-1]
+        if self.peek()[0] != "range":
+            return [Terminal(first)] if first else []
+        last = self.peek(1)[1][1:-1]
+        if self.peek(1)[0] != "text" or len(first) != 1 or len(last) != 1 or first > last:
+            raise ValueError(f"line {line} of the grammar: a range is one character to a later one, '0'..'9'")
+        self.at += 2
+        return [self.helper(owner, tuple((Terminal(chr(c)),) for c in range(ord(first), ord(last) + 1)))]
+
+    def name(self, owner: str) -> str:
+        number = 1
+        while (made := f"{owner}_{number}") in self.names:
+            number += 1
+        self.names.add(made)
+        return made
+
+    def helper(self, owner: str, alternatives: tuple[tuple[str, ...], ...]) -> str:
+        if alternatives not in self.made:
+            self.made[alternatives] = self.name(owner)
+            self.found += [Production(self.made[alternatives], a) for a in alternatives]
+        return self.made[alternatives]
+
+    def repeated(self, owner: str, alternatives: tuple[tuple[str, ...], ...], least: int) -> str:
+        key = ("repeated", least, alternatives)
+        if key not in self.made:
+            name = self.made[key] = self.name(owner)
+            # left-recursive, so that a list of thousands of members needs no more memory than a short one
+            begin = [()] if least == 0 else list(alternatives)
+            self.found += [Production(name, a) for a in begin]
+            self.found += [Production(name, (name, *a)) for a in alternatives]
+        return self.made[key]
+
+
+def read_ebnf(text: str) -> list[Production]:
+    """Productions of an EBNF text: ``name = ...`` (or ``::=``, ``:``), ``|``, ``( )``, ``[ ]`` or ``?``, ``{ }`` or
+    ``*``, ``+``, ranges ``'0'..'9'``; commas and ``;`` may be left out. Options and repetitions become nonterminals
+    ``name_1``, ``name_2``, ..., repetitions left-recursive ones.
+
+    >>> [str(p) for p in read_ebnf("number = digit {digit}; digit = '0' | '1';")]
+    ['number -> digit number_1', 'number_1 -> ', 'number_1 -> number_1 digit', "digit -> '0'", "digit -> '1'"]
+    """
+    return _Ebnf(text).rules()
+
+
+# -- lark ----------------------------------------------------------------------------------------------------
+
+
+def read_lark(text: str, start: str | None = None) -> tuple[list[Production], str, str]:
+    """Productions, start and ignored characters of a grammar in lark's notation (needs lark: ``chartae[grammar]``).
+
+    lark reads the text, resolves its templates, imports and repetitions; its rules are taken over as they come out.
+    Terminals are strings or regular expressions over finite alphabets (classes, options, repetitions), which become
+    productions; the longest-match and priority rules of lark's lexer do not apply: parsing goes character by character.
+    """
+    try:
+        import lark
+    except ImportError as e:
+        raise ImportError("a grammar in lark's notation needs lark: pip install 'chartae[grammar]'") from e
+    if start is None:
+        names = re.findall(r"^[!?]*([a-z_][a-z0-9_]*)(?:\.\d+)?\s*:", text, re.MULTILINE)
+        if not names:
+            raise ValueError('the lark grammar has no rules; expected lines such as: start: "a" start | "b"')
+        start = "start" if "start" in names else names[0]
+    try:
+        made = lark.Lark(text, start=start, parser="earley", lexer="dynamic", maybe_placeholders=False)
+    except lark.exceptions.LarkError as e:
+        raise ValueError(f"lark cannot read the grammar: {str(e).splitlines()[0]}") from e
+    patterns = {t.name: t.pattern for t in made.terminals}
+    regexes = _Regexes()
+    found: list[Production] = []
+    for rule in made.rules:
+        symbols = [regexes.symbol(s.name, patterns[s.name]) if s.is_term else str(s.name) for s in rule.expansion]
+        found.append(Production(str(rule.origin.name), tuple(symbols)))
+    ignored = "".join(sorted({c for name in made.ignore_tokens for c in regexes.characters(name, patterns[name])}))
+    return [*found, *regexes.found], start, ignored
+
+
+class _Regexes:
+    """Regular expressions of terminals as productions, by the standard library's reading of them."""
+
+    def __init__(self) -> None:
+        self.found: list[Production] = []
+        self.done: dict[str, str] = {}
+
+    def symbol(self, name: str, pattern: Any) -> str:
+        if pattern.type == "str" and not pattern.flags:
+            return Terminal(pattern.value)
+        if name not in self.done:
+            self.done[name] = name
+            for alternative in self.alternatives(name, self.parsed(name, pattern)):
+                self.found.append(Production(name, alternative))
+        return name
+
+    def characters(self, name: str, pattern: Any) -> set[str]:
+        """The characters that an ignored terminal may consist of, for terminals of single characters repeated."""
+        if pattern.type == "str" and len(pattern.value) == 1:
+            return {pattern.value}
+        if pattern.type == "re":
+            tree = list(self.parsed(name, pattern))
+            if len(tree) == 1 and str(tree[0][0]) == "MAX_REPEAT":
+                tree = list(tree[0][1][2])
+            if len(tree) == 1 and str(tree[0][0]) in ("IN", "LITERAL"):
+                return {a[0] for a in self.alternatives(name, tree)}
+        raise ValueError(
+            f"%ignore {name} ({pattern.value!r}): only characters such as / / or /[ \\t]+/ can be ignored; take"
+            " comments and the like out of the strings first"
+        )
+
+    def parsed(self, name: str, pattern: Any) -> Any:
+        from re import _parser
+
+        if pattern.flags and set(pattern.flags) - {"s", "m", "u"}:
+            raise ValueError(f"terminal {name} has the flags {sorted(pattern.flags)}; write its cases out")
+        return _parser.parse(pattern.value)
+
+    def made(self, name: str, alternatives: list[tuple[str, ...]]) -> str:
+        helper = f"{name}__{len(self.done)}"
+        self.done[helper] = helper
+        self.found += [Production(helper, a) for a in alternatives]
+        return helper
+
+    def alternatives(self, name: str, tree: Any) -> list[tuple[str, ...]]:
+        parts = list(tree)
+        if len(parts) == 1:
+            kind, value = str(parts[0][0]), parts[0][1]
+            if kind == "BRANCH":
+                return [a for branch in value[1] for a in self.alternatives(name, branch)]
+            if kind == "IN":
+                return [(Terminal(c),) for c in self.members(name, value)]
+            if kind == "SUBPATTERN":
+                return self.alternatives(name, value[-1])
+        symbols: list[str] = []
+        for kind, value in ((str(k), v) for k, v in parts):
+            if kind == "LITERAL":
+                symbols.append(Terminal(chr(value)))
+            elif kind in ("IN", "SUBPATTERN", "BRANCH"):
+                symbols.append(self.made(name, self.alternatives(name, [(kind, value)])))
+            elif kind in ("MAX_REPEAT", "MIN_REPEAT"):
+                least, most, inner = value
+                one = self.made(name, self.alternatives(name, inner))
+                symbols += [one] * least
+                if str(most) == "MAXREPEAT":
+                    helper = self.made(name, [()])
+                    self.found.append(Production(helper, (helper, one)))
+                    symbols.append(helper)
+                elif most > least:
+                    tail: list[tuple[str, ...]] = [(one,) * i for i in range(int(most) - least + 1)]
+                    symbols.append(self.made(name, tail))
+            else:
+                raise ValueError(
+                    f"terminal {name} uses {kind.lower()} in its regular expression; only characters, classes, groups,"
+                    " alternatives and repetitions make a context-free grammar here"
+                )
+        return [tuple(symbols)]
+
+    def members(self, name: str, parts: Any) -> list[str]:
+        found: list[str] = []
+        for kind, value in ((str(k), v) for k, v in parts):
+            if kind == "LITERAL":
+                found.append(chr(value))
+            elif kind == "RANGE":
+                found += [chr(c) for c in range(value[0], value[1] + 1)]
+            elif kind == "CATEGORY" and str(value) == "CATEGORY_DIGIT":
+                found += list("0123456789")
+            elif kind == "CATEGORY" and str(value) == "CATEGORY_SPACE":
+                found += list(" \t\n\r\f\v")
+            elif kind == "CATEGORY" and str(value) == "CATEGORY_WORD":
+                found += [chr(c) for c in range(128) if chr(c).isalnum() or chr(c) == "_"]
+            else:
+                raise ValueError(
+                    f"terminal {name} has a class that excludes characters ({kind.lower()} {value}); name its members"
+                )
+        return list(dict.fromkeys(found))

@@ -1,0 +1,132 @@
+"""Feeds the loops of `earley` with arrays (or, without numba, lists) of the size that they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from chartae.grammar import earley
+from chartae.grammar.derivations import Derivations
+from chartae.grammar.earley import AMBIGUOUS, INCOMPLETE, OUTSIDE
+
+__all__ = ["AMBIGUOUS", "INCOMPLETE", "OUTSIDE", "Parsed", "expand", "expected", "parse"]
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Derivations of a batch of texts, without those outside the grammar."""
+
+    flat: np.ndarray
+    lengths: np.ndarray
+    status: np.ndarray
+    where: np.ndarray
+
+
+def _native(x: Any) -> Any:
+    """An array for compiled loops; a list for interpreted ones, whose elements are reached four times as fast."""
+    if isinstance(x, tuple):
+        return type(x)(*map(_native, x))
+    return x if earley.COMPILED else x.tolist()
+
+
+def _work(items: int, hashed: int, longest: int, nonterminals: int) -> earley.Work:
+    i32 = np.int32
+    many = {name: np.zeros(items, i32) for name in ("dot", "origin", "before", "child", "link", "stack")}
+    work = earley.Work(
+        **many,
+        double=np.zeros(items, np.uint8),
+        waiting=np.zeros((longest + 1) * nonterminals, i32),
+        arriving=np.zeros(longest + 1, i32),
+        token=np.zeros(longest + 1, i32),
+        empty=np.zeros(nonterminals, i32),
+        key=np.zeros(hashed, np.int64),
+        stamp=np.zeros(hashed, np.int64),
+        found=np.zeros(hashed, i32),
+    )
+    made: earley.Work = _native(work)
+    return made
+
+
+def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    coded = [s.encode() for s in strings]
+    offsets = np.cumsum(np.fromiter((0, *map(len, coded)), np.int64, len(coded) + 1))
+    return np.frombuffer(b"".join(coded) or b"\0", np.uint8), offsets
+
+
+def parse(tables: earley.Tables, strings: Sequence[str]) -> Parsed:
+    """Leftmost derivations of strings, by `earley.parse`."""
+    n = len(strings)
+    text, offsets = _joined(strings)
+    longest = int(np.diff(offsets).max(initial=0))
+    nonterminals = int(tables.sizes[0])
+    items, hashed = 1 << 13, 1 << 10
+    native = _native(tables)
+    work, clock = _work(items, hashed, longest, nonterminals), 0
+    out = np.zeros(4 * int(offsets[-1]) + 64, np.uint16)
+    ends, status, where = np.zeros(n + 1, np.int64), np.zeros(n, np.uint8), np.zeros(n, np.int64)
+    text, offsets = _native(text), _native(offsets)
+    given = [_native(x) for x in (out, ends, status, where)]
+    at, why = 0, -1
+    while why != earley.DONE:
+        at, why, clock = earley.parse(text, offsets, at, n, native, work, clock, *given)
+        if why == earley.GROW_OUT:
+            given[0] = _native(np.concatenate([np.asarray(given[0], np.uint16), np.zeros(len(given[0]), np.uint16)]))
+        elif why != earley.DONE:
+            items, hashed = (items * 2, hashed) if why == earley.GROW_ITEMS else (items, hashed * 2)
+            work, clock = _work(items, hashed, longest, nonterminals), 0
+    made = [np.asarray(x) for x in given]
+    kind = np.uint8 if len(tables.lhs) <= 256 else np.uint16
+    return Parsed(made[0][: made[1][-1]].astype(kind), np.diff(made[1]), made[2].astype(np.uint8), made[3])
+
+
+def expected(tables: earley.Tables, text: bytes) -> tuple[list[int], bool]:
+    """The terminals that could come where no derivation of `text` goes on, and whether it could end there."""
+    loose = tables._replace(
+        viable=(
+            tables.viable.reshape(len(tables.symbol), -1).any(1, keepdims=True)
+            * np.ones(int(tables.sizes[1]) + 2, np.uint8)
+        )
+        .astype(np.uint8)
+        .reshape(-1)
+    )
+    items, hashed = 1 << 13, 1 << 10
+    native = _native(loose)
+    buffer = _native(np.frombuffer(text or b"\0", np.uint8))
+    while True:
+        work = _work(items, hashed, len(text), int(tables.sizes[0]))
+        count, first, _, _ = earley.recognise(buffer, 0, len(text), native, work, 0)
+        if count >= 0:
+            break
+        items, hashed = (items, hashed * 2) if count == -1 else (items * 2, hashed)
+    dots = np.asarray(work.dot)[first:count]
+    symbols = tables.symbol[dots]
+    k, start = int(tables.sizes[0]), int(tables.sizes[2])
+    complete = (symbols < 0) & (np.asarray(work.origin)[first:count] == 0) & (tables.lhs[tables.rule[dots]] == start)
+    return sorted({int(s) - k for s in symbols if s >= k}), bool(complete.any())
+
+
+def expand(tables: earley.Tables, right: np.ndarray, given: Derivations) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Texts of derivations, by `earley.expand`, with the status of each and the step at which it fails."""
+    n = len(given)
+    longest = int(given.lengths.max(initial=0))
+    out, stack = np.zeros(2 * len(given.flat) + 64, np.uint8), np.zeros(longest + 64, np.int32)
+    ends, status, where = np.zeros(n + 1, np.int64), np.zeros(n, np.uint8), np.zeros(n, np.int64)
+    flat, offsets, native, sides = (_native(x) for x in (given.flat, given.offsets, tables, right))
+    ends, status, where = (_native(x) for x in (ends, status, where))
+    at, why = 0, -1
+    while why != earley.DONE:
+        # what was written before a longer buffer was asked for is kept
+        buffer, room = _native(out), _native(stack)
+        at, why = earley.expand(flat, offsets, at, n, native, sides, room, buffer, ends, status, where)
+        out = np.asarray(buffer, np.uint8)
+        if why == earley.GROW_OUT:
+            out = np.concatenate([out, np.zeros(len(out), np.uint8)])
+        elif why == earley.GROW_ITEMS:
+            stack = np.zeros(2 * len(stack), np.int32)
+    text, places = out.tobytes(), np.asarray(ends).tolist()
+    texts = [text[a:b].decode() for a, b in pairwise(places)]
+    return texts, np.asarray(status), np.asarray(where)
