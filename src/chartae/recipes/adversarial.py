@@ -231,7 +231,7 @@ def iae_cluster(
     fade: float = 0.5,
     anchor: float = 0.0,
     cycle: float = 0.0,
-    agreement: float = 10.0,
+    agreement: float | None = None,
     neighbours: int = 5,
     views: bool | None = None,
     spectral_norm: bool = False,
@@ -241,7 +241,8 @@ def iae_cluster(
 
     clusters: the size of the code, which is `latent_dim`. mode: of its draws, softmax, straight-through or gumbel.
     agreement: of the category of an example and of its nearest `neighbours`, under `Jitter` views (of images, unless
-    `views` says otherwise): see `Guided`; 0 is the paper's objective. The others are those of `iae`.
+    `views` says otherwise): see `Guided`; 0 is the paper's objective, and the default for vectors, 10 for images. The
+    others are those of `iae`.
     """
     if clusters is not None and clusters != s.latent_dim:
         raise ValueError(
@@ -253,6 +254,7 @@ def iae_cluster(
         model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, anchor=anchor,
         cycle=cycle,
     )  # fmt: skip
+    agreement = otherwise(agreement, 10.0 if len(s.shape) == 3 else 0.0)
     return _guided(s, objective, agreement, neighbours, views)
 
 
