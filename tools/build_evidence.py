@@ -319,6 +319,33 @@ def reproduced(result: dict[str, Any], only: tuple[str, ...] = ()) -> list[str]:
     return parts
 
 
+def grammar(result: dict[str, Any]) -> list[str]:
+    """Strings with a grammar, 1703.01925 and 1903.12436."""
+    zinc, own, decoding = result["zinc"], result["expressions"], result["decoding"]
+    rows = [
+        [f"parsing ZINC, {zinc['strings']:,} strings, CPU seconds", f"{zinc['seconds_cpu']:.1f}", "<= 60"],
+        ["NLTK's chart parser over ours, ZINC", f"{zinc['nltk_over_ours']:,.0f}", ">= 100"],
+        ["productions of ZINC resident, MB", f"{zinc['megabytes']:.1f}", "<= 100"],
+        ["every string of ZINC round-trips", "yes" if zinc["round_trip"] else "no", "yes"],
+        [f"parsing {own['strings']:,} expressions, CPU seconds", f"{own['seconds_cpu']:.2f}", "<= 5"],
+        [
+            f"decoding {decoding['codes']:,} codes of {decoding['steps']} steps: a loop over strings / batched",
+            f"{decoding['ratio_median']:.1f} ({decoding['ratio_least']:.1f} to {decoding['ratio_most']:.1f})",
+            ">= 50",
+        ],
+    ]
+    steps = [key for key in result["validity"] if key != "codes"]
+    kinds = list(result["validity"][steps[0]])
+    body = [[kind, *(f"{result['validity'][s][kind]['valid']:.1%}" for s in steps)] for kind in kinds]
+    return [
+        "## Strings with a grammar: 1703.01925\n",
+        table(["", "measured", "wanted"], rows),
+        f"\nValid molecules of {result['validity']['codes']:,} random logits (wanted of a density's codes: >= 99 %):\n",
+        table(["decoding", *steps], body),
+        f"\n`python benchmarks/grammar.py --data-root FOLDER`; {machine(result)}.\n",
+    ]
+
+
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
@@ -380,6 +407,9 @@ def page() -> str:
     if result is not None:
         parts += implicit(result)
     parts += expressive()
+    result = read("grammar")
+    if result is not None:
+        parts += grammar(result)
     return "\n".join([*parts, *speed()]).rstrip() + "\n"
 
 
