@@ -6,6 +6,8 @@ from torch import nn as tnn
 from torch.nn import functional as F
 
 from chartae import nn
+from chartae.nn import layers
+from chartae.nn.papers import _Crop
 
 SHAPES = [(1, 28, 28), (3, 17, 30), (1, 8, 8), (3, 64, 64), (2, 5, 9)]
 
@@ -74,7 +76,7 @@ def test_transposed_convolutions_are_adjoints_of_same_convolutions(kernel, strid
     forward = F.conv2d(F.pad(x, (before, behind, before, behind)), weight, stride=stride)
     # what PaperDecoder builds: padding 1 (kernel 5 at stride 1: 2), then cropped
     padding = kernel - 3 if stride == 1 else 1
-    back = nn._Crop()(F.conv_transpose2d(y, weight, stride=stride, padding=padding))
+    back = _Crop()(F.conv_transpose2d(y, weight, stride=stride, padding=padding))
     assert torch.allclose((forward * y).sum(), (x * back).sum())
 
 
@@ -102,7 +104,7 @@ def test_the_drop_in_convolution_is_torchs(size, kernel, stride, padding):
 
 
 def test_the_fast_product_is_torchs_to_any_order(monkeypatch):
-    monkeypatch.setattr(nn, "_onednn", lambda: True)
+    monkeypatch.setattr(layers, "_onednn", lambda: True)
     torch.set_default_dtype(torch.float32)
     g = torch.Generator().manual_seed(0)
     for bias in (True, False):
@@ -125,10 +127,10 @@ def test_the_fast_product_is_torchs_to_any_order(monkeypatch):
 
 
 def test_the_fast_product_leaves_transforms_and_slices_to_torch(monkeypatch):
-    monkeypatch.setattr(nn, "_onednn", lambda: True)
+    monkeypatch.setattr(layers, "_onednn", lambda: True)
     torch.set_default_dtype(torch.float32)
     wide = torch.randn(20, 300)[:, :200].requires_grad_()
-    assert type(nn.product(wide, torch.randn(180, 200)).grad_fn).__name__ != "_ProductBackward"
+    assert type(layers.product(wide, torch.randn(180, 200)).grad_fn).__name__ != "_ProductBackward"
     layer, x = nn.Linear(200, 180), torch.randn(20, 200)
     expected = F.linear(x, layer.weight, layer.bias)
     assert torch.allclose(torch.func.vmap(layer)(x), expected, atol=1e-5)
