@@ -63,7 +63,7 @@ EXPECTED = {
 AAE = "Penalised: Reconstruction() + AdversarialLatent(penalty=0.1)"
 TOLD = " by critics: non-saturating, gradient both, penalty 0.05, warm-up 0.4 until 0.5"
 IAE = f"KL(q(x,z) || q(z)p(x|z)) + KL(q(z) || p(z)){TOLD}"
-VIEWS = " + 10 agreement under 5 neighbours until 0.5, Jitter(15 degrees, shift 0.05, scale 0.15, shear 0.15)"
+VIEWS = " + 10 agreement under 5 neighbours, Jitter(15 degrees, shift 0.05, scale 0.15, shear 0.15)"
 KNOWN = " + 20 H(label, q) of 64 a batch"
 WITH_CRITICS = {
     "iae": IAE,
