@@ -44,9 +44,9 @@ def _each(values: list[float]) -> str:
 #: recipe, clusters, options, and whether all seeds are made in the quick table, or the first alone
 CLUSTERINGS: list[tuple[str, int, dict[str, Any], bool]] = [
     ("aae-cluster", 30, {}, True),
-    ("iae-cluster", 30, {}, True),
     ("aae-cluster", 16, {}, False),
     ("aae-cluster", 10, {}, False),
+    ("iae-cluster", 30, {}, False),
     ("aae-cluster", 30, {"agreement": 0.0}, False),
     ("iae-cluster", 30, {"agreement": 0.0}, False),
     ("aae-cluster", 30, {"neighbours": 0}, False),
