@@ -399,10 +399,11 @@ def test_draws_have_the_masked_probabilities():
 def test_autoregressive_decoding_ends_in_time():
     g = load("rna")
     weights = torch.randn(g.size, g.size, generator=torch.Generator().manual_seed(0))
-    seen = []
+    seen, tops = [], []
 
-    def step(previous, count):
+    def step(previous, top, count):
         seen.append(previous.clone())
+        tops.append(top.clone())
         return weights[previous], count + 1
 
     out = StackDecoder(g).run(step, 0, 64, limit=70, sample=True, generator=torch.Generator().manual_seed(0))
@@ -411,6 +412,9 @@ def test_autoregressive_decoding_ends_in_time():
     # every step sees what the step before it took
     for t in range(1, len(seen)):
         assert torch.equal(seen[t], out.productions[:, t - 1].long())
+    # and what is on top of the stack is the left side of what it takes
+    for t, top in enumerate(tops):
+        assert torch.equal(top, torch.from_numpy(g.lhs)[out.productions[:, t].long()])
     assert all(len(s) for s in g.decode(out.derivations()))
 
 

@@ -24,16 +24,29 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+#: what strings are written to, one a line
+_TEXTS = (".txt", ".smi")
+
+
 @dataclass(frozen=True)
 class Fit:
     """Train a recipe on data; the recipe's own options are further flags, such as --beta 0.01."""
 
-    data: Annotated[Positional[str], arg(help="a data set's name, or a folder of pictures, .npy, .npz, .csv, .parquet")]
+    data: Annotated[
+        Positional[str],
+        arg(help="a data set's name, a folder of pictures, .npy, .npz, .csv, .parquet; of strings .txt, .smi"),
+    ]
     out: Annotated[Path, arg(help="folder for the run")]
     recipe: Annotated[str, arg(help="what to train: ae, rae, rae-l2, rae-gp, rae-sn, vae, beta-vae, ...")] = "rae-l2"
     to: Annotated[str | None, arg(help="the other domain, of iae-translate: a name or path, e.g. mnist+coloured")] = (
         None
     )
+    grammar: Annotated[
+        str | None, arg(help="of strings: zinc-smiles, expressions, smiles, arithmetic, rna, a file; or characters ...")
+    ] = None
+    limit: Annotated[int | None, arg(help="the first so many strings alone")] = None
+    column: Annotated[str | None, arg(help="of a table: the one that holds the strings")] = None
+    skip: Annotated[bool, arg(help="leave out strings that the grammar cannot read, and count them")] = False
     latent_dim: Annotated[int | None, arg(help="size of the codes; 16, or the data's own where smaller")] = None
     epochs: int = 10
     batch_size: int = 128
@@ -63,20 +76,25 @@ class Fit:
 
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         recipe, data, root = plain.pop("recipe"), plain.pop("data"), plain.pop("data_root")
+        plain["errors"] = "skip" if plain.pop("skip") else "raise"
         made = chartae.fit(recipe, data, root=root, progress=True, **plain, **options)
         history = made.history
         assert history is not None
         _say(f"{recipe} on {data}: epoch {history.best_epoch} of {history.epochs} is kept; the run is in {self.out}")
+        if made.skipped:
+            _say(f"{made.skipped:,} strings were left out; chartae grammar audit says why")
         if made.halves:
             _say(f"{data} and {self.to} are the same pictures: each was trained on a half that the other has not seen")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw new points from a run: a picture (.png) of them, or an array (.npy, .npz)."""
+    """Draw new points from a run: a picture (.png) of them, or an array (.npy, .npz); strings as text (.txt, .smi)."""
 
     run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    out: Annotated[Path | None, arg(help="NAME.png, .npy or .npz; by default samples.png or .npy in the run")] = None
+    out: Annotated[
+        Path | None, arg(help="NAME.png, .npy, .npz, or .txt of strings; by default samples.png, ... in the run")
+    ] = None
     density: Annotated[str | None, arg(help="prior, normal or gmm; by default the mixture")] = None
     sampler: Annotated[str | None, arg(help="chains that follow the score: mala, annealed, tempering, ...")] = None
     n: int = 64
@@ -92,8 +110,8 @@ class Sample:
 
         from chartae import densities, metrics, pictures, runs, sampling
 
-        if self.out is not None and self.out.suffix not in (".png", ".npy", ".npz"):
-            raise ValueError(f"--out is {self.out}; give a name that ends in .png, .npy or .npz")
+        if self.out is not None and self.out.suffix not in (".png", ".npy", ".npz", *_TEXTS):
+            raise ValueError(f"--out is {self.out}; give a name that ends in .png, .npy or .npz, or .txt of strings")
         if self.density is not None and self.sampler is not None:
             raise ValueError("--density draws codes, --sampler runs chains of points; give one of them")
         made = runs.load(self.run_folder)
@@ -113,6 +131,11 @@ class Sample:
                 densities.make(name)  # an unknown one is an error before the data are read
                 made.fit_density(name, made.encode(made.data(self.data_root).train))
             x = made.sample(self.n, name, seed=self.seed)
+        if made.settings.codec:
+            self._write(made.written(x))
+            return
+        if self.out is not None and self.out.suffix in _TEXTS:
+            raise ValueError(f"samples of {made.settings.data} are numbers, not strings; use .png, .npy or .npz")
         image, plane = x.ndim == 4, x.shape[1:] == (2,)
         out = self.out or self.run_folder / ("samples.png" if image or plane else "samples.npy")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -129,6 +152,16 @@ class Sample:
             x = metrics.to_uint8(x) if image else x
             np.save(out, x.numpy()) if out.suffix == ".npy" else np.savez_compressed(out, x=x.numpy())
         _say(f"{self.n} samples are in {out}")
+
+    def _write(self, strings: list[str]) -> None:
+        from chartae.storage import replace_text
+
+        out = self.out or self.run_folder / "samples.txt"
+        if out.suffix not in _TEXTS:
+            raise ValueError(f"--out is {out}, but samples of this run are strings; use .txt or .smi")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_text(out, "\n".join(strings) + "\n")
+        _say(f"{len(strings)} strings are in {out}")
 
 
 @dataclass(frozen=True)
@@ -285,6 +318,7 @@ class Evaluate:
     n: Annotated[int, arg(help="points in every compared set")] = 10_000
     extractor: Annotated[str | None, arg(help="lenet-mnist, lenet-fashion, pixels or inception")] = None
     weights: Annotated[Path | None, arg(help="Inception's weights")] = None
+    language: Annotated[str | None, arg(help="of strings: the grammar by which one is valid; or molecules")] = None
     seed: int = 0
     device: Annotated[str, arg(help="cpu, or cuda")] = "cpu"
     data_root: Path | None = None
@@ -300,9 +334,13 @@ class Evaluate:
             weights=self.weights,
             seed=self.seed,
             root=self.data_root,
+            language=self.language,
         )
         if self.json:
             print(json.dumps(results, indent=1))
+            return
+        if results["metric"] == "strings":
+            _strings_table(str(self.run_folder), results)
             return
         table = Table(title=f"{self.run_folder}: {results['metric']} (lower is better), n = {results['protocol']['n']}")
         columns = ("frechet", "kid", "precision", "recall", "density", "coverage")
@@ -316,6 +354,23 @@ class Evaluate:
             found = {k: v for k, v in results.get(part, {}).items() if v is not None}
             if found:
                 console.print("  ".join(f"{k} {v:.4g}" for k, v in found.items()), highlight=False)
+
+
+def _strings_table(title: str, results: dict[str, Any]) -> None:
+    """What `evaluate` found of strings: a column a measure, a row a density."""
+    sets = results["sets"]
+    columns = [key for key in sets["floor"] if isinstance(sets["floor"][key], int | float)]
+    valid = results["protocol"]["valid"]
+    table = Table(title=f"{title}: new strings ({valid} are valid), n = {results['protocol']['n']}")
+    for column in ("set", *columns):
+        table.add_column(column.replace("_", " "), justify="left" if column == "set" else "right")
+    for name, scores in sets.items():
+        table.add_row(name, *("-" if scores.get(c) is None else f"{scores[c]:.4g}" for c in columns))
+    console = Console()
+    console.print(table)
+    told = "  ".join(f"{k} {v:.4g}" for k, v in results["reconstruction"].items())
+    console.print(f"reconstruction: {told}", highlight=False)
+    console.print("floor: as many test strings", highlight=False)
 
 
 @dataclass(frozen=True)

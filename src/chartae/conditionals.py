@@ -73,6 +73,9 @@ class Conditional(nn.Module, ABC):
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Distribution:
         """The distribution given `c`."""
 
+    def plan(self, steps: int) -> None:
+        """Told before training how many steps there will be: for what changes on the way."""
+
     def sample(
         self,
         n: int | None = None,

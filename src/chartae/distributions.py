@@ -94,6 +94,10 @@ class Distribution(ABC):
         """One point for each row, to be looked at: the mean, or a draw where the family has none."""
         return self.mean
 
+    def smooth(self, x: Tensor) -> Tensor:
+        """What a gradient penalty is about: the mean, or the logits at `x` where points are no numbers."""
+        return self.mean
+
     def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor | None:
         """E log p(u) over u ~ N(mean, sigma^2), per row: closed or by quadrature; None where neither is known."""
         return None

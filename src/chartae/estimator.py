@@ -14,8 +14,9 @@ from torch import Tensor
 
 from chartae import densities, runs
 from chartae.autoencoder import in_slices
-from chartae.data import as_examples, from_arrays
-from chartae.recipes import OF_CLUSTERS, OF_LABELS, OF_SCORE
+from chartae.data import Dataset, as_examples, from_arrays, indices, is_strings
+from chartae.recipes import OF_CLUSTERS, OF_LABELS, OF_SCORE, OF_STRINGS
+from chartae.runs import Run
 
 __all__ = ["GenerativeAutoencoder"]
 
@@ -33,6 +34,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
 
     `X` is (n, d), or images (n, h, w), (n, c, h, w) or (n, h, w, c); uint8, or floats (images in [0, 1]). What comes
     back out of the decoder has the layout, the units and the kind of number (uint8 or float32) of the `X` of `fit`.
+    Recipes for strings take and give lists of them; their grammar is an option, ``options={"grammar": "expressions"}``.
 
     Args:
         recipe: a name of `chartae.recipes.RECIPES`.
@@ -94,6 +96,8 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         `y` is used by the semi-supervised recipes alone: the class of each example, -1 where it is not known.
         """
         seed = self._seed()
+        if self.recipe in OF_STRINGS:
+            return self._fit_strings(X, seed)
         X = self._validate(X, reset=True)
         if self.recipe in OF_SCORE:
             raise ValueError(
@@ -109,7 +113,20 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         data = from_arrays(X, labels, seed=seed, valid=valid, test=0)
         self._layout = X.shape[1:]
         self._bytes = X.dtype == np.uint8
-        self.run_ = runs.fit(
+        self.run_ = self._train(data, seed, self.options or {})
+        return self
+
+    def _fit_strings(self, X: Any, seed: int) -> GenerativeAutoencoder:
+        options = dict(self.options or {})
+        named = {key: options.pop(key) for key in ("grammar", "limit", "errors") if key in options}
+        split: dict[str, Any] = {"seed": seed, "valid": self.validation_fraction, "test": 0.0}
+        data = runs.string_data(self.recipe, self._listed(X), **named, **split)
+        self.run_ = self._train(data, seed, options)
+        return self
+
+    def _train(self, data: Dataset, seed: int, options: dict[str, Any]) -> Run:
+        density = self._density
+        return runs.fit(
             self.recipe,
             data,
             latent_dim=self.latent_dim,
@@ -122,14 +139,12 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             components=self.components,
             device=self.device,
             progress=bool(self.verbose),
-            **(self.options or {}),
+            **options,
         )
-        return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes (n, latent_dim), float32: the mean of q(z|x)."""
-        x = self._examples(X)
-        return _numpy(self.run_.encode(x))
+        return _numpy(self.run_.encode(self._examples(X)))
 
     @available_if(_clusters)
     def predict(self, X: Any) -> np.ndarray:
@@ -138,8 +153,9 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         found = _numpy(self.run_.categories(self._examples(X)).argmax(1))
         return self.classes_[found] if self.recipe in OF_LABELS else found
 
-    def inverse_transform(self, Z: Any) -> np.ndarray:
-        """Points of codes (n, latent_dim): the mean of p(x|z), in the layout and units of the `X` of `fit`."""
+    def inverse_transform(self, Z: Any) -> np.ndarray | list[str]:
+        """Points of codes (n, latent_dim): the mean of p(x|z), in the layout and units of the `X` of `fit`; of
+        strings a list."""
         check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32)
         d = self.run_.model.prior.sample(1).shape[1]
@@ -147,7 +163,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             raise ValueError(f"Z has {Z.shape[1]} columns, but the codes have {d} dimensions")
         return self._points(self.run_.decode(Z))
 
-    def sample(self, n_samples: int = 1) -> np.ndarray:
+    def sample(self, n_samples: int = 1) -> np.ndarray | list[str]:
         """New points, as `inverse_transform` gives them, of codes drawn from the density."""
         check_is_fitted(self)
         return self._points(self.run_.sample(n_samples, self._density, seed=self._seed()))
@@ -210,8 +226,15 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             X = check_array(X, dtype=np.float32, allow_nd=True)
         return X
 
+    def _listed(self, X: Any) -> list[str]:
+        if isinstance(X, str) or not is_strings(X):
+            raise TypeError(f"recipe {self.recipe!r} is for strings; X is a {type(X).__name__}, not a list of strings")
+        return [str(s) for s in X]
+
     def _examples(self, X: Any) -> Tensor:
         check_is_fitted(self)
+        if self.recipe in OF_STRINGS:
+            return indices(self.run_.codec.encode(self._listed(X)), self.run_.codec)
         X = self._validate(X, reset=False)
         if X.shape[1:] != self._layout:
             raise ValueError(f"X has examples of shape {X.shape[1:]}, but the estimator was fitted to {self._layout}")
@@ -220,7 +243,9 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             raise ValueError(f"X holds {kinds[not self._bytes]}, but the estimator was fitted to {kinds[self._bytes]}")
         return as_examples(X, at_least=1)
 
-    def _points(self, x: Tensor) -> np.ndarray:
+    def _points(self, x: Tensor) -> np.ndarray | list[str]:
+        if self.recipe in OF_STRINGS:
+            return self.run_.written(x)
         shape = self._layout
         # images are (C, H, W) inside; colours last is the only layout in which the order differs
         if x.ndim == 4 and len(shape) == 3 and tuple(x.shape[1:]) != shape:

@@ -27,6 +27,7 @@ from chartae.metrics import Extractor, Reference
 from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_LABELS
 from chartae.runs import Run
 from chartae.storage import replace_text
+from chartae.string_evaluation import evaluate_strings
 
 __all__ = ["Judge", "clusters_of", "evaluate", "interpolate", "pictures", "slerp"]
 
@@ -168,6 +169,7 @@ def evaluate(
     n: int = 10_000,
     seed: int = 0,
     root: str | Path | None = None,
+    language: str | None = None,
 ) -> dict[str, Any]:
     """Judge a run's reconstructions, interpolations and the samples of its densities.
 
@@ -183,6 +185,7 @@ def evaluate(
             ``"inception"``.
         n: points in every compared set (at most as many as there are test examples).
         seed: of the samples and pairs.
+        language: of runs on strings, which are judged by `chartae.string_evaluation.evaluate_strings`.
 
     Returns:
         `{"protocol", "metric", "sets", "reconstruction", "densities", "training"}`, plain numbers and strings; of
@@ -194,6 +197,12 @@ def evaluate(
             f"{run.settings.recipe!r} translates between two domains, and this protocol is about one; look at its "
             "translations (chartae translate), and measure as chartae reproduce iae-translate does"
         )
+    if run.settings.codec:
+        if judge is not None or extractor is not None or weights is not None:
+            raise ValueError(f"{run.settings.recipe!r} is a recipe for strings, which no extractor of pictures reads")
+        return evaluate_strings(run, data, densities=densities, language=language, n=n, seed=seed)
+    if language is not None:
+        raise ValueError(f"language is {language!r}, but {run.settings.recipe!r} is no recipe for strings")
     data = run.data(root) if data is None else data
     run.check_data(data)
     device = str(next(run.model.parameters()).device)
@@ -225,7 +234,7 @@ def evaluate(
         "sets": scores | {"floor": judge.floor},
         "reconstruction": _against_originals(run, data.test, test_codes),
         "densities": {name: {"log_likelihood": _log_likelihood(run, name, test_codes)} for name in of_codes},
-        "training": _training(run),
+        "training": run.training(),
     }
     if run.settings.recipe in OF_CLUSTERS and data.test_labels is not None and data.valid_labels is not None:
         if run.settings.recipe in OF_LABELS:
@@ -262,17 +271,6 @@ def _against_originals(run: Run, x: Tensor, codes: Tensor) -> dict[str, float]:
 def _log_likelihood(run: Run, name: str, codes: Tensor) -> float:
     with torch.no_grad():
         return run.density(name).log_prob(codes).mean().item()
-
-
-def _training(run: Run) -> dict[str, Any]:
-    rows = [row for row in run.log if row["split"] == "train"]
-    valid = [row for row in run.log if row["split"] == "valid"]
-    facts: dict[str, Any] = {"parameters": sum(p.numel() for p in run.model.parameters())}
-    if rows:
-        facts |= {"epochs": rows[-1]["epoch"], "seconds": rows[-1]["seconds"]}
-    if valid:
-        facts["best_epoch"] = min(valid, key=lambda row: row["loss"])["epoch"]
-    return facts
 
 
 def pictures(run: Run, data: Dataset, densities: Sequence[str], *, seed: int = 0) -> dict[str, np.ndarray]:

@@ -43,7 +43,8 @@ __all__ = [
 
 
 def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Data as a network reads them: uint8 (0..255) becomes [0, 1]; anything else only changes its dtype.
+    """Data as a network reads them: uint8 (0..255) becomes [0, 1]; anything else only changes its dtype, such as
+    indices, which are int8 or int16.
 
     >>> as_float(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([0., 1.])

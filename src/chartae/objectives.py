@@ -127,6 +127,9 @@ class Penalised(Objective):
         self.rates = {name: term.rate for name, term in parts.items() if term.rate != 1}
         self.betas = next((term.betas for term in parts.values() if term.betas is not None), self.betas)
 
+    def plan(self, steps: int, batches: Batches) -> None:
+        self.model.decoder.plan(steps)
+
     def players(self) -> dict[str, list[Parameter]]:
         critics = {name: list(term.parameters()) for name, term in self.terms.terms.items()}
         return {"model": list(self.model.parameters())} | {name: own for name, own in critics.items() if own}

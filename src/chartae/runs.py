@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,17 +28,21 @@ from chartae import sampling, training
 from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional, Empirical
 from chartae.data import NAMES as DATA_NAMES
-from chartae.data import VIEWS, Batches, Dataset, from_arrays, taken_apart
+from chartae.data import VIEWS, Batches, Dataset, from_arrays, from_strings, indices, is_strings, taken_apart
 from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.functional import as_float
+from chartae.grammar import CODECS, Codec, Grammar, described, repair, restored
+from chartae.grammar import NAMES as GRAMMARS
+from chartae.masked import MaskedCategorical
 from chartae.objectives import Objective
 from chartae.recipes import (
     OF_CLUSTERS,
     OF_DOMAINS,
     OF_LABELS,
     OF_SCORE,
+    OF_STRINGS,
     Recipe,
     Setting,
     build,
@@ -75,6 +80,10 @@ class Settings:
     to: str = ""
     to_shape: tuple[int, ...] = ()
     to_fingerprint: str = ""
+    codec: str = ""
+    limit: int = 0
+    column: str = ""
+    errors: str = "raise"
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -100,6 +109,7 @@ class Settings:
             fingerprint=fingerprint(data.train),
             objective=repr(cooked.objective),
             version=version("chartae"),
+            codec="" if setting.codec is None else described(setting.codec),
             options=cooked.options,
         )
 
@@ -144,7 +154,9 @@ class Settings:
 
     def cook(self) -> Recipe:
         """The recipe over a fresh model."""
-        setting = Setting(self.shape, self.latent_dim, self.net, self.unit, Path(self.data).stem, self.to_shape)
+        codec = restored(self.codec) if self.codec else None
+        name = Path(self.data).stem
+        setting = Setting(self.shape, self.latent_dim, self.net, self.unit, name, self.to_shape, codec)
         return build(self.recipe, setting, seed=self.seed, **self.options)
 
     def cook_as(self, seed: int) -> Recipe:
@@ -169,6 +181,7 @@ class Run:
         densities: the fitted densities of its codes, by name.
         folder: where it lies, if it does.
         history: how training went (of the fit in this process; else empty).
+        skipped: strings that could not be encoded, and were left out (of the fit in this process).
     """
 
     settings: Settings
@@ -179,6 +192,7 @@ class Run:
     densities: dict[str, Density] = field(default_factory=dict, repr=False)
     folder: Path | None = None
     history: training.History | None = field(default=None, repr=False)
+    skipped: int = 0
 
     def encode(self, x: Any) -> Float[Tensor, N * D]:
         """Codes of data of any size: slice by slice, in evaluation mode, without gradients."""
@@ -263,9 +277,65 @@ class Run:
         s = self.settings
         if s.data == IN_MEMORY:
             raise ValueError("this run was fitted to an array, which it does not keep; pass the data again")
-        data = load_data(s.data, root=root or s.root or None)
+        if s.codec:
+            given: dict[str, Any] = {"limit": s.limit or None, "column": s.column or None, "errors": s.errors}
+            data = from_strings(s.data, self.codec, **given)
+        else:
+            data = load_data(s.data, root=root or s.root or None)
         self.check_data(data)
         return data
+
+    @property
+    def codec(self) -> Codec:
+        """What the indices mean, of a run on strings; a ValueError of another."""
+        if not isinstance(decoder := self.model.decoder, MaskedCategorical):
+            raise ValueError(
+                f"this is a run of {self.settings.recipe!r} on numbers; strings need {', '.join(OF_STRINGS)}"
+            )
+        return decoder.codec
+
+    def encode_strings(self, strings: Sequence[str]) -> Float[Tensor, N * D]:
+        """Codes of strings; a ValueError where one cannot be encoded."""
+        return self.encode(indices(self.codec.encode(strings), self.codec))
+
+    def decode_strings(self, z: Any, draws: int = 1, *, seed: int = 0) -> list[list[str]]:
+        """Strings of each code: the likeliest, step by step, then `draws` - 1 that are drawn from p(x|z).
+
+        Of a grammar every string is in its language; of molecules those whose aromatic rings have no Kekulé form are
+        mended, which no mask can see to.
+        """
+        if draws < 1:
+            raise ValueError(f"draws is {draws}; ask for at least one string a code")
+        generator = torch.Generator(next(self.model.parameters()).device).manual_seed(seed)
+        found = [in_slices(self.model, lambda part: self.model.decoder(part).mean, z)]
+        for _ in range(draws - 1):
+            found.append(in_slices(self.model, lambda part: self.model.decoder(part).sample(generator=generator), z))
+        texts = [self.written(x) for x in found]
+        return [list(row) for row in zip(*texts, strict=True)]
+
+    def written(self, x: Float[Tensor, "N T"]) -> list[str]:
+        """The strings of rows of indices, as `sample` and `decode` give them."""
+        texts = self.codec.decode(x.cpu().numpy().astype(np.int64))
+        return repair(texts) if isinstance(self.codec, Grammar) and self.codec.name == "zinc-smiles" else texts
+
+    def strings(self, root: str | Path | None = None) -> list[str]:
+        """The strings that it was trained on, in the order of `data().train`."""
+        return self.data(root).strings()
+
+    def sample_strings(self, n: int, density: str | None = None, *, seed: int = 0) -> list[str]:
+        """`n` new strings, each the likeliest of a code that is drawn from a density."""
+        return self.written(self.sample(n, density, seed=seed))
+
+    def training(self) -> dict[str, Any]:
+        """How it was trained: parameters, epochs, seconds, the best epoch."""
+        rows = [row for row in self.log if row["split"] == "train"]
+        valid = [row for row in self.log if row["split"] == "valid"]
+        facts: dict[str, Any] = {"parameters": sum(p.numel() for p in self.model.parameters())}
+        if rows:
+            facts |= {"epochs": rows[-1]["epoch"], "seconds": rows[-1]["seconds"]}
+        if valid:
+            facts["best_epoch"] = min(valid, key=lambda row: row["loss"])["epoch"]
+        return facts
 
     @property
     def halves(self) -> bool:
@@ -332,6 +402,8 @@ class Run:
 
     def check_data(self, data: Dataset) -> None:
         """Raise ValueError unless these are the data of the run."""
+        if self.settings.codec != ("" if data.codec is None else described(data.codec)):
+            raise ValueError(f"the run is one of {self.settings.codec or 'numbers'}, these data of {data.codec}")
         if tuple(data.shape) != self.settings.shape:
             raise ValueError(f"the run was fitted to examples of shape {self.settings.shape}, these are {data.shape}")
         if self.settings.fingerprint and fingerprint(data.train) != self.settings.fingerprint:
@@ -392,6 +464,10 @@ def fit(
     compile: bool = False,
     progress: bool | None = None,
     to: Any = None,
+    grammar: str | Path | Codec | None = None,
+    limit: int | None = None,
+    column: str | None = None,
+    errors: str = "raise",
     **options: Any,
 ) -> Run:
     """Train a recipe on data and fit densities to its codes.
@@ -408,6 +484,8 @@ def fit(
         root: where named data lie.
         to: the other domain of a recipe that translates: a `Dataset`, name, path or array. Where both are the same
             pictures, such as mnist and mnist+coloured, each is trained on another half of them: nothing is paired.
+        grammar: of strings, which are a list or a file of them: a grammar's name or file, or another codec
+            (`chartae.grammar.codec_for`). `limit`, `column` and `errors` are those of `chartae.data.from_strings`.
         cosine: as in training; by default where the recipe estimates a score, whose loss is too noisy to choose by, and
             where critics judge more than a latent law.
         options: the recipe's own keywords, such as ``beta=0.01``.
@@ -433,6 +511,15 @@ def fit(
         densities = () if recipe in (*OF_SCORE, *OF_CLUSTERS, *OF_DOMAINS) else ("normal", "gmm")
     for name in densities:
         density_table.make(name, **({"components": components} if name == "gmm" else {}))
+    if recipe in OF_STRINGS and not (isinstance(data, Dataset) and data.codec is not None):
+        data = string_data(recipe, data, grammar, limit=limit, column=column, errors=errors)
+    elif grammar is not None or limit is not None or column is not None:
+        raise ValueError(
+            f"grammar, limit and column are for strings that a recipe of {', '.join(OF_STRINGS)} is to encode; "
+            f"leave them out for {recipe!r} on {type(data).__name__}"
+        )
+    elif is_strings(data) and str(data).lower().endswith((".txt", ".smi", ".smiles", ".gz")):
+        raise ValueError(f"{data} holds strings; use --recipe {' or '.join(OF_STRINGS)}, and a --grammar")
     data, source, found = as_dataset(data, root)
     clusters = None if options.get("clusters") is None else int(options["clusters"])
     if clusters is not None and clusters > len(data.train):
@@ -440,7 +527,9 @@ def fit(
     known = None
     if recipe in OF_LABELS:
         known, options = known_labels(data, options, seed)
-    setting = setting_for(recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net, clusters)
+    setting = setting_for(
+        recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net, clusters, data.codec
+    )
     other = None
     if to is not None:
         other, to_source, to_root = _other(to, root)
@@ -455,6 +544,8 @@ def fit(
     settings = Settings.of(
         cooked, data, source, found, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, precision=precision
     )
+    if data.codec is not None:
+        settings = replace(settings, limit=limit or 0, column=column or "", errors=errors)
     x, valid_y = data.train, None
     if other is not None:
         same = source != IN_MEMORY and taken_apart(source)[0] == taken_apart(to_source)[0]
@@ -500,7 +591,9 @@ def fit(
         compile=compile,
         progress=progress,
     )
-    run = Run(settings, cooked.objective.model, cooked.objective, cooked.own, history.rows, {}, folder, history)
+    run = Run(
+        settings, cooked.objective.model, cooked.objective, cooked.own, history.rows, {}, folder, history, data.skipped
+    )
     if folder is not None and writes:
         run._write()
     if not cooked.objective.comparable and recipe not in OF_LABELS and len(data.train) >= 10:
@@ -510,6 +603,24 @@ def fit(
         for name in densities:
             run.fit_density(name, codes, **({"components": components} if name == "gmm" else {}))
     return run
+
+
+def string_data(recipe: str, data: Any, grammar: str | Path | Codec | None = None, **settings: Any) -> Dataset:
+    """Strings as a recipe for them takes them; `settings` are those of `chartae.data.from_strings`."""
+    if grammar is None:
+        if recipe != "cvae":
+            raise ValueError(
+                f"recipe {recipe!r} needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of "
+                f"productions), or a codec without a grammar: {', '.join(CODECS)}"
+            )
+        grammar = "characters"
+    if not is_strings(data):
+        given = f"{data!r}" if isinstance(data, str | Path) else f"a {type(data).__name__}"
+        raise ValueError(
+            f"recipe {recipe!r} is for strings: a list of them, or a file (.txt, .smi, .csv, .tsv, also with .gz), "
+            f"not {given}"
+        )
+    return from_strings(data, grammar, **settings)
 
 
 def known_labels(data: Dataset, options: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Any]]:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chartae.grammar import Codec
+
 __all__ = ["Dataset", "as_examples", "as_labels", "as_tensor", "assemble", "from_arrays"]
 
 SPLITS = ("train", "valid", "test")
@@ -24,6 +26,9 @@ class Dataset:
     where names are known), otherwise what the file holds; where they are the factors that made the examples, float32
     (N, K), `factors` names their columns. An empty split is a tensor with no rows. `source` is the
     path or name it came from.
+
+    Strings are rows of indices (N, T), int8 or int16, whose meaning is that of `codec`; `skipped` counts the strings
+    that it could not encode.
     """
 
     name: str
@@ -36,6 +41,8 @@ class Dataset:
     classes: tuple[str, ...] = ()
     source: str = ""
     factors: tuple[str, ...] = ()
+    codec: Codec | None = None
+    skipped: int = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,8 +54,14 @@ class Dataset:
         """Whether one example is a picture (C, H, W)."""
         return len(self.shape) == 3
 
+    def strings(self, split: str = "train") -> list[str]:
+        """The strings of a split, as the codec writes them; a ValueError where the examples are no strings."""
+        if self.codec is None:
+            raise ValueError(f"the examples of {self.name} are numbers, not strings")
+        return self.codec.decode(getattr(self, split).numpy().astype(np.int64))
+
     def __repr__(self) -> str:
-        kind = "images" if self.is_image else "table rows"
+        kind = "images" if self.is_image else "table rows" if self.codec is None else "strings"
         shape = "x".join(map(str, self.shape))
         dtype = str(self.train.dtype).removeprefix("torch.")
         sizes = " + ".join(f"{len(getattr(self, s)):,}" for s in SPLITS)

@@ -23,7 +23,8 @@ _CHUNK_BYTES = 32 << 20
 class Batches:
     """A whole set resident on one device, handed out in batches ``(x, y)``; y is None without labels.
 
-    uint8 becomes float32 in [0, 1] batch by batch, on the device: the resident set keeps one byte a value
+    uint8 becomes float32 in [0, 1], and int8 or int16 (indices) float32 of the same values, batch by batch, on the
+    device: the resident set keeps one byte a value
     (50,000 MNIST images: 39 MB, not 157). What else an epoch takes is one permutation of 8 bytes an example,
     and, on an accelerator, the few batches that are gathered at once (32 MiB); nothing grows with the number
     of epochs.
@@ -32,7 +33,7 @@ class Batches:
     it is the same on every device and neither reads nor moves torch's global state.
 
     Args:
-        x: (N, ...) numbers, numpy or torch; uint8 stays, everything else becomes float32 once.
+        x: (N, ...) numbers, numpy or torch; uint8, int8 and int16 stay, everything else becomes float32 once.
         batch_size: examples in a (global) batch.
         seed: non-negative.
         labels: (N, ...), handed out beside x, type unchanged.
@@ -78,7 +79,7 @@ class Batches:
                 f"{len(x)} examples do not fill one batch of {batch_size}, and drop_last leaves nothing; use"
                 " a smaller batch_size or drop_last=False"
             )
-        if x.dtype not in (torch.uint8, torch.float32):
+        if x.dtype not in (torch.uint8, torch.int8, torch.int16, torch.float32):
             x = as_float(x)
         if x.is_floating_point() and not all(v.isfinite() for v in x.aminmax()):
             bad = (~x.isfinite()).flatten(1).any(1) if x.ndim > 1 else ~x.isfinite()

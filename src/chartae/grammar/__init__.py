@@ -15,12 +15,14 @@ from chartae.grammar.cfg import Grammar
 from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
 from chartae.grammar.derivations import Codec, Derivations
 from chartae.grammar.productions import Production, Terminal
+from chartae.grammar.saving import CODECS, codec_for, described, restored
 
 if TYPE_CHECKING:
     from chartae.grammar.chemistry import Molecules
     from chartae.grammar.decoding import Decoded, StackDecoder
 
 __all__ = [
+    "CODECS",
     "NAMES",
     "SMILES_TOKENS",
     "Audit",
@@ -36,8 +38,11 @@ __all__ = [
     "Terminal",
     "Tokens",
     "audit",
+    "codec_for",
+    "described",
     "load",
     "repair",
+    "restored",
 ]
 
 

@@ -101,6 +101,14 @@ class Characters(Tokens):
         super().__init__(tuple(dict.fromkeys("".join(characters))), ".", name="characters")
 
 
+def _package() -> Any:
+    try:
+        import selfies
+    except ImportError as e:
+        raise ImportError("SELFIES need the package selfies: pip install 'chartae[molecules]'") from e
+    return selfies
+
+
 class Selfies(Codec):
     """SMILES as sequences of SELFIES symbols, of which any sequence decodes to a molecule (Krenn, Häse, Nigam,
     Friederich, Aspuru-Guzik, 2020, arXiv:1905.13741). Needs the package selfies: ``chartae[molecules]``.
@@ -112,16 +120,29 @@ class Selfies(Codec):
     masks = None
 
     def __init__(self, strings: Iterable[str] = (), *, robust: bool = True) -> None:
-        try:
-            import selfies
-        except ImportError as e:
-            raise ImportError("SELFIES need the package selfies: pip install 'chartae[molecules]'") from e
-        self._selfies = selfies
-        found = set(selfies.get_semantic_robust_alphabet()) if robust else set()
+        self._selfies = _package()
+        found = set(self._selfies.get_semantic_robust_alphabet()) if robust else set()
         for s in strings:
-            found |= set(selfies.split_selfies(selfies.encoder(s)))
-        self._tokens = Tokens(sorted(found), r"\[[^\]]*\]|\.", name="SELFIES")
+            try:
+                found |= set(self._selfies.split_selfies(self._selfies.encoder(s)))
+            except self._selfies.EncoderError:
+                continue  # `encode` says so, or leaves it out
+        self._number(sorted(found))
+
+    @classmethod
+    def of_symbols(cls, symbols: Iterable[str]) -> Selfies:
+        """With these symbols, in their order."""
+        made = cls.__new__(cls)
+        made._selfies = _package()
+        made._number(list(symbols))
+        return made
+
+    def _number(self, symbols: Sequence[str]) -> None:
+        self._tokens = Tokens(symbols, r"\[[^\]]*\]|\.", name="SELFIES")
         self.tokens, self.size, self.padding = self._tokens.tokens, self._tokens.size, self._tokens.padding
+
+    def __repr__(self) -> str:
+        return f"Selfies({len(self.tokens)} symbols and padding)"
 
     def encode(self, strings: Sequence[str], *, errors: str = "raise") -> Derivations:
         written, kept, failures = [], [], []

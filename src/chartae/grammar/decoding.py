@@ -16,8 +16,9 @@ from chartae.grammar.derivations import Derivations
 
 __all__ = ["Decoded", "Semantics", "StackDecoder", "Step"]
 
-#: (productions of the step before (B,), state) -> logits (B, P), state; before the first step the padding
-Step = Callable[[Tensor, Any], tuple[Tensor, Any]]
+#: (productions of the step before (B,), nonterminals on top (B,), state) -> logits (B, P), state; before the first
+#: step the padding
+Step = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
 
 
 class Semantics(Protocol):
@@ -125,7 +126,7 @@ class StackDecoder:
         batch, limit, size = logits.shape
         flat = logits.reshape(-1)
 
-        def given(t: int, rows: Tensor, options: Tensor) -> Tensor:
+        def given(t: int, rows: Tensor, options: Tensor, top: Tensor) -> Tensor:
             # only the few logits that may be taken are read
             places = ((rows * limit + t) * size)[:, None] + options
             return flat.index_select(0, places.view(-1)).view(places.shape)
@@ -144,26 +145,27 @@ class StackDecoder:
         temperature: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Decoded:
-        """As a call, for decoders that see what was taken: ``logits, state = step(previous, state)``, until all rows
-        are complete, or `limit` steps were made (with `close`, derivations begin to end in time for it)."""
+        """As a call, for decoders that see what was taken: ``logits, state = step(previous, top, state)``, until all
+        rows are complete, or `limit` steps were made (with `close`, derivations begin to end in time for it)."""
         where = torch.device(device)
         previous = torch.full((batch,), self.grammar.padding, dtype=torch.long, device=where)
-        last: tuple[Tensor, Any] = (previous, state)
+        # the loop writes what it takes into `previous`; rows that are complete have the padding's nonterminal on top
+        inner = state
+        tops = torch.full((batch,), len(self.grammar.nonterminals) - 1, device=where)
 
-        def stepped(t: int, rows: Tensor, options: Tensor) -> Tensor:
-            nonlocal last
-            logits, inner = step(*last)
+        def stepped(t: int, rows: Tensor, options: Tensor, top: Tensor) -> Tensor:
+            nonlocal inner
+            tops.fill_(len(self.grammar.nonterminals) - 1)[rows] = top
+            logits, inner = step(previous, tops, inner)
             if logits.shape != (batch, self.grammar.size):
                 raise ValueError(f"the step gave logits {tuple(logits.shape)}; expected {(batch, self.grammar.size)}")
-            # the loop writes what it takes into this very tensor
-            last = (previous, inner)
             return logits[rows].gather(1, options)
 
         return self._run(stepped, batch, limit, where, (sample, temperature, generator), previous)
 
     def _run(
         self,
-        scores: Callable[[int, Tensor, Tensor], Tensor],
+        scores: Callable[[int, Tensor, Tensor, Tensor], Tensor],
         batch: int,
         limit: int,
         device: torch.device,
@@ -211,7 +213,7 @@ class StackDecoder:
                 relaxed[rows] = relaxed[rows] | stuck
                 least = own & (more <= limit - t) if self.close else own
                 allowed = torch.where(stuck[:, None], least, further)
-            taken = options.gather(1, _choose(scores(t, rows, options), allowed, *choice)[:, None])[:, 0]
+            taken = options.gather(1, _choose(scores(t, rows, options, top), allowed, *choice)[:, None])[:, 0]
             out[t].index_copy_(0, rows, taken.to(kind))
             need = need + extra.index_select(0, taken) - 1
             if self.semantics is not None:

@@ -24,11 +24,18 @@ from chartae.nn.denoisers import (
 )
 from chartae.nn.layers import ACTIVATIONS, Conv2d, Linear, Shape, image_of, spectral
 from chartae.nn.papers import PAPERS, PaperDecoder, PaperEncoder
+from chartae.nn.sequences import (
+    SEQUENCE_NETS,
+    SequenceDecoder,
+    sequence_decoder,
+    sequence_encoder,
+)
 
 __all__ = [
     "ACTIVATIONS",
     "MLP",
     "NETS",
+    "SEQUENCE_NETS",
     "Conv2d",
     "ConvDecoder",
     "ConvEncoder",
@@ -42,6 +49,7 @@ __all__ = [
     "PaperEncoder",
     "ResidualDecoder",
     "ResidualEncoder",
+    "SequenceDecoder",
     "SkipDecoder",
     "SkipEncoder",
     "TiedDecoder",
@@ -50,6 +58,8 @@ __all__ = [
     "decoder",
     "encoder",
     "pair_critic",
+    "sequence_decoder",
+    "sequence_encoder",
     "spectral",
     "translator",
 ]

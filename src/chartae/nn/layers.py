@@ -187,4 +187,8 @@ def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:
             parametrizations.spectral_norm(layer, dim=0 if authors else 1)
         elif isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             parametrizations.spectral_norm(layer)
+        elif isinstance(layer, nn.RNNBase):
+            for name in layer._flat_weights_names:
+                if name.startswith("weight"):
+                    parametrizations.spectral_norm(layer, name)
     return module

@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 import torch
 
+from chartae.grammar import Codec
 from chartae.objectives import Objective
 from chartae.recipes.adversarial import (
     aae,
@@ -33,10 +34,11 @@ from chartae.recipes.adversarial import (
 from chartae.recipes.classic import ae, beta_vae, cv_vae, rae, rae_gp, rae_l2, rae_sn, sigma_vae, vae, wae
 from chartae.recipes.denoising import cae, dae, ncdae, rcae
 from chartae.recipes.setting import AUTHORS, HALF, Setting, from_authors
+from chartae.recipes.strings import cvae, gcv_vae, grae, gvae
 
 __all__ = [
-    "AUTHORS", "HALF", "OF_CLUSTERS", "OF_DOMAINS", "OF_LABELS", "OF_SCORE", "RECIPES", "WITH_PRIOR", "Recipe",
-    "Setting", "build", "from_authors", "options", "recipe_options", "setting_for",
+    "AUTHORS", "HALF", "OF_CLUSTERS", "OF_DOMAINS", "OF_LABELS", "OF_SCORE", "OF_STRINGS", "RECIPES", "WITH_PRIOR",
+    "Recipe", "Setting", "build", "from_authors", "options", "recipe_options", "setting_for",
 ]  # fmt: skip
 
 RECIPES: dict[str, Callable[..., Objective]] = {
@@ -66,6 +68,10 @@ RECIPES: dict[str, Callable[..., Objective]] = {
     "ali": ali,
     "avb": avb,
     "vae-gan": vae_gan,
+    "grae": grae,
+    "gvae": gvae,
+    "gcv-vae": gcv_vae,
+    "cvae": cvae,
 }
 
 #: recipes whose code names a category, alone or beside a style: no density is fitted to it
@@ -76,6 +82,9 @@ OF_LABELS = ("aae-semisup", "iae-semisup")
 
 #: recipes whose codes are points of another domain, which is given beside the data
 OF_DOMAINS = ("iae-translate",)
+
+#: recipes for strings, which a codec makes rows of indices
+OF_STRINGS = ("grae", "gvae", "gcv-vae", "cvae")
 
 #: recipes whose own prior is trained towards; the others are sampled ex post
 WITH_PRIOR = (
@@ -90,6 +99,8 @@ WITH_PRIOR = (
     "ali",
     "avb",
     "vae-gan",
+    "gvae",
+    "cvae",
     *OF_CLUSTERS,
     *OF_DOMAINS,
 )
@@ -159,8 +170,14 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: Any) -> Recipe
     Penalised: Reconstruction() + 0.0128 LatentNorm() + 0.0001024 DecoderL2()
     """
     given = recipe_options(name, given)
+    if (name in OF_STRINGS) != (setting.codec is not None):
+        raise ValueError(
+            f"recipe {name!r} is for strings; give a grammar, such as grammar='expressions'"
+            if setting.codec is None
+            else f"recipe {name!r} is for numbers; for strings use {', '.join(OF_STRINGS)}"
+        )
     size = math.prod(setting.shape)
-    if setting.latent_dim > size and name not in (*OF_SCORE, *OF_CLUSTERS, *OF_DOMAINS):
+    if setting.latent_dim > size and name not in (*OF_SCORE, *OF_CLUSTERS, *OF_DOMAINS, *OF_STRINGS):
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -194,11 +211,12 @@ def _cast(recipe: str, key: str, kind: type, value: Any) -> Any:
 
 def setting_for(
     recipe: str, shape: Sequence[int], dtype: torch.dtype, data: str, latent_dim: int | None, net: str,
-    clusters: int | None = None,
+    clusters: int | None = None, codec: Codec | None = None,
 ) -> Setting:  # fmt: skip
     """The setting for examples of a shape and dtype: [0, 1] for images and bytes.
 
-    Codes have at most 16 dimensions by default; those of recipes that estimate a score 128, or 1,024 on images.
+    Codes have at most 16 dimensions by default; those of recipes that estimate a score 128, or 1,024 on images; those
+    of strings the papers' 25 for short ones, 56 for others.
     """
     shape = tuple(int(s) for s in shape)
     if latent_dim is None:
@@ -208,4 +226,6 @@ def setting_for(
             latent_dim = clusters or 10
         elif recipe in OF_CLUSTERS:
             latent_dim = min(10, math.prod(shape))
-    return Setting(shape, latent_dim, net, unit=len(shape) == 3 or dtype == torch.uint8, data=data)
+        elif recipe in OF_STRINGS:
+            latent_dim = 25 if shape[0] <= 32 else 56
+    return Setting(shape, latent_dim, net, unit=len(shape) == 3 or dtype == torch.uint8, data=data, codec=codec)

@@ -21,6 +21,7 @@ from chartae.conditionals import (
     StandardNormal,
     Uniform,
 )
+from chartae.grammar import Codec
 
 __all__ = ["AUTHORS", "HALF", "Setting", "from_authors", "otherwise"]
 
@@ -121,6 +122,8 @@ class Setting:
         unit: whether the data lie in [0, 1], so that the decoder ends in a sigmoid.
         data: the data set's name; the papers' coefficients are those of the nearest of their data sets.
         other: shape of an example of the other domain, of recipes that translate; by default the same.
+        codec: what the indices mean, of strings; their nets are those of `chartae.nn.SEQUENCE_NETS`, ``"auto"`` being
+            `gru`.
     """
 
     shape: tuple[int, ...]
@@ -129,11 +132,14 @@ class Setting:
     unit: bool = True
     data: str = ""
     other: tuple[int, ...] = ()
+    codec: Codec | None = None
 
     def __post_init__(self) -> None:
         size = math.prod(self.shape)
         if self.latent_dim < 1:
             raise ValueError(f"latent_dim is {self.latent_dim}; a code has at least 1 dimension")
+        if self.net == "auto" and self.codec is not None:
+            object.__setattr__(self, "net", "gru")
         if self.net == "auto":
             small = len(self.shape) != 3 or (self.shape[0] == 1 and size <= 1024) or min(self.shape[1:]) < 4
             object.__setattr__(self, "net", "mlp" if small else "conv")

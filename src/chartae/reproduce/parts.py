@@ -31,7 +31,7 @@ def part(out: Path, name: str, overwrite: bool, say: Say, make: Callable[[], Any
 
 
 def folder_of(out: str | Path, overwrite: bool, **made: Any) -> Path:
-    """The folder of a result; parts that were made with other settings are not gone on with; more seeds are more parts."""
+    """The folder of a result; parts that were made with other settings are not gone on with."""
     folder = Path(out)
     if folder.is_file():
         raise FileExistsError(f"{folder} is a file; give a folder")

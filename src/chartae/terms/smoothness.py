@@ -59,7 +59,7 @@ class DecoderL2(Term):
 class DecoderGradient(Term):
     """The squared norm of the decoder's gradient with respect to its input z: the regulariser of RAE-GP (1903.12436).
 
-    With J the Jacobian of D(z), the mean of p(x|z), at the trace's z:
+    With J the Jacobian of D(z), the mean of p(x|z) (of categories the logits), at the trace's z:
 
     - ``"exact"``: ||J||_F^2, by one double backward for each latent dimension;
     - ``"hutchinson"``: ||J^T u||^2 with u of random signs, whose mean over u is ||J||_F^2; one backward;
@@ -83,7 +83,7 @@ class DecoderGradient(Term):
         self.method = method
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
-        return self.METHODS[self.method](t.p.mean, t.z)
+        return self.METHODS[self.method](t.p.smooth(t.x), t.z)
 
     def extra_repr(self) -> str:
         return self.method

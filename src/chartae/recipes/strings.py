@@ -1,0 +1,103 @@
+"""Recipes for strings with a grammar, and their baseline without one."""
+
+from __future__ import annotations
+
+import torch
+
+from chartae import nn
+from chartae.autoencoder import Autoencoder
+from chartae.conditionals import Conditional, Dirac, Gaussian, StandardNormal
+from chartae.masked import MaskedCategorical
+from chartae.objectives import Objective, Penalised
+from chartae.recipes.setting import Setting, otherwise
+from chartae.terms import KL, DecoderGradient, DecoderL2, LatentNorm, Reconstruction
+
+__all__ = ["cvae", "gcv_vae", "grae", "gvae"]
+
+
+def _decoder(s: Setting, forcing: float, dropout: float, semantics: bool) -> MaskedCategorical:
+    assert s.codec is not None
+    tops = 1 if s.codec.masks is None else len(s.codec.masks)
+    net = nn.sequence_decoder(s.net, s.latent_dim, s.codec.size, tops, s.shape)
+    return MaskedCategorical(net, s.codec, s.shape[0], semantics=semantics, forcing=forcing, dropout=dropout)
+
+
+def _encoder(s: Setting, out: int) -> torch.nn.Module:
+    assert s.codec is not None
+    return nn.sequence_encoder(s.net, s.codec.size, s.codec.padding, s.shape, out)
+
+
+def _model(s: Setting, encoder: Conditional, forcing: float, dropout: float, semantics: bool) -> Autoencoder:
+    return Autoencoder(encoder, _decoder(s, forcing, dropout, semantics), StandardNormal(s.latent_dim))
+
+
+def grae(
+    s: Setting,
+    *,
+    beta: float = 0.1,
+    penalty: str = "l2",
+    weight: float | None = None,
+    forcing: float = 1.0,
+    dropout: float = 0.0,
+    semantics: bool = True,
+) -> Objective:
+    """GrammarRAE: a RAE of derivations, sampled ex post. Ghosh et al., 2020 (arXiv 1903.12436), section 6.2.
+
+    -log p(x|z) + beta ½||z||^2 + a regulariser of the decoder; the paper states neither beta nor which, so the defaults
+    are ours. penalty: l2 (of its parameters), gp (of the logits' gradient in z), sn (spectral normalisation) or none;
+    weight: its weight, of l2 1e-6 and of gp 1e-3 by default. forcing, dropout, semantics: of `MaskedCategorical`.
+    """
+    if penalty not in ("l2", "gp", "sn", "none"):
+        raise ValueError(f"penalty is {penalty!r}; choose l2, gp, sn or none")
+    if weight is not None and penalty in ("sn", "none"):
+        raise ValueError(f"weight is {weight}, but penalty {penalty!r} has none; use l2 or gp")
+    model = _model(s, Dirac(_encoder(s, s.latent_dim)), forcing, dropout, semantics)
+    terms = Reconstruction() + beta * LatentNorm()
+    if penalty == "l2":
+        terms = terms + otherwise(weight, 1e-6) * DecoderL2()
+    elif penalty == "gp":
+        terms = terms + otherwise(weight, 1e-3) * DecoderGradient()
+    elif penalty == "sn":
+        nn.spectral(model.decoder)
+    return Penalised(model, terms)
+
+
+def gvae(
+    s: Setting,
+    *,
+    beta: float | None = None,
+    forcing: float = 1.0,
+    dropout: float = 0.0,
+    semantics: bool = True,
+) -> Objective:
+    """Grammar VAE: -log p(x|z) + beta KL of derivations. Kusner, Paige, Hernández-Lobato, 2017 (arXiv 1703.01925).
+
+    beta: 1/D by default, as its authors take the mean of the KL over the D dimensions (their code also scales the noise
+    by 0.01, which is a deterministic autoencoder but for its penalty); 1 is the negative ELBO. forcing, dropout,
+    semantics: of `MaskedCategorical`.
+    """
+    encoder = Gaussian(_encoder(s, 2 * s.latent_dim), "learnt")
+    weight = otherwise(beta, 1 / s.latent_dim)
+    return Penalised(_model(s, encoder, forcing, dropout, semantics), Reconstruction() + weight * KL())
+
+
+def gcv_vae(
+    s: Setting,
+    *,
+    beta: float = 0.1,
+    encoder_sigma: float = 0.1,
+    forcing: float = 1.0,
+    dropout: float = 0.0,
+    semantics: bool = True,
+) -> Objective:
+    """Constant-variance grammar VAE: z = mu(x) + s e with s fixed, + beta ½||mu||^2."""
+    encoder = Gaussian(_encoder(s, s.latent_dim), encoder_sigma)
+    return Penalised(_model(s, encoder, forcing, dropout, semantics), Reconstruction() + beta * LatentNorm())
+
+
+def cvae(s: Setting, *, beta: float | None = None, forcing: float = 1.0, dropout: float = 0.0) -> Objective:
+    """Character VAE, the grammar VAE's baseline: strings are rows of characters unless another codec is given.
+
+    beta, forcing, dropout: as of `gvae`.
+    """
+    return gvae(s, beta=beta, forcing=forcing, dropout=dropout)

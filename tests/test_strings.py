@@ -1,0 +1,475 @@
+"""Autoencoders of strings: nets, the masked likelihood, recipes, runs, the estimator, and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import chartae as ch
+from chartae import cli
+from chartae.autoencoder import Autoencoder
+from chartae.conditionals import Dirac, StandardNormal
+from chartae.data import from_strings, indices, is_strings, read_strings
+from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
+from chartae.masked import MaskedCategorical
+from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
+from chartae.nn.sequences import GRU, GrammarDecoder, GrammarEncoder
+from chartae.recipes import OF_STRINGS, Setting, build
+
+EXPRESSIONS = load("expressions")
+CORPUS = [
+    f"{a}{op}{b}"
+    for a in ("x", "1", "2", "sin(x)", "exp(3)", "(x+1)")
+    for op in "+*/"
+    for b in ("x", "3", "(x*x)", "sin(2)")
+]
+QUICK = {"epochs": 1, "batch_size": 16, "progress": False, "seed": 0, "latent_dim": 5}
+
+
+def law(net="gru", codec=EXPRESSIONS, limit=15, latent=5, **settings):
+    torch.manual_seed(0)
+    tops = 1 if codec.masks is None else len(codec.masks)
+    return MaskedCategorical(sequence_decoder(net, latent, codec.size, tops, (limit,)), codec, limit, **settings)
+
+
+def rows(strings, codec=EXPRESSIONS):
+    return indices(codec.encode(strings), codec).to(torch.get_default_dtype())
+
+
+# -- nets -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("net", "count"),
+    [(GrammarEncoder(76, 75, 277, 56), 1_124_604), (GrammarEncoder(12, 11, 15, 25), 6_366),
+     # torch's GRU has a second bias: 3 hidden numbers more a layer
+     (GrammarDecoder(56, 76, 277), 3_895_036 + 3 * 1_503), (GrammarDecoder(25, 12, 15), 160_312 + 3 * 300)],
+)  # fmt: skip
+def test_the_papers_nets_have_their_parameters(net, count):
+    assert sum(p.numel() for p in net.parameters()) == count
+
+
+@pytest.mark.parametrize("net", SEQUENCE_NETS)
+def test_encoders_do_not_see_padding(net):
+    """A code is the same whatever else is in the batch, and however much padding there is."""
+    torch.manual_seed(0)
+    encoder = sequence_encoder(net, 12, 11, (15,), 4).eval()
+    x = rows(CORPUS)
+    together = encoder(x)
+    assert together.shape == (len(x), 4)
+    assert together.unique(dim=0).shape[0] == len(x)
+    for i in (0, 9, 40):
+        length = int((x[i] != 11).sum())
+        assert torch.allclose(encoder(x[i : i + 1]), together[i], atol=1e-9)
+        assert torch.allclose(encoder(x[i : i + 1, :length]), together[i], atol=1e-9)
+    if net != "paper":
+        assert encoder(torch.zeros(2, 40)).isfinite().all()  # longer than any seen
+
+
+@pytest.mark.parametrize("net", SEQUENCE_NETS)
+def test_all_places_at_once_equal_step_by_step(net):
+    torch.manual_seed(0)
+    decoder = sequence_decoder(net, 5, 12, 3, (15,)).eval()
+    z, before, tops = torch.randn(3, 5), torch.randint(12, (3, 9)), torch.randint(3, (3, 9))
+    whole, state = decoder(z, before, tops), decoder.begin(z)
+    for t in range(9):
+        logits, state = decoder.step(before[:, t], tops[:, t], state)
+        assert torch.allclose(logits, whole[:, t], atol=1e-9)
+
+
+@pytest.mark.parametrize("net", ["gru", "transformer"])
+def test_decoders_do_not_look_ahead(net):
+    decoder = sequence_decoder(net, 5, 12, 3, (15,)).eval()
+    z, before, tops = torch.randn(2, 5), torch.randint(12, (2, 9)), torch.randint(3, (2, 9))
+    other = before.clone()
+    other[:, 6:] = (before[:, 6:] + 1) % 12
+    a, b = decoder(z, before, tops), decoder(z, other, tops)
+    assert torch.allclose(a[:, :6], b[:, :6])
+    assert not torch.allclose(a[:, 6:], b[:, 6:])
+
+
+def test_a_gru_with_spectral_weights_is_bounded_and_learns():
+    gru = ch.nn.spectral(GRU(4, 6))
+    gru.train()
+    for _ in range(30):
+        out, _ = gru(torch.randn(7, 2, 4))
+    norms = [torch.linalg.matrix_norm(getattr(gru, name), 2).item() for name in ("weight_ih_l0", "weight_hh_l0")]
+    assert norms == pytest.approx([1, 1], abs=0.02)
+    out.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in gru.parameters())
+
+
+@pytest.mark.parametrize("bad", ["lstm", "gru:12", "gru:x", "paper:64"])
+def test_unknown_nets(bad):
+    with pytest.raises(ValueError, match="net is"):
+        sequence_encoder(bad, 12, 11, (15,), 4)
+
+
+def test_the_papers_net_refuses_what_is_too_long():
+    with pytest.raises(ValueError, match="built for 15: use net='gru'"):
+        GrammarEncoder(12, 11, 15, 4)(torch.zeros(1, 16))
+    with pytest.raises(ValueError, match="reads 7 rows or more, not 5"):
+        GrammarEncoder(12, 11, 5, 4)
+
+
+# -- the likelihood ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", ["gru", "transformer"])
+def test_probabilities_of_all_derivations_add_up_to_one(net):
+    g = Grammar("S -> 'a' S | 'b' T | 'c' \n T -> 'd' | 'e'")
+    z = torch.randn(1, 5)
+    made = law(net, g, 8).eval()
+    # all derivations of at most 5 productions; those that begin with so many a's that they are longer take the rest
+    whole = ["a" * k + end for k in range(4) for end in ("c", "bd", "be")]
+    x = rows(whole, g)
+    logs = made(z.expand(len(x), -1)).log_prob(x)
+    p = made(z)
+    longer = p.logits(rows(["aaaac"], g)).log_softmax(2)[0, :4, 0].sum()
+    assert (logs.exp().sum() + longer.exp()).item() == pytest.approx(1, abs=1e-9)
+
+
+def test_log_prob_is_the_masked_softmax():
+    made = law().eval()
+    z, x = torch.randn(len(CORPUS), 5), rows(CORPUS)
+    p = made(z)
+    logits = p.logits(x)
+    by_hand = []
+    for i, row in enumerate(x.long()):
+        total = 0.0
+        for t, production in enumerate(row.tolist()):
+            if production == EXPRESSIONS.padding:
+                break
+            allowed = EXPRESSIONS.masks[EXPRESSIONS.lhs[production]]
+            own = logits[i, t][torch.from_numpy(allowed)]
+            total += float(logits[i, t, production] - own.logsumexp(0))
+        by_hand.append(total)
+    assert p.log_prob(x).tolist() == pytest.approx(by_hand)
+    # and padding costs nothing
+    longer = torch.nn.functional.pad(x, (0, 7), value=EXPRESSIONS.padding)
+    assert torch.allclose(p.log_prob(longer), p.log_prob(x))
+
+
+def test_draws_have_their_probabilities():
+    """What is drawn is drawn as often as log p says, where derivations are short enough not to be hurried."""
+    g = Grammar("S -> 'a' S | 'b' T | 'c' \n T -> 'd' | 'e'")
+    made, z = law(codec=g, limit=60).eval(), torch.randn(1, 5)
+    drawn = g.decode(made(z.expand(4000, -1)).sample(generator=torch.Generator().manual_seed(0)).long().numpy())
+    for text in ("c", "bd", "be", "ac"):
+        share = float(made(z).log_prob(rows([text], g)).exp())
+        assert drawn.count(text) / 4000 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 4000))
+
+
+def test_without_a_grammar_the_end_counts():
+    codec = codec_for("characters", ["ab"])
+    made = law(codec=codec, limit=3).eval()
+    z = torch.randn(1, 5)
+    texts = ["", "a", "b", "aa", "ab", "ba", "bb"]
+    x = torch.full((7, 3), codec.padding, dtype=torch.get_default_dtype())
+    for i, text in enumerate(texts):
+        for t, c in enumerate(text):
+            x[i, t] = codec.encode([c])[0][0]
+    total = float(made(z.expand(7, -1)).log_prob(x).exp().sum())
+    # the rest: three characters or more
+    p = made(z)
+    rest = 0.0
+    for a in range(2):
+        for b in range(2):
+            row = torch.tensor([[a, b, 0]], dtype=x.dtype)
+            steps = p.logits(row).log_softmax(2)[0]
+            rest += float((steps[0, a] + steps[1, b]).exp() * (1 - steps[2, codec.padding].exp()))
+    assert total + rest == pytest.approx(1, abs=1e-9)
+    drawn = made(torch.randn(50, 5)).sample(generator=torch.Generator().manual_seed(1))
+    assert drawn.shape == (50, 3)
+
+
+@pytest.mark.parametrize("net", SEQUENCE_NETS)
+def test_every_string_that_comes_out_is_in_the_language(net):
+    made = law(net).eval()
+    z = 3 * torch.randn(40, 5)
+    p = made(z)
+    for x in (p.mean, p.sample(generator=torch.Generator().manual_seed(0)), p.sample(2).flatten(0, 1)):
+        texts = EXPRESSIONS.decode(x.long().numpy())
+        assert all(texts)
+        assert [list(r) for r in EXPRESSIONS.encode(texts)] == [[int(v) for v in r if v != 11] for r in x]
+    assert torch.equal(p.mean, made(z).mean)
+    assert p.mean.shape == (40, 15)
+
+
+def test_molecules_are_valid_without_any_training():
+    rdkit = pytest.importorskip("rdkit")
+    assert rdkit
+    g = load("zinc-smiles")
+    run = ch.fit("grae", ["CCO", "c1ccccc1", "CC(=O)N"] * 4, grammar="zinc-smiles", densities=(), **QUICK)
+    texts = [t for row in run.decode_strings(5 * torch.randn(60, 5), draws=2) for t in row]
+    assert ch.metrics.molecules.validity(texts) > 0.99
+    assert len(g.encode(texts)) == 120
+
+
+def test_scheduled_forcing_and_dropout():
+    made = law(forcing=0.5)
+    made.plan(10)
+    assert made.true() == 1
+    made.passes += 5
+    assert made.true() == pytest.approx(0.75)
+    made.passes += 50
+    assert made.true() == 0.5
+    assert made.eval().true() == 1
+    x, z = rows(CORPUS[:4]), torch.randn(4, 5)
+    exact = made(z).log_prob(x)
+    assert torch.equal(exact, made(z).log_prob(x))  # in evaluation nothing is random
+    made.train()
+    passes = int(made.passes)
+    assert not torch.equal(made(z).log_prob(x), made(z).log_prob(x))
+    assert int(made.passes) == passes + 2
+    dropping = law(dropout=0.5).train()
+    assert not torch.equal(dropping(z).log_prob(x), dropping(z).log_prob(x))
+    for settings in ({"forcing": 1.2}, {"dropout": -0.1}):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            law(**settings)
+    with pytest.raises(ValueError, match="the shortest derivation of expressions takes 2 steps"):
+        law(limit=1)
+
+
+# -- data -------------------------------------------------------------------------------------------------------------
+
+
+def test_indices_are_a_byte_each_and_reach_nets_unchanged():
+    data = from_strings(CORPUS, "expressions", valid=0.2, test=0.1)
+    assert data.train.dtype == torch.int8
+    assert data.train.shape[1] == 15
+    assert sorted(data.strings() + data.strings("valid") + data.strings("test")) == sorted(CORPUS)
+    x, _ = next(iter(ch.data.Batches(data.train, 8, shuffle=False)))
+    assert x.is_floating_point()
+    assert torch.equal(x.long(), data.train[:8].long())
+    assert "strings 15 int8" in repr(data)
+    with pytest.raises(ValueError, match="are numbers, not strings"):
+        ch.data.from_arrays(np.eye(4)).strings()
+
+
+def test_many_tokens_take_two_bytes():
+    words = [chr(0x4E00 + i) for i in range(200)]
+    data = from_strings(["".join(words[i : i + 3]) for i in range(190)], "characters", valid=0, test=0)
+    assert data.train.dtype == torch.int16
+    assert data.train.shape == (190, 4)  # a place more, which tells the end
+    assert data.strings()[5] == "".join(words[5:8])
+
+
+def test_what_a_grammar_cannot_read_is_said_with_its_line(tmp_path):
+    path = tmp_path / "e.txt"
+    path.write_text("x+1\n\nx*x\nx+?\nsin(x)\n")
+    with pytest.raises(ValueError, match=r"1 of 4 strings cannot be encoded. The first, .*e.txt, line 4: .*found '\?'"):
+        from_strings(path, "expressions")
+    data = from_strings(path, "expressions", errors="skip", valid=0, test=0)
+    assert data.skipped == 1
+    assert data.strings() == ["x+1", "x*x", "sin(x)"]
+    assert from_strings(path, "expressions", limit=2, valid=0, test=0).strings() == ["x+1", "x*x"]
+    with pytest.raises(ValueError, match="1 of 1 strings of .* can be encoded; at least 2"):
+        from_strings(path, "expressions", limit=1)
+    with pytest.raises(ValueError, match="errors is 'ignore'"):
+        from_strings(path, "expressions", errors="ignore")
+    assert is_strings(path)
+    assert is_strings(["a"])
+    assert not is_strings("mnist")
+    assert not is_strings(np.eye(3))
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [load("expressions"), load("zinc-smiles"), Grammar("S -> 'a' S | 'b'", name="own", ignore=" "),
+     codec_for("characters", ["ab c", 'quote"']), codec_for("tokens", ["C[NH+]C", "BrCl"])],
+    ids=repr,
+)  # fmt: skip
+def test_codecs_are_written_down_and_made_again(codec):
+    again = restored(json.dumps(json.loads(described(codec))))
+    assert (again.size, again.padding, type(again)) == (codec.size, codec.padding, type(codec))
+    some = {"expressions": "x+1", "zinc-smiles": "CCO", "own": "aab"}.get(getattr(codec, "name", ""))
+    some = some or codec.decode([[0, 1, 2]])[0]
+    assert [r.tolist() for r in again.encode([some])] == [r.tolist() for r in codec.encode([some])]
+    assert described(again) == described(codec)
+
+
+def test_selfies_are_written_down():
+    pytest.importorskip("selfies")
+    codec = Selfies(["CCO", "c1ccccc1"])
+    again = restored(described(codec))
+    assert again.decode(again.encode(["CCO"])) == codec.decode(codec.encode(["CCO"])) == ["CCO"]
+    with pytest.raises(ValueError, match="no description of a codec"):
+        restored("[1]")
+
+
+# -- recipes and runs -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("net", SEQUENCE_NETS)
+@pytest.mark.parametrize("name", OF_STRINGS)
+def test_contract(name, net):
+    codec = EXPRESSIONS if name != "cvae" else codec_for("characters", CORPUS)
+    x = rows(CORPUS[:6], codec)
+    recipe = build(name, Setting(tuple(x.shape[1:]), 5, net, False, codec=codec), seed=1)
+    values = recipe.objective(x)
+    assert all(v.isfinite() for v in values.values())
+    values["loss"].backward()
+    # no stack: its one nonterminal is always on top
+    assert all(p.grad is not None for p in recipe.objective.model.parameters())
+    again = build(name, recipe.setting, seed=1).objective
+    assert all(
+        torch.equal(v, recipe.objective.state_dict()[k])
+        for k, v in build(name, recipe.setting, seed=1).objective.state_dict().items()
+        if "passes" not in k and "running" not in k and "batches" not in k
+    )
+    assert repr(again) == repr(recipe.objective)
+
+
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [({"penalty": "gp"}, "0.001 DecoderGradient(hutchinson)"), ({"penalty": "l2", "weight": 0.5}, "0.5 DecoderL2()"),
+     ({"penalty": "none", "beta": 0.25}, "Reconstruction() + 0.25 LatentNorm()"), ({"penalty": "sn"}, "LatentNorm()")],
+)  # fmt: skip
+def test_regularisers_of_the_grammar_rae(option, told):
+    setting = Setting((15,), 5, "auto", False, codec=EXPRESSIONS)
+    objective = build("grae", setting, **option).objective
+    assert repr(objective).endswith(told)
+    objective(rows(CORPUS[:5]))["loss"].backward()
+    normed = any(nn.utils.parametrize.is_parametrized(m) for m in objective.model.decoder.modules())
+    assert normed == (option["penalty"] == "sn")
+    assert not any(nn.utils.parametrize.is_parametrized(m) for m in objective.model.encoder.modules())
+
+
+def test_the_gradient_penalty_is_that_of_the_logits():
+    made, z = law().eval(), torch.randn(3, 5, requires_grad=True)
+    x = rows(CORPUS[:3])
+    p = made(z)
+    rows_of = [torch.autograd.grad(v, z, retain_graph=True)[0].square().sum(1) for v in p.smooth(x).flatten(1).sum(0)]
+    exact = torch.stack(rows_of).sum(0)
+    torch.manual_seed(0)
+    from chartae.functional import jacobian_norm_hutchinson
+
+    found = torch.stack([jacobian_norm_hutchinson(p.smooth(x), z).detach() for _ in range(600)]).mean(0)
+    assert torch.allclose(found, exact, rtol=0.3)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    torch.set_default_dtype(torch.float32)
+    path = tmp_path_factory.mktemp("strings") / "data.txt"
+    path.write_text("\n".join(CORPUS * 4) + "\n")
+    settings = QUICK | {"epochs": 30, "batch_size": 32, "latent_dim": 8, "lr": 8e-3}
+    return ch.fit("grae", path, grammar="expressions", components=3, out=path.parent / "run", **settings)
+
+
+def test_it_learns_and_comes_back(run):
+    torch.set_default_dtype(torch.float32)
+    data = run.data()
+    texts = data.strings("test")
+    back = [row[0] for row in run.decode_strings(run.encode(data.test))]
+    assert np.mean([a == b for a, b in zip(back, texts, strict=True)]) > 0.9
+    again = ch.load(run.folder)
+    assert again.settings == run.settings
+    assert torch.equal(again.encode_strings(texts), run.encode(data.test))
+    assert again.sample_strings(9, "gmm", seed=3) == run.sample_strings(9, "gmm", seed=3)
+    assert again.strings() == data.strings()
+    assert all(EXPRESSIONS.encode(run.sample_strings(50, "gmm")).lengths > 0)
+    with pytest.raises(ValueError, match="found 'y' at character 2"):
+        run.encode_strings(["x+y"])
+    with pytest.raises(ValueError, match="draws is 0"):
+        run.decode_strings(torch.zeros(1, 8), draws=0)
+
+
+def test_evaluation_of_strings(run):
+    torch.set_default_dtype(torch.float32)
+    found = ch.evaluate(run, n=60)
+    assert found["reconstruction"]["exact"] > 0.9
+    assert found["reconstruction"]["steps"] > 0.95
+    assert found["reconstruction"]["nll"] > 0
+    assert set(found["sets"]) == {"prior", "normal", "gmm", "floor"}
+    for scores in found["sets"].values():
+        assert scores["valid"] == 1
+        assert 0 < scores["unique"] <= 1
+    assert found["sets"]["floor"]["novel"] < 0.2  # each string is there four times
+    assert json.loads((run.folder / "results.json").read_text()) == found
+    judged = ch.evaluate(run, n=60, language="arithmetic", densities=["gmm"])
+    assert judged["protocol"]["valid"] == "arithmetic"
+    with pytest.raises(ValueError, match="unknown grammar 'aritmetic'"):
+        ch.evaluate(run, language="aritmetic")
+    with pytest.raises(ValueError, match="no extractor of pictures"):
+        ch.evaluate(run, extractor="pixels")
+
+
+def test_bad_input(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    cases = [
+        (lambda: ch.fit("grae", CORPUS, **QUICK), "needs a grammar: one of zinc-smiles, expressions"),
+        (lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK), "is for strings: a list of them, or a file"),
+        (lambda: ch.fit("rae", "digits", grammar="expressions", **QUICK), "grammar, limit and column are for strings"),
+        (lambda: ch.fit("grae", CORPUS, grammar="expresions", **QUICK), "did you mean 'expressions'"),
+        (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "for strings choose from gru"),
+        (lambda: ch.fit("rae", tmp_path / "s.smi", **QUICK), "s.smi holds strings; use --recipe grae"),
+        (lambda: build("grae", Setting((15,), 5)), "is for strings; give a grammar"),
+        (lambda: build("rae", Setting((15,), 5, codec=EXPRESSIONS)), "is for numbers; for strings use grae"),
+        (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="l1"), "penalty is 'l1'"),
+        (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="sn", weight=1), "has none"),
+        (lambda: ch.fit("ae", np.eye(8), densities=(), **QUICK).codec, "this is a run of 'ae' on numbers"),
+    ]
+    for call, told in cases:
+        with pytest.raises(ValueError, match=told):
+            call()
+
+
+def test_the_estimator_takes_lists_of_strings():
+    from sklearn.base import clone
+
+    est = ch.GenerativeAutoencoder("grae", latent_dim=5, epochs=1, options={"grammar": "expressions"}, random_state=0)
+    est = clone(est).fit(CORPUS)
+    codes = est.transform(CORPUS)
+    assert codes.shape == (len(CORPUS), 5)
+    assert len(est.inverse_transform(codes)) == len(CORPUS)
+    assert all(isinstance(s, str) for s in est.sample(4))
+    assert est.sample(4) == est.sample(4)
+    assert est.score_samples(CORPUS[:3]).shape == (3,)
+    assert np.allclose(est.transform(np.array(CORPUS[:2])), codes[:2], atol=1e-5)
+    with pytest.raises(TypeError, match="not a list of strings"):
+        est.transform([[1.0, 2.0]])
+    with pytest.raises(TypeError, match="not a list of strings"):
+        est.fit("x+1")
+    with pytest.raises(ValueError, match="needs a grammar"):
+        ch.GenerativeAutoencoder("grae").fit(CORPUS)
+    baseline = ch.GenerativeAutoencoder("cvae", latent_dim=5, epochs=1, random_state=0).fit(CORPUS)
+    assert baseline.transform(CORPUS[:2]).shape == (2, 5)
+
+
+def test_an_own_grammar_from_the_command_line(tmp_path, monkeypatch, capsys):
+    torch.set_default_dtype(torch.float32)
+    pytest.importorskip("lark")
+    (tmp_path / "own.lark").write_text('start: "a" start | "b"\n')
+    (tmp_path / "data.txt").write_text("\n".join("a" * (i % 9) + "b" for i in range(300)) + "\nabc\n")
+    monkeypatch.chdir(tmp_path)
+    fit = ["fit", "data.txt", "--grammar", "own.lark", "--recipe", "grae", "--epochs", "1", "--out", "run",
+           "--latent-dim", "3"]  # fmt: skip
+    assert cli.main(fit) == 2
+    assert "data.txt, line 301" in capsys.readouterr().err
+    assert cli.main([*fit, "--skip"]) == 0
+    assert "1 strings were left out" in capsys.readouterr().err
+    # the grammar is in the run: its file may go
+    (tmp_path / "own.lark").unlink()
+    assert cli.main(["sample", "run", "--n", "7", "--out", "s.txt"]) == 0
+    assert len(read_strings("s.txt")) == 7
+    assert cli.main(["evaluate", "run", "--n", "40"]) == 0
+    assert "reconstruction: exact" in capsys.readouterr().out
+    assert cli.main(["sample", "run", "--n", "7", "--out", "s.png"]) == 2
+    assert "are strings; use .txt or .smi" in capsys.readouterr().err
+
+
+def test_an_autoencoder_by_hand():
+    """The parts go together without a recipe."""
+    torch.manual_seed(0)
+    model = Autoencoder(Dirac(sequence_encoder("gru", 12, 11, (15,), 3)), law(latent=3), StandardNormal(3))
+    x = rows(CORPUS[:5])
+    assert model.reconstruct(x).shape == (5, 15)
+    assert model.sample(4).shape == (4, 15)
+    assert StackDecoder(EXPRESSIONS).grammar is model.decoder.codec
