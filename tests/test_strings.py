@@ -473,3 +473,26 @@ def test_an_autoencoder_by_hand():
     assert model.reconstruct(x).shape == (5, 15)
     assert model.sample(4).shape == (4, 15)
     assert StackDecoder(EXPRESSIONS).grammar is model.decoder.codec
+
+
+def test_weighted_retraining(run):
+    """What is trained on again is what the weights say: the likelihood of a string that gets all of it rises."""
+    torch.set_default_dtype(torch.float32)
+    strings = ["exp(1)/exp(2)", "2*exp(x*2)", "3/(1+2)", *CORPUS]  # the first three are new to it
+    weights = torch.zeros(len(strings))
+    weights[:3] = 1.0
+    made = run.retrained(strings, weights, epochs=5, seed=0)
+
+    def likelihood(of):
+        x = rows(strings[:3])
+        with torch.no_grad():
+            return float(of.model.decoder(of.model.encoder(x).mean).log_prob(x).mean())
+
+    before = likelihood(run)
+    assert likelihood(made) > before
+    assert likelihood(run) == before
+    assert made.folder is None
+    again = run.retrained(strings, weights, epochs=5, seed=0)
+    assert torch.equal(again.encode_strings(strings[:3]), made.encode_strings(strings[:3]))
+    with pytest.raises(ValueError, match="there are 2 strings and 3 weights"):
+        run.retrained(["x", "1"], torch.ones(3))

@@ -7,6 +7,7 @@ again and loading the weights; nothing in it is ever executed.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -321,6 +322,32 @@ class Run:
     def strings(self, root: str | Path | None = None) -> list[str]:
         """The strings that it was trained on, in the order of `data().train`."""
         return self.data(root).strings()
+
+    def retrained(
+        self, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int = 1, seed: int = 0
+    ) -> Run:
+        """This run, its model trained on for so many passes over `strings`, drawn with these weights.
+
+        Weighted retraining: Tripp, Daxberger, Hernández-Lobato, 2020 (arXiv 2006.09191). The run itself stays as it is;
+        the new one has no folder, and its densities are the old ones.
+
+        Raises:
+            ValueError: another number of weights than of strings, weights that are none, no string that can be encoded.
+        """
+        weights = torch.as_tensor(weights).double().cpu()
+        if len(weights) != len(strings) or not len(weights) or not (weights >= 0).all() or not weights.sum() > 0:
+            raise ValueError(f"there are {len(strings)} strings and {len(weights)} weights; give one of 0 or above each")
+        rows = self.codec.encode(strings, errors="skip")
+        if not len(rows):
+            raise ValueError(f"none of the {len(strings)} strings can be encoded")
+        generator = torch.Generator().manual_seed(seed)
+        drawn = torch.multinomial(weights[rows.kept], len(rows), replacement=True, generator=generator)
+        objective = copy.deepcopy(self.objective)
+        s = self.settings
+        batches = Batches(indices(rows, self.codec)[drawn], min(s.batch_size, len(rows)), seed=seed)
+        training.fit(objective, batches, epochs=epochs, lr=s.lr, cosine=True, seed=seed, progress=False)
+        objective.eval()
+        return replace(self, objective=objective, model=objective.model, folder=None, densities=dict(self.densities))
 
     def sample_strings(self, n: int, density: str | None = None, *, seed: int = 0) -> list[str]:
         """`n` new strings, each the likeliest of a code that is drawn from a density."""
