@@ -12,6 +12,7 @@ from chartae.reproduce.ima import (
 )
 from chartae.reproduce.implicit import iae_cluster, iae_semisup
 from chartae.reproduce.posterior import iae_posterior
+from chartae.reproduce.strings import grae_expressions, grae_molecules
 from chartae.reproduce.style import iae_style
 from chartae.reproduce.table1 import TABLE1, rae_table1, spread, table1_markdown
 from chartae.reproduce.translate import iae_translate
@@ -30,4 +31,6 @@ NAMES: dict[str, Callable[..., Any]] = {
     "iae-posterior": iae_posterior,
     "iae-style": iae_style,
     "iae-translate": iae_translate,
+    "grae-expressions": grae_expressions,
+    "grae-molecules": grae_molecules,
 }
