@@ -18,7 +18,7 @@ import torch
 from common import write
 
 from chartae.data import read_strings
-from chartae.grammar import Grammar, Molecules, StackDecoder, load, repair
+from chartae.grammar import Grammar, Molecules, StackDecoder, earley, load, repair
 from chartae.metrics import molecules
 
 CODES = 10_000
@@ -98,16 +98,28 @@ def reference(g: Grammar) -> Callable[[np.ndarray], str]:
     return decode
 
 
-def decoding(g: Grammar, repeats: int = 3) -> dict[str, Any]:
+def decoding(g: Grammar, repeats: int = 5) -> dict[str, Any]:
     logits = torch.randn(CODES, STEPS, g.size, generator=torch.Generator().manual_seed(0))
     decode, loop = StackDecoder(g, close=False), reference(g)
+    decode(logits[:10], sample=True)  # compiled
     few = logits[:60].numpy()
-    ours, theirs = [], []
+
+    def strings(seed: int) -> list[str]:
+        draw = torch.Generator().manual_seed(seed)
+        return g.decode(decode(logits, sample=True, generator=draw).derivations(), incomplete="empty")
+
+    ours, plain, theirs, same = [], [], [], []
     for i in range(repeats):
-        draw = torch.Generator().manual_seed(i)
-        run = lambda: g.decode(decode(logits, sample=True, generator=draw).derivations(), incomplete="empty")  # noqa: B023, E731
-        ours.append(timed(run)[0] / CODES)
+        walked = timed(lambda: strings(i))  # noqa: B023
         theirs.append(timed(lambda: [loop(x) for x in few])[0] / len(few))
+        compiled, earley.COMPILED = earley.COMPILED, False
+        try:
+            batched = timed(lambda: decode(logits, sample=True, generator=torch.Generator().manual_seed(i)))  # noqa: B023
+        finally:
+            earley.COMPILED = compiled
+        ours.append(walked[0] / CODES)
+        plain.append(batched[0] / CODES)
+        same.append(g.decode(batched[2].derivations(), incomplete="empty") == walked[2])
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     return {
         "codes": CODES,
@@ -117,6 +129,8 @@ def decoding(g: Grammar, repeats: int = 3) -> dict[str, Any]:
         "ratio_median": round(float(np.median(ratios)), 1),
         "ratio_least": round(min(ratios), 1),
         "ratio_most": round(max(ratios), 1),
+        "ratio_without_numba": round(float(np.median([b / a for a, b in zip(plain, theirs, strict=True)])), 1),
+        "same_without_numba": all(same),
     }
 
 

@@ -13,7 +13,7 @@ import torch
 
 from chartae import cli, grammar
 from chartae.data import read_strings
-from chartae.grammar import Characters, Derivations, Grammar, StackDecoder, Tokens, audit, load
+from chartae.grammar import NAMES, Characters, Derivations, Grammar, StackDecoder, Tokens, audit, earley, load, walks
 from chartae.grammar.productions import read_ebnf
 
 GOLDEN = {
@@ -199,7 +199,7 @@ def test_long_strings(form):
 
 
 def test_without_numba_the_same(monkeypatch):
-    from chartae.grammar import earley, running
+    from chartae.grammar import running
 
     strings = [*GOLDEN["zinc-smiles"], FIRST, "C(", "X"]
     g = load("zinc-smiles")
@@ -394,6 +394,46 @@ def test_draws_have_the_masked_probabilities():
     assert abs(share - want) < 4 * (want * (1 - want) / 40_000) ** 0.5
     hot = StackDecoder(g)(logits, sample=True, temperature=100.0, generator=torch.Generator().manual_seed(0))
     assert abs((hot.productions[:, 0] == 0).double().mean() - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("close", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_walking_row_by_row_takes_the_same(name, close, monkeypatch):
+    g = load(name)
+    decoder = StackDecoder(g, close=close)
+    logits = 3 * torch.randn(300, 60, g.size, dtype=torch.float32, generator=torch.Generator().manual_seed(2))
+    logits[:40] = logits[:40].round()  # many of the same size
+    logits[40:43], logits[43:46], logits[46:49] = torch.nan, torch.inf, -torch.inf
+    logits[50:60, :, ::2] = -torch.inf
+    settings = ({}, {"sample": True}, {"sample": True, "temperature": 0.2}, {"sample": True, "temperature": 30.0})
+    for given in (logits, logits.double(), logits[:9, ::2]):
+        for chosen in settings:
+            outs = []
+            for compiled in (True, False):
+                monkeypatch.setattr(earley, "COMPILED", compiled)
+                outs.append(decoder(given, generator=torch.Generator().manual_seed(1), **chosen))
+            for field in ("productions", "lengths", "complete", "relaxed"):
+                a, b = (getattr(out, field) for out in outs)
+                assert a.dtype == b.dtype
+                assert torch.equal(a, b)
+    # the loop as it stands, without numba
+    monkeypatch.setattr(walks, "walk", getattr(walks.walk, "py_func", walks.walk))
+    monkeypatch.setattr(earley, "COMPILED", True)
+    plain = decoder(given, generator=torch.Generator().manual_seed(1), **chosen)
+    assert torch.equal(plain.productions, outs[0].productions)
+
+
+def test_draws_of_a_row_are_its_own():
+    g = load("arithmetic")
+    logits = torch.randn(20, 40, g.size)
+    draw = {"sample": True, "temperature": 0.7}
+    a = StackDecoder(g)(logits, generator=torch.Generator().manual_seed(5), **draw)
+    logits[:10] = torch.randn(10, 40, g.size)
+    b = StackDecoder(g)(logits, generator=torch.Generator().manual_seed(5), **draw)
+    assert torch.equal(a.productions[10:], b.productions[10:])
+    half = StackDecoder(g)(logits.bfloat16(), generator=torch.Generator().manual_seed(5), **draw)
+    same = StackDecoder(g)(logits.bfloat16().float(), generator=torch.Generator().manual_seed(5), **draw)
+    assert torch.equal(half.productions, same.productions)
 
 
 def test_autoregressive_decoding_ends_in_time():

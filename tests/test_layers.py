@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "chartae"
 #: from the ground up; a module imports only from the floors below its own (and from its own package)
 FLOORS = [
     {"functional", "nn", "distributions", "storage", "pictures", "plotting", "progress", "grammar"},
-    {"conditionals", "data", "metrics"},
+    {"conditionals", "data", "metrics", "structures"},
     {"masked"},
     {"autoencoder"},
     {"terms", "samplers", "diagnostics"},

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import importlib.machinery
+import json
+import sys
+import types
+import warnings
+
 import numpy as np
 import pytest
 import torch
 
 pytest.importorskip("rdkit")
 
-from chartae import metrics
+from chartae import metrics, pictures, structures
 from chartae.data import read_strings
 from chartae.grammar import Molecules, Selfies, StackDecoder, load, repair
 from chartae.grammar.chemistry import ELEMENTS
@@ -117,12 +123,157 @@ def test_similarities_by_hand():
     assert molecules.internal_diversity(a, 2) == pytest.approx(1 - np.sqrt((inner**2).mean()))
     outer = np.array([[DataStructs.TanimotoSimilarity(f, g) for g in prints[1]] for f in prints[0]])
     assert molecules.snn(a, b) == pytest.approx(outer.max(1).mean())
+    many = [*a, *b] * 130  # several blocks
+    everything = np.array([[DataStructs.TanimotoSimilarity(f, g) for g in prints[0] + prints[1]] for f in prints[0]])
+    assert molecules.internal_diversity([*a] * 300) == pytest.approx(1 - inner.mean())
+    assert molecules.snn([*a] * 300, many) == pytest.approx(everything.max(1).mean())
     for similarity in (molecules.fragment_similarity, molecules.scaffold_similarity):
         assert similarity(a, a) == pytest.approx(1)
         assert 0 <= similarity(a, b) < 1
     mine, theirs = molecules.properties(a), molecules.properties(b)
     for name, value in molecules.distances(a, b).items():
         assert value == pytest.approx(wasserstein_distance(mine[name], theirs[name]))
+
+
+def test_fragments_are_counted_as_they_occur():
+    # one cut at the ester, one at the amide; two phenyls are two fragments
+    assert molecules.Described(["CC(=O)OC"]).fragments.total() == 2
+    assert molecules.Described(["c1ccc(cc1)-c1ccccc1", "CC"]).fragments == {"[16*]c1ccccc1": 2, "CC": 1}
+
+
+def test_what_is_described_once_serves_many_times():
+    a, b = list(GOLDEN)[:3], list(GOLDEN)[2:]
+    own, other = molecules.Described([*a, "X"]), molecules.Described(b)
+    for measure in (molecules.snn, molecules.fragment_similarity, molecules.novelty, molecules.distances):
+        assert measure(own, other) == measure([*a, "X"], b)
+    assert molecules.validity(own) == 0.75
+    assert own.molecules is own.molecules
+    with pytest.raises(ValueError, match="none of the 1 reference"):
+        molecules.snn(["C"], ["X"])
+
+
+class _Net(torch.nn.Module):
+    def forward(self, x):
+        return torch.stack([x[:, :17].sum((1, 2)), (x * torch.arange(35.0, dtype=x.dtype)[:, None]).sum((1, 2))], 1)
+
+
+class _Coded:
+    def __init__(self, smiles):
+        warnings.warn("Padding lengths differing from the default of 350 may affect FCD scores", UserWarning)
+        self.smiles = smiles
+
+    def __getitem__(self, i):
+        return np.array([[(ord(c) * k) % 7 for k in range(35)] for c in self.smiles[i].ljust(60)], dtype=float)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """In the place of the package fcd: a net of two features."""
+    made = types.ModuleType("fcd")
+    made.__spec__ = importlib.machinery.ModuleSpec("fcd", None)
+    made.load_ref_model, made.utils = _Net, types.SimpleNamespace(SmilesDataset=_Coded)
+    monkeypatch.setitem(sys.modules, "fcd", made)
+    molecules._net.cache_clear()
+    yield
+    molecules._net.cache_clear()
+
+
+def test_chemnet_distance_by_a_stand_in(stand_in):
+    a, b = [*GOLDEN, "X", "CCO"], ["OCC", "CCN", "c1ccccc1"] * 60
+    assert molecules.fcd(a, a) == pytest.approx(0, abs=1e-4)  # of large features in float32
+    assert molecules.fcd(a, b) == pytest.approx(molecules.fcd(b, a))
+    assert molecules.fcd(a, b) > 0
+    # what is read is canonical
+    assert molecules.Described(["OCC"]).activations.tolist() == molecules.Described(["CCO"]).activations.tolist()
+    assert len(molecules.Described(b).activations) == 180
+    with pytest.raises(ValueError, match="reference holds 1 valid molecules"):
+        molecules.fcd(a, ["C", "X"])
+    assert molecules.summary(a, [], b)["fcd"] == molecules.fcd(a, b)
+    assert molecules.summary(["C", "X"], [], b)["notes"]["fcd"] == "1 valid molecules in strings; at least 2 needed"
+
+
+def test_chemnet_distance_names_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcd", None)
+    molecules._net.cache_clear()
+    with pytest.raises(ImportError, match=r"chartae\[fcd\]"):
+        molecules.fcd(list(GOLDEN), list(GOLDEN))
+
+
+def test_chemnet_distance_as_the_package():
+    package = pytest.importorskip("fcd")
+    a, b = list(GOLDEN), ["CCO", "CCN", "c1ccccc1", "CC(=O)Nc1ccc(S(N)(=O)=O)cc1"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = package.load_ref_model().float()
+        found = [package.get_predictions(net, molecules.canonical(s), n_jobs=0, device="cpu") for s in (a, b)]
+        want = package.calculate_frechet_distance(*(f for x in found for f in (x.mean(0), np.cov(x.T))))
+    np.testing.assert_allclose(molecules.Described(a).activations, found[0], atol=1e-5)
+    assert molecules.fcd(a, b) == pytest.approx(want, rel=1e-3)
+
+
+def without_chemnet(*sets):
+    return molecules.summary(*sets, without=["fcd"])
+
+
+def test_summary():
+    a, b = [*GOLDEN, "CCO", "C1CC", ""], [*list(GOLDEN)[:3], "CCN"]
+    found = without_chemnet(a, ["OCC"], b)
+    assert found["count"] == 8
+    assert found["valid"] == 6
+    assert found["validity"] == 0.75
+    assert found["uniqueness"] == 1
+    assert found["novelty"] == pytest.approx(5 / 6)
+    assert found["snn"] == molecules.snn(a, b)
+    assert found["internal_diversity"] == molecules.internal_diversity(a)
+    assert found["fragments"] == molecules.fragment_similarity(a, b)
+    assert found["scaffolds"] == molecules.scaffold_similarity(a, b)
+    assert {k.removeprefix("distance_"): v for k, v in found.items() if "distance" in k} == molecules.distances(a, b)
+    assert found["notes"] == {}
+    json.dumps(found)
+    fewer = molecules.summary(a, [], b, without=["fcd", "novelty", "distances", "snn"])
+    assert set(fewer) == set(found) - {"novelty", "snn"} - {k for k in found if "distance" in k}
+    with pytest.raises(ValueError, match=r"without names \['sn'\]"):
+        molecules.summary(a, [], b, without=["sn"])
+
+
+@pytest.mark.parametrize("strings", [[], ["X"], ["", ""], ["C"], ["C", "X"], ["[H][H]", "[Na+].[Cl-]"]])
+@pytest.mark.parametrize("reference", [[], ["X"], ["C"], ["CCO", "C1CC"]])
+def test_a_summary_never_fails(strings, reference):
+    found = without_chemnet(strings, ["X", "C"], reference)
+    assert {k for k, v in found.items() if v is None} == set(found["notes"])
+    json.dumps(found, allow_nan=False)
+    assert set(found) == set(without_chemnet(list(GOLDEN), [], list(GOLDEN)))
+
+
+# -- pictures ------------------------------------------------------------------------------------------------
+
+
+def test_structures():
+    strings = ["CCO", "c1ccccc1", "C1CC", "", "C" * 400 + "(", *GOLDEN]
+    picture = structures.molecules(strings, columns=4, side=80)
+    assert picture.shape == (3 * 82 + 2, 4 * 82 + 2, 3)
+    assert pictures.png(picture)[1:4] == b"PNG"
+    cells = [picture[2 + 82 * (i // 4) :, 2 + 82 * (i % 4) :][:80, :80] for i in range(len(strings))]
+    assert all((cell < 128).any() for cell in cells)  # something is drawn
+    crossed = [bool((np.abs(cell[5:-5, 5:-5].astype(int) - (213, 94, 0)).sum(2) < 20).any()) for cell in cells]
+    assert crossed == [False, False, True, True, True, *[False] * len(GOLDEN)]
+    wider = structures.molecules(strings[:2], ["0.42", "a legend that is too long for its place by far"], side=80)
+    assert wider.shape == (80 + 16 + 4, 2 * 82 + 2, 3)
+    assert (wider[84:96, 2:82] < 200).any()
+    again = structures.molecules(strings[:2], side=80)
+    assert np.array_equal(again, structures.molecules(strings[:2], side=80))
+    assert np.array_equal(again[:82], wider[:82])
+
+
+def test_structures_refuse():
+    with pytest.raises(TypeError, match="list of SMILES"):
+        structures.molecules("CCO")
+    with pytest.raises(ValueError, match="at least one"):
+        structures.molecules([])
+    with pytest.raises(ValueError, match="2 legends for 1 strings"):
+        structures.molecules(["C"], ["a", "b"])
+    with pytest.raises(ValueError, match="40 pixels"):
+        structures.molecules(["C"], side=10)
 
 
 # -- decoding ------------------------------------------------------------------------------------------------

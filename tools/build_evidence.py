@@ -329,10 +329,12 @@ def grammar(result: dict[str, Any]) -> list[str]:
         ["every string of ZINC round-trips", "yes" if zinc["round_trip"] else "no", "yes"],
         [f"parsing {own['strings']:,} expressions, CPU seconds", f"{own['seconds_cpu']:.2f}", "<= 5"],
         [
-            f"decoding {decoding['codes']:,} codes of {decoding['steps']} steps: a loop over strings / batched",
+            f"decoding {decoding['codes']:,} codes of {decoding['steps']} steps: a loop over strings / ours",
             f"{decoding['ratio_median']:.1f} ({decoding['ratio_least']:.1f} to {decoding['ratio_most']:.1f})",
             ">= 50",
         ],
+        ["the same without numba, batched", f"{decoding['ratio_without_numba']:.1f}", ""],
+        ["the same strings with numba and without", "yes" if decoding["same_without_numba"] else "no", "yes"],
     ]
     steps = [key for key in result["validity"] if key != "codes"]
     kinds = list(result["validity"][steps[0]])

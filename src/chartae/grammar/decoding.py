@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
+from chartae.grammar import earley, walks
 from chartae.grammar.cfg import Grammar
 from chartae.grammar.derivations import Derivations
 
@@ -100,10 +101,13 @@ class StackDecoder:
         counts_pushed = np.array(list(map(len, inner)))
         self._start = grammar.nonterminals.index(grammar.start)
         self._least = int(cost[self._start])
+        # what is no option takes more steps than there ever are
+        extras = np.where(usable, steps[choices], 1 << 40)
         self._tables = tuple(
             torch.from_numpy(np.ascontiguousarray(a))
-            for a in (choices, usable, pushed.astype(np.int32), counts_pushed, steps, steps[choices])
+            for a in (choices, usable, pushed.astype(np.int32), counts_pushed, steps, extras)
         )
+        self._ways = walks.Ways(choices, usable.sum(1), pushed, counts_pushed, steps)
 
     def __call__(
         self,
@@ -115,6 +119,10 @@ class StackDecoder:
     ) -> Decoded:
         """One derivation a row of at most T productions: the most probable production of each step, or a draw.
 
+        On a CPU, where numba is installed and there are no semantics, rows are walked one after the other by a compiled
+        loop. It takes the uniforms that the batched operations take, and both weigh in double precision: the same
+        generator gives the same derivations either way.
+
         Raises:
             ValueError: P is not the grammar's number of productions, or T steps are too few to end any derivation.
         """
@@ -124,14 +132,47 @@ class StackDecoder:
                 f" productions of {self.grammar.name}"
             )
         batch, limit, size = logits.shape
+        self._check(limit, temperature)
+        # one for every step of every row, so that a row's draws are the same whatever becomes of the others
+        uniforms = None
+        if sample:
+            kind = _precise(logits.device)
+            uniforms = torch.rand(batch, limit, generator=generator, dtype=kind, device=logits.device)
+        native = logits.dtype in (torch.float32, torch.float64) and logits.device.type == "cpu"
+        if earley.COMPILED and self.semantics is None and native:
+            return self._walk(logits, uniforms, temperature)
         flat = logits.reshape(-1)
+        ordered = None if uniforms is None else uniforms.t().contiguous()
 
         def given(t: int, rows: Tensor, options: Tensor, top: Tensor) -> Tensor:
             # only the few logits that may be taken are read
             places = ((rows * limit + t) * size)[:, None] + options
             return flat.index_select(0, places.view(-1)).view(places.shape)
 
-        return self._run(given, batch, limit, logits.device, (sample, temperature, generator))
+        def drawn(t: int, rows: Tensor) -> Tensor | None:
+            return None if ordered is None else ordered[t].index_select(0, rows)
+
+        return self._run(given, drawn, batch, limit, logits.device, temperature)
+
+    def _walk(self, logits: Tensor, uniforms: Tensor | None, temperature: float) -> Decoded:
+        batch, limit, _ = logits.shape
+        kind = torch.uint8 if self.grammar.size <= 256 else torch.int32
+        out = torch.full((batch, limit), self.grammar.padding, dtype=kind)
+        lengths, complete = torch.zeros(batch, dtype=torch.long), torch.zeros(batch, dtype=torch.bool)
+        width, options = self._ways.inner.shape[1], self._ways.option.shape[1]
+        walks.walk(
+            logits.detach().numpy(),
+            np.empty((0, 0)) if uniforms is None else uniforms.numpy(),
+            float(temperature),
+            self.close,
+            self._start,
+            self._least,
+            self._ways,
+            np.zeros(1 + limit * width, np.int64),
+            np.zeros(options),
+            *(a.numpy() for a in (out, lengths, complete)),
+        )
+        return Decoded(out, lengths, complete, torch.zeros(batch, dtype=torch.bool))
 
     def run(
         self,
@@ -147,6 +188,7 @@ class StackDecoder:
     ) -> Decoded:
         """As a call, for decoders that see what was taken: ``logits, state = step(previous, top, state)``, until all
         rows are complete, or `limit` steps were made (with `close`, derivations begin to end in time for it)."""
+        self._check(limit, temperature)
         where = torch.device(device)
         previous = torch.full((batch,), self.grammar.padding, dtype=torch.long, device=where)
         # the loop writes what it takes into `previous`; rows that are complete have the padding's nonterminal on top
@@ -161,24 +203,32 @@ class StackDecoder:
                 raise ValueError(f"the step gave logits {tuple(logits.shape)}; expected {(batch, self.grammar.size)}")
             return logits[rows].gather(1, options)
 
-        return self._run(stepped, batch, limit, where, (sample, temperature, generator), previous)
+        def drawn(t: int, rows: Tensor) -> Tensor | None:
+            return torch.rand(len(rows), generator=generator, dtype=_precise(where), device=where) if sample else None
 
-    def _run(
-        self,
-        scores: Callable[[int, Tensor, Tensor, Tensor], Tensor],
-        batch: int,
-        limit: int,
-        device: torch.device,
-        choice: tuple[bool, float, torch.Generator | None],
-        previous: Tensor | None = None,
-    ) -> Decoded:
+        return self._run(stepped, drawn, batch, limit, where, temperature, previous)
+
+    def _check(self, limit: int, temperature: float) -> None:
         if self.close and limit < self._least:
             raise ValueError(
                 f"{limit} steps are too few: the shortest derivation of {self.grammar.name} has {self._least}; give"
                 " more steps, or close=False to have derivations cut off"
             )
-        if choice[1] <= 0:
-            raise ValueError(f"temperature is {choice[1]}; expected a positive number (sample=False takes the largest)")
+        if temperature <= 0:
+            raise ValueError(
+                f"temperature is {temperature}; expected a positive number (sample=False takes the largest)"
+            )
+
+    def _run(
+        self,
+        scores: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+        drawn: Callable[[int, Tensor], Tensor | None],
+        batch: int,
+        limit: int,
+        device: torch.device,
+        temperature: float,
+        previous: Tensor | None = None,
+    ) -> Decoded:
         choices, usable, pushed, count, extra, extras = (a.to(device) for a in self._tables)
         padding = self.grammar.padding
         kind = torch.uint8 if self.grammar.size <= 256 else torch.int32
@@ -198,22 +248,24 @@ class StackDecoder:
             place = (height - 1).clamp_(min=0)[:, None]
             top = torch.where(height > 0, stack.gather(1, place)[:, 0], nothing).long()
             options = choices.index_select(0, top)
-            allowed = own = usable.index_select(0, top)
             reserve: Tensor | int = 0
             if self.close:
                 if self.semantics is not None:
                     reserve = self.semantics.reserve(inner, top)[:, None]
                 more = extras.index_select(0, top) + need[:, None]
-                allowed = own & (more <= limit - t - reserve)
+                allowed = more <= limit - t - reserve
+            else:
+                allowed = own = usable.index_select(0, top)
             if self.semantics is not None:
                 slack = limit - t - need - (reserve[:, 0] if isinstance(reserve, Tensor) else 0)
                 further = allowed & self.semantics.allowed(inner, top, slack).gather(1, options)
                 # where nothing is left, a derivation that ends goes before semantics, and the language before that
                 stuck = ~further.any(1)
                 relaxed[rows] = relaxed[rows] | stuck
-                least = own & (more <= limit - t) if self.close else own
+                least = more <= limit - t if self.close else own
                 allowed = torch.where(stuck[:, None], least, further)
-            taken = options.gather(1, _choose(scores(t, rows, options, top), allowed, *choice)[:, None])[:, 0]
+            place_taken = _choose(scores(t, rows, options, top), allowed, temperature, drawn(t, rows))
+            taken = options.gather(1, place_taken[:, None])[:, 0]
             out[t].index_copy_(0, rows, taken.to(kind))
             need = need + extra.index_select(0, taken) - 1
             if self.semantics is not None:
@@ -241,18 +293,22 @@ class StackDecoder:
         return Decoded(out, (out != padding).sum(1), complete, relaxed)
 
 
-def _choose(
-    logits: Tensor, allowed: Tensor, sample: bool, temperature: float, generator: torch.Generator | None
-) -> Tensor:
+def _precise(device: torch.device) -> torch.dtype:
+    """Of sums of probabilities: double, but for devices that have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def _choose(logits: Tensor, allowed: Tensor, temperature: float, uniforms: Tensor | None) -> Tensor:
     """(B,) places of the largest allowed logit of each row, or of draws from their softmax."""
     # a row of NaN or of -inf still gets an allowed production
-    scores = torch.where(allowed, logits.nan_to_num(nan=-1e30, neginf=-1e30), -torch.inf)
-    if not sample:
+    scores = logits.to(_precise(logits.device)).nan_to_num_(nan=-1e30).clamp_(-1e30, 1e30)
+    scores.masked_fill_(~allowed, -torch.inf)
+    if uniforms is None:
         return scores.argmax(1)
     # sums over the first dimension run over all rows side by side; and exp is slow where its result is no normal number
     weights = scores.t().contiguous()
-    weights = ((weights - weights.amax(0)) / temperature).clamp_(min=-80).exp_().mul_(allowed.t())
-    total = weights.cumsum(0)
-    level = torch.rand(len(logits), generator=generator, dtype=total.dtype, device=total.device) * total[-1]
-    # strictly below the last sum, so that the first sum above it is that of an allowed production
-    return (total <= torch.minimum(level, total[-1].nextafter(torch.zeros_like(level)))).sum(0)
+    weights.sub_(weights.amax(0)).div_(temperature).clamp_(min=-80).exp_().mul_(allowed.t())
+    total = weights.cumsum_(0)
+    # a uniform is below 1 by half a unit in the last place or more: the product is below the last sum, and the first
+    # sum above it is that of an allowed production
+    return (total <= uniforms * total[-1]).sum(0)

@@ -15,6 +15,7 @@ from chartae.metrics.features import (
 from chartae.metrics.images import mse, psnr, ssim, to_uint8
 from chartae.metrics.recovery import DCI, MCC, UDR, affine_r2, dci, factor_vae, mcc, mig, modularity, sap, udr
 from chartae.metrics.sets import Reference, frechet, kid, mmd_test, prdc
+from chartae.metrics.strings import string_summary, wasserstein
 
 __all__ = [
     "DCI",
@@ -47,6 +48,8 @@ __all__ = [
     "psnr",
     "sap",
     "ssim",
+    "string_summary",
     "to_uint8",
     "udr",
+    "wasserstein",
 ]

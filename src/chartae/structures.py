@@ -1,0 +1,113 @@
+"""Molecules as structural formulas: SMILES in, a uint8 picture out. Needs RDKit (``chartae[molecules]``)."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from chartae import pictures
+
+__all__ = ["molecules"]
+
+_GREY, _RED = (110, 110, 106), (213, 94, 0)
+
+
+@cache
+def _rdkit() -> Any:
+    try:
+        from rdkit import Chem, rdBase
+        from rdkit.Chem.Draw import rdMolDraw2D
+    except ImportError as e:
+        raise ImportError("pictures of molecules need RDKit: pip install 'chartae[molecules]'") from e
+    if not hasattr(rdMolDraw2D, "MolDraw2DCairo"):
+        raise ImportError("this RDKit was built without Cairo and draws no pixels; install a wheel of rdkit")
+    return SimpleNamespace(chem=Chem, quiet=rdBase.BlockLogs, draw=rdMolDraw2D)
+
+
+@cache
+def _font(size: int) -> Any:
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
+
+
+def _formula(molecule: Any, side: int) -> Image.Image:
+    draw = _rdkit().draw
+    canvas = draw.MolDraw2DCairo(side, side)
+    options = canvas.drawOptions()
+    # small molecules are not blown up until their bonds fill the square
+    options.fixedBondLength, options.padding, options.bondLineWidth = 0.16 * side, 0.06, max(1.0, side / 130)
+    draw.PrepareAndDrawMolecule(canvas, molecule)
+    canvas.FinishDrawing()
+    return Image.open(io.BytesIO(canvas.GetDrawingText())).convert("RGB")
+
+
+def _crossed(text: str, side: int) -> Image.Image:
+    image = Image.new("RGB", (side, side), "white")
+    draw, size, rim = ImageDraw.Draw(image), max(8, side // 15), side // 20
+    for a, b in (((rim, rim), (side - rim, side - rim)), ((rim, side - rim), (side - rim, rim))):
+        draw.line([a, b], fill=(*_RED,), width=max(1, side // 120))
+    font = _font(size)
+    wide = max(4, int((side - 4 * rim) / font.getlength("C=(0)") * 5))
+    lines = textwrap.wrap(text, wide)[: (side - 4 * rim) // (size + 2)] or ["(empty)"]
+    if "".join(lines) != "".join(text.split()) and text:
+        lines[-1] = lines[-1][: wide - 1] + "…"
+    top = (side - len(lines) * (size + 2)) // 2
+    for k, line in enumerate(lines):
+        at = ((side - font.getlength(line)) / 2, top + k * (size + 2))
+        box = draw.textbbox(at, line, font)
+        draw.rectangle((box[0] - 2, box[1] - 1, box[2] + 2, box[3] + 1), fill="white")
+        draw.text(at, line, _GREY, font)
+    return image
+
+
+def molecules(
+    strings: Sequence[str], legends: Sequence[str] | None = None, columns: int = 8, side: int = 180
+) -> NDArray[np.uint8]:
+    """The structural formulas of SMILES, row by row, as a picture (H, W, 3); `pictures.png` makes a file of it.
+
+    A string that is no molecule is written out, crossed; what does not fit is cut off.
+
+    Args:
+        strings: SMILES.
+        legends: a line below each formula.
+        columns: formulas in a row, and never more than there are strings.
+        side: pixels of a formula's square.
+
+    >>> molecules(["CCO", "c1ccccc1", "C1CC"], columns=2, side=60).shape
+    (126, 126, 3)
+    """
+    if isinstance(strings, str):
+        raise TypeError(f"strings is the one string {strings[:40]!r}; expected a list of SMILES")
+    if not len(strings):
+        raise ValueError("there are no strings; expected at least one")
+    if legends is not None and len(legends) != len(strings):
+        raise ValueError(f"there are {len(legends)} legends for {len(strings)} strings; give one for each")
+    if side < 40:
+        raise ValueError(f"side is {side}; a formula needs 40 pixels or more")
+    rd, size = _rdkit(), max(8, side // 14)
+    below = 0 if legends is None else size + 8
+    cells = np.full((len(strings), side + below, side, 3), 255, np.uint8)
+    block = rd.quiet()
+    try:
+        for i, text in enumerate(strings):
+            molecule = rd.chem.MolFromSmiles(text) if text else None
+            image = _crossed(text, side) if molecule is None else _formula(molecule, side)
+            cells[i, :side] = np.asarray(image)
+            if legends is not None:
+                strip, font, line = Image.new("RGB", (side, below), "white"), _font(size), legends[i]
+                while line and font.getlength(line) > side - 4:
+                    line = line[:-2].rstrip("…") + "…" if len(line) > 2 else ""
+                ImageDraw.Draw(strip).text(((side - font.getlength(line)) / 2, 2), line, _GREY, font)
+                cells[i, side:] = np.asarray(strip)
+    finally:
+        del block
+    return pictures.grid(cells.transpose(0, 3, 1, 2), columns)
