@@ -13,8 +13,7 @@ from torch import Tensor
 from chartae.autoencoder import in_slices
 from chartae.data import Dataset
 from chartae.grammar import Grammar, Selfies, load
-from chartae.metrics import molecules
-from chartae.metrics.strings import string_summary
+from chartae.metrics import molecules, string_summary
 from chartae.runs import Run
 from chartae.storage import replace_text
 
@@ -22,6 +21,9 @@ __all__ = ["MOLECULES", "evaluate_strings", "judged_as"]
 
 #: grammars whose strings are molecules, and judged as such
 MOLECULES = ("zinc-smiles", "smiles")
+
+#: molecules of each set whose chemistry is compared
+CHEMICAL = 2000
 
 
 def judged_as(run: Run, language: str | None = None) -> str:
@@ -87,13 +89,21 @@ def evaluate_strings(
     train, test = data.strings(), data.strings("test")
     found = {name: run.sample_strings(n, name, seed=seed) for name in names}
 
+    described = molecules.Described(test[:CHEMICAL]) if kind == "molecules" else None
+
     def judge(strings: list[str]) -> dict[str, Any]:
-        if kind == "molecules":
-            return molecules.summary(strings, train, test)
+        if described is not None:
+            slow = ("internal_diversity", "snn", "fragments", "scaffolds", "distances", "fcd")
+            counted = molecules.summary(strings, train, described, without=slow)
+            measured = molecules.summary(strings[:CHEMICAL], [], described, without=["novelty"])
+            names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel"}
+            shares = {name: counted[key] for key, name in names.items()}
+            return shares | {k: v for k, v in measured.items() if k not in (*names, "count", "valid")}
         if kind and not isinstance(run.codec, Grammar):
             whole = set(load(kind).encode(strings, errors="skip").kept.tolist())
             strings = [s if i in whole else "" for i, s in enumerate(strings)]
-        return string_summary(strings, train, test)
+        found = string_summary(strings, train, test)
+        return {"valid": found.pop("complete")} | {k: v for k, v in found.items() if k != "count"}
 
     held = run.encode(data.test)
     with torch.no_grad():
