@@ -113,9 +113,7 @@ class Adversarial(Objective):
             raise ValueError(f"gradient is {gradient!r}; choose from {', '.join(self.GRADIENTS)}")
         if loss not in self.LOSSES:
             raise ValueError(f"loss is {loss!r}; choose from {', '.join(self.LOSSES)}")
-        weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle} | {
-            "warmup_back": warmup_back
-        }
+        weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle, "warmup_back": warmup_back}
         if negative := [name for name, w in weights.items() if not w >= 0]:
             raise ValueError(f"{negative[0]} is {weights[negative[0]]}; weights are 0 or above")
         if not 0 < fade <= 1:
