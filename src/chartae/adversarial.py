@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batches
-from chartae.functional import gradient_penalty, penalised_logits
+from chartae.functional import logits_of, penalised_logits, told_apart
 from chartae.nn import Critic
 from chartae.objectives import Objective
 
@@ -202,18 +201,11 @@ class Adversarial(Objective):
 
     def _pair(self, better: Tensor, worse: Tensor) -> Tensor:
         """What a player pays that wants the one logit above the other; what does not depend on it is a constant."""
-        if self.loss == "relativistic":
-            return softplus(worse - better).mean()
         if self.loss == "logit":
             return (worse - better).mean()
+        if self.loss == "relativistic":
+            return softplus(worse - better).mean()
         return (softplus(-better) + softplus(worse)).mean()
-
-    def _logits(self, name: str, real: tuple[Tensor, ...], made: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        critic = self.critics[name]
-        if critic.statistics:  # it judges batches, which are real or made
-            return critic(*real), critic(*made)
-        above, below = critic(*(torch.cat(sides) for sides in zip(real, made, strict=True))).chunk(2)
-        return above, below
 
     def _model(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         self._notice(x)
@@ -221,7 +213,8 @@ class Adversarial(Objective):
         values: dict[str, Tensor] = {}
         # the model wants what it made to pass for the real, and the real for what it made
         for name, (real, made) in found.items():
-            above, below = self._logits(name, real, made)
+            critic = self.critics[name]
+            above, below = logits_of(critic, real, made, batches=bool(critic.statistics))
             values[name] = self._pair(below, above)
         loss = torch.stack([*values.values()]).sum()
         if "again" in draws:
@@ -262,21 +255,15 @@ class Adversarial(Objective):
         loss = x.new_zeros(())
         for name, (real, made) in found.items():
             critic = self.critics[name]
-            weight = self.penalty * self.variance.clamp_min(1e-12)
-            if self.penalty and self.penalised == 1 and not critic.statistics:
-                above, below, steepness = penalised_logits(critic, real, made)
-                loss = loss + weight * steepness
+            if self.penalty:
+                above, below, steepness = penalised_logits(
+                    critic, real, made, share=self.penalised, batches=bool(critic.statistics)
+                )
+                loss = loss + self.penalty * self.variance.clamp_min(1e-12) * steepness
             else:
-                above, below = self._logits(name, real, made)
-                some = math.ceil(self.penalised * len(x))
-                for side in (real, made) if self.penalty else ():
-                    loss = loss + weight * gradient_penalty(critic, *(part[:some] for part in side))
-            if self.loss == "relativistic":
-                loss = loss + softplus(below - above).mean()
-                right = (above > below).to(x.dtype).mean()
-            else:
-                loss = loss + (softplus(-above) + softplus(below)).mean()
-                right = 0.5 * ((above > 0).to(x.dtype).mean() + (below < 0).to(x.dtype).mean())
+                above, below = logits_of(critic, real, made, batches=bool(critic.statistics))
+            paid, right = told_apart(above, below, pairs=self.loss == "relativistic")
+            loss = loss + paid
             values |= {f"{name}_accuracy": right, f"{name}_real": above.mean(), f"{name}_made": below.mean()}
         return {"loss": loss, **values}
 
