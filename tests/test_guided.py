@@ -40,6 +40,7 @@ def test_a_product_is_its_parts():
     q = model.encoder(x)
     assert q.category.mean.shape == (11, K)
     assert torch.allclose(q.mean[:, :K], q.category.mean)
+    assert q.has_category
     p, z = model.prior(), model.prior.sample(5)
     assert z.shape == (5, K + CODE)
     by_hand = -math.log(K) + StandardNormal(CODE).log_prob(z[:, K:])
@@ -51,10 +52,12 @@ def test_a_product_is_its_parts():
     draw = r.sample(generator=torch.Generator().manual_seed(0))
     apart = r.parts[0].kl(p.parts[0], draw[:, :K]) + r.parts[1].kl(p.parts[1], draw[:, K:])
     assert torch.allclose(r.kl(p, draw), apart)
+    assert not StandardNormal(2)().has_category
     with pytest.raises(TypeError, match="has no category"):
         _ = StandardNormal(2)().category
     with pytest.raises(TypeError, match="has no category"):
         _ = Product([StandardNormal(2)], [2])().category
+    assert not Product([StandardNormal(2)], [2])().has_category
     with pytest.raises(ValueError, match="a size for each part"):
         Product([StandardNormal(2)], [2, 3])
 
