@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn as tnn
@@ -13,6 +15,7 @@ from chartae.conditionals import Categorical, Dirac, Gaussian, Implicit, Standar
 from chartae.data import Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
+from chartae.evaluation import clusters_of
 from chartae.functional import gradient_penalty
 from chartae.metrics import cluster_score
 from chartae.nn import Critic
@@ -410,6 +413,8 @@ def test_clusters_are_evaluated_and_predicted(tmp_path):
     run = ch.fit("iae-cluster", data, clusters=6, noise_dim=4, epochs=1, out=tmp_path / "run", progress=False)
     found = ch.evaluate(run, data, n=100)
     assert 0 < found["clusters"]["error_majority"] < 1
+    with pytest.raises(ValueError, match="validation set of digits has no labels"):
+        clusters_of(run, replace(data, valid_labels=None))
     assert set(found["code"]) == {"error", "shuffled", "spread", "information", "bound", "used"}
     x = data.train[:200].numpy()
     estimator = ch.GenerativeAutoencoder(recipe="iae-cluster", epochs=1, options={"clusters": 4, "noise_dim": 2})

@@ -42,7 +42,7 @@ def test_a_product_is_its_parts():
     assert torch.allclose(q.mean[:, :K], q.category.mean)
     assert q.has_category
     p, z = model.prior(), model.prior.sample(5)
-    assert z.shape == (5, K + CODE)
+    assert z.shape == (5, *model.code_shape) == (5, K + CODE)
     by_hand = -math.log(K) + StandardNormal(CODE).log_prob(z[:, K:])
     assert torch.allclose(p.log_prob(z), by_hand)
     exact = Product(
@@ -134,6 +134,9 @@ def test_neighbours_should_be_of_one_category():
     first = torch.cdist(x, x).fill_diagonal_(torch.inf).argmin(1)
     assert (graph[:, 0] == first).double().mean() > 0.8  # ten of sixty axes are left out
     assert nearest(x[:3], 9).shape == (3, 2)
+    for bad in ({"x": x[:1], "k": 1}, {"x": x, "k": 0}, {"x": x, "k": 1, "axes": 0}):
+        with pytest.raises(ValueError, match="give 2 rows or more"):
+            nearest(**bad)
 
     class Seen(Corruption):
         def forward(self, c=None, y=None):

@@ -142,7 +142,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         """Points of codes (n, latent_dim): the mean of p(x|z), in the layout and units of the `X` of `fit`."""
         check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32)
-        d = self.run_.model.prior.sample(1).shape[1]
+        (d,) = self.run_.model.code_shape
         if Z.shape[1] != d:
             raise ValueError(f"Z has {Z.shape[1]} columns, but the codes have {d} dimensions")
         return self._points(self.run_.decode(Z))

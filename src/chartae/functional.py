@@ -265,9 +265,18 @@ def told_apart(real: Tensor, made: Tensor, *, pairs: bool = False) -> tuple[Tens
 
 
 def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:
-    """The `k` nearest other rows of each row, in the first principal `axes` of the data; fewer where N is small."""
+    """The `k` nearest other rows of each row, the nearest first: N - 1 of them where k is larger.
+
+    By the Euclidean distance in the first principal `axes` of the data, unscaled, so in the data's own units (uint8 as
+    [0, 1]); in all of them where there are no more. On the CPU, as row numbers, each row against every other.
+
+    Raises:
+        ValueError: fewer than 2 rows, k or axes below 1.
+    """
     from sklearn.neighbors import NearestNeighbors
 
+    if len(x) < 2 or k < 1 or axes < 1:
+        raise ValueError(f"there are {len(x)} rows, k is {k} and axes {axes}; give 2 rows or more, and k, axes from 1")
     flat = as_float(x.cpu()).flatten(1)
     k = min(k, len(flat) - 1)
     flat = flat - flat.mean(0)
