@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import statistics
 from collections.abc import Callable
@@ -23,9 +22,8 @@ from chartae.metrics import mmd_test
 from chartae.nn import MLP, Critic
 from chartae.objectives import Objective, Penalised
 from chartae.plotting import BLUE, GREEN, INK, ORANGE, panels
-from chartae.reproduce.parts import Rows, Say, folder_of, mean_sd, part, table
+from chartae.reproduce.parts import Say, folder_of, grouped, keep, mean_sd, part, table
 from chartae.runs import fit
-from chartae.storage import replace_text
 from chartae.terms import KL, AdversarialKL, Reconstruction
 from chartae.training import fit as train
 
@@ -76,13 +74,12 @@ def iae_posterior(
             found = part(folder, label, overwrite, say, make)["found"]
             drawn.setdefault(name, torch.tensor(found.pop("codes")))
             results["modes"].append({"method": name} | found)
-        _write(folder, results, codes, drawn)  # an interrupted one shows what it has
+        _write(folder, results, codes, drawn)
     return results
 
 
 def _write(folder: Path, results: dict[str, Any], codes: dict[str, Tensor], drawn: dict[str, Tensor]) -> None:
-    replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
-    replace_text(folder / "table.md", _tables(results))
+    keep(folder, results, _tables(results))
     _points_figure(codes).savefig(folder / "points.png", dpi=130)
     _modes_figure(drawn).savefig(folder / "modes.png", dpi=130)
 
@@ -207,23 +204,20 @@ def _floor() -> float:
 
 
 def _tables(results: dict[str, Any]) -> str:
-    def group(rows: Rows) -> dict[str, Rows]:
-        return {name: [r for r in rows if r["method"] == name] for name in dict.fromkeys(r["method"] for r in rows)}
-
     points = [
         (
             name, len(some), mean_sd([r["nll"] for r in some], 4), f"{max(r['nll_error'] for r in some):.4f}",
             mean_sd([r["aggregate"] for r in some], 4), ", ".join(f"{r['p']:.3f}" for r in some),
             mean_sd([r["posterior"] for r in some], 4), f"{statistics.mean(r['own'] for r in some):.4f}",
         )
-        for name, some in group(results["points"]).items()
+        for (name,), some in grouped(results["points"], "method")
     ]  # fmt: skip
     modes = [
         (
             name, len(some), mean_sd([statistics.mean(r["distance"]) for r in some], 4),
             mean_sd([statistics.mean(r["lighter"]) for r in some]), f"{min(min(r['lighter']) for r in some):.3f}",
         )
-        for name, some in group(results["modes"]).items()
+        for (name,), some in grouped(results["modes"], "method")
     ]  # fmt: skip
     parts = [
         "### Four points, a code of two dimensions (log 4 = 1.3863)",
