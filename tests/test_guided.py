@@ -19,7 +19,7 @@ from chartae.data import Batches
 from chartae.distributions import PointMass
 from chartae.functional import nearest
 from chartae.guided import Guided
-from chartae.runs import known_labels
+from chartae.supervision import known_labels
 from closed_forms import CODE, SIZE, linear, points
 
 K = 3

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "chartae"
 FLOORS = [
     {"functional", "nn", "distributions", "storage", "pictures", "plotting", "progress", "grammar"},
     {"conditionals", "data", "metrics"},
-    {"autoencoder"},
+    {"autoencoder", "supervision"},
     {"terms", "samplers", "diagnostics"},
     {"objectives", "sampling"},
     {"densities", "training", "adversarial", "guided", "vae_gan"},

@@ -13,11 +13,11 @@ from chartae import nn
 from chartae.adversarial import Adversarial
 from chartae.cli import main
 from chartae.conditionals import Empirical, Implicit
-from chartae.data import Batches, derive, from_arrays, load, taken_apart
+from chartae.data import Batches, apart, derive, from_arrays, load, taken_apart
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
 from chartae.reproduce.translate import grey, hue, measures
-from chartae.runs import apart, as_dataset
+from chartae.runs import as_dataset
 
 QUICK = {"epochs": 1, "batch_size": 8, "progress": False}
 CRITICS = ("reconstruction", "latent", "inference", "data")

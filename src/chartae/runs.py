@@ -27,7 +27,7 @@ from chartae import sampling, training
 from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional, Empirical
 from chartae.data import NAMES as DATA_NAMES
-from chartae.data import VIEWS, Batches, Dataset, from_arrays, taken_apart
+from chartae.data import VIEWS, Batches, Dataset, apart, from_arrays, taken_apart
 from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
@@ -47,6 +47,7 @@ from chartae.recipes import (
 from chartae.recipes import options as recipe_table
 from chartae.samplers import Chain
 from chartae.storage import read_tensors, replace_text, write_tensors
+from chartae.supervision import known_labels
 
 __all__ = ["Run", "Settings", "fit", "load"]
 
@@ -512,50 +513,6 @@ def fit(
     return run
 
 
-def known_labels(data: Dataset, options: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Any]]:
-    """The labels that a semi-supervised recipe may see, -1 where there are none, and its options with the classes.
-
-    Raises:
-        ValueError: no labels, or a class without any.
-    """
-    y = data.train_labels
-    if y is None or y.is_floating_point() or y.ndim != 1:
-        raise ValueError(f"{data.name} has no class labels; give some (0, 1, ...; -1 for an example without)")
-    if not (y >= 0).any():
-        raise ValueError(f"all {len(y)} labels are missing (-1); give at least one for each class, or use iae-cluster")
-    counts = torch.bincount(y[y >= 0])
-    classes = int(options.get("classes") or len(counts))
-    counts = torch.nn.functional.pad(counts, (0, max(0, classes - len(counts))))
-    if (counts[:classes] == 0).any() or len(counts) > classes:
-        empty = ", ".join(map(str, (counts[:classes] == 0).nonzero()[:, 0].tolist())) or "none"
-        raise ValueError(
-            f"there are {classes} classes, labels run up to {len(counts) - 1}, and classes without a label: {empty}; "
-            "give each class at least one"
-        )
-    if (wanted := options.get("labels")) is not None:
-        wanted = int(wanted)
-        if not classes <= wanted <= int(counts.sum()):
-            raise ValueError(
-                f"labels is {wanted}, but there are {classes} classes and {int(counts.sum())} labelled examples; "
-                "ask for at least one a class, and no more than there are"
-            )
-        y = _kept(y, wanted, classes, seed)
-    return y, options | {"classes": classes}
-
-
-def _kept(y: Tensor, wanted: int, classes: int, seed: int) -> Tensor:
-    """Labels of `wanted` examples, as evenly over the classes as they allow; -1 for the rest."""
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(y), generator=generator)
-    queues = [order[y[order] == k].tolist() for k in range(classes)]
-    kept: list[int] = []
-    while len(kept) < wanted:
-        kept += [queue.pop() for queue in queues if queue][: wanted - len(kept)]
-    found = torch.full_like(y, -1)
-    found[kept] = y[kept]
-    return found
-
-
 def _other(to: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
     """The other domain, as `as_dataset` gives it; what is wrong is said of domain B."""
     try:
@@ -565,15 +522,6 @@ def _other(to: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
     if not len(found[0].train):
         raise ValueError(f"domain B, {found[0].name!r}, has no training examples; give at least one")
     return found
-
-
-def apart(x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Of two views of the same examples disjoint halves, drawn by `seed`: no example is in both."""
-    if len(x) != len(y) or len(x) < 2:
-        raise ValueError(f"there are {len(x)} and {len(y)} examples of one set; give as many of each, at least 2")
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    half = len(x) // 2
-    return x[order[:half]], y[order[half:]]
 
 
 def as_dataset(data: Any, root: str | Path | None) -> tuple[Dataset, str, str]:

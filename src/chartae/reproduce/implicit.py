@@ -19,7 +19,8 @@ from chartae.functional import as_float
 from chartae.plotting import panels
 from chartae.recipes import Setting, setting_for
 from chartae.reproduce.parts import Rows, Say, folder_of, grouped, keep, mean_sd, part, table
-from chartae.runs import Run, fit, known_labels
+from chartae.runs import Run, fit
+from chartae.supervision import known_labels
 
 __all__ = ["iae_cluster", "iae_semisup"]
 

@@ -18,11 +18,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae import pictures
-from chartae.data import VIEWS, Dataset, derive, load
+from chartae.data import VIEWS, Dataset, apart, derive, load
 from chartae.functional import as_float
 from chartae.metrics import LeNetFeatures, default_for, to_uint8
 from chartae.reproduce.parts import Say, folder_of, keep, mean_sd, part, table
-from chartae.runs import Run, apart, fit
+from chartae.runs import Run, fit
 
 __all__ = ["grey", "hue", "iae_translate", "measures"]
 
