@@ -227,7 +227,7 @@ def test_a_run_of_two_domains_comes_back(tmp_path, float32):
     assert (again.settings.to, again.settings.to_shape) == ("digits+coloured", (3, 8, 8))
     assert again.halves
     assert run.history.epochs == 1
-    assert run.settings.latent_dim == 192
+    assert (run.settings.latent_dim, run.settings.net) == (192, "translator")
     x = again.domain("A").test[:5]
     drawn = again.translate(x, n=3, seed=1)
     assert drawn.shape == (5, 3, 3, 8, 8)

@@ -198,7 +198,8 @@ def setting_for(
 ) -> Setting:  # fmt: skip
     """The setting for examples of a shape and dtype: [0, 1] for images and bytes.
 
-    Codes have at most 16 dimensions by default; those of recipes that estimate a score 128, or 1,024 on images.
+    Codes have at most 16 dimensions by default; those of recipes that estimate a score 128, or 1,024 on images. The net
+    of recipes of two domains, which have their own, is called ``"translator"``.
     """
     shape = tuple(int(s) for s in shape)
     if latent_dim is None:
@@ -208,4 +209,6 @@ def setting_for(
             latent_dim = clusters or 10
         elif recipe in OF_CLUSTERS:
             latent_dim = min(10, math.prod(shape))
+    if recipe in OF_DOMAINS:
+        net = "translator"
     return Setting(shape, latent_dim, net, unit=len(shape) == 3 or dtype == torch.uint8, data=data)
