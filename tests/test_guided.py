@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -297,6 +298,7 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     from chartae.reproduce import implicit
 
     monkeypatch.setitem(implicit.QUICK, "epochs", 1)
+    monkeypatch.setattr(implicit, "_alone", partial(implicit._alone, steps=20))
     monkeypatch.setattr(implicit, "CLUSTERINGS", [("aae-cluster", 10, {}, True)])
     monkeypatch.setattr(implicit, "SUPERVISIONS", implicit.SUPERVISIONS[::2])
     words = ["reproduce", "iae-cluster", "--data", "digits", "--quick", "--seeds", "2", "--out", str(tmp_path / "c")]

@@ -133,6 +133,8 @@ def judge(model: Autoencoder, seed: int) -> dict[str, Any]:
 # -- two modes --------------------------------------------------------------------------------------------------------
 
 NOISE = 0.25
+#: of x, an epoch, in batches of 256
+EXAMPLES = 51_200
 AT = (0.5, 1.0, 2.0, 3.0)
 
 
@@ -175,13 +177,13 @@ def _exact(x: float, n: int, seed: int) -> Tensor:
 
 def _two_modes(make: Callable[[], Objective], seed: int, steps: int) -> dict[str, Any]:
     g = torch.Generator().manual_seed(seed)
-    x = torch.randn(51_200, 1, generator=g).square() + NOISE * torch.randn(51_200, 1, generator=g)
+    x = torch.randn(EXAMPLES, 1, generator=g).square() + NOISE * torch.randn(EXAMPLES, 1, generator=g)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective = make()
     train(
-        objective, Batches(x, 256, seed=seed), epochs=steps // 200, lr=2e-3, cosine=True, ema=0.99, seed=seed,
-        progress=False, device="cpu",
+        objective, Batches(x, 256, seed=seed), epochs=steps * 256 // EXAMPLES, lr=2e-3, cosine=True, ema=0.99,
+        seed=seed, progress=False, device="cpu",
     )  # fmt: skip
     with evaluating(objective.model):
         z = objective.model.encoder(torch.tensor(AT)[:, None]).sample(2000, generator=g).transpose(0, 1)
