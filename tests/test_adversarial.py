@@ -102,6 +102,18 @@ def test_what_each_critic_tells_whom(name):
     assert touched(objective) == {"encoder": False, "decoder": False, name: True}
 
 
+def test_the_critics_pass_draws_only_what_critics_see():
+    objective = matched("data", warmup=0.4, cycle=0.1)
+    calls = {"encoder": 0, "decoder": 0}
+    for name in calls:
+        part = getattr(objective.model, name)
+        part.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+    objective(points())
+    assert calls == {"encoder": 2, "decoder": 2}
+    objective(points(), player="critic")
+    assert calls == {"encoder": 3, "decoder": 3}
+
+
 def test_a_generator_that_is_left_alone():
     objective = matched("inference", gradient="none")
     objective(points())["inference"].backward()

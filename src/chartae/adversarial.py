@@ -158,19 +158,22 @@ class Adversarial(Objective):
         """A draw that feeds both sides of a critic, as one of them sees it."""
         return t if self.gradient in (side, "both") else t.detach()
 
-    def _matches(self, x: Tensor, y: Tensor | None) -> tuple[dict[str, Match], dict[str, Tensor]]:
-        """What each critic sees; and beside it the draws that other costs are about."""
+    def _matches(
+        self, x: Tensor, y: Tensor | None, *, costs: bool = True
+    ) -> tuple[dict[str, Match], dict[str, Tensor]]:
+        """What each critic sees; and beside it the draws that the model's other `costs` are about."""
         condition = None if self.domain else y
         encode = lambda a: self.model.encoder(a, condition)  # noqa: E731
         decode = lambda a: self.model.decoder(a, condition).sample()  # noqa: E731
         wanted = self.critics.keys()
-        backward = {"inference", "data", "joint"} & wanted or self.cycle or self.warmup_back
+        error = costs and bool(self.warmup or self.anchor)
+        back = costs and bool(self.cycle or self.warmup_back)
         if self.domain and y is None:
             raise ValueError("codes are another domain's points, but there are none: give them as the condition y")
         z = y if self.domain and y is not None else self.model.prior.sample(len(x))
         judged, code, pull = self._watched(encode(x).sample())
         draws, found = {"latent_pull": pull}, {}
-        if "reconstruction" in wanted or self.warmup or self.anchor:
+        if "reconstruction" in wanted or error:
             draws["again"] = again = decode(self._side(code, "negative"))
             if "reconstruction" in wanted:
                 found["reconstruction"] = Match(
@@ -178,23 +181,23 @@ class Adversarial(Objective):
                 )
         if "latent" in wanted:
             found["latent"] = Match((z,), (judged,))
-        if backward:
+        if {"inference", "data", "joint"} & wanted or back:
             drawn = decode(z)
             if "data" in wanted:
                 found["data"] = Match((x,), (drawn,))
             if "joint" in wanted:
                 found["joint"] = Match((x, code), (drawn, z))
-            if "inference" in wanted or self.cycle or self.warmup_back:
+            if "inference" in wanted or back:
                 seen = self._side(drawn, "negative")
                 q = encode(seen)
                 inferred = q.sample()
                 if "inference" in wanted:
                     found["inference"] = Match((self._side(drawn, "positive"), z), (seen, inferred))
-                if self.warmup_back:
+                if costs and self.warmup_back:
                     # z is not learnt: its variance in the batch is as good as one over many
                     spread = z.detach().flatten(1).var(0).sum().clamp_min(1e-12)
                     draws["back"] = (z - inferred).flatten(1).square().sum(1) / spread
-                if self.cycle:
+                if costs and self.cycle:
                     exact = self.model.encoder.has_density
                     draws["cycle"] = -q.log_prob(z) if exact else 0.5 * (z - inferred).flatten(1).square().sum(1)
         return found, draws
@@ -250,7 +253,7 @@ class Adversarial(Objective):
 
     def _critic(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
-            found, _ = self._matches(x, y)
+            found, _ = self._matches(x, y, costs=False)
         values: dict[str, Tensor] = {}
         loss = x.new_zeros(())
         for name, (real, made) in found.items():
