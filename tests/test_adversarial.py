@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn as tnn
@@ -13,6 +15,7 @@ from chartae.conditionals import Categorical, Dirac, Gaussian, Implicit, Standar
 from chartae.data import Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
+from chartae.evaluation import clusters_of
 from chartae.functional import gradient_penalty
 from chartae.metrics import cluster_score
 from chartae.nn import Critic
@@ -99,6 +102,18 @@ def test_what_each_critic_tells_whom(name):
     assert touched(objective) == {"encoder": False, "decoder": False, name: True}
 
 
+def test_the_critics_pass_draws_only_what_critics_see():
+    objective = matched("data", warmup=0.4, cycle=0.1)
+    calls = {"encoder": 0, "decoder": 0}
+    for name in calls:
+        part = getattr(objective.model, name)
+        part.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+    objective(points())
+    assert calls == {"encoder": 2, "decoder": 2}
+    objective(points(), player="critic")
+    assert calls == {"encoder": 3, "decoder": 3}
+
+
 def test_a_generator_that_is_left_alone():
     objective = matched("inference", gradient="none")
     objective(points())["inference"].backward()
@@ -166,7 +181,11 @@ def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path):
     objective = matched("latent")
     assert not list(objective.alarms(rows[:19]))
     assert not list(objective.alarms([row | {"step": k} for k, row in enumerate(rows)]))  # 21 steps are not long
-    assert "critic/latent_accuracy above .98" in next(iter(objective.alarms(rows)))
+    alarm = next(iter(objective.alarms(rows)))
+    assert "critic/latent_accuracy above .98" in alarm.text
+    # once of a player, of whichever critic
+    other = [row | {"critic/data_accuracy": 0.99} for row in rows]
+    assert {one.kind for one in objective.alarms(other)} == {alarm.kind} == {"critic has won"}
     assert not list(objective.alarms([*rows[:-1], rows[-1] | {"critic/latent_accuracy": 0.9}]))
     # codes that start far from the prior, and an encoder that does not move
     torch.set_default_dtype(torch.float32)
@@ -406,6 +425,8 @@ def test_clusters_are_evaluated_and_predicted(tmp_path):
     run = ch.fit("iae-cluster", data, clusters=6, noise_dim=4, epochs=1, out=tmp_path / "run", progress=False)
     found = ch.evaluate(run, data, n=100)
     assert 0 < found["clusters"]["error_majority"] < 1
+    with pytest.raises(ValueError, match="validation set of digits has no labels"):
+        clusters_of(run, replace(data, valid_labels=None))
     assert set(found["code"]) == {"error", "shuffled", "spread", "information", "bound", "used"}
     x = data.train[:200].numpy()
     estimator = ch.GenerativeAutoencoder(recipe="iae-cluster", epochs=1, options={"clusters": 4, "noise_dim": 2})

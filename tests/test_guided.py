@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from chartae.data import Batches
 from chartae.distributions import PointMass
 from chartae.functional import nearest
 from chartae.guided import Guided
-from chartae.runs import known_labels
+from chartae.supervision import known_labels
 from closed_forms import CODE, SIZE, linear, points
 
 K = 3
@@ -40,8 +41,9 @@ def test_a_product_is_its_parts():
     q = model.encoder(x)
     assert q.category.mean.shape == (11, K)
     assert torch.allclose(q.mean[:, :K], q.category.mean)
+    assert q.has_category
     p, z = model.prior(), model.prior.sample(5)
-    assert z.shape == (5, K + CODE)
+    assert z.shape == (5, *model.code_shape) == (5, K + CODE)
     by_hand = -math.log(K) + StandardNormal(CODE).log_prob(z[:, K:])
     assert torch.allclose(p.log_prob(z), by_hand)
     exact = Product(
@@ -51,10 +53,12 @@ def test_a_product_is_its_parts():
     draw = r.sample(generator=torch.Generator().manual_seed(0))
     apart = r.parts[0].kl(p.parts[0], draw[:, :K]) + r.parts[1].kl(p.parts[1], draw[:, K:])
     assert torch.allclose(r.kl(p, draw), apart)
+    assert not StandardNormal(2)().has_category
     with pytest.raises(TypeError, match="has no category"):
         _ = StandardNormal(2)().category
     with pytest.raises(TypeError, match="has no category"):
         _ = Product([StandardNormal(2)], [2])().category
+    assert not Product([StandardNormal(2)], [2])().has_category
     with pytest.raises(ValueError, match="a size for each part"):
         Product([StandardNormal(2)], [2, 3])
 
@@ -131,6 +135,9 @@ def test_neighbours_should_be_of_one_category():
     first = torch.cdist(x, x).fill_diagonal_(torch.inf).argmin(1)
     assert (graph[:, 0] == first).double().mean() > 0.8  # ten of sixty axes are left out
     assert nearest(x[:3], 9).shape == (3, 2)
+    for bad in ({"x": x[:1], "k": 1}, {"x": x, "k": 0}, {"x": x, "k": 1, "axes": 0}):
+        with pytest.raises(ValueError, match="give 2 rows or more"):
+            nearest(**bad)
 
     class Seen(Corruption):
         def forward(self, c=None, y=None):
@@ -291,6 +298,7 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     from chartae.reproduce import implicit
 
     monkeypatch.setitem(implicit.QUICK, "epochs", 1)
+    monkeypatch.setattr(implicit, "_alone", partial(implicit._alone, steps=20))
     monkeypatch.setattr(implicit, "CLUSTERINGS", [("aae-cluster", 10, {}, True)])
     monkeypatch.setattr(implicit, "SUPERVISIONS", implicit.SUPERVISIONS[::2])
     words = ["reproduce", "iae-cluster", "--data", "digits", "--quick", "--seeds", "2", "--out", str(tmp_path / "c")]

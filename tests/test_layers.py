@@ -14,7 +14,7 @@ FLOORS = [
     {"functional", "nn", "distributions", "storage", "pictures", "plotting", "progress", "grammar"},
     {"conditionals", "data", "metrics", "structures"},
     {"masked"},
-    {"autoencoder"},
+    {"autoencoder", "supervision"},
     {"terms", "samplers", "diagnostics"},
     {"objectives", "sampling"},
     {"densities", "training", "adversarial", "guided", "vae_gan"},

@@ -234,7 +234,8 @@ def test_the_reproductions_make_their_tables(tmp_path, monkeypatch):
     torch.set_default_dtype(torch.float32)
     four, modes = posterior._four, posterior._two_modes
     monkeypatch.setattr(posterior, "_four", lambda recipe, options, seed, steps: four(recipe, options, seed, 100))
-    monkeypatch.setattr(posterior, "_two_modes", lambda make, seed, steps: modes(make, seed, 200))
+    monkeypatch.setattr(posterior, "_two_modes", lambda make, seed, steps: modes(make, seed, 20))
+    monkeypatch.setattr(posterior, "EXAMPLES", 20 * 256)
     monkeypatch.setattr(posterior, "DRAWS", 10_000)
     monkeypatch.setattr(posterior, "METHODS", {"VAE": posterior.METHODS["VAE, normal posterior"]})
     kept = "Flipped IAE, generator held"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,11 +15,11 @@ from chartae import nn
 from chartae.adversarial import Adversarial
 from chartae.cli import main
 from chartae.conditionals import Empirical, Implicit
-from chartae.data import Batches, derive, from_arrays, load, taken_apart
+from chartae.data import Batches, apart, derive, from_arrays, load, taken_apart
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
 from chartae.reproduce.translate import grey, hue, measures
-from chartae.runs import apart, as_dataset
+from chartae.runs import as_dataset
 
 QUICK = {"epochs": 1, "batch_size": 8, "progress": False}
 CRITICS = ("reconstruction", "latent", "inference", "data")
@@ -227,7 +229,7 @@ def test_a_run_of_two_domains_comes_back(tmp_path, float32):
     assert (again.settings.to, again.settings.to_shape) == ("digits+coloured", (3, 8, 8))
     assert again.halves
     assert run.history.epochs == 1
-    assert run.settings.latent_dim == 192
+    assert (run.settings.latent_dim, run.settings.net) == (192, "translator")
     x = again.domain("A").test[:5]
     drawn = again.translate(x, n=3, seed=1)
     assert drawn.shape == (5, 3, 3, 8, 8)
@@ -344,6 +346,12 @@ def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
     tiny = {name: task._replace(steps=(2, 2)) for name, task in translate.TASKS.items()}
     monkeypatch.setattr(translate, "TASKS", tiny)
     monkeypatch.setattr(translate, "PICTURES", 30)
+    whole = load("fashion-mini")
+    parts = {
+        key: getattr(whole, key)[:150] for split in ("train", "valid", "test") for key in (split, f"{split}_labels")
+    }
+    small = replace(whole, **parts)
+    monkeypatch.setattr(translate, "load", lambda name, root=None: small if name == whole.name else load(name))
     done = translate.iae_translate(tmp_path / "r", data="fashion-mini", quick=True, seeds=1, progress=False)
     assert [row["task"] for row in done["rows"]] == ["coloured", "edges"]
     there = done["rows"][0]["there"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -14,7 +13,7 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batches
-from chartae.functional import gradient_penalty, penalised_logits
+from chartae.functional import logits_of, penalised_logits, told_apart
 from chartae.nn import Critic
 from chartae.objectives import Objective
 
@@ -113,9 +112,7 @@ class Adversarial(Objective):
             raise ValueError(f"gradient is {gradient!r}; choose from {', '.join(self.GRADIENTS)}")
         if loss not in self.LOSSES:
             raise ValueError(f"loss is {loss!r}; choose from {', '.join(self.LOSSES)}")
-        weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle} | {
-            "warmup_back": warmup_back
-        }
+        weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle, "warmup_back": warmup_back}
         if negative := [name for name, w in weights.items() if not w >= 0]:
             raise ValueError(f"{negative[0]} is {weights[negative[0]]}; weights are 0 or above")
         if not 0 < fade <= 1:
@@ -161,19 +158,22 @@ class Adversarial(Objective):
         """A draw that feeds both sides of a critic, as one of them sees it."""
         return t if self.gradient in (side, "both") else t.detach()
 
-    def _matches(self, x: Tensor, y: Tensor | None) -> tuple[dict[str, Match], dict[str, Tensor]]:
-        """What each critic sees; and beside it the draws that other costs are about."""
+    def _matches(
+        self, x: Tensor, y: Tensor | None, *, costs: bool = True
+    ) -> tuple[dict[str, Match], dict[str, Tensor]]:
+        """What each critic sees; and beside it the draws that the model's other `costs` are about."""
         condition = None if self.domain else y
         encode = lambda a: self.model.encoder(a, condition)  # noqa: E731
         decode = lambda a: self.model.decoder(a, condition).sample()  # noqa: E731
         wanted = self.critics.keys()
-        backward = {"inference", "data", "joint"} & wanted or self.cycle or self.warmup_back
+        error = costs and bool(self.warmup or self.anchor)
+        back = costs and bool(self.cycle or self.warmup_back)
         if self.domain and y is None:
             raise ValueError("codes are another domain's points, but there are none: give them as the condition y")
         z = y if self.domain and y is not None else self.model.prior.sample(len(x))
         judged, code, pull = self._watched(encode(x).sample())
         draws, found = {"latent_pull": pull}, {}
-        if "reconstruction" in wanted or self.warmup or self.anchor:
+        if "reconstruction" in wanted or error:
             draws["again"] = again = decode(self._side(code, "negative"))
             if "reconstruction" in wanted:
                 found["reconstruction"] = Match(
@@ -181,41 +181,34 @@ class Adversarial(Objective):
                 )
         if "latent" in wanted:
             found["latent"] = Match((z,), (judged,))
-        if backward:
+        if {"inference", "data", "joint"} & wanted or back:
             drawn = decode(z)
             if "data" in wanted:
                 found["data"] = Match((x,), (drawn,))
             if "joint" in wanted:
                 found["joint"] = Match((x, code), (drawn, z))
-            if "inference" in wanted or self.cycle or self.warmup_back:
+            if "inference" in wanted or back:
                 seen = self._side(drawn, "negative")
                 q = encode(seen)
                 inferred = q.sample()
                 if "inference" in wanted:
                     found["inference"] = Match((self._side(drawn, "positive"), z), (seen, inferred))
-                if self.warmup_back:
+                if costs and self.warmup_back:
                     # z is not learnt: its variance in the batch is as good as one over many
                     spread = z.detach().flatten(1).var(0).sum().clamp_min(1e-12)
                     draws["back"] = (z - inferred).flatten(1).square().sum(1) / spread
-                if self.cycle:
+                if costs and self.cycle:
                     exact = self.model.encoder.has_density
                     draws["cycle"] = -q.log_prob(z) if exact else 0.5 * (z - inferred).flatten(1).square().sum(1)
         return found, draws
 
     def _pair(self, better: Tensor, worse: Tensor) -> Tensor:
         """What a player pays that wants the one logit above the other; what does not depend on it is a constant."""
-        if self.loss == "relativistic":
-            return softplus(worse - better).mean()
         if self.loss == "logit":
             return (worse - better).mean()
+        if self.loss == "relativistic":
+            return softplus(worse - better).mean()
         return (softplus(-better) + softplus(worse)).mean()
-
-    def _logits(self, name: str, real: tuple[Tensor, ...], made: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        critic = self.critics[name]
-        if critic.statistics:  # it judges batches, which are real or made
-            return critic(*real), critic(*made)
-        above, below = critic(*(torch.cat(sides) for sides in zip(real, made, strict=True))).chunk(2)
-        return above, below
 
     def _model(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         self._notice(x)
@@ -223,7 +216,8 @@ class Adversarial(Objective):
         values: dict[str, Tensor] = {}
         # the model wants what it made to pass for the real, and the real for what it made
         for name, (real, made) in found.items():
-            above, below = self._logits(name, real, made)
+            critic = self.critics[name]
+            above, below = logits_of(critic, real, made, batches=bool(critic.statistics))
             values[name] = self._pair(below, above)
         loss = torch.stack([*values.values()]).sum()
         if "again" in draws:
@@ -259,26 +253,20 @@ class Adversarial(Objective):
 
     def _critic(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
-            found, _ = self._matches(x, y)
+            found, _ = self._matches(x, y, costs=False)
         values: dict[str, Tensor] = {}
         loss = x.new_zeros(())
         for name, (real, made) in found.items():
             critic = self.critics[name]
-            weight = self.penalty * self.variance.clamp_min(1e-12)
-            if self.penalty and self.penalised == 1 and not critic.statistics:
-                above, below, steepness = penalised_logits(critic, real, made)
-                loss = loss + weight * steepness
+            if self.penalty:
+                above, below, steepness = penalised_logits(
+                    critic, real, made, share=self.penalised, batches=bool(critic.statistics)
+                )
+                loss = loss + self.penalty * self.variance.clamp_min(1e-12) * steepness
             else:
-                above, below = self._logits(name, real, made)
-                some = math.ceil(self.penalised * len(x))
-                for side in (real, made) if self.penalty else ():
-                    loss = loss + weight * gradient_penalty(critic, *(part[:some] for part in side))
-            if self.loss == "relativistic":
-                loss = loss + softplus(below - above).mean()
-                right = (above > below).to(x.dtype).mean()
-            else:
-                loss = loss + (softplus(-above) + softplus(below)).mean()
-                right = 0.5 * ((above > 0).to(x.dtype).mean() + (below < 0).to(x.dtype).mean())
+                above, below = logits_of(critic, real, made, batches=bool(critic.statistics))
+            paid, right = told_apart(above, below, pairs=self.loss == "relativistic")
+            loss = loss + paid
             values |= {f"{name}_accuracy": right, f"{name}_real": above.mean(), f"{name}_made": below.mean()}
         return {"loss": loss, **values}
 

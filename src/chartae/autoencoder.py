@@ -63,8 +63,8 @@ class Autoencoder(nn.Module):
 
     >>> from chartae.conditionals import Dirac, Gaussian, StandardNormal
     >>> model = Autoencoder(Dirac(nn.Linear(3, 2)), Gaussian(nn.Linear(2, 3), sigma=0.5), StandardNormal(2))
-    >>> model.sample(5).shape
-    torch.Size([5, 3])
+    >>> model.sample(5).shape, model.code_shape
+    (torch.Size([5, 3]), (2,))
     """
 
     def __init__(
@@ -83,6 +83,11 @@ class Autoencoder(nn.Module):
                     "wrap a net in Dirac(net), Gaussian(net, sigma) or Bernoulli(net)"
                 )
         self.encoder, self.decoder, self.prior, self.noise = encoder, decoder, prior, noise
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """The shape of a code, which is the prior's."""
+        return tuple(self.prior().mean.shape)
 
     def _through(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
         if isinstance(x, Tensor) and x.is_floating_point():

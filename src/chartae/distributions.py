@@ -72,6 +72,8 @@ class Distribution(ABC):
     """
 
     event_ndim: int
+    #: whether a point names a category
+    has_category: bool = False
 
     @property
     @abstractmethod
@@ -104,7 +106,7 @@ class Distribution(ABC):
 
     @property
     def category(self) -> OneHot:
-        """The category that a point names, of distributions that have one."""
+        """The category that a point names, of distributions that have one (`has_category`)."""
         raise TypeError(f"a {type(self).__name__} has no category; use a Categorical encoder, or a Product with one")
 
     def _sum(self, t: Tensor) -> Tensor:
@@ -332,6 +334,7 @@ class OneHot(Distribution):
     drawn, without gradient.
     """
 
+    has_category = True
     MODES = ("softmax", "straight-through", "gumbel", "exact")
 
     def __init__(self, logits: Tensor, mode: str = "softmax") -> None:
@@ -369,6 +372,7 @@ class Product(Distribution):
     def __init__(self, parts: Sequence[Distribution], sizes: Sequence[int]) -> None:
         self.parts, self.sizes = list(parts), list(sizes)
         self.event_ndim = 1
+        self.has_category = any(part.has_category for part in parts)
 
     @property
     def mean(self) -> Tensor:
@@ -389,7 +393,7 @@ class Product(Distribution):
 
     @property
     def category(self) -> OneHot:
-        return next((p for p in self.parts if isinstance(p, OneHot)), self.parts[0]).category
+        return next((p for p in self.parts if p.has_category), self.parts[0]).category
 
 
 class Pushed(Distribution):

@@ -158,7 +158,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         strings a list."""
         check_is_fitted(self)
         Z = check_array(Z, dtype=np.float32)
-        d = self.run_.model.prior.sample(1).shape[1]
+        (d,) = self.run_.model.code_shape
         if Z.shape[1] != d:
             raise ValueError(f"Z has {Z.shape[1]} columns, but the codes have {d} dimensions")
         return self._points(self.run_.decode(Z))

@@ -250,9 +250,15 @@ def evaluate(
 
 
 def clusters_of(run: Run, data: Dataset) -> metrics.ClusterScore:
-    """How a run's categories agree with the classes of the test set; the validation set names them."""
-    assert data.valid_labels is not None
-    assert data.test_labels is not None
+    """How a run's categories agree with the classes of the test set; the validation set names them.
+
+    Raises:
+        ValueError: a validation or test set without labels.
+        TypeError: a run whose code names no category.
+    """
+    if data.valid_labels is None or data.test_labels is None:
+        missing = "validation" if data.valid_labels is None else "test"
+        raise ValueError(f"the {missing} set of {data.name} has no labels, by which clusters are judged; give some")
     named, judged = run.categories(data.valid).cpu(), run.categories(data.test).cpu()
     return metrics.cluster_score(named, data.valid_labels, judged, data.test_labels)
 

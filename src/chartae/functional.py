@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import softplus
 
 __all__ = [
     "ScoreFunction",
@@ -31,14 +32,17 @@ __all__ = [
     "jacobian_norm_hutchinson",
     "jacobian_of",
     "log_ratio",
+    "logits_of",
     "mean_and_factor",
     "mmd",
+    "nearest",
     "one_hidden_jacobian_norm",
     "output_energy_gradient",
     "penalised_logits",
     "random_signs",
     "sliced_wasserstein",
     "squared_distances",
+    "told_apart",
 ]
 
 
@@ -213,11 +217,31 @@ def gradient_penalty(critic: Callable[..., Tensor], *parts: Tensor) -> Tensor:
     return 0.5 * sum((g.flatten(1).square().sum(1).mean() for g in gradients), start=leaves[0].new_zeros(()))
 
 
+def logits_of(
+    critic: Callable[..., Tensor], real: Sequence[Tensor], made: Sequence[Tensor], *, batches: bool = False
+) -> tuple[Tensor, Tensor]:
+    """A critic's logits of both sides, as many real as made ones: from one pass, or where it judges `batches`, each of
+    one kind, from two."""
+    if batches:
+        return critic(*real), critic(*made)
+    above, below = critic(*(torch.cat(sides) for sides in zip(real, made, strict=True))).chunk(2)
+    return above, below
+
+
 def penalised_logits(
-    critic: Callable[..., Tensor], real: Sequence[Tensor], made: Sequence[Tensor]
+    critic: Callable[..., Tensor],
+    real: Sequence[Tensor],
+    made: Sequence[Tensor],
+    *,
+    share: float = 1.0,
+    batches: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """A critic's logits of both sides, and R1 + R2 of `gradient_penalty`, from one pass: for critics that judge each
-    example by itself, of as many real as made ones."""
+    """`logits_of` both sides, and R1 + R2 of `gradient_penalty` on a share of them: by one pass where it can be."""
+    if share < 1 or batches:
+        above, below = logits_of(critic, real, made, batches=batches)
+        some = math.ceil(share * len(real[0]))
+        one, other = (gradient_penalty(critic, *(part[:some] for part in side)) for side in (real, made))
+        return above, below, one + other
     leaves = [torch.cat(sides).detach().requires_grad_() for sides in zip(real, made, strict=True)]
     with torch.enable_grad():
         logits = critic(*leaves)
@@ -228,10 +252,32 @@ def penalised_logits(
     return above, below, penalty
 
 
+def told_apart(real: Tensor, made: Tensor, *, pairs: bool = False) -> tuple[Tensor, Tensor]:
+    """What a critic pays for its logits, and how often it is right.
+
+    softplus(-T) of the real and softplus(T) of the made, each averaged, and right where T has the sign; of `pairs`,
+    softplus of the made one's less the real one's (Jolicoeur-Martineau, 2018, arXiv 1807.00734), and right where the
+    real one's is the higher.
+    """
+    if pairs:
+        return softplus(made - real).mean(), (real > made).to(real.dtype).mean()
+    right = 0.5 * ((real > 0).to(real.dtype).mean() + (made < 0).to(real.dtype).mean())
+    return (softplus(-real) + softplus(made)).mean(), right
+
+
 def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:
-    """The `k` nearest other rows of each row, in the first principal `axes` of the data; fewer where N is small."""
+    """The `k` nearest other rows of each row, the nearest first: N - 1 of them where k is larger.
+
+    By the Euclidean distance in the first principal `axes` of the data, unscaled, so in the data's own units (uint8 as
+    [0, 1]); in all of them where there are no more. On the CPU, as row numbers, each row against every other.
+
+    Raises:
+        ValueError: fewer than 2 rows, k or axes below 1.
+    """
     from sklearn.neighbors import NearestNeighbors
 
+    if len(x) < 2 or k < 1 or axes < 1:
+        raise ValueError(f"there are {len(x)} rows, k is {k} and axes {axes}; give 2 rows or more, and k, axes from 1")
     flat = as_float(x.cpu()).flatten(1)
     k = min(k, len(flat) - 1)
     flat = flat - flat.mean(0)

@@ -15,7 +15,7 @@ from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Corruption
 from chartae.data import Batches
 from chartae.functional import as_float, nearest
-from chartae.objectives import Objective
+from chartae.objectives import Alarm, Objective
 
 __all__ = ["Guided"]
 
@@ -94,7 +94,7 @@ class Guided(Objective):
             self._graph = self._graph.to(batches.x.device)
             self._data = weakref.ref(batches)  # a run does not keep its data
 
-    def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Alarm]:
         yield from self.inner.alarms(rows)
 
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:

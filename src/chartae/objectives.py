@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,14 @@ from chartae.data import Batches
 from chartae.distributions import Normal
 from chartae.terms.base import Sum, Term, Trace
 
-__all__ = ["Objective", "Penalised"]
+__all__ = ["Alarm", "Objective", "Penalised"]
+
+
+class Alarm(NamedTuple):
+    """What is wrong with a training: its kind, by which it is said once, and the words."""
+
+    kind: str
+    text: str
 
 
 class Objective(nn.Module, ABC):
@@ -42,8 +49,8 @@ class Objective(nn.Module, ABC):
     def plan(self, steps: int, batches: Batches) -> None:
         """Told before training how many steps there will be, over what: for what changes on the way."""
 
-    def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-        """What is wrong with a training, by the rows of its log so far; asked after each epoch.
+    def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Alarm]:
+        """What is wrong with a training, by the rows of its log so far; asked after each epoch, said once of a kind.
 
         A critic that has been right (over 98 %) all through the last 20 rows, and the last 300 steps, tells the model
         nothing any more.
@@ -54,9 +61,10 @@ class Objective(nn.Module, ABC):
             return
         for name in (key for key in rows[-1] if key.endswith("accuracy")):
             if min(row.get(name, 0.0) for row in last) > 0.98:
-                yield (
+                yield Alarm(
+                    f"{name.rpartition('/')[0]} has won",
                     f"a critic has won outright for long ({name} above .98 up to epoch {last[-1]['epoch']}): the model "
-                    "learns little from it. Raise the penalty, lower lr, or let a warm-up bring the laws nearer first"
+                    "learns little from it. Raise the penalty, lower lr, or let a warm-up bring the laws nearer first",
                 )
 
     @abstractmethod

@@ -29,7 +29,17 @@ from chartae import sampling, training
 from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional, Empirical
 from chartae.data import NAMES as DATA_NAMES
-from chartae.data import VIEWS, Batches, Dataset, from_arrays, from_strings, indices, is_strings, taken_apart
+from chartae.data import (
+    VIEWS,
+    Batches,
+    Dataset,
+    apart,
+    from_arrays,
+    from_strings,
+    indices,
+    is_strings,
+    taken_apart,
+)
 from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
@@ -53,6 +63,7 @@ from chartae.recipes import (
 from chartae.recipes import options as recipe_table
 from chartae.samplers import Chain
 from chartae.storage import read_tensors, replace_text, write_tensors
+from chartae.supervision import known_labels
 
 __all__ = ["Run", "Settings", "fit", "load"]
 
@@ -323,9 +334,7 @@ class Run:
         """The strings that it was trained on, in the order of `data().train`."""
         return self.data(root).strings()
 
-    def retrained(
-        self, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int = 1, seed: int = 0
-    ) -> Run:
+    def retrained(self, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int = 1, seed: int = 0) -> Run:
         """This run, its model trained on for so many passes over `strings`, drawn with these weights.
 
         Weighted retraining: Tripp, Daxberger, Hernández-Lobato, 2020 (arXiv 2006.09191). The run itself stays as it is;
@@ -336,7 +345,9 @@ class Run:
         """
         weights = torch.as_tensor(weights).double().cpu()
         if len(weights) != len(strings) or not len(weights) or not (weights >= 0).all() or not weights.sum() > 0:
-            raise ValueError(f"there are {len(strings)} strings and {len(weights)} weights; give one of 0 or above each")
+            raise ValueError(
+                f"there are {len(strings)} strings and {len(weights)} weights; give one of 0 or above each"
+            )
         rows = self.codec.encode(strings, errors="skip")
         if not len(rows):
             raise ValueError(f"none of the {len(strings)} strings can be encoded")
@@ -650,50 +661,6 @@ def string_data(recipe: str, data: Any, grammar: str | Path | Codec | None = Non
     return from_strings(data, grammar, **settings)
 
 
-def known_labels(data: Dataset, options: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Any]]:
-    """The labels that a semi-supervised recipe may see, -1 where there are none, and its options with the classes.
-
-    Raises:
-        ValueError: no labels, or a class without any.
-    """
-    y = data.train_labels
-    if y is None or y.is_floating_point() or y.ndim != 1:
-        raise ValueError(f"{data.name} has no class labels; give some (0, 1, ...; -1 for an example without)")
-    if not (y >= 0).any():
-        raise ValueError(f"all {len(y)} labels are missing (-1); give at least one for each class, or use iae-cluster")
-    counts = torch.bincount(y[y >= 0])
-    classes = int(options.get("classes") or len(counts))
-    counts = torch.nn.functional.pad(counts, (0, max(0, classes - len(counts))))
-    if (counts[:classes] == 0).any() or len(counts) > classes:
-        empty = ", ".join(map(str, (counts[:classes] == 0).nonzero()[:, 0].tolist())) or "none"
-        raise ValueError(
-            f"there are {classes} classes, labels run up to {len(counts) - 1}, and classes without a label: {empty}; "
-            "give each class at least one"
-        )
-    if (wanted := options.get("labels")) is not None:
-        wanted = int(wanted)
-        if not classes <= wanted <= int(counts.sum()):
-            raise ValueError(
-                f"labels is {wanted}, but there are {classes} classes and {int(counts.sum())} labelled examples; "
-                "ask for at least one a class, and no more than there are"
-            )
-        y = _kept(y, wanted, classes, seed)
-    return y, options | {"classes": classes}
-
-
-def _kept(y: Tensor, wanted: int, classes: int, seed: int) -> Tensor:
-    """Labels of `wanted` examples, as evenly over the classes as they allow; -1 for the rest."""
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(len(y), generator=generator)
-    queues = [order[y[order] == k].tolist() for k in range(classes)]
-    kept: list[int] = []
-    while len(kept) < wanted:
-        kept += [queue.pop() for queue in queues if queue][: wanted - len(kept)]
-    found = torch.full_like(y, -1)
-    found[kept] = y[kept]
-    return found
-
-
 def _other(to: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
     """The other domain, as `as_dataset` gives it; what is wrong is said of domain B."""
     try:
@@ -703,15 +670,6 @@ def _other(to: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
     if not len(found[0].train):
         raise ValueError(f"domain B, {found[0].name!r}, has no training examples; give at least one")
     return found
-
-
-def apart(x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Of two views of the same examples disjoint halves, drawn by `seed`: no example is in both."""
-    if len(x) != len(y) or len(x) < 2:
-        raise ValueError(f"there are {len(x)} and {len(y)} examples of one set; give as many of each, at least 2")
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    half = len(x) // 2
-    return x[order[:half]], y[order[half:]]
 
 
 def as_dataset(data: Any, root: str | Path | None) -> tuple[Dataset, str, str]:

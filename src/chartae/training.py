@@ -371,11 +371,13 @@ class _Loop:
     def _raise_alarms(self) -> None:
         """What the objective finds wrong is warned of and logged, once of a kind."""
         rows = [row for row in self.history.rows if row["split"] == "train"]
-        said = {row["alarm"][:40] for row in self.history.rows if row["split"] == "alarm"}
-        for alarm in self.bare.alarms(rows):
-            if alarm[:40] not in said:
-                self._write([{"split": "alarm", "epoch": self.epoch + 1, "step": rows[-1]["step"], "alarm": alarm}])
-                warnings.warn(alarm, RuntimeWarning, stacklevel=4)
+        said = {row.get("kind") for row in self.history.rows if row["split"] == "alarm"}
+        for kind, text in self.bare.alarms(rows):
+            if kind not in said:
+                said.add(kind)
+                where = {"epoch": self.epoch + 1, "step": rows[-1]["step"]}
+                self._write([{"split": "alarm", **where, "kind": kind, "alarm": text}])
+                warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _validate(self) -> None:
         self.history.best_epoch = self.epoch

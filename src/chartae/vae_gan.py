@@ -8,7 +8,7 @@ from torch.nn import Parameter
 from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
-from chartae.functional import penalised_logits
+from chartae.functional import penalised_logits, told_apart
 from chartae.nn import Critic
 from chartae.objectives import Objective
 
@@ -96,19 +96,17 @@ class VAEGAN(Objective):
         with torch.no_grad():
             again, drawn = self._fakes(self.model.encoder(x, y).sample(), y)
         made = torch.cat([again[::2], drawn[1::2]])  # each kind half
-        above, below, penalty = self._judged(x, made)
-        loss = softplus(-above).mean() + softplus(below).mean() + penalty
-        right = 0.5 * ((above > 0).to(x.dtype).mean() + (below < 0).to(x.dtype).mean())
+        if self.penalty:
+            above, below, steepness = penalised_logits(self.critic, (x,), (made,), batches=self.critic.statistics)
+            penalty = self.penalty * x.flatten(1).var(0).sum() * steepness
+        else:
+            above, below, penalty = self.critic(x), self.critic(made), x.new_zeros(())
+        loss, right = told_apart(above, below)
         kinds = below.split([len(again[::2]), len(drawn[1::2])])
         return {
-            "loss": loss, "accuracy": right, "real": above.mean(), "again": kinds[0].mean(), "drawn": kinds[1].mean()
+            "loss": loss + penalty, "accuracy": right, "real": above.mean(), "again": kinds[0].mean(),
+            "drawn": kinds[1].mean(),
         }  # fmt: skip
-
-    def _judged(self, x: Tensor, made: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if not self.penalty:
-            return self.critic(x), self.critic(made), x.new_zeros(())
-        above, below, steepness = penalised_logits(self.critic, (x,), (made,))
-        return above, below, self.penalty * x.flatten(1).var(0).sum() * steepness
 
     def __repr__(self) -> str:
         return (

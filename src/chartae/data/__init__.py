@@ -8,11 +8,11 @@ from chartae.data import mixings, sprites, toys
 from chartae.data.arrays import Dataset, as_examples, from_arrays
 from chartae.data.batches import Batches
 from chartae.data.catalogue import NAMES, load
-from chartae.data.derived import VIEWS, derive, taken_apart
+from chartae.data.derived import VIEWS, apart, derive, taken_apart
 from chartae.data.download import fetch
 from chartae.data.strings import from_strings, indices, is_strings, read_strings
 
 __all__ = [
-    "NAMES", "VIEWS", "Batches", "Dataset", "as_examples", "derive", "fetch", "from_arrays", "from_strings",
-    "indices", "is_strings", "load", "mixings", "read_strings", "sprites", "taken_apart", "toys",
+    "NAMES", "VIEWS", "Batches", "Dataset", "apart", "as_examples", "derive", "fetch", "from_arrays",
+    "from_strings", "indices", "is_strings", "load", "mixings", "read_strings", "sprites", "taken_apart", "toys",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from chartae.data.arrays import SPLITS, Dataset
 
-__all__ = ["VIEWS", "derive", "taken_apart"]
+__all__ = ["VIEWS", "apart", "derive", "taken_apart"]
 
 #: pictures that are worked on at once
 _SLICE = 4096
@@ -94,3 +94,12 @@ def derive(data: Dataset, view: str, *, seed: int = 0) -> Dataset:
         parts[split] = (found * 255).round().to(torch.uint8) if levels else found
     name = f"{data.name}+{view}"
     return replace(data, name=name, train=parts["train"], valid=parts["valid"], test=parts["test"])
+
+
+def apart(x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Of two views of the same examples disjoint halves, drawn by `seed`: no example is in both."""
+    if len(x) != len(y) or len(x) < 2:
+        raise ValueError(f"there are {len(x)} and {len(y)} examples of one set; give as many of each, at least 2")
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    half = len(x) // 2
+    return x[order[:half]], y[order[half:]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import warnings
 from dataclasses import dataclass
@@ -75,12 +74,12 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
         within = drawn.var(0).flatten(1).sum(1).mean()
         spread = within / x.flatten(1).var(0).sum().clamp_min(1e-12)
         information = used = None
-        with contextlib.suppress(TypeError):  # of a code that names no category
+        if q.has_category:
             p = q.category.mean
             entropy = lambda a: -(a * a.clamp_min(1e-12).log()).sum(-1)  # noqa: E731
             information = float(entropy(p.mean(0)) - entropy(p).mean())
             used = int((torch.bincount(p.argmax(1), minlength=p.shape[1]) > 0.01 * len(x)).sum())
-        if information is None and model.encoder.has_density:
+        elif model.encoder.has_density:
             information = _spoken(q, z)
         bound = info_nce(x[:1000], drawn[0, :1000])
     found = CodeUse(float(error), float(shuffled), float(spread), information, bound, used)

@@ -216,7 +216,8 @@ def setting_for(
     """The setting for examples of a shape and dtype: [0, 1] for images and bytes.
 
     Codes have at most 16 dimensions by default; those of recipes that estimate a score 128, or 1,024 on images; those
-    of strings the papers' 25 for short ones, 56 for others.
+    of strings the papers' 25 for short ones, 56 for others. The net of recipes of two domains, which have their own, is
+    called ``"translator"``.
     """
     shape = tuple(int(s) for s in shape)
     if latent_dim is None:
@@ -228,4 +229,6 @@ def setting_for(
             latent_dim = min(10, math.prod(shape))
         elif recipe in OF_STRINGS:
             latent_dim = 25 if shape[0] <= 32 else 56
+    if recipe in OF_DOMAINS:
+        net = "translator"
     return Setting(shape, latent_dim, net, unit=len(shape) == 3 or dtype == torch.uint8, data=data, codec=codec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from chartae.adversarial import Adversarial
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import (
     Categorical,
+    Conditional,
     Corruption,
     Dirac,
     Empirical,
@@ -33,6 +35,9 @@ __all__ = [
     "wae_gan",
 ]  # fmt: skip
 
+#: the critics of an implicit autoencoder
+IAE = ("reconstruction", "latent")
+
 
 def aae(
     s: Setting,
@@ -49,7 +54,7 @@ def aae(
     likelihood: gaussian, or bernoulli, which has no sigma. noise_dim: of the encoder's own noise; above 0 the posterior
     is implicit, of any shape.
     """
-    encoder = _noisy(s, noise_dim) if noise_dim else Dirac(s.encoder())
+    encoder = _encoder(s, noise_dim)
     model = Autoencoder(encoder, s.likelihood(otherwise(sigma, 1.0), likelihood), StandardNormal(s.latent_dim))
     term = AdversarialLatent(nn.critic(s.net, None, s.latent_dim), penalty)
     if noise_dim:  # a cloud of codes is chased, not a few points: the critic has to keep up
@@ -79,7 +84,7 @@ def avb(
     if noise_dim < 1:
         raise ValueError(f"noise_dim is {noise_dim}; a posterior that is no point takes 1 or more")
     sigma = otherwise(sigma, math.sqrt(s.authors("vae", "w") / 2))
-    model = Autoencoder(_noisy(s, noise_dim), s.likelihood(sigma, likelihood), StandardNormal(s.latent_dim))
+    model = Autoencoder(_encoder(s, noise_dim), s.likelihood(sigma, likelihood), StandardNormal(s.latent_dim))
     critic = nn.critic(s.net, s.shape, s.latent_dim)
     return Penalised(model, Reconstruction() + AdversarialKL(critic, contrast, penalty))
 
@@ -127,11 +132,9 @@ def iae(
     fade, anchor, cycle: see `Adversarial`; penalty and warmup 0 give the paper's bare objective. spectral_norm,
     statistics: of the critics.
     """
-    model = _implicit(s, noise_dim, encoder_noise_dim)
-    critics = _critics(s, ("reconstruction", "latent"), s.latent_dim, spectral_norm, statistics)
-    return Adversarial(
-        model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, anchor=anchor,
-        cycle=cycle,
+    return _matched(
+        s, _implicit(s, noise_dim, encoder_noise_dim), IAE, spectral_norm, statistics, gradient=gradient, loss=loss,
+        penalty=penalty, warmup=warmup, fade=fade, anchor=anchor, cycle=cycle,
     )  # fmt: skip
 
 
@@ -153,11 +156,10 @@ def iae_flipped(
 
     Its options are those of `iae`; ``gradient="none"`` leaves the generator to its own critic.
     """
-    model = _implicit(s, noise_dim, encoder_noise_dim)
-    critics = _critics(s, ("data", "inference"), s.latent_dim, spectral_norm, statistics)
-    return Adversarial(
-        model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, cycle=cycle
-    )
+    return _matched(
+        s, _implicit(s, noise_dim, encoder_noise_dim), ("data", "inference"), spectral_norm, statistics,
+        gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, cycle=cycle,
+    )  # fmt: skip
 
 
 def ali(
@@ -177,9 +179,10 @@ def ali(
 
     Its options are those of `iae`. There is no warm-up by default, as there is none in the papers.
     """
-    model = _implicit(s, noise_dim, encoder_noise_dim)
-    critics = _critics(s, ("joint",), s.latent_dim, spectral_norm, statistics)
-    return Adversarial(model, critics, loss=loss, penalty=penalty, warmup=warmup, fade=fade, cycle=cycle)
+    return _matched(
+        s, _implicit(s, noise_dim, encoder_noise_dim), ("joint",), spectral_norm, statistics, loss=loss,
+        penalty=penalty, warmup=warmup, fade=fade, cycle=cycle,
+    )  # fmt: skip
 
 
 def iae_translate(
@@ -248,11 +251,9 @@ def iae_cluster(
         raise ValueError(
             f"clusters is {clusters} and latent_dim {s.latent_dim}; they are one number: give clusters alone"
         )
-    model = Autoencoder(Categorical(s.encoder(), mode), _drawn(s, s.latent_dim, noise_dim), _uniform(s.latent_dim))
-    critics = _critics(s, ("reconstruction", "latent"), s.latent_dim, spectral_norm, statistics)
-    objective = Adversarial(
-        model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, anchor=anchor,
-        cycle=cycle,
+    objective = _matched(
+        s, _categorical(s, mode, noise_dim), IAE, spectral_norm, statistics, gradient=gradient, loss=loss,
+        penalty=penalty, warmup=warmup, fade=fade, anchor=anchor, cycle=cycle,
     )  # fmt: skip
     agreement = otherwise(agreement, 10.0 if len(s.shape) == 3 else 0.0)
     return _guided(s, objective, agreement, neighbours, views)
@@ -325,29 +326,51 @@ def iae_semisup(
     Its options are those of `iae` and `aae_semisup`; `latent_dim` is the number of classes.
     """
     s = replace(s, latent_dim=classes)
-    model = Autoencoder(Categorical(s.encoder(), mode), _drawn(s, classes, noise_dim), _uniform(classes))
-    critics = _critics(s, ("reconstruction", "latent"), classes)
-    objective = Adversarial(model, critics, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade)
+    objective = _matched(
+        s, _categorical(s, mode, noise_dim), IAE, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup,
+        fade=fade,
+    )  # fmt: skip
     return _guided(s, objective, agreement, neighbours, views, supervision, labelled)
 
 
-def _uniform(categories: int) -> UniformCategorical:
-    return UniformCategorical(categories)
-
-
-def _drawn(s: Setting, code: int, noise_dim: int) -> Implicit:
-    """A decoder of codes with noise of its own."""
-    return Implicit(replace(s, latent_dim=code + noise_dim).decoder(), noise_dim)
+def _matched(
+    s: Setting,
+    model: Autoencoder,
+    names: tuple[str, ...],
+    spectral_norm: bool = False,
+    statistics: bool = False,
+    **options: Any,
+) -> Adversarial:
+    """`Adversarial` with its `options`, by critics of these names."""
+    sides = {"latent": (None, s.latent_dim), "data": (s.shape, 0)}
+    critics = {
+        name: nn.critic(
+            s.net, *sides.get(name, (s.shape, s.latent_dim)), spectral_norm=spectral_norm, statistics=statistics
+        )
+        for name in names
+    }
+    return Adversarial(model, critics, **options)
 
 
 def _implicit(s: Setting, noise_dim: int, encoder_noise_dim: int) -> Autoencoder:
     """Both paths implicit over a normal code."""
-    encoder = _noisy(s, encoder_noise_dim) if encoder_noise_dim else Dirac(s.encoder())
-    return Autoencoder(encoder, _drawn(s, s.latent_dim, noise_dim), StandardNormal(s.latent_dim))
+    return Autoencoder(_encoder(s, encoder_noise_dim), _drawn(s, noise_dim), StandardNormal(s.latent_dim))
 
 
-def _noisy(s: Setting, noise_dim: int) -> Implicit:
-    """An encoder with noise of its own: features of x and the noise through a small net."""
+def _categorical(s: Setting, mode: str, noise_dim: int) -> Autoencoder:
+    """A category for a code, and an implicit decoder."""
+    return Autoencoder(Categorical(s.encoder(), mode), _drawn(s, noise_dim), UniformCategorical(s.latent_dim))
+
+
+def _drawn(s: Setting, noise_dim: int) -> Implicit:
+    """A decoder with noise of its own."""
+    return Implicit(replace(s, latent_dim=s.latent_dim + noise_dim).decoder(), noise_dim)
+
+
+def _encoder(s: Setting, noise_dim: int) -> Conditional:
+    """A point; or, with noise of its own, features of x and the noise through a small net."""
+    if not noise_dim:
+        return Dirac(s.encoder())
     features = max(64, 2 * s.latent_dim)
     trunk = torch.nn.Sequential(s.encoder(features), torch.nn.LeakyReLU(0.2))
     return Implicit(
@@ -355,22 +378,12 @@ def _noisy(s: Setting, noise_dim: int) -> Implicit:
     )
 
 
-def _critics(
-    s: Setting, names: tuple[str, ...], code: int, spectral_norm: bool = False, statistics: bool = False
-) -> dict[str, nn.Critic]:
-    sides = {"latent": (None, code), "data": (s.shape, 0)}
-    return {
-        name: nn.critic(s.net, *sides.get(name, (s.shape, code)), spectral_norm=spectral_norm, statistics=statistics)
-        for name in names
-    }
-
-
 def _styled(s: Setting, categories: int, mode: str, weight: float, penalty: float, sigma: float | None) -> Objective:
     """An adversarial autoencoder over a category and a normal style, its critic of both together."""
     size = categories + s.latent_dim
     pieces = [Categorical(torch.nn.Identity(), mode), Dirac(torch.nn.Identity())]
     encoder = Product(pieces, [categories, s.latent_dim], s.encoder(size))
-    prior = Product([_uniform(categories), StandardNormal(s.latent_dim)], [categories, s.latent_dim])
+    prior = Product([UniformCategorical(categories), StandardNormal(s.latent_dim)], [categories, s.latent_dim])
     model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(otherwise(sigma, 1.0)), prior)
     critic = nn.critic(s.net, None, size)
     return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty))

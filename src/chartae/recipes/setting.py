@@ -118,7 +118,8 @@ class Setting:
     Attributes:
         shape: of one example.
         latent_dim: of the codes.
-        net: a name of `chartae.nn.NETS`, or ``"auto"``: `mlp` for vectors and small grey images, else `conv`.
+        net: a name of `chartae.nn.NETS`, or ``"auto"``: `mlp` for vectors and small grey images, else `conv`; what the
+            nets of a recipe are called that has its own.
         unit: whether the data lie in [0, 1], so that the decoder ends in a sigmoid.
         data: the data set's name; the papers' coefficients are those of the nearest of their data sets.
         other: shape of an example of the other domain, of recipes that translate; by default the same.

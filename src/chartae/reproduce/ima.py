@@ -7,7 +7,6 @@ on where it stopped; then it writes `table.md` and pictures.
 from __future__ import annotations
 
 import functools
-import json
 import math
 import statistics
 import warnings
@@ -34,7 +33,7 @@ from chartae.ensembles import train_many
 from chartae.metrics import dci, mcc
 from chartae.plotting import BLUE, GREEN, INK, ORANGE, panels
 from chartae.recipes import Setting, build
-from chartae.reproduce.parts import Rows, Say, folder_of, mean_sd, part, table
+from chartae.reproduce.parts import Rows, Say, folder_of, keep, mean_sd, part, table
 from chartae.runs import fit
 from chartae.storage import replace_text
 
@@ -155,8 +154,7 @@ def ima_moebius(
     results["orthogonality"] = part(
         folder, "orthogonality", overwrite, say, lambda: _deterministic(world, some, steps // 2, net)
     )
-    replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
-    replace_text(folder / "table.md", _moebius_tables(results))
+    keep(folder, results, _moebius_tables(results))
     _moebius_figure(results).savefig(folder / "moebius.png", dpi=130)
     return results
 
@@ -511,8 +509,7 @@ def ima_sprites(
             )  # fmt: skip
             rows.append(made["found"])
             # an interrupted one shows what it has
-            replace_text(folder / "table.md", _sprites_table(rows) + "\n")
-            replace_text(folder / "results.json", json.dumps(results | {"rows": rows}, indent=1) + "\n")
+            keep(folder, results | {"rows": rows}, _sprites_table(rows) + "\n")
     return results | {"rows": rows}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,9 @@ from chartae.evaluation import clusters_of
 from chartae.functional import as_float
 from chartae.plotting import panels
 from chartae.recipes import Setting, setting_for
-from chartae.reproduce.parts import Rows, Say, folder_of, mean_sd, part, table
-from chartae.runs import Run, fit, known_labels
-from chartae.storage import replace_text
+from chartae.reproduce.parts import Rows, Say, folder_of, grouped, keep, mean_sd, part, table
+from chartae.runs import Run, fit
+from chartae.supervision import known_labels
 
 __all__ = ["iae_cluster", "iae_semisup"]
 
@@ -94,7 +92,7 @@ def iae_cluster(
 
             rows.append(part(folder, label, overwrite, say, make)["found"])
             lines = []
-            for (name, k, agree), some in _grouped(rows, lambda r: (r["recipe"], r["clusters"], _agree(r["options"]))):
+            for (name, k, agree), some in grouped(rows, "recipe", "clusters", lambda r: _agree(r["options"])):
                 majority, confident = [r["error_majority"] for r in some], [r["error_confident"] for r in some]
                 lines.append((
                     name, k, agree, len(some), _percent(majority), _percent(confident),
@@ -105,8 +103,7 @@ def iae_cluster(
                 "recipe", "clusters", "what agrees", "n", "error %, majority", "error %, surest", "every seed", "NMI",
                 "used", "published, surest",
             )  # fmt: skip
-            replace_text(folder / "table.md", table(head, lines) + "\n")
-            replace_text(folder / "results.json", json.dumps(results | {"rows": rows}, indent=1) + "\n")
+            keep(folder, results | {"rows": rows}, table(head, lines) + "\n")
     return results | {"rows": rows}
 
 
@@ -189,15 +186,14 @@ def iae_semisup(
             label = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
             rows.append(part(folder, label, overwrite, say, make)["found"])
             lines = []
-            for (title,), some in _grouped(rows, lambda r: (r["name"],)):
+            for (title,), some in grouped(rows, "name"):
                 errors = [r["error"] for r in some]
                 lines.append((title, labels, len(some), _percent(errors), _each(errors)))
             note = f"\n\nPublished: {LABELS[labels]} (%)." if labels in LABELS and data == "mnist" else ""
             head = ("trained on", "labels", "n", "test error %", "every split")
-            replace_text(folder / "table.md", table(head, lines) + note + "\n")
-            replace_text(folder / "results.json", json.dumps(results | {"rows": rows}, indent=1) + "\n")
+            keep(folder, results | {"rows": rows}, table(head, lines) + note + "\n")
     figure, (axis,) = panels(5, 2.2)
-    for (title,), some in _grouped(rows, lambda r: (r["name"],)):
+    for (title,), some in grouped(rows, "name"):
         axis.plot([100 * r["error"] for r in some], [title] * len(some), "o", alpha=0.7)
     axis.set(xlabel=f"test error, %, {labels} labels", xscale="log")
     figure.savefig(folder / "errors.png", dpi=130)
@@ -237,8 +233,3 @@ def _error(p: Tensor, data: Dataset) -> float:
 def _needs_labels(data: Dataset) -> None:
     if data.train_labels is None or data.test_labels is None or data.train_labels.is_floating_point():
         raise ValueError(f"{data.name} has no class labels, by which clusters and classes are judged; use mnist")
-
-
-def _grouped(rows: Rows, key: Callable[[dict[str, Any]], tuple[Any, ...]]) -> list[tuple[tuple[Any, ...], Rows]]:
-    keys = dict.fromkeys(key(r) for r in rows)
-    return [(k, [r for r in rows if key(r) == k]) for k in keys]

@@ -11,7 +11,7 @@ from typing import Any
 
 from chartae.storage import replace_text
 
-__all__ = ["Rows", "Say", "folder_of", "mean_sd", "part", "table"]
+__all__ = ["Rows", "Say", "folder_of", "grouped", "keep", "mean_sd", "part", "table"]
 
 Say = Callable[[str], None]
 Rows = list[dict[str, Any]]
@@ -31,7 +31,7 @@ def part(out: Path, name: str, overwrite: bool, say: Say, make: Callable[[], Any
 
 
 def folder_of(out: str | Path, overwrite: bool, **made: Any) -> Path:
-    """The folder of a result; parts that were made with other settings are not gone on with."""
+    """The folder of a result; parts made with other settings are not gone on with; more seeds are more parts."""
     folder = Path(out)
     if folder.is_file():
         raise FileExistsError(f"{folder} is a file; give a folder")
@@ -40,6 +40,20 @@ def folder_of(out: str | Path, overwrite: bool, **made: Any) -> Path:
         raise FileExistsError(f"{folder} holds parts made with {former}, not {made}; choose a new folder, or overwrite")
     replace_text(path, json.dumps(made) + "\n")
     return folder
+
+
+def keep(folder: Path, results: dict[str, Any], text: str) -> None:
+    """The numbers and their table, after each part: an interrupted one shows what it has."""
+    replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+    replace_text(folder / "table.md", text)
+
+
+def grouped(rows: Rows, *keys: str | Callable[[dict[str, Any]], Any]) -> list[tuple[tuple[Any, ...], Rows]]:
+    """Rows that agree in `keys`, their names or functions of a row, in the order in which they come."""
+    groups: dict[tuple[Any, ...], Rows] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[k] if isinstance(k, str) else k(row) for k in keys), []).append(row)
+    return list(groups.items())
 
 
 def mean_sd(values: Sequence[float], digits: int = 3) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import math
 import statistics
 from collections.abc import Callable
@@ -23,9 +22,8 @@ from chartae.metrics import mmd_test
 from chartae.nn import MLP, Critic
 from chartae.objectives import Objective, Penalised
 from chartae.plotting import BLUE, GREEN, INK, ORANGE, panels
-from chartae.reproduce.parts import Rows, Say, folder_of, mean_sd, part, table
+from chartae.reproduce.parts import Say, folder_of, grouped, keep, mean_sd, part, table
 from chartae.runs import fit
-from chartae.storage import replace_text
 from chartae.terms import KL, AdversarialKL, Reconstruction
 from chartae.training import fit as train
 
@@ -76,13 +74,12 @@ def iae_posterior(
             found = part(folder, label, overwrite, say, make)["found"]
             drawn.setdefault(name, torch.tensor(found.pop("codes")))
             results["modes"].append({"method": name} | found)
-        _write(folder, results, codes, drawn)  # an interrupted one shows what it has
+        _write(folder, results, codes, drawn)
     return results
 
 
 def _write(folder: Path, results: dict[str, Any], codes: dict[str, Tensor], drawn: dict[str, Tensor]) -> None:
-    replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
-    replace_text(folder / "table.md", _tables(results))
+    keep(folder, results, _tables(results))
     _points_figure(codes).savefig(folder / "points.png", dpi=130)
     _modes_figure(drawn).savefig(folder / "modes.png", dpi=130)
 
@@ -136,6 +133,8 @@ def judge(model: Autoencoder, seed: int) -> dict[str, Any]:
 # -- two modes --------------------------------------------------------------------------------------------------------
 
 NOISE = 0.25
+#: of x, an epoch, in batches of 256
+EXAMPLES = 51_200
 AT = (0.5, 1.0, 2.0, 3.0)
 
 
@@ -178,13 +177,13 @@ def _exact(x: float, n: int, seed: int) -> Tensor:
 
 def _two_modes(make: Callable[[], Objective], seed: int, steps: int) -> dict[str, Any]:
     g = torch.Generator().manual_seed(seed)
-    x = torch.randn(51_200, 1, generator=g).square() + NOISE * torch.randn(51_200, 1, generator=g)
+    x = torch.randn(EXAMPLES, 1, generator=g).square() + NOISE * torch.randn(EXAMPLES, 1, generator=g)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         objective = make()
     train(
-        objective, Batches(x, 256, seed=seed), epochs=steps // 200, lr=2e-3, cosine=True, ema=0.99, seed=seed,
-        progress=False, device="cpu",
+        objective, Batches(x, 256, seed=seed), epochs=steps * 256 // EXAMPLES, lr=2e-3, cosine=True, ema=0.99,
+        seed=seed, progress=False, device="cpu",
     )  # fmt: skip
     with evaluating(objective.model):
         z = objective.model.encoder(torch.tensor(AT)[:, None]).sample(2000, generator=g).transpose(0, 1)
@@ -207,23 +206,20 @@ def _floor() -> float:
 
 
 def _tables(results: dict[str, Any]) -> str:
-    def group(rows: Rows) -> dict[str, Rows]:
-        return {name: [r for r in rows if r["method"] == name] for name in dict.fromkeys(r["method"] for r in rows)}
-
     points = [
         (
             name, len(some), mean_sd([r["nll"] for r in some], 4), f"{max(r['nll_error'] for r in some):.4f}",
             mean_sd([r["aggregate"] for r in some], 4), ", ".join(f"{r['p']:.3f}" for r in some),
             mean_sd([r["posterior"] for r in some], 4), f"{statistics.mean(r['own'] for r in some):.4f}",
         )
-        for name, some in group(results["points"]).items()
+        for (name,), some in grouped(results["points"], "method")
     ]  # fmt: skip
     modes = [
         (
             name, len(some), mean_sd([statistics.mean(r["distance"]) for r in some], 4),
             mean_sd([statistics.mean(r["lighter"]) for r in some]), f"{min(min(r['lighter']) for r in some):.3f}",
         )
-        for name, some in group(results["modes"]).items()
+        for (name,), some in grouped(results["modes"], "method")
     ]  # fmt: skip
     parts = [
         "### Four points, a code of two dimensions (log 4 = 1.3863)",

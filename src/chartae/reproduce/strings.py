@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-
 from chartae.data import Dataset, from_strings, read_strings
 from chartae.evaluation import evaluate
 from chartae.optimise import goal, judge_surrogate, optimise, training_scores
@@ -137,8 +135,8 @@ def _reproduce(
                 "reconstruction": judged["reconstruction"],
                 "surrogate": predicted,
                 "best_known": scores[there].max().item() * (1 if want.maximise else -1),
-                "seconds": run().training()["seconds"],  # noqa: B023
-                "parameters": run().training()["parameters"],  # noqa: B023
+                "seconds": run().training()["seconds"],
+                "parameters": run().training()["parameters"],
             }
 
         models.append(part(folder, f"model-{recipe}", overwrite, say, model)["found"])

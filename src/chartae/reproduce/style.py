@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 import warnings
@@ -19,9 +18,8 @@ from chartae.diagnostics import code_use
 from chartae.functional import as_float
 from chartae.metrics import LeNetFeatures, default_for, extractor, to_uint8
 from chartae.pictures import enlarge, grid, save_png
-from chartae.reproduce.parts import Rows, Say, folder_of, mean_sd, part, table
+from chartae.reproduce.parts import Rows, Say, folder_of, grouped, keep, mean_sd, part, table
 from chartae.runs import Run, fit
-from chartae.storage import replace_text
 
 __all__ = ["iae_style"]
 
@@ -67,8 +65,7 @@ def iae_style(
     real = _agreement(data, data.test[:2000], data.test_labels)
     tested = min(2000, len(data.test))
     results = {"quick": quick, "data": data.name, "rows": rows, "real": real, "tested": tested}
-    replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
-    replace_text(folder / "table.md", _table(results))
+    keep(folder, results, _table(results))
     tall = next(iter(panels.values())).shape[0]
     gap = np.full((tall, 12), 255, np.uint8)
     parts = [piece for panel in panels.values() for piece in (panel, gap)][:-1]
@@ -141,8 +138,7 @@ def _table(results: dict[str, Any]) -> str:
         "I(x; code) at least, nats", "label kept",
     )  # fmt: skip
     rows = []
-    for size, noise in dict.fromkeys((r["latent_dim"], r["noise_dim"]) for r in results["rows"]):
-        some = [r for r in results["rows"] if (r["latent_dim"], r["noise_dim"]) == (size, noise)]
+    for (size, noise), some in grouped(results["rows"], "latent_dim", "noise_dim"):
         rows.append((
             size, noise, len(some), *(mean_sd([r[k] for r in some], 1) for k in ("error", "shuffled")),
             mean_sd([r["spread"] for r in some]), mean_sd([r["bound"] for r in some], 2),

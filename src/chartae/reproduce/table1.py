@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from chartae.comparison import Comparison, compare
 from chartae.data import load
+from chartae.reproduce.parts import Say
 from chartae.storage import replace_text
 
 __all__ = ["TABLE1", "rae_table1", "spread", "table1_markdown"]
@@ -56,7 +56,7 @@ def rae_table1(
     weights: str | Path | None = None,
     overwrite: bool = False,
     device: str | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = lambda text: None,
     progress: bool | None = None,
 ) -> Comparison:
     """Table 1 of 1903.12436: models x (reconstruction, N, GMM, interpolation).

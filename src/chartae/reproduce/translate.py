@@ -6,10 +6,8 @@ and how much the translations of one picture differ.
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,16 +18,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae import pictures
-from chartae.data import VIEWS, Dataset, derive, load
+from chartae.data import VIEWS, Dataset, apart, derive, load
 from chartae.functional import as_float
 from chartae.metrics import LeNetFeatures, default_for, to_uint8
-from chartae.reproduce.parts import folder_of, mean_sd, part, table
-from chartae.runs import Run, apart, fit
-from chartae.storage import replace_text
+from chartae.reproduce.parts import Say, folder_of, keep, mean_sd, part, table
+from chartae.runs import Run, fit
 
 __all__ = ["grey", "hue", "iae_translate", "measures"]
-
-Say = Callable[[str], None]
 
 #: what is measured on, and how many translations of each picture
 PICTURES, DRAWS = 1000, 8
@@ -198,9 +193,7 @@ def iae_translate(
 
             made = part(folder, where.name, overwrite, say, make)
             results["rows"].append({"task": name, "seed": seed, "seconds": made["seconds"]} | made["found"])
-            # an interrupted one shows what it has
-            replace_text(folder / "table.md", _tables(results) + "\n")
-            replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
+            keep(folder, results, _tables(results) + "\n")
     return results
 
 

@@ -9,25 +9,23 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.distributions import Normal
-from chartae.functional import gradient_penalty, penalised_logits
+from chartae.functional import penalised_logits, told_apart
 from chartae.nn import Critic
 from chartae.terms.base import Term, Trace
 
 __all__ = ["AdversarialKL", "AdversarialLatent"]
 
 
-def _told_apart(
+def _judged(
     critic: Critic, real: tuple[Tensor, ...], made: tuple[Tensor, ...], weight: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """A critic's loss with its penalty, how often it is right, and its mean logits."""
-    if weight and not critic.statistics:
-        above, below, penalty = penalised_logits(critic, real, made)
+    if weight:
+        above, below, penalty = penalised_logits(critic, real, made, batches=critic.statistics)
     else:
-        above, below = critic(*real), critic(*made)
-        penalty = gradient_penalty(critic, *real) + gradient_penalty(critic, *made) if weight else above.new_zeros(())
-    loss = softplus(-above).mean() + softplus(below).mean() + weight * penalty
-    right = 0.5 * ((above > 0).to(above.dtype).mean() + (below < 0).to(above.dtype).mean())
-    return loss, right, above.mean(), below.mean()
+        above, below, penalty = critic(*real), critic(*made), None
+    loss, right = told_apart(above, below)
+    return loss if penalty is None else loss + weight * penalty, right, above.mean(), below.mean()
 
 
 class AdversarialLatent(Term):
@@ -53,7 +51,7 @@ class AdversarialLatent(Term):
 
     def rival(self, t: Trace) -> dict[str, Tensor]:
         prior, z = t.model.prior.sample(len(t.z)).detach(), t.z.detach()
-        loss, right, above, below = _told_apart(self.critic, (prior,), (z,), self.penalty)
+        loss, right, above, below = _judged(self.critic, (prior,), (z,), self.penalty)
         return {"loss": loss, "accuracy": right, "real": above, "made": below}
 
     def check(self, model: Autoencoder) -> None:
@@ -120,7 +118,7 @@ class AdversarialKL(Term):
             own, other = (z - r.mean) / r.sigma, torch.randn_like(z)
         else:
             own, other = z, t.model.prior.sample(len(z)).detach()
-        loss, right, above, below = _told_apart(self.critic, (t.x, own), (t.x, other), self.penalty)
+        loss, right, above, below = _judged(self.critic, (t.x, own), (t.x, other), self.penalty)
         return {"loss": loss, "accuracy": right, "posterior": above, "contrast": below}
 
     def check(self, model: Autoencoder) -> None:
