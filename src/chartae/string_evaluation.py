@@ -25,6 +25,9 @@ MOLECULES = ("zinc-smiles", "smiles")
 #: molecules of each set whose chemistry is compared
 CHEMICAL = 2000
 
+#: strings of each kind that are kept to be looked at
+SHOWN = 24
+
 
 def judged_as(run: Run, language: str | None = None) -> str:
     """What strings of a run must be to be valid: ``"molecules"``, the name of a grammar, or ``""``, any string.
@@ -64,7 +67,8 @@ def evaluate_strings(
         seed: of the samples.
 
     Returns:
-        `{"protocol", "metric": "strings", "sets", "reconstruction", "densities", "examples", "training"}`. `sets` has
+        `{"protocol", "metric": "strings", "sets", "reconstruction", "densities", "training"}`, and to be looked at
+        `"examples"` of each density, `"reconstructions"` (pairs) and `"interpolations"` (rows). `sets` has
         of each density, and of as many test strings (`floor`), the shares valid, unique (of the valid) and novel (of
         the unique), and of molecules how far they are from the test set. `reconstruction`: shares of test strings that
         come back `exact`, and of their `steps` that the decoder would take right, given those before; `nll`,
@@ -106,6 +110,7 @@ def evaluate_strings(
         return {"valid": found.pop("complete")} | {k: v for k, v in found.items() if k != "count"}
 
     held = run.encode(data.test)
+    back = [strings[0] for strings in run.decode_strings(held)]
     with torch.no_grad():
         likelihoods = {name: float(run.density(name).log_prob(held).mean()) for name in names}
     results: dict[str, Any] = {
@@ -124,9 +129,11 @@ def evaluate_strings(
         "metric": "strings",
         "own": run.own,
         "sets": {name: judge(strings) for name, strings in found.items()} | {"floor": judge(test[:n])},
-        "reconstruction": _reconstruction(run, data, test, held),
+        "reconstruction": _reconstruction(run, data, test, held, back),
         "densities": {name: {"log_likelihood": value} for name, value in likelihoods.items()},
-        "examples": {name: strings[:20] for name, strings in found.items()},
+        "examples": {name: strings[:SHOWN] for name, strings in found.items()},
+        "reconstructions": [list(pair) for pair in zip(test[:SHOWN], back[:SHOWN], strict=True)],
+        "interpolations": _between(run, held),
         "training": run.training(),
     }
     if run.folder is not None:
@@ -134,8 +141,16 @@ def evaluate_strings(
     return results
 
 
-def _reconstruction(run: Run, data: Dataset, test: list[str], codes: Tensor) -> dict[str, float]:
-    back = [strings[0] for strings in run.decode_strings(codes)]
+def _between(run: Run, codes: Tensor, rows: int = 4, steps: int = 7) -> list[list[str]]:
+    """Strings on the straight line between the codes of pairs of test strings, both ends with them."""
+    rows = min(rows, len(codes) // 2)
+    t = torch.linspace(0, 1, steps, device=codes.device)[:, None]
+    lines = [torch.lerp(codes[2 * i], codes[2 * i + 1], t) for i in range(rows)]
+    texts = [strings[0] for strings in run.decode_strings(torch.cat(lines))]
+    return [texts[i * steps : (i + 1) * steps] for i in range(rows)]
+
+
+def _reconstruction(run: Run, data: Dataset, test: list[str], codes: Tensor, back: list[str]) -> dict[str, float]:
     exact = sum(a == b for a, b in zip(back, test, strict=True)) / len(test)
     padding, decoder = run.codec.padding, run.model.decoder
     parts = []

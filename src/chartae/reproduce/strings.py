@@ -225,7 +225,8 @@ def _tables(problem: Problem, results: dict[str, Any]) -> str:
     return "\n\n".join([
         f"### Models, {results['strings']:,} strings, {results['epochs']} epochs; new strings of a mixture, ex post",
         table(
-            ("recipe", "valid %", "unique %", "novel %", "exact reconstructions %", "steps right %", "-log p(x given z)",
+            ("recipe", "valid %", "unique %", "novel %", "exact reconstructions %", "steps right %",
+             "-log p(x given z)",
              "sparse GP's RMSE (trivial)", "its log-likelihood (trivial)"),
             models,
         ),
