@@ -30,7 +30,7 @@ def world(n=60, seed=0):
 
 
 def searched(codes, scores, decode_with=decode, score=closeness, **settings):
-    plain = {"rounds": 3, "batch": 5, "keep": 60, "candidates": 200} | settings
+    plain = {"rounds": 3, "batch": 5, "keep": 60, "candidates": 200, "fit": {"iterations": 15}} | settings
     return optimise.search(codes, scores, decode_with, score, **plain)
 
 
@@ -212,7 +212,7 @@ def test_nothing_is_proposed_outside_the_support():
     for method in optimise.METHODS:
         spy = lambda z, draws, seed: seen.append(z) or decode(z)  # noqa: E731
         searched(
-            codes, scores, spy, method=method, density=density, support=0.1, rounds=2, starts=500, surrogate="exact"
+            codes, scores, spy, method=method, density=density, support=0.1, rounds=2, starts=200, surrogate="exact"
         )
     assert (density.log_prob(torch.cat(seen)) >= least).all()
     assert sum(map(len, seen)) >= 20
@@ -408,7 +408,14 @@ class FakeRun:
 def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path):
     lines = []
     run = FakeRun()
-    plain = {"out": tmp_path, "rounds": 2, "batch": 4, "candidates": 200, "say": lines.append}
+    plain = {
+        "out": tmp_path,
+        "rounds": 2,
+        "batch": 4,
+        "candidates": 200,
+        "fit": {"iterations": 15},
+        "say": lines.append,
+    }
     made = optimise.optimise(run, "expression-fit", **plain)
     assert made.maximise is False
     assert 0 < made.best_of_run < made.best_known

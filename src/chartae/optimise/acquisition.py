@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -43,7 +44,7 @@ class Region:
         return replace(self, successes=successes, failures=failures)
 
 
-def _climb(surrogate: Surrogate, function: object, starts: Tensor) -> tuple[Tensor, Tensor]:
+def _climb(surrogate: Surrogate, function: Any, starts: Tensor) -> tuple[Tensor, Tensor]:
     """Local maxima of an acquisition function in the unit box, by L-BFGS-B from `starts` (n, D)."""
     from botorch.generation.gen import gen_candidates_scipy
 
@@ -52,7 +53,7 @@ def _climb(surrogate: Surrogate, function: object, starts: Tensor) -> tuple[Tens
         function,
         lower_bounds=0.0,
         upper_bounds=1.0,
-        options={"maxiter": 150},  # type: ignore[arg-type]
+        options={"maxiter": 150},
     )
     return found[:, 0].detach(), values.detach()
 
@@ -91,14 +92,14 @@ def box_batch(
     class Believer(Model):
         """The surrogate, held to its means at `given`, as BoTorch sees it: one code at a time."""
 
-        num_outputs = 1  # type: ignore[assignment]
-        batch_shape = torch.Size()  # type: ignore[assignment]
+        num_outputs = 1
+        batch_shape = torch.Size()
 
         def __init__(self) -> None:
             super().__init__()
             self.given = torch.empty(0, len(surrogate.lower), dtype=torch.float64)
 
-        def posterior(self, X: Tensor, *_: object, **__: object) -> GPyTorchPosterior:  # type: ignore[override]
+        def posterior(self, X: Tensor, *_: object, **__: object) -> GPyTorchPosterior:
             mean, variance = surrogate.moments(X.flatten(0, -2), self.given)
             shape = X.shape[:-1]
             return GPyTorchPosterior(MultivariateNormal(mean.view(shape), variance.view(shape)[..., None]))

@@ -170,7 +170,7 @@ def search(
         side: of the trust region at first, in units of the box.
         candidates: in the trust region, among which Thompson's draws choose.
         starts: uniform codes from which the box's climbs begin.
-        fit: settings of `fit_surrogate`: inducing, steps, batch_size, lr.
+        fit: settings of `fit_surrogate`: inducing, steps, batch_size, lr, iterations.
         strings: the training strings, for novelty and `retrain`; their scores are then known.
         seed: the same seed gives the same search.
         workers: processes that score; 1 means this one.

@@ -9,7 +9,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +35,7 @@ def botorch() -> Any:
     try:
         import gpytorch
         from botorch import fit_gpytorch_mll
+        from botorch.exceptions import ModelFittingError
         from botorch.exceptions import warnings as noted
         from botorch.models import SingleTaskGP
         from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
@@ -44,6 +45,7 @@ def botorch() -> Any:
     return SimpleNamespace(
         gpytorch=gpytorch,
         fit=fit_gpytorch_mll,
+        unfit=ModelFittingError,
         exact=SingleTaskGP,
         kernel=get_covar_module_with_dim_scaled_prior,
         notes=(noted.BotorchWarning, NumericalWarning, gpytorch.utils.warnings.GPInputWarning),
@@ -215,6 +217,7 @@ def fit_surrogate(
     steps: int = 500,
     batch_size: int = 500,
     lr: float = 0.03,
+    iterations: int = 100,
     box: tuple[Tensor, Tensor] | None = None,
     seed: int = 0,
 ) -> Surrogate:
@@ -234,6 +237,7 @@ def fit_surrogate(
         inducing: how many inducing points (of the sparse one), at most N; drawn from the codes, then moved.
         steps: of Adam (of the sparse one); its step size falls from `lr` to 0.
         batch_size: points in a step.
+        iterations: of L-BFGS-B over the exact one's hyperparameters.
         box: (lower, upper), each (D,), to be normalised to [0, 1]; by default [min, max] of the codes.
         seed: of inducing points and minibatches.
 
@@ -249,7 +253,12 @@ def fit_surrogate(
     codes = check_codes(codes, what="surrogate").to("cpu", torch.float64)
     scores = check_scores(scores, len(codes))
     kind = resolve(kind, len(codes))
-    for name, value in (("inducing", inducing), ("steps", steps), ("batch_size", batch_size)):
+    for name, value in (
+        ("inducing", inducing),
+        ("steps", steps),
+        ("batch_size", batch_size),
+        ("iterations", iterations),
+    ):
         if value < 1:
             raise ValueError(f"{name} is {value}; expected at least 1")
     box = box or box_of(codes)
@@ -261,7 +270,7 @@ def fit_surrogate(
     generator = torch.Generator().manual_seed(seed)
     with quietly(seed) as bo:
         if kind == "exact":
-            kernel, constant, noise, points = _exact(bo, x, y)
+            kernel, constant, noise, points = _exact(bo, x, y, iterations)
         else:
             kernel, constant, noise, points = _sparse(
                 bo, x, y, min(inducing, len(x)), steps, min(batch_size, len(x)), lr, generator
@@ -271,11 +280,13 @@ def fit_surrogate(
             return Surrogate(kind, (lower, upper), (shift, unit), kernel, constant, noise, points, x, y)
 
 
-def _exact(bo: Any, x: Tensor, y: Tensor) -> tuple[Any, float, float, Tensor]:
+def _exact(bo: Any, x: Tensor, y: Tensor, iterations: int) -> tuple[Any, float, float, Tensor]:
     kernel = bo.kernel(ard_num_dims=x.shape[1], use_rbf_kernel=False)
     model = bo.exact(x, y[:, None], covar_module=kernel, outcome_transform=None)
     likelihood = bo.gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
-    bo.fit(likelihood, optimizer_kwargs={"options": {"maxiter": 100}})
+    # where no attempt ends well, the hyperparameters of the last one still make a posterior
+    with suppress(bo.unfit):
+        bo.fit(likelihood, optimizer_kwargs={"options": {"maxiter": iterations}})
     return kernel, float(model.mean_module.constant.detach()), float(model.likelihood.noise.detach()), x
 
 
@@ -288,7 +299,9 @@ def _sparse(
     squared = (x[pairs[0]] - x[pairs[1]]).square().sum(1)
     length = float((squared[squared > 0].median() / 2).sqrt()) if (squared > 0).any() else 1.0
 
-    class Process(gp.models.ApproximateGP):  # type: ignore[misc]
+    base: Any = gp.models.ApproximateGP
+
+    class Process(base):
         def __init__(self) -> None:
             q = gp.variational.CholeskyVariationalDistribution(inducing)
             super().__init__(
