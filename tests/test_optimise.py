@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import warnings
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 import objective_cases
 from chartae import cli, densities, optimise
 from chartae.optimise import Region, Row, Scored
+from chartae.optimise.surrogates import quietly
 
 D = 4
 TARGET = torch.tensor([0.6, -0.4, 0.5, 0.7])
@@ -91,6 +93,17 @@ def test_surrogates_refuse(change, message):
 def test_judging_needs_both_parts():
     with pytest.raises(ValueError, match="holds 10 out"):
         optimise.judge_surrogate(torch.rand(10, 2), torch.rand(10), share=1.0)
+
+
+def test_notes_on_numerics_are_answered_and_others_pass(recwarn):
+    from botorch.exceptions.warnings import OptimizationWarning
+
+    warnings.simplefilter("always")
+    with quietly(0), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("ABNORMAL", OptimizationWarning)
+        warnings.warn("something else", UserWarning)
+    assert [str(w.message) for w in recwarn] == ["something else"]
 
 
 # --- weights

@@ -57,11 +57,15 @@ def quietly(seed: int) -> Iterator[Any]:
     """BoTorch without its notes on numerics, all of which it answers itself; the global generator is seeded, and left
     as it was."""
     bo = botorch()
-    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+    # recorded, not filtered: BoTorch sets filters of its own before it warns
+    with warnings.catch_warnings(record=True) as seen, torch.random.fork_rng(devices=[]):
         for note in bo.notes:
             warnings.simplefilter("ignore", note)
         torch.manual_seed(seed)
         yield bo
+    for w in seen:
+        if not issubclass(w.category, bo.notes):
+            warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
 
 
 class Surrogate:
@@ -253,12 +257,8 @@ def fit_surrogate(
     codes = check_codes(codes, what="surrogate").to("cpu", torch.float64)
     scores = check_scores(scores, len(codes))
     kind = resolve(kind, len(codes))
-    for name, value in (
-        ("inducing", inducing),
-        ("steps", steps),
-        ("batch_size", batch_size),
-        ("iterations", iterations),
-    ):
+    least = {"inducing": inducing, "steps": steps, "batch_size": batch_size, "iterations": iterations}
+    for name, value in least.items():
         if value < 1:
             raise ValueError(f"{name} is {value}; expected at least 1")
     box = box or box_of(codes)
