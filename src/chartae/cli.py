@@ -547,6 +547,55 @@ class GrammarVerb:
 
 
 @dataclass(frozen=True)
+class Optimise:
+    """Look in a run's latent space for strings that an objective likes; one that stopped goes on with --resume."""
+
+    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    objective: Annotated[str, arg(help="penalised-logp, logp, qed, expression-fit, or module:function of your own")]
+    out: Annotated[Path, arg(help="folder for the search")]
+    rounds: int = 5
+    batch: Annotated[int, arg(help="strings a round")] = 50
+    method: Annotated[str, arg(help="trust-region, or box: the grammar VAE paper's protocol")] = "trust-region"
+    surrogate: Annotated[str, arg(help="exact, sparse, or auto")] = "auto"
+    density: Annotated[str | None, arg(help="that bounds the search: prior, normal, gmm, or none")] = None
+    support: Annotated[float, arg(help="share of the training codes that lie in the density's tail")] = 0.01
+    draws: Annotated[int, arg(help="strings decoded of each code; the most frequent valid one is kept")] = 1
+    seed: int = 0
+    workers: Annotated[int | None, arg(help="processes that score strings")] = None
+    timeout: Annotated[float | None, arg(help="seconds that a string's score may take")] = None
+    limit: Annotated[int | None, arg(help="learn from so many training strings, half of them the best")] = None
+    minimise: Annotated[bool, arg(help="an own function is minimised")] = False
+    retrain: Annotated[int | None, arg(help="passes over the data, weighted by rank, between rounds")] = None
+    resume: Annotated[bool, arg(help="go on with the folder's search")] = False
+    overwrite: Annotated[bool, arg(help="remove a search that is in the folder")] = False
+    data_root: Annotated[Path | None, arg(help="where named data lie")] = None
+
+    def run(self, options: dict[str, Any]) -> None:
+        from chartae import optimise, runs
+
+        plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        folder, objective, root = plain.pop("run_folder"), plain.pop("objective"), plain.pop("data_root")
+        optimise.goal(objective, minimise=self.minimise)  # an unknown one is an error before the run is read
+        found = optimise.optimise(runs.load(folder), objective, root=root, say=_say, **plain)
+        console = Console()
+        table = Table(title=f"{objective}, {'maximised' if found.maximise else 'minimised'}")
+        for head in ("round", "best so far", "valid", "new"):
+            table.add_column(head, justify="right")
+        table.add_row("data", f"{found.best_known:.4g}", "", "")
+        for row in found.rounds():
+            table.add_row(str(row["round"]), f"{row['best']:.4g}", f"{row['valid']}/{row['codes']}", str(row["new"]))
+        console.print(table)
+        best = Table(title="The best strings")
+        best.add_column("score", justify="right")
+        best.add_column("round", justify="right")
+        best.add_column("string", overflow="fold")
+        for found_row in found.best():
+            best.add_row(f"{found_row.score:.4g}", str(found_row.round), Text(found_row.string))
+        console.print(best)
+        _say(f"found.csv, found.json and the search's state are in {self.out}")
+
+
+@dataclass(frozen=True)
 class Demo:
     """Compare ae, vae, rae-l2 and rae-gp on the images that ship with chartae: a table and a report."""
 
@@ -570,6 +619,7 @@ VERBS: dict[str, Any] = {
     "report": Report,
     "reproduce": Reproduce,
     "grammar": GrammarVerb,
+    "optimise": Optimise,
     "demo": Demo,
 }
 

@@ -1,0 +1,137 @@
+"""What is searched for: functions of one string by name, or any function of the user's."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from chartae.metrics import expressions, molecules
+
+__all__ = ["NAMES", "Goal", "goal"]
+
+
+def _penalised_logp(string: str) -> float:
+    return float(molecules.penalised_logp([string])[0])
+
+
+def _property(name: str, string: str) -> float | None:
+    found = molecules.properties([string])[name] if molecules.canonical([string])[0] is not None else None
+    return None if found is None else float(found[0])
+
+
+def _logp(string: str) -> float | None:
+    return _property("logp", string)
+
+
+def _qed(string: str) -> float | None:
+    return _property("qed", string)
+
+
+def _expression_fit(string: str) -> float:
+    return float(expressions.expression_scores([string])[0])
+
+
+#: name -> (function, whether greater is better, whether it needs RDKit)
+_GOALS: dict[str, tuple[Callable[[str], Any], bool, bool]] = {
+    "penalised-logp": (_penalised_logp, True, True),
+    "logp": (_logp, True, True),
+    "qed": (_qed, True, True),
+    "expression-fit": (_expression_fit, False, False),
+}
+NAMES = tuple(_GOALS)
+
+
+@cache
+def _imported(place: str, folder: str) -> Callable[[str], Any]:
+    """The function at ``module:name``, with `folder` on the path of imports."""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module, _, name = place.partition(":")
+    try:
+        found: Any = importlib.import_module(module)
+    except Exception as error:
+        raise ValueError(f"the module {module!r} of {place!r} cannot be imported from {folder}: {error}") from error
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise ValueError(f"the module {module!r} has no function {name!r}")
+    return found
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A function of a string that is maximised or minimised. Calling it gives the score with the sign turned where it
+    is minimised; it can be sent to other processes, which import its function themselves.
+
+    Attributes:
+        name: one of `NAMES`, or ``module:function``.
+        maximise: whether greater is better.
+        folder: from which a module is imported.
+    """
+
+    name: str
+    maximise: bool = True
+    folder: str = ""
+
+    def own(self, string: str) -> Any:
+        """The score in the function's own direction."""
+        return (_imported(self.name, self.folder) if ":" in self.name else _GOALS[self.name][0])(string)
+
+    def __call__(self, string: str) -> float | None:
+        value = self.own(string)
+        return None if value is None else float(value) if self.maximise else -float(value)
+
+    def fingerprint(self) -> str:
+        """Changes with the name, the direction, a module's source, and RDKit's version."""
+        about = f"{self.name} {self.maximise}"
+        if ":" in self.name:
+            source = getattr(sys.modules.get(self.name.partition(":")[0]), "__file__", None)
+            about += Path(source).read_text(errors="replace") if source else ""
+        elif _GOALS[self.name][2]:
+            try:
+                about += version("rdkit")
+            except PackageNotFoundError:  # an RDKit that was not installed by pip
+                about += "rdkit"
+        return hashlib.sha256(about.encode()).hexdigest()[:16]
+
+
+def goal(name: str, *, minimise: bool = False, folder: str | Path = ".") -> Goal:
+    """An objective by name: one of `NAMES`, or ``module:function`` of your own, which is imported here to be sure.
+
+    Your own are maximised, unless `minimise` is said or a minus stands before the name.
+
+    Args:
+        name: what to look for.
+        minimise: turn an own function's direction.
+        folder: where modules are looked for first; it joins the path of imports.
+
+    Raises:
+        ValueError: an unknown name; a module that cannot be imported or lacks the function; `minimise` of a named one.
+        ImportError: RDKit is missing.
+
+    >>> goal("expression-fit").own("1/3+x+sin(x*x)")
+    0.0
+    """
+    minus = name.startswith("-")
+    bare = name.removeprefix("-")
+    if ":" in bare and all(bare.partition(":")[::2]):
+        made = Goal(bare, not (minimise or minus), str(Path(folder).resolve()))
+        _imported(made.name, made.folder)
+        return made
+    if bare not in _GOALS:
+        raise ValueError(
+            f"there is no objective {name!r}; choose from {', '.join(NAMES)}, or give your own as module:function"
+        )
+    _, up, rdkit = _GOALS[bare]
+    if minimise or minus:
+        raise ValueError(f"{bare} is {'maximised' if up else 'minimised'}; a direction is for functions of your own")
+    if rdkit:
+        molecules.canonical([])  # names the extra where RDKit is missing
+    return Goal(bare, up)

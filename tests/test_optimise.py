@@ -1,0 +1,484 @@
+from __future__ import annotations
+
+import csv
+import json
+import math
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+import objective_cases
+from chartae import cli, densities, optimise
+from chartae.optimise import Region, Row, Scored
+from chartae.optimise.surrogates import quietly
+
+D = 4
+TARGET = torch.tensor([0.6, -0.4, 0.5, 0.7])
+
+
+def decode(z, draws=1, seed=0):
+    return [[" ".join(f"{v:.3f}" for v in row.tolist())] * draws for row in z]
+
+
+def closeness(string):
+    return -sum((float(v) - t) ** 2 for v, t in zip(string.split(), TARGET.tolist(), strict=True))
+
+
+def world(n=60, seed=0):
+    codes = 0.3 * torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
+    return codes, torch.tensor([closeness(s[0]) for s in decode(codes)])
+
+
+def searched(codes, scores, decode_with=decode, score=closeness, **settings):
+    plain = {"rounds": 3, "batch": 5, "keep": 60, "candidates": 200, "fit": {"iterations": 15}} | settings
+    return optimise.search(codes, scores, decode_with, score, **plain)
+
+
+# --- surrogates
+
+
+def test_the_sparse_process_beats_the_trivial_predictor():
+    z = torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
+    y = (2 * z[:, 0]).sin() + 0.5 * z[:, 1] + 3
+    found = optimise.judge_surrogate(z, y, kind="sparse", inducing=40, steps=80, batch_size=200)
+    assert found["rmse"] < 0.4 * found["trivial_rmse"]
+    assert found["log_likelihood"] > found["trivial_log_likelihood"] + 0.5
+    assert (found["train"], found["test"]) == (540, 60)
+
+
+@pytest.mark.parametrize("kind", ["exact", "sparse"])
+def test_a_surrogate_is_a_posterior(kind):
+    z = torch.rand(80, 2, generator=torch.Generator().manual_seed(0))
+    y = (4 * z).sin().sum(1)
+    model = optimise.fit_surrogate(z, y, kind=kind, inducing=30, steps=100)
+    mean, sd = model.predict(z)
+    assert (mean - y).square().mean().sqrt() < 0.15
+    assert (model.predict(z + 30)[1] > 1.2 * sd.max()).all(), "far from the data nothing is known"
+    x = torch.rand(7, 2)
+    moments, joint = model.moments(x), model.joint(x)
+    assert torch.allclose(moments[0], joint[0])
+    assert torch.allclose(moments[1], (joint[1] @ joint[1].mT).diagonal(), atol=1e-5)
+    held = model.moments(x, x[:3])
+    assert torch.allclose(held[0], moments[0])
+    assert (held[1][:3] < 1e-3).all(), "a believed code is known"
+    assert (held[1] <= moments[1] + 1e-9).all()
+
+
+def test_a_surrogate_of_equal_scores_and_flat_codes():
+    z = torch.rand(20, 3)
+    z[:, 1] = 2.0
+    mean, sd = optimise.fit_surrogate(z, torch.ones(20)).predict(z)
+    assert torch.allclose(mean, torch.ones(20), atol=1e-3)
+    assert sd.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "deep"}, "choose from auto"),
+        ({"scores": torch.ones(9)}, "expected one a code"),
+        ({"scores": torch.tensor([1.0, math.nan] * 5)}, r"5 of 10 scores are not finite \(first: row 1\)"),
+        ({"codes": torch.full((10, 2), math.inf)}, "not finite"),
+        ({"inducing": 0}, "inducing is 0"),
+    ],
+)
+def test_surrogates_refuse(change, message):
+    given = {"codes": torch.rand(10, 2), "scores": torch.rand(10)} | change
+    with pytest.raises(ValueError, match=message):
+        optimise.fit_surrogate(given.pop("codes"), given.pop("scores"), **given)
+
+
+def test_judging_needs_both_parts():
+    with pytest.raises(ValueError, match="holds 10 out"):
+        optimise.judge_surrogate(torch.rand(10, 2), torch.rand(10), share=1.0)
+
+
+def test_notes_on_numerics_are_answered_and_others_pass(recwarn):
+    from botorch.exceptions.warnings import OptimizationWarning
+
+    warnings.simplefilter("always")
+    with quietly(0), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("ABNORMAL", OptimizationWarning)
+        warnings.warn("something else", UserWarning)
+    assert [str(w.message) for w in recwarn] == ["something else"]
+
+
+# --- weights
+
+
+def test_rank_weights_in_closed_form():
+    w = optimise.rank_weights([5.0, 7.0, 1.0], k=0.5)
+    expected = torch.tensor([1 / 2.5, 1 / 1.5, 1 / 3.5])
+    assert torch.allclose(w, expected / expected.sum())
+    assert torch.allclose(optimise.rank_weights(torch.randn(50), k=1e9), torch.full((50,), 1 / 50))
+    assert optimise.rank_weights([0.0, 1.0], k=1e-12)[1] > 0.999
+    for scores, k in (([], 1.0), ([math.nan], 1.0), ([1.0], 0.0)):
+        with pytest.raises(ValueError, match="expected"):
+            optimise.rank_weights(scores, k)
+
+
+# --- the trust region's rule
+
+
+def test_a_region_grows_shrinks_and_begins_again():
+    r = Region()
+    for _ in range(3):
+        r = r.after(True, dimension=10, batch=5)
+    assert r == Region(1.6)
+    r = r.after(False, dimension=10, batch=5)
+    assert r == Region(1.6, failures=1)
+    assert r.after(False, dimension=10, batch=5) == Region(0.8)
+    assert Region(0.01).after(False, dimension=4, batch=5) == Region(restarts=1)
+
+
+# --- scores
+
+
+def test_whatever_an_objective_does_the_rest_goes_on():
+    words = ["raise", "nan", "fine", "none", "word", "die", "sleep", "", "fine", "longer"]
+    found = dict(zip(words, optimise.score_strings(words, objective_cases.bad, workers=2, timeout=2.0), strict=True))
+    assert found["fine"] == Scored(4.0)
+    assert found["longer"] == Scored(6.0)
+    assert found[""] == Scored(0.0)
+    errors = {word: f.error for word, f in found.items() if f.score is None}
+    assert errors == {
+        "raise": "RuntimeError: no such thing",
+        "nan": "the score is nan",
+        "none": "the score is None",
+        "word": "the score is 'high', not a number",
+        "die": "its process ended with exit code 3",
+        "sleep": "no score within 2 s",
+    }
+
+
+def test_a_string_is_scored_once():
+    calls = []
+    found = optimise.score_strings(["a", "b", "a"], lambda s: calls.append(s) or 1.0)
+    assert calls == ["a", "b"]
+    assert len(found) == 3
+
+
+def test_scoring_refuses():
+    with pytest.raises(ValueError, match="workers=1"):
+        optimise.score_strings(["a"], lambda s: 1.0, workers=2)
+    with pytest.raises(ValueError, match="workers is 0"):
+        optimise.score_strings(["a"], len, workers=0)
+    with pytest.raises(ValueError, match="timeout is -1"):
+        optimise.score_strings(["a"], len, timeout=-1)
+    with pytest.raises(TypeError, match="expected a function"):
+        optimise.score_strings(["a"], "length")  # type: ignore[arg-type]
+
+
+# --- the search
+
+
+def test_a_trust_region_beats_random_search():
+    codes, scores = world()
+    found = searched(codes, scores, rounds=5, batch=5)
+    edges = codes.amin(0), codes.amax(0)
+    at_random = edges[0] + (edges[1] - edges[0]) * torch.rand(25, D, generator=torch.Generator().manual_seed(1))
+    luck = max(closeness(s[0]) for s in decode(at_random))
+    # what can be had within the box
+    possible = -float((TARGET - TARGET.clamp(*edges)).square().sum())
+    assert possible - found.best_of_run < 0.2 * (possible - max(luck, float(scores.max())))
+    assert found.valid == 1.0
+    assert [row.index for row in found.rows] == list(range(25))
+
+
+def test_a_resumed_search_is_the_uninterrupted_one(tmp_path):
+    codes, scores = world()
+    whole = searched(codes, scores, folder=tmp_path / "a", rounds=3)
+    searched(codes, scores, folder=tmp_path / "b", rounds=1)
+    lines = []
+    resumed = searched(codes, scores, folder=tmp_path / "b", rounds=3, resume=True, say=lines.append)
+    assert resumed == whole
+    assert len(lines) == 2
+    assert (tmp_path / "a" / "state.json").read_text() == (tmp_path / "b" / "state.json").read_text()
+    assert searched(codes, scores, folder=tmp_path / "b", rounds=3, resume=True) == whole
+    assert searched(codes, scores, rounds=3, seed=1) != whole
+
+
+def test_resuming_refuses_what_has_changed(tmp_path):
+    codes, scores = world()
+    searched(codes, scores, folder=tmp_path, rounds=1)
+    with pytest.raises(ValueError, match="has batch = 5, this one 6; resume needs the same"):
+        searched(codes, scores, folder=tmp_path, resume=True, batch=6)
+    with pytest.raises(ValueError, match="has data = "):
+        searched(codes, scores + 1, folder=tmp_path, resume=True)
+    with pytest.raises(FileExistsError, match="overwrite or resume"):
+        searched(codes, scores, folder=tmp_path)
+    with pytest.raises(FileNotFoundError, match="no search to resume"):
+        searched(codes, scores, folder=tmp_path / "none", resume=True)
+    (tmp_path / "state.json").write_text('{"format": 1}')
+    with pytest.raises(ValueError, match="is damaged"):
+        searched(codes, scores, folder=tmp_path, resume=True)
+
+
+def test_nothing_is_proposed_outside_the_support():
+    codes, scores = world(200)
+    density = densities.Normal().fit(codes)
+    least = density.log_prob(codes).quantile(0.1)
+    seen = []
+    for method in optimise.METHODS:
+        spy = lambda z, draws, seed: seen.append(z) or decode(z)  # noqa: E731
+        searched(
+            codes, scores, spy, method=method, density=density, support=0.1, rounds=2, starts=200, surrogate="exact"
+        )
+    assert (density.log_prob(torch.cat(seen)) >= least).all()
+    assert sum(map(len, seen)) >= 20
+    free = []
+    searched(codes, scores, lambda z, draws, seed: free.append(z) or decode(z))
+    assert (density.log_prob(torch.cat(free)) < least).any(), "without a density the search leaves the support"
+
+
+def test_the_papers_box():
+    codes, scores = world(200)
+    seen = []
+    spy = lambda z, draws, seed: seen.append(z) or decode(z)  # noqa: E731
+    small = {"inducing": 30, "steps": 60, "batch_size": 100}
+    found = searched(codes, scores, spy, method="box", surrogate="sparse", starts=300, fit=small, rounds=2, batch=4)
+    assert [z.shape for z in seen] == [(4, D), (4, D)]
+    z = torch.cat(seen)
+    assert (z >= codes.amin(0) - 1e-9).all()
+    assert (z <= codes.amax(0) + 1e-9).all()
+    assert torch.pdist(seen[0]).min() > 1e-3, "believing the mean keeps a batch apart"
+    assert found.best_of_run > float(scores.max())
+
+
+def test_invalid_strings_count_as_the_worst_and_duplicates_are_free():
+    codes, scores = world()
+    calls = []
+
+    def score(string):
+        calls.append(string)
+        if string == "bad":
+            raise ValueError("bad")
+        return 1.0
+
+    answers = [["", None], ["bad", "good", "bad"], ["good"], ["bad"], ["good", "good"]]
+    found = searched(codes, scores, lambda z, draws, seed: answers, score, spares=0, rounds=2, draws=3)
+    assert calls == ["bad", "good"]
+    assert [r.string for r in found.rows[:5]] == ["", "good", "good", "bad", "good"]
+    assert [r.valid for r in found.rows[:5]] == [False, True, True, False, True]
+    assert found.rows[3].error == "ValueError: bad"
+    assert found.valid == 0.6
+    assert found.unique == pytest.approx(1 / 6)
+    assert found.mean == 1.0
+
+
+def test_all_that_fails_is_reported():
+    codes, scores = world()
+    found = searched(codes, scores, score=lambda s: None, rounds=2)
+    assert found.best() == []
+    assert found.valid == 0.0
+    assert found.summary()["best"] is None
+    assert found.summary()["mean"] is None
+    json.dumps(found.summary(), allow_nan=False)
+
+
+def test_retraining_between_rounds(tmp_path):
+    codes, scores = world()
+    strings = [s[0] for s in decode(codes)]
+    seen = []
+
+    def retrain(number, every, values, weights):
+        seen.append((number, len(every)))
+        assert weights.argmax() == values.argmax()
+        again = torch.tensor([[float(v) / 2 for v in s.split()] for s in every])
+        return lambda z, draws, seed: decode(2 * z), again, values
+
+    settings = {"strings": strings, "retrain": retrain}
+    whole = searched(codes, scores, folder=tmp_path / "a", **settings)
+    assert [n for n, _ in seen] == [1, 2]
+    assert seen[1][1] > seen[0][1] > len(strings)
+    assert whole.best_of_run > float(scores.max())
+    assert whole.novel == 1.0
+    searched(codes, scores, folder=tmp_path / "b", rounds=2, **settings)
+    assert searched(codes, scores, folder=tmp_path / "b", resume=True, **settings) == whole
+    with pytest.raises(ValueError, match="pass strings="):
+        searched(codes, scores, retrain=retrain)
+    with pytest.raises(ValueError, match="must give one"):
+        searched(codes, scores, density=densities.Normal().fit(codes), **settings)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"method": "grid"}, "method is 'grid'; choose from trust-region, box"),
+        ({"surrogate": "forest"}, "surrogate is 'forest'"),
+        ({"rounds": 0}, "rounds is 0"),
+        ({"batch": 0}, "batch is 0"),
+        ({"draws": 0}, "draws is 0"),
+        ({"keep": 1}, "keep is 1"),
+        ({"support": 1.0}, "support is 1.0"),
+        ({"floor": -0.1}, "floor is -0.1"),
+        ({"spares": -1}, "spares is -1"),
+        ({"side": 0.0}, "side is 0"),
+        ({"seed": -1}, "seed is -1"),
+        ({"strings": ["a"]}, "1 strings and 60 codes"),
+        ({"workers": 2}, "workers=1"),
+    ],
+)
+def test_searches_refuse(change, message):
+    with pytest.raises(ValueError, match=message):
+        searched(*world(), score=lambda s: 1.0, **change)
+
+
+def test_a_decoder_gives_a_list_a_code():
+    with pytest.raises(ValueError, match="gave 1 lists of strings for 20 codes"):
+        searched(*world(), lambda z, draws, seed: [["a"]])
+
+
+# --- what was found
+
+
+def found(*scores, maximise=True, name="s"):
+    rows = tuple(Row(1 + i // 2, i, f"{name}{i}", v) for i, v in enumerate(scores))
+    return optimise.Found(rows, -3.0 if maximise else 3.0, 0.0, None, maximise)
+
+
+def test_the_papers_mean_leaves_the_worst_out():
+    assert found(1.0, -3.0, 2.0, None).mean == 1.5
+    assert found(1.0, 3.0, 2.0, None, maximise=False).mean == 1.5
+    assert found(1.0, 3.0, 2.0, maximise=False).best_of_run == 1.0
+    assert [r.string for r in found(1.0, 5.0, None, 3.0).best(2)] == ["s1", "s3"]
+
+
+def test_runs_in_one_row():
+    row = optimise.over_runs([found(1.0, 2.0), found(5.0, 4.0, name="t"), found(3.0, None, name="u")])
+    assert row["best_runs"] == [5.0, 3.0, 2.0]
+    assert row["best_strings"] == [("t0", 5.0), ("t1", 4.0), ("u0", 3.0)]
+    spread = torch.tensor([1.5, 4.5, 3.0]).std()
+    assert row["mean_error"] == pytest.approx(float(spread) / math.sqrt(3))
+    assert row["mean_error_paper"] == pytest.approx(float(spread))
+    with pytest.raises(ValueError, match="one direction"):
+        optimise.over_runs([])
+
+
+# --- objectives by name
+
+
+def test_goals_by_name(tmp_path, monkeypatch):
+    assert optimise.goal("expression-fit")("x+") == pytest.approx(-math.log(1001))
+    assert optimise.goal("penalised-logp")("CC(C)(C)c1ccc2occ(CC(=O)Nc3ccccc3F)c2c1") == pytest.approx(3.14, abs=0.01)
+    assert math.isnan(optimise.goal("penalised-logp")("C1CC"))
+    assert optimise.goal("logp")("CCO") == pytest.approx(-0.0014, abs=1e-3)
+    assert optimise.goal("qed")("C1CC") is None
+    (tmp_path / "own_goal_here.py").write_text("def count(s):\n    return len(s)\nnumber = 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = optimise.goal("own_goal_here:count", folder=tmp_path)
+    assert own("abc") == 3.0
+    assert optimise.goal("-own_goal_here:count", folder=tmp_path)("abc") == -3.0
+    assert optimise.goal("own_goal_here:count", folder=tmp_path, minimise=True).maximise is False
+    assert optimise.score_strings(["abcd"], own, workers=2) == [Scored(4.0)]
+    for name, message in (
+        ("logq", "choose from penalised-logp"),
+        ("no_such_module:f", "cannot be imported"),
+        ("own_goal_here:none", "has no function 'none'"),
+        ("own_goal_here:number", "has no function 'number'"),
+        ("-qed", "qed is maximised"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimise.goal(name, folder=tmp_path)
+
+
+# --- a run
+
+
+class FakeRun:
+    """A run whose strings are the expressions `x*A+B` of its codes."""
+
+    def __init__(self, n=40):
+        self.codes = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
+        self.densities = {"normal": densities.Normal().fit(self.codes)}
+
+    def encode(self, x):
+        return self.codes[x[:, 0].long()]
+
+    def data(self, root=None):
+        return SimpleNamespace(train=torch.arange(len(self.codes), dtype=torch.int8)[:, None])
+
+    def strings(self, root=None):
+        return [s[0] for s in self.decode_strings(self.codes)]
+
+    def decode_strings(self, z, draws=1, seed=0):
+        return [[f"x*({a:.2f})+({b:.2f})"] * draws for a, b in z.tolist()]
+
+    def encode_strings(self, strings):
+        return torch.tensor([[float(v) for v in s[3:-1].split(")+(")] for s in strings])
+
+    def density(self, name=None):
+        return self.densities[name or "normal"]
+
+    def retrained(self, strings, weights, *, epochs, seed):
+        assert len(strings) == len(weights)
+        return self
+
+
+def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path):
+    lines = []
+    run = FakeRun()
+    plain = {
+        "out": tmp_path,
+        "rounds": 2,
+        "batch": 4,
+        "candidates": 200,
+        "fit": {"iterations": 15},
+        "say": lines.append,
+    }
+    made = optimise.optimise(run, "expression-fit", **plain)
+    assert made.maximise is False
+    assert 0 < made.best_of_run < made.best_known
+    facts = json.loads((tmp_path / "found.json").read_text())
+    assert facts["best"] == made.best_of_run
+    assert facts["objective"] == "expression-fit"
+    with (tmp_path / "found.csv").open() as f:
+        rows = list(csv.DictReader(f))
+    assert float(rows[0]["score"]) == made.best_of_run
+    assert [float(r["score"]) for r in rows] == sorted(float(r["score"]) for r in rows)
+    kept = (tmp_path / "scores.safetensors").stat().st_mtime_ns
+    again = optimise.optimise(run, "expression-fit", resume=True, **plain)
+    assert again == made
+    assert (tmp_path / "scores.safetensors").stat().st_mtime_ns == kept
+    with pytest.raises(ValueError, match="has about = "):
+        optimise.optimise(run, "expression-fit", resume=True, density="none", **plain)
+    limited = optimise.optimise(run, "expression-fit", overwrite=True, limit=20, retrain=1, **plain)
+    assert len(limited.rows) == 8
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objective": "logq"}, "choose from"),
+        ({"limit": 1}, "limit is 1"),
+        ({"retrain": 0}, "retrain is 0"),
+        ({"workers": 0}, "workers is 0"),
+        ({"objective": "objective_cases:bad", "method": "grid"}, "choose from trust-region"),
+        ({"objective": "logp"}, "none of the 40 training strings has a score"),
+    ],
+)
+def test_runs_refuse(change, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        optimise.optimise(FakeRun(), **{"objective": "expression-fit", "out": tmp_path} | change)
+
+
+def test_the_verb(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("chartae.runs.load", lambda folder: FakeRun())
+    words = ["optimise", "RUN", "--objective", "expression-fit", "--rounds", "1", "--batch", "3"]
+    assert cli.main([*words, "--out", str(tmp_path / "s")]) == 0
+    out = capsys.readouterr().out
+    assert "minimised" in out
+    assert "x*(" in out
+    assert cli.main([*words, "--out", str(tmp_path / "s")]) == 2
+    assert "overwrite or resume" in capsys.readouterr().err
+    assert cli.main(["optimise", "RUN", "--objective", "none", "--out", str(tmp_path)]) == 2
+    assert "choose from penalised-logp" in capsys.readouterr().err
+
+
+def test_the_extra_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "botorch", None)
+    with pytest.raises(ImportError, match=r"pip install 'chartae\[optimise\]'"):
+        searched(*world())
