@@ -22,8 +22,8 @@ FLOORS = [
     {"runs"},
     {"string_evaluation"},
     {"evaluation", "scoring", "ensembles", "diagnosis"},
-    {"comparison", "report"},
-    {"reproduce", "estimator", "optimise"},
+    {"comparison", "report", "optimise"},
+    {"reproduce", "estimator"},
     {"cli"},
 ]
 NEVER = {

@@ -362,7 +362,8 @@ def test_runs_in_one_row():
 
 
 def test_goals_by_name(tmp_path, monkeypatch):
-    assert optimise.goal("expression-fit")("x+") == pytest.approx(-math.log(1001))
+    assert optimise.goal("expression-fit")("x/(1-1)") == pytest.approx(-math.log(1001))  # infinite, but an expression
+    assert optimise.goal("expression-fit")("x+") is None
     assert optimise.goal("penalised-logp")("CC(C)(C)c1ccc2occ(CC(=O)Nc3ccccc3F)c2c1") == pytest.approx(3.14, abs=0.01)
     assert math.isnan(optimise.goal("penalised-logp")("C1CC"))
     assert optimise.goal("logp")("CCO") == pytest.approx(-0.0014, abs=1e-3)
@@ -399,10 +400,10 @@ class FakeRun:
         return self.codes[x[:, 0].long()]
 
     def data(self, root=None):
-        return SimpleNamespace(train=torch.arange(len(self.codes), dtype=torch.int8)[:, None])
-
-    def strings(self, root=None):
-        return [s[0] for s in self.decode_strings(self.codes)]
+        written = [s[0] for s in self.decode_strings(self.codes)]
+        return SimpleNamespace(
+            train=torch.arange(len(self.codes), dtype=torch.int8)[:, None], strings=lambda: written, name="fake"
+        )
 
     def decode_strings(self, z, draws=1, seed=0):
         return [[f"x*({a:.2f})+({b:.2f})"] * draws for a, b in z.tolist()]

@@ -34,7 +34,11 @@ def _qed(string: str) -> float | None:
     return _property("qed", string)
 
 
-def _expression_fit(string: str) -> float:
+def _expression_fit(string: str) -> float | None:
+    try:
+        expressions.evaluate_expression(string, {"x": 0.5})
+    except ValueError:
+        return None  # no expression at all; one that is infinite somewhere has the worst score
     return float(expressions.expression_scores([string])[0])
 
 

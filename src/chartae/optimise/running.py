@@ -124,9 +124,7 @@ def optimise(
     name = density or (None if method == "trust-region" else "none")
     bound = None if name == "none" else run.density(name)
     data = run.data(root) if data is None else data
-    strings = list(run.strings(root))
-    if len(strings) != len(data.train):
-        raise ValueError(f"the run has {len(strings)} training strings, its data {len(data.train)} rows; pass its data")
+    strings = data.strings()
     say = say or (lambda line: None)
     say(f"{want.name} of {len(strings):,} training strings")
     many = workers or (os.cpu_count() or 1 if len(strings) > MANY else 1)
