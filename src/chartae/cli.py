@@ -466,6 +466,9 @@ class Reproduce:
     quick: Annotated[bool, arg(help="small nets, few seeds and steps: two cores, instead of the paper's")] = False
     seeds: Annotated[int | None, arg(help="how many; each result has its own default")] = None
     labels: Annotated[int | None, arg(help="of iae-semisup: how many training examples keep theirs")] = None
+    recipes: Annotated[tuple[str, ...], arg(help="of grae-expressions and grae-molecules: some of their rows")] = ()
+    limit: Annotated[int | None, arg(help="of the same: the first so many strings")] = None
+    epochs: Annotated[int | None, arg(help="of the same")] = None
     weights: Annotated[Path | None, arg(help="Inception's weights: then rae-table1's numbers are FID")] = None
     device: str | None = None
     data_root: Path | None = None
@@ -480,6 +483,10 @@ class Reproduce:
             raise ValueError(f"--seeds is {self.seeds}; give at least 1")
         if self.labels is not None and self.name != "iae-semisup":
             raise ValueError(f"--labels is for iae-semisup; {self.name} takes none")
+        own = {"recipes": self.recipes or None, "limit": self.limit, "epochs": self.epochs, "labels": self.labels}
+        own = {key: value for key, value in own.items() if value is not None}
+        if not self.name.startswith("grae-") and (wrong := set(own) - {"labels"}):
+            raise ValueError(f"--{min(wrong)} is for grae-expressions and grae-molecules; {self.name} takes none")
         done = reproduce.NAMES[self.name](
             self.out,
             data=self.data,
@@ -491,7 +498,7 @@ class Reproduce:
             device=self.device,
             say=_say,
             progress=True,
-            **({} if self.labels is None else {"labels": self.labels}),
+            **own,
         )
         if self.name == "rae-table1":
             _show(done, self.out)
@@ -564,6 +571,7 @@ class Optimise:
     workers: Annotated[int | None, arg(help="processes that score strings")] = None
     timeout: Annotated[float | None, arg(help="seconds that a string's score may take")] = None
     limit: Annotated[int | None, arg(help="learn from so many training strings, half of them the best")] = None
+    hide: Annotated[float, arg(help="share of the best training strings that the search is not told of")] = 0.0
     minimise: Annotated[bool, arg(help="an own function is minimised")] = False
     retrain: Annotated[int | None, arg(help="passes over the data, weighted by rank, between rounds")] = None
     resume: Annotated[bool, arg(help="go on with the folder's search")] = False

@@ -143,6 +143,8 @@ def region_batch(
     side: float = SIDE,
     candidates: int = 2000,
     allowed: Callable[[Tensor], Tensor] | None = None,
+    fresh: Callable[[Tensor], Tensor] | None = None,
+    targets: Float[Tensor, "M D"] | None = None,
 ) -> Float[Tensor, "B D"]:
     """A batch by Thompson sampling in a trust region: TuRBO-1 of Eriksson, Pearce, Gardner, Turner, Poloczek ("Scalable
     global optimization via local Bayesian optimization", 2019, arXiv:1910.01465).
@@ -150,6 +152,10 @@ def region_batch(
     The region is a box about `centre` with sides side * l_i / (l_1 ... l_D)^(1/D), l the surrogate's lengthscales,
     within the surrogate's own box. A candidate differs from the centre in each coordinate with probability min(1,
     20/D), in at least one. Each draw from the posterior over the candidates names its best one.
+
+    Ours are `targets`: codes lie on little of their box, so that a step in a random direction leads out of their
+    support before it leads to another string. So half of the candidates are on the way from the centre to a target, up
+    to the share `side` of it.
 
     Candidates that are not `allowed` are drawn back towards the centre, by 30 % at a time, and left out if that does
     not help: the region keeps its shape but follows the codes' support.
@@ -162,27 +168,27 @@ def region_batch(
         side: in units of the surrogate's box.
         candidates: how many; their covariance is factored, at a cost of candidates^3.
         allowed: of codes (N, D) in their own units, which may be proposed.
+        fresh: of codes, which are worth it: a decoder gives a whole neighbourhood one string, which is scored once.
+            Where they are fewer than a batch, the region is searched again at twice the side, up to the whole box.
+        targets: codes (M, D) in their own units, in whose direction half of the candidates lie.
 
     Returns:
         codes (B, D) in their own units, the first draw's first; fewer than `batch` where too few are allowed.
     """
     middle = surrogate.normalise(centre).clamp(0, 1)
     lengths = surrogate.lengthscales.to(middle)
-    half = side / 2 * lengths / lengths.log().mean().exp()
-    low, high = (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
-    n, d = candidates, len(middle)
-    draw = low + (high - low) * torch.rand(n, d, generator=generator, dtype=middle.dtype)
-    moved = torch.rand(n, d, generator=generator) < min(1.0, 20 / d)
-    moved[torch.arange(n), torch.randint(d, (n,), generator=generator)] = True
-    x = torch.where(moved, draw, middle)
-    if allowed is not None:
-        fine = allowed(surrogate.restore(x))
-        for _ in range(20):
-            if fine.all():
-                break
-            x[~fine] = middle + 0.7 * (x[~fine] - middle)
-            fine[~fine] = allowed(surrogate.restore(x[~fine]))
-        x = x[fine]
+    shape = lengths / lengths.log().mean().exp()
+    pool: list[Tensor] = []
+    while True:
+        ends = None if targets is None else surrogate.normalise(targets)
+        found = _candidates(surrogate, middle, side / 2 * shape, candidates, generator, allowed, ends, min(1.0, side))
+        if fresh is not None and len(found):
+            found = found[fresh(surrogate.restore(found))]
+        pool.append(found)
+        if fresh is None or sum(map(len, pool)) >= batch or side >= WIDEST:
+            break
+        side = min(2 * side, WIDEST)
+    x = torch.cat(pool)
     if not len(x):
         return surrogate.restore(x)
     mean, root = surrogate.joint(x)
@@ -192,3 +198,36 @@ def region_batch(
         sample[chosen] = -math.inf
         chosen.append(int(sample.argmax()))
     return surrogate.restore(x[chosen])
+
+
+def _candidates(
+    surrogate: Surrogate,
+    middle: Tensor,
+    half: Tensor,
+    n: int,
+    generator: torch.Generator,
+    allowed: Callable[[Tensor], Tensor] | None,
+    ends: Tensor | None,
+    far: float,
+) -> Tensor:
+    """Codes in the box of half the sides `half` about the middle, or on the first share `far` of the ways to `ends`, in
+    units of the surrogate's box, that are allowed."""
+    low, high = (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
+    d = len(middle)
+    draw = low + (high - low) * torch.rand(n, d, generator=generator, dtype=middle.dtype)
+    moved = torch.rand(n, d, generator=generator) < min(1.0, 20 / d)
+    moved[torch.arange(n), torch.randint(d, (n,), generator=generator)] = True
+    x = torch.where(moved, draw, middle)
+    if ends is not None and len(ends):
+        some = ends[torch.randint(len(ends), (n // 2,), generator=generator)]
+        share = far * torch.rand(n // 2, 1, generator=generator, dtype=middle.dtype)
+        x[: n // 2] = torch.lerp(middle.expand_as(some), some, share).clamp(0, 1)
+    if allowed is not None:
+        fine = allowed(surrogate.restore(x))
+        for _ in range(20):
+            if fine.all():
+                break
+            x[~fine] = middle + 0.7 * (x[~fine] - middle)
+            fine[~fine] = allowed(surrogate.restore(x[~fine]))
+        x = x[fine]
+    return x

@@ -50,9 +50,13 @@ def training_scores(
     return scores
 
 
-def _rows(scores: Tensor, limit: int | None, seed: int) -> Tensor:
-    """Rows with a score; of more than `limit` the best half, and others at random, in their order."""
+def _rows(scores: Tensor, limit: int | None, hide: float, seed: int) -> Tensor:
+    """Rows with a score, but for the share `hide` that is best; of more than `limit` the best half, and others at
+    random, in their order."""
     rows = scores.isfinite().nonzero()[:, 0]
+    if hide:
+        worst_first = rows[scores[rows].argsort(stable=True)]
+        rows = worst_first[: max(2, round((1 - hide) * len(rows)))].sort().values
     if limit is None or len(rows) <= limit:
         return rows
     order = rows[scores[rows].argsort(descending=True, stable=True)]
@@ -75,6 +79,7 @@ def optimise(
     workers: int | None = None,
     timeout: float | None = None,
     limit: int | None = None,
+    hide: float = 0.0,
     minimise: bool = False,
     retrain: int | None = None,
     resume: bool = False,
@@ -96,6 +101,7 @@ def optimise(
             trust region, none in a box.
         workers: processes that score; by default one a core for many training strings, else none beside this one.
         limit: learn from so many training strings: the best half, and others at random.
+        hide: the share of the best training strings that the search is not told of, to see whether it finds as good.
         minimise: an own function is minimised.
         retrain: passes over the data, weighted by rank, between rounds (weighted retraining; Tripp et al., 2020).
         data: the run's data, where it was fitted to an array; else it is loaded, from `root`.
@@ -112,6 +118,8 @@ def optimise(
     out = Path(out)
     if limit is not None and limit < 2:
         raise ValueError(f"limit is {limit}; expected at least 2 training strings")
+    if not 0 <= hide < 1:
+        raise ValueError(f"hide is {hide}; a share is 0 or above, and below 1")
     if retrain is not None and retrain < 1:
         raise ValueError(f"retrain is {retrain}; expected at least 1 pass over the data")
     if workers is not None and workers < 1:
@@ -129,7 +137,7 @@ def optimise(
     say(f"{want.name} of {len(strings):,} training strings")
     many = workers or (os.cpu_count() or 1 if len(strings) > MANY else 1)
     scores = training_scores(strings, want, out, workers=many, timeout=timeout)
-    rows = _rows(scores, limit, seed)
+    rows = _rows(scores, limit, hide, seed)
     codes = run.encode(data.train[rows]).detach().to("cpu", torch.float64)
 
     def decode(z: Tensor, draws: int, seed: int) -> list[list[str]]:
@@ -166,14 +174,16 @@ def optimise(
             "source": want.fingerprint(),
             "density": name,
             "limit": limit,
+            "hide": hide,
             "retrain": retrain,
         },
         retrain=None if retrain is None else again,
         say=say,
         **settings,
     )
-    # all training strings are known, also those that the limit left out
-    found = Found(found.rows, float(scores[rows].min()), found.best_known, frozenset(strings))
+    # all training strings are known, also those that the limit left out; but not those that were hidden
+    told = strings if not hide else [strings[i] for i in rows.tolist()]
+    found = Found(found.rows, float(scores[rows].min()), found.best_known, frozenset(told))
     found = found if want.maximise else flipped(found)
     write(found, out, want.name)
     return found

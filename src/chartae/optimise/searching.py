@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -121,7 +122,7 @@ def search(
     keep: int = 500,
     floor: float | None = None,
     draws: int = 1,
-    spares: int | None = None,
+    spares: int = 0,
     side: float = SIDE,
     candidates: int = 2000,
     starts: int = 10_000,
@@ -142,7 +143,8 @@ def search(
 
     * ``trust-region``: Thompson's draws in a box about the best code, which grows with success and shrinks without
       (TuRBO-1, `region_batch`); an exact process on the `keep` training codes that are best and nearest, and on all new
-      ones. Codes are proposed where `density` has mass: a decoder has learnt nothing elsewhere.
+      ones. Codes are proposed where `density` has mass, as a decoder has learnt nothing elsewhere, and where the
+      likeliest string is one that is not known yet: all candidates are decoded first.
     * ``box``: expected improvement in [min, max] of the training codes with a sparse process over all (`box_batch`):
       the protocol of Kusner, Paige, Hernández-Lobato (2017, arXiv:1703.01925).
 
@@ -165,10 +167,9 @@ def search(
         floor: scores below this quantile of the training scores count as that quantile for the surrogate, which far
             outliers would else rule; by default 0.01 in a trust region, 0 in a box.
         draws: strings decoded of each code.
-        spares: codes beyond each of the batch, which stand in for those whose string is known already; by default 3 in
-            a trust region, 0 in a box.
+        spares: codes beyond each of the batch, which stand in for those whose string is known already.
         side: of the trust region at first, in units of the box.
-        candidates: in the trust region, among which Thompson's draws choose.
+        candidates: in the trust region, which are decoded, and among whose new strings Thompson's draws choose.
         starts: uniform codes from which the box's climbs begin.
         fit: settings of `fit_surrogate`: inducing, steps, batch_size, lr, iterations.
         strings: the training strings, for novelty and `retrain`; their scores are then known.
@@ -214,7 +215,7 @@ def search(
         "keep": keep,
         "floor": floor if floor is not None else 0.01 if region else 0.0,
         "draws": draws,
-        "spares": spares if spares is not None else 3 if region else 0,
+        "spares": spares,
         "side": side,
         "candidates": candidates,
         "starts": starts,
@@ -252,10 +253,11 @@ def search(
             retrained(number, [row for row in state.rows if row.round <= number])
     for number in range(done + 1, rounds + 1):
         generator = _generator(seed, number)
-        proposed = _propose(state, settings, number, generator, worst)
+        proposed = _propose(state, settings, number, generator, worst, known.keys() | state.scored.keys())
         if not len(proposed):
             raise ArithmeticError(
-                f"round {number}: no code was found where the density has mass; lower support, or give no density"
+                f"round {number}: no code was found where the density has mass that decodes to a string not yet known; "
+                "lower support, or give no density"
             )
         lists = list(state.decode(proposed, draws, int(torch.randint(2**31, (1,), generator=generator))))
         if len(lists) != len(proposed):
@@ -296,7 +298,7 @@ def _fresh(rows: Sequence[Row], former: Sequence[Row], strings: Sequence[str] | 
 
 def _check(
     method: str, surrogate: str, rounds: int, batch: int, support: float, keep: int, floor: float | None, draws: int,
-    spares: int | None, side: float, candidates: int, starts: int, seed: int,
+    spares: int, side: float, candidates: int, starts: int, seed: int,
 ) -> None:  # fmt: skip
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; choose from {', '.join(METHODS)}")
@@ -308,7 +310,7 @@ def _check(
             raise ValueError(f"{name} is {value}; expected at least 1")
     if keep < 2:
         raise ValueError(f"keep is {keep}; expected at least 2")
-    if spares is not None and spares < 0:
+    if spares < 0:
         raise ValueError(f"spares is {spares}; expected at least 0")
     for name, share in (("support", support), ("floor", floor)):
         if share is not None and not 0 <= share < 1:
@@ -319,7 +321,9 @@ def _check(
         raise ValueError(f"seed is {seed}; expected at least 0")
 
 
-def _propose(state: _Search, settings: dict[str, Any], number: int, generator: torch.Generator, worst: float) -> Tensor:
+def _propose(
+    state: _Search, settings: dict[str, Any], number: int, generator: torch.Generator, worst: float, known: Set[str]
+) -> Tensor:
     """Codes to decode, the most promising first."""
     rows = state.rows[state.since :]
     x = torch.cat([state.codes, state.proposed[state.since :]])
@@ -356,8 +360,29 @@ def _propose(state: _Search, settings: dict[str, Any], number: int, generator: t
             side=state.region.side,
             candidates=max(settings["candidates"], wanted),
             allowed=allowed,
+            targets=_targets(state, settings, x[order[: settings["keep"]]], generator),
+            fresh=functools.partial(_unseen, state.decode, set(known), settings["seed"]),
         )
     return box_batch(model, wanted, generator, starts=settings["starts"], allowed=allowed)
+
+
+def _targets(state: _Search, settings: dict[str, Any], best: Tensor, generator: torch.Generator) -> Tensor:
+    """In whose direction to look: the best codes, and as many draws of the density."""
+    if not hasattr(state.density, "sample"):
+        return best
+    with torch.no_grad():
+        drawn = state.density.sample(len(best), generator=generator)
+    return torch.cat([best, drawn.to(best)])
+
+
+def _unseen(decode: Decode, seen: set[str], seed: int, z: Tensor) -> Tensor:
+    """Which codes decode to a string that is neither known nor that of a code before."""
+    fresh = torch.zeros(len(z), dtype=torch.bool)
+    for i, candidates in enumerate(decode(z, 1, seed)):
+        if candidates and candidates[0] and candidates[0] not in seen:
+            seen.add(candidates[0])
+            fresh[i] = True
+    return fresh
 
 
 def _subset(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,7 @@ MOLECULES = Problem(
     "zinc-smiles",
     "penalised-logp",
     56,
-    {True: (20_000, 4, "gru:192"), False: (None, 10, "gru")},
+    {True: (20_000, 6, "gru:192"), False: (None, 10, "gru")},
     {
         "grae": ("0.72 ± 0.09", "-5.62 ± 0.71", "3.74, 3.52, 3.14"),
         "gvae": ("0.28 ± 0.04", "-7.89 ± 1.90", "3.13, 3.10, 2.37"),
@@ -60,11 +61,16 @@ MOLECULES = Problem(
     2,
 )
 
+#: new strings that are judged, and what differs from the defaults of the sparse process
+SAMPLES = 10_000
+SURROGATE: dict[str, Any] = {}
+
 RECIPES = ("grae", "gcv-vae", "gvae", "cvae")
 #: how the codes are searched: the paper's protocol, and the one that is recommended
 SEARCHES: dict[str, dict[str, Any]] = {
-    "trust region": {"method": "trust-region"},
-    "box": {"method": "box"},
+    "trust region": {"method": "trust-region", "density": "gmm", "draws": 5},
+    "trust region, best 1 % hidden": {"method": "trust-region", "density": "gmm", "draws": 5, "hide": 0.01},
+    "box": {"method": "box", "draws": 25},
 }
 
 
@@ -101,6 +107,8 @@ def _reproduce(
     progress: bool = False,
     **_: Any,
 ) -> dict[str, Any]:
+    if wrong := [name for name in recipes if name not in RECIPES]:
+        raise ValueError(f"there is no row {wrong[0]!r}; choose from {', '.join(RECIPES)}")
     count = seeds or (3 if quick else 10)
     size, passes, net = problem.sizes[quick]
     size, passes = limit or size, epochs or passes
@@ -124,11 +132,11 @@ def _reproduce(
             return made[0]  # noqa: B023
 
         def model() -> dict[str, Any]:
-            judged = evaluate(run(), data, densities=["gmm"], language=problem.grammar, n=10_000)  # noqa: B023
+            judged = evaluate(run(), data, densities=["gmm"], language=problem.grammar, n=SAMPLES)  # noqa: B023
             scores = training_scores(data.strings(), want, place, workers=os.cpu_count() or 1)  # noqa: B023
             there = scores.isfinite()
             codes = run().encode(data.train[there]).cpu()  # noqa: B023
-            predicted = judge_surrogate(codes, scores[there], kind="sparse")
+            predicted = judge_surrogate(codes, scores[there], kind="sparse", **SURROGATE)
             return {
                 "recipe": recipe,  # noqa: B023
                 "gmm": judged["sets"]["gmm"],
@@ -144,21 +152,25 @@ def _reproduce(
             for name, settings in SEARCHES.items():
 
                 def search() -> dict[str, Any]:
-                    where = folder / f"search-{recipe}-{name.replace(' ', '-')}-{seed}"  # noqa: B023
+                    where = folder / f"search-{recipe}-{_slug(name)}-{seed}"  # noqa: B023
                     shutil.rmtree(where, ignore_errors=True)
                     where.mkdir()
                     shutil.copy(place / "scores.safetensors", where)  # noqa: B023
                     found = optimise(
-                        run(), want, out=where, data=data, seed=seed, density="gmm", draws=5,  # noqa: B023
+                        run(), want, out=where, data=data, seed=seed,  # noqa: B023
                         **settings,  # noqa: B023
                     )  # fmt: skip
                     told = found.summary()
                     return {"recipe": recipe, "search": name, "seed": seed} | told  # noqa: B023
 
-                label = f"search-{recipe}-{name.replace(' ', '-')}-{seed}"
+                label = f"search-{recipe}-{_slug(name)}-{seed}"
                 searches.append(part(folder, label, overwrite, say, search)["found"])
             _write(folder, problem, results | {"models": models, "searches": searches})
     return results | {"models": models, "searches": searches}
+
+
+def _slug(name: str) -> str:
+    return re.sub("[^a-z0-9]+", "-", name)
 
 
 def _file(problem: Problem, root: str | Path | None) -> Path:

@@ -1,0 +1,56 @@
+"""The tables of grammar autoencoders, made small: every part, its resumption, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from chartae import cli
+from chartae.reproduce import NAMES, strings
+
+
+@pytest.fixture(autouse=True)
+def _float32(_float64):
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
+def root(tmp_path):
+    terms = ("x", "1", "2", "3", "sin ( x )", "( x + 1 )", "exp ( x )")
+    lines = [f"{a} {op} {b} + {c}" for a in terms for op in "+*/" for b in terms for c in terms[:5]]
+    (tmp_path / "equation2_15_dataset.txt").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_expressions(root, monkeypatch, capsys):
+    pytest.importorskip("botorch")
+    small = {"rounds": 1, "batch": 3, "fit": {"iterations": 3}}
+    coarse = {"starts": 50, "rounds": 1, "batch": 3, "fit": {"steps": 5, "inducing": 10}}
+    searches = {name: s | (small if name != "box" else coarse) for name, s in strings.SEARCHES.items()}
+    monkeypatch.setattr(strings, "SEARCHES", searches)
+    monkeypatch.setattr(strings, "SAMPLES", 50)
+    monkeypatch.setattr(strings, "SURROGATE", {"steps": 5, "inducing": 10})
+    command = ["reproduce", "grae-expressions", "--quick", "--seeds", "1", "--epochs", "1", "--limit", "700",
+               "--recipes", "grae", "cvae", "--data-root", str(root), "--out", str(root / "out")]  # fmt: skip
+    assert cli.main(command) == 0
+    told = capsys.readouterr().out
+    assert "trust region" in told
+    assert "1.00 ± 0.00; 3.22 ± 0.03; 0.39, 0.39, 0.43" in told
+    found = json.loads((root / "out" / "results.json").read_text())
+    assert [m["recipe"] for m in found["models"]] == ["grae", "cvae"]
+    assert found["models"][0]["gmm"]["valid"] == 1
+    assert len(found["searches"]) == 4
+    assert all(s["valid"] == 1 for s in found["searches"] if s["recipe"] == "grae")
+    assert found["searches"][0]["best"] >= 0  # in its own direction
+    assert cli.main(command) == 0  # from its parts
+    assert "search-grae-box-0: kept" in capsys.readouterr().err
+
+
+def test_what_is_refused(root):
+    with pytest.raises(ValueError, match="there is no row 'rae'"):
+        NAMES["grae-expressions"](root / "o", root=root, recipes=("rae",))
+    with pytest.raises(FileNotFoundError, match=r"there is no zinc250k/.*give the folder that holds it as --data-root"):
+        NAMES["grae-molecules"](root / "o", root=root)
+    assert cli.main(["reproduce", "iae-cluster", "--limit", "3", "--out", str(root / "o")]) == 2
