@@ -425,7 +425,7 @@ def test_a_run_on_strings_is_reported_in_full(tmp_path):
     assert "pictures.npz" not in p.text
     assert "Fréchet distance, strings" not in p.text
     assert ", ".join(re.findall("<h2>(.*?)</h2>", p.source)) == (
-        "Model and objective, Fit, Density, Samples, Reconstructions, Interpolations, Settings, Protocol, Environment"
+        "Model and objective, Fit, Density, Samples, Reconstructions, Interpolations, Settings, Protocol"
     )
     # what differs is marked where the two are much alike, and not where all would be
     assert re.findall("<mark>(.*?)</mark>", p.source) == ["N", "S"]
