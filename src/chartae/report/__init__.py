@@ -150,6 +150,7 @@ def _table(
 
     return {
         "heads": [heads[k][:2] for k in columns],
+        "bold": bold,
         "rows": [
             {
                 "title": floor if name == "floor" and floor else _title(name),

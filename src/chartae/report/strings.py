@@ -113,8 +113,8 @@ def _is_of_strings(run: _Run) -> bool:
 def _fcd(sets: dict[str, Any]) -> str | None:
     """The density with the lowest FCD: of strings that are no molecules no one number says which is best."""
     found = {n: _mapping(sets[n], f"{n} in sets").get("fcd") for n in _densities(sets)}
-    able = {n: v for n, v in found.items() if _finite(v)}
-    return min(able, key=able.__getitem__, default=None)
+    able = [n for n in found if _finite(found[n])]
+    return min(able, key=lambda n: found[n] or 0.0, default=None)
 
 
 def _chosen(run: _Run) -> str | None:
