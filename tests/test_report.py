@@ -363,6 +363,161 @@ def test_reports_are_reproducible_and_leave_matplotlib_alone(tmp_path):
     assert dict(matplotlib.rcParams) == before
 
 
+# -- runs on strings ------------------------------------------------------------------------------------------
+
+
+STRINGS = """
+recipe = "grae"
+data = "/somewhere/data.smi.gz"
+shape = [277]
+latent_dim = 56
+net = "gru:64"
+codec = "{\\"grammar\\": \\"zinc-smiles\\"}"
+"""
+
+
+def of_strings(kind="molecules", **changes):
+    """What `evaluate` writes of strings."""
+
+    def scores(valid, unique, novel, **more):
+        fixed = {"mean_length": 9.5, "reference_length": 9.1, "length_distance": 0.4, "notes": {}}
+        return {"valid": valid, "unique": unique, "novel": novel} | fixed | more
+
+    sets = {
+        "prior": scores(0.5, 1.0, 1.0, fcd=31.0, scaffolds=None, notes={"scaffolds": "no scaffold of two rings"}),
+        "gmm": scores(1.0, 0.972, 0.244, fcd=5.25, scaffolds=0.4),
+        "floor": scores(1.0, 1.0, 0.05, fcd=0.0, scaffolds=1.0),
+    }
+    if kind != "molecules":
+        for row in sets.values():
+            del row["fcd"], row["scaffolds"]
+    return {
+        "protocol": {"valid": kind, "n": 60, "data": "data"},
+        "metric": "strings",
+        "own": "normal",
+        "sets": sets,
+        "reconstruction": {"exact": 0.9583, "steps": 0.99996, "nll": 1.25},
+        "densities": {"gmm": {"log_likelihood": -8.25}},
+        "examples": {"prior": ["C1CC", "", "CCN"], "gmm": ["CCO", "CCO", "c1ccccc1"]},
+        "reconstructions": [["CCCCO", "CCCCO"], ["CCCCN", "CCCCS"], ["CCO", "NNNNNNNNNN"]],
+        "interpolations": [["CCO", "CCO", "CCN"]],
+        "training": {"parameters": 12345, "seconds": 31.2},
+    } | changes
+
+
+def test_a_run_on_strings_is_reported_in_full(tmp_path):
+    pytest.importorskip("rdkit")
+    folder = make_run(tmp_path / "run", settings=STRINGS, results=of_strings(), pictures={})
+    p = page(folder, tmp_path)
+    assert (
+        "Gaussian mixture: 100 % valid, 97 % unique, 24 % novel, FCD 5.25; 96 % of test strings come back exactly."
+        in p.text
+    )
+    for shown in (
+        "grae on data.smi.gz", "grammar zinc-smiles", "unique, Gaussian mixture 97.2 %", "FCD, Gaussian mixture 5.25",
+        "95.8 % of test strings come back exactly", "> 99.9 % of steps right", "1.25 −log p(x|z), nats per string",
+        "≠ differs",
+        "training time 31.2 s", "valid, % ↑", "FCD ↓", "50.0", "RDKit reads it as a molecule", "last: train 30.00",
+        "Prior: scaffolds: no scaffold of two rings.", "-8.25", "50.0 % valid, 100 % unique", "= comes back",
+        "as before", "empty", "/somewhere/data.smi.gz", "n = 60", "lowest FCD",
+    ):  # fmt: skip
+        assert shown in p.text, shown
+    assert "pictures.npz" not in p.text
+    assert "Fréchet distance, strings" not in p.text
+    assert ", ".join(re.findall("<h2>(.*?)</h2>", p.source)) == (
+        "Model and objective, Fit, Density, Samples, Reconstructions, Interpolations, Settings, Protocol"
+    )
+    # what differs is marked where the two are much alike, and not where all would be
+    assert re.findall("<mark>(.*?)</mark>", p.source) == ["N", "S"]
+    assert p.source.count('class="pair differs"') == 2
+    rows = re.findall(r'<tr class="(.*?)"><th scope="row">([^<]*)', p.source)
+    assert [(kind, title.strip()) for kind, title in rows] == [
+        ("other", "Test strings (floor)"), ("density", "Prior"), ("density best", "Gaussian mixture")]  # fmt: skip
+    # of each column the best density is bold, where they are not alike
+    assert re.findall('<td class="top" title="(.*?)"', p.source) == ["1.0", "1.0", "1.0", "5.25"]
+    # two curves for both themes; a formula for each string that is shown
+    assert len(p.loads) == 2 * 2 + 6 + 6 + 3
+
+
+def test_strings_without_formulas(tmp_path, monkeypatch):
+    own = STRINGS.replace("zinc-smiles", 'mine\\", \\"text\\": \\"S -> <b>')
+    texts = {"examples": {"gmm": ["x<b>", "x+1"]}, "reconstructions": [["x+11", "x+12"]], "interpolations": []}
+    folder = make_run(tmp_path / "own", settings=own, results=of_strings("mine", **texts), pictures={})
+    p = page(folder, tmp_path)
+    assert "Gaussian mixture: 100 % valid, 97 % unique, 24 % novel; 96 % of test strings" in p.text
+    for shown in ("a whole string of the grammar mine", "x<b>", "what came back", "The grammar in full S -> <b>", "≠"):
+        assert shown in p.text, shown
+    for absent in ("FCD", "SNN", "RDKit", "Interpolations"):
+        assert absent not in p.text, absent
+    assert len(p.loads) == 2 * 2
+
+    def missing(*args, **kwargs):
+        raise ImportError("pictures of molecules need RDKit")
+
+    monkeypatch.setattr("chartae.report.strings.molecules", missing)
+    p = page(make_run(tmp_path / "bare", settings=STRINGS, results=of_strings(), pictures={}), tmp_path)
+    assert "RDKit draws formulas where it is there" in p.text
+    assert "c1ccccc1" in p.text
+    assert len(p.loads) == 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("results", "says"),
+    [
+        ({}, "holds no scored sets"),
+        (
+            {"metric": "strings", "sets": {}, "reconstruction": {"exact": 0.5}},
+            "50 % of test strings come back exactly.",
+        ),
+        ({"metric": "strings", "sets": {"kde": {"valid": 0.99999}}}, "Kernel density: > 99 % valid."),
+        ({"metric": "strings", "sets": {"kde": {"valid": 0.0004, "unique": None}}}, "Kernel density: < 1 % valid."),
+        ({"metric": "strings", "sets": {"floor": {"valid": 1.0}, "prior": {}}}, "Prior"),
+    ],
+)
+def test_what_little_there_is_of_strings(tmp_path, results, says):
+    assert says in page(make_run(tmp_path / "run", settings=STRINGS, results=results, pictures={}), tmp_path).text
+
+
+def test_a_run_on_strings_that_is_not_evaluated(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.toml").write_text(STRINGS)
+    p = page(tmp_path / "run", tmp_path)
+    assert "Not evaluated yet" in p.text
+    assert "grae on data.smi.gz" in p.text
+    assert "pictures.npz" not in p.text
+
+
+def test_hostile_strings_stay_text(tmp_path):
+    results = of_strings(EVIL)
+    results["examples"] = {EVIL: [EVIL, "x" * 10_000]}
+    results["reconstructions"], results["interpolations"] = [[EVIL, EVIL + "x"]], [[EVIL] * 3]
+    results["sets"]["gmm"]["notes"] = {EVIL: EVIL}
+    settings = f"codec = {json.dumps(EVIL)}\ndata = {json.dumps(EVIL)}\n"
+    for kind in (EVIL, "molecules"):
+        results["protocol"]["valid"] = kind
+        p = page(make_run(tmp_path / kind[:3], settings=settings, results=results, pictures={}), tmp_path)
+        assert EVIL in p.text
+        assert "x" * 500 not in p.source
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        *(("examples", {"gmm": "CCO"}), ("examples", {"gmm": [1]}), ("examples", ["CCO"])),
+        *(("reconstructions", [["CCO"]]), ("reconstructions", {}), ("reconstructions", {"a": 1})),
+        *(("interpolations", [[None]]), ("interpolations", ["CCO"])),
+    ],
+)
+def test_damaged_strings_are_named(tmp_path, part, value):
+    folder = make_run(tmp_path / "run", settings=STRINGS, results=of_strings(**{part: value}), pictures={})
+    if not value:
+        report.write(folder, tmp_path / "r.html")
+        return
+    with pytest.raises(ValueError, match=rf"{part}.* in results\.json|{part} in results\.json"):
+        report.write(folder, tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
 @pytest.mark.parametrize(
     ("x", "text"),
     [

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import chartae as ch
@@ -399,6 +400,53 @@ def test_evaluation_of_strings(run):
         ch.evaluate(run, language="aritmetic")
     with pytest.raises(ValueError, match="no extractor of pictures"):
         ch.evaluate(run, extractor="pixels")
+
+
+def test_verbs_that_strings_are_not_for(run, tmp_path, capsys):
+    """Each is refused by name, with what to use instead, before any work."""
+    torch.set_default_dtype(torch.float32)
+    folder, out = str(run.folder), str(tmp_path / "out")
+    cases = [
+        (["diagnose", folder], "'grae' writes strings, step by step: there is no Jacobian"),
+        (["score", folder], "'grae' is for strings, which have no score"),
+        (["translate", folder, "--out", "t.png"], "'grae', which has one domain"),
+        (["sample", folder, "--sampler", "mala"], "--sampler is for chains of numbers"),
+        (["sample", folder, "--step", "0.1"], "--step is for chains of numbers"),
+        (["sample", folder, "--out", "s.png"], "are strings; use .txt or .smi"),
+        (["compare", "absent.txt", "--grammar", "expressions", "--recipes", "grae", "gvae", "--out", out],
+         "grae, gvae is for strings, which a comparison cannot judge yet"),
+        (["compare", "absent.smi.gz", "--recipes", "ae", "--out", out], "absent.smi.gz holds strings"),
+    ]  # fmt: skip
+    for words, told in cases:
+        assert cli.main(words) == 2
+        assert told in capsys.readouterr().err
+    with pytest.raises(ValueError, match="data holds strings"):
+        ch.comparison.compare(run.data(), ["ae"], out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_report_of_a_run_on_strings(run, capsys):
+    torch.set_default_dtype(torch.float32)
+    ch.evaluate(run, n=60)
+    assert cli.main(["report", str(run.folder)]) == 0
+    text = (run.folder / "report.html").read_text()
+    assert "Gaussian mixture: 100 % valid" in text
+    assert run.data().strings("test")[0] in text
+
+
+def test_formulas_from_the_command_line(tmp_path, monkeypatch, capsys):
+    """Nets of any weights write molecules under the grammar, and `sample` draws them."""
+    pytest.importorskip("rdkit")
+    torch.set_default_dtype(torch.float32)
+    smiles = ["C" * i + end for i in range(1, 9) for end in ("O", "N", "Cl", "=O", "C(C)C")]
+    ch.fit("grae", smiles, grammar="zinc-smiles", net="gru:8", densities=(), out=tmp_path / "run", **QUICK)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["sample", "run", "--density", "prior", "--n", "5", "--out", "deep/grid.png"]) == 0
+    assert "5 formulas are in deep/grid.png" in capsys.readouterr().err
+    with Image.open("deep/grid.png") as picture:
+        assert picture.width > picture.height > 100
+    assert cli.main(["sample", "run", "--n", "1001", "--out", "grid.png"]) == 2
+    assert "holds 1000 formulas at most" in capsys.readouterr().err
 
 
 def test_bad_input(tmp_path):

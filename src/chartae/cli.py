@@ -27,6 +27,9 @@ def _say(text: str) -> None:
 #: what strings are written to, one a line
 _TEXTS = (".txt", ".smi")
 
+#: formulas in one picture
+MOST_DRAWN = 1000
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -89,7 +92,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class Sample:
-    """Draw new points from a run: a picture (.png) of them, or an array (.npy, .npz); strings as text (.txt, .smi)."""
+    """Draw new points from a run: a picture (.png), or an array (.npy, .npz); strings as text (.txt, .smi).
+
+    Of molecules .png is a picture of their formulas.
+    """
 
     run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
     out: Annotated[
@@ -108,13 +114,16 @@ class Sample:
     def run(self, options: dict[str, Any]) -> None:
         import numpy as np
 
-        from chartae import densities, metrics, pictures, runs, sampling
+        from chartae import metrics, pictures, runs, sampling
 
         if self.out is not None and self.out.suffix not in (".png", ".npy", ".npz", *_TEXTS):
             raise ValueError(f"--out is {self.out}; give a name that ends in .png, .npy or .npz, or .txt of strings")
         if self.density is not None and self.sampler is not None:
             raise ValueError("--density draws codes, --sampler runs chains of points; give one of them")
         made = runs.load(self.run_folder)
+        if made.settings.codec:
+            self._strings(made)
+            return
         sampler = self.sampler or (made.own if self.density is None and made.own in sampling.NAMES else None)
         chain_flags = {"steps": self.steps, "warmup": self.warmup, "step": self.step, "sigma": self.sigma}
         given = {key: value for key, value in chain_flags.items() if value is not None}
@@ -126,14 +135,8 @@ class Sample:
         else:
             if given:
                 raise ValueError(f"--{next(iter(given))} is for chains; give --sampler as well")
-            name = self.density
-            if name is not None and name not in ("prior", *made.densities):
-                densities.make(name)  # an unknown one is an error before the data are read
-                made.fit_density(name, made.encode(made.data(self.data_root).train))
-            x = made.sample(self.n, name, seed=self.seed)
-        if made.settings.codec:
-            self._write(made.written(x))
-            return
+            self._fitted(made)
+            x = made.sample(self.n, self.density, seed=self.seed)
         if self.out is not None and self.out.suffix in _TEXTS:
             raise ValueError(f"samples of {made.settings.data} are numbers, not strings; use .png, .npy or .npz")
         image, plane = x.ndim == 4, x.shape[1:] == (2,)
@@ -153,15 +156,40 @@ class Sample:
             np.save(out, x.numpy()) if out.suffix == ".npy" else np.savez_compressed(out, x=x.numpy())
         _say(f"{self.n} samples are in {out}")
 
-    def _write(self, strings: list[str]) -> None:
+    def _fitted(self, made: Any) -> None:
+        from chartae import densities
+
+        name = self.density
+        if name is not None and name not in ("prior", *made.densities):
+            densities.make(name)  # an unknown one is an error before the data are read
+            made.fit_density(name, made.encode(made.data(self.data_root).train))
+
+    def _strings(self, made: Any) -> None:
+        from chartae import pictures, string_evaluation, structures
         from chartae.storage import replace_text
 
+        for flag in ("sampler", "steps", "warmup", "step", "sigma"):
+            if getattr(self, flag) is not None:
+                raise ValueError(
+                    f"--{flag} is for chains of numbers, but samples of this run are strings; use --density"
+                )
         out = self.out or self.run_folder / "samples.txt"
-        if out.suffix not in _TEXTS:
+        drawn = out.suffix == ".png" and string_evaluation.judged_as(made) == "molecules"
+        if not drawn and out.suffix not in _TEXTS:
             raise ValueError(f"--out is {out}, but samples of this run are strings; use .txt or .smi")
+        if drawn and self.n > MOST_DRAWN:
+            raise ValueError(f"--n is {self.n}; a picture holds {MOST_DRAWN} formulas at most, .smi any number")
+        if drawn:
+            structures.molecules(["C"])  # RDKit is missed before any work
+        self._fitted(made)
+        strings = made.sample_strings(self.n, self.density, seed=self.seed)
         out.parent.mkdir(parents=True, exist_ok=True)
-        replace_text(out, "\n".join(strings) + "\n")
-        _say(f"{len(strings)} strings are in {out}")
+        if drawn:
+            pictures.save_png(out, structures.molecules(strings))
+            _say(f"{len(strings)} formulas are in {out}")
+        else:
+            replace_text(out, "\n".join(strings) + "\n")
+            _say(f"{len(strings)} strings are in {out}")
 
 
 @dataclass(frozen=True)
@@ -357,15 +385,17 @@ class Evaluate:
 
 
 def _strings_table(title: str, results: dict[str, Any]) -> None:
-    """What `evaluate` found of strings: a column a measure, a row a density."""
+    """What `evaluate` found of strings: a row a measure, a column a density."""
     sets = results["sets"]
-    columns = [key for key in sets["floor"] if isinstance(sets["floor"][key], int | float)]
+    measures = [key for key in sets["floor"] if isinstance(sets["floor"][key], int | float)]
     valid = results["protocol"]["valid"]
     table = Table(title=f"{title}: new strings ({valid} are valid), n = {results['protocol']['n']}")
-    for column in ("set", *columns):
-        table.add_column(column.replace("_", " "), justify="left" if column == "set" else "right")
-    for name, scores in sets.items():
-        table.add_row(name, *("-" if scores.get(c) is None else f"{scores[c]:.4g}" for c in columns))
+    table.add_column("")
+    for name in sets:
+        table.add_column(name, justify="right")
+    for key in measures:
+        values = [scores.get(key) for scores in sets.values()]
+        table.add_row(key.replace("_", " "), *("-" if v is None else f"{v:.4g}" for v in values))
     console = Console()
     console.print(table)
     told = "  ".join(f"{k} {v:.4g}" for k, v in results["reconstruction"].items())
@@ -405,6 +435,7 @@ class Compare:
             plain.pop(key)
         for name in self.recipes:
             recipes.options(name)  # an unknown one is an error before any data are read
+        comparison.check_numbers(self.data, self.recipes)
         if self.seeds < 1:
             raise ValueError(f"--seeds is {self.seeds}; give at least 1")
         done = comparison.compare(

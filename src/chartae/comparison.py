@@ -11,11 +11,11 @@ from statistics import mean, stdev
 from typing import Any
 
 from chartae import recipes, runs
-from chartae.data import Dataset
+from chartae.data import Dataset, is_strings
 from chartae.evaluation import Judge, evaluate
 from chartae.storage import replace_text
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "check_numbers", "compare"]
 
 #: the first columns of the table, before all other sets; `own` is Table 1's N: the prior where training aims at it,
 #: else a fitted normal
@@ -72,6 +72,21 @@ def _spread(values: list[float | None]) -> dict[str, float | None] | None:
     return {"mean": mean(given), "sd": stdev(given) if len(given) > 1 else None}
 
 
+def check_numbers(data: Any, names: Sequence[str]) -> None:
+    """A ValueError where strings would be compared: the table's numbers are Fréchet distances between points."""
+    of_strings = [name for name in names if name in recipes.OF_STRINGS]
+    table = isinstance(data, str | Path) and Path(data).suffix.lower() in (".csv", ".tsv")  # of numbers, or of strings
+    held = data.codec is not None if isinstance(data, Dataset) else is_strings(data) and not table
+    if of_strings or held:
+        what = (
+            f"{', '.join(of_strings)} is for strings" if of_strings else f"{getattr(data, 'name', data)} holds strings"
+        )
+        raise ValueError(
+            f"{what}, which a comparison cannot judge yet: its table holds Fréchet distances between points. Fit each "
+            "recipe in a folder of its own (chartae fit), then chartae evaluate and chartae report on each"
+        )
+
+
 def compare(
     data: Dataset,
     names: Sequence[str],
@@ -103,7 +118,7 @@ def compare(
         settings: what `chartae.fit` takes for every row: epochs, net, latent_dim and so on.
 
     Raises:
-        ValueError: an unknown recipe; an option that none of the recipes has; rows in `out` of other settings.
+        ValueError: strings; an unknown recipe; an option that none of the recipes has; rows in `out` of other settings.
     """
     out, options = Path(out), options or {}
     if not names or not seeds:
@@ -111,6 +126,7 @@ def compare(
     if len(set(names)) < len(names) or len(set(seeds)) < len(seeds):
         raise ValueError(f"recipes {' '.join(names)} and seeds {list(seeds)} must not repeat")
     known = {name: recipes.options(name) for name in names}
+    check_numbers(data, names)
     if homeless := [key for key in options if not any(key in has for has in known.values())]:
         raise ValueError(f"none of these recipes has an option {', '.join(homeless)}")
     if out.exists() and not out.is_dir():

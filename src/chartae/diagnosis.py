@@ -59,7 +59,7 @@ def diagnose(
         random-rotation levels, affine R^2; `warnings`: what a user should know, in words.
 
     Raises:
-        ValueError: a recipe without a bottleneck, data that are not the run's, n below 2.
+        ValueError: a recipe without a bottleneck, or for strings, data that are not the run's, n below 2.
     """
     if run.settings.recipe in OF_SCORE:
         raise ValueError(
@@ -70,6 +70,11 @@ def diagnose(
         raise ValueError(
             f"the codes of {run.settings.recipe!r} are points of another domain, whose coordinates mean nothing by "
             "themselves; use `chartae translate`"
+        )
+    if run.settings.codec:
+        raise ValueError(
+            f"{run.settings.recipe!r} writes strings, step by step: there is no Jacobian of a string; use `chartae "
+            "evaluate` and `chartae report`, which say what comes back, what is new, and what lies between"
         )
     if n < 2:
         raise ValueError(f"n is {n}; give at least 2 points")

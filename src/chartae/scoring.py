@@ -52,7 +52,16 @@ def judge(
         `chartae.data.toys`, `smoothed` and `plain`, `relative_l2` and `cosine` of the score against that of the
         smoothed density and of the density itself (if it has one), and the relative error of the Hessian and the
         root mean square error of log p(y) - log p(x), y = x + sigma e, against the smoothed one.
+
+    Raises:
+        ValueError: a run on strings, or another that estimates no score; data that are not the run's.
     """
+    if run.settings.codec:
+        raise ValueError(
+            f"{run.settings.recipe!r} is for strings, which have no score: the gradient of log p needs points that can "
+            "move; use `chartae evaluate` and `chartae report`"
+        )
+    run.score(sigma)  # what estimates no score, or not at this level, is an error before any data are read
     data = run.data(root) if data is None else data
     run.check_data(data)
     low, high = run.score().levels

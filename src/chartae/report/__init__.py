@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from chartae.report import strings
 from chartae.report.charts import _cell, _curves, _ranking
 from chartae.report.plates import _interpolations, _points, _reconstructions, _samples
 from chartae.report.reading import _inside, _json, _mapping, _mappings, _read, _Run
@@ -27,8 +28,10 @@ from chartae.report.words import (
 
 __all__ = ["write"]
 
+_Heads = dict[str, tuple[str, str, float, int | None]]
+
 #: how a column is headed, which way is better, what its numbers are multiplied by, and their decimals
-COLUMNS: dict[str, tuple[str, str, float, int | None]] = {
+COLUMNS: _Heads = {
     "kid": ("KID × 10³", "↓", 1000, 3),
     "precision": ("precision", "↑", 1, 3),
     "recall": ("recall", "↑", 1, 3),
@@ -112,8 +115,10 @@ def _scores(sets: dict[str, Any]) -> dict[str, Any]:
     return {n: _mapping(v, f"{n} in sets").get("frechet") for n, v in sets.items()}
 
 
-def _table(run: _Run, measure: str, best: str | None) -> dict[str, Any] | None:
-    """Sets by numbers, with what a density's own likelihood says."""
+def _table(
+    run: _Run, known: _Heads, best: str | None, *, hidden: Collection[str] = (), bold: bool = False, floor: str = ""
+) -> dict[str, Any] | None:
+    """Sets by numbers, with what a density's own likelihood says; `bold` marks each column's best density."""
     sets, densities = run.part("sets"), run.part("densities")
     rows = {
         n: dict(_mapping(sets.get(n), f"{n} in sets"))
@@ -125,30 +130,35 @@ def _table(run: _Run, measure: str, best: str | None) -> dict[str, Any] | None:
             rows[name]["log_likelihood"] = likelihood
     if not rows:
         return None
-    given = dict.fromkeys(k for row in rows.values() for k in row if k != "kid_sd")
-    columns = [k for k in ("frechet", *COLUMNS) if k in given]
+    given = dict.fromkeys(k for row in rows.values() for k in row if k not in ("kid_sd", *hidden))
+    columns = [k for k in known if k in given]
     columns += [k for k in given if k not in columns]
-    heads: dict[str, tuple[str, str, float, int | None]]
-    heads = {k: (k.replace("_", " "), "", 1, None) for k in columns} | COLUMNS
-    heads["frechet"] = (measure, "↓", 1, None)
+    heads: _Heads = {k: (k.replace("_", " "), "", 1, None) for k in columns} | known
+    able = {
+        k: [rows[n][k] for n in _densities(rows) if _finite(rows[n].get(k))] for k in columns if bold and heads[k][1]
+    }
+    tops = {k: (min if heads[k][1] == "↓" else max)(v) for k, v in able.items() if len(set(v)) > 1}
 
-    def cell(row: dict[str, Any], k: str) -> tuple[str, Any]:
-        value, sd, (_, _, times, decimals) = row.get(k), row.get(f"{k}_sd"), heads[k]
+    def cell(name: str, k: str) -> tuple[str, Any, bool]:
+        row, (_, _, times, decimals) = rows[name], heads[k]
+        value, sd = row.get(k), row.get(f"{k}_sd")
+        top = k in tops and name in _densities([name]) and value == tops[k]
         if decimals is None or not _finite(value):
-            return _spread(value, sd), value
+            return _spread(value, sd), value, top
         text = f"{times * float(value or 0):.{decimals}f}"
-        return text + (f" ± {times * float(sd or 0):.{decimals}f}" if _finite(sd) else ""), value
+        return text + (f" ± {times * float(sd or 0):.{decimals}f}" if _finite(sd) else ""), value, top
 
     return {
         "heads": [heads[k][:2] for k in columns],
+        "bold": bold,
         "rows": [
             {
-                "title": _title(name),
+                "title": floor if name == "floor" and floor else _title(name),
                 "best": name == best and len(_densities(rows)) > 1,
                 "kind": "density" if name in _densities([name]) else "other",
-                "cells": [cell(row, k) for k in columns],
+                "cells": [cell(name, k) for k in columns],
             }
-            for name, row in rows.items()
+            for name in rows
         ],
     }
 
@@ -196,26 +206,22 @@ def _what(settings: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _run(folder: Path) -> str:
     run = _read(folder)
+    if strings._is_of_strings(run):
+        return _strings(run)
     sets, protocol = run.part("sets"), run.part("protocol")
     measure, scores = _measure((run.results or {}).get("metric")), _scores(sets)
     best = _best(scores)
     budget = 400_000
-    training = run.part("training")
     return _render(
         "run.html",
+        **_common(run),
         title=f"{run.settings.get('recipe', 'run')} on {run.settings.get('data', 'data')}",
         headline=_headline(scores, (run.results or {}).get("own"), measure, run.part("reconstruction")),
-        evaluated=run.results is not None,
         pictured=bool(run.arrays),
         what=_what(run.settings),
-        objective=run.settings.get("objective"),
         tiles=_tiles(run, scores, best, measure),
-        curves=_curves(run.log, training.get("best_epoch")),
-        training=_flat(training),
-        best_epoch=training.get("best_epoch"),
-        table=_table(run, measure, best),
+        table=_table(run, {"frechet": (measure, "↓", 1, None)} | COLUMNS, best),
         measure=measure,
-        protocol=protocol,
         errors=[(k, _number(v)) for k, v in run.part("reconstruction").items()],
         samples=_samples(run.arrays, budget, best),
         best=best,
@@ -223,8 +229,46 @@ def _run(folder: Path) -> str:
         interpolations=_interpolations(run.arrays, budget),
         latent=_points(run.arrays, "latent", "latent_", "test codes", best),
         data=_points(run.arrays, "data_2d", "samples_2d_", "data", best),
-        densities=[row for row in _flat(run.part("densities")) if not row[0].endswith(".log_likelihood")],
         facts=_facts(run.settings, protocol),
+    )
+
+
+def _common(run: _Run) -> dict[str, Any]:
+    """What the page of any run shows."""
+    training = run.part("training")
+    return {
+        "evaluated": run.results is not None,
+        "objective": run.settings.get("objective"),
+        "curves": _curves(run.log, training.get("best_epoch")),
+        "training": _flat(training),
+        "best_epoch": training.get("best_epoch"),
+        "protocol": run.part("protocol"),
+        "densities": [row for row in _flat(run.part("densities")) if not row[0].endswith(".log_likelihood")],
+    }
+
+
+def _strings(run: _Run) -> str:
+    """The page of a run on strings."""
+    codec, grammar = strings._codec(run.settings)
+    settings = run.settings | ({"codec": codec} if grammar or len(str(run.settings.get("codec"))) > 200 else {})
+    return _render(
+        "strings.html",
+        **_common(run),
+        title=f"{run.settings.get('recipe', 'run')} on {strings._source(run.settings)}",
+        headline=strings._headline(run),
+        what=strings._what(run.settings),
+        tiles=strings._tiles(run),
+        table=_table(
+            run,
+            strings.COLUMNS,
+            strings._fcd(run.part("sets")),
+            hidden=strings.HIDDEN,
+            bold=True,
+            floor="Test strings (floor)",
+        ),
+        errors=strings._errors(run.part("reconstruction")),
+        facts=_facts(settings, run.part("protocol")),
+        **strings._page(run),
     )
 
 

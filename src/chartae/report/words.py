@@ -44,6 +44,16 @@ def _number(x: Any) -> str:
     return f"{x:.2e}" if 0 < abs(x) < 1e-3 else f"{x:,.{_decimals(x)}f}"
 
 
+def _percent(x: Any, decimals: int = 0) -> str:
+    """A share as a percentage; all and none are said of all and none alone."""
+    p = 100 * float(x)
+    text = f"{p:.{decimals}f}"
+    if 0 < p < 100 and float(text) in (0, 100):
+        step = 10.0**-decimals
+        text = f"> {100 - step:.{decimals}f}" if p > 50 else f"< {step:.{decimals}f}"
+    return f"{int(p)} %" if p in (0, 100) else f"{text} %"
+
+
 def _spread(mean: Any, sd: Any) -> str:
     """mean ± sd, both with the decimals of the mean."""
     if not (_finite(mean) and _finite(sd)):
