@@ -135,6 +135,7 @@ def test_probabilities_of_all_derivations_add_up_to_one(net):
     assert (logs.exp().sum() + longer.exp()).item() == pytest.approx(1, abs=1e-9)
 
 
+@torch.no_grad()
 def test_log_prob_is_the_masked_softmax():
     made = law().eval()
     z, x = torch.randn(len(CORPUS), 5), rows(CORPUS)
@@ -156,6 +157,7 @@ def test_log_prob_is_the_masked_softmax():
     assert torch.allclose(p.log_prob(longer), p.log_prob(x))
 
 
+@torch.no_grad()
 def test_draws_have_their_probabilities():
     """What is drawn is drawn as often as log p says, where derivations are short enough not to be hurried."""
     g = Grammar("S -> 'a' S | 'b' T | 'c' \n T -> 'd' | 'e'")
@@ -166,6 +168,7 @@ def test_draws_have_their_probabilities():
         assert drawn.count(text) / 4000 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 4000))
 
 
+@torch.no_grad()
 def test_without_a_grammar_the_end_counts():
     codec = codec_for("characters", ["ab"])
     made = law(codec=codec, limit=3).eval()
