@@ -302,13 +302,16 @@ def grid(result: dict[str, Any]) -> list[str]:
 
 
 def reproduced(result: dict[str, Any], only: tuple[str, ...] = ()) -> list[str]:
-    """What `chartae reproduce iae-*` found."""
+    """What `chartae reproduce iae-*` and `grae-*` found."""
     titles = {
         "iae-cluster": "### MNIST's clusters (wanted of 30: error <= 4.1 %, by the surest example)\n",
         "iae-semisup": "### MNIST's classes from few labels (wanted of 100: error <= 1.9 %)\n",
+        "iae-semisup-1000": "### The same, 1,000 labels (published: AAE 1.60)\n",
         "iae-translate": "### Unpaired translation (wanted: content >= 0.95, and diversity)\n",
         "iae-posterior": "### Expressive posteriors (wanted: the MMD test passed, -log p(x) <= 1.416)\n",
         "iae-style": "### Content and style: stochastic reconstructions\n",
+        "grae-expressions": "### Expressions (wanted: 100 % valid; best <= 0.39, average <= 3.22)\n",
+        "grae-molecules": "### Molecules (wanted: >= 99 % valid; best of a run >= 3.74, all valid)\n",
     }
     parts = []
     for name, title in titles.items():
@@ -412,6 +415,9 @@ def page() -> str:
     result = read("grammar")
     if result is not None:
         parts += grammar(result)
+    result = read("strings")
+    if result is not None:
+        parts += reproduced(result)
     return "\n".join([*parts, *speed()]).rstrip() + "\n"
 
 

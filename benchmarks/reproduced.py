@@ -1,0 +1,61 @@
+"""Keep what `chartae reproduce iae-*` and `grae-*` left in their folders.
+
+python benchmarks/reproduced.py --results FOLDER
+
+Of the folders in it: posterior, style, cluster, semisup, semisup-1000, translate (kept in results/iae.json), expressions,
+molecules (results/strings.json).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from common import RESULTS, machine, write
+
+KEPT = {
+    "iae": ("posterior", "style", "cluster", "semisup", "semisup-1000", "translate"),
+    "strings": ("expressions", "molecules"),
+}
+
+
+def command(kind: str, name: str, folder: Path, results: dict[str, Any]) -> str:
+    prefix = "grae" if kind == "strings" else "iae"
+    words = [f"chartae reproduce {prefix}-{name.split('-')[0]}"]
+    rows = results.get("points") or results.get("rows") or results["searches"]
+    made = json.loads((folder / "made.json").read_text())
+    words += ["--quick"] * bool(results["quick"])
+    for key in ("limit", "epochs") if kind == "strings" else ():
+        words += [f"--{key} {made[key]}"] if made.get(key) else []
+    words += [f"--labels {results['labels']}"] if "labels" in results else []
+    seeds = 1 + max(row["seed"] for row in rows)
+    needs = kind == "strings" or results.get("data") == "mnist"
+    return " ".join([*words, f"--seeds {seeds}", *(["--data-root FOLDER"] if needs else []), f"--out runs/{name}"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--results", type=Path, required=True)
+    folder = parser.parse_args().results
+    for kind, names in KEPT.items():
+        path = RESULTS / f"{kind}.json"
+        found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        for name in names:
+            made = folder / name / "results.json"
+            if not made.is_file():
+                continue
+            results = json.loads(made.read_text())
+            found[f"{'grae' if kind == 'strings' else 'iae'}-{name}"] = {
+                "command": command(kind, name, made.parent, results),
+                "machine": machine(),
+                "table": (made.parent / "table.md").read_text(),
+                "results": results,
+            }
+        if found:
+            write(kind, found)
+
+
+if __name__ == "__main__":
+    main()
