@@ -2,8 +2,8 @@
 
 python benchmarks/reproduced.py --results FOLDER
 
-Of the folders in it: posterior, style, cluster, semisup, semisup-1000, translate (kept in results/iae.json), expressions,
-molecules (results/strings.json).
+Of the folders in it: posterior, style, cluster, semisup, semisup-1000, translate (kept in results/iae.json), and
+expressions, molecules (results/strings.json).
 """
 
 from __future__ import annotations
