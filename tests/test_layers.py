@@ -17,7 +17,7 @@ FLOORS = [
     {"autoencoder", "supervision"},
     {"terms", "samplers", "diagnostics"},
     {"objectives", "sampling"},
-    {"densities", "training", "adversarial", "guided", "vae_gan"},
+    {"densities", "training", "adversarial", "guided", "predicting", "vae_gan"},
     {"recipes"},
     {"runs"},
     {"string_evaluation"},

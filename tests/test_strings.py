@@ -457,7 +457,10 @@ def test_bad_input(tmp_path):
     cases = [
         (lambda: ch.fit("grae", CORPUS, **QUICK), "needs a grammar: one of zinc-smiles, expressions"),
         (lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK), "is for strings: a list of them, or a file"),
-        (lambda: ch.fit("rae", "digits", grammar="expressions", **QUICK), "grammar, limit and column are for strings"),
+        (
+            lambda: ch.fit("rae", "digits", grammar="expressions", **QUICK),
+            "grammar, limit, column and target are for strings",
+        ),
         (lambda: ch.fit("grae", CORPUS, grammar="expresions", **QUICK), "did you mean 'expressions'"),
         (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "for strings choose from gru"),
         (lambda: ch.fit("rae", tmp_path / "s.smi", **QUICK), "s.smi holds strings; use --recipe grae"),
@@ -547,3 +550,54 @@ def test_weighted_retraining(run):
     assert torch.equal(again.encode_strings(strings[:3]), made.encode_strings(strings[:3]))
     with pytest.raises(ValueError, match="there are 2 strings and 3 weights"):
         run.retrained(["x", "1"], torch.ones(3))
+
+
+# -- a property of the code -------------------------------------------------------------------------------------------
+
+
+def test_a_property_is_read_off_the_code(tmp_path):
+    """Length of a string, given for half of them, is told of the others; and it is there after loading."""
+    torch.set_default_dtype(torch.float32)
+    strings = CORPUS * 3
+    length = np.array([float(len(s)) for s in strings])
+    known = np.where(np.random.default_rng(0).random(len(strings)) < 0.5, length, np.nan)
+    settings = QUICK | {"epochs": 20, "batch_size": 32, "lr": 8e-3}
+    run = ch.fit("grae", strings, grammar="expressions", target=known, densities=(), **settings)
+    told = run.properties(CORPUS).numpy()
+    truth = np.array([len(s) for s in CORPUS])
+    assert np.sqrt(np.mean((told - truth) ** 2)) < 0.4 * truth.std()
+    assert repr(run.objective).endswith("+ 1 ½ ((y - h(z)) / s)²")
+    again = ch.load(run.save(tmp_path / "run").folder)
+    assert torch.equal(again.properties(CORPUS[:5]), run.properties(CORPUS[:5]))
+    with pytest.raises(ValueError, match="has learnt no property"):
+        ch.fit("grae", CORPUS, grammar="expressions", densities=(), **QUICK).properties(["x+1"])
+
+
+def test_a_property_comes_from_a_column_or_by_name(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    path = tmp_path / "t.csv"
+    path.write_text("smiles,activity\n" + "".join(f"{'C' * (i % 7 + 1)}O,{i % 7}\n" for i in range(240)))
+    data = from_strings(path, "zinc-smiles", target="activity")
+    assert [len(s) - 2 for s in data.strings()] == data.train_labels.tolist()
+    settings = QUICK | {"densities": ("normal",), "out": tmp_path / "run"}
+    run = ch.fit("grae", path, grammar="zinc-smiles", target="activity", property=0.5, **settings)
+    found = ch.evaluate(ch.load(run.folder), n=20)
+    assert set(found["property"]) == {"rmse", "trivial_rmse"}
+    pytest.importorskip("rdkit")
+    from chartae.runs import string_data
+
+    named = string_data("grae", path, "zinc-smiles", target="weight")
+    ethanol = named.strings().index("CCO")
+    assert named.train_labels[ethanol] == pytest.approx(46.07, abs=0.01)
+    path.write_text("smiles,activity\nCCO,1\nCC,high\n")
+    for target, told in (
+        ("activity", "no column of numbers"),
+        ("other", "has no column 'other'"),
+        ([1.0], "for 2 str"),
+    ):
+        with pytest.raises(ValueError, match=told):
+            from_strings(path, "zinc-smiles", target=target)
+    with pytest.raises(ValueError, match="weighs a head that learns a target, but there is none"):
+        ch.fit("grae", CORPUS, grammar="expressions", property=1.0, **QUICK)
+    with pytest.raises(ValueError, match="or all the same one"):
+        ch.fit("grae", CORPUS, grammar="expressions", target=[1.0] * len(CORPUS), **QUICK)

@@ -49,6 +49,9 @@ class Fit:
     ] = None
     limit: Annotated[int | None, arg(help="the first so many strings alone")] = None
     column: Annotated[str | None, arg(help="of a table: the one that holds the strings")] = None
+    target: Annotated[
+        str | None, arg(help="a property for the code to tell: a table's column; logp, sa, qed, weight, penalised-logp")
+    ] = None
     skip: Annotated[bool, arg(help="leave out strings that the grammar cannot read, and count them")] = False
     latent_dim: Annotated[int | None, arg(help="size of the codes; 16, or the data's own where smaller")] = None
     epochs: int = 10

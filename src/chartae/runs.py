@@ -38,6 +38,7 @@ from chartae.data import (
     from_strings,
     indices,
     is_strings,
+    read_strings,
     taken_apart,
 )
 from chartae.data import load as load_data
@@ -47,7 +48,9 @@ from chartae.functional import as_float
 from chartae.grammar import CODECS, Codec, Grammar, described, repair, restored
 from chartae.grammar import NAMES as GRAMMARS
 from chartae.masked import MaskedCategorical
+from chartae.metrics import molecules
 from chartae.objectives import Objective
+from chartae.predicting import Predicting
 from chartae.recipes import (
     OF_CLUSTERS,
     OF_DOMAINS,
@@ -96,6 +99,7 @@ class Settings:
     limit: int = 0
     column: str = ""
     errors: str = "raise"
+    target: str = ""
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -291,7 +295,8 @@ class Run:
             raise ValueError("this run was fitted to an array, which it does not keep; pass the data again")
         if s.codec:
             given: dict[str, Any] = {"limit": s.limit or None, "column": s.column or None, "errors": s.errors}
-            data = from_strings(s.data, self.codec, **given)
+            given["target"] = s.target or None
+            data = string_data(s.recipe, s.data, self.codec, **given)
         else:
             data = load_data(s.data, root=root or s.root or None)
         self.check_data(data)
@@ -329,6 +334,12 @@ class Run:
         """The strings of rows of indices, as `sample` and `decode` give them."""
         texts = self.codec.decode(x.cpu().numpy().astype(np.int64))
         return repair(texts) if isinstance(self.codec, Grammar) and self.codec.name == "zinc-smiles" else texts
+
+    def properties(self, strings: Sequence[str]) -> Float[Tensor, " N"]:
+        """What the head reads off the codes of strings, in the units of the target; a ValueError without a head."""
+        if not isinstance(self.objective, Predicting):
+            raise ValueError("this run has learnt no property; fit it with a target")
+        return in_slices(self.objective, self.objective.predict, self.encode_strings(strings))
 
     def strings(self, root: str | Path | None = None) -> list[str]:
         """The strings that it was trained on, in the order of `data().train`."""
@@ -506,6 +517,7 @@ def fit(
     limit: int | None = None,
     column: str | None = None,
     errors: str = "raise",
+    target: Any = None,
     **options: Any,
 ) -> Run:
     """Train a recipe on data and fit densities to its codes.
@@ -523,7 +535,9 @@ def fit(
         to: the other domain of a recipe that translates: a `Dataset`, name, path or array. Where both are the same
             pictures, such as mnist and mnist+coloured, each is trained on another half of them: nothing is paired.
         grammar: of strings, which are a list or a file of them: a grammar's name or file, or another codec
-            (`chartae.grammar.codec_for`). `limit`, `column` and `errors` are those of `chartae.data.from_strings`.
+            (`chartae.grammar.codec_for`). `limit`, `column`, `errors` and `target` are those of
+            `chartae.data.from_strings`; a target is read off the code by a head beside the decoder, whose weight is the
+            option ``property``, by default 1.
         cosine: as in training; by default where the recipe estimates a score, whose loss is too noisy to choose by, and
             where critics judge more than a latent law.
         options: the recipe's own keywords, such as ``beta=0.01``.
@@ -533,6 +547,10 @@ def fit(
     Raises:
         ValueError, TypeError: anything wrong with data, names or options, before training starts.
     """
+    if target is not None and recipe in OF_STRINGS:
+        options = {"property": 1.0} | options
+    elif options.get("property"):
+        raise ValueError("property weighs a head that learns a target, but there is none; give one (target=, --target)")
     recipe_options(recipe, options)  # what is wrong with a name shows before any data are read
     if (recipe in OF_DOMAINS) != (to is not None):
         raise ValueError(
@@ -550,10 +568,10 @@ def fit(
     for name in densities:
         density_table.make(name, **({"components": components} if name == "gmm" else {}))
     if recipe in OF_STRINGS and not (isinstance(data, Dataset) and data.codec is not None):
-        data = string_data(recipe, data, grammar, limit=limit, column=column, errors=errors)
-    elif grammar is not None or limit is not None or column is not None:
+        data = string_data(recipe, data, grammar, limit=limit, column=column, errors=errors, target=target)
+    elif grammar is not None or limit is not None or column is not None or target is not None:
         raise ValueError(
-            f"grammar, limit and column are for strings that a recipe of {', '.join(OF_STRINGS)} is to encode; "
+            f"grammar, limit, column and target are for strings that a recipe of {', '.join(OF_STRINGS)} is to encode; "
             f"leave them out for {recipe!r} on {type(data).__name__}"
         )
     elif is_strings(data) and str(data).lower().endswith((".txt", ".smi", ".smiles", ".gz")):
@@ -583,7 +601,9 @@ def fit(
         cooked, data, source, found, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, precision=precision
     )
     if data.codec is not None:
-        settings = replace(settings, limit=limit or 0, column=column or "", errors=errors)
+        named = target if isinstance(target, str) else ""
+        settings = replace(settings, limit=limit or 0, column=column or "", errors=errors, target=named)
+        known = data.train_labels
     x, valid_y = data.train, None
     if other is not None:
         same = source != IN_MEMORY and taken_apart(source)[0] == taken_apart(to_source)[0]
@@ -598,14 +618,17 @@ def fit(
         settings = replace(settings, root=found or to_root, **marks)  # type: ignore[arg-type]
     # batch normalisation has no batch of one
     single = batch_size > 1 and len(x) % batch_size == 1
-    labelled = 0 if known is None else int(cooked.options.get("labelled", recipe_table(recipe)["labelled"][1]))
+    labelled = (
+        0 if recipe not in OF_LABELS else int(cooked.options.get("labelled", recipe_table(recipe)["labelled"][1]))
+    )
     batches = Batches(
         x, batch_size, seed=seed, drop_last=single, labels=known, labelled=labelled,
         beside=None if other is None else beside,
     )  # fmt: skip
     valid = None
     if len(data.valid):
-        valid = Batches(data.valid, max(batch_size, 500), shuffle=False, beside=valid_y)
+        held = data.valid_labels if data.codec is not None else None
+        valid = Batches(data.valid, max(batch_size, 500), shuffle=False, beside=valid_y, labels=held)
     writes = _writes()
     folder = None if out is None else Path(out)
     if folder is not None and writes:
@@ -658,7 +681,21 @@ def string_data(recipe: str, data: Any, grammar: str | Path | Codec | None = Non
             f"recipe {recipe!r} is for strings: a list of them, or a file (.txt, .smi, .csv, .tsv, also with .gz), "
             f"not {given}"
         )
+    target = settings.get("target")
+    if isinstance(target, str) and target in PROPERTIES:
+        listed = data
+        if isinstance(data, str | Path):
+            listed = read_strings(data, column=settings.get("column"), limit=settings.get("limit"))
+        settings["target"] = _molecular(target, listed[: settings.get("limit")])
     return from_strings(data, grammar, **settings)
+
+
+#: properties of molecules that can be a target by name
+PROPERTIES = ("logp", "sa", "qed", "weight", "penalised-logp")
+
+
+def _molecular(name: str, strings: Sequence[str]) -> np.ndarray:
+    return molecules.penalised_logp(strings) if name == "penalised-logp" else molecules.properties(strings)[name]
 
 
 def _other(to: Any, root: str | Path | None) -> tuple[Dataset, str, str]:

@@ -14,6 +14,7 @@ from chartae.autoencoder import in_slices
 from chartae.data import Dataset
 from chartae.grammar import Grammar, Selfies, load
 from chartae.metrics import molecules, string_summary
+from chartae.predicting import Predicting
 from chartae.runs import Run
 from chartae.storage import replace_text
 
@@ -136,6 +137,13 @@ def evaluate_strings(
         "interpolations": _between(run, held),
         "training": run.training(),
     }
+    if isinstance(run.objective, Predicting) and data.test_labels is not None:
+        truth, known = data.test_labels, data.train_labels
+        assert known is not None
+        there = truth.isfinite()
+        error = (run.properties(test).cpu() - truth)[there]
+        spread = (truth[there] - known[known.isfinite()].mean()).square().mean().sqrt()
+        results["property"] = {"rmse": float(error.square().mean().sqrt()), "trivial_rmse": float(spread)}
     if run.folder is not None:
         replace_text(run.folder / "results.json", json.dumps(results, indent=1) + "\n")
     return results

@@ -7,8 +7,9 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -114,6 +115,7 @@ def from_strings(
     *,
     limit: int | None = None,
     column: str | None = None,
+    target: str | Sequence[float] | np.ndarray | None = None,
     errors: str = "raise",
     seed: int = 0,
     valid: float = 0.1,
@@ -126,6 +128,8 @@ def from_strings(
         codec: a name of `chartae.grammar.codec_for`, a file of a grammar, or a codec.
         limit: the first so many strings alone.
         column: of a table.
+        target: a property of each string, which becomes its label: a column of the table, or numbers; nan where it
+            is not known.
         errors: what cannot be encoded is an error (``"raise"``), or left out and counted (``"skip"``).
         seed, valid, test: of the random split.
 
@@ -143,6 +147,7 @@ def from_strings(
     else:
         strings, lines = list(data[:limit]), []
         name = source = "strings"
+    y = None if target is None else _property(target, data, strings, limit)
     made = codec_for(codec, strings)
     rows = made.encode(strings, errors="skip")
     if rows.failures and errors == "raise":
@@ -161,7 +166,32 @@ def from_strings(
         order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
     parts = dict(zip(("valid", "test", "train"), order.split([*sizes, len(x) - sum(sizes)]), strict=True))
     train, held, unseen = (x[parts[s]] for s in SPLITS)
-    return Dataset(name, train, held, unseen, source=source, codec=made, skipped=len(rows.failures))
+    made_of = Dataset(name, train, held, unseen, source=source, codec=made, skipped=len(rows.failures))
+    if y is None:
+        return made_of
+    y = y[torch.from_numpy(rows.kept)]
+    a, b, c = (y[parts[s]] for s in SPLITS)
+    return replace(made_of, train_labels=a, valid_labels=b, test_labels=c)
+
+
+def _property(target: Any, data: Any, strings: list[str], limit: int | None) -> Tensor:
+    """A number for each string."""
+    if isinstance(target, str):
+        if not isinstance(data, str | os.PathLike):
+            raise ValueError(f"target is {target!r}; of a list of strings it is numbers")
+        cells, _ = _read(data, target, limit)
+        if len(cells) != len(strings):
+            raise ValueError(
+                f"column {target!r} of {data} has {len(cells)} cells for {len(strings)} strings; write nan"
+            )
+        try:
+            target = [float(cell) for cell in cells]
+        except ValueError as error:
+            raise ValueError(f"column {target!r} of {data} is no column of numbers: {error}") from error
+    y = torch.as_tensor(np.asarray(target, np.float32))
+    if y.shape != (len(strings),):
+        raise ValueError(f"target has shape {tuple(y.shape)} for {len(strings)} strings; give a number for each")
+    return y
 
 
 def indices(rows: Derivations, codec: Codec) -> Tensor:

@@ -9,6 +9,7 @@ from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Dirac, Gaussian, StandardNormal
 from chartae.masked import MaskedCategorical
 from chartae.objectives import Objective, Penalised
+from chartae.predicting import Predicting
 from chartae.recipes.setting import Setting, otherwise
 from chartae.terms import KL, DecoderGradient, DecoderL2, LatentNorm, Reconstruction
 
@@ -31,6 +32,11 @@ def _model(s: Setting, encoder: Conditional, forcing: float, dropout: float, sem
     return Autoencoder(encoder, _decoder(s, forcing, dropout, semantics), StandardNormal(s.latent_dim))
 
 
+def _with(s: Setting, inner: Objective, weight: float) -> Objective:
+    """With a head that reads a property off the code, where that has a weight."""
+    return Predicting(inner, s.latent_dim, weight) if weight else inner
+
+
 def grae(
     s: Setting,
     *,
@@ -40,12 +46,14 @@ def grae(
     forcing: float = 1.0,
     dropout: float = 0.0,
     semantics: bool = True,
+    property: float = 0.0,
 ) -> Objective:
     """GrammarRAE: a RAE of derivations, sampled ex post. Ghosh et al., 2020 (arXiv 1903.12436), section 6.2.
 
     -log p(x|z) + beta ½||z||^2 + a regulariser of the decoder; the paper states neither beta nor which, so the defaults
     are ours. penalty: l2 (of its parameters), gp (of the logits' gradient in z), sn (spectral normalisation) or none;
     weight: its weight, of l2 1e-6 and of gp 1e-3 by default. forcing, dropout, semantics: of `MaskedCategorical`.
+    property: the weight of a head that reads the strings' property off the code (`Predicting`).
     """
     if penalty not in ("l2", "gp", "sn", "none"):
         raise ValueError(f"penalty is {penalty!r}; choose l2, gp, sn or none")
@@ -59,7 +67,7 @@ def grae(
         terms = terms + otherwise(weight, 1e-3) * DecoderGradient()
     elif penalty == "sn":
         nn.spectral(model.decoder)
-    return Penalised(model, terms)
+    return _with(s, Penalised(model, terms), property)
 
 
 def gvae(
@@ -69,6 +77,7 @@ def gvae(
     forcing: float = 1.0,
     dropout: float = 0.0,
     semantics: bool = True,
+    property: float = 0.0,
 ) -> Objective:
     """Grammar VAE: -log p(x|z) + beta KL of derivations. Kusner, Paige, Hernández-Lobato, 2017 (arXiv 1703.01925).
 
@@ -78,7 +87,8 @@ def gvae(
     """
     encoder = Gaussian(_encoder(s, 2 * s.latent_dim), "learnt")
     weight = otherwise(beta, 1 / s.latent_dim)
-    return Penalised(_model(s, encoder, forcing, dropout, semantics), Reconstruction() + weight * KL())
+    inner = Penalised(_model(s, encoder, forcing, dropout, semantics), Reconstruction() + weight * KL())
+    return _with(s, inner, property)
 
 
 def gcv_vae(
@@ -89,15 +99,19 @@ def gcv_vae(
     forcing: float = 1.0,
     dropout: float = 0.0,
     semantics: bool = True,
+    property: float = 0.0,
 ) -> Objective:
     """Constant-variance grammar VAE: z = mu(x) + s e with s fixed, + beta ½||mu||^2."""
     encoder = Gaussian(_encoder(s, s.latent_dim), encoder_sigma)
-    return Penalised(_model(s, encoder, forcing, dropout, semantics), Reconstruction() + beta * LatentNorm())
+    inner = Penalised(_model(s, encoder, forcing, dropout, semantics), Reconstruction() + beta * LatentNorm())
+    return _with(s, inner, property)
 
 
-def cvae(s: Setting, *, beta: float | None = None, forcing: float = 1.0, dropout: float = 0.0) -> Objective:
+def cvae(
+    s: Setting, *, beta: float | None = None, forcing: float = 1.0, dropout: float = 0.0, property: float = 0.0
+) -> Objective:
     """Character VAE, the grammar VAE's baseline: strings are rows of characters unless another codec is given.
 
-    beta, forcing, dropout: as of `gvae`.
+    beta, forcing, dropout, property: as of `gvae`.
     """
-    return gvae(s, beta=beta, forcing=forcing, dropout=dropout)
+    return gvae(s, beta=beta, forcing=forcing, dropout=dropout, property=property)
