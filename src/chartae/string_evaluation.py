@@ -120,6 +120,7 @@ def evaluate_strings(
             "n": n,
             "reconstructions": f"all {len(test):,} test strings, the most probable production at each step",
             "new strings": "codes of a density, the most probable production at each step",
+            **({"chemistry": f"of the first {CHEMICAL:,} molecules of each set"} if kind == "molecules" else {}),
             "split": f"train {len(train):,}, valid {len(data.valid):,}, test {len(test):,}",
             "skipped": data.skipped,
             "seed": seed,
