@@ -152,10 +152,8 @@ def _reproduce(
             }
 
         models.append(part(folder, f"model-{recipe}", overwrite, say, model)["found"])
-        for seed in range(count):
-            for name, settings in SEARCHES.items():
-                if name in DEAR and seed >= 3:
-                    continue
+        for name, settings in SEARCHES.items():
+            for seed in range(min(count, 3) if name in DEAR else count):
 
                 def search() -> dict[str, Any]:
                     where = folder / f"search-{recipe}-{_slug(name)}-{seed}"  # noqa: B023
