@@ -142,6 +142,7 @@ def region_batch(
     centre: Float[Tensor, " D"],
     side: float = SIDE,
     candidates: int = 2000,
+    explore: float = 0.1,
     allowed: Callable[[Tensor], Tensor] | None = None,
     fresh: Callable[[Tensor], Tensor] | None = None,
     targets: Float[Tensor, "M D"] | None = None,
@@ -167,6 +168,8 @@ def region_batch(
         centre: in the codes' own units.
         side: in units of the surrogate's box.
         candidates: how many; their covariance is factored, at a cost of candidates^3.
+        explore: by what the draws' deviations from the posterior's mean are multiplied; 1 is Thompson sampling proper.
+            Where a surrogate knows little, the best of thousands of candidates in a draw is mostly the draw's noise.
         allowed: of codes (N, D) in their own units, which may be proposed.
         fresh: of codes, which are worth it: a decoder gives a whole neighbourhood one string, which is scored once.
             Where they are fewer than a batch, the region is searched again at twice the side, up to the whole box.
@@ -194,7 +197,7 @@ def region_batch(
     mean, root = surrogate.joint(x)
     chosen: list[int] = []
     noise = torch.randn(len(x), min(batch, len(x)), generator=generator, dtype=mean.dtype)
-    for sample in (mean[:, None] + root @ noise).T:
+    for sample in (mean[:, None] + explore * (root @ noise)).T:
         sample[chosen] = -math.inf
         chosen.append(int(sample.argmax()))
     return surrogate.restore(x[chosen])

@@ -125,6 +125,7 @@ def search(
     spares: int = 0,
     side: float = SIDE,
     candidates: int = 2000,
+    explore: float = 0.1,
     starts: int = 10_000,
     fit: dict[str, Any] | None = None,
     strings: Sequence[str] | None = None,
@@ -142,7 +143,7 @@ def search(
     """Look for strings of great score: rounds of a surrogate of the scores over codes, and new codes where it is high.
 
     * ``trust-region``: Thompson's draws in a box about the best code, which grows with success and shrinks without
-      (TuRBO-1, `region_batch`); an exact process on the `keep` training codes that are best and nearest, and on all new
+      (TuRBO-1, `region_batch`); an exact process on `keep` training codes and on all new
       ones. Codes are proposed where `density` has mass, as a decoder has learnt nothing elsewhere, and where the
       likeliest string is one that is not known yet: all candidates are decoded first.
     * ``box``: expected improvement in [min, max] of the training codes with a sparse process over all (`box_batch`):
@@ -163,13 +164,14 @@ def search(
         surrogate: ``exact``, ``sparse``, or ``auto``: exact in a trust region, and in a box up to 2,000 codes.
         density: with ``log_prob``: (n, D) to (n,). None: codes are proposed anywhere in the box.
         support: share of the training codes that lie in the density's tail, where nothing is proposed.
-        keep: training codes of which the exact process learns.
+        keep: training codes of which the exact process learns: a third each are best, near the best, and any.
         floor: scores below this quantile of the training scores count as that quantile for the surrogate, which far
             outliers would else rule; by default 0.01 in a trust region, 0 in a box.
         draws: strings decoded of each code.
         spares: codes beyond each of the batch, which stand in for those whose string is known already.
         side: of the trust region at first, in units of the box.
         candidates: in the trust region, which are decoded, and among whose new strings Thompson's draws choose.
+        explore: how far the draws deviate from the mean there, 1 being Thompson sampling proper (`region_batch`).
         starts: uniform codes from which the box's climbs begin.
         fit: settings of `fit_surrogate`: inducing, steps, batch_size, lr, iterations.
         strings: the training strings, for novelty and `retrain`; their scores are then known.
@@ -198,6 +200,8 @@ def search(
     strings = None if strings is None else list(strings)
     if strings is not None and len(strings) != len(codes):
         raise ValueError(f"there are {len(strings)} strings and {len(codes)} codes; expected as many")
+    if not 0 <= explore < math.inf:
+        raise ValueError(f"explore is {explore}; deviations are multiplied by 0 or more")
     _check(method, surrogate, rounds, batch, support, keep, floor, draws, spares, side, candidates, starts, seed)
     if retrain is not None and strings is None:
         raise ValueError("retraining needs the training strings; pass strings=")
@@ -218,6 +222,7 @@ def search(
         "spares": spares,
         "side": side,
         "candidates": candidates,
+        "explore": explore,
         "starts": starts,
         "fit": fit or {},
         "seed": seed,
@@ -359,6 +364,7 @@ def _propose(
             centre=centre,
             side=state.region.side,
             candidates=max(settings["candidates"], wanted),
+            explore=settings["explore"],
             allowed=allowed,
             targets=_targets(state, settings, x[order[: settings["keep"]]], generator),
             fresh=functools.partial(_unseen, state.decode, set(known), settings["seed"]),
@@ -389,14 +395,18 @@ def _subset(
     x: Tensor, y: Tensor, old: int, keep: int, centre: Tensor | None, box: tuple[Tensor, Tensor],
     generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
-    """Rows for an exact process: the best half of `keep` training codes, then the nearest to the centre (or any, where
-    there is none), and all new codes, of which the last where they are too many."""
-    best = y[:old].argsort(descending=True, stable=True)
-    if centre is None:
-        rest = torch.randperm(old, generator=generator)
-    else:
-        rest = ((x[:old] - centre) / (box[1] - box[0])).square().sum(1).argsort(stable=True)
-    rows = list(dict.fromkeys([*best[: keep // 2].tolist(), *rest[:keep].tolist()]))[:keep]
+    """Rows for an exact process: of `keep` training codes a third each that are best, nearest to the centre, and any,
+    and all new codes, of which the last where they are too many. Of good codes alone a process would learn that codes
+    are good wherever it knows nothing."""
+    kinds = [y[:old].argsort(descending=True, stable=True), torch.randperm(old, generator=generator)]
+    if centre is not None:
+        kinds.insert(1, ((x[:old] - centre) / (box[1] - box[0])).square().sum(1).argsort(stable=True))
+    rows: dict[int, None] = {}
+    for i, kind in enumerate(kinds, 1):
+        for row in kind.tolist():
+            if len(rows) >= keep * i // len(kinds):
+                break
+            rows[row] = None
     return torch.tensor([*rows, *range(max(old, len(x) - EXACT), len(x))])
 
 
