@@ -259,7 +259,7 @@ def test_invalid_strings_count_as_the_worst_and_duplicates_are_free():
         return 1.0
 
     answers = [["", None], ["bad", "good", "bad"], ["good"], ["bad"], ["good", "good"]]
-    found = searched(codes, scores, lambda z, draws, seed: answers, score, spares=0, rounds=2, draws=3)
+    found = searched(codes, scores, lambda z, draws, seed: answers, score, rounds=2, draws=3, method="box")
     assert calls == ["bad", "good"]
     assert [r.string for r in found.rows[:5]] == ["", "good", "good", "bad", "good"]
     assert [r.valid for r in found.rows[:5]] == [False, True, True, False, True]
@@ -267,6 +267,31 @@ def test_invalid_strings_count_as_the_worst_and_duplicates_are_free():
     assert found.valid == 0.6
     assert found.unique == pytest.approx(1 / 6)
     assert found.mean == 1.0
+
+
+def test_a_round_is_not_spent_on_strings_that_are_known():
+    """A decoder that gives whole neighbourhoods one string: all that a trust region evaluates is new, once each."""
+    codes, scores = world()
+    coarse = lambda z, draws, seed: [[" ".join(f"{v:.1f}" for v in row.tolist())] * draws for row in z]  # noqa: E731
+    strings = [s for [s] in coarse(codes, 1, 0)]
+    found = searched(codes, scores, coarse, strings=strings, rounds=3)
+    texts = [r.string for r in found.rows]
+    assert len(set(texts)) == len(texts)
+    assert not set(texts) & set(strings)
+    assert found.novel == 1
+    with pytest.raises(ArithmeticError, match="decodes to a string not yet known"):
+        searched(codes, scores, lambda z, draws, seed: [["one"]] * len(z), strings=strings[:-1] + ["one"])
+
+
+def test_the_best_may_be_hidden(tmp_path):
+    run, settings = FakeRun(), {"objective": "expression-fit", "rounds": 1, "batch": 3, "candidates": 100}
+    told = optimise.optimise(run, out=tmp_path / "a", **settings)
+    hidden = optimise.optimise(run, out=tmp_path / "b", hide=0.5, **settings)
+    assert hidden.best_known > told.best_known
+    with pytest.raises(ValueError, match="hide is 1"):
+        optimise.optimise(run, out=tmp_path / "c", hide=1.0, **settings)
+    with pytest.raises(ValueError, match="explore is -1"):
+        searched(*world(), explore=-1.0)
 
 
 def test_all_that_fails_is_reported():
@@ -328,7 +353,7 @@ def test_searches_refuse(change, message):
 
 
 def test_a_decoder_gives_a_list_a_code():
-    with pytest.raises(ValueError, match="gave 1 lists of strings for 20 codes"):
+    with pytest.raises(ValueError, match="gave 1 lists of strings for"):
         searched(*world(), lambda z, draws, seed: [["a"]])
 
 

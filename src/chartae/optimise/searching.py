@@ -264,11 +264,7 @@ def search(
                 f"round {number}: no code was found where the density has mass that decodes to a string not yet known; "
                 "lower support, or give no density"
             )
-        lists = list(state.decode(proposed, draws, int(torch.randint(2**31, (1,), generator=generator))))
-        if len(lists) != len(proposed):
-            raise ValueError(
-                f"decode gave {len(lists)} lists of strings for {len(proposed)} codes; expected one a code"
-            )
+        lists = _decoded(state.decode, proposed, draws, int(torch.randint(2**31, (1,), generator=generator)))
         chosen = _choose(lists, batch, known.keys() | state.scored.keys())
         proposed, lists = proposed[chosen], [lists[i] for i in chosen]
         first = len(state.rows)
@@ -381,10 +377,17 @@ def _targets(state: _Search, settings: dict[str, Any], best: Tensor, generator: 
     return torch.cat([best, drawn.to(best)])
 
 
+def _decoded(decode: Decode, z: Tensor, draws: int, seed: int) -> list[Sequence[str | None]]:
+    lists = list(decode(z, draws, seed))
+    if len(lists) != len(z):
+        raise ValueError(f"decode gave {len(lists)} lists of strings for {len(z)} codes; expected one a code")
+    return lists
+
+
 def _unseen(decode: Decode, seen: set[str], seed: int, z: Tensor) -> Tensor:
     """Which codes decode to a string that is neither known nor that of a code before."""
     fresh = torch.zeros(len(z), dtype=torch.bool)
-    for i, candidates in enumerate(decode(z, 1, seed)):
+    for i, candidates in enumerate(_decoded(decode, z, 1, seed)):
         if candidates and candidates[0] and candidates[0] not in seen:
             seen.add(candidates[0])
             fresh[i] = True
