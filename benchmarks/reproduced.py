@@ -30,6 +30,8 @@ def command(kind: str, name: str, folder: Path, results: dict[str, Any]) -> str:
     for key in ("limit", "epochs") if kind == "strings" else ():
         words += [f"--{key} {made[key]}"] if made.get(key) else []
     words += [f"--labels {results['labels']}"] if "labels" in results else []
+    recipes = [model["recipe"] for model in results.get("models", [])]
+    words += [f"--recipes {' '.join(recipes)}"] if 0 < len(recipes) < 4 else []
     seeds = 1 + max(row["seed"] for row in rows)
     needs = kind == "strings" or results.get("data") == "mnist"
     return " ".join([*words, f"--seeds {seeds}", *(["--data-root FOLDER"] if needs else []), f"--out runs/{name}"])
