@@ -144,7 +144,8 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes (n, latent_dim), float32: the mean of q(z|x)."""
-        return _numpy(self.run_.encode(self._examples(X)))
+        x = self._examples(X)
+        return _numpy(self.run_.encode(x))
 
     @available_if(_clusters)
     def predict(self, X: Any) -> np.ndarray:

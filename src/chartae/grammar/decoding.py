@@ -11,7 +11,6 @@ import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
 
-from chartae.grammar import earley, walks
 from chartae.grammar.cfg import Grammar
 from chartae.grammar.derivations import Derivations
 
@@ -107,7 +106,7 @@ class StackDecoder:
             torch.from_numpy(np.ascontiguousarray(a))
             for a in (choices, usable, pushed.astype(np.int32), counts_pushed, steps, extras)
         )
-        self._ways = walks.Ways(choices, usable.sum(1), pushed, counts_pushed, steps)
+        self._ways = (choices, usable.sum(1), pushed, counts_pushed, steps)
 
     def __call__(
         self,
@@ -139,6 +138,8 @@ class StackDecoder:
             kind = _precise(logits.device)
             uniforms = torch.rand(batch, limit, generator=generator, dtype=kind, device=logits.device)
         native = logits.dtype in (torch.float32, torch.float64) and logits.device.type == "cpu"
+        from chartae.grammar import earley  # numba, where it is there, takes a second to import
+
         if earley.COMPILED and self.semantics is None and native:
             return self._walk(logits, uniforms, temperature)
         flat = logits.reshape(-1)
@@ -155,11 +156,14 @@ class StackDecoder:
         return self._run(given, drawn, batch, limit, logits.device, temperature)
 
     def _walk(self, logits: Tensor, uniforms: Tensor | None, temperature: float) -> Decoded:
+        from chartae.grammar import walks
+
+        ways = walks.Ways(*self._ways)
         batch, limit, _ = logits.shape
         kind = torch.uint8 if self.grammar.size <= 256 else torch.int32
         out = torch.full((batch, limit), self.grammar.padding, dtype=kind)
         lengths, complete = torch.zeros(batch, dtype=torch.long), torch.zeros(batch, dtype=torch.bool)
-        width, options = self._ways.inner.shape[1], self._ways.option.shape[1]
+        width, options = ways.inner.shape[1], ways.option.shape[1]
         walks.walk(
             logits.detach().numpy(),
             np.empty((0, 0)) if uniforms is None else uniforms.numpy(),
@@ -167,7 +171,7 @@ class StackDecoder:
             self.close,
             self._start,
             self._least,
-            self._ways,
+            ways,
             np.zeros(1 + limit * width, np.int64),
             np.zeros(options),
             *(a.numpy() for a in (out, lengths, complete)),
