@@ -103,7 +103,9 @@ def test_notes_on_numerics_are_answered_and_others_pass(recwarn):
         warnings.simplefilter("always")
         warnings.warn("ABNORMAL", OptimizationWarning)
         warnings.warn("something else", UserWarning)
-    assert [str(w.message) for w in recwarn] == ["something else"]
+    told = [str(w.message) for w in recwarn]  # what BoTorch's own first import says comes beside it
+    assert told.count("something else") == 1
+    assert "ABNORMAL" not in told
 
 
 # --- weights
