@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
@@ -11,13 +12,10 @@ from torch.nn import functional as F
 
 from chartae.conditionals import Conditional
 from chartae.distributions import Distribution
-from chartae.grammar import Codec, Grammar, Molecules, StackDecoder
+from chartae.grammar import Codec, Grammar, Molecules, StackDecoder, load, repair
 from chartae.nn import SequenceDecoder
 
 __all__ = ["Derivation", "MaskedCategorical"]
-
-#: grammars beyond which there is chemistry to respect
-_MOLECULES = "zinc-smiles"
 
 
 class MaskedCategorical(Conditional):
@@ -64,7 +62,7 @@ class MaskedCategorical(Conditional):
         self.stack: StackDecoder | None = None
         lhs, closed = [0] * codec.size, torch.zeros(1, codec.size, dtype=torch.bool)
         if isinstance(codec, Grammar):
-            chemistry = Molecules(codec) if semantics and codec.name == _MOLECULES else None
+            chemistry = Molecules(codec) if semantics and codec == load("zinc-smiles") else None
             self.stack = StackDecoder(codec, semantics=chemistry)
             least = int(codec.costs[codec.nonterminals.index(codec.start)])
             if limit < least:
@@ -78,11 +76,6 @@ class MaskedCategorical(Conditional):
         self.register_buffer("passes", torch.zeros((), dtype=torch.long))
         self.passes: Tensor
 
-    @property
-    def tops(self) -> int:
-        """Nonterminals of the codec, the padding's among them."""
-        return len(self.closed)
-
     def plan(self, steps: int) -> None:
         self.steps = steps
 
@@ -92,6 +85,12 @@ class MaskedCategorical(Conditional):
             return 1.0
         share = 1.0 if not self.steps else min(1.0, int(self.passes) / self.steps)
         return 1 - (1 - self.forcing) * share
+
+    def written(self, x: Num[Tensor, "B T"]) -> list[str]:
+        """The strings of rows of indices. With chemistry, aromatic rings that have no alternating arrangement are
+        mended in them, which no mask can see to."""
+        texts = self.codec.decode(x.cpu().numpy().astype(np.int64))
+        return repair(texts) if self.stack is not None and self.stack.semantics is not None else texts
 
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Derivation:
         assert c is not None
@@ -108,7 +107,7 @@ class Derivation(Distribution):
 
     def __init__(self, law: MaskedCategorical, z: Float[Tensor, "B D"]) -> None:
         self.law, self.z = law, z
-        self._made: Tensor | None = None
+        self._made: tuple[Tensor, Tensor] | None = None  # the x that was asked about, and its logits
 
     @property
     def mean(self) -> Tensor:
@@ -121,12 +120,15 @@ class Derivation(Distribution):
         return drawn if n is None else drawn.unflatten(0, (n, len(self.z)))
 
     def smooth(self, x: Num[Tensor, "B T"]) -> Float[Tensor, "B S P"]:
-        return self.logits(x) if self._made is None else self._made
+        return self.logits(x)
 
     def logits(self, x: Num[Tensor, "B T"]) -> Float[Tensor, "B S P"]:
-        """Logits, -1e9 where a production does not fit, up to the longest end in the batch, as training sees them."""
+        """Logits, -1e9 where a production does not fit, up to the longest end in the batch, as training sees them; of
+        the same `x` they are made once."""
         law = self.law
-        x = self._cut(x)
+        if self._made is not None and self._made[0] is x:
+            return self._made[1]
+        given, x = x, self._cut(x)
         before = F.pad(x[:, :-1], (1, 0), value=law.codec.padding)
         tops = law.lhs[x]
         true = law.true()
@@ -140,12 +142,13 @@ class Derivation(Distribution):
             before = before.masked_fill(hidden, law.codec.padding)
         if law.training:
             law.passes += 1
-        self._made = law.net(self.z, before, tops) + law.closed[tops]
-        return self._made
+        made = law.net(self.z, before, tops) + law.closed[tops]
+        self._made = given, made
+        return made
 
     def log_prob(self, x: Num[Tensor, "B T"]) -> Float[Tensor, " B"]:
         logits = self.logits(x)
-        x = self._cut(x)
+        x = x.long()[:, : logits.shape[1]]
         each = -F.cross_entropy(logits.transpose(1, 2), x, reduction="none")
         if self.law.stack is None:  # the end counts, and nothing behind it
             counts = F.pad(x[:, :-1] != self.law.codec.padding, (1, 0), value=True)
