@@ -34,8 +34,9 @@ QUICK = {"epochs": 1, "batch_size": 16, "progress": False, "seed": 0, "latent_di
 
 def law(net="gru", codec=EXPRESSIONS, limit=15, latent=5, **settings):
     torch.manual_seed(0)
-    tops = 1 if codec.masks is None else len(codec.masks)
-    return MaskedCategorical(sequence_decoder(net, latent, codec.size, tops, (limit,)), codec, limit, **settings)
+    return MaskedCategorical(
+        sequence_decoder(net, latent, codec.size, codec.states, (limit,)), codec, limit, **settings
+    )
 
 
 def rows(strings, codec=EXPRESSIONS):
@@ -377,7 +378,7 @@ def test_it_learns_and_comes_back(run):
     assert again.settings == run.settings
     assert torch.equal(again.encode_strings(texts), run.encode(data.test))
     assert again.sample_strings(9, "gmm", seed=3) == run.sample_strings(9, "gmm", seed=3)
-    assert again.strings() == data.strings()
+    assert again.data().strings() == data.strings()
     assert all(EXPRESSIONS.encode(run.sample_strings(50, "gmm")).lengths > 0)
     with pytest.raises(ValueError, match="found 'y' at character 2"):
         run.encode_strings(["x+y"])
@@ -399,6 +400,9 @@ def test_evaluation_of_strings(run):
     assert json.loads((run.folder / "results.json").read_text()) == found
     judged = ch.evaluate(run, n=60, language="arithmetic", densities=["gmm"])
     assert judged["protocol"]["valid"] == "arithmetic"
+    assert judged["sets"]["gmm"]["valid"] == 1  # which has all expressions
+    other = ch.evaluate(run, n=60, language="rna", densities=["gmm"])
+    assert other["sets"]["gmm"]["valid"] == 0  # and no expression is a secondary structure
     with pytest.raises(ValueError, match="unknown grammar 'aritmetic'"):
         ch.evaluate(run, language="aritmetic")
     with pytest.raises(ValueError, match="no extractor of pictures"):
@@ -567,6 +571,8 @@ def test_a_property_is_read_off_the_code(tmp_path):
     truth = np.array([len(s) for s in CORPUS])
     assert np.sqrt(np.mean((told - truth) ** 2)) < 0.4 * truth.std()
     assert repr(run.objective).endswith("+ 1 ½ ((y - h(z)) / s)²")
+    made = run.retrained(["x+1", "x*x"], torch.ones(2))
+    assert made.properties(["x+1"]).isfinite().all()
     again = ch.load(run.save(tmp_path / "run").folder)
     assert torch.equal(again.properties(CORPUS[:5]), run.properties(CORPUS[:5]))
     with pytest.raises(ValueError, match="has learnt no property"):

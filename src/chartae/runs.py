@@ -45,7 +45,7 @@ from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.functional import as_float
-from chartae.grammar import CODECS, Codec, Grammar, described, repair, restored
+from chartae.grammar import CODECS, Codec, described, restored
 from chartae.grammar import NAMES as GRAMMARS
 from chartae.masked import MaskedCategorical
 from chartae.metrics import molecules
@@ -305,11 +305,15 @@ class Run:
     @property
     def codec(self) -> Codec:
         """What the indices mean, of a run on strings; a ValueError of another."""
+        return self._law.codec
+
+    @property
+    def _law(self) -> MaskedCategorical:
         if not isinstance(decoder := self.model.decoder, MaskedCategorical):
             raise ValueError(
                 f"this is a run of {self.settings.recipe!r} on numbers; strings need {', '.join(OF_STRINGS)}"
             )
-        return decoder.codec
+        return decoder
 
     def encode_strings(self, strings: Sequence[str]) -> Float[Tensor, N * D]:
         """Codes of strings; a ValueError where one cannot be encoded."""
@@ -318,8 +322,7 @@ class Run:
     def decode_strings(self, z: Any, draws: int = 1, *, seed: int = 0) -> list[list[str]]:
         """Strings of each code: the likeliest, step by step, then `draws` - 1 that are drawn from p(x|z).
 
-        Of a grammar every string is in its language; of molecules those whose aromatic rings have no Kekulé form are
-        mended, which no mask can see to.
+        Of a grammar every string is in its language; of molecules see `MaskedCategorical.written`.
         """
         if draws < 1:
             raise ValueError(f"draws is {draws}; ask for at least one string a code")
@@ -332,18 +335,13 @@ class Run:
 
     def written(self, x: Float[Tensor, "N T"]) -> list[str]:
         """The strings of rows of indices, as `sample` and `decode` give them."""
-        texts = self.codec.decode(x.cpu().numpy().astype(np.int64))
-        return repair(texts) if isinstance(self.codec, Grammar) and self.codec.name == "zinc-smiles" else texts
+        return self._law.written(x)
 
     def properties(self, strings: Sequence[str]) -> Float[Tensor, " N"]:
         """What the head reads off the codes of strings, in the units of the target; a ValueError without a head."""
         if not isinstance(self.objective, Predicting):
             raise ValueError("this run has learnt no property; fit it with a target")
         return in_slices(self.objective, self.objective.predict, self.encode_strings(strings))
-
-    def strings(self, root: str | Path | None = None) -> list[str]:
-        """The strings that it was trained on, in the order of `data().train`."""
-        return self.data(root).strings()
 
     def retrained(self, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int = 1, seed: int = 0) -> Run:
         """This run, its model trained on for so many passes over `strings`, drawn with these weights.
@@ -365,9 +363,11 @@ class Run:
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.multinomial(weights[rows.kept], len(rows), replacement=True, generator=generator)
         objective = copy.deepcopy(self.objective)
+        # what a head reads is not told of these strings
+        learner = objective.inner if isinstance(objective, Predicting) else objective
         s = self.settings
         batches = Batches(indices(rows, self.codec)[drawn], min(s.batch_size, len(rows)), seed=seed)
-        training.fit(objective, batches, epochs=epochs, lr=s.lr, cosine=True, seed=seed, progress=False)
+        training.fit(learner, batches, epochs=epochs, lr=s.lr, cosine=True, seed=seed, progress=False)
         objective.eval()
         return replace(self, objective=objective, model=objective.model, folder=None, densities=dict(self.densities))
 

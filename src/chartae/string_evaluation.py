@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chartae.autoencoder import in_slices
 from chartae.data import Dataset
-from chartae.grammar import Grammar, Selfies, load
+from chartae.grammar import load
 from chartae.metrics import molecules, string_summary
 from chartae.predicting import Predicting
 from chartae.runs import Run
@@ -36,11 +36,8 @@ def judged_as(run: Run, language: str | None = None) -> str:
     Raises:
         ValueError: no such grammar.
     """
-    codec = run.codec
     if language is None:
-        if isinstance(codec, Selfies):
-            return "molecules"
-        language = codec.name if isinstance(codec, Grammar) else ""
+        language = run.codec.language
     elif language != "molecules":
         load(language)
     return "molecules" if language in MOLECULES else language
@@ -104,7 +101,7 @@ def evaluate_strings(
             names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel"}
             shares = {name: counted[key] for key, name in names.items()}
             return shares | {k: v for k, v in measured.items() if k not in (*names, "count", "valid")}
-        if kind and not isinstance(run.codec, Grammar):
+        if kind not in ("", run.codec.language):
             whole = set(load(kind).encode(strings, errors="skip").kept.tolist())
             strings = [s if i in whole else "" for i, s in enumerate(strings)]
         found = string_summary(strings, train, test)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from chartae.data.arrays import SPLITS, Dataset, held_out
-from chartae.grammar import Codec, Derivations, Grammar, codec_for
+from chartae.grammar import Codec, Derivations, codec_for
 
 __all__ = ["from_strings", "indices", "is_strings", "read_strings"]
 
@@ -198,9 +198,6 @@ def indices(rows: Derivations, codec: Codec) -> Tensor:
     """(N, T) int8 or int16, padding behind the end of each; one place more than the longest where that tells the
     end."""
     longest = int(rows.lengths.max(initial=1))
-    if isinstance(codec, Grammar):
-        length = max(longest, _ROWS.get(codec.name, 0))
-    else:
-        length = longest + 1
+    length = longest + 1 if codec.masks is None else max(longest, _ROWS.get(codec.language, 0))
     kind = np.int8 if codec.size <= 128 else np.int16 if codec.size <= 32_768 else np.int32
     return torch.from_numpy(rows.padded(codec.padding, length).astype(kind))

@@ -182,6 +182,14 @@ class Grammar(Codec):
         return hash((self.productions, self.start, self.ignore))
 
     @property
+    def language(self) -> str:  # type: ignore[override]
+        """Its own, by its name."""
+        return self.name
+
+    def described(self) -> dict[str, Any]:
+        return {"grammar": self.name, "text": self.text, "start": self.start, "ignore": self.ignore}
+
+    @property
     def text(self) -> str:
         """The grammar as a production list, without the padding: one production a line, in order."""
         return "\n".join(str(p) for p in self.productions[:-1])

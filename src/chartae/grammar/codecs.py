@@ -59,6 +59,9 @@ class Tokens(Codec):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.tokens)} tokens and padding)"
 
+    def described(self) -> dict[str, Any]:
+        return {"tokens": self.tokens, "pattern": self.pattern}
+
     def encode(self, strings: Sequence[str], *, errors: str = "raise") -> Derivations:
         rows, kept, failures = [], [], []
         for i, string in enumerate(checked(strings, errors)):
@@ -100,6 +103,9 @@ class Characters(Tokens):
     def __init__(self, characters: Iterable[str]) -> None:
         super().__init__(tuple(dict.fromkeys("".join(characters))), ".", name="characters")
 
+    def described(self) -> dict[str, Any]:
+        return {"characters": self.tokens}
+
 
 def _package() -> Any:
     try:
@@ -118,6 +124,7 @@ class Selfies(Codec):
     """
 
     masks = None
+    language = "molecules"
 
     def __init__(self, strings: Iterable[str] = (), *, robust: bool = True) -> None:
         self._selfies = _package()
@@ -143,6 +150,9 @@ class Selfies(Codec):
 
     def __repr__(self) -> str:
         return f"Selfies({len(self.tokens)} symbols and padding)"
+
+    def described(self) -> dict[str, Any]:
+        return {"selfies": self.tokens}
 
     def encode(self, strings: Sequence[str], *, errors: str = "raise") -> Derivations:
         written, kept, failures = [], [], []

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -152,6 +153,17 @@ class Codec(ABC):
     padding: int
     #: (K, size), which indices may follow in each of K states of a stack; None where anything may follow anything
     masks: np.ndarray | None
+    #: whose strings they are, by a grammar's name, or ``"molecules"``; "" where any string is one
+    language: str = ""
+
+    @property
+    def states(self) -> int:
+        """K, how many states the stack has; 1 where there is none."""
+        return 1 if self.masks is None else len(self.masks)
+
+    @abstractmethod
+    def described(self) -> dict[str, Any]:
+        """All that makes this codec again, by `chartae.grammar.restored`; plain strings and lists."""
 
     @abstractmethod
     def encode(self, strings: Sequence[str], *, errors: str = "raise") -> Derivations:

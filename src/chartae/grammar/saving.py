@@ -42,18 +42,11 @@ def codec_for(named: str | PathLike[str] | Codec, strings: Sequence[str], start:
 
 def described(codec: Codec) -> str:
     """A codec as JSON: a built-in grammar by its name, others with all they consist of."""
-    if isinstance(codec, Grammar):
-        if codec.name in NAMES and codec == load(codec.name):
-            return json.dumps({"grammar": codec.name})
-        told = {"text": codec.text, "start": codec.start, "ignore": codec.ignore}
-        return json.dumps({"grammar": codec.name} | told, ensure_ascii=False)
-    if isinstance(codec, Selfies):
-        return json.dumps({"selfies": codec.tokens})
-    if isinstance(codec, Characters):
-        return json.dumps({"characters": codec.tokens}, ensure_ascii=False)
-    if isinstance(codec, Tokens):
-        return json.dumps({"tokens": codec.tokens, "pattern": codec.pattern}, ensure_ascii=False)
-    raise TypeError(f"a {type(codec).__name__} cannot be written down; use a Grammar, Tokens, Characters or Selfies")
+    told = codec.described()
+    name = told.get("grammar")
+    if name in NAMES and codec == load(name):
+        told = {"grammar": name}
+    return json.dumps(told, ensure_ascii=False)
 
 
 def restored(text: str) -> Codec:

@@ -18,8 +18,7 @@ __all__ = ["cvae", "gcv_vae", "grae", "gvae"]
 
 def _decoder(s: Setting, forcing: float, dropout: float, semantics: bool) -> MaskedCategorical:
     assert s.codec is not None
-    tops = 1 if s.codec.masks is None else len(s.codec.masks)
-    net = nn.sequence_decoder(s.net, s.latent_dim, s.codec.size, tops, s.shape)
+    net = nn.sequence_decoder(s.net, s.latent_dim, s.codec.size, s.codec.states, s.shape)
     return MaskedCategorical(net, s.codec, s.shape[0], semantics=semantics, forcing=forcing, dropout=dropout)
 
 
