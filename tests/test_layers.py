@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "chartae"
 FLOORS = [
     {"functional", "nn", "distributions", "storage", "pictures", "plotting", "progress", "grammar"},
     {"conditionals", "data", "metrics", "structures"},
-    {"masked"},
+    {"masked", "string_data"},
     {"autoencoder", "supervision"},
     {"terms", "samplers", "diagnostics"},
     {"objectives", "sampling"},

@@ -46,6 +46,9 @@ def test_penalised_logp():
     strings = list(GOLDEN)
     want = np.array(list(GOLDEN.values()))
     found = molecules.properties(strings)
+    assert np.array_equal(molecules.properties(strings, ["qed"])["qed"], found["qed"], equal_nan=True)
+    with pytest.raises(ValueError, match="no property 'qde'; choose from logp, sa, qed, weight"):
+        molecules.properties(strings, ["qde"])
     np.testing.assert_allclose(found["logp"], want[:, 0], atol=0.01)
     np.testing.assert_allclose(found["sa"], want[:, 1], atol=0.01)
     np.testing.assert_allclose(molecules.penalised_logp(strings), want[:, 2], atol=0.01)

@@ -98,14 +98,15 @@ def test_judging_needs_both_parts():
 def test_notes_on_numerics_are_answered_and_others_pass(recwarn):
     from botorch.exceptions.warnings import OptimizationWarning
 
+    with quietly(0):  # BoTorch's own first import may say something
+        pass
+    recwarn.clear()
     warnings.simplefilter("always")
     with quietly(0), warnings.catch_warnings():
         warnings.simplefilter("always")
         warnings.warn("ABNORMAL", OptimizationWarning)
         warnings.warn("something else", UserWarning)
-    told = [str(w.message) for w in recwarn]  # what BoTorch's own first import says comes beside it
-    assert told.count("something else") == 1
-    assert "ABNORMAL" not in told
+    assert [str(w.message) for w in recwarn] == ["something else"]
 
 
 # --- weights
@@ -394,7 +395,7 @@ def test_goals_by_name(tmp_path, monkeypatch):
     assert optimise.goal("penalised-logp")("CC(C)(C)c1ccc2occ(CC(=O)Nc3ccccc3F)c2c1") == pytest.approx(3.14, abs=0.01)
     assert math.isnan(optimise.goal("penalised-logp")("C1CC"))
     assert optimise.goal("logp")("CCO") == pytest.approx(-0.0014, abs=1e-3)
-    assert optimise.goal("qed")("C1CC") is None
+    assert math.isnan(optimise.goal("qed")("C1CC"))
     (tmp_path / "own_goal_here.py").write_text("def count(s):\n    return len(s)\nnumber = 3\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     own = optimise.goal("own_goal_here:count", folder=tmp_path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 
@@ -14,13 +15,17 @@ from torch import nn
 import chartae as ch
 from chartae import cli
 from chartae.autoencoder import Autoencoder
-from chartae.conditionals import Dirac, StandardNormal
+from chartae.conditionals import Dirac, GaussianNoise, StandardNormal
 from chartae.data import from_strings, indices, is_strings, read_strings
 from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
 from chartae.masked import MaskedCategorical
 from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
 from chartae.nn.sequences import GRU, GrammarDecoder, GrammarEncoder
+from chartae.objectives import Penalised
+from chartae.predicting import Predicting
 from chartae.recipes import OF_STRINGS, Setting, build
+from chartae.string_data import string_data
+from chartae.terms import Reconstruction
 
 EXPRESSIONS = load("expressions")
 CORPUS = [
@@ -577,6 +582,9 @@ def test_a_property_is_read_off_the_code(tmp_path):
     assert torch.equal(again.properties(CORPUS[:5]), run.properties(CORPUS[:5]))
     with pytest.raises(ValueError, match="has learnt no property"):
         ch.fit("grae", CORPUS, grammar="expressions", densities=(), **QUICK).properties(["x+1"])
+    blurred = Penalised(copy.deepcopy(run.model), Reconstruction(), corrupt=GaussianNoise(0.1))
+    with pytest.raises(ValueError, match="read off the code of clean data"):
+        Predicting(blurred, 5)
 
 
 def test_a_property_comes_from_a_column_or_by_name(tmp_path):
@@ -590,8 +598,6 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path):
     found = ch.evaluate(ch.load(run.folder), n=20)
     assert set(found["property"]) == {"rmse", "trivial_rmse"}
     pytest.importorskip("rdkit")
-    from chartae.runs import string_data
-
     named = string_data("grae", path, "zinc-smiles", target="weight")
     ethanol = named.strings().index("CCO")
     assert named.train_labels[ethanol] == pytest.approx(46.07, abs=0.01)

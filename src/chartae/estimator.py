@@ -17,6 +17,7 @@ from chartae.autoencoder import in_slices
 from chartae.data import Dataset, as_examples, from_arrays, indices, is_strings
 from chartae.recipes import OF_CLUSTERS, OF_LABELS, OF_SCORE, OF_STRINGS
 from chartae.runs import Run
+from chartae.string_data import string_data
 
 __all__ = ["GenerativeAutoencoder"]
 
@@ -120,7 +121,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         options = dict(self.options or {})
         named = {key: options.pop(key) for key in ("grammar", "limit", "errors") if key in options}
         split: dict[str, Any] = {"seed": seed, "valid": self.validation_fraction, "test": 0.0}
-        data = runs.string_data(self.recipe, self._listed(X), **named, **split)
+        data = string_data(self.recipe, self._listed(X), **named, **split)
         self.run_ = self._train(data, seed, options)
         return self
 

@@ -153,6 +153,11 @@ class Penalised(Objective):
             z = z.detach().requires_grad_()
         return Trace(self.model, x, y, seen, q, z, self.model.decoder(z, y), weight)
 
+    def valued(self, trace: Trace) -> dict[str, Tensor]:
+        """The loss of the autoencoder and every term by its name, of one forward pass."""
+        values = self.terms.values(trace)
+        return {"loss": self.terms.weigh(values), **values}
+
     def see(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """The data, what the encoder sees of them, the condition (the noise level, where that is told), weights."""
         if self.corrupt is None:
@@ -179,8 +184,7 @@ class Penalised(Objective):
 
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
         if player == "model":
-            values = self.terms.values(self.trace(x, y))
-            return {"loss": self.terms.weigh(values), **values}
+            return self.valued(self.trace(x, y))
         term = self.terms.terms[player]
         assert isinstance(term, Term)
         with torch.no_grad():

@@ -13,7 +13,7 @@ from torch.nn import Parameter
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batches
 from chartae.nn import MLP
-from chartae.objectives import Alarm, Objective
+from chartae.objectives import Alarm, Objective, Penalised
 
 __all__ = ["Predicting"]
 
@@ -35,15 +35,18 @@ class Predicting(Objective):
         hidden: units of the head's layers.
 
     Raises:
-        ValueError: a weight below 0; in training, batches without a number for each example.
+        ValueError: a weight below 0, or an encoder that sees corrupted data; in training, batches without a number
+            for each example.
     """
 
     def __init__(
-        self, inner: Objective, latent_dim: int, weight: float = 1.0, hidden: Sequence[int] = (64, 64)
+        self, inner: Penalised, latent_dim: int, weight: float = 1.0, hidden: Sequence[int] = (64, 64)
     ) -> None:
         super().__init__()
         if not weight >= 0:
             raise ValueError(f"weight is {weight}; a weight is 0 or above")
+        if inner.corrupt is not None:
+            raise ValueError(f"the encoder sees {inner.corrupt!r}; a property is read off the code of clean data")
         self.inner, self.weight = inner, float(weight)
         self.head = MLP(latent_dim, 1, tuple(hidden), norm=False, activation="silu")
         self.register_buffer("centre", torch.zeros(()))
@@ -80,12 +83,13 @@ class Predicting(Objective):
         return self.centre + self.spread * self.head(z)[:, 0]
 
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
-        values = self.inner(x, None, player)
         if player != "model" or y is None:
-            return values
+            return self.inner(x, None, player)
+        trace = self.inner.trace(x)
+        values = self.inner.valued(trace)
         there = y.isfinite()
         target = ((y - self.centre) / self.spread)[there]
-        found = self.head(self.model.encoder(x).mean)[:, 0][there]
+        found = self.head(trace.q.mean)[:, 0][there]
         error = 0.5 * (target - found).square().sum() / max(1, int(there.sum()))
         return values | {"loss": values["loss"] + self.weight * error, "property": error}
 

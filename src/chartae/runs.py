@@ -19,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -35,20 +34,16 @@ from chartae.data import (
     Dataset,
     apart,
     from_arrays,
-    from_strings,
     indices,
     is_strings,
-    read_strings,
     taken_apart,
 )
 from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.functional import as_float
-from chartae.grammar import CODECS, Codec, described, restored
-from chartae.grammar import NAMES as GRAMMARS
+from chartae.grammar import Codec, described, restored
 from chartae.masked import MaskedCategorical
-from chartae.metrics import molecules
 from chartae.objectives import Objective
 from chartae.predicting import Predicting
 from chartae.recipes import (
@@ -66,6 +61,7 @@ from chartae.recipes import (
 from chartae.recipes import options as recipe_table
 from chartae.samplers import Chain
 from chartae.storage import read_tensors, replace_text, write_tensors
+from chartae.string_data import string_data
 from chartae.supervision import known_labels
 
 __all__ = ["Run", "Settings", "fit", "load"]
@@ -664,38 +660,6 @@ def fit(
         for name in densities:
             run.fit_density(name, codes, **({"components": components} if name == "gmm" else {}))
     return run
-
-
-def string_data(recipe: str, data: Any, grammar: str | Path | Codec | None = None, **settings: Any) -> Dataset:
-    """Strings as a recipe for them takes them; `settings` are those of `chartae.data.from_strings`."""
-    if grammar is None:
-        if recipe != "cvae":
-            raise ValueError(
-                f"recipe {recipe!r} needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of "
-                f"productions), or a codec without a grammar: {', '.join(CODECS)}"
-            )
-        grammar = "characters"
-    if not is_strings(data):
-        given = f"{data!r}" if isinstance(data, str | Path) else f"a {type(data).__name__}"
-        raise ValueError(
-            f"recipe {recipe!r} is for strings: a list of them, or a file (.txt, .smi, .csv, .tsv, also with .gz), "
-            f"not {given}"
-        )
-    target = settings.get("target")
-    if isinstance(target, str) and target in PROPERTIES:
-        listed = data
-        if isinstance(data, str | Path):
-            listed = read_strings(data, column=settings.get("column"), limit=settings.get("limit"))
-        settings["target"] = _molecular(target, listed[: settings.get("limit")])
-    return from_strings(data, grammar, **settings)
-
-
-#: properties of molecules that can be a target by name
-PROPERTIES = ("logp", "sa", "qed", "weight", "penalised-logp")
-
-
-def _molecular(name: str, strings: Sequence[str]) -> np.ndarray:
-    return molecules.penalised_logp(strings) if name == "penalised-logp" else molecules.properties(strings)[name]
 
 
 def _other(to: Any, root: str | Path | None) -> tuple[Dataset, str, str]:

@@ -25,6 +25,7 @@ from chartae.metrics.strings import wasserstein
 
 __all__ = [
     "CONSTANTS",
+    "PROPERTIES",
     "Constants",
     "Described",
     "canonical",
@@ -41,6 +42,10 @@ __all__ = [
     "uniqueness",
     "validity",
 ]
+
+
+#: what `properties` tells
+PROPERTIES = ("logp", "sa", "qed", "weight")
 
 
 class Constants(NamedTuple):
@@ -106,6 +111,7 @@ class Described:
         if isinstance(strings, str):
             raise TypeError(f"{what} is the one string {strings[:40]!r}; expected a list of SMILES")
         self.strings, self.what = list(strings), what
+        self._measured: dict[str, np.ndarray] = {}
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -167,12 +173,13 @@ class Described:
         cores = [rd.scaffold(m) for m in self.valid]
         return [(rd.chem.MolToSmiles(c), c.GetRingInfo().NumRings()) for c in cores]
 
-    @cached_property
-    def properties(self) -> dict[str, np.ndarray]:
-        """As the function `properties`."""
-        rd = _rdkit()
-        functions = {"logp": rd.logp, "sa": rd.sa, "qed": rd.qed, "weight": rd.weight}
-        return {n: np.array([np.nan if m is None else f(m) for m in self.molecules]) for n, f in functions.items()}
+    def measured(self, name: str) -> np.ndarray:
+        """One of `properties`."""
+        if name not in self._measured:
+            rd = _rdkit()
+            measure = {"logp": rd.logp, "sa": rd.sa, "qed": rd.qed, "weight": rd.weight}[name]
+            self._measured[name] = np.array([np.nan if m is None else measure(m) for m in self.molecules])
+        return self._measured[name]
 
     @cached_property
     def activations(self) -> np.ndarray:
@@ -288,9 +295,12 @@ def scaffold_similarity(strings: Strings, reference: Strings, rings: int = 2) ->
     return _cosine(*(Counter(core for core, n in x.scaffolds if n >= rings) for x in both))
 
 
-def properties(strings: Strings) -> dict[str, np.ndarray]:
+def properties(strings: Strings, names: Sequence[str] = PROPERTIES) -> dict[str, np.ndarray]:
     """logP (Crippen), SA (1 easy to 10 hard), QED (0 to 1), weight (g/mol) of each string, nan for those not valid."""
-    return dict(_described(strings).properties)
+    if unknown := [name for name in names if name not in PROPERTIES]:
+        raise ValueError(f"no property {unknown[0]!r}; choose from {', '.join(PROPERTIES)}")
+    given = _described(strings)
+    return {name: given.measured(name) for name in names}
 
 
 def distances(strings: Strings, reference: Strings) -> dict[str, float]:
@@ -300,7 +310,7 @@ def distances(strings: Strings, reference: Strings) -> dict[str, float]:
     for given in (own, other):
         if not any(m is not None for m in given.molecules):
             raise ValueError(f"{given.what} holds no valid molecule; expected at least one")
-    pairs = {name: [x.properties[name] for x in (own, other)] for name in own.properties}
+    pairs = {name: [x.measured(name) for x in (own, other)] for name in PROPERTIES}
     return {name: wasserstein(*(x[~np.isnan(x)] for x in both)) for name, both in pairs.items()}
 
 

@@ -21,17 +21,12 @@ def _penalised_logp(string: str) -> float:
     return float(molecules.penalised_logp([string])[0])
 
 
-def _property(name: str, string: str) -> float | None:
-    found = molecules.properties([string])[name] if molecules.canonical([string])[0] is not None else None
-    return None if found is None else float(found[0])
+def _logp(string: str) -> float:
+    return float(molecules.properties([string], ["logp"])["logp"][0])
 
 
-def _logp(string: str) -> float | None:
-    return _property("logp", string)
-
-
-def _qed(string: str) -> float | None:
-    return _property("qed", string)
+def _qed(string: str) -> float:
+    return float(molecules.properties([string], ["qed"])["qed"][0])
 
 
 def _expression_fit(string: str) -> float | None:

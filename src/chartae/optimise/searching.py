@@ -162,7 +162,8 @@ def search(
         batch: new strings a round.
         method: ``trust-region`` or ``box``.
         surrogate: ``exact``, ``sparse``, or ``auto``: exact in a trust region, and in a box up to 2,000 codes.
-        density: with ``log_prob``: (n, D) to (n,). None: codes are proposed anywhere in the box.
+        density: a density, with ``log_prob``: (n, D) to (n,), and ``sample``. None: codes are proposed anywhere in the
+            box.
         support: share of the training codes that lie in the density's tail, where nothing is proposed.
         keep: training codes of which the exact process learns: a third each are best, near the best, and any.
         floor: scores below this quantile of the training scores count as that quantile for the surrogate, which far
@@ -370,7 +371,7 @@ def _propose(
 
 def _targets(state: _Search, settings: dict[str, Any], best: Tensor, generator: torch.Generator) -> Tensor:
     """In whose direction to look: the best codes, and as many draws of the density."""
-    if not hasattr(state.density, "sample"):
+    if state.density is None:
         return best
     with torch.no_grad():
         drawn = state.density.sample(len(best), generator=generator)

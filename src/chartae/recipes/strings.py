@@ -31,7 +31,7 @@ def _model(s: Setting, encoder: Conditional, forcing: float, dropout: float, sem
     return Autoencoder(encoder, _decoder(s, forcing, dropout, semantics), StandardNormal(s.latent_dim))
 
 
-def _with(s: Setting, inner: Objective, weight: float) -> Objective:
+def _with(s: Setting, inner: Penalised, weight: float) -> Objective:
     """With a head that reads a property off the code, where that has a weight."""
     return Predicting(inner, s.latent_dim, weight) if weight else inner
 
