@@ -24,10 +24,9 @@ class Batches:
     """A whole set resident on one device, handed out in batches ``(x, y)``; y is None without labels.
 
     uint8 becomes float32 in [0, 1], and int8 or int16 (indices) float32 of the same values, batch by batch, on the
-    device: the resident set keeps one byte a value
-    (50,000 MNIST images: 39 MB, not 157). What else an epoch takes is one permutation of 8 bytes an example,
-    and, on an accelerator, the few batches that are gathered at once (32 MiB); nothing grows with the number
-    of epochs.
+    device: the resident set keeps one or two bytes a value (50,000 MNIST images: 39 MB, not 157). What else an epoch
+    takes is one permutation of 8 bytes an example, and, on an accelerator, the few batches that are gathered at once
+    (32 MiB); nothing grows with the number of epochs.
 
     The order is a function of (seed, epoch) alone: it is drawn on the CPU by a generator of its own, so that
     it is the same on every device and neither reads nor moves torch's global state.
