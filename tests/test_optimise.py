@@ -12,6 +12,7 @@ import torch
 import objective_cases
 from chartae import cli, densities, optimise
 from chartae.optimise import Region, Row, Scored
+from chartae.optimise.acquisition import region_batch
 from chartae.optimise.surrogates import quietly
 
 D = 4
@@ -135,6 +136,24 @@ def test_a_region_grows_shrinks_and_begins_again():
     assert r == Region(1.6, failures=1)
     assert r.after(False, dimension=10, batch=5) == Region(0.8)
     assert Region(0.01).after(False, dimension=4, batch=5) == Region(restarts=1)
+
+
+def test_half_of_the_candidates_lie_on_the_ways_between_codes():
+    codes, scores = world()
+    model = optimise.fit_surrogate(codes, scores, kind="exact", iterations=5)
+    begin, end = torch.full((1, D), -0.5).double(), torch.full((3, D), 0.5).double()
+    seen = []
+    fresh = lambda z: seen.append(z) or torch.ones(len(z), dtype=torch.bool)  # noqa: E731
+    settings = {"centre": codes[0].double(), "side": 0.2, "candidates": 50, "fresh": fresh}
+    found = region_batch(model, 7, torch.Generator().manual_seed(0), ways=(begin, end), **settings)
+    assert found.shape == (7, D)
+    on, off = seen[0][:25], seen[0][25:]
+    share = (on - begin)[:, :1]  # the way is the diagonal of a cube of side 1
+    assert torch.allclose(on, begin + share)
+    assert 0 <= float(share.min()) < float(share.max()) <= 0.2 + 1e-9
+    assert not torch.allclose(off, off[:, :1].expand_as(off))
+    region_batch(model, 7, torch.Generator().manual_seed(0), **settings)
+    assert torch.equal(seen[1][25:], off)  # the region is the same without
 
 
 # --- scores

@@ -145,7 +145,7 @@ def region_batch(
     explore: float = 0.1,
     allowed: Callable[[Tensor], Tensor] | None = None,
     fresh: Callable[[Tensor], Tensor] | None = None,
-    targets: Float[Tensor, "M D"] | None = None,
+    ways: tuple[Float[Tensor, "L D"], Float[Tensor, "M D"]] | None = None,
 ) -> Float[Tensor, "B D"]:
     """A batch by Thompson sampling in a trust region: TuRBO-1 of Eriksson, Pearce, Gardner, Turner, Poloczek ("Scalable
     global optimization via local Bayesian optimization", 2019, arXiv:1910.01465).
@@ -154,12 +154,12 @@ def region_batch(
     within the surrogate's own box. A candidate differs from the centre in each coordinate with probability min(1,
     20/D), in at least one. Each draw from the posterior over the candidates names its best one.
 
-    Ours are `targets`: codes lie on little of their box, so that a step in a random direction leads out of their
-    support before it leads to another string. So half of the candidates are on the way from the centre to a target, up
-    to the share `side` of it.
+    Ours are `ways`: codes lie on little of their box, so that a step in a random direction leads out of their support
+    before it leads to another string, and about one code few strings are new. So half of the candidates are on the ways
+    between good codes.
 
-    Candidates that are not `allowed` are drawn back towards the centre, by 30 % at a time, and left out if that does
-    not help: the region keeps its shape but follows the codes' support.
+    Candidates that are not `allowed` are drawn back to where they came from, by 30 % at a time, and left out if that
+    does not help: the region keeps its shape but follows the codes' support.
 
     Args:
         surrogate: of the scores.
@@ -173,7 +173,8 @@ def region_batch(
         allowed: of codes (N, D) in their own units, which may be proposed.
         fresh: of codes, which are worth it: a decoder gives a whole neighbourhood one string, which is scored once.
             Where they are fewer than a batch, the region is searched again at twice the side, up to the whole box.
-        targets: codes (M, D) in their own units, in whose direction half of the candidates lie.
+        ways: codes (L, D) and (M, D) in their own units: half of the candidates lie on a way from one of the former
+            towards one of the latter, up to the share `side` of it, wherever the region is.
 
     Returns:
         codes (B, D) in their own units, the first draw's first; fewer than `batch` where too few are allowed.
@@ -183,8 +184,7 @@ def region_batch(
     shape = lengths / lengths.log().mean().exp()
     pool: list[Tensor] = []
     while True:
-        ends = None if targets is None else surrogate.normalise(targets)
-        found = _candidates(surrogate, middle, side / 2 * shape, candidates, generator, allowed, ends, min(1.0, side))
+        found = _candidates(surrogate, middle, side / 2 * shape, candidates, generator, allowed, ways, min(1.0, side))
         if fresh is not None and len(found):
             found = found[fresh(surrogate.restore(found))]
         pool.append(found)
@@ -210,10 +210,10 @@ def _candidates(
     n: int,
     generator: torch.Generator,
     allowed: Callable[[Tensor], Tensor] | None,
-    ends: Tensor | None,
+    ways: tuple[Tensor, Tensor] | None,
     far: float,
 ) -> Tensor:
-    """Codes in the box of half the sides `half` about the middle, or on the first share `far` of the ways to `ends`, in
+    """Codes in the box of half the sides `half` about the middle, half of them on the first share `far` of `ways`, in
     units of the surrogate's box, that are allowed."""
     low, high = (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
     d = len(middle)
@@ -221,16 +221,20 @@ def _candidates(
     moved = torch.rand(n, d, generator=generator) < min(1.0, 20 / d)
     moved[torch.arange(n), torch.randint(d, (n,), generator=generator)] = True
     x = torch.where(moved, draw, middle)
-    if ends is not None and len(ends):
-        some = ends[torch.randint(len(ends), (n // 2,), generator=generator)]
+    origin = middle.expand(n, d).clone()
+    if ways is not None:
+        begin, end = (
+            surrogate.normalise(codes)[torch.randint(len(codes), (n // 2,), generator=generator)] for codes in ways
+        )
         share = far * torch.rand(n // 2, 1, generator=generator, dtype=middle.dtype)
-        x[: n // 2] = torch.lerp(middle.expand_as(some), some, share).clamp(0, 1)
+        origin[: n // 2] = begin.clamp(0, 1)
+        x[: n // 2] = torch.lerp(begin, end, share).clamp(0, 1)
     if allowed is not None:
         fine = allowed(surrogate.restore(x))
         for _ in range(20):
             if fine.all():
                 break
-            x[~fine] = middle + 0.7 * (x[~fine] - middle)
+            x[~fine] = origin[~fine] + 0.7 * (x[~fine] - origin[~fine])
             fine[~fine] = allowed(surrogate.restore(x[~fine]))
         x = x[fine]
     return x

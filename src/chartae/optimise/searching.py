@@ -363,19 +363,19 @@ def _propose(
             candidates=max(settings["candidates"], wanted),
             explore=settings["explore"],
             allowed=allowed,
-            targets=_targets(state, settings, x[order[: settings["keep"]]], generator),
+            ways=_ways(state, x[order[: settings["keep"]]], generator),
             fresh=functools.partial(_unseen, state.decode, set(known), settings["seed"]),
         )
     return box_batch(model, wanted, generator, starts=settings["starts"], allowed=allowed)
 
 
-def _targets(state: _Search, settings: dict[str, Any], best: Tensor, generator: torch.Generator) -> Tensor:
-    """In whose direction to look: the best codes, and as many draws of the density."""
+def _ways(state: _Search, best: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Where from and where to: from the best codes to each other, and to as many draws of the density."""
     if state.density is None:
-        return best
+        return best, best
     with torch.no_grad():
         drawn = state.density.sample(len(best), generator=generator)
-    return torch.cat([best, drawn.to(best)])
+    return best, torch.cat([best, drawn.to(best)])
 
 
 def _decoded(decode: Decode, z: Tensor, draws: int, seed: int) -> list[Sequence[str | None]]:
