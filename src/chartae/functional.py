@@ -220,8 +220,8 @@ def gradient_penalty(critic: Callable[..., Tensor], *parts: Tensor) -> Tensor:
 def logits_of(
     critic: Callable[..., Tensor], real: Sequence[Tensor], made: Sequence[Tensor], *, batches: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """A critic's logits of both sides, as many real as made ones: from one pass, or where it judges `batches`, each of
-    one kind, from two."""
+    """A critic's logits (N,) of both sides, each a list of its inputs (N, ...), as many real as made ones: from one
+    pass, or where it judges `batches`, each of one kind, from two."""
     if batches:
         return critic(*real), critic(*made)
     above, below = critic(*(torch.cat(sides) for sides in zip(real, made, strict=True))).chunk(2)
@@ -253,7 +253,7 @@ def penalised_logits(
 
 
 def told_apart(real: Tensor, made: Tensor, *, pairs: bool = False) -> tuple[Tensor, Tensor]:
-    """What a critic pays for its logits, and how often it is right.
+    """What a critic pays for its logits (N,) and (M,) (of pairs M = N), in nats, and how often it is right, 0 to 1.
 
     softplus(-T) of the real and softplus(T) of the made, each averaged, and right where T has the sign; of `pairs`,
     softplus of the made one's less the real one's (Jolicoeur-Martineau, 2018, arXiv 1807.00734), and right where the
