@@ -270,6 +270,15 @@ def test_many_tokens_take_two_bytes():
     assert data.strings()[5] == "".join(words[5:8])
 
 
+def test_one_long_string_that_all_are_padded_to_is_told_of(monkeypatch):
+    strings = ["x+1"] * 50 + ["+".join(["x"] * 300)]
+    assert from_strings(strings, "expressions").shape == (600,)
+    monkeypatch.setattr("chartae.data.strings._MANY", 10_000)
+    with pytest.warns(UserWarning, match=r"'x\+x.*has 600 indices, half of the strings have 4 or fewer; all rows"):
+        from_strings(strings, "expressions")
+    from_strings(strings[:50], "expressions")
+
+
 def test_what_a_grammar_cannot_read_is_said_with_its_line(tmp_path):
     path = tmp_path / "e.txt"
     path.write_text("x+1\n\nx*x\nx+?\nsin(x)\n")

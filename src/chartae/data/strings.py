@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import os
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -21,6 +22,8 @@ from chartae.grammar import Codec, Derivations, codec_for
 __all__ = ["from_strings", "indices", "is_strings", "read_strings"]
 
 _COLUMNS = ("smiles", "selfies", "string", "strings", "sequence", "expression", "text")
+#: indices of a set, above which one long string that all rows are padded to is told of
+_MANY = 1 << 26
 _KINDS = (".txt", ".smi", ".smiles", ".csv", ".tsv")
 
 
@@ -160,6 +163,14 @@ def from_strings(
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} of {len(strings):,} strings of {source} can be encoded; at least 2 are needed")
     x = indices(rows, made)
+    if x.numel() > max(_MANY, 20 * int(rows.lengths.sum())):
+        long = int(rows.lengths.argmax())
+        warnings.warn(
+            f"{strings[int(rows.kept[long])][:40]!r}... has {int(rows.lengths[long]):,} indices, half of the strings "
+            f"have {int(np.median(rows.lengths))} or fewer; all rows are padded to it, {x.nbytes >> 20:,} MiB. "
+            "Leave strings as long as that out",
+            stacklevel=2,
+        )
     sizes = held_out(len(x), valid, test)
     order = torch.arange(len(x))
     if any(sizes):
