@@ -517,9 +517,12 @@ def test_the_verb(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("chartae.runs.load", lambda folder: FakeRun())
     words = ["optimise", "RUN", "--objective", "expression-fit", "--rounds", "1", "--batch", "3"]
     assert cli.main([*words, "--out", str(tmp_path / "s")]) == 0
-    out = capsys.readouterr().out
+    out, lines = capsys.readouterr()
     assert "minimised" in out
     assert "x*(" in out
+    told = json.loads((tmp_path / "s" / "found.json").read_text())
+    assert f"round 1/1  best of it {told['best']:.4g}  valid 3/3" in lines
+    assert told["rounds"][0]["peak"] == told["best"] > 0
     assert cli.main([*words, "--out", str(tmp_path / "s")]) == 2
     assert "overwrite or resume" in capsys.readouterr().err
     assert cli.main(["optimise", "RUN", "--objective", "none", "--out", str(tmp_path)]) == 2

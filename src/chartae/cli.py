@@ -621,11 +621,14 @@ class Optimise:
         found = optimise.optimise(runs.load(folder), objective, root=root, say=_say, **plain)
         console = Console()
         table = Table(title=f"{objective}, {'maximised' if found.maximise else 'minimised'}")
-        for head in ("round", "best so far", "valid", "new"):
+        for head in ("round", "best of it", "best so far", "valid", "new"):
             table.add_column(head, justify="right")
-        table.add_row("data", f"{found.best_known:.4g}", "", "")
+        table.add_row("data", "", f"{found.best_known:.4g}", "", "")
         for row in found.rounds():
-            table.add_row(str(row["round"]), f"{row['best']:.4g}", f"{row['valid']}/{row['codes']}", str(row["new"]))
+            peak = "none" if row["peak"] is None else f"{row['peak']:.4g}"
+            table.add_row(
+                str(row["round"]), peak, f"{row['best']:.4g}", f"{row['valid']}/{row['codes']}", str(row["new"])
+            )
         console.print(table)
         best = Table(title="The best strings")
         best.add_column("score", justify="right")

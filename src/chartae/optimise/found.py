@@ -83,17 +83,20 @@ class Found:
         return float(np.mean(kept)) if kept else math.nan
 
     def rounds(self) -> list[dict[str, Any]]:
-        """Of each round: the best score so far, how many have a score, how many strings are new."""
+        """Of each round: its best score (``peak``), the best so far, the training strings' among them, how many have a
+        score, how many strings are new."""
         better = max if self.maximise else min
         seen, best, table = set(self.known or ()), self.best_known, []
         for number in sorted({row.round for row in self.rows}):
             rows = [row for row in self.rows if row.round == number]
-            best = better([best, *(r.score for r in rows if r.score is not None)])
+            peak = better((r.score for r in rows if r.score is not None), default=None)
+            best = best if peak is None else better(best, peak)
             new = {r.string for r in rows if r.valid} - seen
             seen |= new
             table.append(
                 {
                     "round": number,
+                    "peak": peak,
                     "best": best,
                     "codes": len(rows),
                     "valid": sum(r.valid for r in rows),

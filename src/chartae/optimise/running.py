@@ -7,6 +7,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from chartae import densities
 from chartae.optimise.found import Found
 from chartae.optimise.goals import Goal, goal
 from chartae.optimise.scoring import score_strings
-from chartae.optimise.searching import Retrained, fingerprint, flipped, search
+from chartae.optimise.searching import Retrained, fingerprint, search
 from chartae.storage import read_tensors, replace_text, write_tensors
 
 __all__ = ["optimise", "training_scores"]
@@ -168,6 +169,7 @@ def optimise(
         folder=out,
         resume=resume,
         overwrite=overwrite,
+        minimised=not want.maximise,
         about={
             "objective": want.name,
             "maximise": want.maximise,
@@ -183,8 +185,7 @@ def optimise(
     )
     # all training strings are known, also those that the limit left out; but not those that were hidden
     told = strings if not hide else [strings[i] for i in rows.tolist()]
-    found = Found(found.rows, float(scores[rows].min()), found.best_known, frozenset(told))
-    found = found if want.maximise else flipped(found)
+    found = replace(found, known=frozenset(told))
     write(found, out, want.name)
     return found
 

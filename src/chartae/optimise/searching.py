@@ -135,6 +135,7 @@ def search(
     folder: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    minimised: bool = False,
     about: dict[str, Any] | None = None,
     retrain: Callable[[int, list[str], Tensor, Tensor], Retrained | tuple[Any, ...]] | None = None,
     k: float = 1e-3,
@@ -182,6 +183,8 @@ def search(
         folder: where the state is written after every round: ``state.json`` and ``codes.safetensors``.
         resume: go on from the folder, to the same numbers as an uninterrupted search.
         overwrite: begin again where the folder holds a search.
+        minimised: the scores are those of an objective that is minimised, with their sign turned; what is told and
+            given back is in its own direction again.
         about: plain facts that a resumed search must share (the objective's name, say).
         retrain: of round, strings, scores and weights (`rank_weights`), called between rounds; it gives back a
             `Retrained`, or a tuple like it. A resumed search calls it again for every round that is done, with the same
@@ -282,10 +285,13 @@ def search(
         if folder is not None:
             _save(folder, settings, state)
         valid, fresh = (sum(map(bool, a)) for a in ([r.valid for r in rows], _fresh(rows, state.rows[:first], strings)))
-        say(f"round {number}/{rounds}  best {top:.4g}  valid {valid}/{len(rows)}  new {fresh}")
+        told = [0.0 - r.score if minimised else r.score for r in rows if r.score is not None]
+        peak = f"{(min if minimised else max)(told):.4g}" if told else "none"
+        say(f"round {number}/{rounds}  best of it {peak}  valid {valid}/{len(rows)}  new {fresh}")
         if retrain is not None and number < rounds:
             retrained(number, state.rows)
-    return Found(tuple(state.rows), worst, best, None if strings is None else frozenset(strings))
+    found = Found(tuple(state.rows), worst, best, None if strings is None else frozenset(strings))
+    return _flipped(found) if minimised else found
 
 
 def _fresh(rows: Sequence[Row], former: Sequence[Row], strings: Sequence[str] | None) -> list[bool]:
@@ -511,7 +517,8 @@ def _save(folder: Path, settings: dict[str, Any], state: _Search) -> None:
     replace_text(folder / "state.json", json.dumps(kept, indent=1))
 
 
-def flipped(found: Found) -> Found:
-    """The same search with the scores' sign turned: of an objective that is minimised."""
-    rows = tuple(replace(row, score=None if row.score is None else -row.score) for row in found.rows)
-    return replace(found, rows=rows, worst=-found.worst, best_known=-found.best_known, maximise=not found.maximise)
+def _flipped(found: Found) -> Found:
+    """The same search with the scores' sign turned, nought without one: of an objective that is minimised."""
+    rows = tuple(replace(row, score=None if row.score is None else 0.0 - row.score) for row in found.rows)
+    worst, best = 0.0 - found.worst, 0.0 - found.best_known
+    return replace(found, rows=rows, worst=worst, best_known=best, maximise=not found.maximise)
