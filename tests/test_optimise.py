@@ -138,22 +138,39 @@ def test_a_region_grows_shrinks_and_begins_again():
     assert Region(0.01).after(False, dimension=4, batch=5) == Region(restarts=1)
 
 
-def test_half_of_the_candidates_lie_on_the_ways_between_codes():
+def test_half_of_the_candidates_lie_on_ways_between_codes():
     codes, scores = world()
     model = optimise.fit_surrogate(codes, scores, kind="exact", iterations=5)
     begin, end = torch.full((1, D), -0.5).double(), torch.full((3, D), 0.5).double()
-    seen = []
-    fresh = lambda z: seen.append(z) or torch.ones(len(z), dtype=torch.bool)  # noqa: E731
-    settings = {"centre": codes[0].double(), "side": 0.2, "candidates": 50, "fresh": fresh}
+    seen, new = [], 10
+
+    def fresh(z):
+        seen.append(z)
+        return torch.arange(len(z)) < new
+
+    centre = codes[0].double()
+    settings = {"centre": centre, "side": 0.2, "candidates": 100, "fresh": fresh}
+
+    def shares(z, start):
+        part = (z - start) / (end[0] - start)
+        assert torch.allclose(part, part[:, :1].expand_as(part))
+        assert 0 <= float(part.min()) < float(part.max()) <= 0.2 + 1e-9
+
     found = region_batch(model, 7, torch.Generator().manual_seed(0), ways=(begin, end), **settings)
     assert found.shape == (7, D)
-    on, off = seen[0][:25], seen[0][25:]
-    share = (on - begin)[:, :1]  # the way is the diagonal of a cube of side 1
-    assert torch.allclose(on, begin + share)
-    assert 0 <= float(share.min()) < float(share.max()) <= 0.2 + 1e-9
-    assert not torch.allclose(off, off[:, :1].expand_as(off))
+    assert len(seen) == 1  # a tenth of the candidates is enough
+    shares(seen[0][:50], centre)
+    off = seen[0][50:]
     region_batch(model, 7, torch.Generator().manual_seed(0), **settings)
-    assert torch.equal(seen[1][25:], off)  # the region is the same without
+    assert torch.equal(seen[1][50:], off)  # the region is the same without
+    new = 9
+    region_batch(model, 7, torch.Generator().manual_seed(0), ways=(begin, end), **settings)
+    assert len(seen) == 4
+    assert torch.equal(seen[2], seen[0])
+    shares(seen[3][:50], begin)  # then from any good code
+    new = 0
+    region_batch(model, 7, torch.Generator().manual_seed(0), ways=(begin, end), **settings)
+    assert len(seen) == 4 + 5  # and then at 0.4, 0.8, 1.6 times the box
 
 
 # --- scores

@@ -155,8 +155,8 @@ def region_batch(
     20/D), in at least one. Each draw from the posterior over the candidates names its best one.
 
     Ours are `ways`: codes lie on little of their box, so that a step in a random direction leads out of their support
-    before it leads to another string, and about one code few strings are new. So half of the candidates are on the ways
-    between good codes.
+    before it leads to another string. So half of the candidates lie on ways from the centre to other codes; and where
+    the strings about one code are mostly known, as many again are sought with ways that begin at any good code.
 
     Candidates that are not `allowed` are drawn back to where they came from, by 30 % at a time, and left out if that
     does not help: the region keeps its shape but follows the codes' support.
@@ -173,8 +173,9 @@ def region_batch(
         allowed: of codes (N, D) in their own units, which may be proposed.
         fresh: of codes, which are worth it: a decoder gives a whole neighbourhood one string, which is scored once.
             Where they are fewer than a batch, the region is searched again at twice the side, up to the whole box.
-        ways: codes (L, D) and (M, D) in their own units: half of the candidates lie on a way from one of the former
-            towards one of the latter, up to the share `side` of it, wherever the region is.
+        ways: codes (L, D) and (M, D) in their own units: half of the candidates lie on a way from the centre towards
+            one of the latter, up to the share `side` of it; where fewer than a tenth of all are fresh, also from any
+            of the former.
 
     Returns:
         codes (B, D) in their own units, the first draw's first; fewer than `batch` where too few are allowed.
@@ -182,15 +183,20 @@ def region_batch(
     middle = surrogate.normalise(centre).clamp(0, 1)
     lengths = surrogate.lengthscales.to(middle)
     shape = lengths / lengths.log().mean().exp()
+    begin, end = (None, None) if ways is None else map(surrogate.normalise, ways)
     pool: list[Tensor] = []
+    near = begin is not None  # first from the centre alone
     while True:
-        found = _candidates(surrogate, middle, side / 2 * shape, candidates, generator, allowed, ways, min(1.0, side))
+        start = middle[None] if near or begin is None else begin
+        found = _candidates(surrogate, middle, side / 2 * shape, candidates, generator, allowed, start, end, side)
         if fresh is not None and len(found):
             found = found[fresh(surrogate.restore(found))]
         pool.append(found)
-        if fresh is None or sum(map(len, pool)) >= batch or side >= WIDEST:
+        enough = max(batch, candidates // 10) if near else batch
+        if fresh is None or sum(map(len, pool)) >= enough or (side >= WIDEST and not near):
             break
-        side = min(2 * side, WIDEST)
+        side = side if near else min(2 * side, WIDEST)
+        near = False
     x = torch.cat(pool)
     if not len(x):
         return surrogate.restore(x)
@@ -210,11 +216,12 @@ def _candidates(
     n: int,
     generator: torch.Generator,
     allowed: Callable[[Tensor], Tensor] | None,
-    ways: tuple[Tensor, Tensor] | None,
+    begin: Float[Tensor, "L D"],
+    end: Float[Tensor, "M D"] | None,
     far: float,
 ) -> Tensor:
-    """Codes in the box of half the sides `half` about the middle, half of them on the first share `far` of `ways`, in
-    units of the surrogate's box, that are allowed."""
+    """Codes in the box of half the sides `half` about the middle, half of them on the first share `far` of a way from
+    `begin` to `end`, in units of the surrogate's box, that are allowed."""
     low, high = (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
     d = len(middle)
     draw = low + (high - low) * torch.rand(n, d, generator=generator, dtype=middle.dtype)
@@ -222,13 +229,13 @@ def _candidates(
     moved[torch.arange(n), torch.randint(d, (n,), generator=generator)] = True
     x = torch.where(moved, draw, middle)
     origin = middle.expand(n, d).clone()
-    if ways is not None:
-        begin, end = (
-            surrogate.normalise(codes)[torch.randint(len(codes), (n // 2,), generator=generator)] for codes in ways
-        )
-        share = far * torch.rand(n // 2, 1, generator=generator, dtype=middle.dtype)
+    if end is not None:
+        end = end[torch.randint(len(end), (n // 2,), generator=generator)]
+        share = min(1.0, far) * torch.rand(n // 2, 1, generator=generator, dtype=middle.dtype)
+        if len(begin) > 1:
+            begin = begin[torch.randint(len(begin), (n // 2,), generator=generator)]
         origin[: n // 2] = begin.clamp(0, 1)
-        x[: n // 2] = torch.lerp(begin, end, share).clamp(0, 1)
+        x[: n // 2] = torch.lerp(begin.expand_as(end), end, share).clamp(0, 1)
     if allowed is not None:
         fine = allowed(surrogate.restore(x))
         for _ in range(20):

@@ -37,7 +37,10 @@ COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7")
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE, normal posterior": ("vae", {"likelihood": "bernoulli"}),
     "AAE, implicit posterior": ("aae", {"likelihood": "bernoulli", "noise_dim": 4, "weight": 10.0}),
-    "AVB, implicit posterior": ("avb", {"likelihood": "bernoulli", "noise_dim": 4}),
+    "AVB, implicit posterior": (
+        "avb",
+        {"likelihood": "bernoulli", "noise_dim": 4, "contrast": 64, "covariance": "full"},
+    ),
 }
 
 
@@ -90,7 +93,7 @@ def _write(folder: Path, results: dict[str, Any], codes: dict[str, Tensor], draw
 def _four(recipe: str, options: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
     data = from_arrays(POINTS.repeat(3200, 1, 1, 1), valid=0, test=0)
     run = fit(
-        recipe, data, latent_dim=2, net="smooth:64x64", epochs=steps // 100, batch_size=128, lr=4e-3, seed=seed,
+        recipe, data, latent_dim=2, net="smooth:64x64", epochs=steps // 100, batch_size=128, lr=2e-3, seed=seed,
         cosine=True, ema=0.99, densities=(), progress=False, device="cpu", **options,
     )  # fmt: skip
     return judge(run.model, seed)
