@@ -74,21 +74,19 @@ def avb(
     noise_dim: int = 10,
     contrast: int = 32,
     penalty: float = 0.0,
-    covariance: str = "diagonal",
     sigma: float | None = None,
     likelihood: str = "gaussian",
 ) -> Objective:
     """Adversarial variational Bayes: the ELBO of a posterior of any shape. Mescheder et al., 2017 (arXiv 1701.04722).
 
-    noise_dim: of the encoder's own noise. contrast, penalty, covariance: of `AdversarialKL`; in two dimensions a full
-    covariance of 64 draws does better. sigma, likelihood: those of `vae`.
+    noise_dim: of the encoder's own noise. contrast, penalty: of `AdversarialKL`. sigma, likelihood: those of `vae`.
     """
     if noise_dim < 1:
         raise ValueError(f"noise_dim is {noise_dim}; a posterior that is no point takes 1 or more")
     sigma = otherwise(sigma, math.sqrt(s.authors("vae", "w") / 2))
     model = Autoencoder(_encoder(s, noise_dim), s.likelihood(sigma, likelihood), StandardNormal(s.latent_dim))
     critic = nn.critic(s.net, s.shape, s.latent_dim)
-    return Penalised(model, Reconstruction() + AdversarialKL(critic, contrast, penalty, covariance))
+    return Penalised(model, Reconstruction() + AdversarialKL(critic, contrast, penalty))
 
 
 def vae_gan(

@@ -67,76 +67,55 @@ class AdversarialKL(Term):
 
     A critic tells (x, z), z ~ q(z|x), from (x, z), z ~ p(z); at its optimum T = log q(z|x) - log p(z), whose mean over
     q is the KL. With `contrast`, both are told apart relative to a normal r(z|x) with the mean and the variances of so
-    many draws of q: the critic sees u = L^-1 (z - mean), L L^T the covariance, against u ~ N(0, I), and
+    many draws of q: the critic sees u = (z - mean) / sd against u ~ N(0, I), and
 
         KL(q || p) = E_q[ T(x, u) + log r(z|x) - log p(z) ],
 
     so it has only the posterior's shape to learn, not its place and size. Mescheder, Nowozin, Geiger, "Adversarial
     Variational Bayes", 2017 (arXiv 1701.04722). The model is told through z alone: E_q of the change of T with q is 0.
-    The value is only as good as the critic: one that lags behind under-estimates the KL, most of all of a posterior
-    that is thin across the axes, which variances alone do not show. A full covariance does, in few dimensions. The
-    moments' own noise under-estimates it by about D / contrast nats, D (D + 3) / 2 contrast of a full one.
+    The value is only as good as the critic: one that lags behind under-estimates the KL. The moments' own noise does so
+    by about D / contrast nats.
 
     Args:
         critic: of (x, z).
         contrast: how many draws of q give the moments of r, from 2; 0 for the prior itself in its place.
         penalty: of R1 + R2; it makes the critic err, so it is small.
-        covariance: of r, ``diagonal`` (the paper's) or ``full``, which takes more draws than D.
 
     Raises:
-        ValueError: a negative penalty, a contrast of 1 or below 0, an unknown covariance; in training, no more draws
-            than D for a full one.
+        ValueError: a negative penalty, or a contrast of 1 or below 0.
     """
 
     #: the critic is to be near its optimum all the time
     rate = 4.0
     betas = (0.5, 0.99)
 
-    def __init__(self, critic: Critic, contrast: int = 32, penalty: float = 0.0, covariance: str = "diagonal") -> None:
+    def __init__(self, critic: Critic, contrast: int = 32, penalty: float = 0.0) -> None:
         super().__init__()
         if penalty < 0:
             raise ValueError(f"penalty is {penalty}; a weight is 0 or above")
-        if covariance not in ("diagonal", "full"):
-            raise ValueError(f"covariance is {covariance!r}; choose diagonal or full")
         if contrast < 0 or contrast == 1:
             raise ValueError(f"contrast is {contrast}; moments take 2 draws or more, and 0 stands for the prior")
-        self.critic, self.contrast, self.penalty, self.covariance = critic, int(contrast), float(penalty), covariance
+        self.critic, self.contrast, self.penalty = critic, int(contrast), float(penalty)
         self.second_order = penalty > 0
 
-    def _told(self, t: Trace, z: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, " B"]]:
-        """u of codes, and log r(z|x). No gradient goes through the moments: the KL is the same for every r."""
+    def _contrast(self, t: Trace) -> Normal:
+        """r(z|x), with no gradient: the KL is the same for every r."""
         with torch.no_grad():
-            draws = t.q.sample(self.contrast)
-            mean = draws.mean(0)
-            if self.covariance == "full":
-                if self.contrast <= z.shape[1]:
-                    raise ValueError(
-                        f"contrast is {self.contrast} for codes of {z.shape[1]} dimensions; a full covariance takes "
-                        "more draws than that"
-                    )
-                apart = draws - mean
-                covariance = torch.einsum("kbi,kbj->bij", apart, apart) / (self.contrast - 1)
-                root = torch.linalg.cholesky(covariance + 1e-6 * torch.eye(z.shape[1]).to(covariance))
-                volume = root.diagonal(dim1=1, dim2=2).log().sum(1)
-            else:
-                spread = draws.std(0).clamp_min(1e-3)
-                volume = spread.log().sum(1)
-        if self.covariance == "full":
-            u = torch.linalg.solve_triangular(root, (z - mean)[..., None], upper=False)[..., 0]
-        else:
-            u = (z - mean) / spread
-        return u, Normal(torch.zeros_like(u), 1.0).log_prob(u) - volume
+            z = t.q.sample(self.contrast)
+        return Normal(z.mean(0), z.std(0).clamp_min(1e-3))
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
         if not self.contrast:
             return self.critic(t.x, t.z)
-        u, moments = self._told(t, t.z)
-        return self.critic(t.x, u) + moments - t.model.prior().log_prob(t.z)
+        r = self._contrast(t)
+        moments = r.log_prob(t.z) - t.model.prior().log_prob(t.z)
+        return self.critic(t.x, (t.z - r.mean) / r.sigma) + moments
 
     def rival(self, t: Trace) -> dict[str, Tensor]:
         z = t.z.detach()
         if self.contrast:
-            own, other = self._told(t, z)[0], torch.randn_like(z)
+            r = self._contrast(t)
+            own, other = (z - r.mean) / r.sigma, torch.randn_like(z)
         else:
             own, other = z, t.model.prior.sample(len(z)).detach()
         loss, right, above, below = _judged(self.critic, (t.x, own), (t.x, other), self.penalty)
@@ -148,5 +127,4 @@ class AdversarialKL(Term):
 
     def extra_repr(self) -> str:
         told = [f"contrast={self.contrast}"] if self.contrast else []
-        told += ["full"] if self.contrast and self.covariance == "full" else []
         return ", ".join(told + ([f"penalty={self.penalty:g}"] if self.penalty else []))
