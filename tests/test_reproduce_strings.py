@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 
 from chartae import cli
 from chartae.reproduce import NAMES, strings
@@ -54,3 +55,26 @@ def test_what_is_refused(root):
     with pytest.raises(FileNotFoundError, match=r"there is no zinc250k/.*give the folder that holds it as --data-root"):
         NAMES["grae-molecules"](root / "o", root=root)
     assert cli.main(["reproduce", "iae-cluster", "--limit", "3", "--out", str(root / "o")]) == 2
+
+
+def test_the_best_molecule_of_each_search_is_drawn(tmp_path):
+    pytest.importorskip("rdkit")
+    found = [
+        {
+            "recipe": "grae",
+            "search": search,
+            "seed": seed,
+            "best": 1.0,
+            "strings": [{"string": "CCO", "score": 1.0}] * n,
+        }
+        for search, seed, n in (("trust region", 0, 2), ("trust region", 1, 1), ("trust region", 2, 0), ("box", 0, 1))
+    ]
+
+    def width(searches):
+        strings._picture(tmp_path / "best.png", searches)
+        with Image.open(tmp_path / "best.png") as shown:
+            return shown.width
+
+    assert 1.9 * width(found[:1]) < width(found) < 2.2 * width(found[:1])  # two: the third found nothing
+    strings._picture(tmp_path / "none.png", [])
+    assert not (tmp_path / "none.png").exists()

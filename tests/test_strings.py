@@ -216,9 +216,9 @@ def test_molecules_are_valid_without_any_training():
     assert rdkit
     g = load("zinc-smiles")
     run = ch.fit("grae", ["CCO", "c1ccccc1", "CC(=O)N"] * 4, grammar="zinc-smiles", densities=(), **QUICK)
-    texts = [t for row in run.decode_strings(5 * torch.randn(20, 5), draws=2) for t in row]
+    texts = [t for row in run.decode_strings(5 * torch.randn(60, 5), draws=2) for t in row]
     assert ch.metrics.molecules.validity(texts) > 0.99
-    assert len(g.encode(texts)) == 40
+    assert len(g.encode(texts)) == 120
 
 
 def test_scheduled_forcing_and_dropout():

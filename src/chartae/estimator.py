@@ -145,7 +145,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """Codes (n, latent_dim), float32: the mean of q(z|x)."""
-        x = self._examples(X)
+        x = self._examples(X)  # says so first where nothing is fitted
         return _numpy(self.run_.encode(x))
 
     @available_if(_clusters)

@@ -20,7 +20,18 @@ TARGETS = (*molecules.PROPERTIES, "penalised-logp")
 
 
 def string_data(recipe: str, data: Any, grammar: str | Path | Codec | None = None, **settings: Any) -> Dataset:
-    """Strings as a recipe for them takes them; `settings` are those of `chartae.data.from_strings`."""
+    """Strings as a recipe for them takes them.
+
+    Args:
+        recipe: one for strings; `cvae` alone needs no grammar, and then takes single characters.
+        data: a list of strings, or a file of them.
+        grammar: as the `codec` of `chartae.data.from_strings`.
+        settings: those of `chartae.data.from_strings`; its target may also be one of `TARGETS`, computed by RDKit.
+
+    Raises:
+        ValueError: no grammar, no strings, and what `chartae.data.from_strings` refuses.
+        ImportError: a target of `TARGETS` without RDKit.
+    """
     if grammar is None:
         if recipe != "cvae":
             raise ValueError(

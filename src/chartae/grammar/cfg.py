@@ -182,7 +182,7 @@ class Grammar(Codec):
         return hash((self.productions, self.start, self.ignore))
 
     @property
-    def language(self) -> str:  # type: ignore[override]
+    def language(self) -> str:
         """Its own, by its name."""
         return self.name
 

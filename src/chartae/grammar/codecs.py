@@ -124,7 +124,6 @@ class Selfies(Codec):
     """
 
     masks = None
-    language = "molecules"
 
     def __init__(self, strings: Iterable[str] = (), *, robust: bool = True) -> None:
         self._selfies = _package()
@@ -150,6 +149,10 @@ class Selfies(Codec):
 
     def __repr__(self) -> str:
         return f"Selfies({len(self.tokens)} symbols and padding)"
+
+    @property
+    def language(self) -> str:
+        return "molecules"
 
     def described(self) -> dict[str, Any]:
         return {"selfies": self.tokens}

@@ -153,8 +153,11 @@ class Codec(ABC):
     padding: int
     #: (K, size), which indices may follow in each of K states of a stack; None where anything may follow anything
     masks: np.ndarray | None
-    #: whose strings they are, by a grammar's name, or ``"molecules"``; "" where any string is one
-    language: str = ""
+
+    @property
+    def language(self) -> str:
+        """Whose strings they are, by a grammar's name, or ``"molecules"``; "" where any string is one."""
+        return ""
 
     @property
     def states(self) -> int:

@@ -296,7 +296,12 @@ def scaffold_similarity(strings: Strings, reference: Strings, rings: int = 2) ->
 
 
 def properties(strings: Strings, names: Sequence[str] = PROPERTIES) -> dict[str, np.ndarray]:
-    """logP (Crippen), SA (1 easy to 10 hard), QED (0 to 1), weight (g/mol) of each string, nan for those not valid."""
+    """(N,) of each name: logP (Crippen), SA (1 easy to 10 hard), QED (0 to 1), weight (g/mol), nan for strings that are
+    not valid; a ValueError for another name.
+
+    The octanol-water partition's logarithm by Wildman, Crippen (1999), synthetic accessibility by Ertl, Schuffenhauer
+    (2009), drug-likeness by Bickerton et al. (2012), all as RDKit has them.
+    """
     if unknown := [name for name in names if name not in PROPERTIES]:
         raise ValueError(f"no property {unknown[0]!r}; choose from {', '.join(PROPERTIES)}")
     given = _described(strings)

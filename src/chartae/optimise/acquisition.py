@@ -183,20 +183,22 @@ def region_batch(
     middle = surrogate.normalise(centre).clamp(0, 1)
     lengths = surrogate.lengthscales.to(middle)
     shape = lengths / lengths.log().mean().exp()
-    begin, end = (None, None) if ways is None else map(surrogate.normalise, ways)
+    begin, end = (middle[None], None) if ways is None else map(surrogate.normalise, ways)
+    # where ways begin, the region's side, and how many fresh ones are enough
+    stages = [(begin, side, batch)]
+    while side < WIDEST:
+        side = min(2 * side, WIDEST)
+        stages.append((begin, side, batch))
+    if ways is not None:
+        stages.insert(0, (middle[None], stages[0][1], max(batch, candidates // 10)))
     pool: list[Tensor] = []
-    near = begin is not None  # first from the centre alone
-    while True:
-        start = middle[None] if near or begin is None else begin
-        found = _candidates(surrogate, middle, side / 2 * shape, candidates, generator, allowed, start, end, side)
+    for start, wide, enough in stages:
+        found = _candidates(surrogate, middle, wide / 2 * shape, candidates, generator, allowed, start, end, wide)
         if fresh is not None and len(found):
             found = found[fresh(surrogate.restore(found))]
         pool.append(found)
-        enough = max(batch, candidates // 10) if near else batch
-        if fresh is None or sum(map(len, pool)) >= enough or (side >= WIDEST and not near):
+        if fresh is None or sum(map(len, pool)) >= enough:
             break
-        side = side if near else min(2 * side, WIDEST)
-        near = False
     x = torch.cat(pool)
     if not len(x):
         return surrogate.restore(x)

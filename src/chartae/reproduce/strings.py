@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from chartae import pictures, structures
 from chartae.data import Dataset, from_strings, read_strings
 from chartae.evaluation import evaluate
 from chartae.optimise import goal, judge_surrogate, optimise, training_scores
@@ -208,6 +209,18 @@ def _trained(
 def _write(folder: Path, problem: Problem, results: dict[str, Any]) -> None:
     replace_text(folder / "results.json", json.dumps(results, indent=1) + "\n")
     replace_text(folder / "table.md", _tables(problem, results))
+    if problem is MOLECULES:
+        _picture(folder / "best.png", results["searches"])
+
+
+def _picture(path: Path, searches: Rows) -> None:
+    """The best molecule of each search of the first kind, with its score."""
+    first = [(s["recipe"], s["search"]) for s in searches][:1]
+    shown = [s for s in searches if (s["recipe"], s["search"]) in first and s["strings"]]
+    if shown:
+        best = [s["strings"][0]["string"] for s in shown]
+        legends = [f"seed {s['seed']}: {s['best']:.2f}" for s in shown]
+        pictures.save_png(path, structures.molecules(best, legends, columns=5, side=200))
 
 
 def _tables(problem: Problem, results: dict[str, Any]) -> str:
