@@ -16,7 +16,7 @@ from chartae.data import Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
 from chartae.evaluation import clusters_of
-from chartae.functional import gradient_penalty
+from chartae.functional import gradient_penalty, judged
 from chartae.metrics import cluster_score
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
@@ -158,6 +158,54 @@ def test_weights_change_the_loss_and_a_latent_cycle_is_by_hand():
     assert objective(points())["cycle"].item() == pytest.approx(0.5 * CODE * 0.25)
 
 
+def test_a_cycle_teaches_the_decoder_too_unless_it_is_to_be_left_alone():
+    for gradient, told in (("both", True), ("positive", True), ("negative", True), ("none", False)):
+        objective = matched("latent", "inference", gradient=gradient, cycle=1.0)
+        objective(points())["cycle"].backward()
+        found = touched(objective)
+        assert (found["encoder"], found["decoder"]) == (True, told), gradient
+    objective = matched("latent", gradient="positive", warmup_back=1.0)
+    objective(points())["back"].backward()
+    assert touched(objective)["decoder"]
+    flipped = build("iae-flipped", Setting((6,), 2, unit=False), gradient="none").objective
+    assert flipped.warmup == 0
+    assert build("iae-flipped", Setting((6,), 2, unit=False)).objective.warmup == 0.4
+
+
+def test_units_of_the_data_are_no_matter():
+    """The penalty is measured in each input's own length: of nets that scale their input back, nothing changes."""
+
+    class Scaled(tnn.Module):
+        def __init__(self, net, into, out=1.0):
+            super().__init__()
+            self.net, self.into, self.out = net, into, out
+
+        def forward(self, x):
+            return self.out * self.net(x * self.into)
+
+    found = []
+    for s in (1.0, 100.0):
+        torch.manual_seed(5)
+        scale = torch.cat([torch.full((SIZE,), 1 / s), torch.ones(CODE)])
+        model = ch.Autoencoder(
+            Dirac(Scaled(linear(CODE, SIZE, 1), 1 / s)),
+            Implicit(Scaled(linear(SIZE, CODE + 2, 2), 1.0, s), noise_dim=2), StandardNormal(CODE),
+        )  # fmt: skip
+        critics = {
+            "reconstruction": Critic(Scaled(nn.MLP(SIZE + CODE, 1, (8,), norm=False), scale)),
+            "latent": Critic(nn.MLP(CODE, 1, (8,), norm=False)),
+        }
+        objective = Adversarial(model, critics)
+        x = s * points()
+        objective(x)
+        torch.manual_seed(6)
+        losses = objective(x)["loss"], objective(x, player="critic")["loss"]
+        sum(losses).backward()
+        latent = objective.critics["latent"].head[0].weight.grad
+        found.append(torch.cat([torch.stack(losses), latent.flatten()]))
+    assert torch.allclose(found[0], found[1], rtol=1e-9)
+
+
 def test_the_pull_of_two_critics_is_noted_in_the_backward_pass():
     objective = matched("reconstruction", "latent", gradient="positive", loss="logit")
     values = objective(points())
@@ -183,9 +231,10 @@ def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path):
     assert not list(objective.alarms([row | {"step": k} for k, row in enumerate(rows)]))  # 21 steps are not long
     alarm = next(iter(objective.alarms(rows)))
     assert "critic/latent_accuracy above .98" in alarm.text
-    # once of a player, of whichever critic
+    # once of each critic, the second one too
     other = [row | {"critic/data_accuracy": 0.99} for row in rows]
-    assert {one.kind for one in objective.alarms(other)} == {alarm.kind} == {"critic has won"}
+    assert [one.kind for one in objective.alarms(other)] == ["critic/latent has won", "critic/data has won"]
+    assert alarm.kind == "critic/latent has won"
     assert not list(objective.alarms([*rows[:-1], rows[-1] | {"critic/latent_accuracy": 0.9}]))
     # codes that start far from the prior, and an encoder that does not move
     torch.set_default_dtype(torch.float32)
@@ -227,11 +276,10 @@ def test_a_critics_logit_is_the_log_ratio():
     g = torch.Generator().manual_seed(0)
     critic = Critic(nn.MLP(1, 1, (32,), norm=False, activation="leaky-relu"))
     optimiser = torch.optim.Adam(critic.parameters(), lr=1e-2)
-    softplus = tnn.functional.softplus
     for _ in range(400):
         p, q = torch.randn(512, 1, generator=g), 1 + 0.7 * torch.randn(512, 1, generator=g)
         optimiser.zero_grad()
-        (softplus(-critic(p)).mean() + softplus(critic(q)).mean()).backward()
+        judged(critic, (p,), (q,)).loss.backward()
         optimiser.step()
     x = torch.linspace(-1, 2.5, 100)[:, None]
     truth = StandardNormal(1).log_prob(x) - torch.distributions.Normal(1.0, 0.7).log_prob(x)[:, 0]
@@ -259,7 +307,7 @@ def test_the_costs_are_the_gap_and_the_useless_code_is_an_optimum():
 
 def test_the_warm_up_fades_to_nothing_at_half_time():
     objective = implicit()
-    objective.plan(8, None)
+    objective.plan(8, Batches(points(), 4))
     left = []
     for _ in range(8):
         objective(points())
@@ -269,6 +317,16 @@ def test_the_warm_up_fades_to_nothing_at_half_time():
     before = objective.passes.clone()
     objective.eval()(points())
     assert torch.equal(objective.passes, before)
+    # how far it has come goes along with the weights; a training that is new starts anew
+    other = implicit()
+    other.load_state_dict(objective.state_dict())
+    assert other._left() == 0
+    assert other.scheduled
+    assert not implicit(warmup=0.0).scheduled
+    objective.plan(8, Batches(points(), 4))
+    assert objective._left() == 1
+    with pytest.raises(ValueError, match="batch_size is 1"):
+        objective.plan(8, Batches(points(), 1))
 
 
 @pytest.mark.parametrize("mode", OneHot.MODES)
@@ -331,6 +389,40 @@ def test_what_a_code_is_used_for():
         assert code_use(model, x).ignored
     with pytest.raises(ValueError, match="at least 10 points"):
         code_use(model, x[:5])
+    # no example is given its own code in exchange: of ten different points none comes back
+    same = ch.Autoencoder(Dirac(tnn.Identity()), ch.Gaussian(tnn.Identity(), 1.0), StandardNormal(4))
+    seen = []
+    same.decoder.net.register_forward_hook(lambda module, given, out: seen.append(given[0]))
+    distinct = torch.arange(40.0).reshape(10, 4)
+    for seed in range(5):
+        seen.clear()
+        code_use(same, distinct, seed=seed)
+        (other,) = [z for z in seen if not torch.equal(z, distinct)]
+        again = other[other.argsort(0)[:, 0]]
+        assert torch.equal(again, distinct)
+        assert all(not torch.equal(a, b) for a, b in zip(other, distinct, strict=True))
+
+
+@pytest.mark.filterwarnings("error:the code is ignored")
+def test_sorted_examples_raise_no_false_alarm():
+    torch.set_default_dtype(torch.float32)
+    torch.manual_seed(0)
+    x = torch.cat([torch.randn(1100, 2) + 8 * k for k in range(3)])  # the first thousand are of one kind
+    run = ch.fit(
+        "aae-cluster", ch.data.from_arrays(x, valid=0, test=0), clusters=3, latent_dim=1, epochs=3, batch_size=64,
+        net="smooth:32", lr=5e-3, neighbours=0, agreement=0, progress=False,
+    )  # fmt: skip
+    assert not [row for row in run.log if row["split"] == "alarm"]
+
+
+def test_an_ignored_code_is_an_alarm_in_the_log(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    x = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
+    with pytest.warns(RuntimeWarning, match="the code is ignored"):
+        run = ch.fit("ali", x, epochs=1, batch_size=20, out=tmp_path / "run", progress=False)
+    alarm = [row for row in ch.load(tmp_path / "run").log if row["split"] == "alarm"][-1]
+    assert alarm["kind"] == "the code is ignored"
+    assert run.training()["alarms"] == [alarm["alarm"]]
 
 
 @pytest.mark.parametrize(
@@ -359,7 +451,13 @@ def test_recipes_train_and_come_back(recipe, options, shape, tmp_path):
     codes = again.encode(x)
     size = 6 if shape == (6,) else 16
     assert codes.shape == (60, {"iae-cluster": 5, "aae-cluster": 5 + min(10, size)}.get(recipe, size))
-    assert run.history.best_epoch == 2 or critic != "critic"
+    # a critic's loss chooses no epoch, and how strong it is no step size
+    assert run.history.best_epoch == again.kept == again.training()["best_epoch"] == 2
+    assert run.log[-1]["split"] in ("valid", "alarm")
+    assert all("latent_pull" not in row for row in run.log if row["split"] == "valid")
+    pulls = [row["latent_pull"] for row in run.log if "latent_pull" in row]
+    assert all(pull > 0 for pull in pulls)
+    assert bool(pulls) == (recipe not in ("ali", "iae-flipped"))
 
 
 def test_bad_settings():
@@ -379,6 +477,23 @@ def test_bad_settings():
         Adversarial(implicit().model, {"latent": tnn.Linear(1, 1)})
     with pytest.raises(ValueError, match="12 clusters for 8 training examples"):
         ch.fit("iae-cluster", ch.data.from_arrays(torch.randn(8, 2), valid=0, test=0), clusters=12)
+    for recipe, options, message in (
+        ("aae-cluster", {}, "10 clusters for 8 training examples"),
+        ("iae-cluster", {"latent_dim": 500}, "500 clusters for 8"),
+        ("iae-cluster", {"clusters": 1}, "clusters is 1; give at least 2"),
+        ("aae-cluster", {"clusters": 0}, "clusters is 0; give at least 2"),
+        ("iae-cluster", {"densities": ("gmm",)}, "hold a category, and no density is fitted"),
+        ("iae", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
+        ("vae-gan", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
+        ("ae", {"batch_size": 1, "densities": ()}, "batch normalisation has no batch of one"),
+        (
+            "iae-flipped",
+            {"gradient": "none", "warmup": 0.4, "latent_dim": 2},
+            "leaves the generator alone, but warmup 0.4",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ch.fit(recipe, ch.data.from_arrays(torch.randn(8, 2), valid=0, test=0), **options)
     with pytest.raises(ValueError, match="they are one number"):
         build("iae-cluster", Setting((2,), 3), clusters=4)
     with pytest.raises(ValueError, match="at least 2"):
@@ -410,6 +525,15 @@ def test_cluster_scores_by_hand():
     assert found.error_majority == pytest.approx(1 / 5)
     assert found.error_confident == pytest.approx(2 / 5)
     assert found.used == 2
+    # points whose label is not known are left out, on both sides, however the others are numbered
+    more, none = torch.cat([p, p[:2].flip(1)]), torch.tensor([-1, -1])
+    assert cluster_score(more, torch.cat([y, none]), more, torch.cat([y, none])) == found
+    assert cluster_score(p, 2020 * y, p, 2020 * y) == found
+    for wrong in (y.double(), y[:, None]):
+        with pytest.raises(ValueError, match="classes are whole numbers, one a point"):
+            cluster_score(p.numpy(), wrong.numpy(), p.numpy(), wrong.numpy())
+    with pytest.raises(ValueError, match="there are no labels"):
+        cluster_score(p, 0 * y - 1, p, y)
     with pytest.raises(ValueError, match="a label for each"):
         cluster_score(p, y[:3].numpy(), p, y)
     with pytest.raises(ValueError, match="no labels"):
@@ -424,8 +548,8 @@ def test_clusters_are_evaluated_and_predicted(tmp_path):
     data = ch.data.load("digits")
     run = ch.fit("iae-cluster", data, clusters=6, noise_dim=4, epochs=1, out=tmp_path / "run", progress=False)
     found = ch.evaluate(run, data, n=100)
-    assert 0 < found["clusters"]["error_majority"] < 1
-    with pytest.raises(ValueError, match="validation set of digits has no labels"):
+    assert found["clusters"]["error_majority"] < 0.9 - 0.1  # better than chance
+    with pytest.raises(ValueError, match="validation set of digits has no class labels"):
         clusters_of(run, replace(data, valid_labels=None))
     assert set(found["code"]) == {"error", "shuffled", "spread", "information", "bound", "used"}
     x = data.train[:200].numpy()

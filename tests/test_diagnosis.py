@@ -88,7 +88,7 @@ def test_reproduce(name, tmp_path, capsys):
         assert last["log_likelihood"] - last["elbo"] == pytest.approx(last["contrast"], abs=1e-3)
         assert (tmp_path / "r" / "gap.png").stat().st_size > 10_000
         assert cli.main([w for w in words if w != "--quick"]) == 2  # quick parts are no parts of the whole result
-        assert "holds parts made with {'quick': True}" in capsys.readouterr().err
+        assert "holds parts made with {'result': 'ima-gap', 'quick': True}" in capsys.readouterr().err
 
 
 @pytest.mark.slow

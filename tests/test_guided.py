@@ -6,11 +6,14 @@ import json
 import math
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from sklearn.base import is_classifier, is_clusterer
+from sklearn.model_selection import cross_val_score
 from torch import nn as tnn
 
 import chartae as ch
@@ -18,9 +21,10 @@ from chartae.cli import main
 from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product, StandardNormal, UniformCategorical
 from chartae.data import Batches
 from chartae.distributions import PointMass
+from chartae.evaluation import class_error
 from chartae.functional import nearest
 from chartae.guided import Guided
-from chartae.supervision import known_labels
+from chartae.supervision import class_codes, known_labels
 from closed_forms import CODE, SIZE, linear, points
 
 K = 3
@@ -87,6 +91,19 @@ def test_views_move_an_image_a_little():
     for bad in ({"degrees": -1.0}, {"scale": 1.0}, {"noise": math.nan}):
         with pytest.raises(ValueError, match="give a range of 0 or above"):
             Jitter(**bad)
+
+
+def test_a_turn_is_one_on_pictures_that_are_no_squares():
+    x = torch.zeros(1, 1, 33, 129)
+    x[:, :, 16, 24:105] = 1.0  # a level line
+    torch.manual_seed(1)
+    seen = Jitter(15, 0, 0, 0)(x.expand(40, -1, -1, -1)).sample()
+    torch.manual_seed(1)
+    angles = 15 * (2 * torch.rand(5, 40) - 1)[0]
+    across, down = torch.meshgrid(torch.arange(129.0) - 64, torch.arange(33.0) - 16, indexing="xy")
+    slopes = (seen * across * down).sum((1, 2, 3)) / (seen * across**2).sum((1, 2, 3))
+    found = torch.rad2deg(torch.atan(slopes)).abs()
+    assert torch.allclose(found, angles.abs(), atol=1.0)
 
 
 def test_agreement_is_the_information_where_views_agree():
@@ -172,9 +189,11 @@ def test_neighbours_are_found_again_by_what_was_learnt():
     objective = Guided(ch.Penalised(model, ch.Reconstruction()), neighbours=3)
     batches = Batches(x, 16)
     objective.plan(8, batches)
+    assert objective.scheduled
+    objective(x[:16])
     before, state = objective._graph.clone(), objective.get_extra_state()
     assert len(state) == 2 + 40 * 3
-    for _ in range(3):
+    for _ in range(2):
         objective(x[:16])
     apart = (x[:, None, 0] - x[None, :, 0]).abs().fill_diagonal_(torch.inf)
     nearest_by_learnt = apart.topk(3, largest=False).indices
@@ -182,14 +201,43 @@ def test_neighbours_are_found_again_by_what_was_learnt():
     assert not torch.equal(objective._graph, before)
     # a training that goes on keeps them, one that is new does not, one that has ended leaves none behind
     other = Guided(objective.inner, neighbours=3)
-    other.set_extra_state(objective.get_extra_state())
     other.plan(8, batches)
+    other.set_extra_state(objective.get_extra_state())
     assert torch.equal(other._graph, objective._graph)
     objective.plan(8, batches)
-    assert torch.equal(objective._graph, before)
     for _ in range(8):
         objective(x[:16])
+        assert torch.equal(objective._graph, before) == (objective._step <= 2)
     assert len(objective.get_extra_state()) == 0
+    other.rest()
+    assert len(other.get_extra_state()) == 0
+    # a last layer that convolves, or none at all
+    images = x.reshape(40, 1, 6, 10)
+    last = Guided(ch.Penalised(convolving(), ch.Reconstruction()), views=Jitter(), neighbours=3)
+    assert last._features(images).shape[0] == 40
+    nothing = ch.Autoencoder(Categorical(tnn.Identity()), ch.Gaussian(tnn.Identity(), 1.0), UniformCategorical(60))
+    assert torch.equal(Guided(ch.Penalised(nothing, ch.Reconstruction()), neighbours=3)._features(x), x)
+
+
+def convolving():
+    net = tnn.Sequential(tnn.Conv2d(1, 2, 3), tnn.ReLU(), tnn.Conv2d(2, K, (4, 8)), tnn.Flatten()).float()
+    back = tnn.Sequential(tnn.Linear(K, 60), tnn.Unflatten(1, (1, 6, 10))).float()
+    return ch.Autoencoder(Categorical(net), ch.Gaussian(back, 1.0), UniformCategorical(K))
+
+
+def test_early_stopping_and_longer_trainings(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    x = torch.rand(120, 6, generator=torch.Generator().manual_seed(0))
+    settings = {"clusters": 3, "latent_dim": 2, "batch_size": 30, "progress": False}
+    run = ch.fit("aae-cluster", x, epochs=3, patience=5, **settings, out=tmp_path / "a")
+    assert 1 <= run.kept <= 3
+    again = ch.load(tmp_path / "a")
+    assert torch.equal(again.encode(x), run.encode(x))
+    assert not any("extra" in name and len(value) for name, value in again.objective.state_dict().items())
+    # how it is trained depends on for how long: one that has ended is not gone on with
+    ch.fit("aae-cluster", x, epochs=1, cosine=False, **settings, out=tmp_path / "b")
+    with pytest.raises(ValueError, match="epochs"):
+        ch.fit("aae-cluster", x, epochs=2, cosine=False, resume=True, **settings, out=tmp_path / "b")
 
 
 def test_batches_bring_labelled_examples_along():
@@ -228,15 +276,66 @@ def test_which_labels_are_known():
     for options, message in (
         ({"labels": 9}, "at least one a class"),
         ({"labels": 10**6}, "no more than there are"),
-        ({"classes": 11}, "classes without a label: 10"),
+        ({"classes": 11}, "labels run up to 9, and classes without a label: 10"),
         ({"classes": 5}, "labels run up to 9"),
+        ({"classes": 1}, "there is 1 class"),
     ):
         with pytest.raises(ValueError, match=message):
             known_labels(data, options, seed=0)
     with pytest.raises(ValueError, match="all .* labels are missing"):
         known_labels(ch.data.from_arrays(torch.rand(50, 3), torch.full((50,), -1)), {}, seed=0)
-    with pytest.raises(ValueError, match="has no class labels"):
+    with pytest.raises(ValueError, match="has no labels"):
         known_labels(ch.data.from_arrays(torch.rand(50, 3)), {}, seed=0)
+    with pytest.raises(ValueError, match="has continuous labels"):
+        known_labels(ch.data.from_arrays(torch.rand(50, 3), torch.rand(50)), {}, seed=0)
+    years = ch.data.from_arrays(torch.rand(50, 3), 2020 + torch.arange(50) % 3)
+    with pytest.raises(ValueError, match=r"up to 2022.*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and more; number the classes"):
+        known_labels(years, {}, seed=0)
+    with pytest.raises(ValueError, match="number the classes"):
+        known_labels(ch.data.from_arrays(torch.rand(50, 3), 10**12 * (torch.arange(50) % 3)), {}, seed=0)
+    # text: "-1" is not known there either
+    named = ch.data.from_arrays(torch.rand(50, 3), ["b", "a", "-1", "b", "a"] * 10, valid=0, test=0)
+    assert named.classes == ("a", "b")
+    y, options = known_labels(named, {}, seed=0)
+    assert options["classes"] == 2
+    assert torch.equal(y[:5], torch.tensor([1, 0, -1, 1, 0]))
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "codes"),
+    [
+        ([3, -1, 7, 3], [3, 7], [0, -1, 1, 0]),
+        ([3.0, -1.0, 7.0, 3.0], [3, 7], [0, -1, 1, 0]),
+        (["b", "-1", "a", "b"], ["a", "b"], [1, -1, 0, 1]),
+        (np.array(["b", -1, "a", "b"], dtype=object), ["a", "b"], [1, -1, 0, 1]),
+        (np.array([3, -1, 7, 3], dtype=object), [3, 7], [0, -1, 1, 0]),
+        (np.array([True, False, True, True]), [False, True], [1, 0, 1, 1]),
+        (np.array([[3], [-1], [7], [3]], dtype=np.int32), [3, 7], [0, -1, 1, 0]),
+        (torch.tensor([3, -1, 7, 3]), [3, 7], [0, -1, 1, 0]),
+    ],
+)
+def test_classes_of_any_kind(y, classes, codes):
+    found, numbers = class_codes(y, 4)
+    assert found.tolist() == classes
+    assert numbers.tolist() == codes
+
+
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        ([0, 1, math.nan, 1], ValueError, "y holds NaN"),
+        ([0.5, 1, 2, 1], ValueError, "y holds fractions"),
+        (np.array(["a", None, "b", "a"], dtype=object), TypeError, "y holds NoneType, str"),
+        ([1, -1, 1, -1], ValueError, "-1 is no class, it marks what is not known"),
+        ([-1, -1, -1, -1], ValueError, "all 4 labels are missing"),
+        ([0, 1, 1], ValueError, "for 4 examples"),
+        (np.zeros((4, 2)), ValueError, "for 4 examples"),
+        (np.zeros(4, dtype="datetime64[s]"), TypeError, "classes are whole numbers or text"),
+    ],
+)
+def test_labels_that_are_no_classes(y, error, message):
+    with pytest.raises(error, match=message):
+        class_codes(y, 4)
 
 
 @pytest.mark.parametrize("recipe", ["aae-semisup", "iae-semisup"])
@@ -250,9 +349,16 @@ def test_the_estimator_learns_classes_from_few_labels(recipe):
     y = np.full(600, -1)
     for k in range(3):
         y[np.flatnonzero(truth == k)[:4]] = names[k]
-    settings = {"latent_dim": 2, "epochs": 12, "batch_size": 60, "random_state": 0, "net": "smooth:32"}
+    settings = {"epochs": 12, "batch_size": 60, "random_state": 0, "net": "smooth:32"}
+    settings["latent_dim"] = None if recipe == "iae-semisup" else 2
     estimator = ch.GenerativeAutoencoder(recipe=recipe, **settings).fit(X, y)
     found = estimator.predict(X)
+    # judged by accuracy, of those whose class is known
+    assert estimator.score(X, names[truth]) == (found == names[truth]).mean()
+    assert estimator.score(X, y) == (found == y)[y >= 0].mean()
+    assert estimator.score(X[truth == 1], names[truth][truth == 1]) > 0.9
+    assert is_classifier(estimator)
+    assert hasattr(estimator, "score_samples") == (recipe == "aae-semisup")
     assert set(estimator.classes_) == {7, 11, 42}
     assert (found == names[truth]).mean() > 0.95
     size = 3 if recipe == "iae-semisup" else 5
@@ -265,6 +371,57 @@ def test_the_estimator_learns_classes_from_few_labels(recipe):
         ch.GenerativeAutoencoder(recipe=recipe).fit(X)
     with pytest.raises(ValueError, match="one class for each"):
         ch.GenerativeAutoencoder(recipe=recipe).fit(X, y[:5])
+    if recipe == "iae-semisup":
+        with pytest.raises(ValueError, match="latent_dim is 5, but the code is one of 3 classes"):
+            ch.GenerativeAutoencoder(recipe=recipe, latent_dim=5).fit(X, y)
+    for options in ({"labelled": 0}, {"supervision": 0.0}):
+        with pytest.raises(ValueError, match="no label would teach anything"):
+            ch.GenerativeAutoencoder(recipe=recipe, options=options).fit(X, y)
+
+
+def test_a_cross_validation_of_a_semi_supervised_recipe():
+    torch.set_default_dtype(torch.float32)
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 240)
+    X = np.eye(2)[truth] * 3 + 0.3 * rng.normal(size=(240, 2))
+    y = np.where(rng.random(240) < 0.3, truth, -1)
+    estimator = ch.GenerativeAutoencoder(
+        "aae-semisup", latent_dim=1, epochs=8, batch_size=32, random_state=0, net="smooth:16", lr=5e-3
+    )
+    scores = cross_val_score(estimator, X, y, cv=2)
+    assert scores.min() > 0.9
+    with pytest.raises(ValueError, match="translates between two domains"):
+        ch.GenerativeAutoencoder("iae-translate").fit(X)
+    implicit = ch.GenerativeAutoencoder("iae", epochs=1, latent_dim=1).fit(X)
+    assert not hasattr(implicit, "score")
+    assert not hasattr(implicit, "score_samples")
+    assert is_clusterer(ch.GenerativeAutoencoder("iae-cluster"))
+
+
+@pytest.mark.filterwarnings("ignore:the code is ignored")
+def test_labels_that_are_not_known_are_no_errors(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 900)
+    X = (3 * np.eye(3)[truth] + 0.3 * rng.normal(size=(900, 3))).astype(np.float32)
+    y = np.where(rng.random(900) < 0.3, truth, -1)
+    data = ch.data.from_arrays(X, y)
+    run = ch.fit(
+        "aae-semisup", data, latent_dim=2, epochs=10, batch_size=60, net="smooth:32", progress=False, out=tmp_path / "r"
+    )
+    found = ch.evaluate(run, data)
+    assert found["classes"]["error"] < 0.05
+    assert found["clusters"]["error_majority"] < 0.05
+    nothing = replace(data, test_labels=torch.full_like(data.test_labels, -1))
+    assert "classes" not in ch.evaluate(run, nothing)
+    with pytest.raises(ValueError, match="no class labels, by which classes are judged"):
+        class_error(run, nothing)
+    with pytest.raises(ValueError, match="no density is fitted to them"):
+        run.fit_density("gmm", run.encode(data.train))
+    with pytest.raises(ValueError, match="no density is fitted to them"):
+        ch.evaluate(run, data, densities=["gmm"])
+    assert main(["sample", str(tmp_path / "r"), "--density", "gmm", "--out", str(tmp_path / "s.npy")]) == 2
+    assert not list((tmp_path / "r").glob("density.*"))
 
 
 def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch):

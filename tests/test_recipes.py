@@ -90,7 +90,7 @@ WITH_CRITICS = {
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in OF_STRINGS])
 def test_contract(name):
-    setting = Setting((1, 28, 28), 16, data="mnist")
+    setting = Setting((1, 28, 28), 10 if name == "iae-semisup" else 16, data="mnist")
     recipe = build(name, setting, seed=1)
     assert repr(recipe.objective) == (f"Penalised: {EXPECTED[name]}" if name in EXPECTED else WITH_CRITICS[name])
     x = torch.rand(4, 1, 28, 28)
@@ -105,7 +105,8 @@ def test_contract(name):
     vector = build(name, setting_for(name, (9,), torch.float32, "", None, "auto"))
     x, y = torch.randn(2, 4, 9)
     assert vector.objective(x, y if name in OF_DOMAINS else None)["loss"].isfinite()
-    assert vector.setting.latent_dim == (128 if name in OF_SCORE else 10 if name == "iae-cluster" else 9)
+    alone = ("iae-cluster", "iae-semisup")
+    assert vector.setting.latent_dim == (128 if name in OF_SCORE else 10 if name in alone else 9)
 
 
 @pytest.mark.parametrize(

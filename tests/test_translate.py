@@ -142,7 +142,7 @@ def linear(**options) -> Adversarial:
     [("both", {"encoder", "decoder"}, {"encoder", "decoder"}), ("none", {"decoder"}, {"encoder"})],
 )
 def test_who_is_told_what_by_four_critics(gradient, reconstruction, inference):
-    objective = linear(gradient=gradient)
+    objective = linear(gradient=gradient, warmup=0.0)
     x, y = torch.randn(11, 3), torch.randn(11, 2)
     expected = {
         "reconstruction": reconstruction,
@@ -167,8 +167,8 @@ def test_who_is_told_what_by_four_critics(gradient, reconstruction, inference):
 def test_the_warm_up_of_the_way_back_fades():
     objective = linear(warmup_back=0.3, warmup=0.0, fade=0.5)
     assert "warm-up of the way back 0.3 until 0.5" in repr(objective)
-    objective.plan(8, None)
     x, y = torch.randn(11, 3), torch.randn(11, 2)
+    objective.plan(8, Batches(x, 4, beside=y))
     left = []
     for _ in range(5):
         values = objective(x, y)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
@@ -13,9 +13,9 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batches
-from chartae.functional import logits_of, penalised_logits, told_apart
+from chartae.functional import judged, logits_of, pulled, total_variance
 from chartae.nn import Critic
-from chartae.objectives import Objective
+from chartae.objectives import Objective, needs_several
 
 __all__ = ["Adversarial", "Match"]
 
@@ -60,23 +60,30 @@ class Adversarial(Objective):
             left alone, and only its posterior is learnt.
         loss: ``"non-saturating"``; ``"relativistic"``, of pairs (Jolicoeur-Martineau, 2018, arXiv 1807.00734);
             ``"logit"``, the raw logit, whose gradient is the KL's where the critic is optimal.
-        penalty: of R1 + R2 on every critic, as a share of the total variance of x.
+        penalty: of R1 + R2 on every critic, each of its inputs measured in its own length: as a share of the total
+            variance of x, and of z of the prior.
         penalised: the share of a batch on which the penalty is estimated; less is cheaper, and noisier.
-        warmup: weight of ||x - g(z^)||^2 at the start, as a multiple of 1 / (total variance of x).
+        warmup: weight of ||x - g(z^)||^2 at the start, as a multiple of 1 / (total variance of x). Under ``"positive"``
+            it trains the decoder alone.
         fade: by which share of training it has faded to nothing.
         anchor: of the same error, what never fades: then codes stay informative, and reconstructions lose diversity.
-        cycle: weight of -log q(z | g(z)) over z of the prior, or of ½||z - f(g(z))||^2 where q is a point.
+        cycle: weight of -log q(z | g(z)) over z of the prior, or of ½||z - f(g(z))||^2 where q is a point. It trains
+            encoder and decoder, but for ``"none"``, the encoder alone.
         warmup_back: weight of ||z - f(g(z))||^2 at the start, as a multiple of 1 / (total variance of z), which fades
             as `warmup` does.
         domain: codes are another domain's points, which come as the condition y of each batch, in place of a prior's:
             unpaired translation.
 
     Raises:
-        ValueError: an unknown critic, gradient or loss, a negative weight, no critic at all.
+        ValueError: an unknown critic, gradient or loss, a negative weight, no critic at all; a warm-up of a generator
+            that is to be left alone; in training, batches of one example.
         TypeError: a part that is no critic.
     """
 
-    MATCHES = ("reconstruction", "latent", "inference", "data", "joint")
+    #: what each critic sees
+    MATCHES: Mapping[str, str] = MappingProxyType(
+        {"reconstruction": "xz", "latent": "z", "inference": "xz", "data": "x", "joint": "xz"}
+    )
     GRADIENTS = ("positive", "both", "negative", "none")
     LOSSES = ("non-saturating", "relativistic", "logit")
     rates = {"critic": 2.0}  # noqa: RUF012
@@ -115,6 +122,11 @@ class Adversarial(Objective):
         weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle, "warmup_back": warmup_back}
         if negative := [name for name, w in weights.items() if not w >= 0]:
             raise ValueError(f"{negative[0]} is {weights[negative[0]]}; weights are 0 or above")
+        if gradient == "none" and (warmup or anchor):
+            raise ValueError(
+                f"gradient 'none' leaves the generator alone, but warmup {warmup:g} and anchor {anchor:g} would train "
+                "it; give 0 for both"
+            )
         if not 0 < fade <= 1:
             raise ValueError(f"fade is {fade}; the warm-up ends at a share of training, above 0 and up to 1")
         if not 0 < penalised <= 1:
@@ -125,31 +137,41 @@ class Adversarial(Objective):
         self.penalty, self.warmup = float(penalty), float(warmup)
         self.anchor, self.cycle, self.warmup_back = float(anchor), float(cycle), float(warmup_back)
         self.second_order = penalty > 0
-        self.steps = 0
-        self.register_buffer("passes", torch.zeros((), dtype=torch.float64))
+        for name in ("passes", "steps"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.float64))
         self.register_buffer("variance", torch.zeros(()))
         self.passes: Tensor
+        self.steps: Tensor
         self.variance: Tensor
 
     def players(self) -> dict[str, list[Parameter]]:
         return {"model": list(self.model.parameters()), "critic": list(self.critics.parameters())}
 
     def plan(self, steps: int, batches: Batches) -> None:
-        self.steps = steps
+        needs_several(batches)
+        self.passes.zero_()
+        self.variance.zero_()
+        self.steps.fill_(steps)
+
+    @property
+    def scheduled(self) -> bool:
+        return bool(self.warmup or self.warmup_back)
 
     def _notice(self, x: Tensor) -> None:
         """The total variance of x, from the first batches."""
-        if self.training:
-            with torch.no_grad():
-                now = x.flatten(1).var(0).sum()
-                self.variance += (now - self.variance) / (1 + self.passes.clamp_max(99)).to(now.dtype)
-                self.passes += 1
+        if self.training and len(x) > 1:
+            now = total_variance(x)
+            self.variance += (now - self.variance) / (1 + self.passes.clamp_max(99)).to(now.dtype)
+        self.passes += self.training
 
     def _left(self) -> Tensor:
-        """What is left of the warm-up: 1 at the start, 0 once it has faded."""
-        if not self.steps:
-            return self.variance.new_ones(())
-        return (1 - self.passes / (self.fade * self.steps)).clamp_min(0).to(self.variance.dtype)
+        """What is left of the warm-up: 1 at the start, and where no end is known, 0 once it has faded."""
+        gone = self.passes / (self.fade * self.steps).clamp_min(1e-12)
+        return torch.where(self.steps > 0, (1 - gone).clamp_min(0), 1.0).to(self.variance.dtype)
+
+    def _length(self, t: Tensor) -> Tensor:
+        """The square of the length in which z is measured: its variance under the prior, which is not learnt."""
+        return total_variance(t).clamp_min(1e-12)
 
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
         return self._critic(x, y) if player == "critic" else self._model(x, y)
@@ -171,8 +193,9 @@ class Adversarial(Objective):
         if self.domain and y is None:
             raise ValueError("codes are another domain's points, but there are none: give them as the condition y")
         z = y if self.domain and y is not None else self.model.prior.sample(len(x))
-        judged, code, pull = self._watched(encode(x).sample())
-        draws, found = {"latent_pull": pull}, {}
+        code = encode(x).sample()
+        judged_code, pull = pulled(code) if self.training and "latent" in wanted else (code, None)
+        draws, found = {"z": z} | ({} if pull is None else {"latent_pull": pull}), {}
         if "reconstruction" in wanted or error:
             draws["again"] = again = decode(self._side(code, "negative"))
             if "reconstruction" in wanted:
@@ -180,7 +203,7 @@ class Adversarial(Objective):
                     (x, self._side(code, "positive")), (again, self._side(code, "negative"))
                 )
         if "latent" in wanted:
-            found["latent"] = Match((z,), (judged,))
+            found["latent"] = Match((z,), (judged_code,))
         if {"inference", "data", "joint"} & wanted or back:
             drawn = decode(z)
             if "data" in wanted:
@@ -193,13 +216,14 @@ class Adversarial(Objective):
                 inferred = q.sample()
                 if "inference" in wanted:
                     found["inference"] = Match((self._side(drawn, "positive"), z), (seen, inferred))
+                if back and self.gradient == "positive":  # the way back teaches the decoder too
+                    q = encode(drawn)
+                    inferred = q.sample()
+                apart = (z - inferred).flatten(1).square().sum(1)
                 if costs and self.warmup_back:
-                    # z is not learnt: its variance in the batch is as good as one over many
-                    spread = z.detach().flatten(1).var(0).sum().clamp_min(1e-12)
-                    draws["back"] = (z - inferred).flatten(1).square().sum(1) / spread
+                    draws["back"] = apart / self._length(z)
                 if costs and self.cycle:
-                    exact = self.model.encoder.has_density
-                    draws["cycle"] = -q.log_prob(z) if exact else 0.5 * (z - inferred).flatten(1).square().sum(1)
+                    draws["cycle"] = -q.log_prob(z) if self.model.encoder.has_density else 0.5 * apart
         return found, draws
 
     def _pair(self, better: Tensor, worse: Tensor) -> Tensor:
@@ -227,47 +251,31 @@ class Adversarial(Objective):
         if "back" in draws:
             values["back"] = draws["back"].mean()
             loss = loss + self.warmup_back * self._left() * values["back"]
-        if self.cycle:
+        if "cycle" in draws:
             values["cycle"] = draws["cycle"].mean()
             loss = loss + self.cycle * values["cycle"]
-        return {"loss": loss, **values, "latent_pull": draws["latent_pull"]}
-
-    def _watched(self, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The code for the latent critic and for the others, and a number that the backward pass sets: the ratio of
-        their gradients at it."""
-        latent, other, ratio = code.view_as(code), code.view_as(code), self.variance.new_zeros(())
-        if self.training and code.requires_grad and torch.is_grad_enabled():
-            norms: dict[str, Tensor] = {}
-
-            def note(name: str, gradient: Tensor) -> None:
-                norms[name] = gradient.detach().norm()
-
-            def compare(gradient: Tensor) -> None:
-                if len(norms) == 2:
-                    ratio.copy_(norms["latent"] / norms["other"].clamp_min(1e-12))
-
-            latent.register_hook(functools.partial(note, "latent"))
-            other.register_hook(functools.partial(note, "other"))
-            code.register_hook(compare)
-        return latent, other, ratio
+        if "latent_pull" in draws:
+            values["latent_pull"] = draws["latent_pull"]
+        return {"loss": loss, **values}
 
     def _critic(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
-            found, _ = self._matches(x, y, costs=False)
+            found, draws = self._matches(x, y, costs=False)
+        lengths = {"x": self.variance.clamp_min(1e-12), "z": self._length(draws["z"])}
         values: dict[str, Tensor] = {}
         loss = x.new_zeros(())
         for name, (real, made) in found.items():
             critic = self.critics[name]
-            if self.penalty:
-                above, below, steepness = penalised_logits(
-                    critic, real, made, share=self.penalised, batches=bool(critic.statistics)
-                )
-                loss = loss + self.penalty * self.variance.clamp_min(1e-12) * steepness
-            else:
-                above, below = logits_of(critic, real, made, batches=bool(critic.statistics))
-            paid, right = told_apart(above, below, pairs=self.loss == "relativistic")
-            loss = loss + paid
-            values |= {f"{name}_accuracy": right, f"{name}_real": above.mean(), f"{name}_made": below.mean()}
+            verdict = judged(
+                critic, real, made, penalty=self.penalty, lengths=[lengths[part] for part in self.MATCHES[name]],
+                share=self.penalised, pairs=self.loss == "relativistic", batches=bool(critic.statistics),
+            )  # fmt: skip
+            loss = loss + verdict.loss
+            values |= {
+                f"{name}_accuracy": verdict.right,
+                f"{name}_real": verdict.real.mean(),
+                f"{name}_made": verdict.made.mean(),
+            }
         return {"loss": loss, **values}
 
     def __repr__(self) -> str:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,9 +202,9 @@ class Translate:
 
     run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
     out: Annotated[Path, arg(help="NAME.png of a grid; or .npy, an array (inputs, n, ...)")]
-    source: Annotated[str, arg(name="from", help="A, the data the run was fitted on, or B, those it was fitted to")] = (
-        "A"
-    )
+    source: Annotated[
+        str | None, arg(name="from", help="A, the data the run was fitted on, or B, those it was fitted to; default: A")
+    ] = None
     to: Annotated[str | None, arg(help="B or A; by default the other one")] = None
     n: Annotated[int, arg(help="translations of each input")] = 8
     inputs: Annotated[int, arg(help="how many test examples")] = 8
@@ -221,21 +222,23 @@ class Translate:
             raise ValueError(f"--out is {self.out}; give a name that ends in .png or .npy")
         if self.inputs < 1:
             raise ValueError(f"--inputs is {self.inputs}; give at least 1")
-        to = self.to or ("A" if self.source == "B" else "B")
+        other = {"A": "B", "B": "A"}
+        source = self.source or other.get(self.to or "B", "A")
+        to = self.to or other.get(source, "B")
         made = runs.load(self.run_folder)
-        for name in (self.source, to):
-            made.shape_of(name)
-        if to == self.source:
+        for name in (source, to):
+            shape = made.shape_of(name)
+        if to == source:
             raise ValueError(f"--from and --to are both {to}; translate from A to B, or from B to A")
-        data = made.domain(self.source, self.data_root)
+        if self.out.suffix == ".png" and len(shape) != 3:
+            raise ValueError(f"translations of {made.settings.data} are rows of a table, not pictures; use .npy")
+        data = made.domain(source, self.data_root)
         x = data.test if len(data.test) else data.train
         x = as_float(x[: self.inputs])
         found = made.translate(x, to, self.n, seed=self.seed)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         if self.out.suffix == ".npy":
             np.save(self.out, found.numpy())
-        elif not data.is_image:
-            raise ValueError(f"translations of {data.name} are rows of a table, not pictures; use .npy")
         else:
             colours = max(x.shape[1], found.shape[2])
             columns = torch.cat([x.expand(-1, colours, -1, -1)[:, None], found.expand(-1, -1, colours, -1, -1)], 1)
@@ -384,7 +387,8 @@ class Evaluate:
         for part in ("reconstruction", "classes", "clusters", "code"):
             found = {k: v for k, v in results.get(part, {}).items() if v is not None}
             if found:
-                console.print("  ".join(f"{k} {v:.4g}" for k, v in found.items()), highlight=False)
+                told = "  ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in found.items())
+                console.print(f"{part}: {told}", highlight=False)
 
 
 def _strings_table(title: str, results: dict[str, Any]) -> None:
@@ -490,13 +494,27 @@ class Report:
         _say(f"the report is {report.write(self.run_folder, self.out or self.run_folder / 'report.html')}")
 
 
+_GRAE = ("grae-expressions", "grae-molecules")
+#: of `reproduce`, which results take a flag
+TAKERS = {
+    "data": ("rae-table1", "iae-cluster", "iae-semisup", "iae-translate"),
+    "labels": ("iae-semisup",),
+    "recipes": _GRAE,
+    "limit": _GRAE,
+    "epochs": _GRAE,
+    "weights": ("rae-table1",),
+}
+
+
 @dataclass(frozen=True)
 class Reproduce:
     """Make a published result again, part by part; an interrupted one goes on where it stopped."""
 
     name: Annotated[Positional[str], arg(help="rae-table1, ima-moebius, ..., iae-cluster, iae-semisup, ...")]
     out: Path
-    data: Annotated[str, arg(help="of rae-table1")] = "mnist"
+    data: Annotated[
+        str | None, arg(help="of rae-table1, iae-cluster, iae-semisup, iae-translate; by default mnist")
+    ] = None
     quick: Annotated[bool, arg(help="small nets, few seeds and steps: two cores, instead of the paper's")] = False
     seeds: Annotated[int | None, arg(help="how many; each result has its own default")] = None
     labels: Annotated[int | None, arg(help="of iae-semisup: how many training examples keep theirs")] = None
@@ -515,19 +533,16 @@ class Reproduce:
             raise ValueError(f"there is no result {self.name!r}; choose from {', '.join(reproduce.NAMES)}")
         if self.seeds is not None and self.seeds < 1:
             raise ValueError(f"--seeds is {self.seeds}; give at least 1")
-        if self.labels is not None and self.name != "iae-semisup":
-            raise ValueError(f"--labels is for iae-semisup; {self.name} takes none")
-        own = {"recipes": self.recipes or None, "limit": self.limit, "epochs": self.epochs, "labels": self.labels}
-        own = {key: value for key, value in own.items() if value is not None}
-        if not self.name.startswith("grae-") and (wrong := set(own) - {"labels"}):
-            raise ValueError(f"--{min(wrong)} is for grae-expressions and grae-molecules; {self.name} takes none")
+        given = {key: getattr(self, key) or None for key in TAKERS}
+        own = {key: value for key, value in given.items() if value is not None}
+        for key in own:
+            if self.name not in TAKERS[key]:
+                raise ValueError(f"--{key} is for {', '.join(TAKERS[key])}; {self.name} takes none")
         done = reproduce.NAMES[self.name](
             self.out,
-            data=self.data,
             quick=self.quick,
             seeds=self.seeds,
             root=self.data_root,
-            weights=self.weights,
             overwrite=self.overwrite,
             device=self.device,
             say=_say,
@@ -684,6 +699,10 @@ def _options(verb: str, words: Sequence[str]) -> dict[str, str]:
     return options
 
 
+def _warn(message: Warning | str, *_: Any) -> None:
+    _say(f"warning: {message}")
+
+
 def _overview() -> str:
     lines = [
         "usage: chartae VERB ...",
@@ -698,7 +717,7 @@ def _overview() -> str:
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command; the exit status is 0, 2 for input that cannot be used, 1 for training that failed.
 
-    With CHARTAE_DEBUG set, errors keep their traceback.
+    With CHARTAE_DEBUG set, errors keep their traceback, and warnings say where they come from.
     """
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] in ("-h", "--help"):
@@ -714,7 +733,10 @@ def main(words: Sequence[str] | None = None) -> int:
         if verb not in VERBS:
             raise ValueError(f"there is no verb {verb!r}; choose from {', '.join(VERBS)}")
         command, unknown = tyro.cli(VERBS[verb], prog=f"chartae {verb}", args=words[1:], return_unknown_args=True)
-        command.run(_options(verb, unknown))
+        with warnings.catch_warnings():
+            if not os.environ.get("CHARTAE_DEBUG"):
+                warnings.showwarning = _warn  # type: ignore[assignment]
+            command.run(_options(verb, unknown))
     except KeyboardInterrupt as stop:
         _say(f"chartae: {stop or 'interrupted'}")
         return 130

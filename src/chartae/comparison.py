@@ -135,7 +135,7 @@ def compare(
         raise FileExistsError(f"{out} is not empty and holds no comparison; choose a new folder")
     for name in names:
         # what is wrong with a recipe shows before the first is trained
-        _cook(name, data, options, known, settings)
+        _check(name, data, options, known, settings)
     if overwrite and out.is_dir():
         for name in names:
             shutil.rmtree(out / name, ignore_errors=True)
@@ -160,10 +160,12 @@ def compare(
     return comparison
 
 
-def _cook(name: str, data: Dataset, options: dict[str, Any], known: dict[str, Any], settings: dict[str, Any]) -> None:
+def _check(name: str, data: Dataset, options: dict[str, Any], known: dict[str, Any], settings: dict[str, Any]) -> None:
+    if name in recipes.OF_DOMAINS:
+        raise ValueError(f"{name!r} translates between two domains, and a comparison is about one; leave it out")
     latent_dim, net = settings.get("latent_dim"), settings.get("net", "auto")
-    setting = recipes.setting_for(name, data.shape, data.train.dtype, data.name, latent_dim, net)
-    recipes.build(name, setting, **{key: value for key, value in options.items() if key in known[name]})
+    own = {key: value for key, value in options.items() if key in known[name]}
+    runs.cook(name, data, data.name, latent_dim=latent_dim, net=net, **own)
 
 
 def _row(
@@ -186,8 +188,8 @@ def _row(
         resume = (folder / "checkpoint.safetensors").is_file()
         say(f"{name}, seed {seed}: {'going on' if resume else 'training'}")
         run = runs.fit(name, data, seed=seed, out=folder, resume=resume, overwrite=not resume, **settings, **options)
-        # a recipe that estimates a score is sampled by chains, and has no density of codes
-        judged = None if name in recipes.OF_SCORE else densities
+        # what has no density of codes is sampled by chains, or of its prior
+        judged = None if name in (*recipes.OF_SCORE, *recipes.OF_CLUSTERS) else densities
         results = evaluate(run, data, judge=judge, densities=judged, seed=seed)
     return {
         "recipe": name,

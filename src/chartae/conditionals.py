@@ -68,6 +68,8 @@ class Conditional(nn.Module, ABC):
     has_density: bool = True
     #: whether its points lie in the unit cube
     bounded: bool = False
+    #: whether it changes with how far training has come, which `plan` tells
+    scheduled: bool = False
 
     @abstractmethod
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Distribution:
@@ -356,7 +358,7 @@ class Implicit(Conditional):
 
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Pushed:
         assert c is not None
-        return Pushed(self.net, c if self.trunk is None else self.trunk(c), self.noise_dim)
+        return Pushed(self.net, c if self.trunk is None else self.trunk(c), self.noise_dim, y)
 
     def extra_repr(self) -> str:
         return f"noise_dim={self.noise_dim}"
@@ -607,7 +609,10 @@ class Jitter(Corruption):
         u = 2 * torch.rand(5, len(c), dtype=c.dtype, device=c.device) - 1
         angle, factor, shear = u[0] * math.radians(self.degrees), 1 + self.scale * u[1], self.shear * u[2]
         cos, sin = angle.cos() / factor, angle.sin() / factor
-        rows = [cos, shear * cos - sin, 2 * self.shift * u[3], sin, shear * sin + cos, 2 * self.shift * u[4]]
+        # each side runs from -1 to 1, however long it is: a turn of those numbers alone would be none of pixels
+        tall = c.shape[2] / c.shape[3]
+        across, down = (shear * cos - sin) * tall, sin / tall
+        rows = [cos, across, 2 * self.shift * u[3], down, shear * sin + cos, 2 * self.shift * u[4]]
         where = nn.functional.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), list(c.shape), align_corners=False)
         return PointMass(nn.functional.grid_sample(c, where, align_corners=False))
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
@@ -15,9 +15,10 @@ from torch import Tensor
 from chartae import densities, runs
 from chartae.autoencoder import in_slices
 from chartae.data import Dataset, as_examples, from_arrays, indices, is_strings
-from chartae.recipes import OF_CLUSTERS, OF_LABELS, OF_SCORE, OF_STRINGS
+from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_IMPLICIT, OF_LABELS, OF_SCORE, OF_STRINGS
 from chartae.runs import Run
 from chartae.string_data import string_data
+from chartae.supervision import class_codes
 
 __all__ = ["GenerativeAutoencoder"]
 
@@ -28,6 +29,19 @@ def _clusters(estimator: GenerativeAutoencoder) -> bool:
             f"recipe {estimator.recipe!r} has no clusters to predict; use {' or '.join(OF_CLUSTERS)}, or transform"
         )
     return True
+
+
+def _dense(estimator: GenerativeAutoencoder) -> bool:
+    if estimator.recipe in OF_IMPLICIT:
+        raise AttributeError(
+            f"recipe {estimator.recipe!r} has a decoder that is drawn from, and no density to score by; compare "
+            "samples (chartae.evaluate)"
+        )
+    return True
+
+
+def _scored(estimator: GenerativeAutoencoder) -> bool:
+    return estimator.recipe in OF_LABELS or _dense(estimator)
 
 
 class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
@@ -105,6 +119,11 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
                 f"the recipe {self.recipe!r} estimates a score and has no density of codes, which this estimator is "
                 "about; use chartae.fit, chartae.diagnostics.Score and Run.sample"
             )
+        if self.recipe in OF_DOMAINS:
+            raise ValueError(
+                f"the recipe {self.recipe!r} translates between two domains, and this estimator is fitted to one; use "
+                "chartae.fit(..., to=...) and Run.translate"
+            )
         density = self._density
         if density != "prior":
             densities.make(density)
@@ -170,6 +189,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         check_is_fitted(self)
         return self._points(self.run_.sample(n_samples, self._density, seed=self._seed()))
 
+    @available_if(_dense)
     def score_samples(self, X: Any) -> np.ndarray:
         """log p(x|z) + log p(z) at the code z = E[z|x], in nats for each example; higher is more usual.
 
@@ -185,12 +205,24 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
 
         return _numpy(in_slices(model, joint, x)).astype(np.float64)
 
+    @available_if(_scored)
     def score(self, X: Any, y: Any = None) -> float:
-        """The mean of `score_samples`, by which a grid search may choose."""
-        return float(self.score_samples(X).mean())
+        """The mean of `score_samples`, by which a grid search may choose; of semi-supervised recipes the share of
+        examples whose class is predicted, of those with a class in `y`."""
+        if self.recipe not in OF_LABELS:
+            return float(self.score_samples(X).mean())
+        found = self.predict(X)
+        classes, own = class_codes(y, len(found), alone=True)
+        return float((found == classes[own])[own >= 0].mean())
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        if self.recipe in OF_LABELS:
+            tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags()
+            tags.target_tags.required = True
+        elif self.recipe in OF_CLUSTERS:
+            tags.estimator_type = "clusterer"
         tags.transformer_tags.preserves_dtype = []  # codes are float32 whatever came in
         tags.input_tags.three_d_array = True
         return tags
@@ -199,15 +231,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         """Classes as 0, 1, ... in the order of `classes_`, -1 where unknown."""
         if y is None:
             raise ValueError(f"recipe {self.recipe!r} learns from labels; give y, with -1 where the class is not known")
-        y = np.asarray(y)
-        if y.ndim != 1 or len(y) != n:
-            raise ValueError(f"y has shape {y.shape} for {n} examples; give one class for each, -1 where not known")
-        known = y != (-1 if y.dtype.kind in "iuf" else "-1")
-        self.classes_ = np.unique(y[known])
-        if not len(self.classes_):
-            raise ValueError(f"all {n} labels are missing (-1); give at least one for each class")
-        found = np.full(n, -1)
-        found[known] = np.searchsorted(self.classes_, y[known])
+        self.classes_, found = class_codes(y, n)
         return found
 
     @property

@@ -22,14 +22,15 @@ from torch import Tensor
 from chartae import metrics, sampling
 from chartae.data import Dataset
 from chartae.diagnostics import code_use
-from chartae.functional import as_float
+from chartae.functional import as_float, sample_rows
 from chartae.metrics import Extractor, Reference
 from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_LABELS
 from chartae.runs import Run
 from chartae.storage import replace_text
 from chartae.string_evaluation import evaluate_strings
+from chartae.supervision import class_labels
 
-__all__ = ["Judge", "clusters_of", "evaluate", "interpolate", "pictures", "slerp"]
+__all__ = ["Judge", "class_error", "clusters_of", "evaluate", "interpolate", "pictures", "slerp"]
 
 #: pictures kept of each kind
 SHOWN, STRIPS, STEPS, CODES = 32, 8, 9, 2000
@@ -111,7 +112,7 @@ class Judge:
         n = min(n, len(data.test))
         reference = Reference(extractor(quantised(data.test)))
         self = cls(data, extractor, reference, n, min(1000, n // 2), {})
-        self.floor.update(self.score(data.train[_some(len(data.train), n)]))
+        self.floor.update(self.score(data.train[sample_rows(len(data.train), n)]))
         return self
 
     def score(self, x: Tensor) -> dict[str, float]:
@@ -138,11 +139,6 @@ class Judge:
             "split": f"train {len(self.data.train)}, valid {len(self.data.valid)}, test {len(self.data.test)}",
             "densities": "fitted to the means of q(z|x) of all training examples",
         }
-
-
-def _some(total: int, n: int) -> Tensor:
-    """Which `n` of `total` are looked at: at random, as a split may be sorted."""
-    return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:n]
 
 
 def _plane(x: Float[Tensor, "N D"]) -> Float[Tensor, "D 2"]:
@@ -220,7 +216,7 @@ def evaluate(
             run.fit_density(name, codes)
 
     held_out = run.encode(data.valid)
-    scores = {"reconstruction": judge.score(run.render(held_out[_some(len(held_out), judge.n)]))}
+    scores = {"reconstruction": judge.score(run.render(held_out[sample_rows(len(held_out), judge.n)]))}
     for name in names:
         scores[name] = judge.score(run.sample(judge.n, name, seed=seed, start=data.train))
     for how in INTERPOLATIONS:
@@ -236,29 +232,42 @@ def evaluate(
         "densities": {name: {"log_likelihood": _log_likelihood(run, name, test_codes)} for name in of_codes},
         "training": run.training(),
     }
-    if run.settings.recipe in OF_CLUSTERS and data.test_labels is not None and data.valid_labels is not None:
+    if run.settings.recipe in OF_CLUSTERS and class_labels(data.test_labels) and class_labels(data.valid_labels):
         if run.settings.recipe in OF_LABELS:
-            found = run.categories(data.test).argmax(1).cpu()
-            results["classes"] = {"error": float((found != data.test_labels).double().mean())}
+            results["classes"] = {"error": class_error(run, data)}
         results["clusters"] = asdict(clusters_of(run, data))
     if not run.objective.comparable:  # critics do not say whether the code is used
-        results["code"] = asdict(code_use(run.model, as_float(data.test[:2000]).to(held_out.device)))
+        some = data.test[sample_rows(len(data.test), CODES)]
+        results["code"] = asdict(code_use(run.model, as_float(some).to(held_out.device)))
     if run.folder is not None:
         replace_text(run.folder / "results.json", json.dumps(results, indent=1) + "\n")
         save_pictures(run.folder / "pictures.npz", pictures(run, data, names, seed=seed))
     return results
 
 
+def class_error(run: Run, data: Dataset) -> float:
+    """The share of the test examples with a label whose category is another."""
+    y = data.test_labels
+    if not class_labels(y):
+        raise ValueError(f"the test set of {data.name} has no class labels, by which classes are judged; give some")
+    assert y is not None
+    return float((run.categories(data.test).argmax(1).cpu() != y)[y >= 0].double().mean())
+
+
 def clusters_of(run: Run, data: Dataset) -> metrics.ClusterScore:
     """How a run's categories agree with the classes of the test set; the validation set names them.
 
     Raises:
-        ValueError: a validation or test set without labels.
+        ValueError: a validation or test set without class labels.
         TypeError: a run whose code names no category.
     """
-    if data.valid_labels is None or data.test_labels is None:
-        missing = "validation" if data.valid_labels is None else "test"
-        raise ValueError(f"the {missing} set of {data.name} has no labels, by which clusters are judged; give some")
+    if not (class_labels(data.valid_labels) and class_labels(data.test_labels)):
+        missing = "test" if class_labels(data.valid_labels) else "validation"
+        raise ValueError(
+            f"the {missing} set of {data.name} has no class labels, by which clusters are judged; give some"
+        )
+    assert data.valid_labels is not None
+    assert data.test_labels is not None
     named, judged = run.categories(data.valid).cpu(), run.categories(data.test).cpu()
     return metrics.cluster_score(named, data.valid_labels, judged, data.test_labels)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 __all__ = [
+    "Judged",
     "ScoreFunction",
     "as_float",
     "column_gram",
@@ -31,6 +32,7 @@ __all__ = [
     "jacobian_norm_by_rows",
     "jacobian_norm_hutchinson",
     "jacobian_of",
+    "judged",
     "log_ratio",
     "logits_of",
     "mean_and_factor",
@@ -39,10 +41,13 @@ __all__ = [
     "one_hidden_jacobian_norm",
     "output_energy_gradient",
     "penalised_logits",
+    "pulled",
     "random_signs",
+    "sample_rows",
     "sliced_wasserstein",
     "squared_distances",
     "told_apart",
+    "total_variance",
 ]
 
 
@@ -206,15 +211,31 @@ def hadamard_gap(gram: Float[Tensor, "B D D"], tiny: float = 0.0) -> Float[Tenso
     return torch.where((values[:, 0] <= tiny) | (size == 0).any(1), math.inf, gap)
 
 
-def gradient_penalty(critic: Callable[..., Tensor], *parts: Tensor) -> Tensor:
-    """½ E ||dT/d(parts)||^2, zero-centred, in everything the critic sees: R1 on positives, R2 on negatives.
+def total_variance(x: Tensor) -> Tensor:
+    """tr Cov(x) of a batch (B, *S), the square of its length scale; 0 of a single row."""
+    return x.detach().flatten(1).var(0, correction=min(1, len(x) - 1)).sum()
 
-    Mescheder, Geiger, Nowozin, "Which Training Methods for GANs do actually Converge?", 2018 (arXiv 1801.04406).
+
+def gradient_penalty(
+    critic: Callable[..., Tensor], *parts: Tensor, lengths: Sequence[float | Tensor] | None = None
+) -> Tensor:
+    """½ E Σ_i l_i ||dT/d(part i)||^2, zero-centred: R1 on positives, R2 on negatives.
+
+    `lengths` are the squared lengths l_i, in which each part is measured; 1 by default. Mescheder, Geiger, Nowozin,
+    "Which Training Methods for GANs do actually Converge?", 2018 (arXiv 1801.04406).
     """
     leaves = [part.detach().requires_grad_() for part in parts]
     with torch.enable_grad():
-        gradients = torch.autograd.grad(critic(*leaves).sum(), leaves, create_graph=True)
-    return 0.5 * sum((g.flatten(1).square().sum(1).mean() for g in gradients), start=leaves[0].new_zeros(()))
+        return 0.5 * _steepness(critic(*leaves), leaves, lengths)
+
+
+def _steepness(logits: Tensor, leaves: Sequence[Tensor], lengths: Sequence[float | Tensor] | None) -> Tensor:
+    """The mean of Σ_i l_i ||dT/d(leaf i)||^2, differentiable."""
+    gradients = torch.autograd.grad(logits.sum(), leaves, create_graph=True)
+    total = logits.new_zeros(())
+    for gradient, length in zip(gradients, lengths or [1.0] * len(leaves), strict=True):
+        total = total + length * gradient.flatten(1).square().sum(1).mean()
+    return total
 
 
 def logits_of(
@@ -233,6 +254,7 @@ def penalised_logits(
     real: Sequence[Tensor],
     made: Sequence[Tensor],
     *,
+    lengths: Sequence[float | Tensor] | None = None,
     share: float = 1.0,
     batches: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -240,14 +262,15 @@ def penalised_logits(
     if share < 1 or batches:
         above, below = logits_of(critic, real, made, batches=batches)
         some = math.ceil(share * len(real[0]))
-        one, other = (gradient_penalty(critic, *(part[:some] for part in side)) for side in (real, made))
+        one, other = (
+            gradient_penalty(critic, *(part[:some] for part in side), lengths=lengths) for side in (real, made)
+        )
         return above, below, one + other
     leaves = [torch.cat(sides).detach().requires_grad_() for sides in zip(real, made, strict=True)]
     with torch.enable_grad():
         logits = critic(*leaves)
-        gradients = torch.autograd.grad(logits.sum(), leaves, create_graph=True)
-    # half of the mean over the real and half of that over the made are one mean over both
-    penalty = sum((g.flatten(1).square().sum(1).mean() for g in gradients), start=leaves[0].new_zeros(()))
+        # half of the mean over the real and half of that over the made are one mean over both
+        penalty = _steepness(logits, leaves, lengths)
     above, below = logits.chunk(2)
     return above, below, penalty
 
@@ -263,6 +286,52 @@ def told_apart(real: Tensor, made: Tensor, *, pairs: bool = False) -> tuple[Tens
         return softplus(made - real).mean(), (real > made).to(real.dtype).mean()
     right = 0.5 * ((real > 0).to(real.dtype).mean() + (made < 0).to(real.dtype).mean())
     return (softplus(-real) + softplus(made)).mean(), right
+
+
+class Judged(NamedTuple):
+    """What a critic pays, penalty and all; how often it is right; and its logits of both sides."""
+
+    loss: Tensor
+    right: Tensor
+    real: Tensor
+    made: Tensor
+
+
+def judged(
+    critic: Callable[..., Tensor],
+    real: Sequence[Tensor],
+    made: Sequence[Tensor],
+    *,
+    penalty: float = 0.0,
+    lengths: Sequence[float | Tensor] | None = None,
+    share: float = 1.0,
+    pairs: bool = False,
+    batches: bool = False,
+) -> Judged:
+    """`told_apart` of both sides, plus `penalty` times R1 + R2 in units of `lengths`, on a `share` of them."""
+    if not penalty:
+        above, below = logits_of(critic, real, made, batches=batches)
+        return Judged(*told_apart(above, below, pairs=pairs), above, below)
+    above, below, steepness = penalised_logits(critic, real, made, lengths=lengths, share=share, batches=batches)
+    loss, right = told_apart(above, below, pairs=pairs)
+    return Judged(loss + penalty * steepness, right, above, below)
+
+
+def pulled(code: Tensor) -> tuple[Tensor, Tensor | None]:
+    """A tensor again, for one part of a loss, and a number that the backward pass sets: the norm of the gradient that
+    comes back that way over the norm of all that comes back otherwise. None where there will be no backward pass."""
+    if not (code.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
+        return code, None
+    view, ratio = code.view_as(code), code.new_zeros(())
+    own: list[Tensor] = []
+
+    def compare(whole: Tensor) -> None:
+        if own:
+            ratio.copy_(own[-1].norm() / (whole.detach() - own[-1]).norm().clamp_min(1e-12))
+
+    view.register_hook(lambda gradient: own.append(gradient.detach()))
+    code.register_hook(compare)
+    return view, ratio
 
 
 def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:
@@ -285,6 +354,11 @@ def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:
         flat = flat @ torch.linalg.eigh(flat.T @ flat).eigenvectors[:, -axes:]
     found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(flat.numpy()).kneighbors(return_distance=False)
     return torch.from_numpy(found)
+
+
+def sample_rows(total: int, n: int) -> Int[Tensor, " n"]:
+    """Which `n` of `total` rows are looked at, or all: at random, as a set may be sorted, the same every time."""
+    return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:n]
 
 
 # -- the Fréchet distance of two normals ---------------------------------------------------------------------

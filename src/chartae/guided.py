@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
+from torch.nn.modules.conv import _ConvNd
 
 from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Corruption
@@ -37,7 +38,7 @@ class Guided(Objective):
         inner: the objective; its model's encoder has a `Categorical` code, or a `Product` with one.
         views: what leaves the category as it is; None for none.
         neighbours: how many nearest neighbours of an example, in the data's first 50 principal axes, count as like it;
-            they are found before training starts, and again after each quarter of it by what the encoder's last layer
+            they are found as training starts, and again after each quarter of it by what the encoder's last layer
             is given, where neighbours are less often of another kind. 0 for the example alone.
         agreement, supervision: weights.
         labelled: how many examples at the end of a batch come with their label; 0 for unsupervised training.
@@ -70,7 +71,7 @@ class Guided(Objective):
                 f"agreement is {agreement}, but there is nothing to agree; give views or neighbours, or agreement=0"
             )
         self.inner, self.views, self.neighbours = inner, views, neighbours
-        self._step, self._steps, self._restored = 0, 0, False
+        self._step = self._steps = 0
         self._graph: Tensor | None = None
         self._data: Callable[[], Batches | None] = lambda: None
         self.agreement, self.supervision, self.labelled = float(agreement), float(supervision), labelled
@@ -86,13 +87,16 @@ class Guided(Objective):
 
     def plan(self, steps: int, batches: Batches) -> None:
         self.inner.plan(steps, batches)
-        self._steps = steps
-        if self.neighbours and self.agreement:
-            if not self._restored or self._graph is None:
-                self._step, self._graph = 0, nearest(batches.x, self.neighbours)
-            self._restored = False
-            self._graph = self._graph.to(batches.x.device)
-            self._data = weakref.ref(batches)  # a run does not keep its data
+        self._steps, self._step, self._graph = steps, 0, None
+        self._data = weakref.ref(batches)  # a run does not keep its data
+
+    def rest(self) -> None:
+        self._step, self._graph = 0, None
+        self.inner.rest()
+
+    @property
+    def scheduled(self) -> bool:
+        return bool(self.neighbours and self.agreement) or self.inner.scheduled
 
     def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Alarm]:
         yield from self.inner.alarms(rows)
@@ -125,9 +129,11 @@ class Guided(Objective):
     def _alike(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs that are of one category: in training random examples and a neighbour of each, else the same twice."""
         data = self._data()
-        if not self.training or data is None or self._graph is None:
+        if not self.training or data is None or not self.neighbours:
             return x, x
-        if self._step in (self._steps // 4, self._steps // 2, 3 * self._steps // 4) and self._step:
+        if self._graph is None:
+            self._graph = nearest(data.x, self.neighbours).to(data.x.device)
+        elif self._step in (self._steps // 4, self._steps // 2, 3 * self._steps // 4):
             self._graph = nearest(self._features(data.x), self.neighbours).to(data.x.device)
         self._step += 1
         rows = torch.randint(data.n, (len(x),), device=x.device)
@@ -135,8 +141,10 @@ class Guided(Objective):
         return as_float(data.x[rows]), as_float(data.x[self._graph[rows, column]])
 
     def _features(self, x: Tensor) -> Tensor:
-        """What the last linear layer of the encoder is given."""
-        layers = [m for m in self.model.encoder.modules() if isinstance(m, nn.Linear)]
+        """What the last layer of the encoder with weights is given."""
+        layers = [m for m in self.model.encoder.modules() if isinstance(m, nn.Linear | _ConvNd)]
+        if not layers:
+            return x
         seen: list[Tensor] = []
         handle = layers[-1].register_forward_pre_hook(lambda module, given: seen.append(given[0].cpu()))
         try:
@@ -154,7 +162,12 @@ class Guided(Objective):
     def set_extra_state(self, state: Tensor) -> None:
         if len(state):
             step, columns = state[:2].tolist()
-            self._step, self._graph, self._restored = step, state[2:].view(-1, columns), True
+            self._step, self._graph = step, state[2:].view(-1, columns).to(self._device())
+        else:
+            self._step, self._graph = 0, None
+
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     def __repr__(self) -> str:
         parts = [repr(self.inner)]

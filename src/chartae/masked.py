@@ -73,6 +73,7 @@ class MaskedCategorical(Conditional):
         self.lhs: Tensor
         self.closed: Tensor
         self.steps = 0
+        self.scheduled = forcing < 1
         self.register_buffer("passes", torch.zeros((), dtype=torch.long))
         self.passes: Tensor
 

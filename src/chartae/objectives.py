@@ -15,9 +15,10 @@ from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Corruption
 from chartae.data import Batches
 from chartae.distributions import Normal
+from chartae.functional import pulled
 from chartae.terms.base import Sum, Term, Trace
 
-__all__ = ["Alarm", "Objective", "Penalised"]
+__all__ = ["Alarm", "Objective", "Penalised", "needs_several"]
 
 
 class Alarm(NamedTuple):
@@ -46,8 +47,21 @@ class Objective(nn.Module, ABC):
     #: whether a lower loss is a better model, by which a step size and the best epoch may be chosen
     comparable: bool = True
 
+    @property
+    def scheduled(self) -> bool:
+        """Whether what it does changes with how far training has come: then a longer training is another from the
+        start, and one that has ended is not gone on with."""
+        return False
+
     def plan(self, steps: int, batches: Batches) -> None:
-        """Told before training how many steps there will be, over what: for what changes on the way."""
+        """Told before training how many steps there will be, over what: for what changes on the way.
+
+        Raises:
+            ValueError: batches with which it cannot be trained.
+        """
+
+    def rest(self) -> None:
+        """Told after training: what was kept for it alone may go."""
 
     def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Alarm]:
         """What is wrong with a training, by the rows of its log so far; asked after each epoch, said once of a kind.
@@ -62,7 +76,7 @@ class Objective(nn.Module, ABC):
         for name in (key for key in rows[-1] if key.endswith("accuracy")):
             if min(row.get(name, 0.0) for row in last) > 0.98:
                 yield Alarm(
-                    f"{name.rpartition('/')[0]} has won",
+                    f"{name.removesuffix('accuracy').rstrip('/_')} has won",
                     f"a critic has won outright for long ({name} above .98 up to epoch {last[-1]['epoch']}): the model "
                     "learns little from it. Raise the penalty, lower lr, or let a warm-up bring the laws nearer first",
                 )
@@ -74,6 +88,12 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
         """`{"loss": ..., every term by its name}` for one player, each averaged over the batch, in nats."""
+
+
+def needs_several(batches: Batches) -> None:
+    """Refuse batches of one example, whose variance, by which critics are measured, is none."""
+    if batches.batch_size < 2:
+        raise ValueError("batch_size is 1, but critics are measured by the variance of a batch; give 2 or more")
 
 
 class Penalised(Objective):
@@ -134,9 +154,16 @@ class Penalised(Objective):
         parts = {name: term for name, term in self.terms.terms.items() if isinstance(term, Term)}
         self.rates = {name: term.rate for name, term in parts.items() if term.rate != 1}
         self.betas = next((term.betas for term in parts.values() if term.betas is not None), self.betas)
+        # a critic's loss measures the critic as much as the model
+        self.comparable = len(self.players()) == 1
+        self.cosine = not self.comparable
 
     def plan(self, steps: int, batches: Batches) -> None:
         self.model.decoder.plan(steps)
+
+    @property
+    def scheduled(self) -> bool:
+        return self.model.decoder.scheduled
 
     def players(self) -> dict[str, list[Parameter]]:
         critics = {name: list(term.parameters()) for name, term in self.terms.terms.items()}
@@ -151,12 +178,14 @@ class Penalised(Objective):
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
-        return Trace(self.model, x, y, seen, q, z, self.model.decoder(z, y), weight)
+        judged, pull = (z, None) if self.comparable or not self.training else pulled(z)
+        return Trace(self.model, x, y, seen, q, z, self.model.decoder(z, y), weight, judged, pull)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:
         """The loss of the autoencoder and every term by its name, of one forward pass."""
         values = self.terms.values(trace)
-        return {"loss": self.terms.weigh(values), **values}
+        told = {} if trace.pull is None else {"latent_pull": trace.pull}
+        return {"loss": self.terms.weigh(values), **values, **told}
 
     def see(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """The data, what the encoder sees of them, the condition (the noise level, where that is told), weights."""

@@ -75,6 +75,13 @@ class Predicting(Objective):
         self.centre.copy_(known.mean())
         self.spread.copy_(known.std())
 
+    def rest(self) -> None:
+        self.inner.rest()
+
+    @property
+    def scheduled(self) -> bool:
+        return self.inner.scheduled
+
     def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Alarm]:
         yield from self.inner.alarms(rows)
 

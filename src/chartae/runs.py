@@ -41,7 +41,7 @@ from chartae.data import (
 from chartae.data import load as load_data
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
-from chartae.functional import as_float
+from chartae.functional import as_float, sample_rows
 from chartae.grammar import Codec, described, restored
 from chartae.masked import MaskedCategorical
 from chartae.objectives import Objective
@@ -64,7 +64,7 @@ from chartae.storage import read_tensors, replace_text, write_tensors
 from chartae.string_data import string_data
 from chartae.supervision import known_labels
 
-__all__ = ["Run", "Settings", "fit", "load"]
+__all__ = ["Run", "Settings", "cook", "fit", "load"]
 
 IN_MEMORY = "array"  # the name of data that were handed over and cannot be loaded again
 
@@ -194,6 +194,7 @@ class Run:
         folder: where it lies, if it does.
         history: how training went (of the fit in this process; else empty).
         skipped: strings that could not be encoded, and were left out (of the fit in this process).
+        kept: the epoch whose weights the model has, where that is known.
     """
 
     settings: Settings
@@ -205,6 +206,7 @@ class Run:
     folder: Path | None = None
     history: training.History | None = field(default=None, repr=False)
     skipped: int = 0
+    kept: int | None = None
 
     def encode(self, x: Any) -> Float[Tensor, N * D]:
         """Codes of data of any size: slice by slice, in evaluation mode, without gradients."""
@@ -235,7 +237,16 @@ class Run:
         return self.densities[name]
 
     def fit_density(self, name: str, codes: Float[Tensor, "N D"], **settings: Any) -> Density:
-        """Fit a density to codes of the training data; it is kept with the run, and in its folder."""
+        """Fit a density to codes of the training data; it is kept with the run, and in its folder.
+
+        Raises:
+            ValueError: codes that no density is fitted to: categories, and points of another domain.
+        """
+        if self.settings.recipe in (*OF_CLUSTERS, *OF_DOMAINS):
+            kind = "points of another domain" if self.settings.recipe in OF_DOMAINS else "or hold a category"
+            raise ValueError(
+                f"codes of {self.settings.recipe!r} are {kind}, and no density is fitted to them; use 'prior'"
+            )
         density = density_table.make(name, **settings).fit(codes, seed=self.settings.seed)
         self.densities[name] = density
         if self.folder is not None and _writes():
@@ -372,14 +383,15 @@ class Run:
         return self.written(self.sample(n, density, seed=seed))
 
     def training(self) -> dict[str, Any]:
-        """How it was trained: parameters, epochs, seconds, the best epoch."""
+        """How it was trained: parameters, epochs, seconds, the epoch whose weights were kept, and the alarms."""
         rows = [row for row in self.log if row["split"] == "train"]
-        valid = [row for row in self.log if row["split"] == "valid"]
         facts: dict[str, Any] = {"parameters": sum(p.numel() for p in self.model.parameters())}
         if rows:
             facts |= {"epochs": rows[-1]["epoch"], "seconds": rows[-1]["seconds"]}
-        if valid:
-            facts["best_epoch"] = min(valid, key=lambda row: row["loss"])["epoch"]
+        if self.kept is not None:
+            facts["best_epoch"] = self.kept
+        if alarms := [row["alarm"] for row in self.log if row["split"] == "alarm"]:
+            facts["alarms"] = alarms
         return facts
 
     @property
@@ -438,6 +450,10 @@ class Run:
             raise ValueError(f"x has shape {tuple(x.shape)}; to {to} go at least one example of shape {shape}")
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one translation")
+        if x.is_floating_point() and not x.isfinite().all():
+            raise ValueError(f"{int((~x.isfinite()).sum())} values of x are NaN or infinite; drop or impute them")
+        if x.is_floating_point() and len(shape) == 3 and not (x.min() >= 0 and x.max() <= 1):
+            raise ValueError(f"x runs from {x.min():g} to {x.max():g}; images are floats in [0, 1], or uint8")
         part = self.model.encoder if to == "B" else self.model.decoder
         generator = torch.Generator(next(self.model.parameters()).device).manual_seed(seed)
         # a slice becomes n times as large
@@ -461,15 +477,32 @@ class Run:
             raise FileExistsError(f"{folder} is not empty; choose a new folder")
         saved = replace(self, folder=folder)
         saved._write()
-        replace_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
+        saved._write_log()
         for name, density in self.densities.items():
             density_table.save(density, folder / f"density.{name}.safetensors")
         return saved
 
+    def _ask_of_the_code(self, data: Dataset) -> None:
+        """Whether the code is used, which no critic says: a warning, and an alarm in the log, where it is not."""
+        some = data.train[sample_rows(len(data.train), 1000)]
+        use = code_use(self.model, as_float(some).to(next(self.model.parameters()).device))
+        if use.ignored:
+            last = self.log[-1]
+            self.log.append({
+                "split": "alarm", "epoch": last["epoch"], "step": last["step"], "kind": "the code is ignored",
+                "alarm": use.remedy,
+            })  # fmt: skip
+            if self.folder is not None and _writes():
+                self._write_log()
+
+    def _write_log(self) -> None:
+        assert self.folder is not None
+        replace_text(self.folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in self.log))
+
     def _write(self) -> None:
         assert self.folder is not None
         replace_text(self.folder / "run.toml", self.settings.to_toml())
-        facts = {"recipe": self.settings.recipe}
+        facts = {"recipe": self.settings.recipe, "kept": self.kept}
         write_tensors(self.folder / "weights.safetensors", self.objective.state_dict(), kind="weights", facts=facts)
 
 
@@ -559,6 +592,8 @@ def fit(
             f"the codes of {recipe!r} are points of the other domain, and its nets its own; leave out latent_dim, "
             "densities and net"
         )
+    if recipe in OF_CLUSTERS and densities:
+        raise ValueError(f"codes of {recipe!r} hold a category, and no density is fitted to them; leave out densities")
     if densities is None:
         densities = () if recipe in (*OF_SCORE, *OF_CLUSTERS, *OF_DOMAINS) else ("normal", "gmm")
     for name in densities:
@@ -573,20 +608,10 @@ def fit(
     elif is_strings(data) and str(data).lower().endswith((".txt", ".smi", ".smiles", ".gz")):
         raise ValueError(f"{data} holds strings; use --recipe {' or '.join(OF_STRINGS)}, and a --grammar")
     data, source, found = as_dataset(data, root)
-    clusters = None if options.get("clusters") is None else int(options["clusters"])
-    if clusters is not None and clusters > len(data.train):
-        raise ValueError(f"there are {clusters} clusters for {len(data.train)} training examples; ask for fewer")
-    known = None
-    if recipe in OF_LABELS:
-        known, options = known_labels(data, options, seed)
-    setting = setting_for(
-        recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net, clusters, data.codec
-    )
     other = None
     if to is not None:
         other, to_source, to_root = _other(to, root)
-        setting = replace(setting, other=other.shape, latent_dim=math.prod(other.shape))
-    cooked = build(recipe, setting, seed=seed, **options)
+    cooked, known = cook(recipe, data, source, seed=seed, latent_dim=latent_dim, net=net, other=other, **options)
     if "gmm" in densities and len(data.train) < components:
         raise ValueError(
             f"{len(data.train)} training examples cannot hold a mixture of {components}; give fewer components"
@@ -606,7 +631,7 @@ def fit(
         x, beside = apart(data.train, other.train, seed) if same else (data.train, other.train)
         valid_y = other.valid if len(other.valid) else other.train
         valid_y = valid_y.roll(len(valid_y) // 2, 0)  # no picture beside itself
-        some = torch.randperm(len(beside), generator=torch.Generator().manual_seed(seed))[:1000]
+        some = sample_rows(len(beside), 1000)
         prior = cooked.objective.model.prior
         assert isinstance(prior, Empirical)
         prior.remember(as_float(beside[some]))
@@ -649,17 +674,56 @@ def fit(
         progress=progress,
     )
     run = Run(
-        settings, cooked.objective.model, cooked.objective, cooked.own, history.rows, {}, folder, history, data.skipped
-    )
+        settings, cooked.objective.model, cooked.objective, cooked.own, history.rows, {}, folder, history, data.skipped,
+        history.best_epoch,
+    )  # fmt: skip
     if folder is not None and writes:
         run._write()
-    if not cooked.objective.comparable and recipe not in OF_LABELS and len(data.train) >= 10:
-        code_use(run.model, as_float(data.train[:1000]).to(next(run.model.parameters()).device))  # warns if it is not
+    if not cooked.objective.comparable and len(data.train) >= 10 and not data.codec:
+        run._ask_of_the_code(data)
     if densities:
         codes = run.encode(data.train)
         for name in densities:
             run.fit_density(name, codes, **({"components": components} if name == "gmm" else {}))
     return run
+
+
+def cook(
+    recipe: str,
+    data: Dataset,
+    source: str,
+    *,
+    seed: int = 0,
+    latent_dim: int | None = None,
+    net: str = "auto",
+    other: Dataset | None = None,
+    **options: Any,
+) -> tuple[Recipe, Tensor | None]:
+    """A recipe over a fresh model for these data, which lie at `source`, and the labels that it may see.
+
+    What can be wrong between a recipe, its options and the data shows here, before anything is trained.
+
+    Raises:
+        ValueError, TypeError: a name, an option, or data that do not fit.
+    """
+    known = None
+    if recipe in OF_LABELS:
+        known, options = known_labels(data, options, seed)
+    size = options.get("clusters") or (options.get("classes") if recipe == "iae-semisup" else None)
+    setting = setting_for(
+        recipe, data.shape, data.train.dtype, Path(source).stem, latent_dim, net,
+        None if size is None else int(size), data.codec,
+    )  # fmt: skip
+    if other is not None:
+        setting = replace(setting, other=other.shape, latent_dim=math.prod(other.shape))
+    cooked = build(recipe, setting, seed=seed, **options)
+    if recipe in OF_CLUSTERS:
+        categories = cooked.objective.model.prior().category.mean.shape[-1]
+        if categories > len(data.train):
+            raise ValueError(
+                f"there are {categories} clusters for {len(data.train)} training examples; ask for fewer (clusters)"
+            )
+    return cooked, known
 
 
 def _other(to: Any, root: str | Path | None) -> tuple[Dataset, str, str]:
@@ -759,7 +823,11 @@ def load(folder: str | Path, *, device: str = "cpu") -> Run:
     cooked.objective.to(device).eval()
     files = {path.name.split(".")[1]: path for path in sorted(folder.glob("density.*.safetensors"))}
     fitted = {name: density_table.load(path, device=device) for name, path in files.items()}
-    return Run(settings, cooked.objective.model, cooked.objective, cooked.own, read_log(folder), fitted, folder)
+    kept = facts.get("kept")
+    return Run(
+        settings, cooked.objective.model, cooked.objective, cooked.own, read_log(folder), fitted, folder,
+        kept=kept if isinstance(kept, int) else None,
+    )  # fmt: skip
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from accelerate.state import AcceleratorState, GradientState, PartialState
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from chartae.data import Batches
@@ -39,6 +40,7 @@ OPTIMISERS: dict[str, type[Optimizer]] = {
     "sgd": torch.optim.SGD,
 }
 PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+_EXTRA = "_extra_state"  # torch's name for what a module keeps besides
 POINTS = 20  # rows of the log for each epoch of training
 
 
@@ -53,7 +55,7 @@ class History:
     Attributes:
         rows: the log, as written to `log.jsonl`: dicts with `split` ("train" or "valid"), `epoch` (from 1), `step`
             (of the whole run), `loss` and every term by its name, in nats per example; train rows also `lr` and
-            `seconds` since the start.
+            `seconds` since the start. Of split "alarm" are what the objective finds wrong, with `kind` and `alarm`.
         epochs: how many epochs were trained.
         best_epoch: the epoch whose weights the model now has.
         stopped: why training ended.
@@ -127,7 +129,8 @@ def fit(
     settings = _check(objective, batches, epochs, valid, lr, precision, clip, plateau, patience, ema, folder, compile)
     if cosine and plateau is not None:
         raise ValueError("the step size follows a plateau or a cosine, not both")
-    settings["cosine"] = epochs if cosine else None
+    # where training depends on its own length, a longer one is another from the start
+    settings |= {"cosine": cosine, "epochs": epochs if cosine or objective.scheduled else None}
     accelerator = _accelerator(precision, device, len(objective.players()) > 1)
     folder = None if folder is None else Path(folder)
     devices = [accelerator.device.index or 0] if accelerator.device.type == "cuda" else []
@@ -151,6 +154,7 @@ def fit(
             compile=compile,
         )
         try:
+            loop.plan(epochs)
             if resume:
                 if folder is None:
                     raise ValueError("resume needs the folder that holds the checkpoint")
@@ -206,6 +210,8 @@ def _check(
     for rate in lr.values() if isinstance(lr, dict) else [lr]:
         if not 0 < rate < math.inf:
             raise ValueError(f"lr is {rate}; a step size is a finite number above 0")
+    if batches.batch_size == 1 and any(isinstance(m, _BatchNorm) for m in objective.modules()):
+        raise ValueError("batch_size is 1, but batch normalisation has no batch of one; give 2 or more")
     if valid is not None and valid.shape != batches.shape:
         raise ValueError(f"validation examples have shape {valid.shape}, training examples {batches.shape}")
     return {
@@ -289,9 +295,11 @@ class _Loop:
 
     # -- the walk -------------------------------------------------------------------------------------------------
 
-    def run(self, epochs: int, checkpoint_every: int, progress: bool | None) -> History:
+    def plan(self, epochs: int) -> None:
         self.horizon = epochs * self.steps
         self.bare.plan(self.horizon, self.batches)
+
+    def run(self, epochs: int, checkpoint_every: int, progress: bool | None) -> History:
         with (
             TrainingProgress(progress, self.accelerator.is_main_process, epochs * self.steps, self.steps) as bar,
             self._interrupts(),
@@ -321,6 +329,7 @@ class _Loop:
         if not self.history.stopped:
             self.history.stopped = "all epochs done"
         self._adopt_best()
+        self.bare.rest()
         return self.history
 
     def _advance(self, x: Tensor, y: Tensor | None) -> None:
@@ -420,11 +429,12 @@ class _Loop:
         return "  ".join(f"{row['split']} {row['loss']:.4g}" for row in rows)
 
     def _weights(self) -> dict[str, Tensor]:
-        weights = self.bare.state_dict()
+        """Parameters and buffers; what is kept for training alone is not of an epoch's weights."""
+        weights = {k: v for k, v in self.bare.state_dict().items() if not k.endswith(_EXTRA)}
         return weights if self.average is None else weights | self.average.named()
 
     def _adopt_best(self) -> None:
-        self.bare.load_state_dict(self.best or self._weights())
+        self.bare.load_state_dict(self.bare.state_dict() | (self.best or self._weights()))
         self.bare.eval()
 
     def close(self) -> None:

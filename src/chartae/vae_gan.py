@@ -8,9 +8,10 @@ from torch.nn import Parameter
 from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
-from chartae.functional import penalised_logits, told_apart
+from chartae.data import Batches
+from chartae.functional import judged, total_variance
 from chartae.nn import Critic
-from chartae.objectives import Objective
+from chartae.objectives import Objective, needs_several
 
 __all__ = ["VAEGAN"]
 
@@ -61,6 +62,9 @@ class VAEGAN(Objective):
         self.gamma, self.sigma, self.penalty = float(gamma), float(sigma), float(penalty)
         self.second_order = penalty > 0
 
+    def plan(self, steps: int, batches: Batches) -> None:
+        needs_several(batches)
+
     def players(self) -> dict[str, list[Parameter]]:
         return {"model": list(self.model.parameters()), "critic": list(self.critic.parameters())}
 
@@ -96,15 +100,13 @@ class VAEGAN(Objective):
         with torch.no_grad():
             again, drawn = self._fakes(self.model.encoder(x, y).sample(), y)
         made = torch.cat([again[::2], drawn[1::2]])  # each kind half
-        if self.penalty:
-            above, below, steepness = penalised_logits(self.critic, (x,), (made,), batches=self.critic.statistics)
-            penalty = self.penalty * x.flatten(1).var(0).sum() * steepness
-        else:
-            above, below, penalty = self.critic(x), self.critic(made), x.new_zeros(())
-        loss, right = told_apart(above, below)
-        kinds = below.split([len(again[::2]), len(drawn[1::2])])
+        verdict = judged(
+            self.critic, (x,), (made,), penalty=self.penalty, lengths=[total_variance(x)],
+            batches=self.critic.statistics,
+        )  # fmt: skip
+        kinds = verdict.made.split([len(again[::2]), len(drawn[1::2])])
         return {
-            "loss": loss + penalty, "accuracy": right, "real": above.mean(), "again": kinds[0].mean(),
+            "loss": verdict.loss, "accuracy": verdict.right, "real": verdict.real.mean(), "again": kinds[0].mean(),
             "drawn": kinds[1].mean(),
         }  # fmt: skip
 

@@ -183,7 +183,8 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
 
 
 def as_labels(labels: Any, n: int, what: str = "labels") -> tuple[Tensor, tuple[str, ...]]:
-    """Labels for `n` examples and the names of their classes: text becomes int64, in the names' order."""
+    """Labels for `n` examples and the names of their classes: text becomes int64, in the names' order, and the text
+    "-1" is -1, a label that is not known."""
     a = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if a.ndim == 2 and a.shape[1] == 1:
         a = a[:, 0]
@@ -194,7 +195,11 @@ def as_labels(labels: Any, n: int, what: str = "labels") -> tuple[Tensor, tuple[
         a = a.astype(str)
     if a.dtype.kind in "US":
         names, codes = np.unique(a.astype(str), return_inverse=True)
-        return torch.from_numpy(codes.astype(np.int64).reshape(a.shape)), tuple(map(str, names))
+        codes = codes.astype(np.int64).reshape(a.shape)
+        if "-1" in names:  # not known
+            at = int(np.searchsorted(names, "-1"))
+            codes = np.where(codes == at, -1, codes - (codes > at))
+        return torch.from_numpy(codes), tuple(str(name) for name in names if name != "-1")
     y = as_tensor(a, what)
     if not y.is_floating_point():
         return y.to(torch.int64), ()

@@ -45,6 +45,16 @@ class CodeUse:
         """Whether own codes serve hardly better than another's."""
         return self.error > 0.9 * self.shuffled
 
+    @property
+    def remedy(self) -> str:
+        """What an ignored code comes of, and what helps."""
+        return (
+            f"the code is ignored: reconstructions from another example's code are as near ({self.shuffled:.4g}) as "
+            f"those from its own ({self.error:.4g}). Train for longer; else give the decoder less noise_dim, let the "
+            "warm-up be heavier (warmup, or an anchor that stays), or weigh the reconstruction more, where the recipe "
+            "has them"
+        )
+
 
 def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, seed: int = 0) -> CodeUse:
     """The shuffled-code control, the spread within a code, and the information it holds; always asked.
@@ -68,7 +78,9 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
         q = model.encoder(x)
         z = q.sample()
         drawn = torch.stack([model.decoder(z).point() for _ in range(draws)])
-        other = model.decoder(z.roll(1, 0)[torch.randperm(len(z))]).point()
+        order, partner = torch.randperm(len(z)), torch.empty(len(z), dtype=torch.long)
+        partner[order] = order.roll(1)  # the one before in a random order, so that none has its own code
+        other = model.decoder(z[partner]).point()
         error = (drawn[0] - x).flatten(1).square().sum(1).mean()
         shuffled = (other - x).flatten(1).square().sum(1).mean()
         within = drawn.var(0).flatten(1).sum(1).mean()
@@ -84,13 +96,7 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
         bound = info_nce(x[:1000], drawn[0, :1000])
     found = CodeUse(float(error), float(shuffled), float(spread), information, bound, used)
     if found.ignored:
-        warnings.warn(
-            f"the code is ignored: reconstructions from another example's code are as near ({found.shuffled:.4g}) as "
-            f"those from its own ({found.error:.4g}). Train with warmup=0.4 or less noise_dim, "
-            "where the recipe has them, or weigh the reconstruction more",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        warnings.warn(found.remedy, RuntimeWarning, stacklevel=2)
     return found
 
 

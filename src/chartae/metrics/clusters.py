@@ -40,12 +40,12 @@ def cluster_score(
 
     Args:
         labelled: q(k|x) of the points by which clusters are named, held out from training; rows of probabilities.
-        labels: their classes, 0, 1, ...
+        labels: their classes, 0, 1, ...; points whose label is below 0, not known, are left out.
         test, test_labels: of the points that are counted. A point belongs to its likeliest cluster; one that no
             labelled point names counts as misnamed.
 
     Raises:
-        ValueError: numbers of rows or columns that do not fit, no labels at all.
+        ValueError: numbers of rows or columns that do not fit, labels that are no classes, no known ones at all.
 
     >>> p = torch.eye(3)[[0, 0, 1, 2, 2, 2]]
     >>> cluster_score(p, torch.tensor([1, 1, 0, 2, 2, 0]), p, torch.tensor([1, 1, 0, 2, 2, 2]))
@@ -57,9 +57,18 @@ def cluster_score(
             f"probabilities have shapes {tuple(p.shape)} and {tuple(q.shape)} for {len(y)} and {len(t)} labels; give "
             "rows (N, K) and a label for each"
         )
+    if y.ndim != 1 or t.ndim != 1 or y.is_floating_point() or t.is_floating_point():
+        raise ValueError(
+            f"labels have shapes {tuple(y.shape)} and {tuple(t.shape)}, {y.dtype} and {t.dtype}; classes are whole "
+            "numbers, one a point"
+        )
+    p, y, q, t = p[y >= 0], y[y >= 0], q[t >= 0], t[t >= 0]
     if not len(y) or not len(t):
         raise ValueError("there are no labels; naming clusters takes some labelled points")
-    clusters, classes = p.shape[1], int(max(y.max(), t.max())) + 1
+    # however the classes are numbered
+    both = torch.cat([y, t]).unique(return_inverse=True)[1]
+    y, t = both.split([len(y), len(t)])
+    clusters, classes = p.shape[1], int(both.max()) + 1
     table = torch.zeros(clusters, classes).index_put((p.argmax(1), y.long()), torch.ones(len(y)), accumulate=True)
     majority = torch.where(table.sum(1) > 0, table.argmax(1), -1)
     confident = y.long()[p.argmax(0)]

@@ -37,8 +37,8 @@ from chartae.recipes.setting import AUTHORS, HALF, Setting, from_authors
 from chartae.recipes.strings import cvae, gcv_vae, grae, gvae
 
 __all__ = [
-    "AUTHORS", "HALF", "OF_CLUSTERS", "OF_DOMAINS", "OF_LABELS", "OF_SCORE", "OF_STRINGS", "RECIPES", "WITH_PRIOR",
-    "Recipe", "Setting", "build", "from_authors", "options", "recipe_options", "setting_for",
+    "AUTHORS", "HALF", "OF_CLUSTERS", "OF_DOMAINS", "OF_IMPLICIT", "OF_LABELS", "OF_SCORE", "OF_STRINGS", "RECIPES",
+    "WITH_PRIOR", "Recipe", "Setting", "build", "from_authors", "options", "recipe_options", "setting_for",
 ]  # fmt: skip
 
 RECIPES: dict[str, Callable[..., Objective]] = {
@@ -82,6 +82,9 @@ OF_LABELS = ("aae-semisup", "iae-semisup")
 
 #: recipes whose codes are points of another domain, which is given beside the data
 OF_DOMAINS = ("iae-translate",)
+
+#: recipes whose decoder is drawn from and has no density
+OF_IMPLICIT = ("iae", "iae-flipped", "ali", "iae-cluster", "iae-semisup", "iae-translate")
 
 #: recipes for strings, which a codec makes rows of indices
 OF_STRINGS = ("grae", "gvae", "gcv-vae", "cvae")
@@ -216,14 +219,14 @@ def setting_for(
     """The setting for examples of a shape and dtype: [0, 1] for images and bytes.
 
     Codes have at most 16 dimensions by default; those of recipes that estimate a score 128, or 1,024 on images; those
-    of strings the papers' 25 for short ones, 56 for others. The net of recipes of two domains, which have their own, is
-    called ``"translator"``.
+    that are a category alone as many as `clusters`, 10 by default; those of strings the papers' 25 for short ones, 56
+    for others. The net of recipes of two domains, which have their own, is called ``"translator"``.
     """
     shape = tuple(int(s) for s in shape)
     if latent_dim is None:
         wide = 1024 if math.prod(shape) > 128 else 128
         latent_dim = wide if recipe in OF_SCORE else min(16, math.prod(shape))
-        if recipe == "iae-cluster":
+        if recipe in ("iae-cluster", "iae-semisup"):
             latent_dim = clusters or 10
         elif recipe in OF_CLUSTERS:
             latent_dim = min(10, math.prod(shape))

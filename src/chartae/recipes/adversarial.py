@@ -146,19 +146,21 @@ def iae_flipped(
     gradient: str = "both",
     loss: str = "non-saturating",
     penalty: float = 0.05,
-    warmup: float = 0.4,
+    warmup: float | None = None,
     fade: float = 0.5,
+    anchor: float = 0.0,
     cycle: float = 0.0,
     spectral_norm: bool = False,
     statistics: bool = False,
 ) -> Objective:
     """Flipped implicit autoencoder: a GAN, and the posterior of its generator by a second critic (1805.09804).
 
-    Its options are those of `iae`; ``gradient="none"`` leaves the generator to its own critic.
+    Its options are those of `iae`; ``gradient="none"`` leaves the generator to its own critic, and warmup is 0 then.
     """
     return _matched(
         s, _implicit(s, noise_dim, encoder_noise_dim), ("data", "inference"), spectral_norm, statistics,
-        gradient=gradient, loss=loss, penalty=penalty, warmup=warmup, fade=fade, cycle=cycle,
+        gradient=gradient, loss=loss, penalty=penalty, warmup=otherwise(warmup, 0.0 if gradient == "none" else 0.4),
+        fade=fade, anchor=anchor, cycle=cycle,
     )  # fmt: skip
 
 
@@ -171,17 +173,19 @@ def ali(
     penalty: float = 0.05,
     warmup: float = 0.0,
     fade: float = 0.5,
+    anchor: float = 0.0,
     cycle: float = 0.0,
     spectral_norm: bool = False,
     statistics: bool = False,
 ) -> Objective:
     """Adversarially learnt inference, or BiGAN: one critic of (x, f(x)) against (g(z), z) (1606.00704, 1605.09782).
 
-    Its options are those of `iae`. There is no warm-up by default, as there is none in the papers.
+    Its options are those of `iae`, but for gradient: each side of the critic is one net's. There is no warm-up by
+    default, as there is none in the papers.
     """
     return _matched(
         s, _implicit(s, noise_dim, encoder_noise_dim), ("joint",), spectral_norm, statistics, loss=loss,
-        penalty=penalty, warmup=warmup, fade=fade, cycle=cycle,
+        penalty=penalty, warmup=warmup, fade=fade, anchor=anchor, cycle=cycle,
     )  # fmt: skip
 
 
@@ -204,7 +208,8 @@ def iae_translate(
     """Unpaired translation: an implicit autoencoder and its flipped form, whose codes are another domain's points.
 
     noise_dim, encoder_noise_dim: of the noise on the way from the other domain B to the data A, and on the way from A
-    to B: where one picture has many translations. The others are those of `iae` and `Adversarial` (1805.09804).
+    to B: where one picture has many translations. penalised, warmup_back: see `Adversarial`. The others are those of
+    `iae` (1805.09804).
     """
     other = s.other or s.shape
     encoder = Implicit(nn.translator(s.shape, other, encoder_noise_dim), encoder_noise_dim)
@@ -245,8 +250,10 @@ def iae_cluster(
     clusters: the size of the code, which is `latent_dim`. mode: of its draws, softmax, straight-through or gumbel.
     agreement: of the category of an example and of its nearest `neighbours`, under `Jitter` views (of images, unless
     `views` says otherwise): see `Guided`; 0 is the paper's objective, and the default for vectors, 10 for images. The
-    others are those of `iae`.
+    others are those of `iae`; the encoder has no noise of its own.
     """
+    if clusters is not None and clusters < 2:
+        raise ValueError(f"clusters is {clusters}; give at least 2")
     if clusters is not None and clusters != s.latent_dim:
         raise ValueError(
             f"clusters is {clusters} and latent_dim {s.latent_dim}; they are one number: give clusters alone"
@@ -273,8 +280,10 @@ def aae_cluster(
 ) -> Objective:
     """Adversarial autoencoder over a category and a style, whose size is `latent_dim`: clusters (1511.05644).
 
-    Its options are those of `aae` and `iae_cluster`.
+    weight, penalty, sigma are those of `aae`, the others those of `iae_cluster`; agreement is 10 for vectors too.
     """
+    if clusters < 2:
+        raise ValueError(f"clusters is {clusters}; give at least 2")
     return _guided(s, _styled(s, clusters, mode, weight, penalty, sigma), agreement, neighbours, views)
 
 
@@ -296,11 +305,11 @@ def aae_semisup(
     """Adversarial autoencoder over a class and a style, some of whose examples have labels (1511.05644).
 
     classes: how many. labels: how many training examples keep their label, evenly over the classes; all that have one
-    by default. labelled: drawn beside each batch. supervision: the weight of their cross-entropy. The others are those
-    of `aae_cluster`.
+    by default. labelled: drawn beside each batch, at least 1. supervision: the weight of their cross-entropy, above 0.
+    The others are those of `aae_cluster`.
     """
     objective = _styled(s, classes, mode, weight, penalty, sigma)
-    return _guided(s, objective, agreement, neighbours, views, supervision, labelled)
+    return _supervised(s, objective, agreement, neighbours, views, supervision, labelled)
 
 
 def iae_semisup(
@@ -316,21 +325,28 @@ def iae_semisup(
     penalty: float = 0.05,
     warmup: float = 0.4,
     fade: float = 0.5,
+    anchor: float = 0.0,
+    cycle: float = 0.0,
     agreement: float = 10.0,
     neighbours: int = 5,
     views: bool | None = None,
     supervision: float = 20.0,
+    spectral_norm: bool = False,
+    statistics: bool = False,
 ) -> Objective:
     """Implicit autoencoder over a class, some of whose examples have labels; noise for the rest (1805.09804).
 
-    Its options are those of `iae` and `aae_semisup`; `latent_dim` is the number of classes.
+    classes: the size of the code, which is `latent_dim`. The others are those of `iae_cluster` and `aae_semisup`.
     """
-    s = replace(s, latent_dim=classes)
+    if classes != s.latent_dim:
+        raise ValueError(
+            f"latent_dim is {s.latent_dim}, but the code is one of {classes} classes; leave latent_dim out"
+        )
     objective = _matched(
-        s, _categorical(s, mode, noise_dim), IAE, gradient=gradient, loss=loss, penalty=penalty, warmup=warmup,
-        fade=fade,
+        s, _categorical(s, mode, noise_dim), IAE, spectral_norm, statistics, gradient=gradient, loss=loss,
+        penalty=penalty, warmup=warmup, fade=fade, anchor=anchor, cycle=cycle,
     )  # fmt: skip
-    return _guided(s, objective, agreement, neighbours, views, supervision, labelled)
+    return _supervised(s, objective, agreement, neighbours, views, supervision, labelled)
 
 
 def _matched(
@@ -387,6 +403,24 @@ def _styled(s: Setting, categories: int, mode: str, weight: float, penalty: floa
     model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(otherwise(sigma, 1.0)), prior)
     critic = nn.critic(s.net, None, size)
     return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty))
+
+
+def _supervised(
+    s: Setting,
+    objective: Objective,
+    agreement: float,
+    neighbours: int,
+    views: bool | None,
+    supervision: float,
+    labelled: int,
+) -> Objective:
+    """With labels, which must be seen and count."""
+    if labelled < 1 or not supervision > 0:
+        raise ValueError(
+            f"labelled is {labelled} and supervision {supervision:g}: no label would teach anything; give at least 1, "
+            "and a weight above 0, or use a recipe that clusters"
+        )
+    return _guided(s, objective, agreement, neighbours, views, supervision, labelled)
 
 
 def _guided(

@@ -39,6 +39,41 @@ COLUMNS: _Heads = {
     "coverage": ("coverage", "↑", 1, 3),
     "log_likelihood": ("log p(z), nats per code", "↑", 1, 2),
 }
+#: of the categories and the code of runs with critics: a part of the results, its title, how its numbers are called and
+#: what they are multiplied by, and what they mean
+_Names = dict[str, tuple[str, float]]
+LEARNT: dict[str, tuple[str, _Names, str]] = {
+    "classes": (
+        "Classes",
+        {"error": ("test error, %", 100)},
+        "The share of the test examples with a label whose likeliest class is another.",
+    ),
+    "clusters": (
+        "Clusters",
+        {
+            "error_majority": ("error, named by the majority, %", 100),
+            "error_confident": ("error, named by the surest example, %", 100),
+            "nmi": ("normalised mutual information", 1),
+            "used": ("clusters in use", 1),
+        },
+        "A cluster is named by validation examples, and judged on test examples; in use are those with more than 1 % "
+        "of them.",
+    ),
+    "code": (
+        "Is the code used?",
+        {
+            "error": ("squared error from its own code", 1),
+            "shuffled": ("from another example's code", 1),
+            "spread": ("spread within a code", 1),
+            "information": ("I(x; code), nats", 1),
+            "bound": ("I(x; code) at least, nats", 1),
+            "used": ("categories in use", 1),
+        },
+        "Where another example's code serves as well, the decoder ignores the code. Spread: the variance of "
+        "reconstructions of one code, as a share of the data's: 0 for a deterministic decoder, 1 where the code says "
+        "nothing.",
+    ),
+}
 ENVIRONMENT = ("chartae", "torch", "numpy", "python", "versions", "environment", "machine", "device")
 
 
@@ -233,11 +268,38 @@ def _run(folder: Path) -> str:
     )
 
 
+def _learnt(run: _Run) -> list[tuple[str, list[tuple[str, str]], str]]:
+    """Categories and code, where there are numbers of them: title, names and values, what they mean."""
+    found = []
+    for part, (title, names, note) in LEARNT.items():
+        values = run.part(part)
+        rows = [
+            (name, _number(times * values[key] if _finite(values[key]) and times != 1 else values[key]))
+            for key, (name, times) in names.items()
+            if values.get(key) is not None
+        ]
+        if rows:
+            found.append((title, rows, note))
+    return found
+
+
+def _advice(settings: dict[str, Any]) -> str:
+    """What to do with a run that has not been evaluated."""
+    if settings.get("to"):
+        return "A run that translates is judged by its translations: chartae translate RUN --from A --out grid.png."
+    return "Not evaluated yet: there is no results.json. chartae evaluate RUN would add the table of numbers."
+
+
 def _common(run: _Run) -> dict[str, Any]:
     """What the page of any run shows."""
-    training = run.part("training")
+    training = {k: v for k, v in run.part("training").items() if k != "alarms"}
+    alarms = [row for row in run.log if row.get("split") == "alarm"]
     return {
         "evaluated": run.results is not None,
+        "advice": _advice(run.settings),
+        "critics": any("accuracy" in key for row in run.log for key in row),
+        "alarms": [{"epoch": _number(row.get("epoch")), "text": str(row.get("alarm"))} for row in alarms],
+        "learnt": _learnt(run),
         "objective": run.settings.get("objective"),
         "curves": _curves(run.log, training.get("best_epoch")),
         "training": _flat(training),

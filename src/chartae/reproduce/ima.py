@@ -133,7 +133,7 @@ def ima_moebius(
     autoencoder do the same. `quick`: fewer seeds, maps and steps.
     """
     count = seeds or (3 if quick else 20)
-    folder = folder_of(out, overwrite, quick=quick, seeds=count)
+    folder = folder_of(out, overwrite, "ima-moebius", quick=quick, seeds=count)
     steps = 2500 if quick else 15_000
     n = 12_000 if quick else 42_000
     net: dict[str, Any] = {"net": "smooth:48x48", "lr": 5e-3, "batch": 64, "n": n}
@@ -281,7 +281,7 @@ def ima_linear(
     out: str | Path, *, overwrite: bool = False, say: Say = lambda text: None, quick: bool = False, **_: Any
 ) -> dict[str, Any]:
     """The linear-Gaussian identity log p - ELBO* = ½ (Σ log Λ_kk - log det Λ), from closed forms of both."""
-    folder = folder_of(out, overwrite)
+    folder = folder_of(out, overwrite, "ima-linear")
     gammas = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
 
     def make() -> Rows:
@@ -341,7 +341,7 @@ def ima_gap(
 ) -> dict[str, Any]:
     """ELBO*, log-likelihood and IMA-regularised log-likelihood of fixed decoders as gamma grows: a triangular net,
     whose contrast is above zero, and a Moebius map, whose contrast is zero; each point at its best posterior."""
-    folder = folder_of(out, overwrite, quick=quick)
+    folder = folder_of(out, overwrite, "ima-gap", quick=quick)
     gammas = [1e1, 1e2, 1e3, 1e4, 1e5] if quick else [10 ** (k / 2) for k in range(2, 13)]
     worlds = {
         "triangular": (mixings.triangular(dim=2, seed=2), None),
@@ -410,7 +410,7 @@ def ima_consistency(
     """The orders in which encoder and decoder become each other's inverse: on a known decoder, point by point, and of
     VAEs trained on a smooth three-layer mixing of Gaussian sources."""
     count = seeds or (2 if quick else 10)
-    folder = folder_of(out, overwrite, quick=quick, seeds=count)
+    folder = folder_of(out, overwrite, "ima-consistency", quick=quick, seeds=count)
 
     def exact() -> dict[str, Any]:
         world = mixings.two_dimensional()
@@ -482,7 +482,7 @@ def ima_sprites(
     Full, it trains on 64x64 pixels for 41,500 steps of 512 (a GPU is wanted); `quick`, on 32x32, a quarter as many, of
     which each counts four times, with 16, 32 and 32 channels for 12,000 steps of 64.
     """
-    folder = folder_of(out, overwrite, quick=quick)
+    folder = folder_of(out, overwrite, "ima-sprites", quick=quick)
     count = seeds or (1 if quick else 10)
     results: dict[str, Any] = {"quick": quick}
     cells: list[tuple[str, str, dict[str, Any]]] = [

@@ -71,7 +71,7 @@ def iae_cluster(
     """
     count = seeds or (2 if quick else 5)
     settings = QUICK if quick else FULL
-    folder = folder_of(out, overwrite, result="iae-cluster", data=data, quick=quick)
+    folder = folder_of(out, overwrite, "iae-cluster", data=data, quick=quick)
     source = load(data, root=root)
     _needs_labels(source)
     results = {"data": data, "quick": quick}
@@ -164,7 +164,7 @@ def iae_semisup(
     """
     count, labels = seeds or (1 if quick else 5), labels or 100
     settings = QUICK if quick else FULL
-    folder = folder_of(out, overwrite, result="iae-semisup", data=data, quick=quick, labels=labels)
+    folder = folder_of(out, overwrite, "iae-semisup", data=data, quick=quick, labels=labels)
     source = load(data, root=root)
     _needs_labels(source)
     results = {"data": data, "quick": quick, "labels": labels}

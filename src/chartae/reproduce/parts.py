@@ -30,9 +30,10 @@ def part(out: Path, name: str, overwrite: bool, say: Say, make: Callable[[], Any
     return found
 
 
-def folder_of(out: str | Path, overwrite: bool, **made: Any) -> Path:
+def folder_of(out: str | Path, overwrite: bool, result: str, **made: Any) -> Path:
     """The folder of a result; parts made with other settings are not gone on with; more seeds are more parts."""
     folder = Path(out)
+    made = {"result": result} | made
     if folder.is_file():
         raise FileExistsError(f"{folder} is a file; give a folder")
     path = folder / "made.json"

@@ -58,7 +58,7 @@ def iae_posterior(
     2018 (arXiv 1805.09804). `quick`: fewer steps.
     """
     count = seeds or 5
-    folder = folder_of(out, overwrite, quick=quick)
+    folder = folder_of(out, overwrite, "iae-posterior", quick=quick)
     results: dict[str, Any] = {"quick": quick, "floor": _floor(), "points": [], "modes": []}
     codes: dict[str, Tensor] = {}
     drawn: dict[str, Tensor] = {}

@@ -119,7 +119,7 @@ def _reproduce(
     size, passes = limit or size, epochs or passes
     path = _file(problem, root)
     folder = folder_of(
-        out, overwrite, result=f"grae-{problem.grammar}", quick=quick, limit=size, epochs=passes, net=net
+        out, overwrite, f"grae-{problem.grammar}", quick=quick, limit=size, epochs=passes, net=net
     )  # fmt: skip
     strings = [s.replace(" ", "") for s in read_strings(path, limit=size)]
     want = goal(problem.objective)

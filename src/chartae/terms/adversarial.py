@@ -9,23 +9,15 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.distributions import Normal
-from chartae.functional import penalised_logits, told_apart
+from chartae.functional import judged
 from chartae.nn import Critic
 from chartae.terms.base import Term, Trace
 
 __all__ = ["AdversarialKL", "AdversarialLatent"]
 
 
-def _judged(
-    critic: Critic, real: tuple[Tensor, ...], made: tuple[Tensor, ...], weight: float
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A critic's loss with its penalty, how often it is right, and its mean logits."""
-    if weight:
-        above, below, penalty = penalised_logits(critic, real, made, batches=critic.statistics)
-    else:
-        above, below, penalty = critic(*real), critic(*made), None
-    loss, right = told_apart(above, below)
-    return loss if penalty is None else loss + weight * penalty, right, above.mean(), below.mean()
+def _code(t: Trace) -> Tensor:
+    return t.z if t.judged is None else t.judged
 
 
 class AdversarialLatent(Term):
@@ -47,12 +39,14 @@ class AdversarialLatent(Term):
         self.second_order = penalty > 0
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
-        return softplus(-self.critic(t.z))
+        return softplus(-self.critic(_code(t)))
 
     def rival(self, t: Trace) -> dict[str, Tensor]:
         prior, z = t.model.prior.sample(len(t.z)).detach(), t.z.detach()
-        loss, right, above, below = _judged(self.critic, (prior,), (z,), self.penalty)
-        return {"loss": loss, "accuracy": right, "real": above, "made": below}
+        loss, right, real, made = judged(
+            self.critic, (prior,), (z,), penalty=self.penalty, batches=self.critic.statistics
+        )
+        return {"loss": loss, "accuracy": right, "real": real.mean(), "made": made.mean()}
 
     def check(self, model: Autoencoder) -> None:
         if not model.prior.has_density:
@@ -105,11 +99,12 @@ class AdversarialKL(Term):
         return Normal(z.mean(0), z.std(0).clamp_min(1e-3))
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
+        z = _code(t)
         if not self.contrast:
-            return self.critic(t.x, t.z)
+            return self.critic(t.x, z)
         r = self._contrast(t)
-        moments = r.log_prob(t.z) - t.model.prior().log_prob(t.z)
-        return self.critic(t.x, (t.z - r.mean) / r.sigma) + moments
+        moments = r.log_prob(z) - t.model.prior().log_prob(z)
+        return self.critic(t.x, (z - r.mean) / r.sigma) + moments
 
     def rival(self, t: Trace) -> dict[str, Tensor]:
         z = t.z.detach()
@@ -118,8 +113,10 @@ class AdversarialKL(Term):
             own, other = (z - r.mean) / r.sigma, torch.randn_like(z)
         else:
             own, other = z, t.model.prior.sample(len(z)).detach()
-        loss, right, above, below = _judged(self.critic, (t.x, own), (t.x, other), self.penalty)
-        return {"loss": loss, "accuracy": right, "posterior": above, "contrast": below}
+        loss, right, posterior, contrast = judged(
+            self.critic, (t.x, own), (t.x, other), penalty=self.penalty, batches=self.critic.statistics
+        )
+        return {"loss": loss, "accuracy": right, "posterior": posterior.mean(), "contrast": contrast.mean()}
 
     def check(self, model: Autoencoder) -> None:
         if not model.prior.has_density:

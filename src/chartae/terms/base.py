@@ -29,6 +29,8 @@ class Trace:
         z: one draw of it (B, D), with gradients.
         p: p(x|z).
         weight: how much each example counts (B,), where the corruption says so.
+        judged: `z` again, for critics: what they tell the encoder is compared with what the other terms do.
+        pull: the ratio of the two gradients, which the backward pass sets; None outside training.
     """
 
     model: Autoencoder
@@ -39,6 +41,8 @@ class Trace:
     z: Tensor
     p: Distribution
     weight: Tensor | None = None
+    judged: Tensor | None = None
+    pull: Tensor | None = None
 
 
 class Term(nn.Module, ABC):
