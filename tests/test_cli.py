@@ -61,6 +61,20 @@ def test_compare(tmp_path, capsys):
     assert (tmp_path / "c" / "report.html").is_file()
 
 
+@pytest.mark.filterwarnings("default:the code is ignored")
+def test_compare_what_clusters(tmp_path, capsys):
+    words = ["compare", "digits", "--recipes", "ae", "iae-cluster", "--clusters", "6", "--epochs", "1", "--net", "mlp"]
+    assert cli.main([*words, "--components", "3", "--out", str(tmp_path / "c")]) == 0
+    rows = json.loads((tmp_path / "c" / "comparison.json").read_text())["rows"]
+    assert [row["recipe"] for row in rows] == ["ae", "iae-cluster"]
+    assert "gmm" in rows[0]["sets"]
+    assert "gmm" not in rows[1]["sets"]
+    # a warning is a sentence, not a line of code
+    err = capsys.readouterr().err
+    assert "warning: the code is ignored" in err
+    assert "warnings.warn" not in err
+
+
 def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
     from chartae import data
     from chartae.reproduce import table1
@@ -95,6 +109,22 @@ BAD = {
     "no such table": (
         ["reproduce", "vae-table9", "--out", "{}"],
         "there is no result 'vae-table9'; choose from rae-table1",
+    ),
+    "a flag of another result": (
+        ["reproduce", "iae-style", "--data", "digits", "--out", "{}"],
+        "--data is for rae-table1, iae-cluster, iae-semisup, iae-translate; iae-style takes none",
+    ),
+    "a comparison with what translates": (
+        ["compare", "digits", "--recipes", "ae", "iae-translate", "--out", "{}"],
+        "'iae-translate' translates between two domains",
+    ),
+    "a comparison with too many clusters": (
+        ["compare", "digits", "--recipes", "ae", "aae-cluster", "--clusters", "100000", "--out", "{}"],
+        "there are 100000 clusters for 1297",
+    ),
+    "a comparison without labels": (
+        ["compare", "spiral", "--recipes", "ae", "aae-semisup", "--out", "{}"],
+        "spiral has no labels",
     ),
     "a word too many": (["sample", "{}", "--out", "x.png", "--gamma", "1"], "is not understood"),
     "a picture of another kind": (["sample", "{}", "--out", "x.gif"], "ends in .png, .npy or .npz"),

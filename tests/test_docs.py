@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from chartae.recipes import OF_DOMAINS, OF_STRINGS, RECIPES, options
+
 ROOT = Path(__file__).parents[1]
+PAGE_OF_RECIPES = ROOT / "docs" / "recipes.md"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -30,6 +33,15 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)]+)\)", page.read_text()):
         if not target.startswith(("http", "#")):
             assert (page.parent / target.split("#")[0]).exists(), target
+
+
+def test_the_table_of_recipes_has_every_option():
+    rows = re.findall(r"^\| (`[a-z0-9-]+`) \|[^|]*(?:\\\|[^|]*)*\| (.*) \|$", PAGE_OF_RECIPES.read_text(), re.MULTILINE)
+    table = {name.strip("`"): set(re.findall(r"`([a-z0-9_]+)`", cell)) for name, cell in rows}
+    for name in RECIPES:
+        if name not in OF_STRINGS:
+            given = {"gamma2"} if name == "vae" else {"to"} if name in OF_DOMAINS else set()
+            assert table[name] | given == set(options(name)) | given, name
 
 
 def test_the_evidence_is_what_the_results_say():

@@ -196,6 +196,30 @@ def test_what_is_absent_is_said(tmp_path):
         page(folder, tmp_path)
 
 
+def test_what_is_learnt_of_a_code_and_what_went_wrong(tmp_path):
+    found = {
+        "classes": {"error": 0.0181},
+        "clusters": {"error_majority": 0.0243, "error_confident": 0.0244, "nmi": 0.827, "used": 21},
+        "code": {"error": 31.0, "shuffled": 83.7, "spread": 0.066, "information": None, "bound": 5.02, "used": None},
+    }
+    folder = make_run(tmp_path / "run", results=RESULTS | found | {"training": {"best_epoch": 3, "alarms": ["x"]}})
+    alarm = {"split": "alarm", "epoch": 2, "step": 20, "kind": "critic/latent has won", "alarm": f"a critic {EVIL}"}
+    (folder / "log.jsonl").write_text(log() + "\n" + json.dumps(alarm))
+    p = page(folder, tmp_path)
+    for said in (
+        "1.81", "error, named by the majority, %", "2.43", "0.8270", "clusters in use", "21",
+        "from another example's code", "83.7", "I(x; code) at least, nats", "5.02",
+        "Alarm in epoch 2: a critic", "epoch 3, whose weights were kept",
+    ):  # fmt: skip
+        assert said in p.text, said
+    assert "categories in use" not in p.text
+    plain = page(make_run(tmp_path / "plain"), tmp_path)
+    assert "Is the code used?" not in plain.text
+    (folder / "results.json").unlink()
+    (folder / "run.toml").write_text(RUN.replace("[options]", 'to = "mnist+coloured"\n[options]'))
+    assert "chartae translate RUN" in page(folder, tmp_path).text
+
+
 def test_tables_and_colour_and_other_channels(tmp_path):
     rng = np.random.default_rng(0)
     clouds = {k: rng.normal(size=(40, 2)) for k in ("data_2d", "samples_2d_gmm", "latent")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -307,6 +308,8 @@ def test_bad_translations(tmp_path, float32, capsys):
         (lambda: run.translate(some(side=9)), r"to B go at least one example of shape \(1, 8, 8\)"),
         (lambda: run.translate(some()[:0]), "at least one example"),
         (lambda: run.translate(some(), n=0), "n is 0"),
+        (lambda: run.translate(some() + math.nan), "values of x are NaN or infinite"),
+        (lambda: run.translate(some() + 7.0), "x runs from 7"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -320,6 +323,7 @@ def test_bad_translations(tmp_path, float32, capsys):
         ([str(tmp_path / "run"), "--from", "X", "--to", "B", *out], "no domain 'X'"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "X", *out], "no domain 'X'"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "B", *out], "does not keep"),
+        ([str(tmp_path / "run"), "--to", "A", *out], "domain B of this run was an array"),
         ([str(tmp_path / "none"), "--from", "A", "--to", "B", *out], "there is no run"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "B", "--out", "g.gif"], "ends in .png or .npy"),
     ):

@@ -61,7 +61,9 @@ class Adversarial(Objective):
         loss: ``"non-saturating"``; ``"relativistic"``, of pairs (Jolicoeur-Martineau, 2018, arXiv 1807.00734);
             ``"logit"``, the raw logit, whose gradient is the KL's where the critic is optimal.
         penalty: of R1 + R2 on every critic, each of its inputs measured in its own length: as a share of the total
-            variance of x, and of z of the prior.
+            variance of x, and `steadier` times that share of the variance of z under the prior.
+        steadier: how much more a critic is smoothed in z. On the ring of eight normals one seed of three lost a code at
+            1, none of ten at 4, and at 10 all came within 2.5 times the floor of a perfect code.
         penalised: the share of a batch on which the penalty is estimated; less is cheaper, and noisier.
         warmup: weight of ||x - g(z^)||^2 at the start, as a multiple of 1 / (total variance of x). Under ``"positive"``
             it trains the decoder alone.
@@ -100,6 +102,7 @@ class Adversarial(Objective):
         gradient: str = "both",
         loss: str = "non-saturating",
         penalty: float = 0.05,
+        steadier: float = 10.0,
         penalised: float = 1.0,
         warmup: float = 0.4,
         fade: float = 0.5,
@@ -119,7 +122,14 @@ class Adversarial(Objective):
             raise ValueError(f"gradient is {gradient!r}; choose from {', '.join(self.GRADIENTS)}")
         if loss not in self.LOSSES:
             raise ValueError(f"loss is {loss!r}; choose from {', '.join(self.LOSSES)}")
-        weights = {"penalty": penalty, "warmup": warmup, "anchor": anchor, "cycle": cycle, "warmup_back": warmup_back}
+        weights = {
+            "penalty": penalty,
+            "steadier": steadier,
+            "warmup": warmup,
+            "anchor": anchor,
+            "cycle": cycle,
+            "warmup_back": warmup_back,
+        }
         if negative := [name for name, w in weights.items() if not w >= 0]:
             raise ValueError(f"{negative[0]} is {weights[negative[0]]}; weights are 0 or above")
         if gradient == "none" and (warmup or anchor):
@@ -134,7 +144,7 @@ class Adversarial(Objective):
         self.penalised = float(penalised)
         self.model, self.critics = model, nn.ModuleDict({k: critics[k] for k in self.MATCHES if k in critics})
         self.gradient, self.loss, self.fade, self.domain = gradient, loss, float(fade), domain
-        self.penalty, self.warmup = float(penalty), float(warmup)
+        self.penalty, self.steadier, self.warmup = float(penalty), float(steadier), float(warmup)
         self.anchor, self.cycle, self.warmup_back = float(anchor), float(cycle), float(warmup_back)
         self.second_order = penalty > 0
         for name in ("passes", "steps"):
@@ -261,7 +271,8 @@ class Adversarial(Objective):
     def _critic(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
             found, draws = self._matches(x, y, costs=False)
-        lengths = {"x": self.variance.clamp_min(1e-12), "z": self._length(draws["z"])}
+        steadier = 1.0 if self.domain else self.steadier
+        lengths = {"x": self.variance.clamp_min(1e-12), "z": steadier * self._length(draws["z"])}
         values: dict[str, Tensor] = {}
         loss = x.new_zeros(())
         for name, (real, made) in found.items():
