@@ -16,7 +16,7 @@ from chartae.data import Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
 from chartae.evaluation import clusters_of
-from chartae.functional import gradient_penalty, judged
+from chartae.functional import LOSSES, gradient_penalty, judged
 from chartae.metrics import cluster_score
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
@@ -39,7 +39,7 @@ def touched(objective):
     }
 
 
-@pytest.mark.parametrize("loss", Adversarial.LOSSES)
+@pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("gradient", Adversarial.GRADIENTS[:3])
 def test_who_is_told_what(loss, gradient):
     objective = implicit(loss=loss, gradient=gradient)
@@ -303,6 +303,90 @@ def test_the_costs_are_the_gap_and_the_useless_code_is_an_optimum():
         elbo = (data[:, None] * q * (p.T * prior[None] / q).log()).sum()
         assert costs.item() == pytest.approx((-elbo + (data * data.log()).sum()).item(), abs=1e-12)
     assert costs.item() == pytest.approx(0, abs=1e-12)  # the last: z tells nothing of x
+
+
+class Quadratic(tnn.Module):
+    """log N(v; 0, A) - log N(v; 0, B): the best critic of two normals."""
+
+    def __init__(self, a, b):
+        super().__init__()
+        self.form, self.level = torch.linalg.inv(a) - torch.linalg.inv(b), torch.logdet(a) - torch.logdet(b)
+
+    def forward(self, v):
+        return -0.5 * ((v @ self.form * v).sum(1, keepdim=True) + self.level)
+
+
+def divergence(a, b):
+    """KL(N(0, A) || N(0, B))."""
+    return 0.5 * (torch.trace(torch.linalg.solve(b, a)) - len(a) + torch.logdet(b) - torch.logdet(a))
+
+
+def test_gradients_are_those_of_the_divergences_where_critics_are_optimal():
+    """x ~ N(0, 1), z^ = a x + s e, x^ = b z^ + t n: all laws are normal, and so is what the raw logit should give."""
+    a, s, b, t = (torch.tensor(v, requires_grad=True) for v in (0.8, 0.5, 1.3, 0.4))
+
+    def laws():
+        v = a**2 + s**2
+        q = torch.stack([torch.stack([torch.ones(()), a]), torch.stack([a, v])])
+        r = torch.stack([torch.stack([b**2 * v + t**2, b * v]), torch.stack([b * v, v])])
+        return q, r, v.reshape(1, 1)
+
+    model = ch.Autoencoder(
+        Implicit(tnn.Linear(2, 1, bias=False), 1), Implicit(tnn.Linear(2, 1, bias=False), 1), StandardNormal(1)
+    )
+    with torch.no_grad():
+        model.encoder.net.weight.copy_(torch.stack([a, s])[None])
+        model.decoder.net.weight.copy_(torch.stack([b, t])[None])
+        q, r, v = laws()
+        critics = {"reconstruction": Critic(Quadratic(q, r)), "latent": Critic(Quadratic(torch.eye(1), v))}
+    x = torch.randn(400_000, 1, generator=torch.Generator().manual_seed(0))
+    x /= x.std()
+    found = {}
+    for gradient in ("positive", "both"):
+        objective = Adversarial(model, critics, loss="logit", gradient=gradient, penalty=0.0, warmup=0.0)
+        torch.manual_seed(0)
+        values = objective(x)
+        for name in ("reconstruction", "latent"):
+            parts = [model.encoder.net.weight, model.decoder.net.weight]
+            found[gradient, name] = torch.autograd.grad(values[name], parts, retain_graph=True, allow_unused=True)
+    q, r, v = laws()
+    forward = torch.stack(torch.autograd.grad(divergence(q, r), (a, s), retain_graph=True))
+    backward = torch.stack(torch.autograd.grad(divergence(r, q), (b, t), retain_graph=True))
+    prior = torch.stack(torch.autograd.grad(divergence(v, torch.eye(1)), (a, s)))
+    # the encoder: KL(q(x,z) || q(z)p(x|z)), exactly through the positive pair alone; the decoder: the other direction
+    assert torch.allclose(found["positive", "reconstruction"][0][0], forward, atol=0.03)
+    assert not torch.allclose(found["both", "reconstruction"][0][0], forward, atol=0.3)
+    assert torch.allclose(found["positive", "reconstruction"][1][0], backward, atol=0.03)
+    assert torch.allclose(found["positive", "latent"][0][0], prior, atol=0.01)
+    assert found["positive", "latent"][1] is None
+    # the term of an adversarial autoencoder is that of the implicit one
+    told = ch.Penalised(
+        ch.Autoencoder(model.encoder, Gaussian(tnn.Linear(1, 1), 1.0), StandardNormal(1)),
+        Reconstruction() + AdversarialLatent(critics["latent"], penalty=0.0, loss="logit"),
+    )
+    (same,) = torch.autograd.grad(told(x)["adversarial_latent"], [model.encoder.net.weight])
+    assert torch.allclose(same[0], prior, atol=0.01)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses_of_a_latent_critic(loss):
+    model = ch.Autoencoder(Dirac(linear(CODE, SIZE, 1)), Gaussian(linear(SIZE, CODE, 2), 1.0), StandardNormal(CODE))
+    critic = Critic(tnn.Linear(CODE, 1))
+    objective = ch.Penalised(model, Reconstruction() + AdversarialLatent(critic, 0.0, loss))
+    torch.manual_seed(3)
+    values = objective(points())
+    torch.manual_seed(3)
+    made, real = critic(model.encode(points())), critic(model.prior.sample(len(points())))
+    softplus = tnn.functional.softplus
+    by_hand = {"logit": -made, "relativistic": softplus(real - made), "non-saturating": softplus(-made)}[loss]
+    assert torch.allclose(values["adversarial_latent"], by_hand.mean())
+    torch.manual_seed(3)
+    paid = objective(points(), player="adversarial_latent")["loss"]
+    pairs = softplus(made - real).mean()
+    assert torch.allclose(paid, pairs if loss == "relativistic" else (softplus(-real) + softplus(made)).mean())
+    assert (loss in repr(objective)) == (loss != "non-saturating")
+    with pytest.raises(ValueError, match="loss is 'hinge'"):
+        AdversarialLatent(critic, loss="hinge")
 
 
 def test_the_warm_up_fades_to_nothing_at_half_time():

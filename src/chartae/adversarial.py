@@ -13,7 +13,7 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batches
-from chartae.functional import judged, logits_of, pulled, total_variance
+from chartae.functional import judged, logits_of, loss_of, pulled, total_variance
 from chartae.nn import Critic
 from chartae.objectives import Objective, needs_several
 
@@ -87,7 +87,6 @@ class Adversarial(Objective):
         {"reconstruction": "xz", "latent": "z", "inference": "xz", "data": "x", "joint": "xz"}
     )
     GRADIENTS = ("positive", "both", "negative", "none")
-    LOSSES = ("non-saturating", "relativistic", "logit")
     rates = {"critic": 2.0}  # noqa: RUF012
     betas = (0.0, 0.99)
     ema = 0.995
@@ -120,8 +119,6 @@ class Adversarial(Objective):
                 raise TypeError(f"the {role} critic is a {type(critic).__name__}; give a Critic(head, trunk)")
         if gradient not in self.GRADIENTS:
             raise ValueError(f"gradient is {gradient!r}; choose from {', '.join(self.GRADIENTS)}")
-        if loss not in self.LOSSES:
-            raise ValueError(f"loss is {loss!r}; choose from {', '.join(self.LOSSES)}")
         weights = {
             "penalty": penalty,
             "steadier": steadier,
@@ -143,7 +140,7 @@ class Adversarial(Objective):
             raise ValueError(f"penalised is {penalised}; a share of the batch is above 0 and up to 1")
         self.penalised = float(penalised)
         self.model, self.critics = model, nn.ModuleDict({k: critics[k] for k in self.MATCHES if k in critics})
-        self.gradient, self.loss, self.fade, self.domain = gradient, loss, float(fade), domain
+        self.gradient, self.loss, self.fade, self.domain = gradient, loss_of(loss), float(fade), domain
         self.penalty, self.steadier, self.warmup = float(penalty), float(steadier), float(warmup)
         self.anchor, self.cycle, self.warmup_back = float(anchor), float(cycle), float(warmup_back)
         self.second_order = penalty > 0

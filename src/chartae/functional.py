@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 __all__ = [
+    "LOSSES",
     "Judged",
     "ScoreFunction",
     "as_float",
@@ -35,6 +36,7 @@ __all__ = [
     "judged",
     "log_ratio",
     "logits_of",
+    "loss_of",
     "mean_and_factor",
     "mmd",
     "nearest",
@@ -286,6 +288,17 @@ def told_apart(real: Tensor, made: Tensor, *, pairs: bool = False) -> tuple[Tens
         return softplus(made - real).mean(), (real > made).to(real.dtype).mean()
     right = 0.5 * ((real > 0).to(real.dtype).mean() + (made < 0).to(real.dtype).mean())
     return (softplus(-real) + softplus(made)).mean(), right
+
+
+#: what a model pays by a critic's logits
+LOSSES = ("non-saturating", "relativistic", "logit")
+
+
+def loss_of(name: str) -> str:
+    """One of `LOSSES`; a ValueError says which there are."""
+    if name not in LOSSES:
+        raise ValueError(f"loss is {name!r}; choose from {', '.join(LOSSES)}")
+    return name
 
 
 class Judged(NamedTuple):

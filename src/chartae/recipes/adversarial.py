@@ -43,6 +43,7 @@ def aae(
     s: Setting,
     *,
     weight: float = 1.0,
+    loss: str = "non-saturating",
     penalty: float = 0.1,
     sigma: float | None = None,
     likelihood: str = "gaussian",
@@ -51,21 +52,24 @@ def aae(
     """Adversarial autoencoder: a critic makes the codes' law the prior. Makhzani et al., 2015 (arXiv 1511.05644).
 
     weight: of the critic's term beside the squared error in units of 2 sigma^2; sigma is 1 where it is not given.
-    likelihood: gaussian, or bernoulli, which has no sigma. noise_dim: of the encoder's own noise; above 0 the posterior
-    is implicit, of any shape.
+    loss, penalty: of `AdversarialLatent`. likelihood: gaussian, or bernoulli, which has no sigma. noise_dim: of the
+    encoder's own noise; above 0 the posterior is implicit, of any shape.
     """
     encoder = _encoder(s, noise_dim)
     model = Autoencoder(encoder, s.likelihood(otherwise(sigma, 1.0), likelihood), StandardNormal(s.latent_dim))
-    term = AdversarialLatent(nn.critic(s.net, None, s.latent_dim), penalty)
+    term = AdversarialLatent(nn.critic(s.net, None, s.latent_dim), penalty, loss)
     if noise_dim:  # a cloud of codes is chased, not a few points: the critic has to keep up
         term.rate, term.betas = AdversarialKL.rate, AdversarialKL.betas
     return Penalised(model, Reconstruction() + weight * term)
 
 
-def wae_gan(s: Setting, *, weight: float = 10.0, penalty: float = 0.0) -> Objective:
-    """WAE-GAN: ||x - x^||^2 + weight times the critic's term (Tolstikhin et al., 2018, arXiv 1711.01558)."""
+def wae_gan(s: Setting, *, weight: float = 10.0, loss: str = "non-saturating", penalty: float = 0.0) -> Objective:
+    """WAE-GAN: ||x - x^||^2 + weight times the critic's term (Tolstikhin et al., 2018, arXiv 1711.01558).
+
+    loss, penalty: of `AdversarialLatent`.
+    """
     critic = nn.critic(s.net, None, s.latent_dim)
-    return Penalised(s.deterministic(), Reconstruction() + weight * AdversarialLatent(critic, penalty))
+    return Penalised(s.deterministic(), Reconstruction() + weight * AdversarialLatent(critic, penalty, loss))
 
 
 def avb(
@@ -272,6 +276,7 @@ def aae_cluster(
     clusters: int = 10,
     mode: str = "softmax",
     weight: float = 1.0,
+    loss: str = "non-saturating",
     penalty: float = 0.1,
     sigma: float | None = None,
     agreement: float = 10.0,
@@ -280,11 +285,11 @@ def aae_cluster(
 ) -> Objective:
     """Adversarial autoencoder over a category and a style, whose size is `latent_dim`: clusters (1511.05644).
 
-    weight, penalty, sigma are those of `aae`, the others those of `iae_cluster`; agreement is 10 for vectors too.
+    weight, loss, penalty, sigma are those of `aae`, the others those of `iae_cluster`; agreement is 10 for vectors too.
     """
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; give at least 2")
-    return _guided(s, _styled(s, clusters, mode, weight, penalty, sigma), agreement, neighbours, views)
+    return _guided(s, _styled(s, clusters, mode, weight, loss, penalty, sigma), agreement, neighbours, views)
 
 
 def aae_semisup(
@@ -295,6 +300,7 @@ def aae_semisup(
     labelled: int = 64,
     mode: str = "softmax",
     weight: float = 1.0,
+    loss: str = "non-saturating",
     penalty: float = 0.1,
     sigma: float | None = None,
     agreement: float = 10.0,
@@ -308,7 +314,7 @@ def aae_semisup(
     by default. labelled: drawn beside each batch, at least 1. supervision: the weight of their cross-entropy, above 0.
     The others are those of `aae_cluster`.
     """
-    objective = _styled(s, classes, mode, weight, penalty, sigma)
+    objective = _styled(s, classes, mode, weight, loss, penalty, sigma)
     return _supervised(s, objective, agreement, neighbours, views, supervision, labelled)
 
 
@@ -394,7 +400,9 @@ def _encoder(s: Setting, noise_dim: int) -> Conditional:
     )
 
 
-def _styled(s: Setting, categories: int, mode: str, weight: float, penalty: float, sigma: float | None) -> Objective:
+def _styled(
+    s: Setting, categories: int, mode: str, weight: float, loss: str, penalty: float, sigma: float | None
+) -> Objective:
     """An adversarial autoencoder over a category and a normal style, its critic of both together."""
     size = categories + s.latent_dim
     pieces = [Categorical(torch.nn.Identity(), mode), Dirac(torch.nn.Identity())]
@@ -402,7 +410,7 @@ def _styled(s: Setting, categories: int, mode: str, weight: float, penalty: floa
     prior = Product([UniformCategorical(categories), StandardNormal(s.latent_dim)], [categories, s.latent_dim])
     model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(otherwise(sigma, 1.0)), prior)
     critic = nn.critic(s.net, None, size)
-    return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty))
+    return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty, loss))
 
 
 def _supervised(

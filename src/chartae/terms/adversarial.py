@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.distributions import Normal
-from chartae.functional import judged
+from chartae.functional import judged, loss_of
 from chartae.nn import Critic
 from chartae.terms.base import Term, Trace
 
@@ -23,29 +23,40 @@ def _code(t: Trace) -> Tensor:
 class AdversarialLatent(Term):
     """KL(q(z) || p(z)) of the aggregated codes, by a critic that tells the prior from codes: adversarial autoencoders.
 
-    The model pays softplus(-T(z)), the non-saturating form; at the critic's optimum T = log p(z)/q(z). Makhzani et al.,
-    "Adversarial Autoencoders", 2015 (arXiv 1511.05644); beside any likelihood, the WAE-GAN of 1711.01558.
+    At the critic's optimum T = log p(z)/q(z). Makhzani et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644);
+    beside any likelihood, the WAE-GAN of 1711.01558.
 
     Args:
         critic: of z.
         penalty: of R1 + R2, in the inverse squared units of the logit's gradient in z.
+        loss: what the model pays: ``"non-saturating"``, softplus(-T(z)); ``"logit"``, -T(z), whose gradient is the KL's
+            where the critic is optimal; ``"relativistic"``, softplus(T(z') - T(z)) beside z' of the prior.
+
+    Raises:
+        ValueError: a negative penalty, an unknown loss.
     """
 
-    def __init__(self, critic: Critic, penalty: float = 0.1) -> None:
+    def __init__(self, critic: Critic, penalty: float = 0.1, loss: str = "non-saturating") -> None:
         super().__init__()
         if penalty < 0:
             raise ValueError(f"penalty is {penalty}; a weight is 0 or above")
-        self.critic, self.penalty = critic, float(penalty)
+        self.critic, self.penalty, self.loss = critic, float(penalty), loss_of(loss)
         self.second_order = penalty > 0
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
-        return softplus(-self.critic(_code(t)))
+        made = self.critic(_code(t))
+        if self.loss == "logit":
+            return -made
+        if self.loss == "relativistic":
+            return softplus(self.critic(t.model.prior.sample(len(t.z))) - made)
+        return softplus(-made)
 
     def rival(self, t: Trace) -> dict[str, Tensor]:
         prior, z = t.model.prior.sample(len(t.z)).detach(), t.z.detach()
         loss, right, real, made = judged(
-            self.critic, (prior,), (z,), penalty=self.penalty, batches=self.critic.statistics
-        )
+            self.critic, (prior,), (z,), penalty=self.penalty, pairs=self.loss == "relativistic",
+            batches=self.critic.statistics,
+        )  # fmt: skip
         return {"loss": loss, "accuracy": right, "real": real.mean(), "made": made.mean()}
 
     def check(self, model: Autoencoder) -> None:
@@ -53,7 +64,8 @@ class AdversarialLatent(Term):
             raise TypeError("AdversarialLatent needs a prior to draw from; use StandardNormal(D)")
 
     def extra_repr(self) -> str:
-        return f"penalty={self.penalty:g}" if self.penalty else ""
+        told = [f"penalty={self.penalty:g}"] if self.penalty else []
+        return ", ".join(told + ([self.loss] if self.loss != "non-saturating" else []))
 
 
 class AdversarialKL(Term):
