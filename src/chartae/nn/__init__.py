@@ -65,8 +65,8 @@ __all__ = [
 ]
 
 NETS = ("mlp", "shallow", "smooth", "conv", "smooth-conv", "residual", "paper")
-#: what the smooth nets are as wide as, unless the name says: ``smooth:30x30``
-_WIDTHS = {"smooth": (64, 64), "smooth-conv": (32, 32, 32, 32)}
+#: how wide nets are whose name may say: ``smooth:30x30``, ``conv:16x32x64``
+_WIDTHS = {"smooth": (64, 64), "conv": (32, 64, 128), "smooth-conv": (32, 32, 32, 32)}
 
 
 def _paper_for(shape: Shape) -> str:
@@ -78,29 +78,29 @@ def _paper_for(shape: Shape) -> str:
 
 
 def _parsed(net: str) -> tuple[str, tuple[int, ...]]:
-    """The name, and the widths of a smooth net."""
+    """The name, and the widths of a net that has some."""
     name, _, widths = net.partition(":")
     if name not in NETS:
         raise ValueError(f"net is {net!r}; choose from {', '.join(NETS)}")
     if not widths:
         return name, _WIDTHS.get(name, ())
     if name not in _WIDTHS or not all(w.isdecimal() and int(w) for w in widths.split("x")):
-        raise ValueError(f"net is {net!r}; widths are given to {' and '.join(_WIDTHS)} alone, as smooth:30x30")
+        raise ValueError(f"net is {net!r}; widths are given to {', '.join(_WIDTHS)} alone, as smooth:30x30")
     return name, tuple(int(w) for w in widths.split("x"))
 
 
 def encoder(net: str, shape: Shape, out: int) -> nn.Module:
     """A body (B, *shape) -> (B, out) by name: `mlp`, `shallow` (one hidden layer), `conv`, `residual`, `paper`.
 
-    `smooth` and `smooth-conv` are for where Jacobians matter: SiLU and no batch normalisation. Their widths may follow,
-    as in ``smooth:30x30``; the decoder has them in reverse.
+    `smooth` and `smooth-conv` are for where Jacobians matter: SiLU and no batch normalisation. Widths of these and of
+    `conv` may follow, as in ``smooth:30x30`` or ``conv:16x32x64``; the decoder has them in reverse.
     """
     name, widths = _parsed(net)
     bodies: dict[str, Callable[[], nn.Module]] = {
         "shallow": lambda: HiddenLayer(shape, out),
         "mlp": lambda: MLP(shape, out),
         "smooth": lambda: MLP(shape, out, widths, norm=False, activation="silu"),
-        "conv": lambda: ConvEncoder(shape, out),
+        "conv": lambda: ConvEncoder(shape, out, widths),
         "smooth-conv": lambda: ConvEncoder(shape, out, widths, norm=False),
         "residual": lambda: ResidualEncoder(shape, out),
         "paper": lambda: PaperEncoder(_paper_for(shape), out),
@@ -115,7 +115,7 @@ def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
         "shallow": lambda: MLP(latent, shape, (), output=output),
         "mlp": lambda: MLP(latent, shape, (256, 512), output=output),
         "smooth": lambda: MLP(latent, shape, widths[::-1], norm=False, activation="silu", output=output),
-        "conv": lambda: ConvDecoder(latent, shape, output=output),
+        "conv": lambda: ConvDecoder(latent, shape, widths, output=output),
         "smooth-conv": lambda: ConvDecoder(latent, shape, widths, output=output, norm=False),
         "residual": lambda: ResidualDecoder(latent, shape, output=output),
         "paper": lambda: PaperDecoder(_paper_for(shape), latent, shape, output=output),

@@ -10,8 +10,8 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, get_args
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, NamedTuple, get_args, get_type_hints
 
 import torch
 
@@ -147,19 +147,53 @@ class Recipe:
 
 
 def options(name: str) -> dict[str, tuple[type, Any]]:
-    """A recipe's own keywords: name -> (type, default); a default of None is the papers' setting.
+    """A recipe's own keywords, those of its groups of options among them: name -> (type, default); a default of None is
+    the papers' setting.
 
     >>> options("rae-l2")
     {'beta': (<class 'float'>, None), 'l2': (<class 'float'>, None), 'select': (<class 'str'>, 'all')}
     """
+    return {key: option[1:] for key, option in _options(name).items()}
+
+
+class _Option(NamedTuple):
+    """The keyword that an option belongs to, if it is one of a group; its type and default."""
+
+    group: str
+    kind: type
+    default: Any
+
+
+def _options(name: str) -> dict[str, _Option]:
     if name not in RECIPES:
         raise ValueError(f"there is no recipe {name!r}; choose from {', '.join(RECIPES)}")
-    parameters = inspect.signature(RECIPES[name], eval_str=True).parameters.values()
-    return {
-        p.name: (next((t for t in get_args(p.annotation) if t is not type(None)), p.annotation), p.default)
-        for p in parameters
-        if p.kind is p.KEYWORD_ONLY
-    }
+    found: dict[str, _Option] = {}
+    for p in inspect.signature(RECIPES[name], eval_str=True).parameters.values():
+        if p.kind is not p.KEYWORD_ONLY:
+            continue
+        if is_dataclass(p.default):
+            kinds = get_type_hints(type(p.default))
+            found |= {
+                f.name: _Option(p.name, _plain(kinds[f.name]), getattr(p.default, f.name)) for f in fields(p.default)
+            }
+        else:
+            found[p.name] = _Option("", _plain(p.annotation), p.default)
+    return found
+
+
+def _plain(annotation: Any) -> type:
+    """The type that an option has where it is not None."""
+    return next((t for t in get_args(annotation) if t is not type(None)), annotation)
+
+
+def _grouped(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Options as the keywords of a recipe's function: those of a group within it."""
+    known, parameters = _options(name), inspect.signature(RECIPES[name]).parameters
+    keywords = {key: value for key, value in given.items() if not known[key].group}
+    for group in {known[key].group for key in given} - {""}:
+        own = {key: value for key, value in given.items() if known[key].group == group}
+        keywords[group] = replace(parameters[group].default, **own)
+    return keywords
 
 
 def build(name: str, setting: Setting, *, seed: int = 0, **given: Any) -> Recipe:
@@ -184,7 +218,7 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: Any) -> Recipe
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        objective = RECIPES[name](setting, **given)
+        objective = RECIPES[name](setting, **_grouped(name, given))
     return Recipe(name, setting, given, objective)
 
 

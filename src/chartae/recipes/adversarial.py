@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,28 +39,72 @@ __all__ = [
 IAE = ("reconstruction", "latent")
 
 
-def aae(
-    s: Setting,
-    *,
-    weight: float = 1.0,
-    loss: str = "non-saturating",
-    penalty: float = 0.1,
-    sigma: float | None = None,
-    likelihood: str = "gaussian",
-    noise_dim: int = 0,
-) -> Objective:
+@dataclass(frozen=True)
+class Matching:
+    """Options of every recipe that matches laws by critics: see `Adversarial`, and of the critics `nn.critic`."""
+
+    loss: str = "non-saturating"
+    penalty: float = 0.05
+    warmup: float | None = 0.4
+    fade: float = 0.5
+    anchor: float = 0.0
+    spectral_norm: bool = False
+    statistics: bool = False
+
+    def of_laws(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in ("loss", "penalty", "warmup", "fade", "anchor")}
+
+
+@dataclass(frozen=True)
+class Latent:
+    """Options of a latent critic beside a likelihood: the weight of its term, beside the squared error in units of
+    2 sigma^2 (sigma is 1 where it is not given); `loss` and `penalty` of `AdversarialLatent`."""
+
+    weight: float = 1.0
+    loss: str = "non-saturating"
+    penalty: float = 0.1
+    sigma: float | None = None
+
+    def term(self, critic: nn.Critic) -> AdversarialLatent:
+        return AdversarialLatent(critic, self.penalty, self.loss)
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """Options of what agrees: the category of an example and of its nearest `neighbours`, under `Jitter` views (of
+    images, unless `views` says otherwise), by the weight `agreement`: see `Guided`; 0 is the paper's objective."""
+
+    agreement: float | None = 10.0
+    neighbours: int = 5
+    views: bool | None = None
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """Options of labels: how many classes; how many examples keep their label, evenly over the classes (all that have
+    one by default); how many of them are drawn beside each batch; the weight of their cross-entropy."""
+
+    classes: int = 10
+    labels: int | None = None
+    labelled: int = 64
+    supervision: float = 20.0
+
+
+MATCHED, LATENT, GUIDED, SUPERVISED = Matching(), Latent(), Guidance(), Supervised()
+
+
+def aae(s: Setting, *, likelihood: str = "gaussian", noise_dim: int = 0, latent: Latent = LATENT) -> Objective:
     """Adversarial autoencoder: a critic makes the codes' law the prior. Makhzani et al., 2015 (arXiv 1511.05644).
 
-    weight: of the critic's term beside the squared error in units of 2 sigma^2; sigma is 1 where it is not given.
-    loss, penalty: of `AdversarialLatent`. likelihood: gaussian, or bernoulli, which has no sigma. noise_dim: of the
-    encoder's own noise; above 0 the posterior is implicit, of any shape.
+    likelihood: gaussian, or bernoulli, which has no sigma. noise_dim: of the encoder's own noise; above 0 the posterior
+    is implicit, of any shape. latent: see `Latent`.
     """
-    encoder = _encoder(s, noise_dim)
-    model = Autoencoder(encoder, s.likelihood(otherwise(sigma, 1.0), likelihood), StandardNormal(s.latent_dim))
-    term = AdversarialLatent(nn.critic(s.net, None, s.latent_dim), penalty, loss)
+    p = s.likelihood(otherwise(latent.sigma, 1.0), likelihood)
+    model = Autoencoder(_encoder(s, noise_dim), p, StandardNormal(s.latent_dim))
+    term = latent.term(nn.critic(s.net, None, s.latent_dim))
     if noise_dim:  # a cloud of codes is chased, not a few points: the critic has to keep up
         term.rate, term.betas = AdversarialKL.rate, AdversarialKL.betas
-    return Penalised(model, Reconstruction() + weight * term)
+    return Penalised(model, Reconstruction() + latent.weight * term)
 
 
 def wae_gan(s: Setting, *, weight: float = 10.0, loss: str = "non-saturating", penalty: float = 0.0) -> Objective:
@@ -120,26 +164,16 @@ def iae(
     noise_dim: int = 10,
     encoder_noise_dim: int = 0,
     gradient: str = "both",
-    loss: str = "non-saturating",
-    penalty: float = 0.05,
-    warmup: float = 0.4,
-    fade: float = 0.5,
-    anchor: float = 0.0,
     cycle: float = 0.0,
-    spectral_norm: bool = False,
-    statistics: bool = False,
+    matching: Matching = MATCHED,
 ) -> Objective:
     """Implicit autoencoder: a normal code for what is abstract, noise for the rest, two critics (1805.09804).
 
     noise_dim, encoder_noise_dim: of the decoder's and the encoder's own noise; 0 makes them deterministic. gradient:
-    positive (exact for the forward KL), both or negative. loss: non-saturating, relativistic or logit. penalty, warmup,
-    fade, anchor, cycle: see `Adversarial`; penalty and warmup 0 give the paper's bare objective. spectral_norm,
-    statistics: of the critics.
+    positive (with the logit exact for the forward KL), both or negative. cycle: see `Adversarial`. matching: see
+    `Matching`; penalty and warmup 0 give the paper's bare objective.
     """
-    return _matched(
-        s, _implicit(s, noise_dim, encoder_noise_dim), IAE, spectral_norm, statistics, gradient=gradient, loss=loss,
-        penalty=penalty, warmup=warmup, fade=fade, anchor=anchor, cycle=cycle,
-    )  # fmt: skip
+    return _matched(s, _implicit(s, noise_dim, encoder_noise_dim), IAE, matching, gradient=gradient, cycle=cycle)
 
 
 def iae_flipped(
@@ -148,24 +182,16 @@ def iae_flipped(
     noise_dim: int = 10,
     encoder_noise_dim: int = 10,
     gradient: str = "both",
-    loss: str = "non-saturating",
-    penalty: float = 0.05,
-    warmup: float | None = None,
-    fade: float = 0.5,
-    anchor: float = 0.0,
     cycle: float = 0.0,
-    spectral_norm: bool = False,
-    statistics: bool = False,
+    matching: Matching = Matching(warmup=None),
 ) -> Objective:
     """Flipped implicit autoencoder: a GAN, and the posterior of its generator by a second critic (1805.09804).
 
     Its options are those of `iae`; ``gradient="none"`` leaves the generator to its own critic, and warmup is 0 then.
     """
-    return _matched(
-        s, _implicit(s, noise_dim, encoder_noise_dim), ("data", "inference"), spectral_norm, statistics,
-        gradient=gradient, loss=loss, penalty=penalty, warmup=otherwise(warmup, 0.0 if gradient == "none" else 0.4),
-        fade=fade, anchor=anchor, cycle=cycle,
-    )  # fmt: skip
+    matching = replace(matching, warmup=otherwise(matching.warmup, 0.0 if gradient == "none" else 0.4))
+    model = _implicit(s, noise_dim, encoder_noise_dim)
+    return _matched(s, model, ("data", "inference"), matching, gradient=gradient, cycle=cycle)
 
 
 def ali(
@@ -173,24 +199,15 @@ def ali(
     *,
     noise_dim: int = 0,
     encoder_noise_dim: int = 10,
-    loss: str = "non-saturating",
-    penalty: float = 0.05,
-    warmup: float = 0.0,
-    fade: float = 0.5,
-    anchor: float = 0.0,
     cycle: float = 0.0,
-    spectral_norm: bool = False,
-    statistics: bool = False,
+    matching: Matching = Matching(warmup=0.0),
 ) -> Objective:
     """Adversarially learnt inference, or BiGAN: one critic of (x, f(x)) against (g(z), z) (1606.00704, 1605.09782).
 
     Its options are those of `iae`, but for gradient: each side of the critic is one net's. There is no warm-up by
     default, as there is none in the papers.
     """
-    return _matched(
-        s, _implicit(s, noise_dim, encoder_noise_dim), ("joint",), spectral_norm, statistics, loss=loss,
-        penalty=penalty, warmup=warmup, fade=fade, anchor=anchor, cycle=cycle,
-    )  # fmt: skip
+    return _matched(s, _implicit(s, noise_dim, encoder_noise_dim), ("joint",), matching, cycle=cycle)
 
 
 def iae_translate(
@@ -199,21 +216,15 @@ def iae_translate(
     noise_dim: int = 0,
     encoder_noise_dim: int = 8,
     gradient: str = "both",
-    loss: str = "non-saturating",
-    penalty: float = 0.05,
     penalised: float = 0.25,
-    warmup: float = 0.4,
     warmup_back: float = 0.0,
-    fade: float = 0.5,
-    anchor: float = 0.0,
-    spectral_norm: bool = False,
-    statistics: bool = False,
+    matching: Matching = MATCHED,
 ) -> Objective:
     """Unpaired translation: an implicit autoencoder and its flipped form, whose codes are another domain's points.
 
     noise_dim, encoder_noise_dim: of the noise on the way from the other domain B to the data A, and on the way from A
-    to B: where one picture has many translations. penalised, warmup_back: see `Adversarial`. The others are those of
-    `iae` (1805.09804).
+    to B: where one picture has many translations. gradient, penalised, warmup_back: see `Adversarial`; matching:
+    `Matching` (1805.09804).
     """
     other = s.other or s.shape
     encoder = Implicit(nn.translator(s.shape, other, encoder_noise_dim), encoder_noise_dim)
@@ -221,12 +232,12 @@ def iae_translate(
     model = Autoencoder(encoder, decoder, Empirical(other))
     seen = {"reconstruction": (s.shape, other), "latent": (other,), "inference": (s.shape, other), "data": (s.shape,)}
     critics = {
-        name: nn.pair_critic(*shapes, spectral_norm=spectral_norm, statistics=statistics)
+        name: nn.pair_critic(*shapes, spectral_norm=matching.spectral_norm, statistics=matching.statistics)
         for name, shapes in seen.items()
     }
     return Adversarial(
-        model, critics, gradient=gradient, loss=loss, penalty=penalty, penalised=penalised, warmup=warmup,
-        warmup_back=warmup_back, fade=fade, anchor=anchor, domain=True,
+        model, critics, gradient=gradient, penalised=penalised, warmup_back=warmup_back, domain=True,
+        **matching.of_laws(),
     )  # fmt: skip
 
 
@@ -237,23 +248,14 @@ def iae_cluster(
     mode: str = "softmax",
     noise_dim: int = 10,
     gradient: str = "both",
-    loss: str = "non-saturating",
-    penalty: float = 0.05,
-    warmup: float = 0.4,
-    fade: float = 0.5,
-    anchor: float = 0.0,
     cycle: float = 0.0,
-    agreement: float | None = None,
-    neighbours: int = 5,
-    views: bool | None = None,
-    spectral_norm: bool = False,
-    statistics: bool = False,
+    matching: Matching = MATCHED,
+    guidance: Guidance = Guidance(agreement=None),
 ) -> Objective:
     """Implicit autoencoder over a categorical code: clusters, and noise for what differs within them (1805.09804).
 
     clusters: the size of the code, which is `latent_dim`. mode: of its draws, softmax, straight-through or gumbel.
-    agreement: of the category of an example and of its nearest `neighbours`, under `Jitter` views (of images, unless
-    `views` says otherwise): see `Guided`; 0 is the paper's objective, and the default for vectors, 10 for images. The
+    guidance: see `Guidance`; agreement is 10 for images by default, and 0 for vectors, the paper's objective. The
     others are those of `iae`; the encoder has no noise of its own.
     """
     if clusters is not None and clusters < 2:
@@ -262,12 +264,9 @@ def iae_cluster(
         raise ValueError(
             f"clusters is {clusters} and latent_dim {s.latent_dim}; they are one number: give clusters alone"
         )
-    objective = _matched(
-        s, _categorical(s, mode, noise_dim), IAE, spectral_norm, statistics, gradient=gradient, loss=loss,
-        penalty=penalty, warmup=warmup, fade=fade, anchor=anchor, cycle=cycle,
-    )  # fmt: skip
-    agreement = otherwise(agreement, 10.0 if len(s.shape) == 3 else 0.0)
-    return _guided(s, objective, agreement, neighbours, views)
+    objective = _matched(s, _categorical(s, mode, noise_dim), IAE, matching, gradient=gradient, cycle=cycle)
+    agreement = otherwise(guidance.agreement, 10.0 if len(s.shape) == 3 else 0.0)
+    return _guided(s, objective, replace(guidance, agreement=agreement))
 
 
 def aae_cluster(
@@ -275,103 +274,65 @@ def aae_cluster(
     *,
     clusters: int = 10,
     mode: str = "softmax",
-    weight: float = 1.0,
-    loss: str = "non-saturating",
-    penalty: float = 0.1,
-    sigma: float | None = None,
-    agreement: float = 10.0,
-    neighbours: int = 5,
-    views: bool | None = None,
+    latent: Latent = LATENT,
+    guidance: Guidance = GUIDED,
 ) -> Objective:
     """Adversarial autoencoder over a category and a style, whose size is `latent_dim`: clusters (1511.05644).
 
-    weight, loss, penalty, sigma are those of `aae`, the others those of `iae_cluster`; agreement is 10 for vectors too.
+    clusters, mode: as in `iae_cluster`. latent: see `Latent`; guidance: `Guidance`.
     """
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; give at least 2")
-    return _guided(s, _styled(s, clusters, mode, weight, loss, penalty, sigma), agreement, neighbours, views)
+    return _guided(s, _styled(s, clusters, mode, latent), guidance)
 
 
 def aae_semisup(
     s: Setting,
     *,
-    classes: int = 10,
-    labels: int | None = None,
-    labelled: int = 64,
     mode: str = "softmax",
-    weight: float = 1.0,
-    loss: str = "non-saturating",
-    penalty: float = 0.1,
-    sigma: float | None = None,
-    agreement: float = 10.0,
-    neighbours: int = 5,
-    views: bool | None = None,
-    supervision: float = 20.0,
+    latent: Latent = LATENT,
+    guidance: Guidance = GUIDED,
+    supervised: Supervised = SUPERVISED,
 ) -> Objective:
     """Adversarial autoencoder over a class and a style, some of whose examples have labels (1511.05644).
 
-    classes: how many. labels: how many training examples keep their label, evenly over the classes; all that have one
-    by default. labelled: drawn beside each batch, at least 1. supervision: the weight of their cross-entropy, above 0.
-    The others are those of `aae_cluster`.
+    mode, latent, guidance: as in `aae_cluster`; supervised: see `Supervised`.
     """
-    objective = _styled(s, classes, mode, weight, loss, penalty, sigma)
-    return _supervised(s, objective, agreement, neighbours, views, supervision, labelled)
+    return _guided(s, _styled(s, supervised.classes, mode, latent), guidance, supervised)
 
 
 def iae_semisup(
     s: Setting,
     *,
-    classes: int = 10,
-    labels: int | None = None,
-    labelled: int = 64,
     mode: str = "softmax",
     noise_dim: int = 10,
     gradient: str = "both",
-    loss: str = "non-saturating",
-    penalty: float = 0.05,
-    warmup: float = 0.4,
-    fade: float = 0.5,
-    anchor: float = 0.0,
     cycle: float = 0.0,
-    agreement: float = 10.0,
-    neighbours: int = 5,
-    views: bool | None = None,
-    supervision: float = 20.0,
-    spectral_norm: bool = False,
-    statistics: bool = False,
+    matching: Matching = MATCHED,
+    guidance: Guidance = GUIDED,
+    supervised: Supervised = SUPERVISED,
 ) -> Objective:
     """Implicit autoencoder over a class, some of whose examples have labels; noise for the rest (1805.09804).
 
-    classes: the size of the code, which is `latent_dim`. The others are those of `iae_cluster` and `aae_semisup`.
+    The code is the class alone: `latent_dim` is their number. The others are those of `iae_cluster` and `aae_semisup`.
     """
-    if classes != s.latent_dim:
+    if supervised.classes != s.latent_dim:
         raise ValueError(
-            f"latent_dim is {s.latent_dim}, but the code is one of {classes} classes; leave latent_dim out"
+            f"latent_dim is {s.latent_dim}, but the code is one of {supervised.classes} classes; leave latent_dim out"
         )
-    objective = _matched(
-        s, _categorical(s, mode, noise_dim), IAE, spectral_norm, statistics, gradient=gradient, loss=loss,
-        penalty=penalty, warmup=warmup, fade=fade, anchor=anchor, cycle=cycle,
-    )  # fmt: skip
-    return _supervised(s, objective, agreement, neighbours, views, supervision, labelled)
+    objective = _matched(s, _categorical(s, mode, noise_dim), IAE, matching, gradient=gradient, cycle=cycle)
+    return _guided(s, objective, guidance, supervised)
 
 
-def _matched(
-    s: Setting,
-    model: Autoencoder,
-    names: tuple[str, ...],
-    spectral_norm: bool = False,
-    statistics: bool = False,
-    **options: Any,
-) -> Adversarial:
-    """`Adversarial` with its `options`, by critics of these names."""
+def _matched(s: Setting, model: Autoencoder, names: tuple[str, ...], matching: Matching, **more: Any) -> Adversarial:
+    """`Adversarial` by critics of these names."""
     sides = {"latent": (None, s.latent_dim), "data": (s.shape, 0)}
+    seen = {name: sides.get(name, (s.shape, s.latent_dim)) for name in names}
     critics = {
-        name: nn.critic(
-            s.net, *sides.get(name, (s.shape, s.latent_dim)), spectral_norm=spectral_norm, statistics=statistics
-        )
-        for name in names
+        name: nn.critic(s.net, *parts, spectral_norm=matching.spectral_norm, statistics=matching.statistics)
+        for name, parts in seen.items()
     }
-    return Adversarial(model, critics, **options)
+    return Adversarial(model, critics, **matching.of_laws(), **more)
 
 
 def _implicit(s: Setting, noise_dim: int, encoder_noise_dim: int) -> Autoencoder:
@@ -400,52 +361,31 @@ def _encoder(s: Setting, noise_dim: int) -> Conditional:
     )
 
 
-def _styled(
-    s: Setting, categories: int, mode: str, weight: float, loss: str, penalty: float, sigma: float | None
-) -> Objective:
+def _styled(s: Setting, categories: int, mode: str, latent: Latent) -> Objective:
     """An adversarial autoencoder over a category and a normal style, its critic of both together."""
     size = categories + s.latent_dim
     pieces = [Categorical(torch.nn.Identity(), mode), Dirac(torch.nn.Identity())]
     encoder = Product(pieces, [categories, s.latent_dim], s.encoder(size))
     prior = Product([UniformCategorical(categories), StandardNormal(s.latent_dim)], [categories, s.latent_dim])
-    model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(otherwise(sigma, 1.0)), prior)
-    critic = nn.critic(s.net, None, size)
-    return Penalised(model, Reconstruction() + weight * AdversarialLatent(critic, penalty, loss))
+    model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(otherwise(latent.sigma, 1.0)), prior)
+    return Penalised(model, Reconstruction() + latent.weight * latent.term(nn.critic(s.net, None, size)))
 
 
-def _supervised(
-    s: Setting,
-    objective: Objective,
-    agreement: float,
-    neighbours: int,
-    views: bool | None,
-    supervision: float,
-    labelled: int,
-) -> Objective:
-    """With labels, which must be seen and count."""
-    if labelled < 1 or not supervision > 0:
+def _guided(s: Setting, objective: Objective, guidance: Guidance, supervised: Supervised | None = None) -> Objective:
+    """What agrees, and the labels there are."""
+    views = len(s.shape) == 3 if guidance.views is None else guidance.views
+    seen: Corruption | None = Jitter() if views else None
+    agreement = guidance.agreement if guidance.agreement and (views or guidance.neighbours) else 0.0
+    if supervised is None:
+        if not agreement:
+            return objective
+        return Guided(objective, views=seen, neighbours=guidance.neighbours, agreement=agreement)
+    if supervised.labelled < 1 or not supervised.supervision > 0:
         raise ValueError(
-            f"labelled is {labelled} and supervision {supervision:g}: no label would teach anything; give at least 1, "
-            "and a weight above 0, or use a recipe that clusters"
+            f"labelled is {supervised.labelled} and supervision {supervised.supervision:g}: no label would teach "
+            "anything; give at least 1, and a weight above 0, or use a recipe that clusters"
         )
-    return _guided(s, objective, agreement, neighbours, views, supervision, labelled)
-
-
-def _guided(
-    s: Setting,
-    objective: Objective,
-    agreement: float,
-    neighbours: int,
-    views: bool | None,
-    supervision: float = 0.0,
-    labelled: int = 0,
-) -> Objective:
-    seen: Corruption | None = Jitter() if (len(s.shape) == 3 if views is None else views) else None
-    if seen is None and not neighbours:
-        agreement = 0.0
-    if not agreement and not labelled:
-        return objective
     return Guided(
-        objective, views=seen, neighbours=neighbours, agreement=agreement, supervision=supervision,
-        labelled=labelled,
+        objective, views=seen, neighbours=guidance.neighbours, agreement=agreement, supervision=supervised.supervision,
+        labelled=supervised.labelled,
     )  # fmt: skip
