@@ -42,7 +42,8 @@ class Task(NamedTuple):
 #: of a set X of grey pictures: the first direction is A to B
 TASKS = {
     "coloured": Task("", "coloured", (500, 6000), {}),
-    "edges": Task("edges", "", (1000, 6000), {"encoder_noise_dim": 4}),
+    # there is one right answer each way: no noise, and both ways back help at the start
+    "edges": Task("edges", "", (6000, 20_000), {"encoder_noise_dim": 0, "warmup_back": 0.4}),
 }
 
 #: quick or not; few steps suit a shorter average. At twice this step size the pictures run away at first
