@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from chartae.autoencoder import in_slices
 from chartae.conditionals import Categorical, Corruption, Jitter
 from chartae.data import Dataset, load
-from chartae.evaluation import clusters_of
+from chartae.evaluation import class_error, clusters_of
 from chartae.functional import as_float
 from chartae.plotting import panels
 from chartae.recipes import Setting, setting_for
@@ -141,6 +141,7 @@ SUPERVISIONS: list[tuple[str, str | None, dict[str, Any], bool]] = [
     ("aae-semisup", "aae-semisup", {}, True),
     ("iae-semisup", "iae-semisup", {}, False),
     ("aae-semisup, nothing to agree", "aae-semisup", {"agreement": 0.0}, False),
+    ("aae-semisup, convolutions", "aae-semisup", {"net": "conv:16x32x64", "lr": 2e-3}, True),
 ]
 
 
@@ -170,6 +171,8 @@ def iae_semisup(
     results = {"data": data, "quick": quick, "labels": labels}
     rows: Rows = []
     for name, recipe, options, every in SUPERVISIONS:
+        if not quick and "net" in options:
+            continue  # all have convolutions there
         for seed in range(count if every or not quick else 1):
 
             def make() -> dict[str, Any]:
@@ -178,9 +181,9 @@ def iae_semisup(
                 else:
                     run = fit(
                         recipe, source, labels=labels, seed=seed, device=device, progress=progress,  # noqa: B023
-                        **settings, **options,  # noqa: B023
+                        **settings | options,  # noqa: B023
                     )  # fmt: skip
-                    error = _error(run.categories(source.test).cpu(), source)
+                    error = class_error(run, source)
                 return {"name": name, "seed": seed, "labels": labels, "error": error}  # noqa: B023
 
             label = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}"
