@@ -388,7 +388,7 @@ class Evaluate:
             found = {k: v for k, v in results.get(part, {}).items() if v is not None}
             if found:
                 told = "  ".join(f"{k.replace('_', ' ')} {v:.4g}" for k, v in found.items())
-                console.print(f"{part}: {told}", highlight=False)
+                console.print(f"{part}: {told}", highlight=False, soft_wrap=True)
 
 
 def _strings_table(title: str, results: dict[str, Any]) -> None:
