@@ -191,3 +191,18 @@ def test_bad_input_is_refused_before_work_starts(recipe, data, settings, error, 
 
 def test_a_last_batch_of_one_is_left_out():
     assert ch.fit("ae", table(301), densities=(), **QUICK | {"batch_size": 60}).history.epochs == 1
+
+
+def test_settings_that_cannot_be_trained_leave_the_folder_alone(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    x = torch.rand(40, 6, generator=torch.Generator().manual_seed(0))
+    settings = {"latent_dim": 2, "epochs": 1, "densities": (), "progress": False}
+    ch.fit("ae", x, **settings, out=tmp_path / "run")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for wrong in ({"batch_size": 1}, {"clip": -1.0}, {"lr": 0.0}, {"ema": 2.0}, {"precision": "fp8"}):
+        with pytest.raises(ValueError, match=r"batch_size is 1|clip is|lr is|ema is|precision is"):
+            ch.fit("ae", x, **settings | wrong, out=tmp_path / "run", overwrite=True)
+        with pytest.raises(ValueError, match=r"batch_size is 1|clip is|lr is|ema is|precision is"):
+            ch.fit("ae", x, **settings | wrong, out=tmp_path / "new")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert not (tmp_path / "new").exists()

@@ -650,29 +650,27 @@ def fit(
     if len(data.valid):
         held = data.valid_labels if data.codec is not None else None
         valid = Batches(data.valid, max(batch_size, 500), shuffle=False, beside=valid_y, labels=held)
+    training_settings: dict[str, Any] = {
+        "epochs": epochs,
+        "valid": valid,
+        "lr": settings.lr,
+        "precision": precision,
+        "clip": clip,
+        "plateau": plateau if valid is not None and not cosine and cooked.objective.comparable else None,
+        "cosine": cosine,
+        "patience": patience,
+        "ema": cooked.objective.ema if ema is None else ema,
+        "compile": compile,
+    }
+    training.check(cooked.objective, batches, **training_settings)  # before a folder is touched
     writes = _writes()
     folder = None if out is None else Path(out)
     if folder is not None and writes:
         _prepare(folder, settings, overwrite, resume)
     history = training.fit(
-        cooked.objective,
-        batches,
-        epochs=epochs,
-        valid=valid,
-        lr=settings.lr,
-        precision=precision,
-        clip=clip,
-        plateau=plateau if valid is not None and not cosine and cooked.objective.comparable else None,
-        cosine=cosine,
-        patience=patience,
-        ema=cooked.objective.ema if ema is None else ema,
-        folder=folder,
-        resume=resume,
-        seed=seed,
-        device=device,
-        compile=compile,
+        cooked.objective, batches, **training_settings, folder=folder, resume=resume, seed=seed, device=device,
         progress=progress,
-    )
+    )  # fmt: skip
     run = Run(
         settings, cooked.objective.model, cooked.objective, cooked.own, history.rows, {}, folder, history, data.skipped,
         history.best_epoch,

@@ -32,7 +32,7 @@ from chartae.objectives import Objective
 from chartae.progress import TrainingProgress
 from chartae.storage import read_tensors, write_tensors
 
-__all__ = ["History", "NonFinite", "fit"]
+__all__ = ["History", "NonFinite", "check", "fit"]
 
 OPTIMISERS: dict[str, type[Optimizer]] = {
     "adam": torch.optim.Adam,
@@ -126,11 +126,10 @@ def fit(
         NonFinite: the loss stopped being a number. The model has the weights of the last good epoch again.
         KeyboardInterrupt: after a checkpoint was written, if there is a folder.
     """
-    settings = _check(objective, batches, epochs, valid, lr, precision, clip, plateau, patience, ema, folder, compile)
-    if cosine and plateau is not None:
-        raise ValueError("the step size follows a plateau or a cosine, not both")
-    # where training depends on its own length, a longer one is another from the start
-    settings |= {"cosine": cosine, "epochs": epochs if cosine or objective.scheduled else None}
+    settings = check(
+        objective, batches, epochs=epochs, valid=valid, lr=lr, precision=precision, clip=clip, plateau=plateau,
+        cosine=cosine, patience=patience, ema=ema, compile=compile,
+    )  # fmt: skip
     accelerator = _accelerator(precision, device, len(objective.players()) > 1)
     folder = None if folder is None else Path(folder)
     devices = [accelerator.device.index or 0] if accelerator.device.type == "cuda" else []
@@ -164,21 +163,27 @@ def fit(
             loop.close()
 
 
-def _check(
+def check(
     objective: Objective,
     batches: Batches,
-    epochs: int,
-    valid: Batches | None,
-    lr: float | dict[str, float],
-    precision: str,
-    clip: float | None,
-    plateau: tuple[float, int] | None,
-    patience: int | None,
-    ema: float | None,
-    folder: Any,
-    compile: bool,
+    *,
+    epochs: int = 10,
+    valid: Batches | None = None,
+    lr: float | dict[str, float] = 1e-3,
+    precision: str = "fp32",
+    clip: float | None = None,
+    plateau: tuple[float, int] | None = None,
+    cosine: bool = False,
+    patience: int | None = None,
+    ema: float | None = None,
+    compile: bool = False,
 ) -> dict[str, Any]:
-    """Everything that can be wrong before any work starts; returns what a checkpoint must agree with."""
+    """Everything that can be wrong with the settings of `fit`, before any work starts; returns what a checkpoint must
+    agree with.
+
+    Raises:
+        ValueError, TypeError: what is wrong, what is expected.
+    """
     if not isinstance(objective, Objective):
         raise TypeError(
             f"the objective is a {type(objective).__name__}; give an Objective, e.g. Penalised(model, terms)"
@@ -214,6 +219,11 @@ def _check(
         raise ValueError("batch_size is 1, but batch normalisation has no batch of one; give 2 or more")
     if valid is not None and valid.shape != batches.shape:
         raise ValueError(f"validation examples have shape {valid.shape}, training examples {batches.shape}")
+    if cosine and plateau is not None:
+        raise ValueError("the step size follows a plateau or a cosine, not both")
+    objective.plan(epochs * batches.steps(1), batches)  # what it cannot be trained on
+    # where training depends on its own length, a longer one is another from the start
+    length = epochs if cosine or objective.scheduled else None
     return {
         "objective": repr(objective),
         "points": batches.n,
@@ -221,6 +231,8 @@ def _check(
         "precision": precision,
         "ema": ema,
         "parameters": sum(p.numel() for ps in players.values() for p in ps),
+        "cosine": cosine,
+        "epochs": length,
     }
 
 
