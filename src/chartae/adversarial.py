@@ -62,8 +62,9 @@ class Adversarial(Objective):
             ``"logit"``, the raw logit, whose gradient is the KL's where the critic is optimal.
         penalty: of R1 + R2 on every critic, each of its inputs measured in its own length: as a share of the total
             variance of x, and `steadier` times that share of the variance of z under the prior.
-        steadier: how much more a critic is smoothed in z, but for another domain's points. On the ring of eight normals one seed of three lost a code at
-            1, none of ten at 4, and at 10 all came within 2.5 times the floor of a perfect code.
+        steadier: how much more a critic is smoothed in z, but for another domain's points. On the ring of eight normals
+            one seed of three lost a code at 1, none of ten at 4, and at 10 all came within 2.5 times the floor of a
+            perfect code.
         penalised: the share of a batch on which the penalty is estimated; less is cheaper, and noisier.
         warmup: weight of ||x - g(z^)||^2 at the start, as a multiple of 1 / (total variance of x). Under ``"positive"``
             it trains the decoder alone.
