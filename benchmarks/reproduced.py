@@ -1,9 +1,9 @@
 """Keep what `chartae reproduce iae-*` and `grae-*` left in their folders.
 
-python benchmarks/reproduced.py --results FOLDER
+python benchmarks/reproduced.py --results FOLDER [--full-on MACHINE]
 
 Of the folders in it: posterior, style, cluster, semisup, semisup-1000, translate (kept in results/iae.json), and
-expressions, molecules (results/strings.json).
+expressions, molecules (results/strings.json); and those named -full, which another machine may have made.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import Any
 from common import RESULTS, machine, write
 
 KEPT = {
-    "iae": ("posterior", "style", "cluster", "semisup", "semisup-1000", "translate"),
+    "iae": (
+        "posterior", "style", "cluster", "cluster-full", "semisup", "semisup-full", "semisup-1000",
+        "semisup-1000-full", "translate", "translate-full",
+    ),
     "strings": ("expressions", "molecules"),
-}
+}  # fmt: skip
 
 
 def command(kind: str, name: str, folder: Path, results: dict[str, Any]) -> str:
@@ -40,7 +43,9 @@ def command(kind: str, name: str, folder: Path, results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", type=Path, required=True)
-    folder = parser.parse_args().results
+    parser.add_argument("--full-on", help="the machine of the folders named -full, in words; this one by default")
+    args = parser.parse_args()
+    folder = args.results
     for kind, names in KEPT.items():
         path = RESULTS / f"{kind}.json"
         found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
@@ -51,7 +56,7 @@ def main() -> None:
             results = json.loads(made.read_text())
             found[f"{'grae' if kind == 'strings' else 'iae'}-{name}"] = {
                 "command": command(kind, name, made.parent, results),
-                "machine": machine(),
+                "machine": machine() if args.full_on is None or not name.endswith("-full") else args.full_on,
                 "table": (made.parent / "table.md").read_text(),
                 "results": results,
             }

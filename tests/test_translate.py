@@ -322,13 +322,18 @@ def test_bad_translations(tmp_path, float32, capsys):
         ([str(tmp_path / "run"), "--from", "A", "--to", "A", *out], "--from and --to are both A"),
         ([str(tmp_path / "run"), "--from", "X", "--to", "B", *out], "no domain 'X'"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "X", *out], "no domain 'X'"),
-        ([str(tmp_path / "run"), "--from", "A", "--to", "B", *out], "does not keep"),
-        ([str(tmp_path / "run"), "--to", "A", *out], "domain B of this run was an array"),
+        ([str(tmp_path / "run"), "--from", "A", "--to", "B", *out], "domain A of this run was an array"),
+        ([str(tmp_path / "run"), "--to", "A", *out], "name the data to translate (--data)"),
+        ([str(tmp_path / "run"), "--data", "fashion-mini", *out], "example of shape (1, 8, 8)"),
+        ([str(tmp_path / "run"), "--data", "digitz", *out], "unknown data set 'digitz'"),
         ([str(tmp_path / "none"), "--from", "A", "--to", "B", *out], "there is no run"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "B", "--out", "g.gif"], "ends in .png or .npy"),
     ):
         assert main(["translate", *words]) == 2
         assert message in capsys.readouterr().err
+    assert main(["translate", str(tmp_path / "run"), "--data", "digits", "--inputs", "3", *out]) == 0
+    with Image.open(tmp_path / "g.png") as picture:
+        assert picture.size == (2 * (9 * 10 + 2), 2 * (3 * 10 + 2))
 
 
 @pytest.mark.slow

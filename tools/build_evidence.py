@@ -34,6 +34,8 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def machine(result: dict[str, Any]) -> str:
     m = result["machine"]
+    if isinstance(m, str):
+        return m
     return f"{m['cpu']}, {m['threads']} of {m['cores']} cores, torch {m['torch']}"
 
 
@@ -320,9 +322,13 @@ def reproduced(result: dict[str, Any], only: tuple[str, ...] = ()) -> list[str]:
     """What `chartae reproduce iae-*` and `grae-*` found."""
     titles = {
         "iae-cluster": "### MNIST's clusters (wanted of 30: error <= 4.1 %, by the surest example)\n",
+        "iae-cluster-full": "### The same, convolutions for longer\n",
         "iae-semisup": "### MNIST's classes from few labels (wanted of 100: error <= 1.9 %)\n",
-        "iae-semisup-1000": "### The same, 1,000 labels (published: AAE 1.60)\n",
+        "iae-semisup-full": "### The same, convolutions for longer\n",
+        "iae-semisup-1000": "### From 1,000 labels (published: AAE 1.60)\n",
+        "iae-semisup-1000-full": "### From 1,000 labels, convolutions for longer\n",
         "iae-translate": "### Unpaired translation (wanted: content >= 0.95, and diversity)\n",
+        "iae-translate-full": "### The same, larger batches for longer\n",
         "iae-posterior": "### Expressive posteriors (wanted: the MMD test passed, -log p(x) <= 1.416)\n",
         "iae-style": "### Content and style: stochastic reconstructions\n",
         "grae-expressions": "### Expressions (wanted: 100 % valid; best <= 0.39, average <= 3.22)\n\n"

@@ -208,6 +208,9 @@ class Translate:
     to: Annotated[str | None, arg(help="B or A; by default the other one")] = None
     n: Annotated[int, arg(help="translations of each input")] = 8
     inputs: Annotated[int, arg(help="how many test examples")] = 8
+    data: Annotated[
+        str | None, arg(help="whose test examples, a data set's name or path; by default the run's own")
+    ] = None
     seed: int = 0
     data_root: Annotated[Path | None, arg(help="where named data lie")] = None
 
@@ -216,6 +219,7 @@ class Translate:
         import torch
 
         from chartae import metrics, pictures, runs
+        from chartae.data import load
         from chartae.functional import as_float
 
         if self.out.suffix not in (".png", ".npy"):
@@ -232,7 +236,7 @@ class Translate:
             raise ValueError(f"--from and --to are both {to}; translate from A to B, or from B to A")
         if self.out.suffix == ".png" and len(shape) != 3:
             raise ValueError(f"translations of {made.settings.data} are rows of a table, not pictures; use .npy")
-        data = made.domain(source, self.data_root)
+        data = load(self.data, root=self.data_root) if self.data else made.domain(source, self.data_root)
         x = data.test if len(data.test) else data.train
         x = as_float(x[: self.inputs])
         found = made.translate(x, to, self.n, seed=self.seed)

@@ -407,11 +407,14 @@ class Run:
             ValueError: no such domain; data that were an array, or have changed.
         """
         self.shape_of(name)
+        s = self.settings
+        if (s.data if name == "A" else s.to) == IN_MEMORY:
+            raise ValueError(
+                f"domain {name} of this run was an array, which it does not keep; name the data to translate (--data), "
+                "or call Run.translate with yours"
+            )
         if name == "A":
             return self.data(root)
-        s = self.settings
-        if s.to == IN_MEMORY:
-            raise ValueError("domain B of this run was an array, which it does not keep; call Run.translate with yours")
         found = load_data(s.to, root=root or s.root or None)
         if tuple(found.shape) != s.to_shape or fingerprint(found.train) != s.to_fingerprint:
             raise ValueError(f"the training data of {found.name!r} are not those that the run was fitted to")

@@ -41,15 +41,15 @@ class Task(NamedTuple):
 
 #: of a set X of grey pictures: the first direction is A to B
 TASKS = {
-    "coloured": Task("", "coloured", (500, 6000), {}),
+    "coloured": Task("", "coloured", (500, 2000), {}),
     # there is one right answer each way: no noise, and both ways back help at the start
-    "edges": Task("edges", "", (6000, 20_000), {"encoder_noise_dim": 0, "warmup_back": 0.4}),
+    "edges": Task("edges", "", (6000, 6000), {"encoder_noise_dim": 0, "warmup_back": 0.4}),
 }
 
 #: quick or not; few steps suit a shorter average. At twice this step size the pictures run away at first
 TRAINING: dict[bool, dict[str, Any]] = {
     True: {"batch_size": 32, "lr": 2e-3, "ema": 0.99, "cosine": True},
-    False: {"batch_size": 64, "lr": 2e-3, "ema": 0.999, "cosine": True},
+    False: {"batch_size": 128, "lr": 2e-3, "ema": 0.999, "cosine": True},
 }
 
 
