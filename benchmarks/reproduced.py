@@ -43,12 +43,15 @@ def command(kind: str, name: str, folder: Path, results: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", type=Path, required=True)
-    parser.add_argument("--full-on", help="the machine of the folders named -full, in words; this one by default")
+    parser.add_argument("--full-on", help="the machine of the folders named -full, in words")
     args = parser.parse_args()
     folder = args.results
+    if args.full_on is None and any(folder.glob("*-full")):
+        parser.error(f"{folder} has folders named -full; say which machine made them (--full-on)")
     for kind, names in KEPT.items():
         path = RESULTS / f"{kind}.json"
         found: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+        found = {key: value for key, value in found.items() if key not in ("benchmark", "machine")}
         for name in names:
             made = folder / name / "results.json"
             if not made.is_file():
@@ -56,7 +59,7 @@ def main() -> None:
             results = json.loads(made.read_text())
             found[f"{'grae' if kind == 'strings' else 'iae'}-{name}"] = {
                 "command": command(kind, name, made.parent, results),
-                "machine": machine() if args.full_on is None or not name.endswith("-full") else args.full_on,
+                "machine": args.full_on if name.endswith("-full") else machine(),
                 "table": (made.parent / "table.md").read_text(),
                 "results": results,
             }

@@ -9,6 +9,7 @@ import chartae as ch
 from chartae import cli
 from chartae.data import Dataset
 from chartae.diagnosis import diagnose
+from chartae.reproduce.parts import folder_of, part
 
 
 @pytest.fixture(autouse=True)
@@ -89,6 +90,17 @@ def test_reproduce(name, tmp_path, capsys):
         assert (tmp_path / "r" / "gap.png").stat().st_size > 10_000
         assert cli.main([w for w in words if w != "--quick"]) == 2  # quick parts are no parts of the whole result
         assert "holds parts made with {'result': 'ima-gap', 'quick': True}" in capsys.readouterr().err
+
+
+def test_an_overwritten_result_has_no_old_parts(tmp_path):
+    folder_of(tmp_path / "r", False, "some", labels=100)
+    assert part(tmp_path / "r", "one", False, print, lambda: 100)["found"] == 100
+    with pytest.raises(FileExistsError, match="holds parts made with"):
+        folder_of(tmp_path / "r", False, "some", labels=1000)
+    folder_of(tmp_path / "r", True, "some", labels=1000)
+    # interrupted there, and gone on with
+    folder_of(tmp_path / "r", False, "some", labels=1000)
+    assert part(tmp_path / "r", "one", False, print, lambda: 1000)["found"] == 1000
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ from chartae.distributions import PointMass
 from chartae.evaluation import class_error
 from chartae.functional import nearest
 from chartae.guided import Guided
+from chartae.recipes import Setting, build
 from chartae.supervision import class_codes, known_labels
 from closed_forms import CODE, SIZE, linear, points
 
@@ -236,8 +237,10 @@ def test_early_stopping_and_longer_trainings(tmp_path):
     assert not any("extra" in name and len(value) for name, value in again.objective.state_dict().items())
     # how it is trained depends on for how long: one that has ended is not gone on with
     ch.fit("aae-cluster", x, epochs=1, cosine=False, **settings, out=tmp_path / "b")
+    before = (tmp_path / "b" / "run.toml").read_text()
     with pytest.raises(ValueError, match="epochs"):
         ch.fit("aae-cluster", x, epochs=2, cosine=False, resume=True, **settings, out=tmp_path / "b")
+    assert (tmp_path / "b" / "run.toml").read_text() == before
 
 
 def test_batches_bring_labelled_examples_along():
@@ -479,3 +482,23 @@ def test_the_same_net_on_the_labels_alone_learns_something():
 
     data = ch.data.load("digits")
     assert _alone(data, 200, 0, "mlp", True, None, steps=150) < 0.3
+
+
+def test_options_of_which_nothing_would_come():
+    flat, picture = Setting((6,), 3, "mlp"), Setting((1, 8, 8), 3, "mlp")
+    for setting, options in (
+        (flat, {"neighbours": 3}),  # vectors agree on nothing by default
+        (flat, {"views": True}),
+        (picture, {"neighbours": 3, "agreement": 0.0}),
+        (picture, {"views": True, "agreement": 0.0}),
+    ):
+        with pytest.raises(ValueError, match="give an agreement above 0 too"):
+            build("iae-cluster", setting, **options)
+    with pytest.raises(ValueError, match="there is nothing to agree; give views or neighbours"):
+        build("iae-cluster", flat, agreement=5.0, neighbours=0)
+    # nothing to agree, and none that was asked for
+    assert not isinstance(build("aae-cluster", flat, clusters=3, neighbours=0).objective, Guided)
+    assert build("iae-cluster", flat, neighbours=3, agreement=1.0).objective.neighbours == 3
+    assert build("aae-cluster", picture).objective.agreement == 10
+    assert build("aae-semisup", picture, agreement=0.0, views=True).objective.views is not None
+    assert build("aae-semisup", picture, agreement=0.0, views=False).objective.views is None

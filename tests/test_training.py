@@ -343,6 +343,17 @@ def test_bad_input(settings, error, message):
         fit(objective(), batches(), **{"epochs": 1, "progress": False} | settings)
 
 
+def test_a_device_that_is_none():
+    with pytest.raises(ValueError, match="device is 'banana'; give cpu"):
+        fit(objective(), batches(), device="banana", progress=False)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
+def test_cuda_needs_a_gpu():
+    with pytest.raises(ValueError, match="torch finds no GPU"):
+        fit(objective(), batches(), device="cuda", progress=False)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes fp16")
 def test_fp16_needs_a_gpu():
     with pytest.raises(ValueError, match="needs a GPU"):

@@ -58,7 +58,7 @@ class Fit:
     epochs: int = 10
     batch_size: int = 128
     seed: int = 0
-    net: Annotated[str, arg(help="mlp, conv, residual, paper, or auto")] = "auto"
+    net: Annotated[str, arg(help="mlp, conv (or with widths, conv:16x32x64), residual, paper, or auto")] = "auto"
     lr: Annotated[float | None, arg(help="Adam's step size; the recipe's own by default")] = None
     densities: Annotated[
         tuple[str, ...] | None, arg(help="fitted to the codes afterwards; by default normal gmm, or none for a score")
@@ -236,7 +236,8 @@ class Translate:
             raise ValueError(f"--from and --to are both {to}; translate from A to B, or from B to A")
         if self.out.suffix == ".png" and len(shape) != 3:
             raise ValueError(f"translations of {made.settings.data} are rows of a table, not pictures; use .npy")
-        data = load(self.data, root=self.data_root) if self.data else made.domain(source, self.data_root)
+        root = self.data_root or made.settings.root or None
+        data = load(self.data, root=root) if self.data else made.domain(source, root)
         x = data.test if len(data.test) else data.train
         x = as_float(x[: self.inputs])
         found = made.translate(x, to, self.n, seed=self.seed)
@@ -526,8 +527,10 @@ class Reproduce:
     limit: Annotated[int | None, arg(help="of the same: the first so many strings")] = None
     epochs: Annotated[int | None, arg(help="of the same")] = None
     weights: Annotated[Path | None, arg(help="Inception's weights: then rae-table1's numbers are FID")] = None
-    device: str | None = None
-    data_root: Path | None = None
+    device: Annotated[
+        str | None, arg(help="cpu keeps off a GPU; small nets of two dimensions are trained on the CPU anyway")
+    ] = None
+    data_root: Annotated[Path | None, arg(help="where named data lie, of results on data")] = None
     overwrite: bool = False
 
     def run(self, options: dict[str, Any]) -> None:

@@ -665,7 +665,7 @@ def fit(
         "ema": cooked.objective.ema if ema is None else ema,
         "compile": compile,
     }
-    training.check(cooked.objective, batches, **training_settings)  # before a folder is touched
+    training.check(cooked.objective, batches, device=device, **training_settings)  # before a folder is touched
     writes = _writes()
     folder = None if out is None else Path(out)
     if folder is not None and writes:
@@ -791,7 +791,8 @@ def _prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) ->
             raise FileExistsError(f"{folder} holds a run; choose a new folder, or say overwrite or resume")
         for path in [*(folder / name for name in FILES), *folder.glob("density.*.safetensors")]:
             path.unlink(missing_ok=True)
-    replace_text(folder / "run.toml", settings.to_toml())
+    if not resume:  # of what is gone on with, it is what the weights there are of until others are written
+        replace_text(folder / "run.toml", settings.to_toml())
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> Run:

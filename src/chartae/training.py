@@ -128,7 +128,7 @@ def fit(
     """
     settings = check(
         objective, batches, epochs=epochs, valid=valid, lr=lr, precision=precision, clip=clip, plateau=plateau,
-        cosine=cosine, patience=patience, ema=ema, compile=compile,
+        cosine=cosine, patience=patience, ema=ema, device=device, compile=compile,
     )  # fmt: skip
     accelerator = _accelerator(precision, device, len(objective.players()) > 1)
     folder = None if folder is None else Path(folder)
@@ -176,6 +176,7 @@ def check(
     cosine: bool = False,
     patience: int | None = None,
     ema: float | None = None,
+    device: str | None = None,
     compile: bool = False,
 ) -> dict[str, Any]:
     """Everything that can be wrong with the settings of `fit`, before any work starts; returns what a checkpoint must
@@ -196,6 +197,13 @@ def check(
         raise ValueError(f"precision is {precision!r}; choose from {', '.join(PRECISIONS)}")
     if precision == "fp16" and not torch.cuda.is_available():
         raise ValueError("precision 'fp16' needs a GPU; use 'bf16' or 'fp32' on a CPU")
+    if device is not None:
+        try:
+            kind = torch.device(device).type
+        except RuntimeError:
+            raise ValueError(f"device is {device!r}; give cpu, or cuda for a GPU") from None
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device is {device!r}, but torch finds no GPU; leave it out, or give cpu")
     if ema is not None and not 0 < ema < 1:
         raise ValueError(f"ema is {ema}; a decay lies between 0 and 1, e.g. 0.999")
     if clip is not None and clip <= 0:

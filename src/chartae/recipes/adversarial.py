@@ -72,9 +72,10 @@ class Latent:
 @dataclass(frozen=True)
 class Guidance:
     """Options of what agrees: the category of an example and of its nearest `neighbours`, under `Jitter` views (of
-    images, unless `views` says otherwise), by the weight `agreement`: see `Guided`; 0 is the paper's objective."""
+    images, unless `views` says otherwise), by the weight `agreement`, 10 by default where there is something to agree:
+    see `Guided`. 0 is the paper's objective; what has labels is still learnt from under views, unless they are off."""
 
-    agreement: float | None = 10.0
+    agreement: float | None = None
     neighbours: int = 5
     views: bool | None = None
 
@@ -250,7 +251,7 @@ def iae_cluster(
     gradient: str = "both",
     cycle: float = 0.0,
     matching: Matching = MATCHED,
-    guidance: Guidance = Guidance(agreement=None),
+    guidance: Guidance = GUIDED,
 ) -> Objective:
     """Implicit autoencoder over a categorical code: clusters, and noise for what differs within them (1805.09804).
 
@@ -265,8 +266,7 @@ def iae_cluster(
             f"clusters is {clusters} and latent_dim {s.latent_dim}; they are one number: give clusters alone"
         )
     objective = _matched(s, _categorical(s, mode, noise_dim), IAE, matching, gradient=gradient, cycle=cycle)
-    agreement = otherwise(guidance.agreement, 10.0 if len(s.shape) == 3 else 0.0)
-    return _guided(s, objective, replace(guidance, agreement=agreement))
+    return _guided(s, objective, guidance, usual=10.0 if len(s.shape) == 3 else 0.0)
 
 
 def aae_cluster(
@@ -371,11 +371,19 @@ def _styled(s: Setting, categories: int, mode: str, latent: Latent) -> Objective
     return Penalised(model, Reconstruction() + latent.weight * latent.term(nn.critic(s.net, None, size)))
 
 
-def _guided(s: Setting, objective: Objective, guidance: Guidance, supervised: Supervised | None = None) -> Objective:
+def _guided(
+    s: Setting, objective: Objective, guidance: Guidance, supervised: Supervised | None = None, usual: float = 10.0
+) -> Objective:
     """What agrees, and the labels there are."""
     views = len(s.shape) == 3 if guidance.views is None else guidance.views
     seen: Corruption | None = Jitter() if views else None
-    agreement = guidance.agreement if guidance.agreement and (views or guidance.neighbours) else 0.0
+    agreement = otherwise(guidance.agreement, usual if views or guidance.neighbours else 0.0)
+    idle = guidance.neighbours not in (0, GUIDED.neighbours) or (guidance.views and supervised is None)
+    if not agreement and idle:
+        raise ValueError(
+            f"neighbours is {guidance.neighbours} and views {guidance.views}, but agreement is 0, so that nothing "
+            "would come of them; give an agreement above 0 too, e.g. 10"
+        )
     if supervised is None:
         if not agreement:
             return objective

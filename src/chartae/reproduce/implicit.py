@@ -71,7 +71,7 @@ def iae_cluster(
     """
     count = seeds or (2 if quick else 5)
     settings = QUICK if quick else FULL
-    folder = folder_of(out, overwrite, "iae-cluster", data=data, quick=quick)
+    folder = folder_of(out, overwrite, "iae-cluster", data=data, quick=quick, training=settings)
     source = load(data, root=root)
     _needs_labels(source)
     results = {"data": data, "quick": quick}
@@ -165,7 +165,7 @@ def iae_semisup(
     """
     count, labels = seeds or (1 if quick else 5), labels or 100
     settings = QUICK if quick else FULL
-    folder = folder_of(out, overwrite, "iae-semisup", data=data, quick=quick, labels=labels)
+    folder = folder_of(out, overwrite, "iae-semisup", data=data, quick=quick, labels=labels, training=settings)
     source = load(data, root=root)
     _needs_labels(source)
     results = {"data": data, "quick": quick, "labels": labels}
@@ -209,7 +209,7 @@ def _alone(
     """The test error of the recipes' encoder trained on the labelled examples and nothing else."""
     y, options = known_labels(data, {"labels": labels}, seed)
     setting: Setting = setting_for("aae-semisup", data.shape, data.train.dtype, data.name, None, net)
-    home = torch.device(device or "cpu")
+    home = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Categorical(setting.encoder(options["classes"])).to(home)

@@ -39,6 +39,9 @@ def folder_of(out: str | Path, overwrite: bool, result: str, **made: Any) -> Pat
     path = folder / "made.json"
     if path.is_file() and not overwrite and (former := json.loads(path.read_text())) != made:
         raise FileExistsError(f"{folder} holds parts made with {former}, not {made}; choose a new folder, or overwrite")
+    if path.is_file() and overwrite:  # all of them, or an interrupted one would go on with old parts among the new
+        for old in folder.glob("*.json"):
+            old.unlink()
     replace_text(path, json.dumps(made) + "\n")
     return folder
 

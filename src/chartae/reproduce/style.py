@@ -49,7 +49,7 @@ def iae_style(
     """
     count = seeds or 1
     data = load("fashion-mini") if root is None else load("mnist", root=root)
-    folder = folder_of(out, overwrite, "iae-style", quick=quick, data=data.name)
+    folder = folder_of(out, overwrite, "iae-style", quick=quick, data=data.name, steps=QUICK if quick else None)
     rows: Rows = []
     panels: dict[tuple[int, int], np.ndarray] = {}
     for size, noise in CELLS:

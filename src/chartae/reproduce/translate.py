@@ -171,7 +171,9 @@ def iae_translate(
     and many. ``NAME-seed-K`` in `out` are the runs, and ``NAME-seed-K.png`` their pictures.
     """
     count = seeds or (3 if quick else 5)
-    folder = folder_of(out, overwrite, "iae-translate", data=data, quick=quick)
+    steps = {name: task.steps[0 if quick else 1] for name, task in TASKS.items()}
+    training = TRAINING[quick] | {"steps": steps}
+    folder = folder_of(out, overwrite, "iae-translate", data=data, quick=quick, training=training)
     base = load(data, root=root)
     if base.test_labels is None or not default_for(base.name, base.shape).startswith("lenet"):
         raise ValueError(f"{data} has no classifier in the package; use mnist, fashion-mnist or fashion-mini")
