@@ -167,8 +167,9 @@ def iae_translate(
 ) -> dict[str, Any]:
     """Two pairs of domains, each trained on disjoint halves of the pictures: grey and coloured, edges and filled.
 
-    `data` names the grey pictures: mnist, fashion-mnist or fashion-mini. `quick`: 3 seeds and few steps, instead of 5
-    and many. ``NAME-seed-K`` in `out` are the runs, and ``NAME-seed-K.png`` their pictures.
+    `data` names the grey pictures: mnist, fashion-mnist or fashion-mini. `quick`: 3 seeds and small
+    batches, instead of 5 and larger ones. ``NAME-seed-K`` in `out` are the runs, and ``NAME-seed-K.png`` their
+    pictures.
     """
     count = seeds or (3 if quick else 5)
     steps = {name: task.steps[0 if quick else 1] for name, task in TASKS.items()}
