@@ -17,7 +17,7 @@ import torch
 import chartae as ch
 from chartae import scoring
 from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_SCORE, OF_STRINGS, RECIPES
-from chartae.storage import read_tensors
+from chartae.records.files import read_tensors
 
 pytestmark = pytest.mark.slow
 

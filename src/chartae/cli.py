@@ -170,7 +170,7 @@ class Sample:
 
     def _strings(self, made: Any) -> None:
         from chartae import pictures, string_evaluation, structures
-        from chartae.storage import replace_text
+        from chartae.records.files import replace_text
 
         for flag in ("sampler", "steps", "warmup", "step", "sigma"):
             if getattr(self, flag) is not None:

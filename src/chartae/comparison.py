@@ -13,7 +13,7 @@ from typing import Any
 from chartae import recipes, runs
 from chartae.data import Dataset, is_strings
 from chartae.evaluation import Judge, evaluate
-from chartae.storage import replace_text
+from chartae.records.files import replace_text
 
 __all__ = ["Comparison", "check_numbers", "compare"]
 

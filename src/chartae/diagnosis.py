@@ -25,8 +25,8 @@ from chartae.functional import as_float
 from chartae.metrics import affine_r2, mcc
 from chartae.plotting import BLUE, ORANGE, panels
 from chartae.recipes import OF_DOMAINS, OF_SCORE
+from chartae.records.files import replace_text
 from chartae.runs import Run
-from chartae.storage import replace_text
 
 __all__ = ["diagnose", "page"]
 

@@ -25,8 +25,8 @@ from chartae.diagnostics import code_use
 from chartae.functional import as_float, sample_rows
 from chartae.metrics import Extractor, Reference
 from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_LABELS
+from chartae.records.files import replace_text
 from chartae.runs import Run
-from chartae.storage import replace_text
 from chartae.string_evaluation import evaluate_strings
 from chartae.supervision import class_labels
 

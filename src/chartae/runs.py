@@ -59,8 +59,8 @@ from chartae.recipes import (
     setting_for,
 )
 from chartae.recipes import options as recipe_table
+from chartae.records.files import read_tensors, replace_text, write_tensors
 from chartae.samplers import Chain
-from chartae.storage import read_tensors, replace_text, write_tensors
 from chartae.string_data import string_data
 from chartae.supervision import known_labels
 

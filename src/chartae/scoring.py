@@ -18,8 +18,8 @@ from chartae.data import Dataset, toys
 from chartae.diagnostics import Score, score_error
 from chartae.functional import as_float
 from chartae.plotting import BLUE, INK, ORANGE, panels
+from chartae.records.files import replace_text
 from chartae.runs import Run
-from chartae.storage import replace_text
 
 __all__ = ["field", "histogram", "judge", "scatter"]
 

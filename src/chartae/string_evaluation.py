@@ -15,8 +15,8 @@ from chartae.data import Dataset
 from chartae.grammar import load
 from chartae.metrics import molecules, string_summary
 from chartae.predicting import Predicting
+from chartae.records.files import replace_text
 from chartae.runs import Run
-from chartae.storage import replace_text
 
 __all__ = ["MOLECULES", "evaluate_strings", "judged_as"]
 

@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 from chartae.data import Batches
 from chartae.objectives import Objective
 from chartae.progress import TrainingProgress
-from chartae.storage import read_tensors, write_tensors
+from chartae.records.files import read_tensors, write_tensors
 
 __all__ = ["History", "NonFinite", "check", "fit"]
 

@@ -10,7 +10,7 @@ import torch
 
 from chartae.densities.base import Density
 from chartae.densities.gaussian import GaussianMixture, Normal
-from chartae.storage import read_tensors, write_tensors
+from chartae.records.files import read_tensors, write_tensors
 
 __all__ = ["NAMES", "load", "make", "save"]
 

@@ -20,7 +20,7 @@ from chartae.optimise.found import Found
 from chartae.optimise.goals import Goal, goal
 from chartae.optimise.scoring import score_strings
 from chartae.optimise.searching import Retrained, fingerprint, search
-from chartae.storage import read_tensors, replace_text, write_tensors
+from chartae.records.files import read_tensors, replace_text, write_tensors
 
 __all__ = ["optimise", "training_scores"]
 

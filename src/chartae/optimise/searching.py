@@ -21,7 +21,7 @@ from chartae.optimise.acquisition import SIDE, Region, box_batch, region_batch
 from chartae.optimise.found import Found, Row
 from chartae.optimise.scoring import Scored, check_importable, score_strings
 from chartae.optimise.surrogates import EXACT, KINDS, botorch, box_of, check_scores, fit_surrogate, resolve
-from chartae.storage import read_tensors, replace_text, write_tensors
+from chartae.records.files import read_tensors, replace_text, write_tensors
 
 __all__ = ["METHODS", "Retrained", "rank_weights", "search"]
 

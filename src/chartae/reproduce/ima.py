@@ -33,9 +33,9 @@ from chartae.ensembles import train_many
 from chartae.metrics import dci, mcc
 from chartae.plotting import BLUE, GREEN, INK, ORANGE, panels
 from chartae.recipes import Setting, build
+from chartae.records.files import replace_text
 from chartae.reproduce.parts import Rows, Say, folder_of, keep, mean_sd, part, table
 from chartae.runs import fit
-from chartae.storage import replace_text
 
 __all__ = ["ima_consistency", "ima_gap", "ima_linear", "ima_moebius", "ima_sprites"]
 

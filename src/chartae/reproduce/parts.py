@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from chartae.storage import replace_text
+from chartae.records.files import replace_text
 
 __all__ = ["Rows", "Say", "folder_of", "grouped", "keep", "mean_sd", "part", "table"]
 

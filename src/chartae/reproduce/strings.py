@@ -14,9 +14,9 @@ from chartae import pictures, structures
 from chartae.data import Dataset, from_strings, read_strings
 from chartae.evaluation import evaluate
 from chartae.optimise import goal, judge_surrogate, optimise, training_scores
+from chartae.records.files import replace_text
 from chartae.reproduce.parts import Rows, Say, folder_of, mean_sd, part, table
 from chartae.runs import Run, fit, load
-from chartae.storage import replace_text
 
 __all__ = ["grae_expressions", "grae_molecules"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from chartae.comparison import Comparison, compare
 from chartae.data import load
+from chartae.records.files import replace_text
 from chartae.reproduce.parts import Say
-from chartae.storage import replace_text
 
 __all__ = ["TABLE1", "rae_table1", "spread", "table1_markdown"]
 
