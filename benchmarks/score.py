@@ -21,7 +21,7 @@ import torch
 from common import RESULTS, alternate, machine
 
 import chartae as ch
-import chartae.pictures
+import chartae.draw.pictures
 from chartae.data import Batches, toys
 from chartae.diagnostics import optimal_reconstruction, score_error
 from chartae.functional import energy_distance, log_ratio

@@ -14,8 +14,9 @@ import torch
 
 pytest.importorskip("rdkit")
 
-from chartae import metrics, pictures, structures
+from chartae import metrics
 from chartae.data import read_strings
+from chartae.draw import pictures, structures
 from chartae.grammar import Molecules, Selfies, StackDecoder, load, repair
 from chartae.grammar.chemistry import ELEMENTS
 from chartae.metrics import molecules

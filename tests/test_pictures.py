@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from chartae import pictures
+from chartae.draw import pictures
 
 
 def numbered(n: int, c: int = 1, h: int = 2, w: int = 3) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chartae import pictures
+from chartae.draw import pictures
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "samples.png"
 

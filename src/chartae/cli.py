@@ -118,7 +118,8 @@ class Sample:
     def run(self, options: dict[str, Any]) -> None:
         import numpy as np
 
-        from chartae import metrics, pictures, runs, sampling
+        from chartae import metrics, runs, sampling
+        from chartae.draw import pictures
 
         if self.out is not None and self.out.suffix not in (".png", ".npy", ".npz", *_TEXTS):
             raise ValueError(f"--out is {self.out}; give a name that ends in .png, .npy or .npz, or .txt of strings")
@@ -169,7 +170,8 @@ class Sample:
             made.fit_density(name, made.encode(made.data(self.data_root).train))
 
     def _strings(self, made: Any) -> None:
-        from chartae import pictures, string_evaluation, structures
+        from chartae import string_evaluation
+        from chartae.draw import pictures, structures
         from chartae.records.files import replace_text
 
         for flag in ("sampler", "steps", "warmup", "step", "sigma"):
@@ -218,8 +220,9 @@ class Translate:
         import numpy as np
         import torch
 
-        from chartae import metrics, pictures, runs
+        from chartae import metrics, runs
         from chartae.data import load
+        from chartae.draw import pictures
         from chartae.functional import as_float
 
         if self.out.suffix not in (".png", ".npy"):

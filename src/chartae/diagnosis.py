@@ -21,9 +21,9 @@ from chartae.autoencoder import evaluating, in_slices
 from chartae.data import Dataset
 from chartae.diagnostics import Geometry, geometry, self_consistency
 from chartae.diagnostics.consistency import has_variance
+from chartae.draw.plotting import BLUE, ORANGE, panels
 from chartae.functional import as_float
 from chartae.metrics import affine_r2, mcc
-from chartae.plotting import BLUE, ORANGE, panels
 from chartae.recipes import OF_DOMAINS, OF_SCORE
 from chartae.records.files import replace_text
 from chartae.runs import Run

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from chartae.data import Dataset, toys
 from chartae.diagnostics import Score, score_error
+from chartae.draw.plotting import BLUE, INK, ORANGE, panels
 from chartae.functional import as_float
-from chartae.plotting import BLUE, INK, ORANGE, panels
 from chartae.records.files import replace_text
 from chartae.runs import Run
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from chartae import pictures
+from chartae.draw import pictures
 from chartae.report.reading import _Array, _mapping
 from chartae.report.words import _densities, _finite, _number, _numeric, _said, _title
 

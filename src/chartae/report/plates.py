@@ -7,7 +7,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from chartae import pictures
+from chartae.draw import pictures
 from chartae.report.charts import _clouds, _Image, _Picture, _uri
 from chartae.report.reading import _Array
 from chartae.report.words import _densities, _title

@@ -9,10 +9,10 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
 
+from chartae.draw.structures import molecules
 from chartae.report.charts import _uri
 from chartae.report.reading import _mapping, _Run
 from chartae.report.words import _densities, _duration, _finite, _number, _percent, _said, _title
-from chartae.structures import molecules
 
 #: as in the tables of pictures: heading, which way is better, factor, decimals
 COLUMNS: dict[str, tuple[str, str, float, int | None]] = {

@@ -29,9 +29,9 @@ from chartae.diagnostics import (
     linear_gap,
     self_consistency,
 )
+from chartae.draw.plotting import BLUE, GREEN, INK, ORANGE, panels
 from chartae.ensembles import train_many
 from chartae.metrics import dci, mcc
-from chartae.plotting import BLUE, GREEN, INK, ORANGE, panels
 from chartae.recipes import Setting, build
 from chartae.records.files import replace_text
 from chartae.reproduce.parts import Rows, Say, folder_of, keep, mean_sd, part, table

@@ -17,11 +17,11 @@ from chartae.adversarial import Adversarial
 from chartae.autoencoder import Autoencoder, evaluating
 from chartae.conditionals import Conditional, Gaussian, Implicit, StandardNormal
 from chartae.data import Batches, from_arrays
+from chartae.draw.plotting import BLUE, GREEN, INK, ORANGE, panels
 from chartae.functional import energy_distance
 from chartae.metrics import mmd_test
 from chartae.nn import MLP, Critic
 from chartae.objectives import Objective, Penalised
-from chartae.plotting import BLUE, GREEN, INK, ORANGE, panels
 from chartae.reproduce.parts import Say, folder_of, grouped, keep, mean_sd, part, table
 from chartae.runs import fit
 from chartae.terms import KL, AdversarialKL, Reconstruction

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from chartae import pictures, structures
 from chartae.data import Dataset, from_strings, read_strings
+from chartae.draw import pictures, structures
 from chartae.evaluation import evaluate
 from chartae.optimise import goal, judge_surrogate, optimise, training_scores
 from chartae.records.files import replace_text

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from chartae.data import Dataset, load
 from chartae.diagnostics import code_use
+from chartae.draw.pictures import enlarge, grid, save_png
 from chartae.functional import as_float
 from chartae.metrics import LeNetFeatures, default_for, extractor, to_uint8
-from chartae.pictures import enlarge, grid, save_png
 from chartae.reproduce.parts import Rows, Say, folder_of, grouped, keep, mean_sd, part, table
 from chartae.runs import Run, fit
 

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae import pictures
 from chartae.data import VIEWS, Dataset, apart, derive, load
+from chartae.draw import pictures
 from chartae.functional import as_float
 from chartae.metrics import LeNetFeatures, default_for, to_uint8
 from chartae.reproduce.parts import Say, folder_of, keep, mean_sd, part, table

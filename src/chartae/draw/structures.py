@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from chartae import pictures
+from chartae.draw import pictures
 
 __all__ = ["molecules"]
 

@@ -1,0 +1,1 @@
+"""Pictures, plots and formulas of molecules, as arrays and files."""
