@@ -20,12 +20,12 @@ import chartae as ch
 from chartae.cli import main
 from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product, StandardNormal, UniformCategorical
 from chartae.data import Batches
+from chartae.data.labels import class_codes, known_labels
 from chartae.distributions import PointMass
 from chartae.evaluation import class_error
 from chartae.functional import nearest
 from chartae.guided import Guided
 from chartae.recipes import Setting, build
-from chartae.supervision import class_codes, known_labels
 from closed_forms import CODE, SIZE, linear, points
 
 K = 3

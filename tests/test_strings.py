@@ -17,6 +17,7 @@ from chartae import cli
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Dirac, GaussianNoise, StandardNormal
 from chartae.data import from_strings, indices, is_strings, read_strings
+from chartae.data.properties import string_data
 from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
 from chartae.masked import MaskedCategorical
 from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
@@ -24,7 +25,6 @@ from chartae.nn.sequences import GRU, GrammarDecoder, GrammarEncoder
 from chartae.objectives import Penalised
 from chartae.predicting import Predicting
 from chartae.recipes import OF_STRINGS, Setting, build
-from chartae.string_data import string_data
 from chartae.terms import Reconstruction
 
 EXPRESSIONS = load("expressions")

@@ -15,10 +15,10 @@ from torch import Tensor
 from chartae import densities, runs
 from chartae.autoencoder import in_slices
 from chartae.data import Dataset, as_examples, from_arrays, indices, is_strings
+from chartae.data.labels import class_codes
+from chartae.data.properties import string_data
 from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_IMPLICIT, OF_LABELS, OF_SCORE, OF_STRINGS
 from chartae.runs import Run
-from chartae.string_data import string_data
-from chartae.supervision import class_codes
 
 __all__ = ["GenerativeAutoencoder"]
 

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from chartae import metrics, sampling
 from chartae.data import Dataset
+from chartae.data.labels import class_labels
 from chartae.diagnostics import code_use
 from chartae.functional import as_float, sample_rows
 from chartae.metrics import Extractor, Reference
@@ -28,7 +29,6 @@ from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_LABELS
 from chartae.records.files import replace_text
 from chartae.runs import Run
 from chartae.string_evaluation import evaluate_strings
-from chartae.supervision import class_labels
 
 __all__ = ["Judge", "class_error", "clusters_of", "evaluate", "interpolate", "pictures", "slerp"]
 

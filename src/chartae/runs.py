@@ -39,6 +39,8 @@ from chartae.data import (
     taken_apart,
 )
 from chartae.data import load as load_data
+from chartae.data.labels import known_labels
+from chartae.data.properties import string_data
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.functional import as_float, sample_rows
@@ -61,8 +63,6 @@ from chartae.recipes import (
 from chartae.recipes import options as recipe_table
 from chartae.records.files import read_tensors, replace_text, write_tensors
 from chartae.samplers import Chain
-from chartae.string_data import string_data
-from chartae.supervision import known_labels
 
 __all__ = ["Run", "Settings", "cook", "fit", "load"]
 

@@ -14,13 +14,13 @@ from torch.nn.functional import cross_entropy
 from chartae.autoencoder import in_slices
 from chartae.conditionals import Categorical, Corruption, Jitter
 from chartae.data import Dataset, load
+from chartae.data.labels import known_labels
 from chartae.draw.plotting import panels
 from chartae.evaluation import class_error, clusters_of
 from chartae.functional import as_float
 from chartae.recipes import Setting, setting_for
 from chartae.reproduce.parts import Rows, Say, folder_of, grouped, keep, mean_sd, part, table
 from chartae.runs import Run, fit
-from chartae.supervision import known_labels
 
 __all__ = ["iae_cluster", "iae_semisup"]
 
