@@ -17,7 +17,6 @@ from chartae import (
     optimise,
     recipes,
     samplers,
-    sampling,
     training,
 )
 from chartae.autoencoder import Autoencoder
@@ -42,6 +41,7 @@ from chartae.ensembles import fit_many
 from chartae.evaluation import evaluate
 from chartae.objectives import Objective, Penalised
 from chartae.runs import Run, fit, load
+from chartae.samplers import by_name
 from chartae.terms import (
     KL,
     MMD,

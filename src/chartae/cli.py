@@ -118,8 +118,9 @@ class Sample:
     def run(self, options: dict[str, Any]) -> None:
         import numpy as np
 
-        from chartae import metrics, runs, sampling
+        from chartae import metrics, runs
         from chartae.draw import pictures
+        from chartae.samplers import by_name
 
         if self.out is not None and self.out.suffix not in (".png", ".npy", ".npz", *_TEXTS):
             raise ValueError(f"--out is {self.out}; give a name that ends in .png, .npy or .npz, or .txt of strings")
@@ -129,7 +130,7 @@ class Sample:
         if made.settings.codec:
             self._strings(made)
             return
-        sampler = self.sampler or (made.own if self.density is None and made.own in sampling.NAMES else None)
+        sampler = self.sampler or (made.own if self.density is None and made.own in by_name.NAMES else None)
         chain_flags = {"steps": self.steps, "warmup": self.warmup, "step": self.step, "sigma": self.sigma}
         given = {key: value for key, value in chain_flags.items() if value is not None}
         if sampler is not None:

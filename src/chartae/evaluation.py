@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae import metrics, sampling
+from chartae import metrics
 from chartae.data import Dataset
 from chartae.data.labels import class_labels
 from chartae.diagnostics import code_use
@@ -28,6 +28,7 @@ from chartae.metrics import Extractor, Reference
 from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_LABELS
 from chartae.records.files import replace_text
 from chartae.runs import Run
+from chartae.samplers import by_name
 from chartae.string_evaluation import evaluate_strings
 
 __all__ = ["Judge", "class_error", "clusters_of", "evaluate", "interpolate", "pictures", "slerp"]
@@ -174,7 +175,7 @@ def evaluate(
     Args:
         run: what is judged.
         data: its data; loaded again by the run where they are not given.
-        densities: ``"prior"`` and names of `chartae.densities.NAMES`, or of samplers (`chartae.sampling.NAMES`); by
+        densities: ``"prior"`` and names of `chartae.densities.NAMES`, or of samplers (`chartae.samplers.by_name.NAMES`); by
             default the prior and all that are fitted, or the sampler of a recipe that estimates a score.
         judge: a judge of these data, to share between runs.
         extractor: a name of `chartae.metrics.NAMES`; by default the one for these data. `weights`: its file, for
@@ -206,9 +207,9 @@ def evaluate(
     if densities is not None:
         names = list(densities)
     else:
-        alone = run.own in sampling.NAMES or run.settings.recipe in OF_CLUSTERS
+        alone = run.own in by_name.NAMES or run.settings.recipe in OF_CLUSTERS
         names = [run.own] if alone else ["prior", *(run.densities or ("normal", "gmm"))]
-    of_codes = [name for name in names if name not in sampling.NAMES]
+    of_codes = [name for name in names if name not in by_name.NAMES]
     codes = None
     for name in of_codes:
         if name != "prior" and name not in run.densities:
@@ -294,11 +295,11 @@ def pictures(run: Run, data: Dataset, densities: Sequence[str], *, seed: int = 0
     draws = {
         name: run.density(name).sample(CODES, generator=torch.Generator(codes.device).manual_seed(seed)).detach()
         for name in densities
-        if name not in sampling.NAMES
+        if name not in by_name.NAMES
     }
     points = {name: run.render(z) for name, z in draws.items()}
     for name in densities:
-        if name in sampling.NAMES:
+        if name in by_name.NAMES:
             points[name] = run.sample(2 * SHOWN if data.is_image else CODES, name, seed=seed, start=data.train)
     centre = codes.mean(0)
     axes = _plane(codes - centre)

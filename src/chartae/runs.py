@@ -24,7 +24,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae import densities as density_table
-from chartae import sampling, training
+from chartae import training
 from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional, Empirical
 from chartae.data import NAMES as DATA_NAMES
@@ -62,7 +62,7 @@ from chartae.recipes import (
 )
 from chartae.recipes import options as recipe_table
 from chartae.records.files import read_tensors, replace_text, write_tensors
-from chartae.samplers import Chain
+from chartae.samplers import Chain, by_name
 
 __all__ = ["Run", "Settings", "cook", "fit", "load"]
 
@@ -258,14 +258,14 @@ class Run:
         return Score(self.model, sigma)
 
     def sample(self, n: int, density: str | None = None, *, seed: int = 0, start: Tensor | None = None) -> Tensor:
-        """`n` new points (n, *S) from a density of codes, or by a sampler's name (`chartae.sampling.NAMES`) from chains
+        """`n` new points (n, *S) from a density of codes, or by a sampler's name (`chartae.samplers.by_name.NAMES`) from chains
         that follow the score; the same seed gives the same points.
 
         Chains over noise levels start from noise, others at points of the training data, which are loaded unless
         `start`, some points to choose from, is given.
         """
         name = density or ("gmm" if "gmm" in self.densities else self.own)
-        if name in sampling.NAMES:
+        if name in by_name.NAMES:
             return self.chains(n, name, seed=seed, start=start).final
         prior = self.density(name)
         device = next(self.model.parameters()).device
@@ -282,18 +282,18 @@ class Run:
         seed: int = 0,
         **settings: Any,
     ) -> Chain:
-        """`n` chains of a sampler by name; `settings` are those of `chartae.sampling.run`."""
+        """`n` chains of a sampler by name; `settings` are those of `chartae.samplers.by_name.run`."""
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one chain")
         score = self.score(sigma)
-        sampling.kernel(sampler, score, settings.get("step"))  # what is wrong shows before data are read
+        by_name.kernel(sampler, score, settings.get("step"))  # what is wrong shows before data are read
         device = next(self.model.parameters()).device
         if sampler == "annealed" and start is None:
-            x = sampling.noise_start(score, self.settings.shape, n, seed, device)
+            x = by_name.noise_start(score, self.settings.shape, n, seed, device)
         else:
             x = as_float(self.data(root).train if start is None else start)
             x = x[torch.randint(len(x), (n,), generator=torch.Generator().manual_seed(seed))]
-        return sampling.run(score, sampler, x.to(device), seed=seed, **settings)
+        return by_name.run(score, sampler, x.to(device), seed=seed, **settings)
 
     def data(self, root: str | Path | None = None) -> Dataset:
         """The data that the run was fitted to, loaded again; an error if they have changed."""
