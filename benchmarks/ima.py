@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from chartae.ensembles import train_many
 from common import RESULTS, alternate, machine
 
 from chartae import nn
 from chartae.diagnostics import ima_contrast, jacobian
-from chartae.ensembles import train_many
 from chartae.recipes import Setting, build
 
 

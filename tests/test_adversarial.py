@@ -6,17 +6,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from chartae.adversarial import Adversarial
+from chartae.functional import LOSSES, gradient_penalty, judged
 from torch import nn as tnn
 
 import chartae as ch
 from chartae import nn
-from chartae.adversarial import Adversarial
 from chartae.conditionals import Categorical, Dirac, Gaussian, Implicit, StandardNormal, UniformCategorical
 from chartae.data import Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
 from chartae.evaluation import clusters_of
-from chartae.functional import LOSSES, gradient_penalty, judged
 from chartae.metrics import cluster_score
 from chartae.nn import Critic
 from chartae.recipes import Setting, build

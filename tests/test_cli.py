@@ -76,8 +76,9 @@ def test_compare_what_clusters(tmp_path, capsys):
 
 
 def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
-    from chartae import data
     from chartae.reproduce import table1
+
+    from chartae import data
 
     monkeypatch.setattr(table1, "load", lambda name, root=None: data.load("digits"))
     monkeypatch.setattr(table1, "QUICK", {"net": "mlp", "latent_dim": 3, "epochs": 1, "batch_size": 100})

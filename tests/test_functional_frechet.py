@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from torch import Tensor
-
 from chartae.functional import (
     covariance_factor,
     frechet_distance,
@@ -15,6 +13,7 @@ from chartae.functional import (
     frechet_from_features,
     mean_and_factor,
 )
+from torch import Tensor
 
 F64 = torch.float64
 

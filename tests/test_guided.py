@@ -12,6 +12,8 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from chartae.functional import nearest
+from chartae.guided import Guided
 from sklearn.base import is_classifier, is_clusterer
 from sklearn.model_selection import cross_val_score
 from torch import nn as tnn
@@ -23,8 +25,6 @@ from chartae.data import Batches
 from chartae.data.labels import class_codes, known_labels
 from chartae.distributions import PointMass
 from chartae.evaluation import class_error
-from chartae.functional import nearest
-from chartae.guided import Guided
 from chartae.recipes import Setting, build
 from closed_forms import CODE, SIZE, linear, points
 

@@ -7,19 +7,19 @@ from dataclasses import replace
 
 import pytest
 import torch
+from chartae.functional import gradient_penalty, info_nce, penalised_logits
+from chartae.reproduce import posterior, style
+from chartae.reproduce.posterior import judge
 from torch import nn as tnn
 
 import chartae as ch
 from chartae import nn
 from chartae.conditionals import Bernoulli, Gaussian, Implicit, StandardNormal
 from chartae.diagnostics import code_use
-from chartae.functional import gradient_penalty, info_nce, penalised_logits
 from chartae.metrics import mmd_test
 from chartae.nn import Critic
 from chartae.objectives import Penalised
 from chartae.recipes import Setting, build
-from chartae.reproduce import posterior, style
-from chartae.reproduce.posterior import judge
 from chartae.terms import AdversarialKL, Reconstruction
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
 

@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
+from chartae.reproduce import NAMES, strings
 from PIL import Image
 
 from chartae import cli
-from chartae.reproduce import NAMES, strings
 
 
 @pytest.fixture(autouse=True)

@@ -9,6 +9,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from chartae.masked import MaskedCategorical
+from chartae.predicting import Predicting
 from PIL import Image
 from torch import nn
 
@@ -19,11 +21,9 @@ from chartae.conditionals import Dirac, GaussianNoise, StandardNormal
 from chartae.data import from_strings, indices, is_strings, read_strings
 from chartae.data.properties import string_data
 from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
-from chartae.masked import MaskedCategorical
 from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
 from chartae.nn.sequences import GRU, GrammarDecoder, GrammarEncoder
 from chartae.objectives import Penalised
-from chartae.predicting import Predicting
 from chartae.recipes import OF_STRINGS, Setting, build
 from chartae.terms import Reconstruction
 

@@ -8,18 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from chartae.adversarial import Adversarial
+from chartae.reproduce.translate import grey, hue, measures
 from PIL import Image
 from torch import nn as tnn
 
 import chartae as ch
 from chartae import nn
-from chartae.adversarial import Adversarial
 from chartae.cli import main
 from chartae.conditionals import Empirical, Implicit
 from chartae.data import Batches, apart, derive, from_arrays, load, taken_apart
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
-from chartae.reproduce.translate import grey, hue, measures
 from chartae.runs import as_dataset
 
 QUICK = {"epochs": 1, "batch_size": 8, "progress": False}

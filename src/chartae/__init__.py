@@ -4,67 +4,101 @@ A generative autoencoder is three distributions: q(z|x), p(x|z), p(z). An object
 third, a sampler draws from what was fitted, and a diagnostic says what was learnt.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from chartae import (
-    data,
-    densities,
-    diagnostics,
-    functional,
-    grammar,
-    metrics,
-    nn,
-    optimise,
-    recipes,
-    samplers,
-    training,
-)
-from chartae.autoencoder import Autoencoder
-from chartae.conditionals import (
-    AnnealedNoise,
-    Bernoulli,
-    Beta,
-    Conditional,
-    Dirac,
-    Gaussian,
-    GaussianNoise,
-    Laplace,
-    LogitNormal,
-    Masking,
-    NoiseLevels,
-    RareNoise,
-    SaltAndPepper,
-    StandardNormal,
-    Uniform,
-)
-from chartae.ensembles import fit_many
-from chartae.evaluation import evaluate
-from chartae.objectives import Objective, Penalised
-from chartae.runs import Run, fit, load
-from chartae.samplers import by_name
-from chartae.terms import (
-    KL,
-    MMD,
-    Contraction,
-    DecoderGradient,
-    DecoderL2,
-    LatentNorm,
-    Orthogonality,
-    Reconstruction,
-    SlicedScoreMatching,
-    SlicedWasserstein,
-    Term,
-    Trace,
-)
+import importlib
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from chartae import (
+        data,
+        densities,
+        diagnostics,
+        evaluation,
+        grammar,
+        maths,
+        metrics,
+        nn,
+        objectives,
+        optimise,
+        recipes,
+        samplers,
+        terms,
+        training,
+    )
+    from chartae.autoencoder import Autoencoder
+    from chartae.conditionals import (
+        AnnealedNoise,
+        Bernoulli,
+        Beta,
+        Conditional,
+        Dirac,
+        Gaussian,
+        GaussianNoise,
+        Laplace,
+        LogitNormal,
+        Masking,
+        NoiseLevels,
+        RareNoise,
+        SaltAndPepper,
+        StandardNormal,
+        Uniform,
+    )
+    from chartae.data import Batches
     from chartae.estimator import GenerativeAutoencoder
+    from chartae.evaluation import evaluate
+    from chartae.objectives import Objective, Penalised
+    from chartae.runs import Run, fit, fit_many, load
+    from chartae.terms import (
+        KL,
+        MMD,
+        Contraction,
+        DecoderGradient,
+        DecoderL2,
+        LatentNorm,
+        Orthogonality,
+        Reconstruction,
+        SlicedScoreMatching,
+        SlicedWasserstein,
+        Term,
+        Trace,
+    )
+
+#: module -> the public names that it defines; they are imported when they are first asked for
+_NAMES = {
+    "autoencoder": "Autoencoder",
+    "conditionals": "AnnealedNoise Bernoulli Beta Conditional Dirac Gaussian GaussianNoise Laplace LogitNormal Masking "
+    "NoiseLevels RareNoise SaltAndPepper StandardNormal Uniform",
+    "data": "Batches",
+    "estimator": "GenerativeAutoencoder",
+    "evaluation": "evaluate",
+    "objectives": "Objective Penalised",
+    "runs": "Run fit fit_many load",
+    "terms": "KL MMD Contraction DecoderGradient DecoderL2 LatentNorm Orthogonality Reconstruction "
+    "SlicedScoreMatching SlicedWasserstein Term Trace",
+}
+_MODULES = [
+    "data",
+    "densities",
+    "diagnostics",
+    "evaluation",
+    "grammar",
+    "maths",
+    "metrics",
+    "nn",
+    "objectives",
+    "optimise",
+    "recipes",
+    "samplers",
+    "terms",
+    "training",
+]
+_HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
 __all__ = [
     "KL",
     "MMD",
     "AnnealedNoise",
     "Autoencoder",
+    "Batches",
     "Bernoulli",
     "Beta",
     "Conditional",
@@ -97,25 +131,32 @@ __all__ = [
     "densities",
     "diagnostics",
     "evaluate",
+    "evaluation",
     "fit",
     "fit_many",
-    "functional",
     "grammar",
     "load",
+    "maths",
     "metrics",
     "nn",
+    "objectives",
     "optimise",
     "recipes",
     "samplers",
-    "sampling",
+    "terms",
     "training",
 ]
 
 
-def __getattr__(name: str) -> Any:
-    # scikit-learn takes longer to import than all the rest but torch
-    if name == "GenerativeAutoencoder":
-        from chartae.estimator import GenerativeAutoencoder
-
-        return GenerativeAutoencoder
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        return importlib.import_module(f"chartae.{name}")
+    if name in _HOME:
+        found = getattr(importlib.import_module(f"chartae.{_HOME[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module 'chartae' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

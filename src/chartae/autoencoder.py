@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from chartae.conditionals import Conditional
-from chartae.functional import as_float
+from chartae.maths import as_float
 
 __all__ = ["Autoencoder", "evaluating", "in_slices"]
 

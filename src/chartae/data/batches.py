@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from chartae.data.arrays import as_tensor
-from chartae.functional import as_float
+from chartae.maths import as_float
 
 __all__ = ["Batches"]
 

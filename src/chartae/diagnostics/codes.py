@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chartae.autoencoder import Autoencoder, evaluating
 from chartae.distributions import Distribution
-from chartae.functional import info_nce
+from chartae.maths import info_nce
 
 __all__ = ["CodeUse", "code_use"]
 

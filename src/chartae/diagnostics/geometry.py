@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from chartae.autoencoder import Autoencoder
-from chartae.functional import column_gram, hadamard_gap
-from chartae.functional import jacobian as forward_jacobian
+from chartae.maths import column_gram, hadamard_gap
+from chartae.maths import jacobian as forward_jacobian
 
 __all__ = ["Geometry", "geometry", "ima_contrast", "jacobian"]
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from chartae.conditionals import Conditional, StandardNormal
 from chartae.diagnostics.geometry import contrast_of, decoder_of
 from chartae.distributions import Distribution, Squashed
-from chartae.functional import column_gram, jacobian
+from chartae.maths import column_gram, jacobian
 
 __all__ = ["Gap", "Posterior", "elbo_gap", "linear_gap", "optimal_posterior", "predicted_variance"]
 

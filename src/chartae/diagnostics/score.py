@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae import functional
+from chartae import maths
 from chartae.autoencoder import Autoencoder
 from chartae.nn import HiddenLayer, SkipDecoder, SkipEncoder, TiedDecoder
 
@@ -90,13 +90,13 @@ class Score:
         """dr/dx of each example, N the number of its values; one backward for each of them."""
         x = x.detach()
         with torch.enable_grad():
-            return functional.jacobian_of(self.denoise, x).detach()
+            return maths.jacobian_of(self.denoise, x).detach()
 
     def hessian(self, x: Float[Tensor, B * S]) -> Float[Tensor, "B N N"]:
         """(dr/dx - I) / sigma^2, its symmetric part: the estimate of the Hessian of log p."""
         x = x.detach()
         with torch.enable_grad():
-            h = functional.jacobian_of(self, x).detach()
+            h = maths.jacobian_of(self, x).detach()
         return 0.5 * (h + h.mT)
 
     def antisymmetry(self, x: Float[Tensor, B * S]) -> Float[Tensor, " B"]:
@@ -160,12 +160,12 @@ class Score:
     ) -> Float[Tensor, " B"]:
         """log p(y) - log p(x), in nats.
 
-        By `functional.log_ratio` along the straight line (``"gauss-legendre"``, ``"trapezoid"``, ``"first-order"``);
+        By `maths.log_ratio` along the straight line (``"gauss-legendre"``, ``"trapezoid"``, ``"first-order"``);
         without a rule, from the potential where the net has one, else Gauss-Legendre.
         """
         if rule is None and self._tied is not None:
             return self.log_density(y) - self.log_density(x)
-        return functional.log_ratio(self, x, y, rule=rule or "gauss-legendre", nodes=nodes)
+        return maths.log_ratio(self, x, y, rule=rule or "gauss-legendre", nodes=nodes)
 
     def __repr__(self) -> str:
         return f"Score(sigma={self.sigma:g})"

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from chartae.functional import as_float
+from chartae.maths import as_float
 
 __all__ = ["mse", "psnr", "ssim", "to_uint8"]
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae.functional import frechet_from_factors, mean_and_factor, squared_distances
+from chartae.maths import frechet_from_factors, mean_and_factor, squared_distances
 
 __all__ = ["Reference", "frechet", "kid", "mmd_test", "prdc"]
 

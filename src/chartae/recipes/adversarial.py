@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from chartae import nn
-from chartae.adversarial import Adversarial
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import (
     Categorical,
@@ -23,11 +22,12 @@ from chartae.conditionals import (
     StandardNormal,
     UniformCategorical,
 )
-from chartae.guided import Guided
 from chartae.objectives import Objective, Penalised
+from chartae.objectives.adversarial import Adversarial
+from chartae.objectives.guided import Guided
+from chartae.objectives.vae_gan import VAEGAN
 from chartae.recipes.setting import Setting, otherwise
 from chartae.terms import AdversarialKL, AdversarialLatent, Reconstruction
-from chartae.vae_gan import VAEGAN
 
 __all__ = [
     "aae", "aae_cluster", "aae_semisup", "ali", "avb", "iae", "iae_cluster", "iae_flipped", "iae_semisup",

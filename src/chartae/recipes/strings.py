@@ -7,9 +7,9 @@ import torch
 from chartae import nn
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Dirac, Gaussian, StandardNormal
-from chartae.masked import MaskedCategorical
+from chartae.conditionals.strings import MaskedCategorical
 from chartae.objectives import Objective, Penalised
-from chartae.predicting import Predicting
+from chartae.objectives.predicting import Predicting
 from chartae.recipes.setting import Setting, otherwise
 from chartae.terms import KL, DecoderGradient, DecoderL2, LatentNorm, Reconstruction
 

@@ -4,6 +4,7 @@ chain = run(MALA(score, step=0.01), x0, steps=2000, warmup=500, seed=0)
 chain.positions, chain.info.acceptance
 """
 
+from chartae.samplers import by_name
 from chartae.samplers.base import Chain, Info, Kernel, State, run
 from chartae.samplers.chains import GSN, CorruptDenoise, ParallelTempering
 from chartae.samplers.langevin import ULA, AnnealedLangevin, geometric
@@ -21,6 +22,7 @@ __all__ = [
     "ParallelTempering",
     "RandomWalk",
     "State",
+    "by_name",
     "geometric",
     "run",
 ]

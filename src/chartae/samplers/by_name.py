@@ -4,27 +4,47 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from chartae import samplers
-from chartae.diagnostics import Score
-from chartae.samplers import Chain, Kernel
+from chartae.samplers import base
+from chartae.samplers.base import Chain, Kernel
+from chartae.samplers.chains import GSN, CorruptDenoise, ParallelTempering
+from chartae.samplers.langevin import ULA, AnnealedLangevin, geometric
+from chartae.samplers.metropolis import MALA, RandomWalk
 
 __all__ = ["NAMES", "WITH_LEVELS", "kernel", "noise_start", "run"]
 
+
+class Score(Protocol):
+    """An estimate of a score, as `chartae.diagnostics.Score` is one."""
+
+    @property
+    def sigma(self) -> float: ...
+
+    @property
+    def levels(self) -> tuple[float, float]: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+    def denoise(self, x: Tensor) -> Tensor: ...
+
+    def at(self, sigma: float) -> Score: ...
+
+
 #: name -> (score, step or None) -> kernel
 _KERNELS: dict[str, Callable[[Score, float | None], Kernel]] = {
-    "mala": lambda s, h: samplers.MALA(s, h or s.sigma**2),
-    "random-walk": lambda s, h: samplers.RandomWalk(s, h or 2 * s.sigma),
-    "ula": lambda s, h: samplers.ULA(s, h or 0.2 * s.sigma**2),
-    "langevin": lambda s, h: samplers.CorruptDenoise(s.denoise, s.sigma),
-    "half": lambda s, h: samplers.CorruptDenoise(s.denoise, s.sigma, "half"),
-    "naive": lambda s, h: samplers.CorruptDenoise(s.denoise, s.sigma, "naive"),
-    "gsn": lambda s, h: samplers.GSN(s.denoise, s.sigma, "isotropic"),
-    "annealed": lambda s, h: samplers.AnnealedLangevin(s.at, _levels(s, 200), repeats=1, step=h or 0.2),
-    "tempering": lambda s, h: samplers.ParallelTempering(s.at, _levels(s, 10), step=h or 0.3),
+    "mala": lambda s, h: MALA(s, h or s.sigma**2),
+    "random-walk": lambda s, h: RandomWalk(s, h or 2 * s.sigma),
+    "ula": lambda s, h: ULA(s, h or 0.2 * s.sigma**2),
+    "langevin": lambda s, h: CorruptDenoise(s.denoise, s.sigma),
+    "half": lambda s, h: CorruptDenoise(s.denoise, s.sigma, "half"),
+    "naive": lambda s, h: CorruptDenoise(s.denoise, s.sigma, "naive"),
+    "gsn": lambda s, h: GSN(s.denoise, s.sigma, "isotropic"),
+    "annealed": lambda s, h: AnnealedLangevin(s.at, _levels(s, 200), repeats=1, step=h or 0.2),
+    "tempering": lambda s, h: ParallelTempering(s.at, _levels(s, 10), step=h or 0.3),
 }
 NAMES = tuple(_KERNELS)
 #: samplers that need a noise-conditional model
@@ -32,7 +52,7 @@ WITH_LEVELS = ("annealed", "tempering")
 
 
 def _levels(s: Score, n: int) -> list[float]:
-    return samplers.geometric(s.levels[1], s.levels[0], n)
+    return geometric(s.levels[1], s.levels[0], n)
 
 
 def kernel(name: str, score: Score, step: float | None = None) -> Kernel:
@@ -69,7 +89,7 @@ def run(
     made = kernel(name, score, step)
     steps = steps or made.length or 1000
     warmup = (0 if made.target is None else 500) if warmup is None else warmup
-    return samplers.run(made, start, steps, warmup=warmup, seed=seed, thin=thin or steps)
+    return base.run(made, start, steps, warmup=warmup, seed=seed, thin=thin or steps)
 
 
 def noise_start(score: Score, shape: tuple[int, ...], n: int, seed: int, device: torch.device) -> Tensor:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from chartae import functional
-from chartae.functional import ScoreFunction, jacobian_of
+from chartae import maths
+from chartae.maths import ScoreFunction, jacobian_of
 from chartae.samplers.base import Info, Kernel, State, positive, randn, wide
 from chartae.samplers.langevin import falling, moved
 from chartae.samplers.metropolis import MALA
@@ -164,7 +164,7 @@ class ParallelTempering(Kernel):
         # pairs (0, 1), (2, 3), ... and (1, 2), (3, 4), ... in turn
         for i in range(state.made % 2, len(x) - 1, 2):
             a, b = x[i], x[i + 1]
-            log_alpha = functional.log_ratio(self._difference(i), a, b, nodes=self.nodes)
+            log_alpha = maths.log_ratio(self._difference(i), a, b, nodes=self.nodes)
             u = torch.rand(len(a), dtype=a.dtype, device=a.device, generator=generator)
             swap = u < log_alpha.clamp_max(0).exp()
             fault = fault | log_alpha.isnan()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from chartae.functional import ScoreFunction
+from chartae.maths import ScoreFunction
 from chartae.samplers.base import Info, Kernel, State, positive, randn
 
 __all__ = ["ULA", "AnnealedLangevin", "geometric"]

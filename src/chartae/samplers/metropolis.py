@@ -8,8 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from chartae import functional
-from chartae.functional import ScoreFunction
+from chartae import maths
+from chartae.maths import ScoreFunction
 from chartae.samplers.base import Info, Kernel, State, positive, randn, wide
 
 __all__ = ["MALA", "RandomWalk"]
@@ -43,8 +43,8 @@ class _Metropolis(Kernel):
             self.log_ratio = own
         else:
             by = rule or "gauss-legendre"
-            functional.log_ratio(torch.zeros_like, torch.zeros(1, 1), torch.zeros(1, 1), rule=by, nodes=nodes)
-            self.log_ratio = lambda x, y: functional.log_ratio(score, x, y, rule=by, nodes=nodes)
+            maths.log_ratio(torch.zeros_like, torch.zeros(1, 1), torch.zeros(1, 1), rule=by, nodes=nodes)
+            self.log_ratio = lambda x, y: maths.log_ratio(score, x, y, rule=by, nodes=nodes)
         self.score, self.size, self.target = score, positive(step), target
         self.temperature = positive(temperature, "temperature")
 
@@ -69,7 +69,7 @@ class RandomWalk(_Metropolis):
         score: x -> the score; its own `log_ratio` is used where it has one.
         step: standard deviation of a proposal, in the units of the data.
         log_ratio: (x, y) -> log p(y) - log p(x), where it is known.
-        rule, nodes: of the path integral in its place, as in `chartae.functional.log_ratio`.
+        rule, nodes: of the path integral in its place, as in `chartae.maths.log_ratio`.
         temperature: T samples p^(1/T).
         target: acceptance that warm-up tunes to.
     """

@@ -9,7 +9,7 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.distributions import Normal
-from chartae.functional import judged, loss_of
+from chartae.maths import judged, loss_of
 from chartae.nn import Critic
 from chartae.terms.base import Term, Trace
 

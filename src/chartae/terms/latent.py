@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.autoencoder import Autoencoder
-from chartae.functional import mmd, sliced_wasserstein
+from chartae.maths import mmd, sliced_wasserstein
 from chartae.terms.base import Term, Trace
 
 __all__ = ["MMD", "LatentNorm", "SlicedWasserstein"]

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae.functional import random_signs
+from chartae.maths import random_signs
 from chartae.terms.base import Term, Trace
 
 __all__ = ["SlicedScoreMatching"]

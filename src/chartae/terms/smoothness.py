@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from chartae.autoencoder import Autoencoder
-from chartae.functional import (
+from chartae.maths import (
     column_gram,
     hadamard_gap,
     jacobian,

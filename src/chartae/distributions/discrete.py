@@ -1,0 +1,145 @@
+"""Distributions over coins, categories and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from chartae.distributions.base import Distribution
+
+__all__ = ["Atoms", "Bernoulli", "OneHot", "Product", "Replaced"]
+
+
+class Bernoulli(Distribution):
+    """Independent coins with the given logits; data in [0, 1] are read as probabilities (cross-entropy)."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self.logits = logits
+        self.event_ndim = logits.ndim - 1
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.sigmoid()
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        p = self.mean if n is None else self.mean.expand(n, *self.logits.shape).contiguous()
+        return torch.bernoulli(p, generator=generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return -self._sum(F.binary_cross_entropy_with_logits(self.logits.expand_as(x), x, reduction="none"))
+
+
+class OneHot(Distribution):
+    """A category as a one-hot vector, with probabilities softmax(logits).
+
+    `mode` says what a draw is: ``"softmax"``, the probabilities themselves, which a latent critic drives into the
+    corners; ``"straight-through"``, the likeliest category, with the gradient of the probabilities; ``"gumbel"``, a
+    category drawn by the Gumbel-max rule, with the gradient of its softmax at temperature 1; ``"exact"``, a category
+    drawn, without gradient.
+    """
+
+    has_category = True
+    MODES = ("softmax", "straight-through", "gumbel", "exact")
+
+    def __init__(self, logits: Tensor, mode: str = "softmax") -> None:
+        self.logits, self.mode = logits, mode
+        self.event_ndim = 1
+
+    @property
+    def mean(self) -> Tensor:
+        return self.logits.softmax(-1)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        logits = self.logits if n is None else self.logits.expand(n, *self.logits.shape)
+        soft = logits.softmax(-1)
+        if self.mode == "softmax":
+            return soft
+        noisy = logits
+        if self.mode != "straight-through":
+            e = torch.empty_like(logits).exponential_(generator=generator)
+            noisy = logits - e.log()
+            soft = noisy.softmax(-1)
+        hard = F.one_hot(noisy.argmax(-1), logits.shape[-1]).to(logits.dtype)
+        return hard if self.mode == "exact" else hard + soft - soft.detach()
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return (x * self.logits.log_softmax(-1)).sum(-1)
+
+    @property
+    def category(self) -> Distribution:
+        return self
+
+
+class Product(Distribution):
+    """Independent parts side by side: vectors whose first coordinates have the first law, and so on."""
+
+    def __init__(self, parts: Sequence[Distribution], sizes: Sequence[int]) -> None:
+        self.parts, self.sizes = list(parts), list(sizes)
+        self.event_ndim = 1
+        self.has_category = any(part.has_category for part in parts)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.cat([part.mean for part in self.parts], -1)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        return torch.cat([part.sample(n, generator=generator) for part in self.parts], -1)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        pieces = zip(self.parts, x.split(self.sizes, -1), strict=True)
+        return torch.stack([part.log_prob(piece) for part, piece in pieces]).sum(0)
+
+    def kl(self, other: Distribution, draw: Tensor) -> Tensor:
+        if not isinstance(other, Product):
+            return super().kl(other, draw)
+        pieces = zip(self.parts, other.parts, draw.split(self.sizes, -1), strict=True)
+        return torch.stack([part.kl(prior, piece) for part, prior, piece in pieces]).sum(0)
+
+    @property
+    def category(self) -> Distribution:
+        return next((p for p in self.parts if p.has_category), self.parts[0]).category
+
+
+class Atoms(Distribution):
+    """One of some points (N, *S), all equally likely."""
+
+    def __init__(self, points: Tensor) -> None:
+        self.points = points
+        self.event_ndim = points.ndim - 1
+
+    @property
+    def mean(self) -> Tensor:
+        return self.points.mean(0)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        device = self.points.device
+        rows = torch.randint(len(self.points), (1 if n is None else n,), device=device, generator=generator)
+        return self.points[rows[0]] if n is None else self.points[rows]
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        raise TypeError("points that are drawn from have no density to evaluate; fit one of chartae.densities to them")
+
+
+class Replaced(Distribution):
+    """Each value stays with probability 1 - share, else is one of `values`, all equally likely."""
+
+    def __init__(self, x: Tensor, share: float, values: tuple[float, ...]) -> None:
+        self.x, self.share, self.values = x, share, values
+        self.event_ndim = x.ndim - 1
+
+    @property
+    def mean(self) -> Tensor:
+        return (1 - self.share) * self.x + self.share * sum(self.values) / len(self.values)
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        x = self.x if n is None else self.x.expand(n, *self.x.shape)
+        u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        for i, value in enumerate(self.values):
+            x = torch.where(u < self.share * (1 - i / len(self.values)), value, x)
+        return x
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        raise TypeError("values that may be replaced have no density; use GaussianNoise where a likelihood is needed")

@@ -1,0 +1,116 @@
+"""Distributions over the real line, coordinate by coordinate."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from chartae.distributions.base import LOG_2PI, Distribution, randn
+
+__all__ = ["Laplace", "Normal", "OptimalNormal"]
+
+
+class Normal(Distribution):
+    """Independent normals, N(mean, sigma^2) in every coordinate; `sigma` a number, or a tensor that broadcasts."""
+
+    def __init__(self, mean: Tensor, sigma: float | Tensor, event_ndim: int | None = None) -> None:
+        self._mean, self.sigma = mean, sigma
+        self.event_ndim = mean.ndim - 1 if event_ndim is None else event_ndim
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        shape = self._mean.shape if n is None else (n, *self._mean.shape)
+        return self._mean + self.sigma * randn(shape, self._mean, generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        delta = x - self._mean
+        size = math.prod(self._mean.shape[self._mean.ndim - self.event_ndim :])
+        if isinstance(self.sigma, Tensor):
+            # a whole tensor of scales carries its own log-determinant
+            log_sigma = self.sigma.log().expand(self._mean.shape)
+            return -0.5 * self._sum((delta / self.sigma).square()) - self._sum(log_sigma) - 0.5 * size * LOG_2PI
+        squares = self._sum(delta.square())
+        return squares * (-0.5 / self.sigma**2) - size * (math.log(self.sigma) + 0.5 * LOG_2PI)
+
+    def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor:
+        squares = ((mean - self._mean).square() + sigma**2) / self.sigma**2
+        log_sigma = self.sigma.log() if isinstance(self.sigma, Tensor) else math.log(self.sigma)
+        return self._sum(-0.5 * (squares + LOG_2PI) - log_sigma)
+
+    def entropy(self) -> Tensor:
+        """½ Σ log(2 pi e sigma^2), in nats per row."""
+        log_sigma = self.sigma.log() if isinstance(self.sigma, Tensor) else math.log(self.sigma)
+        return self._sum(torch.zeros_like(self._mean) + log_sigma + 0.5 * (LOG_2PI + 1))
+
+    def kl(self, other: Distribution, draw: Tensor) -> Tensor:
+        """½ Σ (σ²/s² + (μ − m)²/s² − 1 − 2 log σ/s) against another normal N(m, s²)."""
+        if not isinstance(other, Normal):
+            expected = other.expected_log_prob(self._mean, self.sigma)
+            return super().kl(other, draw) if expected is None else -self.entropy() - expected
+        ratio = self.sigma / other.sigma
+        shift = (self._mean - other._mean) / other.sigma
+        log_ratio = ratio.log() if isinstance(ratio, Tensor) else math.log(ratio)
+        return 0.5 * self._sum(shift.square() + (ratio**2 - 1 - 2 * log_ratio))
+
+
+class Laplace(Distribution):
+    """Independent Laplace distributions about zero, exp(-abs(z) / scale) / (2 scale)."""
+
+    def __init__(self, zero: Tensor, scale: float, event_ndim: int | None = None) -> None:
+        self.zero, self.scale = zero, scale
+        self.event_ndim = zero.ndim - 1 if event_ndim is None else event_ndim
+
+    @property
+    def mean(self) -> Tensor:
+        return self.zero
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        shape = self.zero.shape if n is None else (n, *self.zero.shape)
+        e = torch.empty((2, *shape), dtype=self.zero.dtype, device=self.zero.device).exponential_(generator=generator)
+        return self.scale * (e[0] - e[1])
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        return self._sum(-x.abs() / self.scale - math.log(2 * self.scale))
+
+    def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor:
+        """E abs(u) = s sqrt(2/pi) exp(-m^2 / 2 s^2) + m erf(m / (s sqrt 2))."""
+        ratio = mean / sigma
+        size = sigma * math.sqrt(2 / math.pi) * (-0.5 * ratio.square()).exp() + mean * (ratio * math.sqrt(0.5)).erf()
+        return self._sum(-size / self.scale - math.log(2 * self.scale))
+
+
+class OptimalNormal(Distribution):
+    """N(mean, sigma^2) with the sigma that maximises the likelihood of the batch: sigma^2 = mean squared error.
+
+    The calibrated decoder of Rybkin, Daniilidis, Levine, "Simple and Effective VAE Training with Calibrated Decoders",
+    2021 (arXiv 2006.13202). `running` (a 0-d tensor) keeps the mean squared error and serves where no batch is given;
+    it is brought up to date by `log_prob` when `momentum` is above zero.
+    """
+
+    def __init__(self, mean: Tensor, running: Tensor, momentum: float, floor: float = 1e-6) -> None:
+        self._mean, self.running, self.momentum, self.floor = mean, running, momentum, floor
+        self.event_ndim = mean.ndim - 1
+
+    @property
+    def mean(self) -> Tensor:
+        return self._mean
+
+    @property
+    def sigma(self) -> Tensor:
+        return self.running.clamp_min(self.floor).sqrt()
+
+    def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
+        return Normal(self._mean, self.sigma).sample(n, generator=generator)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        if not self.momentum:
+            return Normal(self._mean, self.sigma, self.event_ndim).log_prob(x)
+        variance = (x - self._mean).square().mean().clamp_min(self.floor)
+        with torch.no_grad():
+            self.running.lerp_(variance.detach().to(self.running.dtype), self.momentum)
+        return Normal(self._mean, variance.sqrt(), self.event_ndim).log_prob(x)

@@ -1,0 +1,76 @@
+"""Pure tensor mathematics: no modules, no state, nothing of ours imported."""
+
+from chartae.maths.critics import (
+    LOSSES,
+    Judged,
+    gradient_penalty,
+    judged,
+    logits_of,
+    loss_of,
+    penalised_logits,
+    pulled,
+    told_apart,
+)
+from chartae.maths.frechet import (
+    covariance_factor,
+    frechet_distance,
+    frechet_from_factors,
+    frechet_from_features,
+    mean_and_factor,
+)
+from chartae.maths.jacobians import (
+    ScoreFunction,
+    column_gram,
+    hadamard_gap,
+    jacobian,
+    jacobian_norm,
+    jacobian_norm_by_rows,
+    jacobian_norm_hutchinson,
+    jacobian_of,
+    one_hidden_jacobian_norm,
+    output_energy_gradient,
+    random_signs,
+)
+from chartae.maths.kernels import energy_distance, info_nce, mmd, sliced_wasserstein, squared_distances
+from chartae.maths.paths import denoising_score_matching, implicit_score_matching, log_ratio
+from chartae.maths.rows import as_float, nearest, sample_rows, total_variance
+
+__all__ = [
+    "LOSSES",
+    "Judged",
+    "ScoreFunction",
+    "as_float",
+    "column_gram",
+    "covariance_factor",
+    "denoising_score_matching",
+    "energy_distance",
+    "frechet_distance",
+    "frechet_from_factors",
+    "frechet_from_features",
+    "gradient_penalty",
+    "hadamard_gap",
+    "implicit_score_matching",
+    "info_nce",
+    "jacobian",
+    "jacobian_norm",
+    "jacobian_norm_by_rows",
+    "jacobian_norm_hutchinson",
+    "jacobian_of",
+    "judged",
+    "log_ratio",
+    "logits_of",
+    "loss_of",
+    "mean_and_factor",
+    "mmd",
+    "nearest",
+    "one_hidden_jacobian_norm",
+    "output_energy_gradient",
+    "penalised_logits",
+    "pulled",
+    "random_signs",
+    "sample_rows",
+    "sliced_wasserstein",
+    "squared_distances",
+    "told_apart",
+    "total_variance",
+]

@@ -1,0 +1,10 @@
+"""What is minimised, and by whom."""
+
+from chartae.objectives.adversarial import Adversarial
+from chartae.objectives.base import Alarm, Objective, needs_several
+from chartae.objectives.guided import Guided
+from chartae.objectives.penalised import Penalised
+from chartae.objectives.predicting import Predicting
+from chartae.objectives.vae_gan import VAEGAN
+
+__all__ = ["VAEGAN", "Adversarial", "Alarm", "Guided", "Objective", "Penalised", "Predicting", "needs_several"]
