@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.linalg
 import torch
-from chartae.functional import frechet_from_features
+from chartae.maths import frechet_from_features
 from common import alternate, write
 from torch import Tensor
 from torch.nn import functional as F

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from chartae.ensembles import train_many
+from chartae.runs.ensembles import train_many
 from common import RESULTS, alternate, machine
 
 from chartae import nn

@@ -15,7 +15,7 @@ import warnings
 from typing import Any
 
 import torch
-from chartae.functional import energy_distance
+from chartae.maths import energy_distance
 from common import RESULTS, write
 
 import chartae as ch

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from chartae.functional import energy_distance, log_ratio
+from chartae.maths import energy_distance, log_ratio
 from common import RESULTS, alternate, machine
 
 import chartae as ch
@@ -411,7 +411,7 @@ def chains() -> dict[str, Any]:
 
 def mnist(root: str, runs: Path) -> dict[str, Any]:
     """A noise-conditional DAE's samples against RAE-L2 + GMM and against the naive loop, by one judge."""
-    from chartae.evaluation import Judge
+    from chartae.evaluation.images import Judge
 
     data = ch.data.load("mnist", root=root)
     judge = Judge.of(data, n=2000)

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from chartae.adversarial import Adversarial
-from chartae.functional import LOSSES, gradient_penalty, judged
 from torch import nn as tnn
 
 import chartae as ch
@@ -16,9 +14,11 @@ from chartae.conditionals import Categorical, Dirac, Gaussian, Implicit, Standar
 from chartae.data import Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
-from chartae.evaluation import clusters_of
+from chartae.evaluation.images import clusters_of
+from chartae.maths import LOSSES, gradient_penalty, judged
 from chartae.metrics import cluster_score
 from chartae.nn import Critic
+from chartae.objectives.adversarial import Adversarial
 from chartae.recipes import Setting, build
 from chartae.terms import AdversarialLatent, Reconstruction
 from closed_forms import CODE, SIZE, linear, points

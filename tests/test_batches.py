@@ -5,10 +5,10 @@ from itertools import chain
 import numpy as np
 import pytest
 import torch
-from chartae.functional import as_float
 
 from chartae.data import Batches
 from chartae.data import batches as module
+from chartae.maths import as_float
 
 IDS = torch.arange(103, dtype=torch.float32)[:, None]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from chartae import cli, reproduce
+from chartae import cli
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +76,7 @@ def test_compare_what_clusters(tmp_path, capsys):
 
 
 def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
-    from chartae.reproduce import table1
+    from papers import table1
 
     from chartae import data
 

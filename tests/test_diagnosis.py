@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
-from chartae.diagnosis import diagnose
-from chartae.reproduce.parts import folder_of, part
+from papers.parts import folder_of, part
 
 import chartae as ch
 from chartae import cli
 from chartae.data import Dataset
+from chartae.evaluation.geometry import diagnose
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import chartae as ch
-from chartae import ensembles
 from chartae.recipes import Setting, build
+from chartae.runs import ensembles
 
 SMALL = {"net": "smooth:8", "latent_dim": 2, "batch_size": 16}
 

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from chartae.comparison import compare
 
 import chartae as ch
 from chartae import data as chdata
 from chartae import metrics
-from chartae.evaluation import Judge, evaluate, interpolate, pictures, slerp
+from chartae.evaluation.comparison import compare
+from chartae.evaluation.images import Judge, evaluate, interpolate, pictures, slerp
 
 QUICK = {"latent_dim": 3, "epochs": 1, "batch_size": 50, "components": 3, "progress": False}
 

@@ -6,14 +6,15 @@ import numpy as np
 import pytest
 import scipy.linalg
 import torch
-from chartae.functional import (
+from torch import Tensor
+
+from chartae.maths import (
     covariance_factor,
     frechet_distance,
     frechet_from_factors,
     frechet_from_features,
     mean_and_factor,
 )
-from torch import Tensor
 
 F64 = torch.float64
 

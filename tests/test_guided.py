@@ -12,8 +12,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from chartae.functional import nearest
-from chartae.guided import Guided
 from sklearn.base import is_classifier, is_clusterer
 from sklearn.model_selection import cross_val_score
 from torch import nn as tnn
@@ -24,7 +22,9 @@ from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product
 from chartae.data import Batches
 from chartae.data.labels import class_codes, known_labels
 from chartae.distributions import PointMass
-from chartae.evaluation import class_error
+from chartae.evaluation.images import class_error
+from chartae.maths import nearest
+from chartae.objectives.guided import Guided
 from chartae.recipes import Setting, build
 from closed_forms import CODE, SIZE, linear, points
 
@@ -455,7 +455,7 @@ def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch):
 
 def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     torch.set_default_dtype(torch.float32)
-    from chartae.reproduce import implicit
+    from papers import implicit
 
     monkeypatch.setitem(implicit.QUICK, "epochs", 1)
     monkeypatch.setattr(implicit, "_alone", partial(implicit._alone, steps=20))
@@ -478,7 +478,7 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
 
 def test_the_same_net_on_the_labels_alone_learns_something():
     torch.set_default_dtype(torch.float32)
-    from chartae.reproduce.implicit import _alone
+    from papers.implicit import _alone
 
     data = ch.data.load("digits")
     assert _alone(data, 200, 0, "mlp", True, None, steps=150) < 0.3

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from chartae.reproduce import NAMES, strings
+from papers import NAMES, strings
 from PIL import Image
 
 from chartae import cli

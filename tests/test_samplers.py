@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from chartae.functional import energy_distance
 
 import chartae as ch
 from chartae.data import toys
+from chartae.maths import energy_distance
 from chartae.recipes import Setting, build
 from chartae.samplers import (
     GSN,

@@ -9,7 +9,7 @@ import torch
 from torch import nn as tnn
 
 import chartae as ch
-from chartae import functional
+from chartae import maths
 from chartae.data import toys
 from chartae.diagnostics import Score, optimal_reconstruction, score_error
 from chartae.recipes import Setting, build
@@ -91,7 +91,7 @@ def test_activations_know_their_slopes_and_integrals(activation):
 def test_slopes_are_autograds(activation):
     layer = ch.nn.HiddenLayer(3, 7, activation)
     x = torch.randn(5, 3)
-    j = functional.jacobian_of(layer, x)
+    j = maths.jacobian_of(layer, x)
     assert torch.allclose(j, layer.slope(x)[:, :, None] * layer.weight)
 
 
@@ -104,10 +104,10 @@ def test_both_losses_are_score_matching_seen_from_the_other_side():
     s = Score(model, SIGMA)
     x, e = torch.randn(2, 40, 3, generator=torch.Generator().manual_seed(2))
     denoising = (s.denoise(x + SIGMA * e) - x).square().sum(1)
-    assert torch.allclose(denoising, 2 * SIGMA**4 * functional.denoising_score_matching(s, x, SIGMA, e))
+    assert torch.allclose(denoising, 2 * SIGMA**4 * maths.denoising_score_matching(s, x, SIGMA, e))
     contractive = (s.denoise(x) - x).square().sum(1) + SIGMA**2 * s.jacobian(x).square().sum((1, 2))
-    own = functional.jacobian_of(s, x).square().sum((1, 2))
-    implicit = functional.implicit_score_matching(s, x)
+    own = maths.jacobian_of(s, x).square().sum((1, 2))
+    implicit = maths.implicit_score_matching(s, x)
     assert torch.allclose(contractive, SIGMA**2 * 3 + 2 * SIGMA**4 * implicit + SIGMA**6 * own)
 
 
@@ -125,7 +125,7 @@ def test_the_recipes_minimise_these_losses():
     torch.manual_seed(0)
     t = objective.trace(x)
     e = (t.seen - x) / SIGMA
-    dsm = functional.denoising_score_matching(Score(objective.model), x, SIGMA, e).mean()
+    dsm = maths.denoising_score_matching(Score(objective.model), x, SIGMA, e).mean()
     torch.manual_seed(0)
     assert torch.allclose(objective(x)["loss"], dsm + constant)
 
@@ -145,7 +145,7 @@ def test_sliced_score_matching_is_the_implicit_one_in_the_mean():
     model = random_model()
     x = torch.randn(1, 3).expand(40_000, 3).contiguous()
     objective = ch.Penalised(model, ch.SlicedScoreMatching(SIGMA))
-    exact = functional.implicit_score_matching(Score(model, SIGMA), x[:1])
+    exact = maths.implicit_score_matching(Score(model, SIGMA), x[:1])
     values = objective.terms.terms["sliced_score_matching"](objective.trace(x))
     assert values.mean().item() == pytest.approx(exact.item(), abs=4 * values.std().item() / 200)
 
@@ -163,16 +163,16 @@ def test_quadrature_errors(rule, nodes, rmse):
     x = world.sample(20_000, seed=0)
     y = x + 0.5 * torch.randn(20_000, 2, generator=torch.Generator().manual_seed(1))
     truth = world.log_prob(y) - world.log_prob(x)
-    found = functional.log_ratio(world.score, x, y, rule=rule, nodes=nodes)
+    found = maths.log_ratio(world.score, x, y, rule=rule, nodes=nodes)
     assert (found - truth).square().mean().sqrt().item() == pytest.approx(rmse, rel=0.3)
-    back = functional.log_ratio(world.score, y, x, rule=rule, nodes=nodes)
+    back = maths.log_ratio(world.score, y, x, rule=rule, nodes=nodes)
     assert torch.allclose(found, -back, atol=1e-9) == (rule != "first-order")
 
 
 def test_gauss_legendre_is_exact_on_polynomials():
     score = lambda x: 4 * x**3  # log p = x^4: an integrand of degree 3, two nodes  # noqa: E731
     x, y = torch.randn(2, 10, 1)
-    assert torch.allclose(functional.log_ratio(score, x, y, nodes=2), (y**4 - x**4)[:, 0])
+    assert torch.allclose(maths.log_ratio(score, x, y, nodes=2), (y**4 - x**4)[:, 0])
 
 
 # -- the theorem on a grid ---------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import chartae as ch
-from chartae import scoring
+from chartae.evaluation import score
 from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_SCORE, OF_STRINGS, RECIPES
 from chartae.records.files import read_tensors
 
@@ -57,7 +57,7 @@ def test_every_recipe_learns(recipe, net, data):
     x = data.test / 255
     assert results["reconstruction"]["mse"] < 0.8 * (x - (data.train / 255).mean(0)).square().mean().item()
     noise = torch.randint(0, 256, data.test[:500].shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    from chartae.evaluation import Judge
+    from chartae.evaluation.images import Judge
 
     # rae-sn is still on its way after 15 epochs of these few images (measured: 0.74)
     factor = 0.9 if recipe == "rae-sn" else 0.5
@@ -69,7 +69,7 @@ def test_every_recipe_learns(recipe, net, data):
 def test_every_estimator_of_a_score_takes_noise_off(recipe, data):
     """Beside leaving x as it is, which would be 1 (measured: 0.80 at most); chains of so short a training are noise."""
     run = ch.fit(recipe, data, net="mlp", epochs=5, seed=0, progress=False)
-    assert min(level["denoising"] for level in scoring.judge(run, n=500)["levels"]) < 0.85
+    assert min(level["denoising"] for level in score.judge(run, n=500)["levels"]) < 0.85
 
 
 def test_mnist_mixture_beats_the_normal(data_root):
@@ -119,7 +119,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path):
 
 def test_a_killed_run_goes_on(tmp_path):
     words = ["fit", "fashion-mini", "--recipe", "rae", "--epochs", "6", "--seed", "1"]
-    chartae = [sys.executable, "-m", "chartae.cli"]
+    chartae = [sys.executable, "-m", "chartae"]
     killed = subprocess.Popen([*chartae, *words, "--out", tmp_path / "a"], stderr=subprocess.PIPE)
     while not (tmp_path / "a" / "checkpoint.safetensors").exists():
         time.sleep(0.05)
@@ -133,7 +133,7 @@ def test_a_killed_run_goes_on(tmp_path):
 
 
 def test_an_interrupted_run_says_how_to_go_on(tmp_path):
-    chartae = [sys.executable, "-m", "chartae.cli", "fit", "fashion-mini", "--epochs", "50", "--out", tmp_path / "a"]
+    chartae = [sys.executable, "-m", "chartae", "fit", "fashion-mini", "--epochs", "50", "--out", tmp_path / "a"]
     run = subprocess.Popen(chartae, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "a" / "checkpoint.safetensors").exists():
         time.sleep(0.05)

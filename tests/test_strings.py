@@ -9,8 +9,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from chartae.masked import MaskedCategorical
-from chartae.predicting import Predicting
 from PIL import Image
 from torch import nn
 
@@ -18,12 +16,14 @@ import chartae as ch
 from chartae import cli
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Dirac, GaussianNoise, StandardNormal
+from chartae.conditionals.strings import MaskedCategorical
 from chartae.data import from_strings, indices, is_strings, read_strings
 from chartae.data.properties import string_data
 from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
 from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
 from chartae.nn.sequences import GRU, GrammarDecoder, GrammarEncoder
 from chartae.objectives import Penalised
+from chartae.objectives.predicting import Predicting
 from chartae.recipes import OF_STRINGS, Setting, build
 from chartae.terms import Reconstruction
 
@@ -364,7 +364,7 @@ def test_the_gradient_penalty_is_that_of_the_logits():
     rows_of = [torch.autograd.grad(v, z, retain_graph=True)[0].square().sum(1) for v in p.smooth(x).flatten(1).sum(0)]
     exact = torch.stack(rows_of).sum(0)
     torch.manual_seed(0)
-    from chartae.functional import jacobian_norm_hutchinson
+    from chartae.maths import jacobian_norm_hutchinson
 
     found = torch.stack([jacobian_norm_hutchinson(p.smooth(x), z).detach() for _ in range(600)]).mean(0)
     assert torch.allclose(found, exact, rtol=0.3)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import chartae as ch
-from chartae import functional
+from chartae import maths
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
 from chartae.terms import (
@@ -155,12 +155,12 @@ def test_jacobian_norms_of_a_curved_decoder_are_autograds():
     net = nn.Sequential(linear(5, CODE, 0), nn.Tanh(), linear(SIZE, 5, 1), nn.Sigmoid())
     z = torch.randn(4, CODE, requires_grad=True)
     J = torch.func.vmap(torch.func.jacrev(net))(z)
-    assert torch.allclose(functional.jacobian_norm(net(z), z), J.square().sum((1, 2)))
+    assert torch.allclose(maths.jacobian_norm(net(z), z), J.square().sum((1, 2)))
     out = net(z)
     pulled = torch.einsum("bs,bsd->bd", out, J)
-    assert torch.allclose(functional.output_energy_gradient(out, z), 4 / CODE * pulled.square().sum(1))
+    assert torch.allclose(maths.output_energy_gradient(out, z), 4 / CODE * pulled.square().sum(1))
     # it can be differentiated again
-    functional.jacobian_norm(net(z), z).sum().backward()
+    maths.jacobian_norm(net(z), z).sum().backward()
     assert net[0].weight.grad.any()
 
 
@@ -169,8 +169,8 @@ def test_the_exact_norm_survives_batch_normalisation():
     torch.manual_seed(0)
     net = nn.Sequential(linear(8, CODE, 0), nn.BatchNorm1d(8), nn.ReLU(), linear(SIZE, 8, 1))
     z = torch.randn(64, CODE, requires_grad=True)
-    exact = torch.stack([functional.jacobian_norm(net(z), z).sum() for _ in range(50)]).mean()
-    hutchinson = torch.stack([functional.jacobian_norm_hutchinson(net(z), z).sum() for _ in range(400)]).mean()
+    exact = torch.stack([maths.jacobian_norm(net(z), z).sum() for _ in range(50)]).mean()
+    hutchinson = torch.stack([maths.jacobian_norm_hutchinson(net(z), z).sum() for _ in range(400)]).mean()
     assert exact.item() == pytest.approx(hutchinson.item(), rel=0.05)
 
 
@@ -189,13 +189,13 @@ def test_mmd_is_the_double_sum(kernel):
         total += sum(k(a[i], a[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
         total += sum(k(b[i], b[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
         total -= 2 * sum(k(p, q) for p in a for q in b) / (n * m)
-    assert torch.allclose(functional.mmd(a, b, kernel=kernel, scales=MMD.SCALES), torch.as_tensor(total))
+    assert torch.allclose(maths.mmd(a, b, kernel=kernel, scales=MMD.SCALES), torch.as_tensor(total))
     with pytest.raises(ValueError, match="at least 2"):
-        functional.mmd(a[:1], b)
+        maths.mmd(a[:1], b)
 
 
 def test_mmd_is_zero_in_the_mean_for_equal_distributions():
-    values = torch.stack([functional.mmd(*torch.randn(2, 50, 4).unbind()) for _ in range(300)])
+    values = torch.stack([maths.mmd(*torch.randn(2, 50, 4).unbind()) for _ in range(300)])
     assert abs(values.mean()) < 4 * values.std() / 300**0.5
 
 
@@ -203,7 +203,7 @@ def test_sliced_wasserstein_of_a_shift_is_its_square():
     torch.manual_seed(0)
     a, shift = torch.randn(40, CODE), torch.tensor([3.0, 0.0, 0.0])
     # E (u . s)^2 = ||s||^2 / D over unit directions u
-    value = CODE * functional.sliced_wasserstein(a, a + shift, 20_000)
+    value = CODE * maths.sliced_wasserstein(a, a + shift, 20_000)
     assert value.item() == pytest.approx(9.0, rel=0.03)
 
 
@@ -307,7 +307,7 @@ def test_hutchinsons_variance_is_that_of_signs():
     model = shallow("plain")
     x = torch.randn(1, 4, generator=torch.Generator().manual_seed(3)).expand(100_000, 4).contiguous()
     values = Contraction()(trace(model, x))
-    j = torch.autograd.functional.jacobian(lambda a: model.reconstruct(a[None])[0], x[0])
+    j = torch.autograd.maths.jacobian(lambda a: model.reconstruct(a[None])[0], x[0])
     gram = j @ j.T
     assert values.mean().item() == pytest.approx(gram.trace().item(), rel=0.01)
     predicted = 2 * (gram.square().sum() - gram.diagonal().square().sum())

@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from chartae.adversarial import Adversarial
-from chartae.reproduce.translate import grey, hue, measures
+from papers.translate import grey, hue, measures
 from PIL import Image
 from torch import nn as tnn
 
@@ -19,6 +18,7 @@ from chartae.cli import main
 from chartae.conditionals import Empirical, Implicit
 from chartae.data import Batches, apart, derive, from_arrays, load, taken_apart
 from chartae.nn import Critic
+from chartae.objectives.adversarial import Adversarial
 from chartae.recipes import Setting, build
 from chartae.runs import as_dataset
 
@@ -350,7 +350,7 @@ def test_digits_are_coloured(data_root, float32):
 
 
 def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
-    from chartae.reproduce import translate
+    from papers import translate
 
     tiny = {name: task._replace(steps=(2, 2)) for name, task in translate.TASKS.items()}
     monkeypatch.setattr(translate, "TASKS", tiny)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from chartae.vae_gan import VAEGAN
 from torch import nn as tnn
 
 import chartae as ch
 from chartae.conditionals import Dirac, Gaussian, StandardNormal
 from chartae.nn import Critic
+from chartae.objectives.vae_gan import VAEGAN
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
 
 

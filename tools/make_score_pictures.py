@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 import chartae as ch
-from chartae import scoring
+from chartae.evaluation import score
 from chartae.data import toys
 from chartae.diagnostics import optimal_reconstruction
 
@@ -49,7 +49,7 @@ def criteria() -> None:
 def field() -> None:
     world = toys.mixture_2d()
     run = ch.fit("dae", world.sample(20_000, seed=0), sigma=0.1, epochs=50, seed=0, progress=False)
-    picture = scoring.field(run.score(), world.sample(1000, seed=1), world, arrows=24)
+    picture = score.field(run.score(), world.sample(1000, seed=1), world, arrows=24)
     picture.set_size_inches(5.2, 5.0)
     picture.savefig(IMAGES / "score-field.png", dpi=130)
 
