@@ -22,6 +22,10 @@ class Conditional(nn.Module, ABC):
 
     #: whether the distribution has a density, so that `log_prob` and `KL` exist
     has_density: bool = True
+    #: whether it can be drawn from: all of ours, but for a density that has not been fitted
+    drawable: bool = True
+    #: whether a draw names a category
+    has_category: bool = False
     #: whether its points lie in the unit cube
     bounded: bool = False
     #: whether it changes with how far training has come, which `plan` tells

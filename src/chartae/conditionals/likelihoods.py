@@ -133,6 +133,7 @@ class Categorical(Conditional):
     """
 
     bounded = True
+    has_category = True
 
     def __init__(self, net: nn.Module, mode: str = "softmax") -> None:
         super().__init__()
@@ -169,6 +170,7 @@ class Product(Conditional):
         self.parts, self.sizes, self.net = nn.ModuleList(parts), tuple(sizes), net
         self.has_density = all(part.has_density for part in parts)
         self.bounded = all(part.bounded for part in parts)
+        self.has_category = any(part.has_category for part in parts)
 
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> ProductDistribution:
         if self.net is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -79,13 +80,26 @@ class Beta(Conditional):
         return f"{size}, learnt" if self.learnt else f"{size}, {float(self.raw_a.flatten()[0]):g}"
 
 
-def Uniform(shape: int | tuple[int, ...]) -> Beta:
+@final
+class Uniform(Conditional):
     """The uniform prior over (0, 1) in every coordinate: Beta(1, 1).
 
     >>> Uniform(3).sample(4).shape
     torch.Size([4, 3])
     """
-    return Beta(shape)
+
+    bounded = True
+
+    def __init__(self, shape: int | tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.ones(event_shape(shape, "a uniform prior")), persistent=False)
+        self.one: Tensor
+
+    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Squashed:
+        return BetaDistribution(self.one, self.one, self.one.ndim)
+
+    def extra_repr(self) -> str:
+        return "x".join(map(str, self.one.shape))
 
 
 class StandardNormal(Conditional):
@@ -111,6 +125,7 @@ class UniformCategorical(Conditional):
     """One of K categories, all equally likely, as a one-hot vector."""
 
     bounded = True
+    has_category = True
 
     def __init__(self, categories: int) -> None:
         super().__init__()
