@@ -185,7 +185,7 @@ def _device_of(args: tuple[object, ...], options: Mapping[str, object]) -> torch
     """Where a function draws: on the device asked for, else on that of its first tensor, else on the default one."""
     device = options.get("device")
     if device is not None:
-        return torch.device(device)  # type: ignore[call-overload,no-any-return]
+        return torch.device(device)
     tensors = [v for v in (*args, *options.values()) if isinstance(v, Tensor)]
     return tensors[0].device if tensors else torch.get_default_device()
 
