@@ -73,7 +73,7 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
     """
     if len(x) < 10 or draws < 2:
         raise ValueError(f"there are {len(x)} points and {draws} draws; give at least 10 points and 2 draws")
-    with evaluating(model), Stream(seed).used(everywhere=True):
+    with evaluating(model), Stream(seed).lent(x.device):
         q = model.encoder(x)
         z = q.sample()
         drawn = torch.stack([model.decoder(z).point() for _ in range(draws)])

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
-from chartae.maths.random import process_wide
+from chartae.maths.random import Stream
 
 __all__ = ["ALLOWED", "foreach_copy_", "foreach_lerp_", "has_onednn", "onednn_linear", "standard_gamma", "transformed"]
 
@@ -63,7 +63,7 @@ def standard_gamma(a: Tensor, generator: torch.Generator | None = None) -> Tenso
     if generator is None:
         return gamma.rsample()
     seed = int(torch.randint(1 << 62, (), generator=generator, device=generator.device))
-    with process_wide(seed, [a.device.index or 0] if a.device.type == "cuda" else []):
+    with Stream(seed).lent(a.device):
         return gamma.rsample()
 
 

@@ -1,30 +1,23 @@
 """Random numbers that belong to one piece of work, such as a fit, and to nothing else in the process.
 
 torch's own generator is one for the whole process: two threads that draw from it disturb each other. Inside
-`Stream.used` every draw of ours comes from generators that the stream holds, and so from nowhere that anyone else
-looks. A stream seeded with s gives the numbers that torch gives after `torch.manual_seed(s)`, bit for bit.
+`Stream.used` every draw of ours comes from generators that the stream holds. A stream seeded with s gives the numbers
+that torch gives after `torch.manual_seed(s)`, bit for bit.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
-__all__ = ["Stream", "generator_for", "process_wide", "rand", "randn", "supplied"]
+__all__ = ["Stream", "generator_for", "rand", "randn", "supplied"]
 
-#: the stream that this thread draws from, if any
-_stream: ContextVar[Stream | None] = ContextVar("stream", default=None)
-#: where normal numbers come from, if not from a generator
-_source: ContextVar[Callable[[tuple[int, ...], Tensor], Tensor] | None] = ContextVar("source", default=None)
-#: held by whoever uses torch's process-wide generator in the name of a stream
+#: held by the one thread whose stream torch's process-wide generator continues
 _lock = threading.RLock()
 
 
@@ -54,22 +47,39 @@ class Stream:
         return self._generators[key]
 
     @contextmanager
-    def used(self, *, everywhere: bool = False) -> Iterator[Stream]:
-        """In this thread, draws of ours without a generator come from the stream.
+    def used(self) -> Iterator[Stream]:
+        """In this thread, draws of ours come from the stream, where no generator is passed to them.
 
-        Args:
-            everywhere: also those that other code asks torch for (`torch.randn(3)`, `nn.init`, `nn.Dropout`): torch
-                then shows every call of its functions to Python first, some 2 microseconds each.
+        torch's process-wide generator is not touched, so that any number of threads may be in streams of their own.
         """
         token = _stream.set(self)
         try:
-            if everywhere:
-                with _Redirected(self):
-                    yield self
-            else:
-                yield self
+            yield self
         finally:
             _stream.reset(token)
+
+    @contextmanager
+    def lent(self, device: torch.device | str = "cpu") -> Iterator[Stream]:
+        """torch's process-wide generators, of the CPU and of `device`, continue the stream; then theirs come back.
+
+        For code that asks torch itself for random numbers: initialisation, `nn.Dropout`, compiled code. A lock lets
+        one thread in at a time. It cannot keep out a thread that draws from torch without asking for the lock: that
+        thread's numbers, and ours, would depend on the moment.
+        """
+        device = torch.device(device)
+        cards = [device.index or 0] if device.type == "cuda" else []
+        with _lock, torch.random.fork_rng(cards):
+            torch.set_rng_state(self.on("cpu").get_state())
+            if cards:
+                torch.cuda.set_rng_state(self.on(device).get_state(), device)
+            token = _stream.set(None)
+            try:
+                yield self
+            finally:
+                _stream.reset(token)
+                self.on("cpu").set_state(torch.get_rng_state())
+                if cards:
+                    self.on(device).set_state(torch.cuda.get_rng_state(device))
 
     def state(self, device: torch.device | str = "cpu") -> Tensor:
         """The state of the generators of the CPU and of `device`, as one row of bytes."""
@@ -85,10 +95,16 @@ class Stream:
             self.on(device).set_state(row[size:].clone())
 
 
-def generator_for(device: torch.device, generator: torch.Generator | None = None) -> torch.Generator | None:
-    """The generator to draw with on a device: the one given, else that of the `Stream` in use, else None (torch's).
+#: the stream that this thread draws from, if any
+_stream: ContextVar[Stream | None] = ContextVar("stream", default=None)
+#: where normal numbers come from, if not from a generator
+_source: ContextVar[Callable[[tuple[int, ...], Tensor], Tensor] | None] = ContextVar("source", default=None)
 
-    Compiled code cannot hold a generator, so it always draws from torch's process-wide one: see `process_wide`.
+
+def generator_for(device: torch.device, generator: torch.Generator | None = None) -> torch.Generator | None:
+    """The generator to draw with on a device: the one passed, else that of the `Stream` in use, else None (torch's).
+
+    Compiled code cannot hold a generator, so it always draws from torch's process-wide one: call it in `Stream.lent`.
     """
     if generator is not None or torch.compiler.is_compiling():
         return generator
@@ -101,16 +117,14 @@ def randn(shape: Sequence[int], like: Tensor, generator: torch.Generator | None 
     source = _source.get()
     if source is not None and generator is None:
         return source(tuple(shape), like)
-    return torch.randn(
-        tuple(shape), dtype=like.dtype, device=like.device, generator=generator_for(like.device, generator)
-    )
+    generator = generator_for(like.device, generator)
+    return torch.randn(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)
 
 
 def rand(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Numbers uniform in [0, 1) of a shape, with the dtype and device of `like`."""
-    return torch.rand(
-        tuple(shape), dtype=like.dtype, device=like.device, generator=generator_for(like.device, generator)
-    )
+    generator = generator_for(like.device, generator)
+    return torch.rand(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)
 
 
 @contextmanager
@@ -124,119 +138,3 @@ def supplied(source: Callable[[tuple[int, ...], Tensor], Tensor]) -> Iterator[No
         yield
     finally:
         _source.reset(token)
-
-
-@contextmanager
-def process_wide(seed: int, devices: Sequence[int] = ()) -> Iterator[None]:
-    """Within it, torch's process-wide generator is seeded; afterwards its state is the one of before.
-
-    For code that can draw from nowhere else, such as compiled code. A lock lets one thread in at a time. It does not
-    keep out a thread that draws from torch without asking: that one's numbers depend on the moment.
-
-    Args:
-        seed: of the process-wide generator of every device.
-        devices: the CUDA devices whose state is kept, besides that of the CPU.
-    """
-    with _lock, torch.random.fork_rng(list(devices)):
-        torch.manual_seed(seed)
-        yield
-
-
-class _Redirected(TorchFunctionMode):
-    """Whatever this thread asks of torch that draws without a generator draws from the stream."""
-
-    def __init__(self, stream: Stream) -> None:
-        super().__init__()
-        self.stream = stream
-
-    def __torch_function__(
-        self,
-        func: Callable[..., object],
-        types: object,
-        args: tuple[object, ...] = (),
-        kwargs: Mapping[str, object] | None = None,
-    ) -> object:
-        options = dict(kwargs or {})
-        if func in _DRAWS or "generator" in options:
-            if options.get("generator") is None:
-                options["generator"] = self.stream.on(_device_of(args, options))
-        elif func in _LIKE:
-            return _LIKE[func](self.stream, *args, **options)
-        elif func in _OPAQUE:
-            with self._lent(_device_of(args, options)):
-                return func(*args, **options)
-        return func(*args, **options)
-
-    @contextmanager
-    def _lent(self, device: torch.device) -> Iterator[None]:
-        """torch's generators have the stream's state, for functions that take no generator."""
-        devices = [device.index or 0] if device.type == "cuda" else []
-        with _lock, torch.random.fork_rng(devices):
-            torch.set_rng_state(self.stream.on("cpu").get_state())
-            if devices:
-                torch.cuda.set_rng_state(self.stream.on(device).get_state(), device)
-            yield
-            self.stream.on("cpu").set_state(torch.get_rng_state())
-            if devices:
-                self.stream.on(device).set_state(torch.cuda.get_rng_state(device))
-
-
-def _device_of(args: tuple[object, ...], options: Mapping[str, object]) -> torch.device:
-    """Where a function draws: on the device asked for, else on that of its first tensor, else on the default one."""
-    device = options.get("device")
-    if device is not None:
-        return torch.device(device)
-    tensors = [v for v in (*args, *options.values()) if isinstance(v, Tensor)]
-    return tensors[0].device if tensors else torch.get_default_device()
-
-
-def _empty_like(x: Tensor, options: Mapping[str, object]) -> Tensor:
-    return cast("Callable[..., Tensor]", torch.empty_like)(x, **options)
-
-
-def _randn_like(stream: Stream, x: Tensor, *, requires_grad: bool = False, **options: object) -> Tensor:
-    out = _empty_like(x, options)
-    return out.normal_(generator=stream.on(out.device)).requires_grad_(requires_grad)
-
-
-def _rand_like(stream: Stream, x: Tensor, *, requires_grad: bool = False, **options: object) -> Tensor:
-    out = _empty_like(x, options)
-    return out.uniform_(generator=stream.on(out.device)).requires_grad_(requires_grad)
-
-
-def _randint_like(
-    stream: Stream, x: Tensor, *bounds: int, low: int = 0, high: int | None = None, **options: object
-) -> Tensor:
-    ends = [*bounds] if high is None else [*bounds, high]
-    out = _empty_like(x, options)
-    return out.random_(*([low, *ends] if len(ends) == 1 else ends), generator=stream.on(out.device))
-
-
-def _dropout(stream: Stream, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
-    if not training or not 0 < p < 1:
-        return F.dropout(input, p, training, inplace)
-    kept = torch.empty_like(input).bernoulli_(1 - p, generator=stream.on(input.device)).div_(1 - p)
-    return input.mul_(kept) if inplace else input * kept
-
-
-#: functions that draw, and take a generator
-_DRAWS = {
-    torch.bernoulli, torch.binomial, torch.multinomial, torch.normal, torch.poisson, torch.rand, torch.randint,
-    torch.randn, torch.randperm, Tensor.bernoulli, Tensor.bernoulli_, Tensor.cauchy_, Tensor.exponential_,
-    Tensor.geometric_, Tensor.log_normal_, Tensor.multinomial, Tensor.normal_, Tensor.random_, Tensor.uniform_,
-}  # fmt: skip
-#: functions that draw and take none, with what does the same from a stream
-_LIKE: dict[Callable[..., object], Callable[..., Tensor]] = {
-    torch.rand_like: _rand_like,
-    torch.randn_like: _randn_like,
-    torch.randint_like: _randint_like,
-    torch.dropout: _dropout,
-    F.dropout: _dropout,
-}
-#: functions that may draw deep inside
-_OPAQUE = {
-    F.alpha_dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.feature_alpha_dropout, F.fractional_max_pool2d,
-    F.fractional_max_pool3d, F.gumbel_softmax, F.multi_head_attention_forward, F.rrelu, F.scaled_dot_product_attention,
-    torch.alpha_dropout, torch.feature_alpha_dropout, torch.feature_dropout, torch.gru, torch.lstm, torch.rnn_relu,
-    torch.rnn_tanh, torch.rrelu,
-}  # fmt: skip
