@@ -14,6 +14,7 @@ from chartae.distributions import (
     PointMass,
     Replaced,
 )
+from chartae.maths.random import rand, randn
 
 __all__ = [
     "AnnealedNoise",
@@ -101,7 +102,7 @@ class RareNoise(GaussianNoise):
 
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
         assert c is not None
-        large = torch.rand(_column(c), dtype=c.dtype, device=c.device) < self.share
+        large = rand(_column(c), c) < self.share
         return Normal(c, torch.where(large, self.sigma * math.hypot(1, self.factor), self.sigma).to(c.dtype))
 
     def extra_repr(self) -> str:
@@ -147,7 +148,7 @@ class NoiseLevels(Corruption):
 
     def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
         assert c is not None
-        u = torch.rand(_column(c), dtype=c.dtype, device=c.device)
+        u = rand(_column(c), c)
         return Normal(c, self.low * (self.high / self.low) ** u)
 
     @property
@@ -181,8 +182,8 @@ class Jitter(Corruption):
         assert c is not None
         if c.ndim != 4:
             spread = c.std(0) if len(c) > 1 else torch.zeros_like(c[0])
-            return PointMass(c + self.noise_share * spread * torch.randn_like(c))
-        u = 2 * torch.rand(5, len(c), dtype=c.dtype, device=c.device) - 1
+            return PointMass(c + self.noise_share * spread * randn(c.shape, c))
+        u = 2 * rand((5, len(c)), c) - 1
         angle, factor, shear = u[0] * math.radians(self.degrees), 1 + self.scale * u[1], self.shear * u[2]
         cos, sin = angle.cos() / factor, angle.sin() / factor
         # each side runs from -1 to 1, however long it is: a turn of those numbers alone would be none of pixels

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from chartae.conditionals import Conditional
 from chartae.distributions import Distribution
 from chartae.grammar import Codec, Grammar, Molecules, StackDecoder, load, repair
+from chartae.maths.random import generator_for
 from chartae.nn import SequenceDecoder
 
 __all__ = ["Derivation", "MaskedCategorical"]
@@ -137,9 +138,10 @@ class Derivation(Distribution):
             with torch.no_grad():
                 own = (law.net(self.z, before, tops) + law.closed[tops]).argmax(2)
             own = F.pad(own[:, :-1], (1, 0), value=law.codec.padding)
-            before = torch.where(torch.rand(before.shape, device=x.device) < true, before, own)
+            u = torch.rand(before.shape, device=x.device, generator=generator_for(x.device))
+            before = torch.where(u < true, before, own)
         if law.training and law.dropout:
-            hidden = torch.rand(before.shape, device=x.device) < law.dropout
+            hidden = torch.rand(before.shape, device=x.device, generator=generator_for(x.device)) < law.dropout
             before = before.masked_fill(hidden, law.codec.padding)
         if law.training:
             law.passes += 1
@@ -164,6 +166,7 @@ class Derivation(Distribution):
 
     def _drawn(self, z: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
         law = self.law
+        generator = generator_for(z.device, generator)
         with torch.no_grad():
             if law.stack is None:
                 found = _free(law, z, sample, generator)

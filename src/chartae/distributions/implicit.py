@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from chartae.distributions.base import Distribution, randn
+from chartae.distributions.base import Distribution
+from chartae.maths.random import randn
 
 __all__ = ["Pushed"]
 

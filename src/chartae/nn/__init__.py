@@ -15,7 +15,7 @@ from chartae.nn.denoisers import (
     TiedDecoder,
 )
 from chartae.nn.factory import NETS, critic, decoder, encoder
-from chartae.nn.layers import ACTIVATIONS, Conv2d, Linear, spectral
+from chartae.nn.layers import ACTIVATIONS, BATCH_NORMS, DROPOUTS, Conv2d, Linear, draws_itself, spectral
 from chartae.nn.papers import PaperDecoder, PaperEncoder
 from chartae.nn.sequences import (
     SEQUENCE_NETS,
@@ -26,6 +26,8 @@ from chartae.nn.sequences import (
 
 __all__ = [
     "ACTIVATIONS",
+    "BATCH_NORMS",
+    "DROPOUTS",
     "MLP",
     "NETS",
     "SEQUENCE_NETS",
@@ -49,6 +51,7 @@ __all__ = [
     "Translator",
     "critic",
     "decoder",
+    "draws_itself",
     "encoder",
     "pair_critic",
     "sequence_decoder",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,13 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.nn.modules.conv import _ConvNd
 
 from chartae.autoencoder import in_slices
 from chartae.conditionals import Corruption
 from chartae.data import Batch, Batches
 from chartae.data.labels import choose_labels
 from chartae.maths import as_float, nearest
+from chartae.maths.random import generator_for
 from chartae.objectives.base import Objective
 from chartae.objectives.wrapped import Wrapped
 
@@ -142,13 +143,15 @@ class Guided(Wrapped):
         elif self._step in (self._steps // 4, self._steps // 2, 3 * self._steps // 4):
             self._graph = nearest(self._features(data.x), self.neighbours).to(data.x.device)
         self._step += 1
-        rows = torch.randint(data.n, (len(x),), device=x.device)
-        column = torch.randint(self._graph.shape[1], (len(x),), device=x.device)
+        draw = functools.partial(torch.randint, size=(len(x),), device=x.device, generator=generator_for(x.device))
+        rows, column = draw(data.n), draw(self._graph.shape[1])
         return as_float(data.x[rows]), as_float(data.x[self._graph[rows, column]])
 
     def _features(self, x: Tensor) -> Tensor:
         """What the last layer of the encoder with weights is given."""
-        layers = [m for m in self.model.encoder.modules() if isinstance(m, nn.Linear | _ConvNd)]
+        layers = [
+            m for m in self.model.encoder.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        ]
         if not layers:
             return x
         seen: list[Tensor] = []

@@ -12,6 +12,7 @@ from chartae.conditionals import Conditional, Corruption
 from chartae.data import Batch, Batches
 from chartae.distributions import Normal
 from chartae.maths import pulled
+from chartae.maths.random import generator_for
 from chartae.objectives.base import Objective, Player
 from chartae.terms.base import Sum, Term, Trace
 
@@ -145,7 +146,8 @@ class Penalised(Objective):
                 twice(weight),
             )
         if self.walkback:
-            steps = torch.randint(self.walkback + 1, (len(x), *[1] * (x.ndim - 1)), device=x.device)
+            shape = (len(x), *[1] * (x.ndim - 1))
+            steps = torch.randint(self.walkback + 1, shape, device=x.device, generator=generator_for(x.device))
             with torch.no_grad():
                 # a map that is not yet a denoiser may throw a point far away
                 low, high = x.amin(0), x.amax(0)

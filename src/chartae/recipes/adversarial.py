@@ -235,7 +235,14 @@ def ali(
     return _matched(s, _implicit(s, noise_dim, encoder_noise_dim), ("joint",), matching, cycle=cycle)
 
 
-@recipe("iae-translate", code=lambda asked: math.prod(asked.other or asked.shape), lr=2e-3, net="translator", densities=(), bottleneck=False)
+@recipe(
+    "iae-translate",
+    code=lambda asked: math.prod(asked.other or asked.shape),
+    lr=2e-3,
+    net="translator",
+    densities=(),
+    bottleneck=False,
+)
 def iae_translate(
     s: Setting,
     *,
@@ -254,7 +261,9 @@ def iae_translate(
     """
     asked = s.asked or Asked(s.shape)
     if not s.other:
-        raise ValueError("iae-translate translates between two domains; give the other as `to`, e.g. to='mnist+coloured'")
+        raise ValueError(
+            "iae-translate translates between two domains; give the other as `to`, e.g. to='mnist+coloured'"
+        )
     if asked.latent_dim is not None or asked.net not in ("auto", "translator"):
         raise ValueError(
             "the codes of iae-translate are points of the other domain, and its nets its own; leave out latent_dim and "

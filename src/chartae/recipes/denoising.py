@@ -30,7 +30,6 @@ from chartae.terms import Contraction, Reconstruction
 __all__ = ["cae", "dae", "ncdae", "rcae"]
 
 
-
 def wide(asked: Asked) -> int:
     """1,024 hidden units on images and other large examples, 128 on small ones."""
     return 1024 if asked.size > 128 else 128

@@ -9,15 +9,13 @@ import importlib
 import inspect
 import math
 import pkgutil
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from types import UnionType
 from typing import NamedTuple, TypeVar, get_args, get_type_hints
 
-import torch
-
 from chartae.data.kinds import Images, Kind, Points, Table
+from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.recipes.setting import Asked, Setting, narrow, paper_rate
 
@@ -29,9 +27,6 @@ __all__ = [
 #: what an option can be
 Option = str | int | float | bool
 Options = dict[str, Option]
-
-#: torch's generator serves all threads, and parameters are drawn from it
-_BUILDING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -125,9 +120,7 @@ def recipe(
     """
 
     def register(function: F) -> F:
-        RECIPES.add(
-            Record(name, function, kinds, code, lr, paper_lr, net, density, densities, codec, bottleneck)
-        )
+        RECIPES.add(Record(name, function, kinds, code, lr, paper_lr, net, density, densities, codec, bottleneck))
         return function
 
     return register
@@ -140,7 +133,7 @@ def recipes_for(kind: type[Kind]) -> list[str]:
 
 @dataclass(frozen=True)
 class Built:
-    """A recipe that was built: its record, setting, options as they were given, and the objective over a fresh model."""
+    """A recipe that was built: record, setting, options as they were given, and the objective over a fresh model."""
 
     record: Record
     setting: Setting
@@ -217,8 +210,7 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: object) -> Bui
     if record.bottleneck and setting.latent_dim > size:
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     keywords = _grouped(name, chosen)
-    with _BUILDING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with Stream(seed).lent():
         objective = record.function(setting, **keywords)
     return Built(record, setting, chosen, objective)
 

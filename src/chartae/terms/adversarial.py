@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 from chartae.autoencoder import Autoencoder
 from chartae.distributions import Normal
 from chartae.maths import judged, loss_of
+from chartae.maths.random import randn
 from chartae.nn import Critic
 from chartae.terms.base import Term, Trace
 
@@ -119,7 +120,7 @@ class AdversarialKL(Term):
         z = t.z.detach()
         if self.contrast:
             r = self._contrast(t)
-            own, other = (z - r.mean) / r.sigma, torch.randn_like(z)
+            own, other = (z - r.mean) / r.sigma, randn(z.shape, z)
         else:
             own, other = z, t.model.prior.sample(len(z)).detach()
         loss, right, posterior, contrast = judged(

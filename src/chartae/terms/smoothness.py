@@ -17,7 +17,7 @@ from chartae.maths import (
     one_hidden_jacobian_norm,
     output_energy_gradient,
 )
-from chartae.nn import HiddenLayer, SkipDecoder, SkipEncoder, TiedDecoder
+from chartae.nn import BATCH_NORMS, HiddenLayer, SkipDecoder, SkipEncoder, TiedDecoder
 from chartae.terms.base import Term, Trace
 
 __all__ = ["Contraction", "DecoderGradient", "DecoderL2", "Orthogonality"]
@@ -178,7 +178,7 @@ class Orthogonality(Term):
         return hadamard_gap(gram + ridge * eye).mean().to(t.z.dtype)
 
     def check(self, model: Autoencoder) -> None:
-        if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.decoder.modules()):
+        if any(isinstance(m, BATCH_NORMS) for m in model.decoder.modules()):
             raise TypeError(
                 "Orthogonality needs the Jacobian of each point alone, but the decoder has batch normalisation. Use "
                 "net='smooth' or 'smooth-conv'"

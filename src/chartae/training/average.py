@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from chartae.maths.private import foreach_copy_, foreach_lerp_
+
 __all__ = ["Average"]
 
 
@@ -29,7 +31,7 @@ class Average:
     def update(self, step: int) -> None:
         """Move the averages towards the parameters, after step number `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], 1 - decay)
+        foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], 1 - decay)
 
     def named(self) -> dict[str, Tensor]:
         """The averages by the parameters' names."""
@@ -40,9 +42,9 @@ class Average:
         """The averages in the place of the parameters."""
         kept = [p.detach().clone() for p in self.parameters]
         with torch.no_grad():
-            torch._foreach_copy_(self.parameters, self.shadow)
+            foreach_copy_(self.parameters, self.shadow)
         try:
             yield
         finally:
             with torch.no_grad():
-                torch._foreach_copy_(self.parameters, kept)
+                foreach_copy_(self.parameters, kept)

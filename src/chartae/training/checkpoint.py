@@ -14,10 +14,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from chartae.data import Batches
+from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.records.files import read_tensors, write_tensors
 from chartae.training.average import Average
-from chartae.training.device import Place
+from chartae.training.device import Device
 from chartae.training.history import History
 from chartae.training.settings import Training
 
@@ -60,7 +61,8 @@ class State:
 
     Attributes:
         objective: what is minimised, its parameters and buffers among the state.
-        place: the device, its processes and scaler.
+        device: where it runs, with its processes and scaler.
+        stream: of random numbers.
         optimisers, schedules: of each player.
         average: the moving average of the weights, where one is kept.
         columns, record: what each step of the epoch gave, by name; on the device.
@@ -69,7 +71,8 @@ class State:
     """
 
     objective: Objective
-    place: Place
+    device: Device
+    stream: Stream
     optimisers: dict[str, Optimizer]
     schedules: dict[str, ReduceLROnPlateau] = field(default_factory=dict)
     average: Average | None = None
@@ -127,10 +130,11 @@ def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot
     for name, optimiser in state.optimisers.items():
         for i, values in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{name}/{i}/{k}": v for k, v in values.items() if isinstance(v, Tensor)}
-    tensors |= {"random": state.place.random()[None], "record": state.record}
+    tensors |= {"random": state.stream.state(state.device.device)[None], "record": state.record}
     if copied:
         tensors = {k: v.detach().to("cpu", copy=True) for k, v in tensors.items()}
     tensors |= {f"best/{k}": v for k, v in state.best.items()}
+    scaler = state.device.scaler
     facts: Facts = {
         "settings": settings,
         "epoch": state.epoch,
@@ -141,7 +145,7 @@ def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot
         "bad_epochs": state.bad_epochs,
         "lr": {name: [g["lr"] for g in o.param_groups] for name, o in state.optimisers.items()},
         "schedules": {name: s.state_dict() for name, s in state.schedules.items()},
-        "scaler": state.place.scaler_state(),
+        "scaler": None if scaler is None else scaler.state_dict(),
         "history": asdict(state.history),
     }
     return Snapshot(tensors, json.loads(json.dumps(facts)) if copied else facts)
@@ -154,7 +158,7 @@ def restore(state: State, former: Snapshot) -> None:
     def group(prefix: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
 
-    device = state.place.device
+    device = state.device.device
     state.objective.load_state_dict(group("model/"))
     state.best = {k: v.to(device, copy=True) for k, v in group("best/").items()}
     if state.average is not None:
@@ -171,8 +175,10 @@ def restore(state: State, former: Snapshot) -> None:
         optimiser.load_state_dict({"state": values, "param_groups": groups})
     for name, schedule in state.schedules.items():
         schedule.load_state_dict(facts["schedules"][name])
-    state.place.restore_scaler(facts["scaler"])
-    state.place.restore_random(tensors["random"])
+    if state.device.scaler is not None and facts["scaler"] is not None:
+        state.device.scaler.load_state_dict(facts["scaler"])
+    rows = tensors["random"]
+    state.stream.restore(rows[min(state.device.rank, len(rows) - 1)], device)
     state.record = tensors["record"].to(device, copy=True)
     state.columns = list(facts["columns"])
     state.epoch, state.step = facts["epoch"], facts["step"]
@@ -184,10 +190,10 @@ def save(state: State, folder: Path | None, settings: Fixed) -> None:
     if folder is None:
         return
     tensors, facts = snapshot(state, settings)
-    random = state.place.gather(tensors["random"])  # each process has random numbers of its own
-    if state.place.main:
+    random = state.device.gather(tensors["random"].to(state.device.device))  # of each process
+    if state.device.is_main:
         write_tensors(folder / NAME, tensors | {"random": random}, kind="checkpoint", facts={**facts})
-    state.place.wait()
+    state.device.wait()
 
 
 def load(state: State, folder: Path, settings: Fixed) -> None:
@@ -206,5 +212,5 @@ def load(state: State, folder: Path, settings: Fixed) -> None:
             )
     restore(state, Snapshot(tensors, facts))  # type: ignore[arg-type]
     state.history = History(**facts["history"])
-    if state.place.main:
+    if state.device.is_main:
         state.history.rewrite(folder)

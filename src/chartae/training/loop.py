@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Unpack
+from typing import Unpack, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from chartae.data import Batch, Batches
+from chartae.maths.random import Stream
+from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
 from chartae.training import checkpoint
 from chartae.training.average import Average
 from chartae.training.checkpoint import Fixed, State
-from chartae.training.device import Place
+from chartae.training.device import Device, place
 from chartae.training.history import History, Row
 from chartae.training.postmortem import examine
 from chartae.training.progress import TrainingProgress
@@ -82,16 +84,15 @@ def fit(
     if resume and folder is None:
         raise ValueError("resume needs the folder that holds the checkpoint")
     training = training.resolved(objective, valid=valid is not None)
-    place = Place(training.precision, training.device, len(objective.players()) > 1)
-    with torch.random.fork_rng(place.devices, enabled=True):
-        torch.manual_seed(training.seed + place.rank)
-        loop = _Loop(objective, batches, valid, training, place, None if folder is None else Path(folder))
+    device = place(training.precision, training.device, len(objective.players()) > 1)
+    with Stream(training.seed + device.rank).used() as stream:
+        loop = _Loop(objective, batches, valid, training, device, stream, None if folder is None else Path(folder))
         try:
             if resume:
                 loop.load()
             return loop.run(progress)
         finally:
-            loop.close()
+            objective.eval()
 
 
 class _Loop:
@@ -103,26 +104,29 @@ class _Loop:
         batches: Batches,
         valid: Batches | None,
         training: Training,
-        place: Place,
+        device: Device,
+        stream: Stream,
         folder: Path | None,
     ) -> None:
-        self.objective, self.training, self.place, self.folder = objective, training, place, folder
-        self.batches = batches.to(place.device)
-        self.valid = None if valid is None else valid.to(place.device)
-        self.steps = batches.steps(place.world)
+        self.objective, self.training, self.device, self.folder = objective, training, device, folder
+        self.batches = batches.to(device.device)
+        self.valid = None if valid is None else valid.to(device.device)
+        self.steps = batches.steps(device.world)
         self.horizon = training.epochs * self.steps  # steps in all epochs
-        objective.to(place.device)
+        objective.to(device.device)
         self.players = objective.players()
         optimisers = {name: _optimiser(training, name, player) for name, player in self.players.items()}
-        if training.compile:
-            objective.compile()
-        self.module = place.prepare(objective)
+        self.called = cast(nn.Module, torch.compile(objective)) if training.compile else objective
+        self.module = device.prepare(self.called)
+        # compiled code, and layers and optimisers of others, draw from torch's own generator
+        self.lends = training.compile or callable(training.optimizer) or draws_itself(objective)
         self.peak = {name: o.param_groups[0]["lr"] for name, o in optimisers.items()} if training.cosine else {}
         self.parameters = [p for player in self.players.values() for p in player.parameters]
         self.state = State(
             objective,
-            place,
-            {name: place.prepare_optimiser(o) for name, o in optimisers.items()},
+            device,
+            stream,
+            optimisers,
             {name: _plateau(o, training.plateau) for name, o in optimisers.items()} if training.plateau else {},
             Average(objective, training.ema) if training.ema else None,
         )
@@ -138,7 +142,7 @@ class _Loop:
         state, epochs = self.state, self.training.epochs
         history = state.history
         with (
-            TrainingProgress(progress, self.place.main, self.horizon, self.steps) as bar,
+            TrainingProgress(progress, self.device.is_main, self.horizon, self.steps) as bar,
             self._interrupts(),
         ):
             while state.epoch < epochs and not history.stopped:
@@ -171,22 +175,28 @@ class _Loop:
 
     def _epoch(self, start: int) -> Iterator[Batch]:
         """The batches of the current epoch from step `start` on."""
-        return self.batches.epoch(self.state.epoch, start=start, rank=self.place.rank, world=self.place.world)
+        return self.batches.epoch(self.state.epoch, start=start, rank=self.device.rank, world=self.device.world)
+
+    def _drawing(self, stream: Stream) -> contextlib.AbstractContextManager[Stream]:
+        """Within it, random numbers come from a stream."""
+        return stream.lent(self.device.device) if self.lends else stream.used()
 
     def _advance(self, batch: Batch) -> None:
         """One step of every player."""
+        with self._drawing(self.state.stream):
+            self._step(batch)
+
+    def _step(self, batch: Batch) -> None:
         state = self.state
         values: dict[str, Tensor] = {}
         for name, optimiser in state.optimisers.items():
             losses: dict[str, Tensor] = self.module(batch, name)
-            self.place.backward(losses["loss"])
+            self.device.backward(losses["loss"])
             if self.peak:
                 done = (state.epoch * self.steps + state.step) / self.horizon
                 for group in optimiser.param_groups:
                     group["lr"] = self.peak[name] * 0.5 * (1 + math.cos(math.pi * done))
-            if self.training.clip is not None:
-                self.place.clip(list(self.players[name].parameters), self.training.clip)
-            optimiser.step()
+            self.device.step(optimiser, self.players[name].parameters, self.training.clip)
             # another player's parameters were differentiated as well
             for p in self.parameters:
                 p.grad = None
@@ -195,7 +205,7 @@ class _Loop:
             state.average.update(state.epoch * self.steps + state.step)
         if not state.columns or state.record.shape != (self.steps, len(state.columns)):
             state.columns = list(values)
-            state.record = torch.zeros(self.steps, len(values), device=self.place.device)
+            state.record = torch.zeros(self.steps, len(values), device=self.device.device)
         torch.stack([v.detach().float() for v in values.values()], out=state.record[state.step])
         state.step += 1
 
@@ -203,7 +213,7 @@ class _Loop:
 
     def _log_training(self, seconds: float) -> None:
         state = self.state
-        table = self.place.reduce(state.record, "mean").double().cpu()
+        table = self.device.average(state.record).double().cpu()
         offset = state.epoch * self.steps
         lr = {name: float(o.param_groups[0]["lr"]) for name, o in state.optimisers.items()}
         edges = [round(i * self.steps / min(POINTS, self.steps)) for i in range(min(POINTS, self.steps) + 1)]
@@ -230,7 +240,7 @@ class _Loop:
                 warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _write(self, rows: list[Row]) -> None:
-        self.state.history.append(rows, self.folder if self.place.main else None)
+        self.state.history.append(rows, self.folder if self.device.is_main else None)
 
     def _losses(self) -> str:
         splits = ("train", *(["valid"] if self.valid is not None else []))
@@ -267,20 +277,15 @@ class _Loop:
         average = self.state.average
         averaged = contextlib.nullcontext() if average is None else average.applied()
         grad = torch.enable_grad if self.objective.second_order else torch.no_grad
-        with averaged, grad(), torch.random.fork_rng(self.place.devices), self.place.autocast():
-            torch.manual_seed(self.training.seed)  # the same noise in every epoch: losses differ by the weights alone
+        # the same noise in every epoch: losses differ by the weights alone
+        with averaged, grad(), self._drawing(Stream(self.training.seed)), self.device.autocast():
             for batch in batches.epoch(0):
-                for name, v in self.objective(batch).items():
+                for name, v in self.called(batch).items():
                     part = v.detach().double() * len(batch)
                     total[name] = part if name not in total else total[name] + part
         return {name: v / batches.n for name, v in zip(total, torch.stack([*total.values()]).tolist(), strict=True)}
 
     # -- the end --------------------------------------------------------------------------------------------------
-
-    def close(self) -> None:
-        self.place.release(self.module)
-        self.objective._compiled_call_impl = None
-        self.objective.eval()
 
     @contextlib.contextmanager
     def _interrupts(self) -> Iterator[None]:

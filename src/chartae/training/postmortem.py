@@ -36,7 +36,7 @@ def examine(
         folder: of the run, to be named.
     """
     bad = (~state.record[: state.step].isfinite().all(1)).float()
-    counts = state.place.reduce(bad, "sum")  # one answer for all processes
+    counts = state.device.total(bad)  # one answer for all processes
     if float(counts.sum()):
         first = int(counts.nonzero()[0])
     else:

@@ -11,11 +11,12 @@ from typing import Literal, ParamSpec, TypedDict, TypeVar
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 from chartae.data import Batches
+from chartae.nn import BATCH_NORMS
 from chartae.objectives import Objective
+from chartae.training.device import PRECISIONS
 
 __all__ = ["Training", "TrainingFields", "check", "lists_fields"]
 
@@ -24,7 +25,6 @@ OPTIMISERS: dict[str, type[Optimizer]] = {
     "adamw": torch.optim.AdamW,
     "sgd": torch.optim.SGD,
 }
-PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 #: the plateau schedule where none is asked for
 PLATEAU = (0.5, 5)
 
@@ -186,7 +186,7 @@ def check(objective: Objective, batches: Batches, training: Training, valid: Bat
                 raise ValueError(f"a parameter belongs to both players {owners[id(p)]!r} and {name!r}")
     if isinstance(training.lr, dict) and (missing := set(players) - set(training.lr)):
         raise ValueError(f"lr has no learning rate for {', '.join(sorted(missing))}")
-    if batches.batch_size == 1 and any(isinstance(m, _BatchNorm) for m in objective.modules()):
+    if batches.batch_size == 1 and any(isinstance(m, BATCH_NORMS) for m in objective.modules()):
         raise ValueError("batch_size is 1, but batch normalisation has no batch of one; give 2 or more")
     if valid is not None and valid.shape != batches.shape:
         raise ValueError(f"validation examples have shape {valid.shape}, training examples {batches.shape}")
