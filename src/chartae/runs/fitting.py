@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from chartae import densities as density_table
@@ -179,7 +178,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     reading = request.reading
     if reading.grammar is None and record.codec:
         reading = replace(reading, grammar=record.codec)
-    dataset, condition = conditioned(data, request.condition, record.kinds, request.root, reading)
+    dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
     other = None if request.to is None else _other(request.to, record.kinds, request.root)
     chosen = _options(recipe, request.options, reading, dataset)
     built = _built(recipe, dataset, other, request, chosen)
@@ -220,9 +219,7 @@ def _options(recipe: str, given: Mapping[str, object], reading: Reading, data: D
     return ({"property": 1.0} if reads_target and data.train_target is not None else {}) | dict(given)
 
 
-def _built(
-    recipe: str, data: Dataset, other: Dataset | None, request: Request, chosen: Mapping[str, object]
-) -> Built:
+def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, chosen: Mapping[str, object]) -> Built:
     source = origin(data)
     labels = data.train_labels
     classes = 0 if labels is None or labels.is_floating_point() or labels.ndim != 1 else int(labels.max()) + 1
@@ -233,7 +230,9 @@ def _built(
     )  # fmt: skip
     built = build(recipe, setting, seed=request.training.seed, **chosen)
     if other is not None and "partner" not in built.objective.uses:
-        raise ValueError(f"recipe {recipe!r} has one domain and no `to`; leave `to` out, or use a recipe that translates")
+        raise ValueError(
+            f"recipe {recipe!r} has one domain and no `to`; leave `to` out, or use a recipe that translates"
+        )
     return built
 
 
@@ -303,9 +302,7 @@ def _paired(
     return x, partners, valid, settings
 
 
-def _batches(
-    x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None
-) -> Batches:
+def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches:
     """The training data, with what the objective uses beside them."""
     size = training.batch_size
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
@@ -322,9 +319,7 @@ def _batches(
     )
 
 
-def _validation(
-    data: Dataset, objective: Objective, training: Training, partners: Tensor | None
-) -> Batches | None:
+def _validation(data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches | None:
     if not len(data.valid):
         return None
     return Batches(

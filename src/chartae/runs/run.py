@@ -16,21 +16,22 @@ from torch import Tensor
 from chartae import densities as density_table
 from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional
-from chartae.data import Condition, Dataset, Reading, as_tensor
+from chartae.data import Condition, Dataset, Encoded, Reading, as_tensor
 from chartae.data import read as read_data
 from chartae.data.kinds import Kind
 from chartae.densities import ByCondition, Density
 from chartae.diagnostics import Score, code_use
-from chartae.maths import sample_rows
+from chartae.maths import as_float, sample_rows
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import manifest
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Settings
+from chartae.runs.conditioning import with_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
-__all__ = ["Run", "TrainingFacts", "built_from", "condition_of", "fingerprint", "writes"]
+__all__ = ["Run", "TrainingFacts", "built_from", "check_codes", "condition_of", "fingerprint", "writes"]
 
 
 class TrainingFacts(TypedDict, total=False):
@@ -130,6 +131,10 @@ class Run:
         """Where the model lies."""
         return next(self.model.parameters()).device
 
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.model.parameters()).dtype
+
     def _generator(self, seed: int) -> torch.Generator:
         return torch.Generator(self.device).manual_seed(seed)
 
@@ -152,9 +157,11 @@ class Run:
                     f"condition is {values!r}, but this run has none; fit it with condition='labels', or leave it out"
                 )
             return None
+        if isinstance(values, Encoded):
+            return values.rows.to(self.device, self._dtype)
         if values is None:
             raise ValueError(f"this run is conditioned on {self.condition}; give condition, one value or one a row")
-        return self.condition.read(values, n).to(self.device, torch.get_default_dtype())
+        return self.condition.read(values, n).to(self.device, self._dtype)
 
     def _sliced(
         self, function: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, condition: Tensor | None
@@ -347,7 +354,7 @@ class Run:
         )  # fmt: skip
         data = read_data(s.data, kinds=[type(self.kind)], root=root or s.root or None, reading=reading)
         if self.condition is not None:
-            data = data.conditioned(self.condition)
+            data = with_condition(data, self.condition)
         self.check_data(data)
         return data
 
@@ -390,8 +397,8 @@ class Run:
         """Whether the code is used, which no critic says: a warning, and an alarm in the log, where it is not."""
         rows = sample_rows(len(data.train), 1000)
         x = as_float_like(self.kind.inside(data.train[rows]), self.model).to(self.device)
-        given = data.conditions("train")
-        condition = None if given is None else self.conditions([given[int(i)] for i in rows], len(rows))
+        given = data.train_condition
+        condition = None if given is None else given[rows].to(x)
         use = code_use(self.model, x, condition=condition)
         if use.ignored:
             last = self.log[-1]
@@ -425,6 +432,4 @@ def check_codes(objective: Objective, recipe: str) -> None:
 
 def as_float_like(x: Tensor, model: Autoencoder) -> Tensor:
     """Examples in the model's form as it computes: uint8 as [0, 1]."""
-    from chartae.maths import as_float
-
     return as_float(x, next(model.parameters()).dtype)

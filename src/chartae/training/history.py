@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["History", "Row"]
+__all__ = ["History", "Row", "read_log"]
 
 #: a row of `log.jsonl`
 Row = dict[str, float | str]
@@ -52,3 +52,18 @@ class History:
     def rewrite(self, folder: Path) -> None:
         """The log file as these rows alone: those of steps that will be taken again are dropped."""
         (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+
+
+def read_log(folder: Path) -> list[Row]:
+    """The rows of a folder's log; an empty list where there is none.
+
+    Raises:
+        ValueError: a log that is damaged.
+    """
+    path = folder / "log.jsonl"
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
