@@ -5,11 +5,11 @@ found = optimise(run, "penalised-logp", out="runs/search")          # a run of s
 """
 
 from chartae.optimise.acquisition import Region, box_batch, region_batch
-from chartae.optimise.found import Found, Row, over_runs
+from chartae.optimise.history import Found, Row, over_runs
 from chartae.optimise.goals import NAMES, Goal, goal
-from chartae.optimise.running import optimise, training_scores
-from chartae.optimise.scoring import Scored, score_strings
-from chartae.optimise.searching import METHODS, Retrained, rank_weights, search
+from chartae.optimise.entry import optimise, training_scores
+from chartae.optimise.workers import Scored, score_strings
+from chartae.optimise.search import METHODS, Retrained, rank_weights, search
 from chartae.optimise.surrogates import KINDS, Surrogate, fit_surrogate, judge_surrogate
 
 __all__ = [

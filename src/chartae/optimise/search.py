@@ -18,8 +18,8 @@ from torch import Tensor
 
 from chartae.densities.base import check_codes
 from chartae.optimise.acquisition import SIDE, Region, box_batch, region_batch
-from chartae.optimise.found import Found, Row
-from chartae.optimise.scoring import Scored, check_importable, score_strings
+from chartae.optimise.history import Found, Row
+from chartae.optimise.workers import Scored, check_importable, score_strings
 from chartae.optimise.surrogates import EXACT, KINDS, botorch, box_of, check_scores, fit_surrogate, resolve
 from chartae.records.files import read_tensors, replace_text, write_tensors
 

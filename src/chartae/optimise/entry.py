@@ -16,10 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae import densities
-from chartae.optimise.found import Found
+from chartae.optimise.history import Found
 from chartae.optimise.goals import Goal, goal
-from chartae.optimise.scoring import score_strings
-from chartae.optimise.searching import Retrained, fingerprint, search
+from chartae.optimise.workers import score_strings
+from chartae.optimise.search import Retrained, fingerprint, search
 from chartae.records.files import read_tensors, replace_text, write_tensors
 
 __all__ = ["optimise", "training_scores"]
