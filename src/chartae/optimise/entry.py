@@ -9,22 +9,24 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae import densities
-from chartae.optimise.history import Found
 from chartae.optimise.goals import Goal, goal
+from chartae.optimise.history import History
+from chartae.optimise.problem import Problem, Retrain, Retrained
+from chartae.optimise.search import Loop
+from chartae.optimise.settings import Search, lists_fields
+from chartae.optimise.state import check_folder, fingerprint
+from chartae.optimise.strings import CodedStrings, StringData, StringRun
 from chartae.optimise.workers import score_strings
-from chartae.optimise.search import Retrained, fingerprint, search
 from chartae.records.files import read_tensors, replace_text, write_tensors
 
 __all__ = ["optimise", "training_scores"]
 
-#: strings from which on a second process is worth its start
+#: number of strings from which on a second process is worth its start
 MANY = 2000
 
 
@@ -34,6 +36,13 @@ def training_scores(
     """The score of each string, nan where it has none; kept in `folder` and read back while strings and objective are
     the same.
 
+    Args:
+        strings: what is scored.
+        score: the objective.
+        folder: where ``scores.safetensors`` is kept.
+        workers: number of processes that score; at least 1.
+        timeout: seconds that the score of one string may take.
+
     Raises:
         ValueError: no string has a score; the first failure is named.
     """
@@ -42,13 +51,85 @@ def training_scores(
         tensors, facts = read_tensors(path, kind="scores")
         if facts.get("fingerprint") == mark and len(tensors["scores"]) == len(strings):
             return tensors["scores"]
-    found = score_strings(strings, score, workers=workers, timeout=timeout)
-    if all(f.score is None for f in found):
-        why = found[0].error if found else "there are none"
+    results = score_strings(strings, score, workers=workers, timeout=timeout)
+    if all(result.score is None for result in results):
+        why = results[0].error if results else "there are none"
         raise ValueError(f"none of the {len(strings)} training strings has a score ({score.name}): {why}")
-    scores = torch.tensor([float("nan") if f.score is None else f.score for f in found], dtype=torch.float64)
+    scores = torch.tensor([float("nan") if r.score is None else r.score for r in results], dtype=torch.float64)
     write_tensors(path, {"scores": scores}, kind="scores", facts={"fingerprint": mark, "objective": score.name})
     return scores
+
+
+@lists_fields(Search)
+def optimise(
+    run: StringRun,
+    objective: str | Goal,
+    *,
+    out: str | Path,
+    data: StringData | None = None,
+    root: str | Path | None = None,
+    say: Callable[[str], None] | None = None,
+    search: Search | None = None,
+    **settings: object,
+) -> History:
+    """Look in a run's latent space for strings that an objective likes, by `search`.
+
+    Args:
+        run: of a recipe over strings: it encodes, decodes to strings and knows its training strings.
+        objective: one of `NAMES`, ``module:function`` of your own, or a `Goal`.
+        out: folder of the search (`search` says what is in it); the scores of the training strings are kept there too,
+            and at the end ``found.json`` and ``found.csv``.
+        data: the run's data, if it was fitted to an array; otherwise they are loaded, from `root`.
+        root: folder of named data.
+        say: called with one line for each round.
+        search: the settings of the search; by default the defaults.
+        settings: fields of `Search` that replace those of `search`: rounds, batch, method and so on.
+
+    Returns:
+        what was evaluated, in the objective's own direction.
+
+    Raises:
+        ValueError: what `search` refuses; an unknown objective or density; training strings without any score.
+        TypeError: there is no such setting.
+        FileExistsError: the folder holds a search, and neither resume nor overwrite is set.
+        FileNotFoundError: there is nothing to resume.
+        ImportError: BoTorch, or RDKit for objectives over molecules, is missing.
+    """
+    chosen = Search.of(search, settings)
+    target = goal(objective, minimise=chosen.minimise) if isinstance(objective, str) else objective
+    folder = Path(out)
+    check_folder(folder, chosen)
+    coded = CodedStrings(run, chosen.bound)
+    data = coded.data(root) if data is None else data
+    strings = data.strings()
+    say = say or (lambda line: None)
+    say(f"{target.name} of {len(strings):,} training strings")
+    workers = chosen.workers or (os.cpu_count() or 1 if len(strings) > MANY else 1)
+    scores = training_scores(strings, target, folder, workers=workers, timeout=chosen.timeout)
+    rows = _rows(scores, chosen.limit, chosen.hide, chosen.seed)
+    learnt = [strings[i] for i in rows.tolist()]
+    start = Retrained(coded.decode, coded.encode(data.train[rows]), scores[rows], coded.density).checked()
+    problem = Problem(
+        start,
+        target,
+        learnt,
+        minimised=not target.maximise,
+        retrain=None if chosen.retrain is None else _retrain(coded, chosen.retrain, chosen.seed),
+        about={
+            "objective": target.name,
+            "maximise": target.maximise,
+            "source": target.fingerprint(),
+            "density": chosen.bound,
+            "limit": chosen.limit,
+            "hide": chosen.hide,
+            "retrain": chosen.retrain,
+        },
+    )
+    history = Loop(problem, chosen, folder, say).run()
+    # all training strings are known, also those that the limit left out; but not those that were hidden
+    history = replace(history, known=frozenset(learnt if chosen.hide else strings))
+    write(history, folder, target.name)
+    return history
 
 
 def _rows(scores: Tensor, limit: int | None, hide: float, seed: int) -> Tensor:
@@ -66,144 +147,21 @@ def _rows(scores: Tensor, limit: int | None, hide: float, seed: int) -> Tensor:
     return torch.cat([order[: limit // 2], others]).sort().values
 
 
-def optimise(
-    run: Any,
-    objective: str | Goal,
-    *,
-    out: str | Path,
-    rounds: int = 5,
-    batch: int = 50,
-    method: str = "trust-region",
-    density: str | None = None,
-    draws: int = 1,
-    seed: int = 0,
-    workers: int | None = None,
-    timeout: float | None = None,
-    limit: int | None = None,
-    hide: float = 0.0,
-    minimise: bool = False,
-    retrain: int | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    data: Any = None,
-    root: str | Path | None = None,
-    say: Callable[[str], None] | None = None,
-    **settings: Any,
-) -> Found:
-    """Look in a run's latent space for strings that an objective likes, by `search`.
+def _retrain(coded: CodedStrings, epochs: int, seed: int) -> Retrain:
+    """A function that trains the run on between rounds, each time from the run as it was."""
 
-    Args:
-        run: of a recipe over strings: it encodes, decodes to strings and knows its training strings.
-        objective: one of `NAMES`, ``module:function`` of your own, or a `Goal`.
-        out: folder of the search (`search` says what is in it); the scores of the training strings are kept there too,
-            and at the end ``found.json`` and ``found.csv``.
-        rounds, batch, method, draws, seed, timeout, resume, overwrite, say: as in `search`.
-        density: the run's density that bounds the search, ``"none"`` for no bound; by default the run's own choice in a
-            trust region, none in a box.
-        workers: processes that score; by default one a core for many training strings, else none beside this one.
-        limit: learn from so many training strings: the best half, and others at random.
-        hide: the share of the best training strings that the search is not told of, to see whether it finds as good.
-        minimise: an own function is minimised.
-        retrain: passes over the data, weighted by rank, between rounds (weighted retraining; Tripp et al., 2020).
-        data: the run's data, where it was fitted to an array; else it is loaded, from `root`.
-        settings: further arguments of `search`.
+    def retrain(number: int, strings: list[str], scores: Tensor, weights: Tensor) -> Retrained:
+        after, codes = coded.retrained(strings, weights, epochs=epochs, seed=seed + number, fit_seed=seed)
+        return Retrained(after.decode, codes, scores, after.density)
 
-    Returns:
-        what was found, in the objective's own direction.
-
-    Raises:
-        ValueError: what `search` refuses; an unknown objective or density; training strings without any score.
-        ImportError: BoTorch, or RDKit for objectives over molecules, is missing.
-    """
-    want = goal(objective, minimise=minimise) if isinstance(objective, str) else objective
-    out = Path(out)
-    if limit is not None and limit < 2:
-        raise ValueError(f"limit is {limit}; expected at least 2 training strings")
-    if not 0 <= hide < 1:
-        raise ValueError(f"hide is {hide}; a share is 0 or above, and below 1")
-    if retrain is not None and retrain < 1:
-        raise ValueError(f"retrain is {retrain}; expected at least 1 pass over the data")
-    if workers is not None and workers < 1:
-        raise ValueError(f"workers is {workers}; expected at least 1")
-    held = (out / "state.json").is_file()
-    if held and not (resume or overwrite):
-        raise FileExistsError(f"{out} holds a search; choose a new folder, or say overwrite or resume")
-    if resume and not held:
-        raise FileNotFoundError(f"{out} holds no search to resume")
-    name = density or (None if method == "trust-region" else "none")
-    bound = None if name == "none" else run.density(name)
-    data = run.data(root) if data is None else data
-    strings = data.strings()
-    say = say or (lambda line: None)
-    say(f"{want.name} of {len(strings):,} training strings")
-    many = workers or (os.cpu_count() or 1 if len(strings) > MANY else 1)
-    scores = training_scores(strings, want, out, workers=many, timeout=timeout)
-    rows = _rows(scores, limit, hide, seed)
-    codes = run.encode(data.train[rows]).detach().to("cpu", torch.float64)
-
-    def decode(z: Tensor, draws: int, seed: int) -> list[list[str]]:
-        return run.decode_strings(z.float(), draws=draws, seed=seed)
-
-    def again(number: int, every: list[str], values: Tensor, weights: Tensor) -> Retrained:
-        made = run.retrained(every, weights, epochs=retrain, seed=seed + number)
-        codes = made.encode_strings(every).detach().to("cpu", torch.float64)
-        new = None if bound is None else _refitted(made, name, codes.float(), seed)
-        return Retrained(
-            lambda z, draws, seed: made.decode_strings(z.float(), draws=draws, seed=seed), codes, values, new
-        )
-
-    found = search(
-        codes,
-        scores[rows],
-        decode,
-        want,
-        rounds=rounds,
-        batch=batch,
-        method=method,
-        density=bound,
-        draws=draws,
-        strings=[strings[i] for i in rows.tolist()],
-        seed=seed,
-        workers=workers or 1,
-        timeout=timeout,
-        folder=out,
-        resume=resume,
-        overwrite=overwrite,
-        minimised=not want.maximise,
-        about={
-            "objective": want.name,
-            "maximise": want.maximise,
-            "source": want.fingerprint(),
-            "density": name,
-            "limit": limit,
-            "hide": hide,
-            "retrain": retrain,
-        },
-        retrain=None if retrain is None else again,
-        say=say,
-        **settings,
-    )
-    # all training strings are known, also those that the limit left out; but not those that were hidden
-    told = strings if not hide else [strings[i] for i in rows.tolist()]
-    found = replace(found, known=frozenset(told))
-    write(found, out, want.name)
-    return found
+    return retrain
 
 
-def _refitted(run: Any, name: str | None, codes: Tensor, seed: int) -> Any:
-    """The density of a retrained run: a fitted one fitted anew, or its prior."""
-    former = run.density(name)
-    if not isinstance(former, densities.Density):
-        return former
-    return densities.make(former.name, **former.settings()).fit(codes, seed=seed)
-
-
-def write(found: Found, folder: Path, objective: str) -> None:
+def write(history: History, folder: Path, objective: str) -> None:
     """``found.json``, the summary, and ``found.csv``: string, score, round of every valid string, the best first."""
-    facts = {"objective": objective} | found.summary()
-    replace_text(folder / "found.json", json.dumps(facts, indent=1))
+    replace_text(folder / "found.json", json.dumps({"objective": objective, **history.summary()}, indent=1))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["string", "score", "round"])
-    table.writerows([r.string, r.score, r.round] for r in found.best(len(found.rows)))
+    table.writerows([row.string, row.score, row.round] for row in history.best(len(history.rows)))
     replace_text(folder / "found.csv", text.getvalue())

@@ -11,9 +11,18 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from multiprocessing.process import BaseProcess
+from typing import TYPE_CHECKING, NamedTuple, SupportsFloat
 
-__all__ = ["Scored", "score_strings"]
+if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
+
+    Context = ForkServerContext | SpawnContext
+
+__all__ = ["Score", "Scored", "score_strings"]
+
+#: from a string to a number, or None where it has none
+Score = Callable[[str], SupportsFloat | None]
 
 #: strings that a process is given at a time; it answers one by one, so that the one in hand is always known
 HAND = 32
@@ -28,7 +37,7 @@ class Scored(NamedTuple):
     error: str | None = None
 
 
-def _judge(score: Callable[[str], Any], string: str) -> Scored:
+def _outcome(score: Score, string: str) -> Scored:
     try:
         value = score(string)
     except Exception as error:  # whatever the function does wrong is this string's failure
@@ -42,18 +51,18 @@ def _judge(score: Callable[[str], Any], string: str) -> Scored:
     return Scored(number) if math.isfinite(number) else Scored(None, f"the score is {number}")
 
 
-def _work(pipe: Connection, score: Callable[[str], Any]) -> None:
+def _work(pipe: Connection, score: Score) -> None:
     """A process: takes lists of strings, answers one by one, until it is given None."""
     try:
         pipe.send(READY)
         while (strings := pipe.recv()) is not None:
             for string in strings:
-                pipe.send(_judge(score, string))
+                pipe.send(_outcome(score, string))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         pass  # the parent is gone, or going
 
 
-def _context() -> Any:
+def _context() -> Context:
     """Processes that share no threads with this one (a fork of a process with threads may hang)."""
     if "forkserver" not in mp.get_all_start_methods():
         return mp.get_context("spawn")
@@ -64,14 +73,16 @@ def _context() -> Any:
 
 @dataclass
 class _Worker:
-    process: Any
+    """A process, its pipe, and the rows that it has in hand; `since` is when it last answered, in seconds."""
+
+    process: BaseProcess
     pipe: Connection
     hand: deque[int]
     since: float = 0.0
     ready: bool = False
 
     @classmethod
-    def start(cls, context: Any, score: Callable[[str], Any]) -> _Worker:
+    def start(cls, context: Context, score: Score) -> _Worker:
         ours, theirs = context.Pipe()
         process = context.Process(target=_work, args=(theirs, score), daemon=True)
         process.start()
@@ -87,58 +98,75 @@ class _Worker:
         self.pipe.close()
 
 
-def _in_processes(
-    strings: Sequence[str], score: Callable[[str], Any], workers: int, timeout: float | None
-) -> list[Scored]:
-    context = _context()
-    waiting = deque(range(len(strings)))
-    found: list[Scored | None] = [None] * len(strings)
-    pool: list[_Worker] = []
-    try:
-        pool = [_Worker.start(context, score) for _ in range(min(workers, len(strings)))]
-        while waiting or any(worker.hand for worker in pool):
-            for worker in pool:
-                if not worker.hand and waiting:
-                    share = min(HAND, max(1, len(waiting) // (2 * len(pool))))
-                    worker.hand.extend(waiting.popleft() for _ in range(min(share, len(waiting))))
-                    worker.since = time.monotonic()
-                    with suppress(OSError):  # it has died; seen below
-                        worker.pipe.send([strings[i] for i in worker.hand])
-            busy = [worker for worker in pool if worker.hand]
-            ready = wait([worker.pipe for worker in busy], timeout=None if timeout is None else min(timeout / 4, 0.5))
-            for worker in busy:
-                why = None
-                if worker.pipe in ready:
-                    try:
-                        answer = worker.pipe.recv()
-                        worker.since = time.monotonic()
-                        if worker.ready:
-                            found[worker.hand.popleft()] = answer
-                        worker.ready = True
-                    except (EOFError, OSError) as error:
-                        worker.process.join(5)
-                        why = f"its process ended with exit code {worker.process.exitcode}"
-                        if not worker.ready:
-                            raise ChildProcessError(
-                                f"a process for scoring could not start ({why[4:]}): can it import {score!r}, and has "
-                                "your script an `if __name__ == '__main__':`?"
-                            ) from error
-                elif timeout is not None and worker.ready and time.monotonic() - worker.since > timeout:
-                    why = f"no score within {timeout:g} s"
-                if why is not None:
-                    found[worker.hand.popleft()] = Scored(None, why)
-                    waiting.extendleft(reversed(worker.hand))
-                    worker.end()
-                    pool[pool.index(worker)] = _Worker.start(context, score)
-    finally:
-        for worker in pool:
-            worker.end()
-    assert all(f is not None for f in found)
-    return found  # type: ignore[return-value]
+class _Pool:
+    """Scores of strings by processes, one of which is replaced where it hangs or dies."""
+
+    def __init__(self, strings: Sequence[str], score: Score, workers: int, timeout: float | None) -> None:
+        self.strings, self.score, self.timeout = strings, score, timeout
+        self.context = _context()
+        self.waiting = deque(range(len(strings)))
+        self.results: dict[int, Scored] = {}
+        self.workers: list[_Worker] = []
+        self.size = min(workers, len(strings))
+
+    def run(self) -> list[Scored]:
+        """The score of each string, in order."""
+        try:
+            for _ in range(self.size):
+                self.workers.append(_Worker.start(self.context, self.score))
+            while self.waiting or any(worker.hand for worker in self.workers):
+                self._hand_out()
+                self._collect()
+        finally:
+            for worker in self.workers:
+                worker.end()
+        return [self.results[i] for i in range(len(self.strings))]
+
+    def _hand_out(self) -> None:
+        for worker in self.workers:
+            if not worker.hand and self.waiting:
+                share = min(HAND, max(1, len(self.waiting) // (2 * len(self.workers))))
+                worker.hand.extend(self.waiting.popleft() for _ in range(min(share, len(self.waiting))))
+                worker.since = time.monotonic()
+                with suppress(OSError):  # the process has died, which `_collect` notices
+                    worker.pipe.send([self.strings[i] for i in worker.hand])
+
+    def _collect(self) -> None:
+        busy = [worker for worker in self.workers if worker.hand]
+        patience = None if self.timeout is None else min(self.timeout / 4, 0.5)
+        ready = wait([worker.pipe for worker in busy], timeout=patience)
+        for worker in busy:
+            if (why := self._failure(worker, worker.pipe in ready)) is not None:
+                self.results[worker.hand.popleft()] = Scored(None, why)
+                self.waiting.extendleft(reversed(worker.hand))
+                worker.end()
+                self.workers[self.workers.index(worker)] = _Worker.start(self.context, self.score)
+
+    def _failure(self, worker: _Worker, ready: bool) -> str | None:
+        """Take an answer, if there is one; why the string in hand has failed, None where it has not."""
+        if not ready:
+            late = self.timeout is not None and worker.ready and time.monotonic() - worker.since > self.timeout
+            return f"no score within {self.timeout:g} s" if late else None
+        try:
+            answer = worker.pipe.recv()
+        except (EOFError, OSError) as error:
+            worker.process.join(5)
+            why = f"its process ended with exit code {worker.process.exitcode}"
+            if not worker.ready:
+                raise ChildProcessError(
+                    f"a process for scoring could not start ({why[4:]}): can it import {self.score!r}, and has "
+                    "your script an `if __name__ == '__main__':`?"
+                ) from error
+            return why
+        worker.since = time.monotonic()
+        if worker.ready:
+            self.results[worker.hand.popleft()] = answer
+        worker.ready = True
+        return None
 
 
 def score_strings(
-    strings: Iterable[str], score: Callable[[str], Any], *, workers: int = 1, timeout: float | None = None
+    strings: Iterable[str], score: Score, *, workers: int = 1, timeout: float | None = None
 ) -> list[Scored]:
     """The score of each string, or why it has none; the same string is scored once.
 
@@ -168,15 +196,16 @@ def score_strings(
     strings = list(strings)
     distinct = list(dict.fromkeys(strings))
     if workers == 1 and timeout is None:
-        found = [_judge(score, string) for string in distinct]
+        results = [_outcome(score, string) for string in distinct]
     else:
         check_importable(score)
-        found = _in_processes(distinct, score, workers, timeout) if distinct else []
-    table = dict(zip(distinct, found, strict=True))
+        results = _Pool(distinct, score, workers, timeout).run() if distinct else []
+    table = dict(zip(distinct, results, strict=True))
     return [table[string] for string in strings]
 
 
-def check_importable(score: Callable[[str], Any]) -> None:
+def check_importable(score: Score) -> None:
+    """Raise a ValueError if other processes could not import the function."""
     from multiprocessing.reduction import ForkingPickler
 
     try:
