@@ -302,6 +302,11 @@ def test_the_pull_is_no_copy_in_low_precision_and_keeps_no_graph():
 # -- fits side by side -------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def float32():
+    torch.set_default_dtype(torch.float32)
+
+
 class Dropping(nn.Module):
     """A net that draws from torch itself."""
 
@@ -328,6 +333,7 @@ def fitted(name, seed):
     return torch.cat([p.detach().flatten() for p in objective.parameters()])
 
 
+@pytest.mark.usefixtures("float32")
 @pytest.mark.parametrize("names", [("vae", "wae"), ("aae", "vae"), ("dropping", "dropping"), ("dropping", "vae")])
 def test_two_fits_in_two_threads_are_the_two_fits(names):
     work = [(name, seed) for seed, name in enumerate(names)]
@@ -351,6 +357,7 @@ def test_two_fits_in_two_threads_are_the_two_fits(names):
     assert torch.equal(state, torch.get_rng_state())
 
 
+@pytest.mark.usefixtures("float32")
 def test_a_fit_leaves_the_callers_accelerator_and_random_numbers_alone():
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=3)
     torch.manual_seed(3)
