@@ -19,7 +19,7 @@ from torch import nn as tnn
 import chartae as ch
 from chartae.cli import main
 from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product, StandardNormal, UniformCategorical
-from chartae.data import Batches
+from chartae.data import Batch, Batches
 from chartae.data.labels import class_codes, known_labels
 from chartae.distributions import PointMass
 from chartae.evaluation.images import class_error
@@ -121,7 +121,7 @@ def test_agreement_is_the_information_where_views_agree():
 def test_labels_reach_the_encoder_alone_and_only_the_labelled_rows():
     objective = guided(agreement=0.0, views=None, supervision=3.0, labelled=4)
     x, y = points(), torch.tensor([-1] * 7 + [0, 1, 2, 1])
-    values = objective(x, y)
+    values = objective(Batch(x, labels=y))
     logits = objective.model.encoder(x[7:]).category.logits
     by_hand = tnn.functional.cross_entropy(logits, y[7:])
     assert torch.allclose(values["supervision"], by_hand)
@@ -249,17 +249,17 @@ def test_batches_bring_labelled_examples_along():
     y[[3, 8]] = torch.tensor([1, 0])
     batches = Batches(x, 8, seed=1, labels=y, labelled=5)
     seen = list(batches.epoch(0))
-    assert [len(a) for a, _ in seen] == [13, 13, 9]
-    for a, labels in seen:
+    assert [len(b) for b in seen] == [13, 13, 9]
+    for a, labels in ((b.x, b.labels) for b in seen):
         assert (labels[:-5] == -1).all()
         assert {(int(v), int(k)) for v, k in zip(a[-5:, 0], labels[-5:], strict=True)} <= {(3, 1), (8, 0)}
-    stream = torch.cat([a[:-5, 0] for a, _ in seen])
+    stream = torch.cat([b.x[:-5, 0] for b in seen])
     assert torch.equal(stream.sort().values, x[:, 0])
     again = list(batches.epoch(0, start=1))
-    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(seen[1:], again, strict=True))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(seen[1:], again, strict=True))
     halves = [list(batches.epoch(0, rank=r, world=2)) for r in (0, 1)]
-    assert [len(a) for a, _ in halves[0]] == [9, 9, 7]
-    assert torch.equal(torch.cat([a[:-5, 0] for half in halves for a, _ in half]).sort().values, x[:, 0])
+    assert [len(b) for b in halves[0]] == [9, 9, 7]
+    assert torch.equal(torch.cat([b.x[:-5, 0] for half in halves for b in half]).sort().values, x[:, 0])
     for labels in (None, torch.full((20,), -1), torch.rand(20)):
         with pytest.raises(ValueError, match="none has a label"):
             Batches(x, 8, labels=labels, labelled=5)
