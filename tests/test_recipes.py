@@ -41,7 +41,7 @@ def test_the_conversion_is_the_loss_times_the_pixels():
     setting = Setting((1, 28, 28), 16, data="mnist")
     objective = build("rae-gp", setting, method="authors").objective.eval()
     x = torch.rand(5, 1, 28, 28)
-    t = objective.trace(x)
+    t = objective.trace(Batch(x))
     size, b, gp = 1024, 1e-4, 0.5e-7
     (g,) = torch.autograd.grad(t.p.mean.square().sum(), t.z, retain_graph=True)
     # their means are over 32 x 32; the border they pad with is ours to leave out, so the error is summed over 28 x 28

@@ -6,6 +6,7 @@ from torch import nn
 
 import chartae as ch
 from chartae import maths
+from chartae.data import Batch
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
 from chartae.terms import (
@@ -50,7 +51,7 @@ TERMS = {
 
 
 def trace(model, x):
-    return ch.Penalised(model, Reconstruction() + 0.0 * DecoderGradient() + 0.0 * Contraction()).trace(x)
+    return ch.Penalised(model, Reconstruction() + 0.0 * DecoderGradient() + 0.0 * Contraction()).trace(Batch(x))
 
 
 @pytest.mark.parametrize("variational", [False, True], ids=["dirac", "gaussian"])
@@ -266,7 +267,7 @@ def test_a_trace_is_made_once():
     )
     objective(points())
     assert seen == ["encoder", "decoder"]
-    assert isinstance(objective.trace(points()), Trace)
+    assert isinstance(objective.trace(Batch(points())), Trace)
 
 
 def test_contraction_of_a_linear_map_is_the_norm_of_the_product():
