@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,10 +11,13 @@ from torch import Tensor
 
 from chartae.conditionals import Conditional
 
-__all__ = ["Density", "check_codes"]
+__all__ = ["Density", "Plain", "check_codes"]
+
+#: what JSON holds: numbers, texts, and lists and tables of them
+Plain = bool | int | float | str | Sequence[int] | Mapping[str, float] | Mapping[int, float] | None
 
 
-def check_codes(z: Any, *, at_least: int = 2, what: str = "density") -> Float[Tensor, "N D"]:
+def check_codes(z: object, *, at_least: int = 2, what: str = "density") -> Float[Tensor, "N D"]:
     """`z` as a detached floating tensor (N, D), or an error that says what is wrong with it."""
     z = torch.as_tensor(z).detach()
     if z.ndim != 2 or not z.shape[1]:
@@ -47,14 +50,14 @@ class Density(Conditional, ABC):
         """Fit to codes (N, D) and return self; the same seed gives the same fit."""
 
     @abstractmethod
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Plain]:
         """The constructor arguments, as plain values."""
 
-    def fitted(self) -> dict[str, Any]:
+    def fitted(self) -> dict[str, Plain]:
         """What is known about the fit, as plain values; empty before `fit`."""
         return {fact: getattr(self, fact) for fact in self.facts if hasattr(self, fact)}
 
-    def restore(self, facts: dict[str, Any]) -> None:
+    def restore(self, facts: Mapping[str, Plain]) -> None:
         """Take up what `fitted` gave; a fact that this class does not know is an error."""
         if strange := set(facts) - set(self.facts):
             raise ValueError(f"{', '.join(sorted(strange))} is not a fact of a {type(self).__name__}")
@@ -71,7 +74,7 @@ class Density(Conditional, ABC):
         if not self.is_fitted:
             raise ValueError(f"this {type(self).__name__} has not been fitted; call fit(codes), or load a fitted one")
 
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         for key in self._buffers:
             value = state.get(prefix + key)
             if isinstance(value, Tensor):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from chartae.densities.base import Density, check_codes
+from chartae.densities.base import Density, Plain, check_codes
 from chartae.distributions import LOG_2PI, Distribution, randn
 
 __all__ = ["GaussianMixture", "Normal", "NormalMixture"]
@@ -263,7 +264,7 @@ class _Gaussians(Density):
         self.means = (mixture.means + centre).to(centre.dtype)
         self.factors = mixture.factors.to(centre.dtype)
 
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         given = [state.get(prefix + key) for key in ("weights", "means", "factors")]
         if all(isinstance(t, Tensor) for t in given):
             weights, means, factors = (t for t in given if t is not None)
@@ -307,7 +308,7 @@ class Normal(_Gaussians):
             raise ValueError(f"ridge is {ridge}; give a small number above 0, such as 1e-8")
         self.ridge = ridge
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Plain]:
         return {"ridge": self.ridge}
 
     @torch.no_grad()
@@ -381,7 +382,7 @@ class GaussianMixture(_Gaussians):
         regularisation: float = 1e-6,
         restarts: int = 1,
         chunk: int | None = None,
-        start: Sequence[Any] | None = None,
+        start: Sequence[Tensor | np.ndarray] | None = None,
     ) -> None:
         super().__init__()
         candidates = [components] if isinstance(components, int) else list(components)
@@ -405,7 +406,7 @@ class GaussianMixture(_Gaussians):
         self.max_iter, self.tol, self.regularisation = max_iter, tol, regularisation
         self.restarts, self.chunk, self.start = restarts, chunk, start
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Plain]:
         """The constructor arguments, less `start`, which has done its work once the mixture is fitted."""
         keys = ("components", "covariance", "max_iter", "tol", "regularisation", "restarts", "chunk")
         values = {key: getattr(self, key) for key in keys}
@@ -414,9 +415,10 @@ class GaussianMixture(_Gaussians):
     def extra_repr(self) -> str:
         return f"{self.components}, {self.covariance!r}"
 
-    def restore(self, facts: dict[str, Any]) -> None:
+    def restore(self, facts: Mapping[str, Plain]) -> None:
         super().restore(facts)
-        self.scores_ = {int(k): score for k, score in facts.get("scores_", {}).items()}
+        scores = cast(Mapping[str, float], facts.get("scores_", {}))
+        self.scores_ = {int(k): score for k, score in scores.items()}
 
     @torch.no_grad()
     def fit(self, z: Tensor, *, seed: int = 0) -> GaussianMixture:
