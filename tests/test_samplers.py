@@ -19,6 +19,7 @@ from chartae.samplers import (
     CorruptDenoise,
     ParallelTempering,
     RandomWalk,
+    by_name,
     geometric,
     run,
 )
