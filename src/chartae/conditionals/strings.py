@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from chartae.conditionals import Conditional
 from chartae.distributions import Distribution
 from chartae.grammar import Codec, Grammar, Molecules, StackDecoder, load, repair
+from chartae.maths.random import generator_for
 from chartae.nn import SequenceDecoder
 
 __all__ = ["Derivation", "MaskedCategorical"]
@@ -87,15 +88,16 @@ class MaskedCategorical(Conditional):
         share = 1.0 if not self.steps else min(1.0, int(self.passes) / self.steps)
         return 1 - (1 - self.forcing) * share
 
-    def written(self, x: Num[Tensor, "B T"]) -> list[str]:
-        """The strings of rows of indices. With chemistry, aromatic rings that have no alternating arrangement are
-        mended in them, which no mask can see to."""
-        texts = self.codec.decode(x.cpu().numpy().astype(np.int64))
-        return repair(texts) if self.stack is not None and self.stack.semantics is not None else texts
+    def mend(self, examples: object) -> object:
+        """With chemistry, aromatic rings that have no alternating arrangement are mended in strings, which no mask can
+        see to."""
+        if self.stack is None or self.stack.semantics is None or not isinstance(examples, list):
+            return examples
+        return repair(examples)
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Derivation:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Derivation:
         assert c is not None
-        return Derivation(self, c)
+        return Derivation(self, c if condition is None else torch.cat([c, condition.to(c.dtype)], 1))
 
     def extra_repr(self) -> str:
         return f"{self.codec!r}, limit={self.limit}"
@@ -137,9 +139,10 @@ class Derivation(Distribution):
             with torch.no_grad():
                 own = (law.net(self.z, before, tops) + law.closed[tops]).argmax(2)
             own = F.pad(own[:, :-1], (1, 0), value=law.codec.padding)
-            before = torch.where(torch.rand(before.shape, device=x.device) < true, before, own)
+            u = torch.rand(before.shape, device=x.device, generator=generator_for(x.device))
+            before = torch.where(u < true, before, own)
         if law.training and law.dropout:
-            hidden = torch.rand(before.shape, device=x.device) < law.dropout
+            hidden = torch.rand(before.shape, device=x.device, generator=generator_for(x.device)) < law.dropout
             before = before.masked_fill(hidden, law.codec.padding)
         if law.training:
             law.passes += 1
@@ -164,6 +167,7 @@ class Derivation(Distribution):
 
     def _drawn(self, z: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
         law = self.law
+        generator = generator_for(z.device, generator)
         with torch.no_grad():
             if law.stack is None:
                 found = _free(law, z, sample, generator)

@@ -17,6 +17,8 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from chartae.maths.private import standard_gamma
+
 __all__ = [
     "SOURCES",
     "After",
@@ -80,7 +82,7 @@ class Mixing(ABC):
         if self.sources == "normal":
             return torch.randn(shape, generator=generator, dtype=torch.float64)
         if self.sources == "beta":
-            g, h = (torch._standard_gamma(torch.full(shape, v, dtype=torch.float64), generator) for v in self.beta)
+            g, h = (standard_gamma(torch.full(shape, v, dtype=torch.float64), generator) for v in self.beta)
             return g / (g + h) - 0.5
         u = torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5
         if self.sources == "uniform":

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from chartae.data.arrays import as_tensor
+from chartae.maths.private import standard_gamma
 
 __all__ = ["FACTORS", "RANGES", "cached", "draw", "factors", "grid", "shapes"]
 
@@ -59,7 +60,7 @@ def factors(n: int, seed: int = 0) -> Float[Tensor, "N 4"]:
     if n < 1:
         raise ValueError(f"n is {n}; ask for at least one picture")
     generator = torch.Generator().manual_seed(seed)
-    a, b = (torch._standard_gamma(v.repeat(n, 1), generator) for v in _shapes(generator).unbind(1))
+    a, b = (standard_gamma(v.repeat(n, 1), generator) for v in _shapes(generator).unbind(1))
     low, width = torch.tensor(RANGES, dtype=torch.float64).unbind(1)
     return low + width * a / (a + b)
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chartae.densities.base import Density, Plain, check_codes
+from chartae.densities.registry import register
 from chartae.distributions import LOG_2PI, Distribution, randn
 
 __all__ = ["GaussianMixture", "Normal", "NormalMixture"]
@@ -244,11 +245,20 @@ class _Gaussians(Density):
         for key in ("weights", "means", "factors"):
             self.register_buffer(key, None)
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> NormalMixture:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> NormalMixture:
+        self.check_condition(condition)
         self.require_fit()
-        factors = self.factors.expand(len(self.means), -1, -1) if self.covariance == "tied" else self.factors
+        return self._mixture(self.factors)
+
+    def tempered(self, temperature: float) -> NormalMixture:
+        """The mixture with the standard deviations of its components multiplied by the temperature."""
+        self.require_fit()
+        return self._mixture(self.factors * temperature)
+
+    def _mixture(self, factors: Tensor) -> NormalMixture:
         k, d = self.means.shape
-        return NormalMixture(self.weights, self.means, factors, self._chunk(k, d, self.means.device))
+        each = factors.expand(k, -1, -1) if self.covariance == "tied" else factors
+        return NormalMixture(self.weights, self.means, each, self._chunk(k, d, self.means.device))
 
     def _chunk(self, components: int, dimension: int, device: torch.device) -> int:
         return _rows(components, dimension, device)
@@ -289,6 +299,7 @@ def _centred(z: Tensor) -> tuple[Tensor, Tensor]:
     return z - centre, centre
 
 
+@register
 class Normal(_Gaussians):
     """One Gaussian with a full covariance matrix, by maximum likelihood: the mean and covariance (over N) of the codes.
 
@@ -327,6 +338,7 @@ class Normal(_Gaussians):
         return self
 
 
+@register
 class GaussianMixture(_Gaussians):
     """A mixture of Gaussians, sum_k w_k N(mean_k, covariance_k), fitted by expectation maximisation.
 
@@ -365,6 +377,7 @@ class GaussianMixture(_Gaussians):
     """
 
     name = "gmm"
+    number = "components"
     facts = ("components_", "n_iter_", "converged_", "lower_bound_", "scores_")
     components_: int
     n_iter_: int
@@ -415,6 +428,16 @@ class GaussianMixture(_Gaussians):
     def extra_repr(self) -> str:
         return f"{self.components}, {self.covariance!r}"
 
+    @property
+    def _candidates(self) -> tuple[int, ...]:
+        return self.components if isinstance(self.components, tuple) else (self.components,)
+
+    @property
+    def least(self) -> int:
+        """The fewest codes that it can be fitted to: one a component, beside those that are held out to choose."""
+        most = max(self._candidates)
+        return max(2, most + (most - 1) // 9 if len(self._candidates) > 1 else most)
+
     def restore(self, facts: Mapping[str, Plain]) -> None:
         super().restore(facts)
         scores = cast(Mapping[str, float], facts.get("scores_", {}))
@@ -424,7 +447,7 @@ class GaussianMixture(_Gaussians):
     def fit(self, z: Tensor, *, seed: int = 0) -> GaussianMixture:
         """Fit to codes (N, D), on their device and in their precision (at least float32)."""
         z = check_codes(z)
-        candidates = self.components if isinstance(self.components, tuple) else (self.components,)
+        candidates = self._candidates
         several = len(candidates) > 1
         n = len(z) - len(z) // 10 if several else len(z)
         if n < max(candidates):

@@ -13,6 +13,7 @@ from torch import Tensor
 from chartae.autoencoder import Autoencoder, evaluating
 from chartae.distributions import Distribution
 from chartae.maths import info_nce
+from chartae.maths.random import Stream
 
 __all__ = ["CodeUse", "code_use"]
 
@@ -72,9 +73,7 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
     """
     if len(x) < 10 or draws < 2:
         raise ValueError(f"there are {len(x)} points and {draws} draws; give at least 10 points and 2 draws")
-    devices = [x.device.index or 0] if x.device.type == "cuda" else []
-    with evaluating(model), torch.random.fork_rng(devices):
-        torch.manual_seed(seed)
+    with evaluating(model), Stream(seed).lent(x.device):
         q = model.encoder(x)
         z = q.sample()
         drawn = torch.stack([model.decoder(z).point() for _ in range(draws)])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from chartae.autoencoder import Autoencoder
 from chartae.maths import column_gram, hadamard_gap
 from chartae.maths import jacobian as forward_jacobian
+from chartae.nn import BATCH_NORMS, DROPOUTS
 
 __all__ = ["Geometry", "geometry", "ima_contrast", "jacobian"]
 
@@ -38,12 +39,12 @@ def decoder_of(decoder: Decoder) -> Callable[[Tensor], Tensor]:
     module = decoder if isinstance(decoder, nn.Module) else getattr(decoder, "__self__", None)
     if isinstance(module, nn.Module):
         for name, part in module.named_modules():
-            if isinstance(part, nn.modules.batchnorm._BatchNorm) and part.training:
+            if isinstance(part, BATCH_NORMS) and part.training:
                 raise ValueError(
                     f"{name or 'the decoder'} is batch normalisation in training mode: a point's image depends on the "
                     "others of its batch, and there is no Jacobian. Call .eval() first, or use net='smooth'"
                 )
-            if isinstance(part, nn.modules.dropout._DropoutNd) and part.training and part.p:
+            if isinstance(part, DROPOUTS) and part.training and part.p:
                 raise ValueError(f"{name or 'the decoder'} is dropout in training mode: call .eval() first")
     return decoder.decode if isinstance(decoder, Autoencoder) else decoder
 

@@ -4,42 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["LOG_2PI", "Distribution", "PointMass", "randn", "supplied"]
+__all__ = ["LOG_2PI", "Distribution", "PointMass"]
 
 LOG_2PI = math.log(2 * math.pi)
-
-
-def randn(shape: torch.Size | tuple[int, ...], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Standard normal numbers of a shape, with the dtype and device of `like`; the `supplied` ones, if any are."""
-    source = _source.get()
-    if source is not None and generator is None:
-        return source(tuple(shape), like)
-    return torch.randn(shape, dtype=like.dtype, device=like.device, generator=generator)
-
-
-#: where normal numbers come from, if not from torch's generator
-_source: ContextVar[Callable[[tuple[int, ...], Tensor], Tensor] | None] = ContextVar("source", default=None)
-
-
-@contextmanager
-def supplied(source: Callable[[tuple[int, ...], Tensor], Tensor]) -> Iterator[None]:
-    """Within it, normal numbers drawn without a generator are `source(shape, like)`.
-
-    So the many models of an ensemble, trained in one pass, see each the numbers that it would draw alone.
-    """
-    token = _source.set(source)
-    try:
-        yield
-    finally:
-        _source.reset(token)
 
 
 class Distribution(ABC):

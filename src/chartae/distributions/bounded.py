@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chartae.distributions.base import Distribution
+from chartae.maths.private import standard_gamma
+from chartae.maths.random import generator_for
 
 __all__ = ["Beta", "LogitBeta", "Squashed"]
 
@@ -26,7 +28,7 @@ class LogitBeta(Distribution):
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         a, b = (c if n is None else c.expand(n, *c.shape) for c in (self.a, self.b))
-        gammas = [torch._standard_gamma(c.contiguous(), generator) for c in (a, b)]
+        gammas = [standard_gamma(c, generator_for(c.device, generator)) for c in (a, b)]
         tiny = torch.finfo(a.dtype).tiny
         return gammas[0].clamp_min(tiny).log() - gammas[1].clamp_min(tiny).log()
 

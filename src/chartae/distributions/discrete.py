@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chartae.distributions.base import Distribution
+from chartae.maths.random import generator_for, rand
 
 __all__ = ["Atoms", "Bernoulli", "OneHot", "Product", "Replaced"]
 
@@ -26,7 +27,7 @@ class Bernoulli(Distribution):
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         p = self.mean if n is None else self.mean.expand(n, *self.logits.shape).contiguous()
-        return torch.bernoulli(p, generator=generator)
+        return torch.bernoulli(p, generator=generator_for(p.device, generator))
 
     def log_prob(self, x: Tensor) -> Tensor:
         return -self._sum(F.binary_cross_entropy_with_logits(self.logits.expand_as(x), x, reduction="none"))
@@ -59,7 +60,7 @@ class OneHot(Distribution):
             return soft
         noisy = logits
         if self.mode != "straight-through":
-            e = torch.empty_like(logits).exponential_(generator=generator)
+            e = torch.empty_like(logits).exponential_(generator=generator_for(logits.device, generator))
             noisy = logits - e.log()
             soft = noisy.softmax(-1)
         hard = F.one_hot(noisy.argmax(-1), logits.shape[-1]).to(logits.dtype)
@@ -116,6 +117,7 @@ class Atoms(Distribution):
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         device = self.points.device
+        generator = generator_for(device, generator)
         rows = torch.randint(len(self.points), (1 if n is None else n,), device=device, generator=generator)
         return self.points[rows[0]] if n is None else self.points[rows]
 
@@ -136,7 +138,7 @@ class Replaced(Distribution):
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         x = self.x if n is None else self.x.expand(n, *self.x.shape)
-        u = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        u = rand(x.shape, x, generator)
         for i, value in enumerate(self.values):
             x = torch.where(u < self.share * (1 - i / len(self.values)), value, x)
         return x

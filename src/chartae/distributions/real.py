@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from chartae.distributions.base import LOG_2PI, Distribution, randn
+from chartae.distributions.base import LOG_2PI, Distribution
+from chartae.maths.random import generator_for, randn
 
 __all__ = ["Laplace", "Normal", "OptimalNormal"]
 
@@ -71,7 +72,8 @@ class Laplace(Distribution):
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         shape = self.zero.shape if n is None else (n, *self.zero.shape)
-        e = torch.empty((2, *shape), dtype=self.zero.dtype, device=self.zero.device).exponential_(generator=generator)
+        e = torch.empty((2, *shape), dtype=self.zero.dtype, device=self.zero.device)
+        e.exponential_(generator=generator_for(e.device, generator))
         return self.scale * (e[0] - e[1])
 
     def log_prob(self, x: Tensor) -> Tensor:

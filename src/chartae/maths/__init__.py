@@ -1,4 +1,4 @@
-"""Pure tensor mathematics: no modules, no state, nothing of ours imported."""
+"""Pure tensor mathematics, and the random numbers it needs: no modules, nothing of ours imported."""
 
 from chartae.maths.critics import (
     LOSSES,

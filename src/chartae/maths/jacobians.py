@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from chartae.maths.random import generator_for
+
 __all__ = [
     "ScoreFunction",
     "column_gram",
@@ -30,7 +32,7 @@ ScoreFunction = Callable[[Tensor], Tensor]
 
 def random_signs(like: Tensor) -> Tensor:
     """Independent +1 and -1 in the shape of `like`."""
-    return torch.empty_like(like).bernoulli_(0.5).mul_(2).sub_(1)
+    return torch.empty_like(like).bernoulli_(0.5, generator=generator_for(like.device)).mul_(2).sub_(1)
 
 
 def jacobian_norm(out: Float[Tensor, B * S], z: Float[Tensor, B * T]) -> Float[Tensor, " B"]:

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from chartae.maths.random import randn
+
 __all__ = ["energy_distance", "info_nce", "mmd", "sliced_wasserstein", "squared_distances"]
 
 
@@ -49,7 +51,7 @@ def mmd(
 
 def sliced_wasserstein(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], projections: int) -> Float[Tensor, ""]:
     """The mean over random unit directions of the squared 2-Wasserstein distance of the projected points."""
-    directions = torch.randn(a.shape[1], projections, dtype=a.dtype, device=a.device)
+    directions = randn((a.shape[1], projections), a)
     directions = directions / directions.norm(dim=0)
     return ((a @ directions).sort(0).values - (b @ directions).sort(0).values).square().mean()
 

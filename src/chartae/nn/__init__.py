@@ -4,6 +4,7 @@ Every body maps a batch (B, *shape_in) to (B, *shape_out). `encoder` and `decode
 """
 
 from chartae.nn.bodies import MLP, ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
+from chartae.nn.conditioned import ConditionedDecoder, ConditionedEncoder
 from chartae.nn.critics import Critic, Translator, pair_critic, translator
 from chartae.nn.denoisers import (
     HiddenLayer,
@@ -15,7 +16,7 @@ from chartae.nn.denoisers import (
     TiedDecoder,
 )
 from chartae.nn.factory import NETS, critic, decoder, encoder
-from chartae.nn.layers import ACTIVATIONS, Conv2d, Linear, spectral
+from chartae.nn.layers import ACTIVATIONS, BATCH_NORMS, DROPOUTS, Conv2d, Linear, draws_itself, spectral
 from chartae.nn.papers import PaperDecoder, PaperEncoder
 from chartae.nn.sequences import (
     SEQUENCE_NETS,
@@ -26,9 +27,13 @@ from chartae.nn.sequences import (
 
 __all__ = [
     "ACTIVATIONS",
+    "BATCH_NORMS",
+    "DROPOUTS",
     "MLP",
     "NETS",
     "SEQUENCE_NETS",
+    "ConditionedDecoder",
+    "ConditionedEncoder",
     "Conv2d",
     "ConvDecoder",
     "ConvEncoder",
@@ -49,6 +54,7 @@ __all__ = [
     "Translator",
     "critic",
     "decoder",
+    "draws_itself",
     "encoder",
     "pair_critic",
     "sequence_decoder",

@@ -9,14 +9,23 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.autograd.forward_ad as fwAD
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
-__all__ = ["ACTIVATIONS", "OUTPUTS", "Activation", "Conv2d", "Linear", "product", "spectral"]
+from chartae.maths.private import has_onednn, onednn_linear, transformed
+
+__all__ = [
+    "ACTIVATIONS", "BATCH_NORMS", "DROPOUTS", "OUTPUTS", "Activation", "Conv2d", "Linear", "draws_itself", "product",
+    "spectral",
+]  # fmt: skip
 
 Shape = Sequence[int]
+
+#: torch's layers that mix the examples of a batch, in training
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+#: torch's layers that draw random numbers, in training
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 OUTPUTS = {"identity": nn.Identity, "sigmoid": nn.Sigmoid}
 
@@ -81,7 +90,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return onednn_linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -108,9 +117,8 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         or not _onednn()
         or torch.is_autocast_enabled("cpu")
         or torch.compiler.is_compiling()
+        or transformed()
     ):
-        return F.linear(x, weight, bias)
-    if torch._C._functorch.maybe_current_level() is not None or fwAD._current_level >= 0:
         return F.linear(x, weight, bias)
     return cast(Tensor, _Product.apply(x, weight, bias))
 
@@ -122,10 +130,9 @@ def _dense(matrix: Tensor) -> bool:
 @functools.cache
 def _onednn() -> bool:
     """Whether oneDNN is there, and the processor one on which it gains: on Intel's, MKL is at least as fast."""
-    there = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     name = str(capabilities().get("cpu_name")) if capabilities else platform.processor()
-    return there and "Intel" not in name
+    return has_onednn() and "Intel" not in name
 
 
 class Linear(nn.Linear):
@@ -169,6 +176,23 @@ class Conv2d(nn.Conv2d):
         return out.unflatten(0, (len(input), h * w)).mT.unflatten(2, (h, w))
 
 
+def draws_itself(module: nn.Module) -> bool:
+    """Whether a part of `module` may draw random numbers by asking torch for them, and not through `chartae.maths`.
+
+    That is a dropout layer, a recurrent or attention layer with dropout, or any module of a class that neither torch
+    nor chartae defines.
+
+    >>> draws_itself(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1))), draws_itself(nn.Linear(2, 2))
+    (True, False)
+    """
+    parts = list(module.modules())
+    return (
+        any(type(part).__module__.split(".")[0] not in ("torch", "chartae") for part in parts)
+        or any(isinstance(part, (*DROPOUTS, nn.RReLU)) for part in parts)
+        or any(isinstance(part, nn.RNNBase | nn.MultiheadAttention) and part.dropout > 0 for part in parts)
+    )
+
+
 def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:
     """Divide every weight matrix of `module` by its largest singular value, in place; returns the module.
 
@@ -188,7 +212,7 @@ def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:
         elif isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             parametrizations.spectral_norm(layer)
         elif isinstance(layer, nn.RNNBase):
-            for name in layer._flat_weights_names:
+            for name in [name for name, _ in layer.named_parameters(recurse=False)]:
                 if name.startswith("weight"):
                     parametrizations.spectral_norm(layer, name)
     return module

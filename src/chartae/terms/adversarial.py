@@ -10,6 +10,7 @@ from torch.nn.functional import softplus
 from chartae.autoencoder import Autoencoder
 from chartae.distributions import Normal
 from chartae.maths import judged, loss_of
+from chartae.maths.random import randn
 from chartae.nn import Critic
 from chartae.terms.base import Term, Trace
 
@@ -60,7 +61,7 @@ class AdversarialLatent(Term):
         return {"loss": loss, "accuracy": right, "real": real.mean(), "made": made.mean()}
 
     def check(self, model: Autoencoder) -> None:
-        if not model.prior.has_density:
+        if not model.prior.drawable:
             raise TypeError("AdversarialLatent needs a prior to draw from; use StandardNormal(D)")
 
     def extra_repr(self) -> str:
@@ -79,8 +80,9 @@ class AdversarialKL(Term):
 
     so it has only the posterior's shape to learn, not its place and size. Mescheder, Nowozin, Geiger, "Adversarial
     Variational Bayes", 2017 (arXiv 1701.04722). The model is told through z alone: E_q of the change of T with q is 0.
-    The value is only as good as the critic: one that lags behind under-estimates the KL. The moments' own noise does so
-    by about D / contrast nats.
+    The value is only as good as the critic: one that lags behind under-estimates the KL, so give it a learning rate
+    of several times the model's (`Penalised(rates=...)`; the recipes use 4 and Adam's betas (0.5, 0.99)). The moments' own noise
+    does so by about D / contrast nats.
 
     Args:
         critic: of (x, z).
@@ -90,10 +92,6 @@ class AdversarialKL(Term):
     Raises:
         ValueError: a negative penalty, or a contrast of 1 or below 0.
     """
-
-    #: the critic is to be near its optimum all the time
-    rate = 4.0
-    betas = (0.5, 0.99)
 
     def __init__(self, critic: Critic, contrast: int = 32, penalty: float = 0.0) -> None:
         super().__init__()
@@ -122,7 +120,7 @@ class AdversarialKL(Term):
         z = t.z.detach()
         if self.contrast:
             r = self._contrast(t)
-            own, other = (z - r.mean) / r.sigma, torch.randn_like(z)
+            own, other = (z - r.mean) / r.sigma, randn(z.shape, z)
         else:
             own, other = z, t.model.prior.sample(len(z)).detach()
         loss, right, posterior, contrast = judged(

@@ -17,7 +17,7 @@ from chartae.maths import (
     one_hidden_jacobian_norm,
     output_energy_gradient,
 )
-from chartae.nn import HiddenLayer, SkipDecoder, SkipEncoder, TiedDecoder
+from chartae.nn import BATCH_NORMS, HiddenLayer, SkipDecoder, SkipEncoder, TiedDecoder
 from chartae.terms.base import Term, Trace
 
 __all__ = ["Contraction", "DecoderGradient", "DecoderL2", "Orthogonality"]
@@ -170,15 +170,15 @@ class Orthogonality(Term):
         self.points = points
 
     def forward(self, t: Trace) -> Float[Tensor, ""]:
-        y = None if t.y is None else t.y[: self.points]
-        gram = column_gram(jacobian(lambda z: t.model.decoder(z, y).mean, t.z[: self.points]))
+        condition = None if t.condition is None else t.condition[: self.points]
+        gram = column_gram(jacobian(lambda z: t.model.decoder(z, condition).mean, t.z[: self.points]))
         # a singular Jacobian has an infinite contrast and no gradient: a little of the identity leaves it one
         ridge = 1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
         return hadamard_gap(gram + ridge * eye).mean().to(t.z.dtype)
 
     def check(self, model: Autoencoder) -> None:
-        if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in model.decoder.modules()):
+        if any(isinstance(m, BATCH_NORMS) for m in model.decoder.modules()):
             raise TypeError(
                 "Orthogonality needs the Jacobian of each point alone, but the decoder has batch normalisation. Use "
                 "net='smooth' or 'smooth-conv'"

@@ -1,0 +1,199 @@
+"""Where a fit runs: on one device by torch alone, or as one of several processes that a launcher started."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import cast
+
+import torch
+from accelerate import PartialState
+from torch import Tensor, nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
+
+__all__ = ["PRECISIONS", "Alone", "Device", "Distributed", "place"]
+
+#: name -> dtype of the forward pass; None leaves every dtype as it is
+PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Device(ABC):
+    """A device, the precision of the forward pass, and how this process talks to the others.
+
+    Attributes:
+        device: where tensors lie.
+        rank: number of this process, from 0.
+        world: how many processes there are.
+        scaler: of the loss, for ``"fp16"`` only.
+
+    Raises:
+        ValueError: the precision is unknown, or the device cannot compute in it.
+    """
+
+    def __init__(self, device: torch.device, precision: str, rank: int = 0, world: int = 1) -> None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision is {precision!r}; choose from {', '.join(PRECISIONS)}")
+        if precision == "fp16" and device.type == "cpu":
+            raise ValueError("precision 'fp16' needs a GPU; use 'bf16' or 'fp32' on a CPU")
+        if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+            raise ValueError("precision is 'bf16', which this GPU does not support; use 'fp16' or 'fp32'")
+        self.device, self.rank, self.world = device, rank, world
+        self._dtype = PRECISIONS[precision]
+        self.scaler = GradScaler(device.type) if precision == "fp16" else None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and shows progress."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Within it, operations that can run in the precision do."""
+        return nullcontext() if self._dtype is None else torch.autocast(self.device.type, dtype=self._dtype)
+
+    def prepare(self, objective: nn.Module) -> nn.Module:
+        """The objective as the loop calls it: in the precision, with float32 results. `objective` is not changed."""
+        return objective if self._dtype is None else _Mixed(objective, self)
+
+    def backward(self, loss: Tensor) -> None:
+        """Differentiate the loss, scaled where there is a scaler."""
+        (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+
+    def step(self, optimiser: Optimizer, parameters: Iterable[Tensor], clip: float | None = None) -> None:
+        """Clip the norm of the gradients of an optimiser's `parameters` to `clip`, and make its step."""
+        if clip is not None:
+            if self.scaler is not None:
+                self.scaler.unscale_(optimiser)
+            nn.utils.clip_grad_norm_(list(parameters), clip)
+        if self.scaler is None:
+            optimiser.step()
+        else:
+            self.scaler.step(optimiser)
+            self.scaler.update()
+
+    @abstractmethod
+    def total(self, value: Tensor) -> Tensor:
+        """The sum of a tensor over all processes."""
+
+    def average(self, value: Tensor) -> Tensor:
+        """The mean of a tensor over all processes."""
+        return value if self.world == 1 else self.total(value) / self.world
+
+    @abstractmethod
+    def gather(self, rows: Tensor) -> Tensor:
+        """The rows (N, ...) of all processes, one below the other: (world N, ...)."""
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Until every process is here."""
+
+
+class Alone(Device):
+    """One process, one device; it shares no state with anything else, so that several may be at work at a time."""
+
+    def __init__(self, device: torch.device, precision: str = "fp32") -> None:
+        super().__init__(device, precision)
+
+    def total(self, value: Tensor) -> Tensor:
+        return value
+
+    def gather(self, rows: Tensor) -> Tensor:
+        return rows
+
+    def wait(self) -> None:
+        return
+
+
+class Distributed(Device):
+    """One of several processes, each with its share of every batch; gradients are averaged.
+
+    accelerate joins the processes and chooses their devices (`PartialState`, which is one for the whole process and is
+    used as it is where the caller has one); everything else is torch's.
+
+    Args:
+        device: ``"cpu"`` keeps off a GPU.
+        precision: as of `place`.
+        several: whether parts of the objective have no part in some losses, as where there are several players.
+    """
+
+    def __init__(self, device: str | None, precision: str = "fp32", *, several: bool = False) -> None:
+        self._state, self._several = PartialState(cpu=device == "cpu"), several
+        super().__init__(self._state.device, precision, rank=self._state.process_index, world=self._state.num_processes)
+
+    def prepare(self, objective: nn.Module) -> nn.Module:
+        inner = super().prepare(objective)
+        if self.world == 1 or not any(p.requires_grad for p in inner.parameters()):
+            return inner
+        places = None if self.device.type == "cpu" else [self.device]
+        return nn.parallel.DistributedDataParallel(inner, device_ids=places, find_unused_parameters=self._several)
+
+    def total(self, value: Tensor) -> Tensor:
+        if self.world == 1:
+            return value
+        out = value.clone()
+        torch.distributed.all_reduce(out)
+        return out
+
+    def gather(self, rows: Tensor) -> Tensor:
+        if self.world == 1:
+            return rows
+        parts = [torch.empty_like(rows) for _ in range(self.world)]
+        torch.distributed.all_gather(parts, rows.contiguous())
+        return torch.cat(parts)
+
+    def wait(self) -> None:
+        self._state.wait_for_everyone()
+
+
+class _Mixed(nn.Module):
+    """An objective computed in a device's precision; its values come out in float32."""
+
+    def __init__(self, objective: nn.Module, device: Device) -> None:
+        super().__init__()
+        self.objective, self._device = objective, device
+
+    def forward(self, *args: object, **options: object) -> dict[str, Tensor]:
+        with self._device.autocast():
+            values = cast("dict[str, Tensor]", self.objective(*args, **options))
+        halves = (torch.float16, torch.bfloat16)
+        return {name: v.float() if v.dtype in halves else v for name, v in values.items()}
+
+
+def place(precision: str = "fp32", device: str | None = None, several: bool = False) -> Device:
+    """Where a fit runs.
+
+    Args:
+        precision: ``"fp32"``, ``"bf16"``, or ``"fp16"`` (a GPU only; the loss is scaled).
+        device: as torch names them; by default a GPU where there is one.
+        several: whether the objective has several players.
+
+    Returns:
+        `Distributed` where a launcher (torchrun, `accelerate launch`, mpirun) runs several processes, else `Alone`.
+
+    >>> place(device="cpu").device
+    device(type='cpu')
+    """
+    if _launched():
+        return Distributed(device, precision, several=several)
+    return Alone(_chosen(device), precision)
+
+
+def _launched() -> bool:
+    """Whether this is one of several processes."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size() > 1
+    sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    return any(int(os.environ.get(name) or 1) > 1 for name in sizes)
+
+
+def _chosen(device: str | None) -> torch.device:
+    """The device asked for, else the first that there is."""
+    if device is None and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes", "on"):
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        device = next((name for name, available in there.items() if available), None)
+    chosen = torch.device(device or "cpu")
+    if chosen.type == "cuda" and chosen.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return chosen
