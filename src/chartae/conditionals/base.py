@@ -17,7 +17,7 @@ __all__ = ["Conditional", "event_shape", "through"]
 class Conditional(nn.Module, ABC):
     """p(a | c): a module whose forward pass returns a `Distribution`, one row for each row of `c`.
 
-    `condition` holds what is known besides (labels, covariates) that travels beside `c`; it is handed to the net only where it is given.
+    `condition` (labels, covariates) travels beside `c`; it is handed to the net only where it is given.
     """
 
     #: whether the distribution has a density, so that `log_prob` and `KL` exist

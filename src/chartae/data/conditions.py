@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Categories", "Column", "Condition", "ConditionRecord", "Covariate"]
+__all__ = ["Categories", "Column", "Condition", "ConditionRecord", "Covariate", "Encoded"]
 
 #: whole numbers with at most so many different values are read as labels
 MOST_LABELS = 100
@@ -609,3 +609,17 @@ def _covariate(name: str, values: Sequence[object]) -> Covariate:
             "Leave the column out."
         )
     return Covariate(name, float(numbers.mean()), sd)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Conditions that were read already, as `Condition.read` gives them.
+
+    Attributes:
+        rows: (n, K).
+    """
+
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)

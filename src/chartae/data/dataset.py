@@ -13,6 +13,7 @@ from torch import Tensor
 
 from chartae.data.arrays import SPLITS, as_labels, held_out, splits
 from chartae.data.columns import Columns, frame_columns, is_frame
+from chartae.data.conditions import Condition, Encoded
 from chartae.data.files import Part, read_contents
 from chartae.data.kinds import Kind, Table, kind_of
 from chartae.grammar import Codec
@@ -32,6 +33,9 @@ class Dataset:
     file holds; where they are the factors that made the examples, float32 (N, K), `factors` names their columns.
     Targets are float32 (N,), a property of each example that can be learnt, NaN where it is not known.
 
+    `condition` says what a model of these data is conditioned on, if anything; `train_condition` (N, K) and so on are
+    its values.
+
     `kind` says what one example is, and scales it for the model; by default it is the one that `train` looks like.
     `source` is the path or name that the data came from.
     """
@@ -50,6 +54,10 @@ class Dataset:
     train_target: Tensor | None = None
     valid_target: Tensor | None = None
     test_target: Tensor | None = None
+    condition: Condition | None = None
+    train_condition: Tensor | None = None
+    valid_condition: Tensor | None = None
+    test_condition: Tensor | None = None
     kind: Kind = None  # type: ignore[assignment]  # never None after __post_init__
 
     def __post_init__(self) -> None:
@@ -82,6 +90,16 @@ class Dataset:
             return {"train": self.train, "valid": self.valid, "test": self.test}[name]
         except KeyError:
             raise ValueError(f"unknown split {name!r}; choose from {', '.join(SPLITS)}") from None
+
+    def conditions(self, split: str) -> Encoded | None:
+        """The conditions of a split, where there are any."""
+        rows = {"train": self.train_condition, "valid": self.valid_condition, "test": self.test_condition}[split]
+        return None if rows is None else Encoded(rows)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns, where they have any."""
+        return tuple(map(str, self.kind.columns.names))
 
     def strings(self, split: str = "train") -> list[str]:
         """The strings of a split, as the codec writes them; a ValueError where the examples are no strings."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Mapping
 
 import torch
 from jaxtyping import Float
@@ -13,11 +12,11 @@ from torch import Tensor
 
 from chartae.conditionals import Conditional
 from chartae.distributions import Distribution
+from chartae.records.settings import Plain
 
 __all__ = ["Density", "Plain", "check_codes"]
 
 #: what JSON holds: numbers, texts, and lists and tables of them
-Plain: TypeAlias = "bool | int | float | str | Sequence[Plain] | Mapping[str, Plain] | Mapping[int, float] | None"
 
 
 def check_codes(z: object, *, at_least: int = 2, what: str = "density") -> Float[Tensor, "N D"]:

@@ -6,6 +6,7 @@ A new density is one class in one file of this folder, or of anyone's: a `Densit
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
 import re
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,9 @@ import torch
 
 from chartae.densities.base import Density
 from chartae.records.files import read_tensors, write_tensors
+from chartae.records.settings import Plain
 
-__all__ = ["NAMES", "Names", "load", "make", "register", "save"]
+__all__ = ["NAMES", "Names", "accepted", "load", "make", "register", "save"]
 
 D = TypeVar("D", bound=type[Density])
 
@@ -131,6 +133,19 @@ def make(name: str, **settings: object) -> Density:
             raise ValueError("the density 'prior' is a model's own and is not fitted; it needs no making")
         raise ValueError(f"there is no density {name!r}; choose from {', '.join(NAMES.choices)}")
     return NAMES[name](**settings)
+
+
+def accepted(name: str, **settings: Plain) -> dict[str, Plain]:
+    """Those of some settings that a density has, for `make`; a ValueError for an unknown name.
+
+    >>> accepted("gmm", components=3), accepted("normal", components=3), accepted("gmm-5", components=3)
+    ({'components': 3}, {}, {})
+    """
+    density = make(name)
+    if name not in NAMES:  # the number is in the name
+        settings.pop(density.number, None)
+    known = inspect.signature(type(density).__init__).parameters
+    return {key: value for key, value in settings.items() if key in known}
 
 
 def save(density: Density, path: str | Path) -> None:

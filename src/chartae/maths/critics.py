@@ -18,7 +18,6 @@ __all__ = [
     "logits_of",
     "loss_of",
     "penalised_logits",
-    "pulled",
     "told_apart",
 ]
 
@@ -160,20 +159,3 @@ def judged(
     )
     loss, right = told_apart(above, below, pairs=pairs)
     return Judged(loss + penalty * steepness, right, above, below)
-
-
-def pulled(code: Tensor) -> tuple[Tensor, Tensor | None]:
-    """A tensor again, for one part of a loss, and a number that the backward pass sets: the norm of the gradient that
-    comes back that way over the norm of all that comes back otherwise. None where there will be no backward pass."""
-    if not (code.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
-        return code, None
-    view, ratio = code.view_as(code), code.new_zeros(())
-    own: list[Tensor] = []
-
-    def compare(whole: Tensor) -> None:
-        if own:
-            ratio.copy_(own[-1].norm() / (whole.detach() - own[-1]).norm().clamp_min(1e-12))
-
-    view.register_hook(lambda gradient: own.append(gradient.detach()))
-    code.register_hook(compare)
-    return view, ratio

@@ -76,11 +76,18 @@ def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
 
 
 def critic(
-    net: str, shape: Shape | None, latent: int = 0, *, spectral_norm: bool = False, statistics: bool = False
+    net: str,
+    shape: Shape | None,
+    latent: int = 0,
+    *,
+    condition: int = 0,
+    spectral_norm: bool = False,
+    statistics: bool = False,
 ) -> Critic:
     """A critic of (x, z), of x alone (no `latent`) or of z alone (no `shape`), beside the nets of a name.
 
-    Leaky ReLU, no batch normalisation; `spectral_norm` divides its weights by their norms; `statistics` of `Critic`.
+    Leaky ReLU, no batch normalisation; `condition` features more, of a condition, where it is told one;
+    `spectral_norm` divides its weights by their norms; `statistics` of `Critic`.
     """
     name, _ = _parsed(net)
     trunk: nn.Module | None = None
@@ -89,7 +96,7 @@ def critic(
         features = 256
         trunk = nn.Sequential(ConvEncoder(shape, features, norm=False), nn.LeakyReLU(0.2))
     wide = (128, 128) if features <= 64 else (512, 256)
-    body = MLP(features + latent + statistics, 1, wide, norm=False, activation="leaky-relu")
+    body = MLP(features + latent + condition + statistics, 1, wide, norm=False, activation="leaky-relu")
     made = Critic(body, trunk, statistics=statistics)
     if spectral_norm:
         spectral(made)

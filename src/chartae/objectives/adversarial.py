@@ -12,9 +12,10 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batch, Batches
-from chartae.maths import judged, logits_of, loss_of, pulled, total_variance
+from chartae.maths import judged, logits_of, loss_of, total_variance
 from chartae.nn import Critic
 from chartae.objectives.base import Objective, Player, needs_several
+from chartae.objectives.pull import PullMeter
 
 __all__ = ["Adversarial", "Match"]
 
@@ -208,8 +209,10 @@ class Adversarial(Objective):
             raise ValueError("codes are another domain's points, but there are none: give the batch a partner")
         z = partner if self.domain and partner is not None else self.model.prior.sample(len(x))
         code = encode(x).sample()
-        judged_code, pull = pulled(code) if self.training and "latent" in wanted else (code, None)
-        draws, found = {"z": z} | ({} if pull is None else {"latent_pull": pull}), {}
+        meter = PullMeter()
+        judged_code = meter.watch(code) if self.training and "latent" in wanted else code
+        draws = {"z": z} | ({} if meter.ratio is None else {"latent_pull": meter.ratio})
+        found: dict[str, Match] = {}
         if "reconstruction" in wanted or error:
             draws["again"] = again = decode(self._side(code, "negative"))
             if "reconstruction" in wanted:
@@ -256,7 +259,7 @@ class Adversarial(Objective):
         # the model wants what it made to pass for the real, and the real for what it made
         for name, (real, made) in found.items():
             critic = self.critics[name]
-            above, below = logits_of(critic, real, made, batches=bool(critic.statistics))
+            above, below = logits_of(critic, real, made, batches=bool(critic.statistics), condition=batch.condition)
             values[name] = self._pair(below, above)
         loss = torch.stack([*values.values()]).sum()
         if "again" in draws:
@@ -286,6 +289,7 @@ class Adversarial(Objective):
             verdict = judged(
                 critic, real, made, penalty=self.penalty, lengths=[lengths[part] for part in self.MATCHES[name]],
                 share=self.penalised, pairs=self.loss == "relativistic", batches=bool(critic.statistics),
+                condition=batch.condition,
             )  # fmt: skip
             loss = loss + verdict.loss
             values |= {

@@ -50,6 +50,8 @@ class Objective(nn.Module, ABC):
     second_order: bool = False
     #: the fields of a batch that it learns from, besides `x` and `condition`; the others are ignored
     uses: frozenset[str] = frozenset()
+    #: labelled examples that it wants at the end of each batch
+    labelled: int = 0
     #: decay of the averaged weights, where training keeps such by default
     ema: float | None = None
     #: whether the learning rate falls to zero over a training by default: players that chase each other come to rest

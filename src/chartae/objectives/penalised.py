@@ -11,9 +11,9 @@ from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Corruption
 from chartae.data import Batch, Batches
 from chartae.distributions import Normal
-from chartae.maths import pulled
 from chartae.maths.random import generator_for
 from chartae.objectives.base import Objective, Player
+from chartae.objectives.pull import PullMeter
 from chartae.terms.base import Sum, Term, Trace
 
 __all__ = ["Penalised"]
@@ -114,9 +114,10 @@ class Penalised(Objective):
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
-        judged, pull = (z, None) if self.comparable or not self.training else pulled(z)
+        meter = PullMeter()
+        judged = z if self.comparable or not self.training else meter.watch(z)
         p = self.model.decoder(z, condition)
-        return Trace(self.model, x, condition, seen, q, z, p, weight, judged, pull)
+        return Trace(self.model, x, condition, seen, q, z, p, weight, judged, meter.ratio)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:
         """The loss of the autoencoder and every term by its name, of one forward pass."""

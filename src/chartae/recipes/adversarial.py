@@ -86,8 +86,9 @@ class Guidance:
 
 @dataclass(frozen=True)
 class Supervised:
-    """Options of labels: how many classes, by default as many as the labels have; how many examples keep their label, evenly over the classes (all that have
-    one by default); how many of them are drawn beside each batch; the weight of their cross-entropy."""
+    """Options of labels: how many classes, by default as many as the labels have; how many examples keep their label,
+    evenly over the classes (all that have one by default); how many of them are drawn beside each batch; the weight of
+    their cross-entropy."""
 
     classes: int | None = None
     labels: int | None = None

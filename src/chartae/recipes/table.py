@@ -181,7 +181,8 @@ def _options(name: str) -> dict[str, _Option]:
 
 def _plain(annotation: type | UnionType) -> type:
     """The type that an option has where it is not None."""
-    plain: type = next((t for t in get_args(annotation) if t is not type(None)), annotation)
+    kinds = [t for t in get_args(annotation) if t is not type(None)] or [annotation]
+    plain: type = kinds[0]
     return plain
 
 

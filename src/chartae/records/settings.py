@@ -16,7 +16,7 @@ __all__ = ["IN_MEMORY", "Plain", "Settings"]
 IN_MEMORY = "array"
 
 #: what TOML and JSON hold alike
-Plain: TypeAlias = str | int | float | bool | Sequence["Plain"] | Mapping[str, "Plain"]
+Plain: TypeAlias = "str | int | float | bool | Sequence[Plain] | Mapping[str, Plain] | Mapping[int, float] | None"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ class Settings:
         return cls(**given | shapes)
 
 
-def _key(name: str) -> str:
+def _key(name: str | int) -> str:
+    name = str(name)
     return name if name.replace("-", "_").isidentifier() and name.isascii() else json.dumps(name, ensure_ascii=False)
 
 

@@ -7,9 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from chartae.data import Condition, Dataset, Reading
 from chartae.data import read as read_data
+from chartae.data.arrays import splits
+from chartae.data.columns import Columns, is_frame
 from chartae.data.kinds import Kind
 
 __all__ = ["conditioned", "with_condition"]
@@ -37,8 +40,8 @@ def conditioned(
         return read_data(data, kinds=kinds, root=root, reading=reading)
     names = _names(asked)
     if names is not None:
-        if names != [LABELS] and _is_frame(data):
-            return _of_values(data.drop(columns=names), data[names], kinds, root, reading)  # type: ignore[attr-defined]
+        if names != [LABELS] and is_frame(data):
+            return _of_values(data.drop(columns=names), data[names], kinds, root, reading)
         dataset = read_data(data, kinds=kinds, root=root, reading=reading)
         if names == [LABELS]:
             return _of_labels(dataset)
@@ -62,19 +65,14 @@ def _names(asked: object) -> list[str] | None:
     return None
 
 
-def _is_frame(data: object) -> bool:
-    return type(data).__name__ == "DataFrame"
-
-
 def _attached(data: Dataset, condition: Condition, train: object, valid: object, test: object) -> Dataset:
-    values = {"train": train, "valid": valid, "test": test}
-    encoded = {
-        f"{split}_condition": condition.read(v, len(getattr(data, split))).float()
-        if len(getattr(data, split))
-        else None
-        for split, v in values.items()
-    }
-    return replace(data, condition=condition, **encoded)
+    def encoded(values: object, n: int) -> Tensor | None:
+        return condition.read(values, n).float() if n else None
+
+    return replace(
+        data, condition=condition, train_condition=encoded(train, len(data.train)),
+        valid_condition=encoded(valid, len(data.valid)), test_condition=encoded(test, len(data.test)),
+    )  # fmt: skip
 
 
 def _of_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
@@ -97,7 +95,21 @@ def _of_columns(data: Dataset, names: list[str], condition: Condition | None = N
     splits = [getattr(data, split)[:, at].numpy() for split in ("train", "valid", "test")]
     tables = [{name: _whole(x[:, i]) for i, name in enumerate(names)} for x in splits]
     condition = condition or Condition.of(tables[0])
-    return _attached(data.without_columns(names), condition, *tables)
+    kept = [i for i in range(len(columns)) if i not in at]
+    return _attached(_columns_kept(data, kept), condition, *tables)
+
+
+def _columns_kept(data: Dataset, kept: list[int]) -> Dataset:
+    """A table of some of its columns alone."""
+    if not kept:
+        raise ValueError(f"condition names all columns of {data.name}; leave at least one to be learnt")
+    old = data.kind.columns
+    columns = Columns(
+        tuple(old.names[i] for i in kept), tuple(old.dtypes[i] for i in kept) if old.dtypes else (), old.label
+    )
+    train = data.train[:, kept]
+    kind = type(data.kind).of(train, columns=columns)
+    return replace(data, train=train, valid=data.valid[:, kept], test=data.test[:, kept], kind=kind)
 
 
 def _whole(column: np.ndarray) -> np.ndarray:
@@ -111,13 +123,12 @@ def _of_values(
     """Values in memory, which are split as the examples are."""
     if isinstance(data, Dataset | str | Path):
         raise ValueError("condition holds values, which need examples in memory; give 'labels', or names of columns")
+    dataset = read_data(data, kinds=kinds, root=root, reading=reading)
     condition = Condition.of(values)
-    n = len(data)  # type: ignore[arg-type]
+    n = len(dataset.train) + len(dataset.valid) + len(dataset.test)
     encoded = condition.read(values, n).float()
-    numbered = read_data(data, kinds=kinds, root=root, reading=reading, labels=np.arange(n))
-    rows = [numbered.train_labels, numbered.valid_labels, numbered.test_labels]
-    parts = [None if y is None or not len(y) else encoded[y] for y in rows]
+    parts = {split: encoded[rows] if len(rows) else None for split, rows in splits(n, 0.1, 0.1, 0).items()}
     return replace(
-        numbered, train_labels=None, valid_labels=None, test_labels=None, condition=condition,
-        train_condition=parts[0], valid_condition=parts[1], test_condition=parts[2],
+        dataset, condition=condition, train_condition=parts["train"], valid_condition=parts["valid"],
+        test_condition=parts["test"],
     )  # fmt: skip

@@ -132,7 +132,7 @@ def fit_many(
         build(
             recipe,
             setting_for(
-                recipe, dataset.kind, data=Path(source.name).stem, latent_dim=sweep.latent_dim, net=sweep.net,
+                recipe, dataset.kind, data=Path(source.data).stem, latent_dim=sweep.latent_dim, net=sweep.net,
                 options=options | point,
             ),
             seed=seed, **options | point,
@@ -239,7 +239,7 @@ def train_many(
                 _sound(means["loss"], objectives, seeds, epoch)
                 for k, log in enumerate(rows):
                     numbers: Row = {n: float(v[k]) for n, v in means.items()}
-                    log.append({"split": "train", "epoch": epoch + 1, "step": step + 1} | numbers)
+                    log.append({"split": "train", "epoch": epoch + 1, "step": step + 1, **numbers})
                 total, seen = {}, 0
                 losses = f"mean loss {float(means['loss'].mean()):.4g}"
                 bar.epoch(epoch + 1, math.ceil(steps / per_epoch), losses, time.perf_counter() - started)

@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from torch import Tensor
 
 from chartae import densities as density_table
 from chartae import training as loop
 from chartae.conditionals import Empirical
-from chartae.data import Batches, Dataset, Origin, Reading, apart, origin, taken_apart
+from chartae.data import Batches, Dataset, Origin, Reading, apart, origin
 from chartae.data import read as read_data
 from chartae.densities import Density
 from chartae.grammar import Codec, described
 from chartae.maths import as_float, sample_rows
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, build, options, recipe_options, setting_for
-from chartae.records.settings import IN_MEMORY, Settings
+from chartae.records.settings import Plain, Settings
 from chartae.runs.conditioning import conditioned
 from chartae.runs.folder import prepare
 from chartae.runs.request import Request
@@ -62,8 +62,8 @@ def fit(
     grammar: str | Path | Codec | None = None,
     limit: int | None = None,
     column: str | None = None,
-    errors: str = "raise",
-    target: object = None,
+    errors: str | None = None,
+    target: str | Sequence[float] | None = None,
     **options: object,
 ) -> Run:
     """Train a recipe on data and fit densities to its codes.
@@ -135,7 +135,7 @@ class Prepared:
     batches: Batches
     valid: Batches | None
     training: Training
-    densities: Mapping[str, Mapping[str, object]]
+    densities: Mapping[str, Mapping[str, Plain]]
 
 
 def fit_request(recipe: str, data: object, request: Request) -> Run:
@@ -173,8 +173,6 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     recipe_options(recipe, request.options)  # what is wrong with a name shows before any data are read
     names = record.densities if request.densities is None else tuple(request.densities)
     densities = {name: density_table.accepted(name, components=request.components) for name in names}
-    for name, settings in densities.items():
-        density_table.make(name, **settings)
     reading = request.reading
     if reading.grammar is None and record.codec:
         reading = replace(reading, grammar=record.codec)
@@ -185,8 +183,8 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     objective = built.objective
     if names:
         check_codes(objective, recipe)
-    for name, settings in densities.items():
-        _check_size(density_table.make(name, **settings), name, len(dataset.train))
+    for name, chosen_settings in densities.items():
+        _check_size(density_table.make(name, **chosen_settings), name, len(dataset.train))
     if objective.model.encoder.has_category:
         categories = objective.model.prior().category.mean.shape[-1]
         if categories > len(dataset.train):
@@ -196,7 +194,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     training = replace(request.training, lr=built.lr if request.training.lr is None else request.training.lr)
     settings = settings_of(built, dataset, origin(dataset), training)
     settings = replace(
-        settings, limit=reading.limit or 0, column=reading.column or "", errors=reading.errors,
+        settings, limit=reading.limit or 0, column=reading.column or "", errors=reading.errors or "raise",
         target=reading.target if isinstance(reading.target, str) else "",
     )  # fmt: skip
     x, partners, valid_partners = dataset.train, None, None
@@ -224,7 +222,7 @@ def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, 
     labels = data.train_labels
     classes = 0 if labels is None or labels.is_floating_point() or labels.ndim != 1 else int(labels.max()) + 1
     setting = setting_for(
-        recipe, data.kind, data=Path(source.name).stem, latent_dim=request.latent_dim, net=request.net,
+        recipe, data.kind, data=Path(source.data).stem, latent_dim=request.latent_dim, net=request.net,
         other=() if other is None else other.shape, classes=max(0, classes),
         condition=0 if data.condition is None else data.condition.size, options=chosen,
     )  # fmt: skip
@@ -250,7 +248,7 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
     assert isinstance(training.lr, int | float)
     return Settings(
         recipe=built.record.name,
-        data=source.name,
+        data=source.data,
         shape=setting.shape,
         latent_dim=setting.latent_dim,
         net=setting.net,
@@ -266,7 +264,7 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
         codec="" if setting.codec is None else described(setting.codec),
         classes=setting.classes,
         kind=data.kind.to_dict(),
-        condition={} if data.condition is None else data.condition.to_dict(),
+        condition={} if data.condition is None else cast(dict[str, Plain], data.condition.to_dict()),
         options=built.options,
     )
 
@@ -287,8 +285,9 @@ def _paired(
 ) -> tuple[Tensor, Tensor, Tensor, Settings]:
     """Training examples of both domains, validation examples of the other, and the settings with the other domain."""
     source, to = origin(data), origin(other)
-    same = source.name != IN_MEMORY and taken_apart(source.name)[0] == taken_apart(to.name)[0]
-    x, partners = apart(data.train, other.train, seed) if same else (data.train, other.train)
+    x, partners = data.train, other.train
+    if source.same_examples(to):
+        x, partners = apart(x, partners, seed)
     partners = other.kind.inside(partners)
     valid = other.kind.inside(other.valid if len(other.valid) else other.train)
     valid = valid.roll(len(valid) // 2, 0)  # no picture beside itself
@@ -296,7 +295,7 @@ def _paired(
     assert isinstance(prior, Empirical)
     prior.remember(as_float(partners[sample_rows(len(partners), 1000)]))
     settings = replace(
-        settings, root=source.root or to.root, to=to.name, to_shape=other.shape, to_kind=other.kind.to_dict(),
+        settings, root=source.root or to.root, to=to.data, to_shape=other.shape, to_kind=other.kind.to_dict(),
         to_fingerprint=fingerprint(other.train),
     )  # fmt: skip
     return x, partners, valid, settings

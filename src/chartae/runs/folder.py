@@ -43,7 +43,7 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
             raise FileExistsError(f"{folder} is not empty and holds no run; choose a new folder")
         if not overwrite:
             raise FileExistsError(f"{folder} holds a run; choose a new folder, or say overwrite or resume")
-        manifest.remove(folder)
+        manifest.clear(folder)
     replace_text(folder / "run.toml", settings.to_toml())
     manifest.register(folder, "run.toml")
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import torch
 from jaxtyping import Float
@@ -18,15 +18,16 @@ from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional
 from chartae.data import Condition, Dataset, Encoded, Reading, as_tensor
 from chartae.data import read as read_data
+from chartae.data.conditions import ConditionRecord
 from chartae.data.kinds import Kind
-from chartae.densities import ByCondition, Density
+from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.maths import as_float, sample_rows
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import manifest
 from chartae.records.files import replace_text, write_tensors
-from chartae.records.settings import IN_MEMORY, Settings
+from chartae.records.settings import IN_MEMORY, Plain, Settings
 from chartae.runs.conditioning import with_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
@@ -67,7 +68,7 @@ def built_from(settings: Settings, seed: int | None = None) -> Built:
 
 def condition_of(settings: Settings) -> Condition | None:
     """What a run is conditioned on."""
-    return Condition.from_dict(settings.condition) if settings.condition else None
+    return Condition.from_dict(cast(ConditionRecord, settings.condition)) if settings.condition else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -241,7 +242,7 @@ class Run:
         return self.densities[name]
 
     def fit_density(
-        self, name: str, codes: Float[Tensor, "N D"], *, condition: object = None, **settings: object
+        self, name: str, codes: Float[Tensor, "N D"], *, condition: object = None, **settings: Plain
     ) -> Density:
         """Fit a density to codes of the training data; it is kept with the run, and in its folder.
 
@@ -255,13 +256,11 @@ class Run:
             ValueError: codes that no density is fitted to: categories, and points of another domain.
         """
         self.refuse_densities()
-        given = self.conditions(condition, len(codes))
-        density: Density
-        if self.condition is None:
-            density = density_table.make(name, **settings).fit(codes, seed=self.settings.seed)
-        else:
-            density = ByCondition(name, discrete=self.condition.discrete, **settings)
-            density.fit(codes, condition=given, seed=self.settings.seed)
+        known = self.condition
+        density = density_table.fit(
+            name, codes, condition=self.conditions(condition, len(codes)), discrete=known.discrete if known else 0,
+            entries=known.entries if known else (), seed=self.settings.seed, settings=settings,
+        )  # fmt: skip
         self.densities[name] = density
         if self.folder is not None and writes():
             path = self.folder / f"density.{name}.safetensors"
@@ -269,7 +268,7 @@ class Run:
             manifest.register(self.folder, path.name)
         return density
 
-    def fit_densities(self, names: Mapping[str, Mapping[str, object]], data: Dataset) -> None:
+    def fit_densities(self, names: Mapping[str, Mapping[str, Plain]], data: Dataset) -> None:
         """Fit densities, name -> settings, that the run does not have yet, to the codes of the training data."""
         missing = {name: settings for name, settings in names.items() if name not in self.densities}
         if missing:

@@ -6,7 +6,7 @@ import importlib
 import os
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Self, TypeAlias, TypeVar, cast
 
@@ -18,11 +18,10 @@ from chartae.data.columns import Columns
 from chartae.data.files import Contents, read_contents
 from chartae.data.lines import is_string_file
 from chartae.grammar import Codec
+from chartae.records.settings import Plain
 
 __all__ = ["Kind", "Plain", "Writer", "dimensions", "kind_named", "kind_of", "kinds", "register", "shape_of"]
 
-#: what TOML and JSON can hold alike
-Plain: TypeAlias = str | int | float | bool | Sequence["Plain"] | Mapping[str, "Plain"]
 Writer: TypeAlias = Callable[[Tensor, Path], None]
 
 
@@ -52,6 +51,8 @@ class Kind(ABC):
     options: ClassVar[frozenset[str]] = frozenset()
     #: of one example, as the model sees it
     shape: tuple[int, ...]
+    #: names and types of the columns, for tables and points
+    columns: Columns = Columns()
     #: what the indices mean, for strings
     codec: Codec | None = None
 
