@@ -217,7 +217,7 @@ def test_what_is_measured_of_the_four_points():
     class Names(tnn.Module):
         def forward(self, z):
             which = 2 * (z[:, 0] < 0).long() + (z[:, 1] < 0).long()
-            return (80 * tnn.maths.one_hot(which, 4) - 40.0).reshape(-1, 1, 2, 2).to(z.dtype)
+            return (80 * tnn.functional.one_hot(which, 4) - 40.0).reshape(-1, 1, 2, 2).to(z.dtype)
 
     torch.set_default_dtype(torch.float32)
     model = ch.Autoencoder(Implicit(Quarter(), 2, tnn.Flatten()), Bernoulli(Names()), StandardNormal(2))

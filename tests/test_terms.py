@@ -308,7 +308,7 @@ def test_hutchinsons_variance_is_that_of_signs():
     model = shallow("plain")
     x = torch.randn(1, 4, generator=torch.Generator().manual_seed(3)).expand(100_000, 4).contiguous()
     values = Contraction()(trace(model, x))
-    j = torch.autograd.maths.jacobian(lambda a: model.reconstruct(a[None])[0], x[0])
+    j = torch.autograd.functional.jacobian(lambda a: model.reconstruct(a[None])[0], x[0])
     gram = j @ j.T
     assert values.mean().item() == pytest.approx(gram.trace().item(), rel=0.01)
     predicted = 2 * (gram.square().sum() - gram.diagonal().square().sum())
