@@ -322,7 +322,7 @@ def test_what_becomes_what(tmp_path):
         (CORPUS, {"kinds": [Table, Images]}, "a list holds strings; expected table rows or images"),
         ("mnist", {"kinds": [Strings]}, "strings are expected: a list of them, or a file .*, not 'mnist'"),
         (NUMBERS, {"kinds": [Strings]}, "strings are expected.*, not a ndarray"),
-        (CORPUS, {}, "strings need a grammar: one of zinc-smiles"),
+        (CORPUS, {}, "reading strings needs a grammar: one of zinc-smiles"),
         (NUMBERS, {"reading": Reading(grammar="expressions")}, "grammar: for strings, but a ndarray holds table rows"),
         ("digits", {"reading": Reading(target="logp", limit=3)}, "limit, target: for strings, but 'digits' holds im"),
         ("digits", {"reading": Reading(label="y")}, "label='y' is for tables of yours"),

@@ -147,7 +147,7 @@ def _read_strings(
 ) -> Dataset:
     if reading.grammar is None:
         raise ValueError(
-            f"strings need a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of productions), "
+            f"reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of productions), "
             f"or a codec without a grammar: {', '.join(CODECS)}"
         )
     return from_strings(
