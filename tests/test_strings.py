@@ -598,7 +598,7 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("smiles,activity\n" + "".join(f"{'C' * (i % 7 + 1)}O,{i % 7}\n" for i in range(240)))
     data = from_strings(path, "zinc-smiles", target="activity")
-    assert [len(s) - 2 for s in data.strings()] == data.train_labels.tolist()
+    assert [len(s) - 2 for s in data.strings()] == data.train_target.tolist()
     settings = QUICK | {"densities": ("normal",), "out": tmp_path / "run"}
     run = ch.fit("grae", path, grammar="zinc-smiles", target="activity", property=0.5, **settings)
     found = ch.evaluate(ch.load(run.folder), n=20)
