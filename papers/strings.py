@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from chartae.data import Dataset, from_strings, read_strings
 from chartae.draw import pictures, structures
 from chartae.evaluation.images import evaluate
-from chartae.optimise import goal, judge_surrogate, optimise, training_scores
+from chartae.optimise import evaluate_surrogate, goal, optimise, training_scores
 from chartae.records.files import replace_text
 from chartae.runs import Run, fit, load
 from papers.parts import Rows, Say, folder_of, mean_sd, part, table
@@ -141,7 +141,7 @@ def _reproduce(
             scores = training_scores(data.strings(), want, place, workers=os.cpu_count() or 1)  # noqa: B023
             there = scores.isfinite()
             codes = run().encode(data.train[there]).cpu()  # noqa: B023
-            predicted = judge_surrogate(codes, scores[there], kind="sparse", **SURROGATE)
+            predicted = evaluate_surrogate(codes, scores[there], kind="sparse", **SURROGATE)
             return {
                 "recipe": recipe,  # noqa: B023
                 "gmm": judged["sets"]["gmm"],

@@ -97,7 +97,7 @@ def test_text_labels_become_classes() -> None:
     ("x", "shape", "dtype"),
     [
         (RNG.random((5, 3)), (5, 3), torch.float32),
-        (np.arange(10, dtype=np.uint8).reshape(5, 2), (5, 2), torch.uint8),
+        (np.arange(10, dtype=np.uint8).reshape(5, 2), (5, 2), torch.float32),
         (np.arange(10).reshape(5, 2), (5, 2), torch.float32),
         (np.eye(5, dtype=bool), (5, 5), torch.float32),
         (RNG.random((5, 8, 7)), (5, 1, 8, 7), torch.float32),

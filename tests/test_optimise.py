@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import math
 import warnings
+from inspect import signature
 from types import SimpleNamespace
 
 import pytest
@@ -43,7 +45,7 @@ def searched(codes, scores, decode_with=decode, score=closeness, **settings):
 def test_the_sparse_process_beats_the_trivial_predictor():
     z = torch.randn(600, 3, generator=torch.Generator().manual_seed(0))
     y = (2 * z[:, 0]).sin() + 0.5 * z[:, 1] + 3
-    found = optimise.judge_surrogate(z, y, kind="sparse", inducing=40, steps=80, batch_size=200)
+    found = optimise.evaluate_surrogate(z, y, kind="sparse", inducing=40, steps=80, batch_size=200)
     assert found["rmse"] < 0.4 * found["trivial_rmse"]
     assert found["log_likelihood"] > found["trivial_log_likelihood"] + 0.5
     assert (found["train"], found["test"]) == (540, 60)
@@ -93,7 +95,7 @@ def test_surrogates_refuse(change, message):
 
 def test_judging_needs_both_parts():
     with pytest.raises(ValueError, match="holds 10 out"):
-        optimise.judge_surrogate(torch.rand(10, 2), torch.rand(10), share=1.0)
+        optimise.evaluate_surrogate(torch.rand(10, 2), torch.rand(10), share=1.0)
 
 
 def test_notes_on_numerics_are_answered_and_others_pass(recwarn):
@@ -382,6 +384,10 @@ def test_retraining_between_rounds(tmp_path):
         ({"spares": -1}, "spares is -1"),
         ({"side": 0.0}, "side is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"k": 0.0}, "k is 0"),
+        ({"timeout": math.nan}, "timeout is nan"),
+        ({"fit": {"iteration": 5}}, "fit has iteration; choose from inducing"),
+        ({"fit": {"lr": 0.0}}, "lr is 0"),
         ({"strings": ["a"]}, "1 strings and 60 codes"),
         ({"workers": 2}, "workers=1"),
     ],
@@ -389,6 +395,27 @@ def test_retraining_between_rounds(tmp_path):
 def test_searches_refuse(change, message):
     with pytest.raises(ValueError, match=message):
         searched(*world(), score=lambda s: 1.0, **change)
+
+
+def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path):
+    fields = [field.name for field in dataclasses.fields(optimise.Search)]
+    listed = list(signature(optimise.optimise).parameters)
+    assert listed == ["run", "objective", "out", "data", "root", "say", "search", *fields]
+    assert signature(optimise.optimise).parameters["batch"].default == optimise.Search().batch == 50
+    assert {"limit", "hide", "minimise"}.isdisjoint(signature(optimise.search).parameters)
+    assert set(fields) <= {*signature(optimise.search).parameters, "limit", "hide", "minimise"}
+    flat = {"rounds": 1, "batch": 3, "keep": 60, "candidates": 100, "fit": {"iterations": 5}}
+    codes, scores = world()
+    packed = optimise.search(codes, scores, decode, closeness, search=optimise.Search(**flat))
+    assert packed == optimise.search(codes, scores, decode, closeness, **flat)
+    settings = optimise.Search(**(flat | {"batch": 2}))
+    assert len(optimise.optimise(FakeRun(), "expression-fit", out=tmp_path, search=settings, batch=4).rows) == 4
+    with pytest.raises(ValueError, match="limit is 3; it is a setting of a search over a run"):
+        optimise.search(codes, scores, decode, closeness, limit=3)
+    with pytest.raises(TypeError, match="batches: unknown setting of a search; choose from rounds, batch"):
+        optimise.optimise(FakeRun(), "expression-fit", out=tmp_path / "none", batches=3)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.batch = 3
 
 
 def test_a_decoder_gives_a_list_a_code():
@@ -401,7 +428,7 @@ def test_a_decoder_gives_a_list_a_code():
 
 def found(*scores, maximise=True, name="s"):
     rows = tuple(Row(1 + i // 2, i, f"{name}{i}", v) for i, v in enumerate(scores))
-    return optimise.Found(rows, -3.0 if maximise else 3.0, 0.0, None, maximise)
+    return optimise.History(rows, -3.0 if maximise else 3.0, 0.0, None, maximise)
 
 
 def test_the_papers_mean_leaves_the_worst_out():

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from chartae import report
-from chartae.report.reading import _arrays
+from chartae.records import manifest
+from chartae.records.pictures import Pictures
+from chartae.report.numbers import number
 
 EVIL = '<script>alert("$x_1$")</script>\'"&'
 RUN = """
@@ -289,10 +291,11 @@ def test_hostile_text_stays_text(tmp_path):
     results = {
         "protocol": {EVIL: {EVIL: EVIL}, "n": EVIL},
         "metric": EVIL,
-        "sets": {EVIL: {"frechet": 1.0, EVIL: EVIL}, "gmm": {"frechet": EVIL, "kid": EVIL, "kid_sd": EVIL}},
-        "reconstruction": {"mse": EVIL, EVIL: EVIL},
-        "densities": {EVIL: {"log_likelihood": EVIL}},
-        "training": {"best_epoch": EVIL, "seconds": EVIL, "parameters": EVIL},
+        "own": EVIL,
+        "sets": {EVIL: {"frechet": 1.0, EVIL: 1.0, "notes": {EVIL: EVIL}}},
+        "reconstruction": {EVIL: 2.0},
+        "densities": {EVIL: {"log_likelihood": 1.0, EVIL: EVIL}},
+        "training": {EVIL: EVIL},
     }
     x = arrays()
     key = EVIL.replace("/", "")
@@ -307,11 +310,33 @@ def test_hostile_text_stays_text(tmp_path):
         f.write("\n" + json.dumps({"split": "train", "epoch": 4, "step": 40, EVIL: 1.0, "loss": EVIL}))
     p = page(folder, tmp_path)
     assert EVIL in p.text
-    summary = [{"recipe": EVIL, "n": EVIL, "columns": {EVIL: {"mean": m, "sd": EVIL}}} for m in (1.0, EVIL)]
-    rows = [{"recipe": EVIL, "seed": EVIL, "folder": "run", "sets": {EVIL: {"frechet": EVIL}}, "seconds": EVIL}]
+    summary = [{"recipe": EVIL, "own": EVIL, "columns": {EVIL: {"mean": m}, "own": {"mean": m}}} for m in (1.0, None)]
+    rows = [{"recipe": EVIL, "folder": "run", "sets": {EVIL: {"frechet": 1.0}}, "reconstruction": {EVIL: 1.0}}]
     data = {"data": EVIL, "metric": EVIL, "protocol": {EVIL: EVIL}, "rows": rows, "summary": summary}
     (tmp_path / "cmp" / "comparison.json").write_text(json.dumps(data))
     assert EVIL in page(tmp_path / "cmp", tmp_path).text
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("results.json", {"sets": {"gmm": {"frechet": EVIL}}}, r"sets\.gmm\.frechet in results\.json is '<script>"),
+        ("results.json", {"reconstruction": {"mse": "0.1"}}, r"reconstruction\.mse in results\.json is '0\.1'"),
+        (
+            "results.json",
+            {"densities": {"kde": {"log_likelihood": True}}},
+            r"densities\.kde\.log_likelihood .* is True",
+        ),
+        ("results.json", {"training": {"best_epoch": 2.5}}, r"training\.best_epoch in results\.json is 2\.5"),
+        ("comparison.json", {"summary": [{"columns": {"gmm": {"mean": EVIL}}}]}, r"summary\.0\.columns\.gmm\.mean"),
+        ("comparison.json", {"rows": [{"seed": EVIL}]}, r"rows\.0\.seed in comparison\.json"),
+    ],
+)
+def test_text_in_the_place_of_a_number_is_named(tmp_path, name, content, says):
+    folder = make_run(tmp_path / "run")
+    (folder / name).write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=says):
+        report.write(folder, tmp_path / "r.html")
 
 
 @pytest.mark.parametrize(
@@ -359,10 +384,26 @@ def test_a_wrong_bit_in_the_pictures_is_no_surprise(tmp_path):
         path.write_bytes(whole[:i] + bytes([whole[i] ^ 255]) + whole[i + 1 :] if i % 2 else whole[:i])
         # anything but a ValueError fails; a bit in zip's own comments and dates may pass
         with contextlib.suppress(ValueError):
-            _arrays(path)
+            Pictures.read(path)
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"pictures\.npz is damaged"):
-        _arrays(path)
+        Pictures.read(path)
+
+
+def test_a_report_is_of_what_was_written(tmp_path):
+    """What the page is made of is verified; the page itself may be changed, deleted and written again."""
+    folder = make_run(tmp_path / "run")
+    manifest.register(folder, "run.toml", "log.jsonl", "results.json", "pictures.npz")
+    out = report.write(folder, folder / "report.html")
+    assert set(manifest.files(folder)) == set(folder.iterdir())
+    out.write_text("changed")
+    report.write(folder, out)
+    out.unlink()
+    (folder / "pictures.npz").unlink()
+    assert "There is no pictures.npz" in Page(report.write(folder, out)).text
+    (folder / "results.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"results\.json has changed since chartae wrote it"):
+        report.write(folder, out)
 
 
 def test_absent_folders_say_so(tmp_path):
@@ -478,7 +519,7 @@ def test_strings_without_formulas(tmp_path, monkeypatch):
     def missing(*args, **kwargs):
         raise ImportError("pictures of molecules need RDKit")
 
-    monkeypatch.setattr("chartae.report.strings.molecules", missing)
+    monkeypatch.setattr("chartae.report.pen.molecules", missing)
     p = page(make_run(tmp_path / "bare", settings=STRINGS, results=of_strings(), pictures={}), tmp_path)
     assert "RDKit draws formulas where it is there" in p.text
     assert "c1ccccc1" in p.text
@@ -551,4 +592,4 @@ def test_damaged_strings_are_named(tmp_path, part, value):
     ],
 )
 def test_numbers_as_text(x, text):
-    assert report._number(x) == text
+    assert number(x) == text

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -30,15 +31,29 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             m.training = mode
 
 
-def in_slices(module: nn.Module, function: Callable[[Tensor], Tensor], x: Any, size: int = 1000) -> Tensor:
-    """function(x) in evaluation mode, without gradients, `size` rows at a time on the module's device.
+def in_slices(
+    module: nn.Module, function: Callable[..., Tensor], x: Tensor | np.ndarray, *beside: Tensor, size: int = 1000
+) -> Tensor:
+    """function(x, ...) in evaluation mode, without gradients, `size` rows at a time on the module's device.
 
-    `x` is a tensor or an array; uint8 is read as [0, 1]. The result lies on the module's device.
+    Args:
+        module: whose mode and device count.
+        function: of rows of `x`, and of the same rows of what is `beside` it.
+        x: a tensor or an array (N, ...); uint8 is read as [0, 1].
+        beside: tensors (N, ...).
+        size: rows at a time.
+
+    Returns:
+        The results, one behind the other, on the module's device.
     """
     x = torch.as_tensor(x)
     home = next((t for t in (*module.parameters(), *module.buffers())), x)
     with evaluating(module):
-        parts = [function(as_float(part.to(home.device), _floating(home))) for part in x.split(size)]
+        slices = zip(*(t.to(home.device).split(size) for t in beside), strict=True) if beside else itertools.repeat(())
+        parts = [
+            function(as_float(part.to(home.device), _floating(home)), *others)
+            for part, others in zip(x.split(size), slices, strict=False)
+        ]
     return torch.cat(parts) if len(parts) != 1 else parts[0]
 
 
@@ -89,35 +104,52 @@ class Autoencoder(nn.Module):
         """The shape of a code, which is the prior's."""
         return tuple(self.prior().mean.shape)
 
-    def _through(self, function: Callable[[Tensor], Tensor], x: Any) -> Tensor:
+    def _through(
+        self, function: Callable[[Tensor, Tensor | None], Tensor], x: Tensor | np.ndarray, condition: Tensor | None
+    ) -> Tensor:
         if isinstance(x, Tensor) and x.is_floating_point():
-            return function(x)
+            return function(x, condition)
         if not isinstance(x, Tensor | np.ndarray):
             raise TypeError(f"got a {type(x).__name__}; give a tensor or a numpy array")
-        return in_slices(self, function, x)
+        if condition is None:
+            return in_slices(self, lambda part: function(part, None), x)
+        return in_slices(self, function, x, condition)
 
-    def encode(self, x: Any, y: Tensor | None = None) -> Float[Tensor, B * D]:
+    def encode(self, x: Tensor | np.ndarray, condition: Tensor | None = None) -> Float[Tensor, B * D]:
         """The mean of q(z|x)."""
-        return self._through(lambda a: self.encoder(a, y).mean, x)
+        return self._through(lambda a, c: self.encoder(a, c).mean, x, condition)
 
-    def decode(self, z: Any, y: Tensor | None = None) -> Float[Tensor, B * S]:
+    def decode(self, z: Tensor | np.ndarray, condition: Tensor | None = None) -> Float[Tensor, B * S]:
         """The mean of p(x|z)."""
-        return self._through(lambda a: self.decoder(a, y).mean, z)
+        return self._through(lambda a, c: self.decoder(a, c).mean, z, condition)
 
-    def reconstruct(self, x: Any, y: Tensor | None = None) -> Float[Tensor, B * S]:
+    def reconstruct(self, x: Tensor | np.ndarray, condition: Tensor | None = None) -> Float[Tensor, B * S]:
         """decode(encode(x))."""
-        return self._through(lambda a: self.decoder(self.encoder(a, y).mean, y).mean, x)
+        return self._through(lambda a, c: self.decoder(self.encoder(a, c).mean, c).mean, x, condition)
 
     def sample(
-        self, n: int, *, prior: Conditional | None = None, generator: torch.Generator | None = None
+        self,
+        n: int,
+        *,
+        prior: Conditional | None = None,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, n * S]:
         """`n` new points: codes from `prior` (a fitted density; else the model's own), through the decoder's mean.
 
         Ancestral sampling as in 1903.12436: the likelihood's own noise is left out. An implicit decoder, which has no
         mean to show, is drawn from.
+
+        Args:
+            n: how many, >= 1.
+            prior: what codes are drawn from; by default the model's own.
+            condition: of each point (n, K), where the model is conditional.
+            generator: of the draws.
         """
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one sample")
         with torch.no_grad():
-            z = (self.prior if prior is None else prior).sample(n, generator=generator)
-        return in_slices(self, lambda part: self.decoder(part).point(generator), z)
+            z = (self.prior if prior is None else prior).sample(n, condition=condition, generator=generator)
+        if condition is None:
+            return in_slices(self, lambda part: self.decoder(part).point(generator), z)
+        return in_slices(self, lambda part, c: self.decoder(part, c).point(generator), z, condition)

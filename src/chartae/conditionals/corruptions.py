@@ -48,7 +48,7 @@ def _column(c: Tensor) -> tuple[int, ...]:
 class Corruption(Conditional):
     """C(x~|x): what a denoising autoencoder sees in place of x."""
 
-    #: whether the autoencoder is told the noise level of each example, as its condition y
+    #: whether the autoencoder is told the noise level of each example, as its condition
     tells: bool = False
     #: whether x + e and x - e are equally likely
     symmetric: bool = True
@@ -70,7 +70,7 @@ class GaussianNoise(Corruption):
         super().__init__()
         self.sigma = _level(sigma)
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
         assert c is not None
         return Normal(c, self.sigma)
 
@@ -100,7 +100,7 @@ class RareNoise(GaussianNoise):
         super().__init__(sigma)
         self.share, self.factor = _share(share, "share"), _level(factor, "factor")
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
         assert c is not None
         large = rand(_column(c), c) < self.share
         return Normal(c, torch.where(large, self.sigma * math.hypot(1, self.factor), self.sigma).to(c.dtype))
@@ -123,7 +123,7 @@ class AnnealedNoise(GaussianNoise):
         self.register_buffer("drawn", torch.zeros((), dtype=torch.float64))
         self.drawn: Tensor
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
         assert c is not None
         if not self.training:
             return Normal(c, self.sigma)
@@ -146,7 +146,7 @@ class NoiseLevels(Corruption):
         if not low < high:
             raise ValueError(f"levels run from {low} to {high}; the first must be the lower")
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
         assert c is not None
         u = rand(_column(c), c)
         return Normal(c, self.low * (self.high / self.low) ** u)
@@ -178,7 +178,7 @@ class Jitter(Corruption):
             raise ValueError(f"{wrong[0]} is {given[wrong[0]]}; give a range of 0 or above (scale below 1)")
         self.degrees, self.shift, self.scale, self.shear, self.noise_share = degrees, shift, scale, shear, noise
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> PointMass:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> PointMass:
         assert c is not None
         if c.ndim != 4:
             spread = c.std(0) if len(c) > 1 else torch.zeros_like(c[0])
@@ -207,7 +207,7 @@ class Masking(Corruption):
         super().__init__()
         self.share = _share(share, "share")
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Replaced:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Replaced:
         assert c is not None
         return Replaced(c, self.share, (0.0,))
 
@@ -218,6 +218,6 @@ class Masking(Corruption):
 class SaltAndPepper(Masking):
     """Each value is set to 0 or 1, either as likely, with a probability: for data in [0, 1]."""
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Replaced:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Replaced:
         assert c is not None
         return Replaced(c, self.share, (0.0, 1.0))

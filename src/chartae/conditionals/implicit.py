@@ -35,9 +35,9 @@ class Implicit(Conditional):
             raise ValueError(f"noise_dim is {noise_dim}; give 0 or more")
         self.net, self.noise_dim, self.trunk = net, noise_dim, trunk
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Pushed:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Pushed:
         assert c is not None
-        return Pushed(self.net, c if self.trunk is None else self.trunk(c), self.noise_dim, y)
+        return Pushed(self.net, c if self.trunk is None else self.trunk(c), self.noise_dim, condition)
 
     def extra_repr(self) -> str:
         return f"noise_dim={self.noise_dim}"

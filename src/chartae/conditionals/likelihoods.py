@@ -36,8 +36,8 @@ class Dirac(Conditional):
         super().__init__()
         self.net = net
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> PointMass:
-        return PointMass(through(self.net, c, y))
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> PointMass:
+        return PointMass(through(self.net, c, condition))
 
 
 class Gaussian(Conditional):
@@ -77,8 +77,8 @@ class Gaussian(Conditional):
             self.register_buffer("running", torch.ones(()))
             self.running: Tensor
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal | OptimalNormal:
-        out = through(self.net, c, y)
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal | OptimalNormal:
+        out = through(self.net, c, condition)
         if self.sigma == "learnt":
             mean, raw = out.chunk(2, 1)
             return Normal(mean, (raw if self.limit == math.inf else self.limit * raw.tanh()).exp())
@@ -102,8 +102,8 @@ class Bernoulli(Conditional):
         super().__init__()
         self.net = net
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> BernoulliDistribution:
-        return BernoulliDistribution(through(self.net, c, y))
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> BernoulliDistribution:
+        return BernoulliDistribution(through(self.net, c, condition))
 
 
 class LogitNormal(Conditional):
@@ -121,8 +121,8 @@ class LogitNormal(Conditional):
         super().__init__()
         self.base = Gaussian(net, "learnt", limit=math.inf)
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Squashed:
-        return Squashed(self.base(c, y))
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Squashed:
+        return Squashed(self.base(c, condition))
 
 
 class Categorical(Conditional):
@@ -133,6 +133,7 @@ class Categorical(Conditional):
     """
 
     bounded = True
+    has_category = True
 
     def __init__(self, net: nn.Module, mode: str = "softmax") -> None:
         super().__init__()
@@ -140,8 +141,8 @@ class Categorical(Conditional):
             raise ValueError(f"mode is {mode!r}; choose from {', '.join(OneHot.MODES)}")
         self.net, self.mode = net, mode
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> OneHot:
-        return OneHot(through(self.net, c, y), self.mode)
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> OneHot:
+        return OneHot(through(self.net, c, condition), self.mode)
 
     def extra_repr(self) -> str:
         return self.mode
@@ -169,11 +170,12 @@ class Product(Conditional):
         self.parts, self.sizes, self.net = nn.ModuleList(parts), tuple(sizes), net
         self.has_density = all(part.has_density for part in parts)
         self.bounded = all(part.bounded for part in parts)
+        self.has_category = any(part.has_category for part in parts)
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> ProductDistribution:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> ProductDistribution:
         if self.net is None:
             return ProductDistribution([part() for part in self.parts], self.sizes)
-        pieces = through(self.net, c, y).split(self.sizes, 1)
+        pieces = through(self.net, c, condition).split(self.sizes, 1)
         return ProductDistribution([part(p) for part, p in zip(self.parts, pieces, strict=True)], self.sizes)
 
 
@@ -184,7 +186,7 @@ class Denoised(Conditional):
         super().__init__()
         self.net = net
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
-        mean = self.net(c, y)
-        level = mean.new_full((len(mean),), self.net.lowest) if y is None else y
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
+        mean = self.net(c, condition)
+        level = mean.new_full((len(mean),), self.net.lowest) if condition is None else condition
         return Normal(mean, self.net.spread_of_error(level).reshape(-1, *[1] * (mean.ndim - 1)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -35,7 +36,7 @@ class Laplace(Conditional):
         self.register_buffer("zero", torch.zeros(event_shape(shape, "a Laplace prior")), persistent=False)
         self.zero: Tensor
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> LaplaceDistribution:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> LaplaceDistribution:
         return LaplaceDistribution(self.zero, self.scale, self.zero.ndim)
 
     def extra_repr(self) -> str:
@@ -68,7 +69,7 @@ class Beta(Conditional):
         self.raw_a: Tensor
         self.raw_b: Tensor
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Squashed:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Squashed:
         a, b = self.raw_a, self.raw_b
         if self.learnt:
             a, b = 1 + nn.functional.softplus(a), 1 + nn.functional.softplus(b)
@@ -79,13 +80,26 @@ class Beta(Conditional):
         return f"{size}, learnt" if self.learnt else f"{size}, {float(self.raw_a.flatten()[0]):g}"
 
 
-def Uniform(shape: int | tuple[int, ...]) -> Beta:
+@final
+class Uniform(Conditional):
     """The uniform prior over (0, 1) in every coordinate: Beta(1, 1).
 
     >>> Uniform(3).sample(4).shape
     torch.Size([4, 3])
     """
-    return Beta(shape)
+
+    bounded = True
+
+    def __init__(self, shape: int | tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("one", torch.ones(event_shape(shape, "a uniform prior")), persistent=False)
+        self.one: Tensor
+
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Squashed:
+        return BetaDistribution(self.one, self.one, self.one.ndim)
+
+    def extra_repr(self) -> str:
+        return "x".join(map(str, self.one.shape))
 
 
 class StandardNormal(Conditional):
@@ -100,7 +114,7 @@ class StandardNormal(Conditional):
         self.register_buffer("zero", torch.zeros(event_shape(shape, "a standard normal")), persistent=False)
         self.zero: Float[Tensor, "*S"]
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Normal:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
         return Normal(self.zero, 1.0, self.zero.ndim)
 
     def extra_repr(self) -> str:
@@ -111,6 +125,7 @@ class UniformCategorical(Conditional):
     """One of K categories, all equally likely, as a one-hot vector."""
 
     bounded = True
+    has_category = True
 
     def __init__(self, categories: int) -> None:
         super().__init__()
@@ -119,7 +134,7 @@ class UniformCategorical(Conditional):
         self.register_buffer("logits", torch.zeros(categories), persistent=False)
         self.logits: Tensor
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> OneHot:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> OneHot:
         return OneHot(self.logits, "exact")
 
     def extra_repr(self) -> str:
@@ -159,7 +174,7 @@ class Empirical(Conditional):
             )
         self.points.copy_(examples[torch.arange(len(self.points)) % len(examples)])
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Atoms:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Atoms:
         return Atoms(self.points)
 
     def extra_repr(self) -> str:

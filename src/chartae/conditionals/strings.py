@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
@@ -88,15 +87,16 @@ class MaskedCategorical(Conditional):
         share = 1.0 if not self.steps else min(1.0, int(self.passes) / self.steps)
         return 1 - (1 - self.forcing) * share
 
-    def written(self, x: Num[Tensor, "B T"]) -> list[str]:
-        """The strings of rows of indices. With chemistry, aromatic rings that have no alternating arrangement are
-        mended in them, which no mask can see to."""
-        texts = self.codec.decode(x.cpu().numpy().astype(np.int64))
-        return repair(texts) if self.stack is not None and self.stack.semantics is not None else texts
+    def mend(self, examples: object) -> object:
+        """With chemistry, aromatic rings that have no alternating arrangement are mended in strings, which no mask can
+        see to."""
+        if self.stack is None or self.stack.semantics is None or not isinstance(examples, list):
+            return examples
+        return repair(examples)
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> Derivation:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Derivation:
         assert c is not None
-        return Derivation(self, c)
+        return Derivation(self, c if condition is None else torch.cat([c, condition.to(c.dtype)], 1))
 
     def extra_repr(self) -> str:
         return f"{self.codec!r}, limit={self.limit}"

@@ -1,18 +1,53 @@
 """Images, tables and strings: read, checked, split without overlap, and handed out in batches from where they reside.
 
 data = load("fashion-mini")                      # or a path: a folder of pictures, .npy, .npz, .csv, .parquet
-for x, y in Batches(data.train, 128, labels=data.train_labels).epoch(0): ...
+for batch in Batches(data.train, 128, labels=data.train_labels).epoch(0): ...
 """
 
 from chartae.data import mixings, sprites, toys
-from chartae.data.arrays import Dataset, as_examples, from_arrays
-from chartae.data.batches import Batches
+from chartae.data.arrays import as_examples, as_tensor
+from chartae.data.batches import Batch, Batches
 from chartae.data.catalogue import NAMES, load
+from chartae.data.conditions import Condition, Encoded
+from chartae.data.dataset import Dataset, from_arrays
 from chartae.data.derived import VIEWS, apart, derive, taken_apart
 from chartae.data.download import fetch
-from chartae.data.strings import from_strings, indices, is_strings, read_strings
+from chartae.data.kinds import Images, Kind, Points, Strings, Table
+from chartae.data.lines import indices, is_strings, read_strings
+from chartae.data.reading import IN_MEMORY, Origin, Reading, origin, read
+from chartae.data.strings import from_strings
 
 __all__ = [
-    "NAMES", "VIEWS", "Batches", "Dataset", "apart", "as_examples", "derive", "fetch", "from_arrays",
-    "from_strings", "indices", "is_strings", "load", "mixings", "read_strings", "sprites", "taken_apart", "toys",
-]  # fmt: skip
+    "IN_MEMORY",
+    "NAMES",
+    "VIEWS",
+    "Batch",
+    "Batches",
+    "Condition",
+    "Dataset",
+    "Encoded",
+    "Images",
+    "Kind",
+    "Origin",
+    "Points",
+    "Reading",
+    "Strings",
+    "Table",
+    "apart",
+    "as_examples",
+    "as_tensor",
+    "derive",
+    "fetch",
+    "from_arrays",
+    "from_strings",
+    "indices",
+    "is_strings",
+    "load",
+    "mixings",
+    "origin",
+    "read",
+    "read_strings",
+    "sprites",
+    "taken_apart",
+    "toys",
+]

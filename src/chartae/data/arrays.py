@@ -2,78 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from chartae.grammar import Codec
-
-__all__ = ["Dataset", "as_examples", "as_labels", "as_tensor", "assemble", "from_arrays"]
+__all__ = ["SPLITS", "as_examples", "as_labels", "as_tensor", "held_out", "splits"]
 
 SPLITS = ("train", "valid", "test")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Dataset:
-    """Three splits that share no example, each with its labels where there are any.
-
-    Images are (N, C, H, W): uint8 levels 0..255, or float32 in [0, 1]. Tables are float32 (N, d), in the
-    units of their columns, or uint8 levels. Labels are int64 where they name classes (`classes[label]` is the name,
-    where names are known), otherwise what the file holds; where they are the factors that made the examples, float32
-    (N, K), `factors` names their columns. An empty split is a tensor with no rows. `source` is the
-    path or name it came from.
-
-    Strings are rows of indices (N, T), int8 or int16, whose meaning is that of `codec`; `skipped` counts the strings
-    that it could not encode.
-    """
-
-    name: str
-    train: Tensor
-    valid: Tensor
-    test: Tensor
-    train_labels: Tensor | None = None
-    valid_labels: Tensor | None = None
-    test_labels: Tensor | None = None
-    classes: tuple[str, ...] = ()
-    source: str = ""
-    factors: tuple[str, ...] = ()
-    codec: Codec | None = None
-    skipped: int = 0
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one example: (C, H, W) or (d,)."""
-        return tuple(self.train.shape[1:])
-
-    @property
-    def is_image(self) -> bool:
-        """Whether one example is a picture (C, H, W)."""
-        return len(self.shape) == 3
-
-    def strings(self, split: str = "train") -> list[str]:
-        """The strings of a split, as the codec writes them; a ValueError where the examples are no strings."""
-        if self.codec is None:
-            raise ValueError(f"the examples of {self.name} are numbers, not strings")
-        return self.codec.decode(getattr(self, split).numpy().astype(np.int64))
-
-    def __repr__(self) -> str:
-        kind = "images" if self.is_image else "table rows" if self.codec is None else "strings"
-        shape = "x".join(map(str, self.shape))
-        dtype = str(self.train.dtype).removeprefix("torch.")
-        sizes = " + ".join(f"{len(getattr(self, s)):,}" for s in SPLITS)
-        kinds = f"{len(self.classes)} classes" if self.classes else "labelled"
-        if self.factors:
-            kinds = f"{len(self.factors)} factors"
-        labels = "" if self.train_labels is None else f", {kinds}"
-        split = f"{sizes} (train + valid + test)"
-        return f"Dataset({self.name!r}: {kind} {shape} {dtype}, {split}{labels}; {self.source})"
-
-
-def as_tensor(x: Any, what: str = "x") -> Tensor:
+def as_tensor(x: object, what: str = "x") -> Tensor:
     """`x` (numpy, torch, lists, a data frame) as a detached tensor of real numbers, shared where possible."""
     if not isinstance(x, Tensor):
         if np.ma.is_masked(x):
@@ -103,13 +41,12 @@ def as_tensor(x: Any, what: str = "x") -> Tensor:
     return x
 
 
-def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
+def as_examples(x: object, *, at_least: int = 2) -> Tensor:
     """`x` as checked examples in the layout and type that everything downstream expects.
 
     Accepted are numpy arrays, torch tensors and what `numpy.asarray` makes numbers of:
 
-    * tables (n, d): any real type becomes float32 (booleans 0 and 1), values unchanged, any range; but uint8 stays,
-      as levels 0..255 of flattened images, which networks read as [0, 1];
+    * tables (n, d): any real type becomes float32 (booleans 0 and 1), values unchanged, any range;
     * images (n, h, w), (n, c, h, w) or channels-last (n, h, w, c) with c in {1, 3, 4} (taken for
       channels-last where the last size is one of these and the second is not) become (n, c, h, w): booleans
       become uint8 0 and 255, integers within 0..255 uint8, floats float32, which must lie in [0, 1].
@@ -122,7 +59,7 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
     Raises:
         TypeError: text, objects, complex numbers, sparse matrices.
         ValueError: too few examples, a wrong number of dimensions, NaN or infinity, integers outside 0..255
-            or floats outside [0, 1] in images, uint8 images of only 0 and 1, examples that are all identical.
+            or floats outside [0, 1] in images, integer images of only 0 and 1, examples that are all identical.
 
     >>> as_examples(np.linspace(0, 1, 5 * 28 * 28 * 3).reshape(5, 28, 28, 3)).shape
     torch.Size([5, 3, 28, 28])
@@ -145,7 +82,7 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
         x = x.permute(0, 3, 1, 2)
     image = x.ndim == 4
 
-    if x.is_floating_point() or not (image or x.dtype == torch.uint8):
+    if x.is_floating_point() or not image:
         wide, x = x, x.to(torch.float32)
         lo, hi = (float(v) for v in x.aminmax())  # one pass; NaN propagates
         if not (np.isfinite(lo) and np.isfinite(hi)):
@@ -172,8 +109,8 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
             )
         if hi == 1 and at_least > 1:
             raise ValueError(
-                f"x holds integer {'images' if image else 'levels'} of only 0 and 1, which as levels 0..255 would be"
-                f" black; give {'binary images as x.astype(bool)' if image else 'them as x.astype(float)'} or 0 and 255"
+                "x holds integer images of only 0 and 1, which as levels 0..255 would be black; give binary images as"
+                " x.astype(bool) or 0 and 255"
             )
         x = x.to(torch.uint8)
 
@@ -182,7 +119,7 @@ def as_examples(x: Any, *, at_least: int = 2) -> Tensor:
     return x.contiguous()
 
 
-def as_labels(labels: Any, n: int, what: str = "labels") -> tuple[Tensor, tuple[str, ...]]:
+def as_labels(labels: object, n: int, what: str = "labels") -> tuple[Tensor, tuple[str, ...]]:
     """Labels for `n` examples and the names of their classes: text becomes int64, in the names' order, and the text
     "-1" is -1, a label that is not known."""
     a = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
@@ -223,64 +160,20 @@ def held_out(n: int, valid: float, test: float) -> tuple[int, int]:
     return n_valid, n_test
 
 
-def assemble(
-    name: str,
-    parts: Mapping[str, tuple[Any, Any]],
-    *,
-    seed: int = 0,
-    valid: float = 0.1,
-    test: float = 0.1,
-    classes: tuple[str, ...] = (),
-    source: str = "",
-) -> Dataset:
-    """A `Dataset` of parts ``{"train": (x, labels or None), ...}``; a missing one is held out of train.
-
-    `valid` and `test` are the fractions of train to hold out, used only for parts that are not given.
-    """
-    x = {s: as_examples(part[0], at_least=2 if s == "train" else 1) for s, part in parts.items()}
-    for s, v in x.items():
-        if v.shape[1:] != x["train"].shape[1:] or v.dtype != x["train"].dtype:
-            raise ValueError(
-                f"{s} holds {v.dtype} examples of shape {tuple(v.shape[1:])}, train {x['train'].dtype} of"
-                f" {tuple(x['train'].shape[1:])}; all splits must agree"
-            )
-    given = {s for s, part in parts.items() if part[1] is not None}
-    if given and given != set(parts):
-        raise ValueError(f"labels are given for {sorted(given)} but not for {sorted(set(parts) - given)}")
-    y: dict[str, Tensor | None] = dict.fromkeys(x)
-    if given:
-        # encoded together, so that one name is one number in every split
-        each = [np.asarray(p[1].detach().cpu() if isinstance(p[1], Tensor) else p[1]) for p in parts.values()]
-        for s, own in zip(x, each, strict=True):
-            as_labels(own, len(x[s]), f"labels of {s}" if len(x) > 1 else "labels")
-        joint, names = as_labels(np.concatenate(each), sum(map(len, each)))
-        classes = classes or names
-        y = dict(zip(x, joint.split([len(v) for v in x.values()]), strict=True))
-
-    want = held_out(len(x["train"]), valid * ("valid" not in x), test * ("test" not in x))
-    train, labels = x["train"], y["train"]
-    order = torch.arange(len(train))
-    if any(want):  # where nothing is held out, the order stays
-        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))
-    for s, i in zip(("valid", "test", "train"), order.split([*want, len(train) - sum(want)]), strict=True):
-        if s not in parts or (s == "train" and any(want)):
-            x[s], y[s] = train[i.to(train.device)], None if labels is None else labels[i]
-    (a, b, c), (ya, yb, yc) = (x[s] for s in SPLITS), (y[s] for s in SPLITS)
-    return Dataset(name, a, b, c, ya, yb, yc, classes, source)
-
-
-def from_arrays(
-    x: Any, labels: Any = None, *, name: str = "array", seed: int = 0, valid: float = 0.1, test: float = 0.1
-) -> Dataset:
-    """A `Dataset` of an array: `as_examples`, then a random split that is the same for the same seed.
+def splits(n: int, valid: float, test: float, seed: int) -> dict[str, Tensor]:
+    """The row numbers of each split of `n` examples, drawn by `seed`; where nothing is held out, the order stays.
 
     Args:
-        x: images or a table, as `as_examples` accepts them.
-        labels: one for each example; text becomes int64 classes, integers int64, floats float32.
-        valid, test: fractions to hold out, rounded, at least one example where positive; 0 leaves that split
-            empty. Two examples at least stay in train, however few there are.
+        n: number of examples.
+        valid, test: fractions to hold out, as in `held_out`.
+        seed: of the random order.
 
-    >>> from_arrays(np.eye(10), valid=0.2, test=0)
-    Dataset('array': table rows 10 float32, 8 + 2 + 0 (train + valid + test); array)
+    Returns:
+        ``{"train": rows, "valid": rows, "test": rows}``, int64, which share no row.
     """
-    return assemble(name, {"train": (x, labels)}, seed=seed, valid=valid, test=test, source="array")
+    sizes = held_out(n, valid, test)
+    order = torch.arange(n)
+    if any(sizes):
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    v, t, train = order.split([*sizes, n - sum(sizes)])
+    return {"train": train, "valid": v, "test": t}

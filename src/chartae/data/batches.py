@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from itertools import repeat
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -14,14 +13,57 @@ from torch import Tensor
 from chartae.data.arrays import as_tensor
 from chartae.maths import as_float
 
-__all__ = ["Batches"]
+__all__ = ["Batch", "Batches"]
 
 #: on an accelerator, one set of kernel launches gathers and scales several batches, up to this many bytes
 _CHUNK_BYTES = 32 << 20
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What the training loop hands to an objective; each field has one meaning, and is None where there is none.
+
+    Attributes:
+        x: examples (B, *S), as the model reads them.
+        condition: what encoder, decoder and density are conditioned on (B, K).
+        labels: classes to learn from (B,), int64; -1 where the class is unknown.
+        target: a property of each example to predict (B,); NaN where it is unknown.
+        partner: examples of the other domain (B, *T), paired with `x` at random.
+        weight: how much each example counts (B,).
+    """
+
+    x: Tensor
+    condition: Tensor | None = None
+    labels: Tensor | None = None
+    target: Tensor | None = None
+    partner: Tensor | None = None
+    weight: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch of `function` of every tensor that is there."""
+        return self._of({f.name: None if (t := getattr(self, f.name)) is None else function(t) for f in fields(self)})
+
+    def join(self, other: Batch) -> Batch:
+        """This batch with another behind it; what one of the two lacks is left out."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return self._of({name: None if a is None or b is None else torch.cat([a, b]) for name, (a, b) in pairs.items()})
+
+    @staticmethod
+    def _of(values: dict[str, Tensor | None]) -> Batch:
+        x = values.pop("x")
+        assert x is not None
+        return Batch(x, **values)
+
+
+#: the fields of a batch that have one row for each example of the set
+_BESIDE = ("condition", "labels", "target", "weight")
+
+
 class Batches:
-    """A whole set resident on one device, handed out in batches ``(x, y)``; y is None without labels.
+    """A whole set resident on one device, handed out as `Batch` objects.
 
     uint8 becomes float32 in [0, 1], and int8 or int16 (indices) float32 of the same values, batch by batch, on the
     device: the resident set keeps one or two bytes a value (50,000 MNIST images: 39 MB, not 157). What else an epoch
@@ -33,90 +75,108 @@ class Batches:
 
     Args:
         x: (N, ...) numbers, numpy or torch; uint8, int8 and int16 stay, everything else becomes float32 once.
-        batch_size: examples in a (global) batch.
+        batch_size: examples in a (global) batch, >= 1.
         seed: non-negative.
-        labels: (N, ...), handed out beside x, type unchanged.
+        condition, labels, target, weight: (N, ...), the fields of `Batch` of the same names, types unchanged.
         shuffle: a new order every epoch; without it batches are slices in the order of the set (of float
             data: views, not to be written into).
         drop_last: leave out the last batch where it is smaller.
-        labelled: so many examples whose label is 0 or above are drawn beside each batch, at random with replacement,
-            and come last in it, with their labels; those of the batch itself are then withheld, as -1.
-        beside: (M, ...) of another set, handed out in place of labels, as many as there are in the batch and scaled
-            like x: in an order of its own, which is new every epoch where x is shuffled, and begins again where it
-            ends. What meets by that is accident.
+        labelled: number of labelled examples (label 0 or above) drawn beside each batch, at random with replacement;
+            they come last in it, with their labels; labels of the batch itself are then withheld, as -1.
+        partner: (M, ...) examples of another set, as many as there are in the batch and scaled like x: in an order of
+            its own, which is new every epoch where x is shuffled, and begins again where it ends. Pairing is random.
         device: where the set shall reside; where it already is, if None.
 
+    Raises:
+        ValueError: no examples, sizes that do not agree, values that are not finite, labels missing where they are
+            wanted.
+
     >>> b = Batches(np.arange(10.0)[:, None], 4, seed=1)
-    >>> [len(x) for x, _ in b.epoch(0)], len(b)
+    >>> [len(batch) for batch in b.epoch(0)], len(b)
     ([4, 4, 2], 3)
-    >>> torch.cat([x for x, _ in b.epoch(3)]).flatten().sort().values.tolist() == list(range(10))
+    >>> torch.cat([batch.x for batch in b.epoch(3)]).flatten().sort().values.tolist() == list(range(10))
     True
     """
 
     def __init__(
         self,
-        x: Any,
+        x: object,
         batch_size: int,
         *,
         seed: int = 0,
-        labels: Any = None,
+        condition: object = None,
+        labels: object = None,
+        target: object = None,
+        partner: object = None,
+        weight: object = None,
         shuffle: bool = True,
         drop_last: bool = False,
         labelled: int = 0,
-        beside: Any = None,
         device: torch.device | str | None = None,
     ) -> None:
-        x = as_tensor(x)
-        if x.ndim < 1 or x.numel() == 0:
-            raise ValueError(f"x has shape {tuple(x.shape)}; batches need at least one example (N, ...)")
+        rows = as_tensor(x)
+        if rows.ndim < 1 or rows.numel() == 0:
+            raise ValueError(f"x has shape {tuple(rows.shape)}; batches need at least one example (N, ...)")
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
         if seed < 0:
             raise ValueError(f"seed is {seed}; expected a number of at least 0")
-        if drop_last and len(x) < batch_size:
+        if drop_last and len(rows) < batch_size:
             raise ValueError(
-                f"{len(x)} examples do not fill one batch of {batch_size}, and drop_last leaves nothing; use"
+                f"{len(rows)} examples do not fill one batch of {batch_size}, and drop_last leaves nothing; use"
                 " a smaller batch_size or drop_last=False"
             )
-        if x.dtype not in (torch.uint8, torch.int8, torch.int16, torch.float32):
-            x = as_float(x)
-        if x.is_floating_point() and not all(v.isfinite() for v in x.aminmax()):
-            bad = (~x.isfinite()).flatten(1).any(1) if x.ndim > 1 else ~x.isfinite()
+        if rows.dtype not in (torch.uint8, torch.int8, torch.int16, torch.float32):
+            rows = as_float(rows)
+        if rows.is_floating_point() and not all(v.isfinite() for v in rows.aminmax()):
+            bad = (~rows.isfinite()).flatten(1).any(1) if rows.ndim > 1 else ~rows.isfinite()
             raise ValueError(
-                f"{int(bad.sum())} of {len(x)} examples hold NaN or infinity (first: row {int(bad.nonzero()[0])})"
+                f"{int(bad.sum())} of {len(rows)} examples hold NaN or infinity (first: row {int(bad.nonzero()[0])})"
             )
-        y = None if labels is None else as_tensor(labels, "labels")
-        if y is not None and (y.ndim < 1 or len(y) != len(x)):
-            raise ValueError(f"labels have shape {tuple(y.shape)} for {len(x)} examples; one for each is needed")
-        self.labelled, self._known = labelled, torch.empty(0, dtype=torch.int64)
-        if labelled:
-            if y is None or y.ndim != 1 or y.is_floating_point() or not (y >= 0).any():
-                raise ValueError(
-                    f"{labelled} labelled examples are wanted in each batch, but none has a label (0, 1, ...; -1 for "
-                    "none)"
-                )
-            self._known = (y >= 0).nonzero()[:, 0].cpu()
-        other = None if beside is None else as_tensor(beside, "beside")
-        if other is not None:
-            if y is not None:
-                raise ValueError("labels and another set beside x are both given; y can be only one of them")
-            if other.ndim < 1 or other.numel() == 0:
-                raise ValueError(f"the set beside x has shape {tuple(other.shape)}; it needs at least one example")
+        beside = {
+            name: _column(name, value, len(rows))
+            for name, value in zip(_BESIDE, (condition, labels, target, weight), strict=True)
+        }
+        self.labelled, self._known = labelled, _labelled_rows(beside["labels"], labelled)
+        other = None if partner is None else as_tensor(partner, "partner")
+        if other is not None and (other.ndim < 1 or other.numel() == 0):
+            raise ValueError(f"partner has shape {tuple(other.shape)}; it needs at least one example")
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.shuffle, self.drop_last = shuffle, drop_last
-        self.x, self.labels, self.beside = x, y, other
-        self._place(x.device if device is None else torch.device(device))
+        self._set = Batch(rows.contiguous(), **beside, partner=other)
+        if device is not None:
+            self._set = self.to(device)._set
 
-    def _place(self, device: torch.device) -> None:
-        self.x = self.x.to(device).contiguous()
-        self.labels = None if self.labels is None else self.labels.to(device)
-        self.beside = None if self.beside is None else self.beside.to(device)
+    @property
+    def x(self) -> Tensor:
+        """The whole set (N, ...)."""
+        return self._set.x
+
+    @property
+    def labels(self) -> Tensor | None:
+        """The labels of the whole set, where there are any."""
+        return self._set.labels
+
+    @property
+    def target(self) -> Tensor | None:
+        """The property of the whole set, where there is one."""
+        return self._set.target
+
+    @property
+    def condition(self) -> Tensor | None:
+        """The conditions of the whole set, where there are any."""
+        return self._set.condition
+
+    @property
+    def partner(self) -> Tensor | None:
+        """The examples of the other domain, where there are any."""
+        return self._set.partner
 
     def to(self, device: torch.device | str) -> Batches:
         """The same batches from another device; where the set is there already, it is shared."""
-        other = copy.copy(self)
-        other._place(torch.device(device))
-        return other
+        there = copy.copy(self)
+        there._set = self._set.map(lambda values: values.to(device))
+        return there
 
     @property
     def n(self) -> int:
@@ -152,9 +212,7 @@ class Batches:
         mixed = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)
         return torch.randperm(self.n, generator=torch.Generator().manual_seed(int(mixed[0])))
 
-    def epoch(
-        self, epoch: int, *, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of one epoch from number `start` on, float32 (b, *shape) on the device.
 
         With `world` > 1 every global batch is cut to a multiple of `world` and split evenly: the batches of
@@ -166,48 +224,57 @@ class Batches:
             raise ValueError(f"epoch is {epoch} and start is {start}; both must be at least 0")
         if not 0 <= rank < world:
             raise ValueError(f"rank is {rank}; expected 0 <= rank < {world}, the world")
-        found = self._gathered(epoch, start, rank, world) if self.shuffle else self._sliced(start, steps, rank, world)
-        if self.beside is not None:
-            return self._met(found, epoch, start, rank, world)
-        return self._joined(found, epoch, start, steps, rank, world) if self.labelled else found
+        batches = self._gathered(epoch, start, rank, world) if self.shuffle else self._sliced(start, steps, rank, world)
+        if self._set.partner is not None:
+            batches = self._partnered(batches, self._set.partner, epoch, start, rank)
+        return self._joined(batches, epoch, start, steps, rank, world) if self.labelled else batches
 
-    def _met(
-        self, found: Iterator[tuple[Tensor, Tensor | None]], epoch: int, start: int, rank: int, world: int
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _partnered(
+        self, batches: Iterator[Batch], partner: Tensor, epoch: int, start: int, rank: int
+    ) -> Iterator[Batch]:
         """Each batch with as many of the other set; of a global batch every rank has its own."""
-        assert self.beside is not None
-        order = torch.arange(len(self.beside))
+        order = torch.arange(len(partner))
         if self.shuffle:
             mixed = np.random.SeedSequence((self.seed, epoch, 2)).generate_state(1, np.uint64)
             order = torch.randperm(len(order), generator=torch.Generator().manual_seed(int(mixed[0])))
-        for number, (x, _) in enumerate(found, start):
-            rows = order[(number * self.batch_size + rank * len(x) + torch.arange(len(x))) % len(order)]
-            yield x, as_float(self.beside.index_select(0, rows.to(x.device)))
+        for number, batch in enumerate(batches, start):
+            size = len(batch)
+            rows = order[(number * self.batch_size + rank * size + torch.arange(size)) % len(order)]
+            yield replace(batch, partner=as_float(partner.index_select(0, rows.to(batch.x.device))))
 
     def _joined(
-        self, found: Iterator[tuple[Tensor, Tensor | None]], epoch: int, start: int, steps: int, rank: int, world: int
-    ) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Each batch with its labelled examples behind it; ranks draw apart."""
+        self, batches: Iterator[Batch], epoch: int, start: int, steps: int, rank: int, world: int
+    ) -> Iterator[Batch]:
+        """Each batch with its labelled examples behind it; ranks draw different ones."""
         mixed = np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(mixed[0]))
         drawn = self._known[torch.randint(len(self._known), (steps, world, self.labelled), generator=generator)]
-        assert self.labels is not None
-        for (x, y), rows in zip(found, drawn[start:, rank].to(self.x.device), strict=False):
-            assert y is not None
-            yield torch.cat([x, as_float(self.x[rows])]), torch.cat([torch.full_like(y, -1), self.labels[rows]])
+        for batch, rows in zip(batches, drawn[start:, rank].to(self.x.device), strict=False):
+            known = self._rows(rows)
+            assert batch.labels is not None
+            hidden = replace(batch, labels=torch.full_like(batch.labels, -1))
+            yield hidden.join(known)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
 
-    def _sliced(self, start: int, steps: int, rank: int, world: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        y = self.labels
+    def _sliced(self, start: int, steps: int, rank: int, world: int) -> Iterator[Batch]:
+        present = self._present()
         for b in range(start, steps):
             lo = b * self.batch_size
             share = min(self.batch_size, self.n - lo) // world
             lo += rank * share
-            yield as_float(self.x[lo : lo + share]), None if y is None else y[lo : lo + share]
+            yield Batch(as_float(self.x[lo : lo + share]), **{name: v[lo : lo + share] for name, v in present.items()})
 
-    def _gathered(self, epoch: int, start: int, rank: int, world: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+    def _present(self) -> dict[str, Tensor]:
+        """What each example has beside it."""
+        return {name: v for name in _BESIDE if (v := getattr(self._set, name)) is not None}
+
+    def _rows(self, rows: Tensor) -> Batch:
+        beside = {name: v.index_select(0, rows) for name, v in self._present().items()}
+        return Batch(as_float(self.x.index_select(0, rows)), **beside)
+
+    def _gathered(self, epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
         full, rest = divmod(self.n, self.batch_size)
         share, last = self.batch_size // world, 0 if self.drop_last else rest // world
         order = self.order(epoch)
@@ -217,14 +284,35 @@ class Batches:
             mine = torch.cat([mine, tail[rank * last : (rank + 1) * last]])
         if not len(mine):  # split would make one empty batch of it
             return
-        x, y = self.x, self.labels
-        for some in mine.to(x.device).split(share * self._chunk(share)):
-            xs = as_float(x.index_select(0, some)).split(share)
-            ys = repeat(None, len(xs)) if y is None else y.index_select(0, some).split(share)
-            yield from zip(xs, ys, strict=True)
+        for rows in mine.to(self.x.device).split(share * self._chunk(share)):
+            chunk = self._rows(rows)
+            parts = {name: getattr(chunk, name).split(share) for name in ("x", *self._present())}
+            for values in zip(*parts.values(), strict=True):
+                yield Batch(values[0], **dict(zip(self._present(), values[1:], strict=True)))
 
     def _chunk(self, share: int) -> int:
         """How many batches are gathered at once: on the CPU one, which stays in its cache (measured)."""
         if self.x.device.type == "cpu":
             return 1
         return max(1, min(16, _CHUNK_BYTES // (4 * share * max(1, self.x[0].numel()))))
+
+
+def _column(name: str, value: object, n: int) -> Tensor | None:
+    """One row for each of `n` examples."""
+    if value is None:
+        return None
+    column = as_tensor(value, name)
+    if column.ndim < 1 or len(column) != n:
+        raise ValueError(f"{name} has shape {tuple(column.shape)} for {n} examples; one row for each is needed")
+    return column
+
+
+def _labelled_rows(labels: Tensor | None, labelled: int) -> Tensor:
+    """The numbers of the examples that have a label, where labelled ones are wanted in each batch."""
+    if not labelled:
+        return torch.empty(0, dtype=torch.int64)
+    if labels is None or labels.ndim != 1 or labels.is_floating_point() or not (labels >= 0).any():
+        raise ValueError(
+            f"{labelled} labelled examples are wanted in each batch, but none has a label (0, 1, ...; -1 for none)"
+        )
+    return (labels >= 0).nonzero()[:, 0].cpu()

@@ -12,16 +12,18 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from chartae.data import sprites, toys
-from chartae.data.arrays import SPLITS, Dataset, held_out
+from chartae.data.arrays import SPLITS, held_out
+from chartae.data.dataset import Dataset, Shares, from_path
 from chartae.data.derived import VIEWS, derive, taken_apart
 from chartae.data.download import extract, fetch
-from chartae.data.files import read_path
+from chartae.data.kinds import Points
 
 __all__ = ["NAMES", "load", "read_cifar", "read_idx"]
 
@@ -41,6 +43,10 @@ _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse
 _DIGITS = tuple("0123456789")
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
+
+
+#: images and their labels
+Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 class _Published(NamedTuple):
@@ -70,7 +76,7 @@ _MNIST_MIRRORS = (
 _FASHION_MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",)
 
 
-def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
+def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
     """The unsigned bytes of an IDX file (gzipped or not): images (n, h, w), or labels (n,)."""
     path = Path(path)
     try:
@@ -95,7 +101,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def read_cifar(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
+def read_cifar(path: str | os.PathLike[str]) -> Labelled:
     """Images (n, 3, 32, 32) and labels (n,) of a file of the binary version of CIFAR-10."""
     raw = np.fromfile(path, np.uint8)
     if len(raw) == 0 or len(raw) % 3073:
@@ -106,8 +112,7 @@ def read_cifar(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
     return raw[:, 1:].reshape(-1, 3, 32, 32), raw[:, 0]
 
 
-def _fixed(name: str, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray], last: int,
-           classes: tuple[str, ...], source: object) -> Dataset:  # fmt: skip
+def _fixed(name: str, train: Labelled, test: Labelled, last: int, classes: tuple[str, ...], source: object) -> Dataset:
     """The split of the field: the last 1/`last` of the training file is for validation."""
     x, y = (torch.from_numpy(np.array(a)) for a in train)
     xt, yt = (torch.from_numpy(np.array(a)) for a in test)
@@ -137,10 +142,10 @@ def _idx(name: str, root: Path | None, files: tuple[_Published, ...], mirrors: t
             gz = file.stem + ".gz"
             fetch([m + gz for m in mirrors], folders[0] / gz, md5=file.md5, size=file.size, progress=True)
     for folder in folders:
-        found = [next((p for s in (".gz", "") if (p := folder / (f.stem + s)).is_file()), None) for f in files]
-        if all(found):
-            x, y, xt, yt = (read_idx(p) for p in found if p)
-            for images, labels, where in ((x, y, found[0]), (xt, yt, found[2])):
+        paths = [next((p for s in (".gz", "") if (p := folder / (f.stem + s)).is_file()), None) for f in files]
+        if all(paths):
+            x, y, xt, yt = (read_idx(p) for p in paths if p)
+            for images, labels, where in ((x, y, paths[0]), (xt, yt, paths[2])):
                 if images.ndim != 3 or labels.shape != images.shape[:1]:
                     raise ValueError(f"{where} has shape {images.shape}, its labels {labels.shape}; not of one set")
             return _fixed(name, (x[:, None], y), (xt[:, None], yt), 6, classes, folder)
@@ -237,7 +242,7 @@ def _toy(name: str) -> Callable[[Path | None, int], Dataset]:
     def draw(root: Path | None, seed: int) -> Dataset:
         x = toys.WORLDS[name]().draw(30_000, torch.Generator().manual_seed(seed)).float()
         a, b, c = x.split([20_000, 5_000, 5_000])
-        return Dataset(name, a, b, c, source="chartae.data.toys")
+        return Dataset(name, a, b, c, source="chartae.data.toys", kind=Points.of(a))
 
     return draw
 
@@ -306,6 +311,8 @@ def load(
     Of grey pictures there are further views, by a suffix: ``mnist+coloured``, ``fashion-mini+edges``,
     ``x.npy+inverted`` (`chartae.data.derive`).
 
+    Pictures are `Images` of `chartae.data.kinds`, tables `Table`, and the worlds `Points`.
+
     Args:
         name_or_path: one of `NAMES`, or a path; a name wins over a file of that name in the current folder.
         root: where the files of a named set are, in ``root/<name>/`` or `root` itself. Without it, the
@@ -326,7 +333,7 @@ def load(
         return _SETS[name](Path(where).expanduser() if where else None, seed)
     path = Path(name).expanduser()
     if path.exists():
-        return read_path(path, seed=seed, size=size)
+        return from_path(path, size=size, shares=Shares(seed))
     base, views = taken_apart(name)
     if views:
         wrong = [view for view in views if view not in VIEWS]

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from chartae.data.arrays import SPLITS, Dataset
+from chartae.data.arrays import SPLITS
+from chartae.data.dataset import Dataset
+from chartae.data.kinds import Images
 
 __all__ = ["VIEWS", "apart", "derive", "taken_apart"]
 
@@ -93,7 +95,8 @@ def derive(data: Dataset, view: str, *, seed: int = 0) -> Dataset:
         found = torch.cat(seen)
         parts[split] = (found * 255).round().to(torch.uint8) if levels else found
     name = f"{data.name}+{view}"
-    return replace(data, name=name, train=parts["train"], valid=parts["valid"], test=parts["test"])
+    kind = Images.of(parts["train"])
+    return replace(data, name=name, train=parts["train"], valid=parts["valid"], test=parts["test"], kind=kind)
 
 
 def apart(x: Tensor, y: Tensor, seed: int) -> tuple[Tensor, Tensor]:

@@ -1,23 +1,22 @@
-"""Which labels a semi-supervised recipe may see."""
+"""Labels as classes, and which of them a semi-supervised recipe may see."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from chartae.data import Dataset
-
-__all__ = ["class_codes", "class_labels", "known_labels"]
+__all__ = ["choose_labels", "class_codes", "class_labels"]
 
 
-def class_codes(y: Any, n: int, *, alone: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def class_codes(y: ArrayLike | Tensor, n: int, *, alone: bool = False) -> tuple[NDArray[np.generic], NDArray[np.int64]]:
     """The classes (K,) that `n` labels name, in order, and the number of each label's class, -1 where it is unknown.
 
-    Labels are whole numbers or text; -1, or the text "-1", is no class but a label that is not known. A class `alone`
-    is refused, as there is nothing to learn, unless that is said to do.
+    Args:
+        y: whole numbers or text; -1, or the text "-1", is no class but a label that is not known.
+        n: number of examples.
+        alone: whether labels may name one class only, from which nothing can be learnt.
 
     Raises:
         ValueError: labels that do not fit the examples, continuous, missing otherwise than by -1, all missing, or of
@@ -47,12 +46,12 @@ def class_codes(y: Any, n: int, *, alone: bool = False) -> tuple[np.ndarray, np.
         raise ValueError(
             f"y names one class, {classes[0]!r}, and two or more are learnt; -1 is no class, it marks what is not known"
         )
-    found = np.full(n, -1)
-    found[known] = np.searchsorted(classes, y[known])
-    return classes, found
+    codes = np.full(n, -1)
+    codes[known] = np.searchsorted(classes, y[known])
+    return classes, codes
 
 
-def _of_objects(y: np.ndarray) -> np.ndarray:
+def _of_objects(y: NDArray[np.object_]) -> NDArray[np.generic]:
     """Text, with -1 among it as "-1", or numbers."""
     if all(isinstance(v, str) or (isinstance(v, int | np.integer) and v == -1) for v in y):
         return y.astype(str)
@@ -67,39 +66,58 @@ def class_labels(y: Tensor | None) -> bool:
     return y is not None and y.ndim == 1 and not y.is_floating_point() and bool((y >= 0).any())
 
 
-def known_labels(data: Dataset, options: dict[str, Any], seed: int) -> tuple[Tensor, dict[str, Any]]:
-    """The labels that a semi-supervised recipe may see, -1 where there are none, and its options with the classes.
+def choose_labels(
+    labels: Tensor | None, *, classes: int | None = None, keep: int | None = None, name: str = "the data", seed: int = 0
+) -> Tensor:
+    """The labels that a semi-supervised recipe may see.
+
+    Args:
+        labels: (N,) classes 0, 1, ... of the training examples, -1 where they are not known.
+        classes: number of classes; by default one more than the largest label.
+        keep: how many labels to keep, as evenly over the classes as they allow; all by default.
+        name: of the data, for messages.
+        seed: of the choice of labels that are kept.
+
+    Returns:
+        (N,) int64, -1 where there is no label or it is not kept.
 
     Raises:
-        ValueError: no labels, a class without any, or fewer than two classes.
+        ValueError: no labels, labels that are no classes, a class without any, or fewer than two classes; more or fewer
+            to keep than there can be.
+
+    >>> choose_labels(torch.tensor([0, 1, -1, 1, 0]), keep=2)
+    tensor([ 0, -1, -1,  1, -1])
     """
-    y = data.train_labels
-    if y is None or y.is_floating_point() or y.ndim != 1:
-        kind = "no" if y is None else "continuous" if y.is_floating_point() else f"{y.ndim}-dimensional"
-        raise ValueError(f"{data.name} has {kind} labels; give a class for each (0, 1, ...; -1 where not known)")
-    if not (y >= 0).any():
-        raise ValueError(f"all {len(y)} labels are missing (-1); give at least one for each class, or use iae-cluster")
-    there, sizes = y[y >= 0].unique(return_counts=True)
-    last, given = int(there[-1]), options.get("classes")
-    classes = int(given) if given is not None else last + 1
+    if labels is None or labels.is_floating_point() or labels.ndim != 1:
+        kind = "no" if labels is None else "continuous" if labels.is_floating_point() else f"{labels.ndim}-dimensional"
+        raise ValueError(f"{name} has {kind} labels; give a class for each (0, 1, ...; -1 where not known)")
+    if not (labels >= 0).any():
+        raise ValueError(
+            f"all {len(labels)} labels are missing (-1); give at least one for each class, or use a recipe that learns "
+            "clusters without labels"
+        )
+    there, sizes = labels[labels >= 0].unique(return_counts=True)
+    last = int(there[-1])
+    classes = last + 1 if classes is None else int(classes)
     if classes < 2:
         raise ValueError(f"there is {classes} class; semi-supervised recipes learn two or more")
     if last >= classes or len(there) < classes:
-        without = [k for k in range(min(classes, 1 << 16)) if k not in set(there.tolist())]
-        told = ", ".join(map(str, without[:10])) + (" and more" if len(without) > 10 else "") if without else "none"
+        present = set(there.tolist())
+        without = [k for k in range(min(classes, 1 << 16)) if k not in present]
+        listed = ", ".join(map(str, without[:10])) + " and more" * (len(without) > 10) if without else "none"
         raise ValueError(
-            f"there are {classes} classes, labels run up to {last}, and classes without a label: {told}; number the "
+            f"there are {classes} classes, labels run up to {last}, and classes without a label: {listed}; number the "
             "classes 0, 1, ... and give each at least one label"
         )
-    if (wanted := options.get("labels")) is not None:
-        wanted, there_are = int(wanted), int(sizes.sum())
-        if not classes <= wanted <= there_are:
-            raise ValueError(
-                f"labels is {wanted}, but there are {classes} classes and {there_are} labelled examples; "
-                "ask for at least one a class, and no more than there are"
-            )
-        y = _kept(y, wanted, classes, seed)
-    return y, options | {"classes": classes}
+    if keep is None:
+        return labels
+    total = int(sizes.sum())
+    if not classes <= keep <= total:
+        raise ValueError(
+            f"labels is {keep}, but there are {classes} classes and {total} labelled examples; "
+            "ask for at least one a class, and no more than there are"
+        )
+    return _kept(labels, keep, classes, seed)
 
 
 def _kept(y: Tensor, wanted: int, classes: int, seed: int) -> Tensor:
@@ -110,6 +128,16 @@ def _kept(y: Tensor, wanted: int, classes: int, seed: int) -> Tensor:
     kept: list[int] = []
     while len(kept) < wanted:
         kept += [queue.pop() for queue in queues if queue][: wanted - len(kept)]
-    found = torch.full_like(y, -1)
-    found[kept] = y[kept]
-    return found
+    labels = torch.full_like(y, -1)
+    labels[kept] = y[kept]
+    return labels
+
+
+def known_labels(data, options, seed):  # type: ignore[no-untyped-def]
+    """Superseded by `choose_labels`; here until runs choose by it."""
+    keep = options.get("labels")
+    y = choose_labels(
+        data.train_labels, classes=options.get("classes"), keep=None if keep is None else int(keep), name=data.name,
+        seed=seed,
+    )  # fmt: skip
+    return y, options | {"classes": int(options.get("classes") or y.max() + 1)}

@@ -1,115 +1,28 @@
-"""Strings from files, one a line or a column of a table, and as sets of indices to train on."""
+"""Strings as sets of indices to train on, with a property of each where one is to be learnt."""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import os
 import warnings
-import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from chartae.data.arrays import SPLITS, Dataset, held_out
+from chartae.data.arrays import splits
+from chartae.data.dataset import Dataset
+from chartae.data.kinds import Strings
+from chartae.data.lines import indices, numbered_strings
+from chartae.data.properties import TARGETS, measured
 from chartae.grammar import Codec, Derivations, codec_for
 
-__all__ = ["from_strings", "indices", "is_strings", "read_strings"]
+__all__ = ["from_strings"]
 
-_COLUMNS = ("smiles", "selfies", "string", "strings", "sequence", "expression", "text")
-#: indices of a set, above which one long string that all rows are padded to is told of
+#: indices of a set, above which one long string that all rows are padded to is warned of
 _MANY = 1 << 26
-_KINDS = (".txt", ".smi", ".smiles", ".csv", ".tsv")
-
-
-def read_strings(path: str | os.PathLike[str], *, column: str | None = None, limit: int | None = None) -> list[str]:
-    """The strings of a ``.txt``, ``.smi``, ``.smiles``, ``.csv`` or ``.tsv`` file, plain or with ``.gz`` behind.
-
-    * ``.txt``: every line that is not empty, without white space at its ends.
-    * ``.smi``, ``.smiles``: the same, up to the first white space (a name may follow the molecule).
-    * ``.csv``, ``.tsv``: the column `column`, by default the one headed smiles, string, sequence, expression or text;
-      the first where the first line has no such head (then it is no header, as in the files of MOSES).
-
-    Raises:
-        ValueError: what cannot be read, with file and line.
-    """
-    return _read(path, column, limit)[0]
-
-
-def _read(path: str | os.PathLike[str], column: str | None, limit: int | None) -> tuple[list[str], list[int]]:
-    """The strings, and the line of each."""
-    path = Path(path).expanduser()
-    kinds = [s.lower() for s in path.suffixes]
-    zipped = bool(kinds) and kinds[-1] == ".gz"
-    kind = (kinds[:-1] if zipped else kinds)[-1:] or [""]
-    if kind[0] not in _KINDS:
-        raise ValueError(f"{path} is none of {', '.join(_KINDS)}, with or without .gz; rename it by what is in it")
-    if column is not None and kind[0] not in (".csv", ".tsv"):
-        raise ValueError(f"column={column!r} is for .csv and .tsv; {path} has no columns")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; expected at least 1")
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    found: list[str] = []
-    lines: list[int] = []
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if zipped else open(path, encoding="utf-8") as f:
-            table = kind[0] in (".csv", ".tsv")
-            rows = _column(f, column, path, "\t" if kind[0] == ".tsv" else ",") if table else enumerate(f, 1)
-            for line, text in rows:
-                number = line
-                parts = text.split(maxsplit=1) if kind[0] in (".smi", ".smiles") else [text.strip()]
-                if parts and parts[0]:
-                    found.append(parts[0])
-                    lines.append(number)
-                if limit is not None and len(found) == limit:
-                    break
-    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as e:
-        raise ValueError(f"{path}, after line {number}, cannot be read as text: {e}") from e
-    if not found:
-        raise ValueError(f"{path} holds no strings; expected one a line")
-    return found, lines
-
-
-def _column(f: IO[str], column: str | None, path: Path, separator: str) -> Iterator[tuple[int, str]]:
-    """Line numbers and cells of one column."""
-    reader = csv.reader(f, delimiter=separator)
-    head = next(reader, None)
-    if head is None:
-        return
-    names = [h.strip().lower() for h in head]
-    wanted = [column.lower()] if column is not None else [c for c in _COLUMNS if c in names]
-    if column is not None and wanted[0] not in names:
-        raise ValueError(f"{path} has no column {column!r}; its first line is {', '.join(head)[:200]!r}")
-    which = names.index(wanted[0]) if wanted else 0
-    if not wanted:
-        yield 1, head[0] if head else ""
-    for row in reader:
-        if not row:
-            continue
-        if len(row) <= which:
-            raise ValueError(f"{path}, line {reader.line_num}, has {len(row)} columns; expected at least {which + 1}")
-        yield reader.line_num, row[which]
-
-
-#: rows of the built-in grammars that the papers' nets expect, if no string of a set is longer
-_ROWS = {"expressions": 15, "zinc-smiles": 277}
-
-
-def is_strings(data: object) -> bool:
-    """Whether these are strings to encode: a list of them, or the path of a file of them."""
-    if isinstance(data, str | os.PathLike):
-        kinds = [s.lower() for s in Path(data).suffixes]
-        return bool(kinds) and (kinds[:-1] if kinds[-1] == ".gz" else kinds)[-1:] in ([k] for k in _KINDS)
-    if isinstance(data, Sequence | np.ndarray) and len(data):
-        return isinstance(data[0], str)
-    return False
 
 
 def from_strings(
@@ -118,7 +31,7 @@ def from_strings(
     *,
     limit: int | None = None,
     column: str | None = None,
-    target: str | Sequence[float] | np.ndarray | None = None,
+    target: str | Sequence[float] | NDArray[np.number] | None = None,
     errors: str = "raise",
     seed: int = 0,
     valid: float = 0.1,
@@ -129,15 +42,16 @@ def from_strings(
     Args:
         data: a list of strings, or a file as `read_strings` reads it.
         codec: a name of `chartae.grammar.codec_for`, a file of a grammar, or a codec.
-        limit: the first so many strings alone.
-        column: of a table.
-        target: a property of each string, which becomes its label: a column of the table, or numbers; nan where it
-            is not known.
+        limit: use only the first `limit` strings; all by default.
+        column: head of the column of a table that holds the strings.
+        target: a property of each string, which becomes its target: one of `chartae.data.properties.TARGETS`, which
+            RDKit computes, another column of the table, or numbers; NaN where it is not known.
         errors: what cannot be encoded is an error (``"raise"``), or left out and counted (``"skip"``).
-        seed, valid, test: of the random split.
+        seed, valid, test: of the random split, as in `from_arrays`.
 
     Raises:
         ValueError: strings that cannot be encoded, with file, line, place and what was expected there; too few.
+        ImportError: a target of `TARGETS` without RDKit.
 
     >>> from_strings(["x+1", "sin(x)", "x*x"], "expressions", valid=0, test=0)
     Dataset('strings': strings 15 int8, 3 + 0 + 0 (train + valid + test); strings)
@@ -145,14 +59,18 @@ def from_strings(
     if errors not in ("raise", "skip"):
         raise ValueError(f"errors is {errors!r}; choose 'raise' or 'skip'")
     if isinstance(data, str | os.PathLike):
-        strings, lines = _read(data, column, limit)
+        strings, lines = numbered_strings(data, column, limit)
         name, source = Path(data).name.split(".")[0], str(data)
     else:
         strings, lines = list(data[:limit]), []
         name = source = "strings"
-    y = None if target is None else _property(target, data, strings, limit)
-    made = codec_for(codec, strings)
-    rows = made.encode(strings, errors="skip")
+    values = None
+    if isinstance(target, str) and target in TARGETS:
+        values = _numbers(measured(target, strings), len(strings))
+    elif target is not None:
+        values = _property(target, data, len(strings), limit)
+    codec = codec_for(codec, strings)
+    rows = codec.encode(strings, errors="skip")
     if rows.failures and errors == "raise":
         first = rows.failures[0]
         where = f"{source}, line {lines[first.index]}: " if lines else ""
@@ -162,53 +80,55 @@ def from_strings(
         )
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} of {len(strings):,} strings of {source} can be encoded; at least 2 are needed")
-    x = indices(rows, made)
+    x = indices(rows, codec)
+    _warn_of_padding(x, rows, strings)
+    split = splits(len(x), valid, test, seed)
+    if values is not None:
+        values = values[torch.from_numpy(rows.kept)]
+    targets = {s: None if values is None else values[i] for s, i in split.items()}
+    return Dataset(
+        name, x[split["train"]], x[split["valid"]], x[split["test"]], source=source, skipped=len(rows.failures),
+        train_target=targets["train"], valid_target=targets["valid"], test_target=targets["test"],
+        kind=Strings(codec, x.shape[1]),
+    )  # fmt: skip
+
+
+def _warn_of_padding(x: Tensor, rows: Derivations, strings: Sequence[str]) -> None:
+    """Say so if one long string makes all rows long."""
     if x.numel() > max(_MANY, 20 * int(rows.lengths.sum())):
-        long = int(rows.lengths.argmax())
+        longest = int(rows.lengths.argmax())
         warnings.warn(
-            f"{strings[int(rows.kept[long])][:40]!r}... has {int(rows.lengths[long]):,} indices, half of the strings "
-            f"have {int(np.median(rows.lengths))} or fewer; all rows are padded to it, {x.nbytes >> 20:,} MiB. "
+            f"{strings[int(rows.kept[longest])][:40]!r}... has {int(rows.lengths[longest]):,} indices, half of the "
+            f"strings have {int(np.median(rows.lengths))} or fewer; all rows are padded to it, {x.nbytes >> 20:,} MiB. "
             "Leave strings as long as that out",
-            stacklevel=2,
+            stacklevel=3,
         )
-    sizes = held_out(len(x), valid, test)
-    order = torch.arange(len(x))
-    if any(sizes):
-        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    parts = dict(zip(("valid", "test", "train"), order.split([*sizes, len(x) - sum(sizes)]), strict=True))
-    train, held, unseen = (x[parts[s]] for s in SPLITS)
-    made_of = Dataset(name, train, held, unseen, source=source, codec=made, skipped=len(rows.failures))
-    if y is None:
-        return made_of
-    y = y[torch.from_numpy(rows.kept)]
-    a, b, c = (y[parts[s]] for s in SPLITS)
-    return replace(made_of, train_labels=a, valid_labels=b, test_labels=c)
 
 
-def _property(target: Any, data: Any, strings: list[str], limit: int | None) -> Tensor:
-    """A number for each string."""
-    if isinstance(target, str):
-        if not isinstance(data, str | os.PathLike):
-            raise ValueError(f"target is {target!r}; of a list of strings it is numbers")
-        cells, _ = _read(data, target, limit)
-        if len(cells) != len(strings):
-            raise ValueError(
-                f"column {target!r} of {data} has {len(cells)} cells for {len(strings)} strings; write nan"
-            )
-        try:
-            target = [float(cell) for cell in cells]
-        except ValueError as error:
-            raise ValueError(f"column {target!r} of {data} is no column of numbers: {error}") from error
-    y = torch.as_tensor(np.asarray(target, np.float32))
-    if y.shape != (len(strings),):
-        raise ValueError(f"target has shape {tuple(y.shape)} for {len(strings)} strings; give a number for each")
+def _property(
+    target: str | Sequence[float] | NDArray[np.number],
+    data: str | os.PathLike[str] | Sequence[str],
+    n: int,
+    limit: int | None,
+) -> Tensor:
+    """A number for each of `n` strings, from a column of their table or as they are."""
+    if not isinstance(target, str):
+        return _numbers(target, n)
+    if not isinstance(data, str | os.PathLike):
+        raise ValueError(
+            f"target is {target!r}; for a list of strings give numbers, or one of {', '.join(TARGETS)} for molecules"
+        )
+    cells, _ = numbered_strings(data, target, limit)
+    if len(cells) != n:
+        raise ValueError(f"column {target!r} of {data} has {len(cells)} cells for {n} strings; write nan")
+    try:
+        return _numbers([float(cell) for cell in cells], n)
+    except ValueError as error:
+        raise ValueError(f"column {target!r} of {data} is no column of numbers: {error}") from error
+
+
+def _numbers(values: Sequence[float] | NDArray[np.number], n: int) -> Tensor:
+    y = torch.as_tensor(np.asarray(values, np.float32))
+    if y.shape != (n,):
+        raise ValueError(f"target has shape {tuple(y.shape)} for {n} strings; give a number for each")
     return y
-
-
-def indices(rows: Derivations, codec: Codec) -> Tensor:
-    """(N, T) int8 or int16, padding behind the end of each; one place more than the longest where that tells the
-    end."""
-    longest = int(rows.lengths.max(initial=1))
-    length = longest + 1 if codec.masks is None else max(longest, _ROWS.get(codec.language, 0))
-    kind = np.int8 if codec.size <= 128 else np.int16 if codec.size <= 32_768 else np.int32
-    return torch.from_numpy(rows.padded(codec.padding, length).astype(kind))

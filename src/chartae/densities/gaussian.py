@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from chartae.densities.base import Density, check_codes
+from chartae.densities.base import Density, Plain, check_codes
+from chartae.densities.registry import register
 from chartae.distributions import LOG_2PI, Distribution, randn
 
 __all__ = ["GaussianMixture", "Normal", "NormalMixture"]
@@ -243,11 +244,20 @@ class _Gaussians(Density):
         for key in ("weights", "means", "factors"):
             self.register_buffer(key, None)
 
-    def forward(self, c: Tensor | None = None, y: Tensor | None = None) -> NormalMixture:
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> NormalMixture:
+        self.check_condition(condition)
         self.require_fit()
-        factors = self.factors.expand(len(self.means), -1, -1) if self.covariance == "tied" else self.factors
+        return self._mixture(self.factors)
+
+    def tempered(self, temperature: float) -> NormalMixture:
+        """The mixture with the standard deviations of its components multiplied by the temperature."""
+        self.require_fit()
+        return self._mixture(self.factors * temperature)
+
+    def _mixture(self, factors: Tensor) -> NormalMixture:
         k, d = self.means.shape
-        return NormalMixture(self.weights, self.means, factors, self._chunk(k, d, self.means.device))
+        each = factors.expand(k, -1, -1) if self.covariance == "tied" else factors
+        return NormalMixture(self.weights, self.means, each, self._chunk(k, d, self.means.device))
 
     def _chunk(self, components: int, dimension: int, device: torch.device) -> int:
         return _rows(components, dimension, device)
@@ -263,7 +273,7 @@ class _Gaussians(Density):
         self.means = (mixture.means + centre).to(centre.dtype)
         self.factors = mixture.factors.to(centre.dtype)
 
-    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         given = [state.get(prefix + key) for key in ("weights", "means", "factors")]
         if all(isinstance(t, Tensor) for t in given):
             weights, means, factors = (t for t in given if t is not None)
@@ -288,6 +298,7 @@ def _centred(z: Tensor) -> tuple[Tensor, Tensor]:
     return z - centre, centre
 
 
+@register
 class Normal(_Gaussians):
     """One Gaussian with a full covariance matrix, by maximum likelihood: the mean and covariance (over N) of the codes.
 
@@ -307,7 +318,7 @@ class Normal(_Gaussians):
             raise ValueError(f"ridge is {ridge}; give a small number above 0, such as 1e-8")
         self.ridge = ridge
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Plain]:
         return {"ridge": self.ridge}
 
     @torch.no_grad()
@@ -326,6 +337,7 @@ class Normal(_Gaussians):
         return self
 
 
+@register
 class GaussianMixture(_Gaussians):
     """A mixture of Gaussians, sum_k w_k N(mean_k, covariance_k), fitted by expectation maximisation.
 
@@ -364,6 +376,7 @@ class GaussianMixture(_Gaussians):
     """
 
     name = "gmm"
+    number = "components"
     facts = ("components_", "n_iter_", "converged_", "lower_bound_", "scores_")
     components_: int
     n_iter_: int
@@ -405,7 +418,7 @@ class GaussianMixture(_Gaussians):
         self.max_iter, self.tol, self.regularisation = max_iter, tol, regularisation
         self.restarts, self.chunk, self.start = restarts, chunk, start
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Plain]:
         """The constructor arguments, less `start`, which has done its work once the mixture is fitted."""
         keys = ("components", "covariance", "max_iter", "tol", "regularisation", "restarts", "chunk")
         values = {key: getattr(self, key) for key in keys}
@@ -414,15 +427,26 @@ class GaussianMixture(_Gaussians):
     def extra_repr(self) -> str:
         return f"{self.components}, {self.covariance!r}"
 
-    def restore(self, facts: dict[str, Any]) -> None:
+    @property
+    def _candidates(self) -> tuple[int, ...]:
+        return self.components if isinstance(self.components, tuple) else (self.components,)
+
+    @property
+    def least(self) -> int:
+        """The fewest codes that it can be fitted to: one a component, beside those that are held out to choose."""
+        most = max(self._candidates)
+        return max(2, most + (most - 1) // 9 if len(self._candidates) > 1 else most)
+
+    def restore(self, facts: Mapping[str, Plain]) -> None:
         super().restore(facts)
-        self.scores_ = {int(k): score for k, score in facts.get("scores_", {}).items()}
+        scores = cast(Mapping[str, float], facts.get("scores_", {}))
+        self.scores_ = {int(k): score for k, score in scores.items()}
 
     @torch.no_grad()
     def fit(self, z: Tensor, *, seed: int = 0) -> GaussianMixture:
         """Fit to codes (N, D), on their device and in their precision (at least float32)."""
         z = check_codes(z)
-        candidates = self.components if isinstance(self.components, tuple) else (self.components,)
+        candidates = self._candidates
         several = len(candidates) > 1
         n = len(z) - len(z) // 10 if several else len(z)
         if n < max(candidates):

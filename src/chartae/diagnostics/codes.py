@@ -57,7 +57,14 @@ class CodeUse:
         )
 
 
-def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, seed: int = 0) -> CodeUse:
+def code_use(
+    model: Autoencoder,
+    x: Float[Tensor, B * S],
+    *,
+    condition: Tensor | None = None,
+    draws: int = 8,
+    seed: int = 0,
+) -> CodeUse:
     """The shuffled-code control, the spread within a code, and the information it holds; always asked.
 
     An implicit autoencoder has a useless optimum at which all of its costs are zero and the code is ignored; a warning
@@ -66,6 +73,7 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
     Args:
         model: any autoencoder.
         x: at least 10 points.
+        condition: of each point (B, K), where the model has one; the shuffled code keeps it.
         draws: reconstructions of each code.
 
     Raises:
@@ -74,12 +82,12 @@ def code_use(model: Autoencoder, x: Float[Tensor, B * S], *, draws: int = 8, see
     if len(x) < 10 or draws < 2:
         raise ValueError(f"there are {len(x)} points and {draws} draws; give at least 10 points and 2 draws")
     with evaluating(model), Stream(seed).lent(x.device):
-        q = model.encoder(x)
+        q = model.encoder(x, condition)
         z = q.sample()
-        drawn = torch.stack([model.decoder(z).point() for _ in range(draws)])
+        drawn = torch.stack([model.decoder(z, condition).point() for _ in range(draws)])
         order, partner = torch.randperm(len(z)), torch.empty(len(z), dtype=torch.long)
         partner[order] = order.roll(1)  # the one before in a random order, so that none has its own code
-        other = model.decoder(z[partner]).point()
+        other = model.decoder(z[partner], condition).point()
         error = (drawn[0] - x).flatten(1).square().sum(1).mean()
         shuffled = (other - x).flatten(1).square().sum(1).mean()
         within = drawn.var(0).flatten(1).sum(1).mean()

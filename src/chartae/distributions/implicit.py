@@ -21,26 +21,26 @@ class Pushed(Distribution):
     `mean` is the image of n = 0, which is a point of it rather than its mean.
     """
 
-    def __init__(self, net: Callable[..., Tensor], c: Tensor, noise_dim: int, y: Tensor | None = None) -> None:
-        self.net, self.c, self.noise_dim, self.y = net, c, noise_dim, y
+    def __init__(self, net: Callable[..., Tensor], c: Tensor, noise_dim: int, condition: Tensor | None = None) -> None:
+        self.net, self.c, self.noise_dim, self.condition = net, c, noise_dim, condition
         self.event_ndim = 1
 
-    def _at(self, c: Tensor, noise: Tensor, y: Tensor | None) -> Tensor:
+    def _at(self, c: Tensor, noise: Tensor, condition: Tensor | None) -> Tensor:
         if self.noise_dim:
             noise = noise.reshape(*noise.shape, *[1] * (c.ndim - 2)).expand(*noise.shape, *c.shape[2:])
             c = torch.cat([c, noise], 1)
-        return self.net(c) if y is None else self.net(c, y)
+        return self.net(c) if condition is None else self.net(c, condition)
 
     @property
     def mean(self) -> Tensor:
-        return self._at(self.c, self.c.new_zeros(len(self.c), self.noise_dim), self.y)
+        return self._at(self.c, self.c.new_zeros(len(self.c), self.noise_dim), self.condition)
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        c, y = self.c, self.y
+        c, condition = self.c, self.condition
         if n is not None:
             c = c.repeat(n, *[1] * (c.ndim - 1))
-            y = None if y is None else y.repeat(n, *[1] * (y.ndim - 1))
-        out = self._at(c, randn((len(c), self.noise_dim), self.c, generator), y)
+            condition = None if condition is None else condition.repeat(n, *[1] * (condition.ndim - 1))
+        out = self._at(c, randn((len(c), self.noise_dim), self.c, generator), condition)
         return out if n is None else out.unflatten(0, (n, len(self.c)))
 
     def point(self, generator: torch.Generator | None = None) -> Tensor:

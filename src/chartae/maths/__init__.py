@@ -8,7 +8,6 @@ from chartae.maths.critics import (
     logits_of,
     loss_of,
     penalised_logits,
-    pulled,
     told_apart,
 )
 from chartae.maths.frechet import (
@@ -66,7 +65,6 @@ __all__ = [
     "one_hidden_jacobian_norm",
     "output_energy_gradient",
     "penalised_logits",
-    "pulled",
     "random_signs",
     "sample_rows",
     "sliced_wasserstein",

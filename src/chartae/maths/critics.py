@@ -18,22 +18,30 @@ __all__ = [
     "logits_of",
     "loss_of",
     "penalised_logits",
-    "pulled",
     "told_apart",
 ]
 
 
+def _logits(critic: Callable[..., Tensor], parts: Sequence[Tensor], condition: Tensor | None) -> Tensor:
+    """The critic's logits; a condition is data, through which no gradient goes."""
+    return critic(*parts) if condition is None else critic(*parts, condition=condition.detach())
+
+
 def gradient_penalty(
-    critic: Callable[..., Tensor], *parts: Tensor, lengths: Sequence[float | Tensor] | None = None
+    critic: Callable[..., Tensor],
+    *parts: Tensor,
+    lengths: Sequence[float | Tensor] | None = None,
+    condition: Tensor | None = None,
 ) -> Tensor:
     """½ E Σ_i l_i ||dT/d(part i)||^2, zero-centred: R1 on positives, R2 on negatives.
 
-    `lengths` are the squared lengths l_i, in which each part is measured; 1 by default. Mescheder, Geiger, Nowozin,
-    "Which Training Methods for GANs do actually Converge?", 2018 (arXiv 1801.04406).
+    `lengths` are the squared lengths l_i, in which each part is measured; 1 by default. The critic gets a `condition`
+    (N, K) by that keyword, and its slope in it is not penalised. Mescheder, Geiger, Nowozin, "Which Training Methods
+    for GANs do actually Converge?", 2018 (arXiv 1801.04406).
     """
     leaves = [part.detach().requires_grad_() for part in parts]
     with torch.enable_grad():
-        return 0.5 * _steepness(critic(*leaves), leaves, lengths)
+        return 0.5 * _steepness(_logits(critic, leaves, condition), leaves, lengths)
 
 
 def _steepness(logits: Tensor, leaves: Sequence[Tensor], lengths: Sequence[float | Tensor] | None) -> Tensor:
@@ -46,14 +54,26 @@ def _steepness(logits: Tensor, leaves: Sequence[Tensor], lengths: Sequence[float
 
 
 def logits_of(
-    critic: Callable[..., Tensor], real: Sequence[Tensor], made: Sequence[Tensor], *, batches: bool = False
+    critic: Callable[..., Tensor],
+    real: Sequence[Tensor],
+    made: Sequence[Tensor],
+    *,
+    batches: bool = False,
+    condition: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """A critic's logits (N,) of both sides, each a list of its inputs (N, ...), as many real as made ones: from one
-    pass, or where it judges `batches`, each of one kind, from two."""
+    pass, or where it judges `batches`, each of one kind, from two. Row i of both sides has row i of the `condition`
+    (N, K), which the critic gets by that keyword."""
     if batches:
-        return critic(*real), critic(*made)
-    above, below = critic(*(torch.cat(sides) for sides in zip(real, made, strict=True))).chunk(2)
+        return _logits(critic, real, condition), _logits(critic, made, condition)
+    parts = [torch.cat(sides) for sides in zip(real, made, strict=True)]
+    above, below = _logits(critic, parts, _twice(condition)).chunk(2)
     return above, below
+
+
+def _twice(condition: Tensor | None) -> Tensor | None:
+    """The condition of both sides of a critic, one below the other."""
+    return None if condition is None else torch.cat([condition, condition])
 
 
 def penalised_logits(
@@ -64,18 +84,21 @@ def penalised_logits(
     lengths: Sequence[float | Tensor] | None = None,
     share: float = 1.0,
     batches: bool = False,
+    condition: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """`logits_of` both sides, and R1 + R2 of `gradient_penalty` on a share of them: by one pass where it can be."""
     if share < 1 or batches:
-        above, below = logits_of(critic, real, made, batches=batches)
-        some = math.ceil(share * len(real[0]))
+        above, below = logits_of(critic, real, made, batches=batches, condition=condition)
+        rows = slice(math.ceil(share * len(real[0])))
+        first = None if condition is None else condition[rows]
         one, other = (
-            gradient_penalty(critic, *(part[:some] for part in side), lengths=lengths) for side in (real, made)
+            gradient_penalty(critic, *(part[rows] for part in side), lengths=lengths, condition=first)
+            for side in (real, made)
         )
         return above, below, one + other
     leaves = [torch.cat(sides).detach().requires_grad_() for sides in zip(real, made, strict=True)]
     with torch.enable_grad():
-        logits = critic(*leaves)
+        logits = _logits(critic, leaves, _twice(condition))
         # half of the mean over the real and half of that over the made are one mean over both
         penalty = _steepness(logits, leaves, lengths)
     above, below = logits.chunk(2)
@@ -125,28 +148,14 @@ def judged(
     share: float = 1.0,
     pairs: bool = False,
     batches: bool = False,
+    condition: Tensor | None = None,
 ) -> Judged:
     """`told_apart` of both sides, plus `penalty` times R1 + R2 in units of `lengths`, on a `share` of them."""
     if not penalty:
-        above, below = logits_of(critic, real, made, batches=batches)
+        above, below = logits_of(critic, real, made, batches=batches, condition=condition)
         return Judged(*told_apart(above, below, pairs=pairs), above, below)
-    above, below, steepness = penalised_logits(critic, real, made, lengths=lengths, share=share, batches=batches)
+    above, below, steepness = penalised_logits(
+        critic, real, made, lengths=lengths, share=share, batches=batches, condition=condition
+    )
     loss, right = told_apart(above, below, pairs=pairs)
     return Judged(loss + penalty * steepness, right, above, below)
-
-
-def pulled(code: Tensor) -> tuple[Tensor, Tensor | None]:
-    """A tensor again, for one part of a loss, and a number that the backward pass sets: the norm of the gradient that
-    comes back that way over the norm of all that comes back otherwise. None where there will be no backward pass."""
-    if not (code.requires_grad and torch.is_grad_enabled()) or torch.compiler.is_compiling():
-        return code, None
-    view, ratio = code.view_as(code), code.new_zeros(())
-    own: list[Tensor] = []
-
-    def compare(whole: Tensor) -> None:
-        if own:
-            ratio.copy_(own[-1].norm() / (whole.detach() - own[-1]).norm().clamp_min(1e-12))
-
-    view.register_hook(lambda gradient: own.append(gradient.detach()))
-    code.register_hook(compare)
-    return view, ratio

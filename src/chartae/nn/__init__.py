@@ -4,6 +4,7 @@ Every body maps a batch (B, *shape_in) to (B, *shape_out). `encoder` and `decode
 """
 
 from chartae.nn.bodies import MLP, ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
+from chartae.nn.conditioned import ConditionedDecoder, ConditionedEncoder
 from chartae.nn.critics import Critic, Translator, pair_critic, translator
 from chartae.nn.denoisers import (
     HiddenLayer,
@@ -31,6 +32,8 @@ __all__ = [
     "MLP",
     "NETS",
     "SEQUENCE_NETS",
+    "ConditionedDecoder",
+    "ConditionedEncoder",
     "Conv2d",
     "ConvDecoder",
     "ConvEncoder",

@@ -27,6 +27,9 @@ class Critic(nn.Module):
             which a generator that draws too much of a kind is told (Karras et al., 2017, arXiv 1710.10196).
         joint: the trunk sees all parts side by side in dimension 1, such as the channels of two images that show the
             same in the same place; otherwise x alone.
+
+    A critic of a condition as well, T(x, z | c), has a head of K features more: the condition (B, K) stands behind the
+    inputs, and before `statistics`, which do not count it.
     """
 
     def __init__(
@@ -35,12 +38,13 @@ class Critic(nn.Module):
         super().__init__()
         self.head, self.trunk, self.statistics, self.joint = head, trunk, statistics, joint
 
-    def forward(self, *parts: Tensor) -> Tensor:
+    def forward(self, *parts: Tensor, condition: Tensor | None = None) -> Tensor:
         first, *rest = (torch.cat(parts, 1),) if self.joint else parts
         seen = first.flatten(1) if self.trunk is None else self.trunk(first)
-        features = torch.cat([seen, *(part.flatten(1) for part in rest)], 1)
+        inputs = torch.cat([seen, *(part.flatten(1) for part in rest)], 1)
+        features = inputs if condition is None else torch.cat([inputs, condition.to(inputs.dtype)], 1)
         if self.statistics:
-            spread = (features.var(0, correction=0) + 1e-8).sqrt().mean()
+            spread = (inputs.var(0, correction=0) + 1e-8).sqrt().mean()
             features = torch.cat([features, spread.expand(len(features), 1)], 1)
         return self.head(features)[:, 0]
 

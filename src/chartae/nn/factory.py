@@ -79,11 +79,18 @@ def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
 
 
 def critic(
-    net: str, shape: Shape | None, latent: int = 0, *, spectral_norm: bool = False, statistics: bool = False
+    net: str,
+    shape: Shape | None,
+    latent: int = 0,
+    *,
+    condition: int = 0,
+    spectral_norm: bool = False,
+    statistics: bool = False,
 ) -> Critic:
     """A critic of (x, z), of x alone (no `latent`) or of z alone (no `shape`), beside the nets of a name.
 
-    Leaky ReLU, no batch normalisation; `spectral_norm` divides its weights by their norms; `statistics` of `Critic`.
+    Leaky ReLU, no batch normalisation; `condition` features more, of a condition, where it is told one;
+    `spectral_norm` divides its weights by their norms; `statistics` of `Critic`.
     """
     name, _ = _parsed(net)
     small: dict[str, Any] = {"norm": False, "activation": "leaky-relu"}
@@ -93,7 +100,7 @@ def critic(
         features = 256
         trunk = nn.Sequential(ConvEncoder(shape, features, norm=False), nn.LeakyReLU(0.2))
     wide = (128, 128) if features <= 64 else (512, 256)
-    made = Critic(MLP(features + latent + statistics, 1, wide, **small), trunk, statistics=statistics)
+    made = Critic(MLP(features + latent + condition + statistics, 1, wide, **small), trunk, statistics=statistics)
     if spectral_norm:
         spectral(made)
     return made

@@ -1,10 +1,22 @@
 """What is minimised, and by whom."""
 
 from chartae.objectives.adversarial import Adversarial
-from chartae.objectives.base import Alarm, Objective, needs_several
+from chartae.objectives.base import Alarm, Objective, Player, needs_several
 from chartae.objectives.guided import Guided
 from chartae.objectives.penalised import Penalised
 from chartae.objectives.predicting import Predicting
 from chartae.objectives.vae_gan import VAEGAN
+from chartae.objectives.wrapped import Wrapped
 
-__all__ = ["VAEGAN", "Adversarial", "Alarm", "Guided", "Objective", "Penalised", "Predicting", "needs_several"]
+__all__ = [
+    "VAEGAN",
+    "Adversarial",
+    "Alarm",
+    "Guided",
+    "Objective",
+    "Penalised",
+    "Player",
+    "Predicting",
+    "Wrapped",
+    "needs_several",
+]

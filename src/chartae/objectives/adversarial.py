@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
 from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
-from chartae.data import Batches
-from chartae.maths import judged, logits_of, loss_of, pulled, total_variance
+from chartae.data import Batch, Batches
+from chartae.maths import judged, logits_of, loss_of, total_variance
 from chartae.nn import Critic
-from chartae.objectives.base import Objective, needs_several
+from chartae.objectives.base import Objective, Player, needs_several
+from chartae.objectives.pull import PullMeter
 
 __all__ = ["Adversarial", "Match"]
 
@@ -74,7 +74,7 @@ class Adversarial(Objective):
             encoder and decoder, but for ``"none"``, the encoder alone.
         warmup_back: weight of ||z - f(g(z))||^2 at the start, as a multiple of 1 / (total variance of z), which fades
             as `warmup` does.
-        domain: codes are another domain's points, which come as the condition y of each batch, in place of a prior's:
+        domain: codes are another domain's points, which come as the partner of each batch, in place of a prior's:
             unpaired translation.
 
     Raises:
@@ -88,8 +88,6 @@ class Adversarial(Objective):
         {"reconstruction": "xz", "latent": "z", "inference": "xz", "data": "x", "joint": "xz"}
     )
     GRADIENTS = ("positive", "both", "negative", "none")
-    rates = {"critic": 2.0}  # noqa: RUF012
-    betas = (0.0, 0.99)
     ema = 0.995
     cosine = True
     comparable = False
@@ -145,6 +143,7 @@ class Adversarial(Objective):
         self.penalty, self.steadier, self.warmup = float(penalty), float(steadier), float(warmup)
         self.anchor, self.cycle, self.warmup_back = float(anchor), float(cycle), float(warmup_back)
         self.second_order = penalty > 0
+        self.uses = frozenset({"partner"} if domain else ())
         for name in ("passes", "steps"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
         self.register_buffer("variance", torch.zeros(()))
@@ -152,11 +151,21 @@ class Adversarial(Objective):
         self.steps: Tensor
         self.variance: Tensor
 
-    def players(self) -> dict[str, list[Parameter]]:
-        return {"model": list(self.model.parameters()), "critic": list(self.critics.parameters())}
+    def players(self) -> dict[str, Player]:
+        betas = (0.0, 0.99)
+        return {
+            "model": Player(list(self.model.parameters()), betas=betas),
+            "critic": Player(list(self.critics.parameters()), 2.0, betas),
+        }
+
+    def check(self, batches: Batches) -> None:
+        needs_several(batches)
+        if self.domain and batches.partner is None:
+            raise ValueError(
+                "codes are another domain's points, but there are none: give them as partner of the batches"
+            )
 
     def plan(self, steps: int, batches: Batches) -> None:
-        needs_several(batches)
         self.passes.zero_()
         self.variance.zero_()
         self.steps.fill_(steps)
@@ -181,29 +190,29 @@ class Adversarial(Objective):
         """The square of the length in which z is measured: its variance under the prior, which is not learnt."""
         return total_variance(t).clamp_min(1e-12)
 
-    def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
-        return self._critic(x, y) if player == "critic" else self._model(x, y)
+    def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:
+        return self._critic(batch) if player == "critic" else self._model(batch)
 
     def _side(self, t: Tensor, side: str) -> Tensor:
         """A draw that feeds both sides of a critic, as one of them sees it."""
         return t if self.gradient in (side, "both") else t.detach()
 
-    def _matches(
-        self, x: Tensor, y: Tensor | None, *, costs: bool = True
-    ) -> tuple[dict[str, Match], dict[str, Tensor]]:
+    def _matches(self, batch: Batch, *, costs: bool = True) -> tuple[dict[str, Match], dict[str, Tensor]]:
         """What each critic sees; and beside it the draws that the model's other `costs` are about."""
-        condition = None if self.domain else y
+        x, condition, partner = batch.x, batch.condition, batch.partner
         encode = lambda a: self.model.encoder(a, condition)  # noqa: E731
         decode = lambda a: self.model.decoder(a, condition).sample()  # noqa: E731
         wanted = self.critics.keys()
         error = costs and bool(self.warmup or self.anchor)
         back = costs and bool(self.cycle or self.warmup_back)
-        if self.domain and y is None:
-            raise ValueError("codes are another domain's points, but there are none: give them as the condition y")
-        z = y if self.domain and y is not None else self.model.prior.sample(len(x))
+        if self.domain and partner is None:
+            raise ValueError("codes are another domain's points, but there are none: give the batch a partner")
+        z = partner if self.domain and partner is not None else self.model.prior.sample(len(x))
         code = encode(x).sample()
-        judged_code, pull = pulled(code) if self.training and "latent" in wanted else (code, None)
-        draws, found = {"z": z} | ({} if pull is None else {"latent_pull": pull}), {}
+        meter = PullMeter()
+        judged_code = meter.watch(code) if self.training and "latent" in wanted else code
+        draws = {"z": z} | ({} if meter.ratio is None else {"latent_pull": meter.ratio})
+        found: dict[str, Match] = {}
         if "reconstruction" in wanted or error:
             draws["again"] = again = decode(self._side(code, "negative"))
             if "reconstruction" in wanted:
@@ -242,14 +251,15 @@ class Adversarial(Objective):
             return softplus(worse - better).mean()
         return (softplus(-better) + softplus(worse)).mean()
 
-    def _model(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+    def _model(self, batch: Batch) -> dict[str, Tensor]:
+        x = batch.x
         self._notice(x)
-        found, draws = self._matches(x, y)
+        found, draws = self._matches(batch)
         values: dict[str, Tensor] = {}
         # the model wants what it made to pass for the real, and the real for what it made
         for name, (real, made) in found.items():
             critic = self.critics[name]
-            above, below = logits_of(critic, real, made, batches=bool(critic.statistics))
+            above, below = logits_of(critic, real, made, batches=bool(critic.statistics), condition=batch.condition)
             values[name] = self._pair(below, above)
         loss = torch.stack([*values.values()]).sum()
         if "again" in draws:
@@ -266,9 +276,10 @@ class Adversarial(Objective):
             values["latent_pull"] = draws["latent_pull"]
         return {"loss": loss, **values}
 
-    def _critic(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+    def _critic(self, batch: Batch) -> dict[str, Tensor]:
+        x = batch.x
         with torch.no_grad():
-            found, draws = self._matches(x, y, costs=False)
+            found, draws = self._matches(batch, costs=False)
         steadier = 1.0 if self.domain else self.steadier
         lengths = {"x": self.variance.clamp_min(1e-12), "z": steadier * self._length(draws["z"])}
         values: dict[str, Tensor] = {}
@@ -278,6 +289,7 @@ class Adversarial(Objective):
             verdict = judged(
                 critic, real, made, penalty=self.penalty, lengths=[lengths[part] for part in self.MATCHES[name]],
                 share=self.penalised, pairs=self.loss == "relativistic", batches=bool(critic.statistics),
+                condition=batch.condition,
             )  # fmt: skip
             loss = loss + verdict.loss
             values |= {

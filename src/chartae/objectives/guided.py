@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn import Parameter
 from torch.nn.functional import cross_entropy
-from torch.nn.modules.conv import _ConvNd
 
-from chartae.autoencoder import Autoencoder, in_slices
+from chartae.autoencoder import in_slices
 from chartae.conditionals import Corruption
-from chartae.data import Batches
+from chartae.data import Batch, Batches
+from chartae.data.labels import choose_labels
 from chartae.maths import as_float, nearest
-from chartae.objectives.base import Alarm, Objective
+from chartae.maths.random import generator_for
+from chartae.objectives.base import Objective
+from chartae.objectives.wrapped import Wrapped
 
 __all__ = ["Guided"]
 
 
-class Guided(Objective):
+class Guided(Wrapped):
     """An objective over a model whose code names a category, plus what is known of the category.
 
     ``- agreement (H(mean q) - ½ H(q, q') - ½ H(q', q))``, where q is the category of an example and q' that of a view
@@ -42,12 +44,12 @@ class Guided(Objective):
             is given, where neighbours are less often of another kind. 0 for the example alone.
         agreement, supervision: weights.
         labelled: how many examples at the end of a batch come with their label; 0 for unsupervised training.
+        keep: how many training examples keep their label, evenly over the classes; None for all that have one.
 
     Raises:
         ValueError: a negative weight, or agreement without views or neighbours.
+        TypeError: a model whose code names no category.
     """
-
-    comparable = False
 
     def __init__(
         self,
@@ -58,8 +60,8 @@ class Guided(Objective):
         agreement: float = 1.0,
         supervision: float = 1.0,
         labelled: int = 0,
+        keep: int | None = None,
     ) -> None:
-        super().__init__()
         if not (agreement >= 0 and supervision >= 0 and labelled >= 0):
             raise ValueError(
                 f"agreement is {agreement}, supervision {supervision} and labelled {labelled}; none may be below 0"
@@ -70,46 +72,51 @@ class Guided(Objective):
             raise ValueError(
                 f"agreement is {agreement}, but there is nothing to agree; give views or neighbours, or agreement=0"
             )
-        self.inner, self.views, self.neighbours = inner, views, neighbours
+        super().__init__(inner)
+        if not inner.model.encoder.has_category:
+            raise TypeError(
+                f"the encoder is {inner.model.encoder!r}, whose code names no category; use a Categorical, or a "
+                "Product with one"
+            )
+        self.views, self.neighbours = views, neighbours
         self._step = self._steps = 0
         self._graph: Tensor | None = None
         self._data: Callable[[], Batches | None] = lambda: None
-        self.agreement, self.supervision, self.labelled = float(agreement), float(supervision), labelled
-        self.rates, self.betas, self.ema, self.cosine = inner.rates, inner.betas, inner.ema, inner.cosine
-        self.second_order = inner.second_order
-
-    @property
-    def model(self) -> Autoencoder:  # type: ignore[override]
-        return self.inner.model
-
-    def players(self) -> dict[str, list[Parameter]]:
-        return self.inner.players()
+        self.agreement, self.supervision = float(agreement), float(supervision)
+        self.labelled, self.keep = labelled, keep
+        self.comparable = False
+        self.uses = inner.uses | ({"labels"} if labelled else set())
 
     def plan(self, steps: int, batches: Batches) -> None:
-        self.inner.plan(steps, batches)
+        super().plan(steps, batches)
         self._steps, self._step, self._graph = steps, 0, None
         self._data = weakref.ref(batches)  # a run does not keep its data
 
+    def choose_labels(self, labels: Tensor | None, *, name: str, seed: int) -> Tensor | None:
+        if not self.labelled:
+            return super().choose_labels(labels, name=name, seed=seed)
+        classes = self.model.prior().category.mean.shape[-1]
+        return choose_labels(labels, classes=classes, keep=self.keep, name=name, seed=seed)
+
     def rest(self) -> None:
         self._step, self._graph = 0, None
-        self.inner.rest()
+        super().rest()
 
     @property
     def scheduled(self) -> bool:
-        return bool(self.neighbours and self.agreement) or self.inner.scheduled
+        return bool(self.neighbours and self.agreement) or super().scheduled
 
-    def alarms(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Alarm]:
-        yield from self.inner.alarms(rows)
-
-    def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
-        known = self.labelled if y is not None else 0
-        stream = x[: len(x) - known]
-        values = self.inner(stream, None, player)
+    def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:
+        known = self.labelled if batch.labels is not None else 0
+        size = len(batch) - known
+        stream = replace(batch.map(lambda rows: rows[:size]), labels=None)
+        values = self.inner(stream, player)
         if player != "model":
             return values
+        x, y = batch.x, batch.labels
         loss = values["loss"]
         if self.agreement:
-            example, like = self._alike(stream)
+            example, like = self._alike(stream.x)
             if self.views is not None:
                 like = self.views(like).sample()
             one, two = self.model.encoder(torch.cat([example, like])).category.logits.log_softmax(1).chunk(2)
@@ -136,13 +143,15 @@ class Guided(Objective):
         elif self._step in (self._steps // 4, self._steps // 2, 3 * self._steps // 4):
             self._graph = nearest(self._features(data.x), self.neighbours).to(data.x.device)
         self._step += 1
-        rows = torch.randint(data.n, (len(x),), device=x.device)
-        column = torch.randint(self._graph.shape[1], (len(x),), device=x.device)
+        draw = functools.partial(torch.randint, size=(len(x),), device=x.device, generator=generator_for(x.device))
+        rows, column = draw(data.n), draw(self._graph.shape[1])
         return as_float(data.x[rows]), as_float(data.x[self._graph[rows, column]])
 
     def _features(self, x: Tensor) -> Tensor:
         """What the last layer of the encoder with weights is given."""
-        layers = [m for m in self.model.encoder.modules() if isinstance(m, nn.Linear | _ConvNd)]
+        layers = [
+            m for m in self.model.encoder.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        ]
         if not layers:
             return x
         seen: list[Tensor] = []

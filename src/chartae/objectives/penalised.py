@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Corruption
-from chartae.data import Batches
+from chartae.data import Batch, Batches
 from chartae.distributions import Normal
-from chartae.maths import pulled
-from chartae.objectives.base import Objective
+from chartae.maths.random import generator_for
+from chartae.objectives.base import Objective, Player
+from chartae.objectives.pull import PullMeter
 from chartae.terms.base import Sum, Term, Trace
 
 __all__ = ["Penalised"]
@@ -30,6 +32,8 @@ class Penalised(Objective):
             Auto-Encoders as Generative Models", 2013 (arXiv 1305.6663).
         antithetic: every example is seen twice, under opposite noise x + e and x - e: where noise is small beside the
             data's structure, its part of the gradient's variance cancels.
+        rates: learning rate of the critic of a term, by the term's name, as a multiple of the training's; 1 by default.
+        betas: Adam's, of the model and the terms' critics.
 
     Raises:
         TypeError: a term that makes no sense for the model, here and not in the first step.
@@ -53,6 +57,8 @@ class Penalised(Objective):
         corrupt: Conditional | None = None,
         walkback: int = 0,
         antithetic: bool = False,
+        rates: Mapping[str, float] | None = None,
+        betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
         super().__init__()
         if not isinstance(model, Autoencoder):
@@ -72,12 +78,17 @@ class Penalised(Objective):
         if isinstance(corrupt, Corruption) and model.noise is None:
             model.noise = corrupt.noise
         self.second_order = self.terms.second_order
-        parts = {name: term for name, term in self.terms.terms.items() if isinstance(term, Term)}
-        self.rates = {name: term.rate for name, term in parts.items() if term.rate != 1}
-        self.betas = next((term.betas for term in parts.values() if term.betas is not None), self.betas)
+        self.rates, self.betas = dict(rates or {}), betas
+        critics = [name for name, term in self.terms.parts().items() if any(True for _ in term.parameters())]
+        if unknown := set(self.rates) - set(critics):
+            raise ValueError(
+                f"rates are given for {', '.join(sorted(unknown))}; the terms with a critic are "
+                f"{', '.join(critics) or 'none'}"
+            )
         # a critic's loss measures the critic as much as the model
         self.comparable = len(self.players()) == 1
-        self.cosine = not self.comparable
+        # the loss of what removes noise is too noisy to choose by
+        self.cosine = not self.comparable or corrupt is not None or model.noise is not None
 
     def plan(self, steps: int, batches: Batches) -> None:
         self.model.decoder.plan(steps)
@@ -86,63 +97,74 @@ class Penalised(Objective):
     def scheduled(self) -> bool:
         return self.model.decoder.scheduled
 
-    def players(self) -> dict[str, list[Parameter]]:
-        critics = {name: list(term.parameters()) for name, term in self.terms.terms.items()}
-        return {"model": list(self.model.parameters())} | {name: own for name, own in critics.items() if own}
+    def players(self) -> dict[str, Player]:
+        critics = {
+            name: Player(parameters, self.rates.get(name, 1.0), self.betas)
+            for name, term in self.terms.parts().items()
+            if (parameters := list(term.parameters()))
+        }
+        return {"model": Player(list(self.model.parameters()), betas=self.betas)} | critics
 
-    def trace(self, x: Tensor, y: Tensor | None = None) -> Trace:
+    def trace(self, batch: Batch) -> Trace:
         """One forward pass."""
-        x, seen, y, weight = self.see(x, y)
+        x, seen, condition, weight = self.see(batch)
         if self.terms.through_input and not seen.requires_grad:
             seen = seen.detach().requires_grad_()
-        q = self.model.encoder(seen, y)
+        q = self.model.encoder(seen, condition)
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
-        judged, pull = (z, None) if self.comparable or not self.training else pulled(z)
-        return Trace(self.model, x, y, seen, q, z, self.model.decoder(z, y), weight, judged, pull)
+        meter = PullMeter()
+        judged = z if self.comparable or not self.training else meter.watch(z)
+        p = self.model.decoder(z, condition)
+        return Trace(self.model, x, condition, seen, q, z, p, weight, judged, meter.ratio)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:
         """The loss of the autoencoder and every term by its name, of one forward pass."""
         values = self.terms.values(trace)
-        told = {} if trace.pull is None else {"latent_pull": trace.pull}
-        return {"loss": self.terms.weigh(values), **values, **told}
+        pull = {} if trace.pull is None else {"latent_pull": trace.pull}
+        return {"loss": self.terms.weigh(values), **values, **pull}
 
-    def see(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """The data, what the encoder sees of them, the condition (the noise level, where that is told), weights."""
+    def see(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """The data, what the encoder sees of them, the condition (the noise level, where the model is conditioned on
+        it), and the weights of the examples."""
+        x, condition, weight = batch.x, batch.condition, batch.weight
         if self.corrupt is None:
-            return x, x, y, None
-        noise = self.corrupt(x, y)
+            return x, x, condition, weight
+        noise = self.corrupt(x, condition)
         seen = noise.sample()
-        weight = self.corrupt.weight(noise) if isinstance(self.corrupt, Corruption) else None
+        if isinstance(self.corrupt, Corruption) and (own := self.corrupt.weight(noise)) is not None:
+            weight = own if weight is None else own * weight
         if _tells(self.corrupt):
             assert isinstance(noise, Normal)
-            y = torch.as_tensor(noise.sigma).flatten()
+            condition = torch.as_tensor(noise.sigma).flatten()
         if self.antithetic:
-            weight = None if weight is None else torch.cat([weight, weight])
-            x, seen, y = torch.cat([x, x]), torch.cat([seen, 2 * x - seen]), None if y is None else torch.cat([y, y])
+            twice = lambda t: None if t is None else torch.cat([t, t])  # noqa: E731
+            x, seen, condition, weight = (
+                torch.cat([x, x]),
+                torch.cat([seen, 2 * x - seen]),
+                twice(condition),
+                twice(weight),
+            )
         if self.walkback:
-            steps = torch.randint(self.walkback + 1, (len(x), *[1] * (x.ndim - 1)), device=x.device)
+            shape = (len(x), *[1] * (x.ndim - 1))
+            steps = torch.randint(self.walkback + 1, shape, device=x.device, generator=generator_for(x.device))
             with torch.no_grad():
                 # a map that is not yet a denoiser may throw a point far away
                 low, high = x.amin(0), x.amax(0)
                 margin = high - low
                 for i in range(self.walkback):
-                    back = self.model.reconstruct(seen, y).clamp(low - margin, high + margin)
-                    seen = torch.where(i < steps, self.corrupt(back, y).sample(), seen)
-        return x, seen, y, weight
+                    back = self.model.reconstruct(seen, condition).clamp(low - margin, high + margin)
+                    seen = torch.where(i < steps, self.corrupt(back, condition).sample(), seen)
+        return x, seen, condition, weight
 
-    def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
+    def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:
         if player == "model":
-            return self.valued(self.trace(x, y))
-        term = self.terms.terms[player]
-        assert isinstance(term, Term)
+            return self.valued(self.trace(batch))
+        term = self.terms.parts()[player]
         with torch.no_grad():
-            trace = self.trace(x, y)
-        rival = term.rival(trace)
-        if rival is None:
-            raise TypeError(f"the term {player} has parameters of its own, but no rival() that says what they minimise")
-        return rival if isinstance(rival, dict) else {"loss": rival.mean()}
+            trace = self.trace(batch)
+        return term.rival(trace)
 
     def __repr__(self) -> str:
         seen = "" if self.corrupt is None else f", the encoder seeing {self.corrupt!r}"

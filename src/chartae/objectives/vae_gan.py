@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
 from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
-from chartae.data import Batches
+from chartae.data import Batch, Batches
 from chartae.maths import judged, total_variance
 from chartae.nn import Critic
-from chartae.objectives.base import Objective, needs_several
+from chartae.objectives.base import Objective, Player, needs_several
 
 __all__ = ["VAEGAN"]
 
@@ -38,8 +37,6 @@ class VAEGAN(Objective):
         ValueError: a gamma or sigma that is not above 0, a negative penalty.
     """
 
-    rates = {"critic": 2.0}  # noqa: RUF012
-    betas = (0.0, 0.99)
     ema = 0.995
     cosine = True
     comparable = False
@@ -62,43 +59,48 @@ class VAEGAN(Objective):
         self.gamma, self.sigma, self.penalty = float(gamma), float(sigma), float(penalty)
         self.second_order = penalty > 0
 
-    def plan(self, steps: int, batches: Batches) -> None:
+    def check(self, batches: Batches) -> None:
         needs_several(batches)
 
-    def players(self) -> dict[str, list[Parameter]]:
-        return {"model": list(self.model.parameters()), "critic": list(self.critic.parameters())}
+    def players(self) -> dict[str, Player]:
+        betas = (0.0, 0.99)
+        return {
+            "model": Player(list(self.model.parameters()), betas=betas),
+            "critic": Player(list(self.critic.parameters()), 2.0, betas),
+        }
 
     def _features(self, x: Tensor) -> Tensor:
         assert self.critic.trunk is not None
         return self.critic.trunk(x)
 
-    def _fakes(self, z: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _fakes(self, z: Tensor, condition: Tensor | None) -> tuple[Tensor, Tensor]:
         """Reconstructions of codes, and as many samples, by one pass; no gradient goes back to the codes."""
         codes = torch.cat([z.detach(), self.model.prior.sample(len(z))])
-        drawn = self.model.decoder(codes, None if y is None else torch.cat([y, y])).mean
+        drawn = self.model.decoder(codes, None if condition is None else torch.cat([condition, condition])).mean
         return drawn[: len(z)], drawn[len(z) :]
 
-    def forward(self, x: Tensor, y: Tensor | None = None, player: str = "model") -> dict[str, Tensor]:
-        return self._critic(x, y) if player == "critic" else self._model(x, y)
+    def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:
+        step = self._critic if player == "critic" else self._model
+        return step(batch.x, batch.condition)
 
-    def _model(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
-        q = self.model.encoder(x, y)
+    def _model(self, x: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
+        q = self.model.encoder(x, condition)
         z = q.sample()
         # the decoder's weight of the feature error is gamma, the encoder's 1: what goes back to z is divided by gamma
         seen = z.detach() + (z - z.detach()) / self.gamma
-        again = self.model.decoder(seen, y).mean
+        again = self.model.decoder(seen, condition).mean
         with torch.no_grad():
             wanted = self._features(x).flatten(1)
             unit = self.sigma**2 * wanted.var(0, correction=0).mean().clamp_min(1e-12)
         features = 0.5 * (self._features(again).flatten(1) - wanted).square().sum(1).mean() / unit
         kl = q.kl(self.model.prior(), z).mean()
-        again, drawn = self._fakes(z, y)
+        again, drawn = self._fakes(z, condition)
         gan = 0.5 * (softplus(-self.critic(again)).mean() + softplus(-self.critic(drawn)).mean())
         return {"loss": kl + self.gamma * features + gan, "kl": kl, "features": features, "gan": gan}
 
-    def _critic(self, x: Tensor, y: Tensor | None) -> dict[str, Tensor]:
+    def _critic(self, x: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
-            again, drawn = self._fakes(self.model.encoder(x, y).sample(), y)
+            again, drawn = self._fakes(self.model.encoder(x, condition).sample(), condition)
         made = torch.cat([again[::2], drawn[1::2]])  # each kind half
         verdict = judged(
             self.critic, (x,), (made,), penalty=self.penalty, lengths=[total_variance(x)],

@@ -1,32 +1,36 @@
 """Bayesian optimisation over a latent space: a surrogate of the scores, an acquisition, rounds of new strings.
 
-found = search(codes, scores, decode, score, density=density)       # any codes, any decoder
-found = optimise(run, "penalised-logp", out="runs/search")          # a run of strings
+history = search(codes, scores, decode, score, density=density)       # any codes, any decoder
+history = optimise(run, "penalised-logp", out="runs/search")          # a run of strings
 """
 
 from chartae.optimise.acquisition import Region, box_batch, region_batch
-from chartae.optimise.found import Found, Row, over_runs
+from chartae.optimise.entry import optimise, training_scores
 from chartae.optimise.goals import NAMES, Goal, goal
-from chartae.optimise.running import optimise, training_scores
-from chartae.optimise.scoring import Scored, score_strings
-from chartae.optimise.searching import METHODS, Retrained, rank_weights, search
-from chartae.optimise.surrogates import KINDS, Surrogate, fit_surrogate, judge_surrogate
+from chartae.optimise.history import History, Row, over_runs
+from chartae.optimise.problem import Retrained
+from chartae.optimise.search import rank_weights, search
+from chartae.optimise.settings import METHODS, Search
+from chartae.optimise.surrogates import KINDS, Fit, Surrogate, evaluate_surrogate, fit_surrogate
+from chartae.optimise.workers import Scored, score_strings
 
 __all__ = [
     "KINDS",
     "METHODS",
     "NAMES",
-    "Found",
+    "Fit",
     "Goal",
+    "History",
     "Region",
     "Retrained",
     "Row",
     "Scored",
+    "Search",
     "Surrogate",
     "box_batch",
+    "evaluate_surrogate",
     "fit_surrogate",
     "goal",
-    "judge_surrogate",
     "optimise",
     "over_runs",
     "rank_weights",

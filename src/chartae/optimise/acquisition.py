@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae.optimise.surrogates import Surrogate, botorch, quietly
+from chartae.optimise.surrogates import Surrogate, quietly, require_botorch
+
+if TYPE_CHECKING:
+    from botorch.acquisition import AcquisitionFunction
 
 __all__ = ["Region", "box_batch", "region_batch"]
 
@@ -44,18 +47,18 @@ class Region:
         return replace(self, successes=successes, failures=failures)
 
 
-def _climb(surrogate: Surrogate, function: Any, starts: Tensor) -> tuple[Tensor, Tensor]:
+def _climb(function: AcquisitionFunction, starts: Tensor) -> tuple[Tensor, Tensor]:
     """Local maxima of an acquisition function in the unit box, by L-BFGS-B from `starts` (n, D)."""
     from botorch.generation.gen import gen_candidates_scipy
 
-    found, values = gen_candidates_scipy(
+    maxima, values = gen_candidates_scipy(
         starts[:, None],
         function,
         lower_bounds=0.0,
         upper_bounds=1.0,
         options={"maxiter": 150},
     )
-    return found[:, 0].detach(), values.detach()
+    return maxima[:, 0].detach(), values.detach()
 
 
 def box_batch(
@@ -83,24 +86,24 @@ def box_batch(
     Returns:
         codes (B, D) in their own units; fewer than `batch` where too few uniform codes are allowed.
     """
-    botorch()
+    require_botorch()
     from botorch.acquisition import LogExpectedImprovement, PosteriorMean
     from botorch.models.model import Model
     from botorch.posteriors import GPyTorchPosterior
     from gpytorch.distributions import MultivariateNormal
 
     class Believer(Model):
-        """The surrogate, held to its means at `given`, as BoTorch sees it: one code at a time."""
+        """The surrogate, held to its means at `believed`, as BoTorch sees it: one code at a time."""
 
         num_outputs = 1
         batch_shape = torch.Size()
 
         def __init__(self) -> None:
             super().__init__()
-            self.given = torch.empty(0, len(surrogate.lower), dtype=torch.float64)
+            self.believed = torch.empty(0, len(surrogate.lower), dtype=torch.float64)
 
         def posterior(self, X: Tensor, *_: object, **__: object) -> GPyTorchPosterior:
-            mean, variance = surrogate.moments(X.flatten(0, -2), self.given)
+            mean, variance = surrogate.moments(X.flatten(0, -2), self.believed)
             shape = X.shape[:-1]
             return GPyTorchPosterior(MultivariateNormal(mean.view(shape), variance.view(shape)[..., None]))
 
@@ -115,7 +118,7 @@ def box_batch(
             return surrogate.restore(x)
         with torch.no_grad():
             means = torch.cat([surrogate.mean(part) for part in x.split(5000)])
-        _, values = _climb(surrogate, PosteriorMean(model), x[means.topk(min(climbs, len(x))).indices])
+        _, values = _climb(PosteriorMean(model), x[means.topk(min(climbs, len(x))).indices])
         incumbent = torch.cat([values, means]).max()
         improvement = LogExpectedImprovement(model, best_f=incumbent)
         for place in range(batch):
@@ -124,13 +127,13 @@ def box_batch(
                 break
             with torch.no_grad():
                 values = torch.cat([improvement(part[:, None]) for part in x.split(2000)])
-            found, heights = _climb(surrogate, improvement, x[values.topk(min(climbs, len(x))).indices])
+            maxima, heights = _climb(improvement, x[values.topk(min(climbs, len(x))).indices])
             if allowed is not None:
-                kept = allowed(surrogate.restore(found))
-                found, heights = found[kept], heights[kept]
-            best = x[values.argmax()] if not len(found) or heights.max() < values.max() else found[heights.argmax()]
-            model.given = torch.cat([model.given, best[None]])
-    return surrogate.restore(model.given)
+                kept = allowed(surrogate.restore(maxima))
+                maxima, heights = maxima[kept], heights[kept]
+            best = x[values.argmax()] if not len(maxima) or heights.max() < values.max() else maxima[heights.argmax()]
+            model.believed = torch.cat([model.believed, best[None]])
+    return surrogate.restore(model.believed)
 
 
 @torch.no_grad()
@@ -193,10 +196,10 @@ def region_batch(
         stages.insert(0, (middle[None], stages[0][1], max(batch, candidates // 10)))
     pool: list[Tensor] = []
     for start, wide, enough in stages:
-        found = _candidates(surrogate, middle, wide / 2 * shape, candidates, generator, allowed, start, end, wide)
-        if fresh is not None and len(found):
-            found = found[fresh(surrogate.restore(found))]
-        pool.append(found)
+        part = _candidates(surrogate, middle, wide / 2 * shape, candidates, generator, allowed, start, end, wide)
+        if fresh is not None and len(part):
+            part = part[fresh(surrogate.restore(part))]
+        pool.append(part)
         if fresh is None or sum(map(len, pool)) >= enough:
             break
     x = torch.cat(pool)

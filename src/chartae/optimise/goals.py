@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import SupportsFloat
 
 from chartae.metrics import expressions, molecules
+from chartae.optimise.workers import Score
 
 __all__ = ["NAMES", "Goal", "goal"]
 
@@ -37,31 +37,39 @@ def _expression_fit(string: str) -> float | None:
     return float(expressions.expression_scores([string])[0])
 
 
-#: name -> (function, whether greater is better, whether it needs RDKit)
-_GOALS: dict[str, tuple[Callable[[str], Any], bool, bool]] = {
-    "penalised-logp": (_penalised_logp, True, True),
-    "logp": (_logp, True, True),
-    "qed": (_qed, True, True),
-    "expression-fit": (_expression_fit, False, False),
+@dataclass(frozen=True)
+class _Named:
+    """A function with a name: whether greater is better, and whether it needs RDKit."""
+
+    score: Score
+    maximise: bool = True
+    rdkit: bool = False
+
+
+_GOALS = {
+    "penalised-logp": _Named(_penalised_logp, rdkit=True),
+    "logp": _Named(_logp, rdkit=True),
+    "qed": _Named(_qed, rdkit=True),
+    "expression-fit": _Named(_expression_fit, maximise=False),
 }
 NAMES = tuple(_GOALS)
 
 
 @cache
-def _imported(place: str, folder: str) -> Callable[[str], Any]:
+def _imported(place: str, folder: str) -> Score:
     """The function at ``module:name``, with `folder` on the path of imports."""
     if folder not in sys.path:
         sys.path.insert(0, folder)
     module, _, name = place.partition(":")
     try:
-        found: Any = importlib.import_module(module)
+        part: object = importlib.import_module(module)
     except Exception as error:
         raise ValueError(f"the module {module!r} of {place!r} cannot be imported from {folder}: {error}") from error
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    if not callable(found):
+    for attribute in name.split("."):
+        part = getattr(part, attribute, None)
+    if not callable(part):
         raise ValueError(f"the module {module!r} has no function {name!r}")
-    return found
+    return part
 
 
 @dataclass(frozen=True)
@@ -79,12 +87,12 @@ class Goal:
     maximise: bool = True
     folder: str = ""
 
-    def own(self, string: str) -> Any:
-        """The score in the function's own direction."""
-        return (_imported(self.name, self.folder) if ":" in self.name else _GOALS[self.name][0])(string)
+    def value(self, string: str) -> SupportsFloat | None:
+        """The function's value, with its sign as it is."""
+        return (_imported(self.name, self.folder) if ":" in self.name else _GOALS[self.name].score)(string)
 
     def __call__(self, string: str) -> float | None:
-        value = self.own(string)
+        value = self.value(string)
         return None if value is None else float(value) if self.maximise else -float(value)
 
     def fingerprint(self) -> str:
@@ -93,7 +101,7 @@ class Goal:
         if ":" in self.name:
             source = getattr(sys.modules.get(self.name.partition(":")[0]), "__file__", None)
             about += Path(source).read_text(errors="replace") if source else ""
-        elif _GOALS[self.name][2]:
+        elif _GOALS[self.name].rdkit:
             try:
                 about += version("rdkit")
             except PackageNotFoundError:  # an RDKit that was not installed by pip
@@ -115,22 +123,24 @@ def goal(name: str, *, minimise: bool = False, folder: str | Path = ".") -> Goal
         ValueError: an unknown name; a module that cannot be imported or lacks the function; `minimise` of a named one.
         ImportError: RDKit is missing.
 
-    >>> goal("expression-fit").own("1/3+x+sin(x*x)")
+    >>> goal("expression-fit").value("1/3+x+sin(x*x)")
     0.0
     """
     minus = name.startswith("-")
     bare = name.removeprefix("-")
     if ":" in bare and all(bare.partition(":")[::2]):
-        made = Goal(bare, not (minimise or minus), str(Path(folder).resolve()))
-        _imported(made.name, made.folder)
-        return made
+        place = str(Path(folder).resolve())
+        _imported(bare, place)
+        return Goal(bare, not (minimise or minus), place)
     if bare not in _GOALS:
         raise ValueError(
             f"there is no objective {name!r}; choose from {', '.join(NAMES)}, or give your own as module:function"
         )
-    _, up, rdkit = _GOALS[bare]
+    named = _GOALS[bare]
     if minimise or minus:
-        raise ValueError(f"{bare} is {'maximised' if up else 'minimised'}; a direction is for functions of your own")
-    if rdkit:
+        raise ValueError(
+            f"{bare} is {'maximised' if named.maximise else 'minimised'}; a direction is for functions of your own"
+        )
+    if named.rdkit:
         molecules.canonical([])  # names the extra where RDKit is missing
-    return Goal(bare, up)
+    return Goal(bare, named.maximise)

@@ -1,6 +1,6 @@
 """Gaussian processes over codes: an exact one on a few points, a sparse variational one on all of them.
 
-Both end as one `Surrogate`: a posterior in closed form, from which acquisition functions and judges read.
+Both end as one `Surrogate`: a posterior in closed form, from which acquisition functions read.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from types import SimpleNamespace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict, Unpack, cast
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,11 @@ from torch import Tensor
 
 from chartae.densities.base import check_codes
 
-__all__ = ["KINDS", "Surrogate", "fit_surrogate", "judge_surrogate"]
+if TYPE_CHECKING:
+    from gpytorch.distributions import MultivariateNormal
+    from gpytorch.kernels import Kernel
+
+__all__ = ["KINDS", "Fit", "Surrogate", "SurrogateMetrics", "evaluate_surrogate", "fit_surrogate"]
 
 KINDS = ("auto", "exact", "sparse")
 #: points up to which ``auto`` takes the exact process
@@ -30,42 +34,71 @@ JITTER = 1e-5
 SLICE = 5000
 
 
-def botorch() -> Any:
-    """What we need of BoTorch and GPyTorch; an ImportError names the extra."""
+class Fit(TypedDict, total=False):
+    """Settings of `fit_surrogate` that a search passes on; those left out have their defaults there."""
+
+    inducing: int
+    steps: int
+    batch_size: int
+    lr: float
+    iterations: int
+
+
+def check_fit(fit: Fit) -> None:
+    """Raise a ValueError if there is no such setting, or a value is out of range."""
+    if unknown := [name for name in fit if name not in Fit.__annotations__]:
+        raise ValueError(f"fit has {', '.join(unknown)}; choose from {', '.join(Fit.__annotations__)}")
+    for name, value in cast(Mapping[str, float], fit).items():
+        if name == "lr" and not 0 < value < math.inf:
+            raise ValueError(f"lr is {value}; expected a number above 0")
+        if name != "lr" and not value >= 1:
+            raise ValueError(f"{name} is {value}; expected at least 1")
+
+
+def require_botorch() -> None:
+    """Raise an ImportError that names the extra if BoTorch is missing."""
     try:
-        import gpytorch
-        from botorch import fit_gpytorch_mll
-        from botorch.exceptions import ModelFittingError
-        from botorch.exceptions import warnings as noted
-        from botorch.models import SingleTaskGP
-        from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
-        from linear_operator.utils.warnings import NumericalWarning
+        import botorch  # noqa: F401
     except ImportError as e:
         raise ImportError("optimisation needs BoTorch: pip install 'chartae[optimise]'") from e
-    return SimpleNamespace(
-        gpytorch=gpytorch,
-        fit=fit_gpytorch_mll,
-        unfit=ModelFittingError,
-        exact=SingleTaskGP,
-        kernel=get_covar_module_with_dim_scaled_prior,
-        notes=(noted.BotorchWarning, NumericalWarning, gpytorch.utils.warnings.GPInputWarning),
-    )
 
 
 @contextmanager
-def quietly(seed: int) -> Iterator[Any]:
-    """BoTorch without its notes on numerics, all of which it answers itself; the global generator is seeded, and left
+def quietly(seed: int) -> Iterator[None]:
+    """Silence BoTorch's notes on numerics, all of which it answers itself; the global generator is seeded, and left
     as it was."""
-    bo = botorch()
+    require_botorch()
+    from botorch.exceptions.warnings import BotorchWarning
+    from gpytorch.utils.warnings import GPInputWarning
+    from linear_operator.utils.warnings import NumericalWarning
+
+    notes = (BotorchWarning, NumericalWarning, GPInputWarning)
     # recorded, not filtered: BoTorch sets filters of its own before it warns
-    with warnings.catch_warnings(record=True) as seen, torch.random.fork_rng(devices=[]):
-        for note in bo.notes:
+    with warnings.catch_warnings(record=True) as caught, torch.random.fork_rng(devices=[]):
+        for note in notes:
             warnings.simplefilter("ignore", note)
         torch.manual_seed(seed)
-        yield bo
-    for w in seen:
-        if not issubclass(w.category, bo.notes):
+        yield
+    for w in caught:
+        if not issubclass(w.category, notes):
             warnings.warn_explicit(w.message, w.category, w.filename, w.lineno)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A Gaussian process over normalised codes and standardised scores, as its hyperparameters were fitted.
+
+    Attributes:
+        kernel: of GPyTorch.
+        constant: the prior's mean.
+        noise: variance of an observation.
+        points: the support (M, D): all data of an exact process, the inducing points of a sparse one.
+    """
+
+    kernel: Kernel
+    constant: float
+    noise: float
+    points: Tensor
 
 
 class Surrogate:
@@ -88,13 +121,14 @@ class Surrogate:
     """
 
     def __init__(
-        self, kind: str, box: tuple[Tensor, Tensor], scale: tuple[float, float], kernel: Any, constant: float,
-        noise: float, points: Tensor, x: Tensor, y: Tensor,
+        self, kind: str, process: Process, x: Tensor, y: Tensor, *, box: tuple[Tensor, Tensor],
+        scale: tuple[float, float],
     ) -> None:  # fmt: skip
         self.kind, self.n = kind, len(x)
         self.lower, self.upper = box
         self.shift, self.unit = scale
-        self.kernel, self.constant, self.variance = kernel, constant, noise
+        self.kernel, self.constant, self.variance = process.kernel, process.constant, process.noise
+        constant, noise, points = process.constant, process.noise, process.points
         self.points = points
         eye = torch.eye(len(points), dtype=points.dtype)
         gram = self._k(points, points)
@@ -143,18 +177,18 @@ class Surrogate:
         """Of normalised codes, in standardised scores."""
         return self.constant + self._v(x).T @ self.weights
 
-    def moments(self, x: Float[Tensor, "N D"], given: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean (N,) and variance (N,) at normalised codes, in standardised scores; `given` codes are held to their
+    def moments(self, x: Float[Tensor, "N D"], believed: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean (N,) and variance (N,) at normalised codes, in standardised scores; `believed` codes are held to their
         means: the mean stays, the variance shrinks."""
         v, w = self._parts(x)
         diagonal = self.kernel(x, x, diag=True)
         variance = diagonal - v.square().sum(0) + w.square().sum(0)
-        if given is not None and len(given):
-            gv, gw = self._parts(given)
-            own = self._k(given, given) - gv.T @ gv + gw.T @ gw
-            floor = 1e-6 * float(own.diagonal().mean()) + 1e-9
-            root = _cholesky(own + floor * torch.eye(len(given), dtype=own.dtype))
-            cross = self._k(given, x) - gv.T @ v + gw.T @ w
+        if believed is not None and len(believed):
+            gv, gw = self._parts(believed)
+            inner = self._k(believed, believed) - gv.T @ gv + gw.T @ gw
+            floor = 1e-6 * float(inner.diagonal().mean()) + 1e-9
+            root = _cholesky(inner + floor * torch.eye(len(believed), dtype=inner.dtype))
+            cross = self._k(believed, x) - gv.T @ v + gw.T @ w
             variance = variance - torch.linalg.solve_triangular(root, cross, upper=False).square().sum(0)
         return self.constant + v.T @ self.weights, variance.clamp_min(1e-10)
 
@@ -185,8 +219,9 @@ def _cholesky(matrix: Tensor) -> Tensor:
     raise ArithmeticError("a covariance of codes is not positive definite; are codes or scores of absurd size?")
 
 
-def check_scores(scores: Any, n: int) -> Float[Tensor, " N"]:
-    scores = torch.as_tensor(scores, dtype=torch.float64).detach().cpu()
+def check_scores(values: object, n: int) -> Float[Tensor, " N"]:
+    """`values` as a detached tensor (n,) in double precision, or a ValueError that says what is wrong with it."""
+    scores = torch.as_tensor(values, dtype=torch.float64).detach().cpu()
     if scores.shape != (n,):
         raise ValueError(f"scores have shape {tuple(scores.shape)}, but there are {n} codes; expected one a code")
     if not scores.isfinite().all():
@@ -214,7 +249,7 @@ def box_of(codes: Tensor) -> tuple[Tensor, Tensor]:
 
 def fit_surrogate(
     codes: Float[Tensor, "N D"],
-    scores: Any,
+    scores: object,
     *,
     kind: str = "auto",
     inducing: int = 500,
@@ -239,7 +274,7 @@ def fit_surrogate(
         codes: (N, D), at least 2.
         scores: (N,), finite; they are standardised inside.
         inducing: how many inducing points (of the sparse one), at most N; drawn from the codes, then moved.
-        steps: of Adam (of the sparse one); its step size falls from `lr` to 0.
+        steps: of Adam (of the sparse one); the learning rate falls from `lr` to 0.
         batch_size: points in a step.
         iterations: of L-BFGS-B over the exact one's hyperparameters.
         box: (lower, upper), each (D,), to be normalised to [0, 1]; by default [min, max] of the codes.
@@ -255,53 +290,54 @@ def fit_surrogate(
     True
     """
     codes = check_codes(codes, what="surrogate").to("cpu", torch.float64)
-    scores = check_scores(scores, len(codes))
+    values = check_scores(scores, len(codes))
     kind = resolve(kind, len(codes))
-    least = {"inducing": inducing, "steps": steps, "batch_size": batch_size, "iterations": iterations}
-    for name, value in least.items():
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1")
+    check_fit({"inducing": inducing, "steps": steps, "batch_size": batch_size, "lr": lr, "iterations": iterations})
     box = box or box_of(codes)
     lower, upper = (edge.to(torch.float64) for edge in box)
     x = (codes - lower) / (upper - lower)
-    shift, unit = float(scores.mean()), float(scores.std())
+    shift, unit = float(values.mean()), float(values.std())
     unit = unit if unit > 1e-12 * max(1.0, abs(shift)) else 1.0
-    y = (scores - shift) / unit
+    y = (values - shift) / unit
     generator = torch.Generator().manual_seed(seed)
-    with quietly(seed) as bo:
+    with quietly(seed):
         if kind == "exact":
-            kernel, constant, noise, points = _exact(bo, x, y, iterations)
+            process = _exact(x, y, iterations)
         else:
-            kernel, constant, noise, points = _sparse(
-                bo, x, y, min(inducing, len(x)), steps, min(batch_size, len(x)), lr, generator
-            )
-        kernel.requires_grad_(False)
+            sizes = min(inducing, len(x)), steps, min(batch_size, len(x))
+            process = _sparse(x, y, *sizes, lr, generator)
+        process.kernel.requires_grad_(False)
         with torch.no_grad():
-            return Surrogate(kind, (lower, upper), (shift, unit), kernel, constant, noise, points, x, y)
+            return Surrogate(kind, process, x, y, box=(lower, upper), scale=(shift, unit))
 
 
-def _exact(bo: Any, x: Tensor, y: Tensor, iterations: int) -> tuple[Any, float, float, Tensor]:
-    kernel = bo.kernel(ard_num_dims=x.shape[1], use_rbf_kernel=False)
-    model = bo.exact(x, y[:, None], covar_module=kernel, outcome_transform=None)
-    likelihood = bo.gpytorch.mlls.ExactMarginalLogLikelihood(model.likelihood, model)
+def _exact(x: Tensor, y: Tensor, iterations: int) -> Process:
+    from botorch import fit_gpytorch_mll
+    from botorch.exceptions import ModelFittingError
+    from botorch.models import SingleTaskGP
+    from botorch.models.utils.gpytorch_modules import get_covar_module_with_dim_scaled_prior
+    from gpytorch.mlls import ExactMarginalLogLikelihood
+
+    kernel = get_covar_module_with_dim_scaled_prior(ard_num_dims=x.shape[1], use_rbf_kernel=False)
+    model = SingleTaskGP(x, y[:, None], covar_module=kernel, outcome_transform=None)
+    likelihood = ExactMarginalLogLikelihood(model.likelihood, model)
     # where no attempt ends well, the hyperparameters of the last one still make a posterior
-    with suppress(bo.unfit):
-        bo.fit(likelihood, optimizer_kwargs={"options": {"maxiter": iterations}})
-    return kernel, float(model.mean_module.constant.detach()), float(model.likelihood.noise.detach()), x
+    with suppress(ModelFittingError):
+        fit_gpytorch_mll(likelihood, optimizer_kwargs={"options": {"maxiter": iterations}})
+    return Process(kernel, float(model.mean_module.constant.detach()), float(model.likelihood.noise.detach()), x)
 
 
 def _sparse(
-    bo: Any, x: Tensor, y: Tensor, inducing: int, steps: int, size: int, lr: float, generator: torch.Generator
-) -> tuple[Any, float, float, Tensor]:
-    gp = bo.gpytorch
+    x: Tensor, y: Tensor, inducing: int, steps: int, size: int, lr: float, generator: torch.Generator
+) -> Process:
+    import gpytorch as gp
+
     start = torch.randperm(len(x), generator=generator)[:inducing]
     pairs = torch.randint(len(x), (2, 2000), generator=generator)
     squared = (x[pairs[0]] - x[pairs[1]]).square().sum(1)
     length = float((squared[squared > 0].median() / 2).sqrt()) if (squared > 0).any() else 1.0
 
-    base: Any = gp.models.ApproximateGP
-
-    class Process(base):
+    class Variational(gp.models.ApproximateGP):
         def __init__(self) -> None:
             q = gp.variational.CholeskyVariationalDistribution(inducing)
             super().__init__(
@@ -311,11 +347,11 @@ def _sparse(
             self.covar_module = gp.kernels.ScaleKernel(gp.kernels.RBFKernel(ard_num_dims=x.shape[1]))
             self.covar_module.base_kernel.lengthscale = length
 
-        def forward(self, z: Tensor) -> Any:
+        def forward(self, z: Tensor) -> MultivariateNormal:
             return gp.distributions.MultivariateNormal(self.mean_module(z), self.covar_module(z))
 
     # single precision is enough for steps on minibatches; the closed form at the end is in double
-    model, likelihood = Process().float(), gp.likelihoods.GaussianLikelihood().float()
+    model, likelihood = Variational().float(), gp.likelihoods.GaussianLikelihood().float()
     likelihood.noise = 0.5
     bound = gp.mlls.VariationalELBO(likelihood, model, num_data=len(x))
     optimiser = torch.optim.Adam([*model.parameters(), *likelihood.parameters()], lr=lr)
@@ -332,26 +368,42 @@ def _sparse(
     if not loss.isfinite():
         raise ArithmeticError("the sparse surrogate's training diverged; try a smaller lr")
     points = model.variational_strategy.inducing_points.detach().double()
-    return (
-        model.covar_module.double(),
-        float(model.mean_module.constant.detach()),
-        float(likelihood.noise.detach()),
-        points,
-    )
+    constant, noise = float(model.mean_module.constant.detach()), float(likelihood.noise.detach())
+    return Process(model.covar_module.double(), constant, noise, points)
 
 
-def judge_surrogate(
-    codes: Float[Tensor, "N D"], scores: Any, *, kind: str = "auto", share: float = 0.1, seed: int = 0, **settings: Any
-) -> dict[str, Any]:
+class SurrogateMetrics(TypedDict):
+    """How well a surrogate predicts, as `evaluate_surrogate` gives it."""
+
+    kind: str
+    train: int
+    test: int
+    rmse: float
+    log_likelihood: float
+    trivial_rmse: float
+    trivial_log_likelihood: float
+    seconds: float
+
+
+def evaluate_surrogate(
+    codes: Float[Tensor, "N D"],
+    scores: object,
+    *,
+    kind: str = "auto",
+    share: float = 0.1,
+    seed: int = 0,
+    **settings: Unpack[Fit],
+) -> SurrogateMetrics:
     """How well a surrogate predicts scores of codes that it has not seen, beside the trivial predictor: a normal with
     the mean and standard deviation of the training scores.
 
     Args:
         codes: (N, D).
         scores: (N,).
-        kind: as in `fit_surrogate`, which takes `settings`; the exact one sees at most 2,000 of the training codes.
+        kind: as in `fit_surrogate`; the exact one sees at most 2,000 of the training codes.
         share: of the codes, held out at random.
         seed: of the split and the fit.
+        settings: of `fit_surrogate`: inducing, steps, batch_size, lr, iterations.
 
     Returns:
         ``rmse`` and ``log_likelihood`` (mean, in nats a point, of a noisy observation), ``trivial_rmse`` and
@@ -361,24 +413,24 @@ def judge_surrogate(
         ValueError: as `fit_surrogate`; a share that leaves either part without points.
     """
     codes = check_codes(codes, at_least=4, what="surrogate").to("cpu", torch.float64)
-    scores = check_scores(scores, len(codes))
-    held = round(share * len(codes))
-    if not 1 <= held <= len(codes) - 2:
-        raise ValueError(f"share {share} of {len(codes)} codes holds {held} out; expected at least 1, and 2 left")
+    values = check_scores(scores, len(codes))
+    hidden = round(share * len(codes))
+    if not 1 <= hidden <= len(codes) - 2:
+        raise ValueError(f"share {share} of {len(codes)} codes holds {hidden} out; expected at least 1, and 2 left")
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
-    test, train = order[:held], order[held:]
+    test, train = order[:hidden], order[hidden:]
     kind = resolve(kind, len(train))
-    seen = train[:EXACT] if kind == "exact" else train
+    learnt = train[:EXACT] if kind == "exact" else train
     start = time.perf_counter()
-    surrogate = fit_surrogate(codes[seen], scores[seen], kind=kind, seed=seed, **settings)
+    surrogate = fit_surrogate(codes[learnt], values[learnt], kind=kind, seed=seed, **settings)
     seconds = time.perf_counter() - start
     mean, sd = surrogate.predict(codes[test])
-    truth, centre, spread = scores[test], scores[train].mean(), scores[train].std().clamp_min(1e-12)
+    truth, centre, spread = values[test], values[train].mean(), values[train].std().clamp_min(1e-12)
     normal = lambda m, s: float(torch.distributions.Normal(m, s, validate_args=False).log_prob(truth).mean())  # noqa: E731
     return {
         "kind": kind,
-        "train": len(seen),
-        "test": held,
+        "train": len(learnt),
+        "test": hidden,
         "rmse": float((mean - truth).square().mean().sqrt()),
         "log_likelihood": normal(mean, sd),
         "trivial_rmse": float((centre - truth).square().mean().sqrt()),

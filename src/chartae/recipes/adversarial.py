@@ -26,7 +26,8 @@ from chartae.objectives import Objective, Penalised
 from chartae.objectives.adversarial import Adversarial
 from chartae.objectives.guided import Guided
 from chartae.objectives.vae_gan import VAEGAN
-from chartae.recipes.setting import Setting, otherwise
+from chartae.recipes.setting import Asked, Setting, otherwise
+from chartae.recipes.table import recipe
 from chartae.terms import AdversarialKL, AdversarialLatent, Reconstruction
 
 __all__ = [
@@ -37,6 +38,9 @@ __all__ = [
 
 #: the critics of an implicit autoencoder
 IAE = ("reconstruction", "latent")
+
+#: of a critic that is to be near its optimum all the time, its learning rate beside the model's, and Adam's betas
+PURSUIT, PURSUIT_BETAS = 4.0, (0.5, 0.99)
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,11 @@ class Guidance:
 
 @dataclass(frozen=True)
 class Supervised:
-    """Options of labels: how many classes; how many examples keep their label, evenly over the classes (all that have
-    one by default); how many of them are drawn beside each batch; the weight of their cross-entropy."""
+    """Options of labels: how many classes, by default as many as the labels have; how many examples keep their label,
+    evenly over the classes (all that have one by default); how many of them are drawn beside each batch; the weight of
+    their cross-entropy."""
 
-    classes: int = 10
+    classes: int | None = None
     labels: int | None = None
     labelled: int = 64
     supervision: float = 20.0
@@ -94,6 +99,18 @@ class Supervised:
 MATCHED, LATENT, GUIDED, SUPERVISED = Matching(), Latent(), Guidance(), Supervised()
 
 
+def categories(asked: Asked) -> int:
+    """The size of a code that is a category alone: the number of clusters, or of classes."""
+    size = asked.options.get("clusters") or asked.options.get("classes") or asked.classes or 10
+    return int(str(size))
+
+
+def style(asked: Asked) -> int:
+    """The size of the style beside a category: 10, or the data's own where they are fewer."""
+    return min(10, asked.size)
+
+
+@recipe("aae")
 def aae(s: Setting, *, likelihood: str = "gaussian", noise_dim: int = 0, latent: Latent = LATENT) -> Objective:
     """Adversarial autoencoder: a critic makes the codes' law the prior. Makhzani et al., 2015 (arXiv 1511.05644).
 
@@ -102,21 +119,24 @@ def aae(s: Setting, *, likelihood: str = "gaussian", noise_dim: int = 0, latent:
     """
     p = s.likelihood(otherwise(latent.sigma, 1.0), likelihood)
     model = Autoencoder(_encoder(s, noise_dim), p, StandardNormal(s.latent_dim))
-    term = latent.term(nn.critic(s.net, None, s.latent_dim))
-    if noise_dim:  # a cloud of codes is chased, not a few points: the critic has to keep up
-        term.rate, term.betas = AdversarialKL.rate, AdversarialKL.betas
-    return Penalised(model, Reconstruction() + latent.weight * term)
+    terms = Reconstruction() + latent.weight * latent.term(s.critic(None, s.latent_dim))
+    if not noise_dim:
+        return Penalised(model, terms)
+    # a cloud of codes is chased, not a few points: the critic has to keep up
+    return Penalised(model, terms, rates={"adversarial_latent": PURSUIT}, betas=PURSUIT_BETAS)
 
 
+@recipe("wae-gan")
 def wae_gan(s: Setting, *, weight: float = 10.0, loss: str = "non-saturating", penalty: float = 0.0) -> Objective:
     """WAE-GAN: ||x - x^||^2 + weight times the critic's term (Tolstikhin et al., 2018, arXiv 1711.01558).
 
     loss, penalty: of `AdversarialLatent`.
     """
-    critic = nn.critic(s.net, None, s.latent_dim)
+    critic = s.critic(None, s.latent_dim)
     return Penalised(s.deterministic(), Reconstruction() + weight * AdversarialLatent(critic, penalty, loss))
 
 
+@recipe("avb")
 def avb(
     s: Setting,
     *,
@@ -134,10 +154,12 @@ def avb(
         raise ValueError(f"noise_dim is {noise_dim}; a posterior that is no point takes 1 or more")
     sigma = otherwise(sigma, math.sqrt(s.authors("vae", "w") / 2))
     model = Autoencoder(_encoder(s, noise_dim), s.likelihood(sigma, likelihood), StandardNormal(s.latent_dim))
-    critic = nn.critic(s.net, s.shape, s.latent_dim)
-    return Penalised(model, Reconstruction() + AdversarialKL(critic, contrast, penalty))
+    critic = s.critic(s.shape, s.latent_dim)
+    terms = Reconstruction() + AdversarialKL(critic, contrast, penalty)
+    return Penalised(model, terms, rates={"adversarial_kl": PURSUIT}, betas=PURSUIT_BETAS)
 
 
+@recipe("vae-gan")
 def vae_gan(
     s: Setting, *, gamma: float = 0.01, sigma: float = 1.0, penalty: float = 0.05, features: int = 256
 ) -> Objective:
@@ -159,6 +181,7 @@ def vae_gan(
     return VAEGAN(s.variational(1.0), nn.Critic(head, trunk), gamma=gamma, sigma=sigma, penalty=penalty)
 
 
+@recipe("iae")
 def iae(
     s: Setting,
     *,
@@ -177,6 +200,7 @@ def iae(
     return _matched(s, _implicit(s, noise_dim, encoder_noise_dim), IAE, matching, gradient=gradient, cycle=cycle)
 
 
+@recipe("iae-flipped")
 def iae_flipped(
     s: Setting,
     *,
@@ -195,6 +219,7 @@ def iae_flipped(
     return _matched(s, model, ("data", "inference"), matching, gradient=gradient, cycle=cycle)
 
 
+@recipe("ali")
 def ali(
     s: Setting,
     *,
@@ -211,6 +236,14 @@ def ali(
     return _matched(s, _implicit(s, noise_dim, encoder_noise_dim), ("joint",), matching, cycle=cycle)
 
 
+@recipe(
+    "iae-translate",
+    code=lambda asked: math.prod(asked.other or asked.shape),
+    lr=2e-3,
+    net="translator",
+    densities=(),
+    bottleneck=False,
+)
 def iae_translate(
     s: Setting,
     *,
@@ -227,7 +260,18 @@ def iae_translate(
     to B: where one picture has many translations. gradient, penalised, warmup_back: see `Adversarial`; matching:
     `Matching` (1805.09804).
     """
-    other = s.other or s.shape
+    asked = s.asked or Asked(s.shape)
+    if not s.other:
+        raise ValueError(
+            "iae-translate translates between two domains; give the other as `to`, e.g. to='mnist+coloured'"
+        )
+    if asked.latent_dim is not None or asked.net not in ("auto", "translator"):
+        raise ValueError(
+            "the codes of iae-translate are points of the other domain, and its nets its own; leave out latent_dim and "
+            "net"
+        )
+    s.unconditional("iae-translate")
+    other = s.other
     encoder = Implicit(nn.translator(s.shape, other, encoder_noise_dim), encoder_noise_dim)
     decoder = Implicit(nn.translator(other, s.shape, noise_dim), noise_dim)
     model = Autoencoder(encoder, decoder, Empirical(other))
@@ -242,6 +286,7 @@ def iae_translate(
     )  # fmt: skip
 
 
+@recipe("iae-cluster", code=categories, densities=(), bottleneck=False)
 def iae_cluster(
     s: Setting,
     *,
@@ -269,6 +314,7 @@ def iae_cluster(
     return _guided(s, objective, guidance, usual=10.0 if len(s.shape) == 3 else 0.0)
 
 
+@recipe("aae-cluster", code=style, densities=(), bottleneck=False)
 def aae_cluster(
     s: Setting,
     *,
@@ -286,6 +332,7 @@ def aae_cluster(
     return _guided(s, _styled(s, clusters, mode, latent), guidance)
 
 
+@recipe("aae-semisup", code=style, densities=(), bottleneck=False)
 def aae_semisup(
     s: Setting,
     *,
@@ -298,9 +345,10 @@ def aae_semisup(
 
     mode, latent, guidance: as in `aae_cluster`; supervised: see `Supervised`.
     """
-    return _guided(s, _styled(s, supervised.classes, mode, latent), guidance, supervised)
+    return _guided(s, _styled(s, _classes(s, supervised), mode, latent), guidance, supervised)
 
 
+@recipe("iae-semisup", code=categories, densities=(), bottleneck=False)
 def iae_semisup(
     s: Setting,
     *,
@@ -316,12 +364,17 @@ def iae_semisup(
 
     The code is the class alone: `latent_dim` is their number. The others are those of `iae_cluster` and `aae_semisup`.
     """
-    if supervised.classes != s.latent_dim:
+    if _classes(s, supervised) != s.latent_dim:
         raise ValueError(
-            f"latent_dim is {s.latent_dim}, but the code is one of {supervised.classes} classes; leave latent_dim out"
+            f"latent_dim is {s.latent_dim}, but the code is one of {_classes(s, supervised)} classes; leave latent_dim "
+            "out"
         )
     objective = _matched(s, _categorical(s, mode, noise_dim), IAE, matching, gradient=gradient, cycle=cycle)
     return _guided(s, objective, guidance, supervised)
+
+
+def _classes(s: Setting, supervised: Supervised) -> int:
+    return supervised.classes or s.classes or 10
 
 
 def _matched(s: Setting, model: Autoencoder, names: tuple[str, ...], matching: Matching, **more: Any) -> Adversarial:
@@ -329,7 +382,7 @@ def _matched(s: Setting, model: Autoencoder, names: tuple[str, ...], matching: M
     sides = {"latent": (None, s.latent_dim), "data": (s.shape, 0)}
     seen = {name: sides.get(name, (s.shape, s.latent_dim)) for name in names}
     critics = {
-        name: nn.critic(s.net, *parts, spectral_norm=matching.spectral_norm, statistics=matching.statistics)
+        name: s.critic(*parts, spectral_norm=matching.spectral_norm, statistics=matching.statistics)
         for name, parts in seen.items()
     }
     return Adversarial(model, critics, **matching.of_laws(), **more)
@@ -355,10 +408,10 @@ def _encoder(s: Setting, noise_dim: int) -> Conditional:
     if not noise_dim:
         return Dirac(s.encoder())
     features = max(64, 2 * s.latent_dim)
-    trunk = torch.nn.Sequential(s.encoder(features), torch.nn.LeakyReLU(0.2))
-    return Implicit(
-        nn.MLP(features + noise_dim, s.latent_dim, (128,), norm=False, activation="leaky-relu"), noise_dim, trunk
-    )
+    trunk = torch.nn.Sequential(replace(s, condition=0).encoder(features), torch.nn.LeakyReLU(0.2))
+    size = features + noise_dim + s.condition
+    net: torch.nn.Module = nn.MLP(size, s.latent_dim, (128,), norm=False, activation="leaky-relu")
+    return Implicit(nn.ConditionedDecoder(net) if s.condition else net, noise_dim, trunk)
 
 
 def _styled(s: Setting, categories: int, mode: str, latent: Latent) -> Objective:
@@ -368,7 +421,7 @@ def _styled(s: Setting, categories: int, mode: str, latent: Latent) -> Objective
     encoder = Product(pieces, [categories, s.latent_dim], s.encoder(size))
     prior = Product([UniformCategorical(categories), StandardNormal(s.latent_dim)], [categories, s.latent_dim])
     model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(otherwise(latent.sigma, 1.0)), prior)
-    return Penalised(model, Reconstruction() + latent.weight * latent.term(nn.critic(s.net, None, size)))
+    return Penalised(model, Reconstruction() + latent.weight * latent.term(s.critic(None, size)))
 
 
 def _guided(
@@ -395,5 +448,5 @@ def _guided(
         )
     return Guided(
         objective, views=seen, neighbours=guidance.neighbours, agreement=agreement, supervision=supervised.supervision,
-        labelled=supervised.labelled,
+        labelled=supervised.labelled, keep=supervised.labels,
     )  # fmt: skip

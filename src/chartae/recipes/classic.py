@@ -9,6 +9,7 @@ from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Gaussian, StandardNormal
 from chartae.objectives import Objective, Penalised
 from chartae.recipes.setting import HALF, Setting, otherwise
+from chartae.recipes.table import recipe
 from chartae.terms import (
     KL,
     MMD,
@@ -23,11 +24,18 @@ from chartae.terms import (
 __all__ = ["ae", "beta_vae", "cv_vae", "rae", "rae_gp", "rae_l2", "rae_sn", "sigma_vae", "vae", "wae"]
 
 
+def variational_rate(data: str) -> float:
+    """The authors' learning rate (Adam) for their variational nets."""
+    return 1e-4
+
+
+@recipe("ae", density="normal")
 def ae(s: Setting) -> Objective:
     """The plain autoencoder: nothing but ||x - x^||^2."""
     return Penalised(s.deterministic(), Reconstruction())
 
 
+@recipe("rae", density="normal")
 def rae(
     s: Setting,
     *,
@@ -49,12 +57,14 @@ def rae(
     return Penalised(s.deterministic(otherwise(sigma, HALF), output), terms)
 
 
+@recipe("rae-l2", density="normal")
 def rae_l2(s: Setting, *, beta: float | None = None, l2: float | None = None, select: str = "all") -> Objective:
     """RAE-L2: + beta ½||z||^2 + l2 ||theta||^2 over the decoder's parameters."""
     beta, l2 = otherwise(beta, s.authors("rae-l2", "b")), otherwise(l2, s.authors("rae-l2", "l2"))
     return Penalised(s.deterministic(), Reconstruction() + beta * LatentNorm() + l2 * DecoderL2(select))
 
 
+@recipe("rae-gp", density="normal")
 def rae_gp(s: Setting, *, beta: float | None = None, gp: float | None = None, method: str = "hutchinson") -> Objective:
     """RAE-GP: + beta ½||z||^2 + gp ||dD(z)/dz||^2 (method exact, hutchinson) or the authors' surrogate (authors).
 
@@ -66,6 +76,7 @@ def rae_gp(s: Setting, *, beta: float | None = None, gp: float | None = None, me
     return Penalised(s.deterministic(), Reconstruction() + beta * LatentNorm() + gp * DecoderGradient(method))
 
 
+@recipe("rae-sn", density="normal")
 def rae_sn(s: Setting, *, beta: float | None = None, scope: str = "decoder") -> Objective:
     """RAE-SN: + beta ½||z||^2, the decoder's weights divided by their spectral norms (scope "decoder", the paper) or
     the encoder's as well, transposed convolutions read as in the authors' code (scope "both")."""
@@ -78,6 +89,7 @@ def rae_sn(s: Setting, *, beta: float | None = None, scope: str = "decoder") -> 
     return Penalised(model, Reconstruction() + otherwise(beta, s.authors("rae-sn", "b")) * LatentNorm())
 
 
+@recipe("vae", paper_lr=variational_rate)
 def vae(
     s: Setting,
     *,
@@ -110,23 +122,27 @@ def vae(
     return Penalised(s.variational(sigma, likelihood, prior, limit, warmup, output), Reconstruction() + KL())
 
 
+@recipe("beta-vae", paper_lr=variational_rate)
 def beta_vae(s: Setting, *, beta: float = 4.0, sigma: float | None = None, likelihood: str = "gaussian") -> Objective:
     """beta-VAE: the VAE with beta KL. Higgins et al., 2017."""
     sigma = otherwise(sigma, math.sqrt(s.authors("vae", "w") / 2))
     return Penalised(s.variational(sigma, likelihood), Reconstruction() + beta * KL())
 
 
+@recipe("sigma-vae", paper_lr=variational_rate)
 def sigma_vae(s: Setting, *, beta: float = 1.0) -> Objective:
     """sigma-VAE: the VAE whose decoder's sigma is the optimal one. Rybkin et al., 2021 (arXiv 2006.13202)."""
     return Penalised(s.variational("optimal"), Reconstruction() + beta * KL())
 
 
+@recipe("cv-vae", paper_lr=variational_rate, density="normal")
 def cv_vae(s: Setting, *, beta: float | None = None, encoder_sigma: float = 0.7) -> Objective:
     """Constant-variance VAE: z = mu(x) + s e with s fixed, + beta ½||mu||^2."""
     model = Autoencoder(Gaussian(s.encoder(), encoder_sigma), s.likelihood(), StandardNormal(s.latent_dim))
     return Penalised(model, Reconstruction() + otherwise(beta, s.authors("cv-vae", "w")) * LatentNorm())
 
 
+@recipe("wae", paper_lr=lambda data: 1e-3)
 def wae(s: Setting, *, weight: float | None = None, distance: str = "mmd", kernel: str = "imq") -> Objective:
     """Wasserstein autoencoder: + weight MMD(codes, prior), or the sliced Wasserstein distance (distance "swd")."""
     if distance not in ("mmd", "swd"):

@@ -21,11 +21,26 @@ from chartae.conditionals import (
     SaltAndPepper,
     StandardNormal,
 )
+from chartae.data.kinds import Images, Points
 from chartae.objectives import Objective, Penalised
-from chartae.recipes.setting import Setting, otherwise
+from chartae.recipes.setting import Asked, Setting, otherwise
+from chartae.recipes.table import F, recipe
 from chartae.terms import Contraction, Reconstruction
 
 __all__ = ["cae", "dae", "ncdae", "rcae"]
+
+
+def wide(asked: Asked) -> int:
+    """1,024 hidden units on images and other large examples, 128 on small ones."""
+    return 1024 if asked.size > 128 else 128
+
+
+def score(name: str, sampler: str) -> Callable[[F], F]:
+    """The record of a recipe that estimates a score: its codes are wider than the data, and chains sample them."""
+    return recipe(
+        name, kinds=(Images, Points), code=wide, paper_lr=lambda data: 1e-3, density=sampler, densities=(),
+        bottleneck=False,
+    )  # fmt: skip
 
 
 def _corruption(kind: str, sigma: float, share: float, factor: float, draws: int) -> Corruption:
@@ -41,6 +56,7 @@ def _corruption(kind: str, sigma: float, share: float, factor: float, draws: int
     return kinds[kind]()
 
 
+@score("dae", "mala")
 def dae(
     s: Setting,
     *,
@@ -71,6 +87,7 @@ def dae(
     return Penalised(model, Reconstruction(), corrupt=noise, walkback=walkback, antithetic=pairs)
 
 
+@score("rcae", "mala")
 def rcae(
     s: Setting,
     *,
@@ -89,6 +106,7 @@ def rcae(
     return Penalised(model, Reconstruction() + weight * Contraction(method))
 
 
+@score("cae", "mala")
 def cae(s: Setting, *, sigma: float = 0.1, activation: str = "tanh", gain: float = 1.0) -> Objective:
     """Contractive autoencoder: one hidden layer, tied weights, + sigma^2 ||dh/dx||_F^2 of the encoder alone.
 
@@ -99,6 +117,7 @@ def cae(s: Setting, *, sigma: float = 0.1, activation: str = "tanh", gain: float
     return Penalised(model, Reconstruction() + sigma**2 * Contraction("closed", of="encoder"))
 
 
+@score("ncdae", "annealed")
 def ncdae(
     s: Setting, *, low: float = 0.01, high: float | None = None, spread: float | None = None, blocks: int = 2
 ) -> Objective:
@@ -108,6 +127,7 @@ def ncdae(
     your data, or standardise them. What annealing and tempering need. On images take net="conv".
     """
     high, spread = otherwise(high, 3.0 if s.unit else 10.0), otherwise(spread, 0.3 if s.unit else 1.0)
+    s.unconditional("a noise-conditional denoiser")
     if not spread > 0:
         raise ValueError(f"spread is {spread}; a standard deviation is above 0")
     if blocks < 1:

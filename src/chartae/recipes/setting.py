@@ -1,10 +1,10 @@
-"""What a recipe is cooked for: shapes and nets, and the coefficients of the papers for data like these."""
+"""What a recipe is built for: shapes and nets, and the coefficients of the papers for data like these."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -23,7 +23,7 @@ from chartae.conditionals import (
 )
 from chartae.grammar import Codec
 
-__all__ = ["AUTHORS", "HALF", "Setting", "from_authors", "otherwise"]
+__all__ = ["AUTHORS", "HALF", "Asked", "Setting", "from_authors", "narrow", "otherwise", "paper_rate"]
 
 #: ||x - x^||^2 as a likelihood
 HALF = math.sqrt(0.5)
@@ -112,8 +112,43 @@ def from_authors(key: str, value: float, *, size: int, channels: int, latent_dim
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What was asked of a recipe, before its defaults are filled in.
+
+    Attributes:
+        shape: of one example.
+        other: shape of an example of the other domain, where one is given.
+        classes: how many classes the labels have; 0 without labels.
+        options: the recipe's own.
+        latent_dim, net: as they were given.
+    """
+
+    shape: tuple[int, ...]
+    other: tuple[int, ...] = ()
+    classes: int = 0
+    options: Mapping[str, object] = field(default_factory=dict)
+    latent_dim: int | None = None
+    net: str = "auto"
+
+    @property
+    def size(self) -> int:
+        """Values of one example."""
+        return math.prod(self.shape)
+
+
+def narrow(asked: Asked) -> int:
+    """16 dimensions, or the data's own where they are fewer."""
+    return min(16, asked.size)
+
+
+def paper_rate(data: str) -> float:
+    """The authors' learning rate (Adam) for their nets and regularised autoencoders, by the paper's data set."""
+    return 1e-3 if data == "celeba" else 5e-4
+
+
+@dataclass(frozen=True)
 class Setting:
-    """What a recipe is cooked for.
+    """What a recipe is built for.
 
     Attributes:
         shape: of one example.
@@ -122,9 +157,12 @@ class Setting:
             nets of a recipe are called that has its own.
         unit: whether the data lie in [0, 1], so that the decoder ends in a sigmoid.
         data: the data set's name; the papers' coefficients are those of the nearest of their data sets.
-        other: shape of an example of the other domain, of recipes that translate; by default the same.
+        other: shape of an example of the other domain, of recipes that translate.
         codec: what the indices mean, of strings; their nets are those of `chartae.nn.SEQUENCE_NETS`, ``"auto"`` being
             `gru`.
+        classes: how many classes the labels have; 0 without labels.
+        condition: K, numbers of the condition that encoder, decoder and critics are told; 0 for none.
+        asked: what was asked for, before defaults were filled in.
     """
 
     shape: tuple[int, ...]
@@ -134,16 +172,28 @@ class Setting:
     data: str = ""
     other: tuple[int, ...] = ()
     codec: Codec | None = None
+    classes: int = 0
+    condition: int = 0
+    asked: Asked | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        size = math.prod(self.shape)
         if self.latent_dim < 1:
             raise ValueError(f"latent_dim is {self.latent_dim}; a code has at least 1 dimension")
-        if self.net == "auto" and self.codec is not None:
-            object.__setattr__(self, "net", "gru")
         if self.net == "auto":
-            small = len(self.shape) != 3 or (self.shape[0] == 1 and size <= 1024) or min(self.shape[1:]) < 4
-            object.__setattr__(self, "net", "mlp" if small else "conv")
+            object.__setattr__(self, "net", self._net())
+
+    def _net(self) -> str:
+        """The net where none is asked for."""
+        if self.codec is not None:
+            return "gru"
+        size = math.prod(self.shape)
+        small = len(self.shape) != 3 or (self.shape[0] == 1 and size <= 1024) or min(self.shape[1:]) < 4
+        return "mlp" if small else "conv"
+
+    def unconditional(self, what: str) -> None:
+        """Raise ValueError where there is a condition that a recipe cannot take."""
+        if self.condition:
+            raise ValueError(f"{what} takes no condition; leave condition out, or choose another recipe")
 
     @property
     def paper(self) -> str:
@@ -164,11 +214,22 @@ class Setting:
         return float(f"{value:.6g}")
 
     def encoder(self, out: int | None = None) -> torch.nn.Module:
-        return nn.encoder(self.net, self.shape, out or self.latent_dim)
+        """A net from an example, and the condition where there is one, to `out` numbers; by default a code."""
+        out = out or self.latent_dim
+        if not self.condition:
+            return nn.encoder(self.net, self.shape, out)
+        features = max(64, 2 * out)
+        return nn.ConditionedEncoder(nn.encoder(self.net, self.shape, features), features, self.condition, out)
 
     def decoder(self, output: str | None = None) -> torch.nn.Module:
+        """A net from a code, and the condition where there is one, to an example."""
         output = output or ("sigmoid" if self.unit else "identity")
-        return nn.decoder(self.net, self.latent_dim, self.shape, output=output)
+        net = nn.decoder(self.net, self.latent_dim + self.condition, self.shape, output=output)
+        return nn.ConditionedDecoder(net) if self.condition else net
+
+    def critic(self, shape: tuple[int, ...] | None, latent: int = 0, **settings: bool) -> nn.Critic:
+        """A critic of examples, codes, or both, told the condition where there is one."""
+        return nn.critic(self.net, shape, latent, condition=self.condition, **settings)
 
     def likelihood(
         self, sigma: float | str = HALF, likelihood: str = "gaussian", warmup: int = 0, output: str | None = None
@@ -216,6 +277,7 @@ class Setting:
         The net's output is sigma g, which noise keeps near 1 at every sigma. The residual's likelihood has standard
         deviation sigma^2, which divides the printed loss by 2 sigma^4.
         """
+        self.unconditional("a denoiser that estimates a score")
         if form not in ("residual", "plain"):
             raise ValueError(f"form is {form!r}; choose 'residual' or 'plain'")
         if weights not in ("free", "tied"):

@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from chartae import nn
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Dirac, Gaussian, StandardNormal
 from chartae.conditionals.strings import MaskedCategorical
+from chartae.data.kinds import Strings
+from chartae.grammar import Codec
 from chartae.objectives import Objective, Penalised
 from chartae.objectives.predicting import Predicting
-from chartae.recipes.setting import Setting, otherwise
+from chartae.recipes.setting import Asked, Setting, otherwise
+from chartae.recipes.table import F, recipe
 from chartae.terms import KL, DecoderGradient, DecoderL2, LatentNorm, Reconstruction
 
 __all__ = ["cvae", "gcv_vae", "grae", "gvae"]
 
 
+def _size(asked: Asked) -> int:
+    """The papers' sizes: 25 for short strings, 56 for others."""
+    return 25 if asked.shape[0] <= 32 else 56
+
+
+def strings(name: str, *, density: str = "prior", codec: str = "") -> Callable[[F], F]:
+    """The record of a recipe for strings."""
+    return recipe(name, kinds=(Strings,), code=_size, density=density, codec=codec, bottleneck=False)
+
+
+def _codec(s: Setting) -> Codec:
+    if s.codec is None:
+        raise ValueError("a recipe for strings was given no codec; give a grammar, such as grammar='expressions'")
+    return s.codec
+
+
 def _decoder(s: Setting, forcing: float, dropout: float, semantics: bool) -> MaskedCategorical:
-    assert s.codec is not None
-    net = nn.sequence_decoder(s.net, s.latent_dim, s.codec.size, s.codec.states, s.shape)
-    return MaskedCategorical(net, s.codec, s.shape[0], semantics=semantics, forcing=forcing, dropout=dropout)
+    codec = _codec(s)
+    net = nn.sequence_decoder(s.net, s.latent_dim + s.condition, codec.size, codec.states, s.shape)
+    return MaskedCategorical(net, codec, s.shape[0], semantics=semantics, forcing=forcing, dropout=dropout)
 
 
 def _encoder(s: Setting, out: int) -> torch.nn.Module:
-    assert s.codec is not None
-    return nn.sequence_encoder(s.net, s.codec.size, s.codec.padding, s.shape, out)
+    codec = _codec(s)
+    if not s.condition:
+        return nn.sequence_encoder(s.net, codec.size, codec.padding, s.shape, out)
+    features = max(64, 2 * out)
+    trunk = nn.sequence_encoder(s.net, codec.size, codec.padding, s.shape, features)
+    return nn.ConditionedEncoder(trunk, features, s.condition, out)
 
 
 def _model(s: Setting, encoder: Conditional, forcing: float, dropout: float, semantics: bool) -> Autoencoder:
@@ -36,6 +61,7 @@ def _with(s: Setting, inner: Penalised, weight: float) -> Objective:
     return Predicting(inner, s.latent_dim, weight) if weight else inner
 
 
+@strings("grae", density="normal")
 def grae(
     s: Setting,
     *,
@@ -69,6 +95,7 @@ def grae(
     return _with(s, Penalised(model, terms), property)
 
 
+@strings("gvae")
 def gvae(
     s: Setting,
     *,
@@ -90,6 +117,7 @@ def gvae(
     return _with(s, inner, property)
 
 
+@strings("gcv-vae", density="normal")
 def gcv_vae(
     s: Setting,
     *,
@@ -106,6 +134,7 @@ def gcv_vae(
     return _with(s, inner, property)
 
 
+@strings("cvae", codec="characters")
 def cvae(
     s: Setting, *, beta: float | None = None, forcing: float = 1.0, dropout: float = 0.0, property: float = 0.0
 ) -> Objective:

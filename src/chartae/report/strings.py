@@ -3,186 +3,158 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
 
-from chartae.draw.structures import molecules
-from chartae.report.charts import _uri
-from chartae.report.reading import _mapping, _Run
-from chartae.report.words import _densities, _duration, _finite, _number, _percent, _said, _title
+from chartae.records.parsing import Value, is_finite
+from chartae.records.results import Results, Scores, Sets
+from chartae.records.run_folder import RunFolder
+from chartae.report.names import best, densities, said, title
+from chartae.report.numbers import number, percent
+from chartae.report.parts import Column, Columns, Facts, Head, resources, run_parts, sections, set_table
+from chartae.report.pen import Pair, Pen, Written, can_draw
+from chartae.report.rendering import render
 
-#: as in the tables of pictures: heading, which way is better, factor, decimals
-COLUMNS: dict[str, tuple[str, str, float, int | None]] = {
-    "valid": ("valid, %", "↑", 100, 1),
-    "unique": ("unique, %", "↑", 100, 1),
-    "novel": ("novel, %", "↑", 100, 1),
-    "fcd": ("FCD", "↓", 1, 2),
-    "snn": ("SNN", "↑", 1, 3),
-    "fragments": ("fragments", "↑", 1, 3),
-    "scaffolds": ("scaffolds", "↑", 1, 3),
-    "internal_diversity": ("internal diversity", "", 1, 3),
-    "distance_logp": ("Δ logP", "↓", 1, 3),
-    "distance_sa": ("Δ SA", "↓", 1, 3),
-    "distance_qed": ("Δ QED", "↓", 1, 3),
-    "distance_weight": ("Δ weight", "↓", 1, 1),
-    "mean_length": ("mean length", "", 1, 1),
-    "length_distance": ("Δ length", "↓", 1, 2),
-    "log_likelihood": ("log p(z)", "↑", 1, 2),
+__all__ = ["page"]
+
+COLUMNS: Columns = {
+    "valid": Column("valid, %", "↑", 100, 1),
+    "unique": Column("unique, %", "↑", 100, 1),
+    "novel": Column("novel, %", "↑", 100, 1),
+    "fcd": Column("FCD", "↓", 1, 2),
+    "snn": Column("SNN", "↑", 1, 3),
+    "fragments": Column("fragments", "↑", 1, 3),
+    "scaffolds": Column("scaffolds", "↑", 1, 3),
+    "internal_diversity": Column("internal diversity", "", 1, 3),
+    "distance_logp": Column("Δ logP", "↓", 1, 3),
+    "distance_sa": Column("Δ SA", "↓", 1, 3),
+    "distance_qed": Column("Δ QED", "↓", 1, 3),
+    "distance_weight": Column("Δ weight", "↓", 1, 1),
+    "mean_length": Column("mean length", "", 1, 1),
+    "length_distance": Column("Δ length", "↓", 1, 2),
+    "log_likelihood": Column("log p(z)", "↑", 1, 2),
 }
-#: the reference's length is that of the floor's row; notes are told below the table
-HIDDEN = ("reference_length", "notes")
+#: the reference's length is that of the floor's row
+HIDDEN = ("reference_length",)
 SHARES = ("valid", "unique", "novel")
 #: strings that are shown of a density: as formulas, and as text
 FEW, MANY = 12, 24
-#: characters of one string, paths, and steps of one path that are shown
-LONGEST, PATHS, STEPS = 400, 4, 9
-SIDE = 190
-#: strings less alike than this have no marks: all of them would be marked
-ALIKE = 0.6
+#: paths, and steps of one path that are shown
+PATHS, STEPS = 4, 9
+#: characters of a description of strings above which it is shown by its name alone
+LONG = 200
 
 
 @dataclass(frozen=True)
-class _String:
-    """A string on the page: its pieces, which of them another string lacks, and its formula."""
+class Examples:
+    """Samples of a density: its title, a remark, and the strings."""
 
-    pieces: list[tuple[str, bool]]
-    picture: str | None = None
-    again: bool = False
+    title: str
+    note: str
+    strings: Sequence[Written]
 
 
 @dataclass(frozen=True)
-class _Pair:
-    given: _String
-    back: _String
-    same: bool
+class Shown:
+    """What the page of a run on strings shows besides what every run's page shows."""
+
+    examples: Sequence[Examples]
+    pairs: Sequence[Pair]
+    paths: Sequence[Sequence[Written]]
+    drawn: bool
+    undrawn: bool
+    means: str
+    chemical: bool
+    notes: Sequence[str]
+    fcd: bool
+    grammar: str
 
 
-class _Pen:
-    """Writes strings, and draws them where they are molecules and RDKit is there; none is drawn twice."""
-
-    def __init__(self, draws: bool) -> None:
-        self.draws, self.known = draws, dict[str, str]()
-
-    def _picture(self, text: str) -> str | None:
-        if not self.draws:
-            return None
-        if text not in self.known:
-            self.known[text] = _uri(molecules([text[:LONGEST]], columns=1, side=SIDE))
-        return self.known[text]
-
-    def write(self, text: str, pieces: list[tuple[str, bool]] | None = None, again: bool = False) -> _String:
-        whole = [(_cut(text), False)] if text else []
-        return _String(pieces or whole, self._picture(text), again)
-
-    def pair(self, given: str, back: str) -> _Pair:
-        """Original and reconstruction, with what one of them has and the other lacks."""
-        a, b = _cut(given), _cut(back)
-        matcher = SequenceMatcher(None, a, b, autojunk=False)
-        if matcher.ratio() < ALIKE:
-            return _Pair(self.write(given), self.write(back), given == back)
-        codes = matcher.get_opcodes()
-        own = [(a[i:j], tag != "equal") for tag, i, j, _, _ in codes if i < j]
-        other = [(b[i:j], tag != "equal") for tag, _, _, i, j in codes if i < j]
-        return _Pair(self.write(given, own), self.write(back, other), given == back)
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
-
-
-def _texts(value: Any, what: str) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(s, str) for s in value):
-        raise ValueError(f"{what} in results.json is no list of strings")
-    return value
-
-
-def _rows(run: _Run, name: str) -> list[list[str]]:
-    value = (run.results or {}).get(name)
-    if not isinstance(value or [], list):
-        raise ValueError(f"{name} in results.json is a {type(value).__name__}; a list is expected")
-    return [_texts(row, f"a row of {name}") for row in value or []]
-
-
-def _is_of_strings(run: _Run) -> bool:
-    return bool(run.settings.get("codec")) or (run.results or {}).get("metric") == "strings"
-
-
-def _fcd(sets: dict[str, Any]) -> str | None:
-    """The density with the lowest FCD: of strings that are no molecules no one number says which is best."""
-    found = {n: _mapping(sets[n], f"{n} in sets").get("fcd") for n in _densities(sets)}
-    able = [n for n in found if _finite(found[n])]
-    return min(able, key=lambda n: found[n] or 0.0, default=None)
-
-
-def _chosen(run: _Run) -> str | None:
-    """The density that the headline is about: the best if one is, else the one that samples are drawn from."""
-    sets = run.part("sets")
-    names = _densities(sets)
-    return _fcd(sets) or next(
-        (n for n in ("gmm", (run.results or {}).get("own")) if n in names), next(iter(names), None)
+def page(run: RunFolder) -> str:
+    """The page as HTML."""
+    results = run.scored
+    name, grammar = _codec(run.settings)
+    short = bool(grammar) or len(str(run.settings.get("codec"))) > LONG
+    table = set_table(run, COLUMNS, _fcd(results.sets), hidden=HIDDEN, bold=True, floor="Test strings (floor)")
+    return render(
+        "strings.html",
+        run_parts(run),
+        Head(
+            title=f"{run.settings.get('recipe', 'run')} on {_source(run.settings)}",
+            headline=_headline(results),
+            what=_what(run.settings),
+            tiles=_tiles(run),
+            table=table,
+            errors=_errors(results.reconstruction),
+            facts=sections({**run.settings, **({"codec": name} if short else {})}, results.protocol),
+        ),
+        _shown(results, grammar),
     )
 
 
-def _shares(scores: dict[str, Any], decimals: int = 0) -> str:
-    return ", ".join(f"{_percent(scores[k], decimals)} {k}" for k in SHARES if _finite(scores.get(k)))
+def _fcd(sets: Sets) -> str | None:
+    """The density with the lowest FCD: of strings that are no molecules no one number says which is best."""
+    return best({n: s.get("fcd") for n, s in sets.items()})
 
 
-def _headline(run: _Run) -> str:
-    name, exact, told = _chosen(run), run.part("reconstruction").get("exact"), ""
+def _chosen(results: Results) -> str | None:
+    """The density that the headline is about: the best if one is, else the one that samples are drawn from."""
+    names = densities(results.sets)
+    return _fcd(results.sets) or next((n for n in ("gmm", results.own) if n in names), next(iter(names), None))
+
+
+def _shares(scores: Mapping[str, float | None], digits: int = 0) -> str:
+    return ", ".join(f"{percent(x, digits)} {k}" for k in SHARES if is_finite(x := scores.get(k)))
+
+
+def _headline(results: Results) -> str:
+    name, exact, text = _chosen(results), results.reconstruction.get("exact"), ""
     if name is not None:
-        scores = _mapping(run.part("sets")[name], f"{name} in sets")
-        fcd = f"FCD {_number(float(scores['fcd']))}" if _finite(scores.get("fcd")) else ""
-        told = ", ".join(filter(None, [_shares(scores), fcd]))
-        told = told and f"{_title(name)}: {told}"
-    back = f"{_percent(exact)} of test strings come back exactly" if _finite(exact) else ""
-    text = "; ".join(filter(None, [told, back]))
+        scores = results.sets[name]
+        fcd = f"FCD {number(float(x))}" if is_finite(x := scores.get("fcd")) else ""
+        text = ", ".join(filter(None, [_shares(scores), fcd]))
+        text = text and f"{title(name)}: {text}"
+    back = f"{percent(exact)} of test strings come back exactly" if is_finite(exact) else ""
+    text = "; ".join(filter(None, [text, back]))
     return text and f"{text}."
 
 
-def _tiles(run: _Run) -> list[tuple[str, str]]:
-    name, errors, training = _chosen(run), run.part("reconstruction"), run.part("training")
-    tiles = []
+def _tiles(run: RunFolder) -> Facts:
+    name, tiles = _chosen(run.scored), []
     if name is not None:
-        scores = _mapping(run.part("sets")[name], f"{name} in sets")
-        tiles += [(f"{k}, {_said(name)}", _percent(scores[k], 1)) for k in SHARES if _finite(scores.get(k))]
-        if _finite(scores.get("fcd")):
-            tiles.append((f"FCD, {_said(name)}", _number(float(scores["fcd"]))))
-    tiles += _errors(errors)
-    if training.get("parameters") is not None:
-        tiles.append(("parameters", _number(training["parameters"])))
-    if _finite(training.get("seconds")):
-        tiles.append(("training time", _duration(training["seconds"])))
-    return tiles
+        scores = run.scored.sets[name]
+        tiles += [(f"{k}, {said(name)}", percent(x, 1)) for k in SHARES if is_finite(x := scores.get(k))]
+        if is_finite(x := scores.get("fcd")):
+            tiles.append((f"FCD, {said(name)}", number(float(x))))
+    return tiles + _errors(run.scored.reconstruction) + resources(run)
 
 
-def _errors(errors: dict[str, Any]) -> list[tuple[str, str]]:
+def _errors(errors: Scores) -> Facts:
     names = {"exact": "of test strings come back exactly", "steps": "of steps right, given those before"}
-    found = [(told, _percent(errors[k], 1)) for k, told in names.items() if _finite(errors.get(k))]
-    if _finite(errors.get("nll")):
-        found.append(("−log p(x|z), nats per string", _number(float(errors["nll"]))))
-    return found
+    rows = [(text, percent(x, 1)) for k, text in names.items() if is_finite(x := errors.get(k))]
+    if is_finite(x := errors.get("nll")):
+        rows.append(("−log p(x|z), nats per string", number(float(x))))
+    return rows
 
 
-def _codec(settings: dict[str, Any]) -> tuple[str, str]:
+def _codec(settings: Mapping[str, Value]) -> tuple[str, str]:
     """What strings are read by, in words, and an own grammar in full."""
     try:
-        told = json.loads(settings["codec"])
-        ((kind, value), *_) = told.items()
+        described = json.loads(str(settings["codec"]))
+        ((kind, value), *_) = described.items()
         name = f"grammar {value}" if kind == "grammar" else f"{kind}, {len(value)} of them"
-        return name, str(told.get("text", ""))
+        return name, str(described.get("text", ""))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "", ""
 
 
-def _source(settings: dict[str, Any]) -> str:
+def _source(settings: Mapping[str, Value]) -> str:
     """The data's name: of a file the last part of its path."""
     return Path(str(settings.get("data", "data"))).name or "data"
 
 
-def _what(settings: dict[str, Any]) -> list[tuple[str, str]]:
+def _what(settings: Mapping[str, Value]) -> Facts:
     shape = settings.get("shape")
     pairs = [
         ("data", _source(settings)),
@@ -195,65 +167,42 @@ def _what(settings: dict[str, Any]) -> list[tuple[str, str]]:
     return [(k, str(v)) for k, v in pairs if v is not None]
 
 
-def _valid(kind: Any) -> str:
+def _valid(kind: Value) -> str:
     """What valid means, in a clause."""
     if kind == "molecules":
         return "RDKit reads it as a molecule"
     return "it is not cut off" if kind in ("any string", None) else f"it is a whole string of the grammar {kind}"
 
 
-def _notes(sets: dict[str, Any]) -> list[str]:
+def _notes(sets: Sets) -> list[str]:
     """Why a table's cell is empty: a line a reason, with the sets that it holds for."""
-    found: dict[str, list[str]] = {}
-    for name in sets:
-        notes = _mapping(_mapping(sets[name], f"{name} in sets").get("notes"), f"notes of {name}")
-        for key, why in notes.items():
-            heading = COLUMNS[key][0].split(",")[0] if key in COLUMNS else key
-            found.setdefault(f"{heading}: {why}", []).append(_title(name))
-    return [f"{', '.join(names)}: {text}." for text, names in found.items()]
+    lines: dict[str, list[str]] = {}
+    for name, scores in sets.items():
+        for key, why in scores.notes.items():
+            heading = COLUMNS[key].heading.split(",")[0] if key in COLUMNS else key
+            lines.setdefault(f"{heading}: {why}", []).append(title(name))
+    return [f"{', '.join(names)}: {text}." for text, names in lines.items()]
 
 
-def _page(run: _Run) -> dict[str, Any]:
-    """What the template shows of strings."""
-    results, protocol = run.results or {}, run.part("protocol")
-    chemical = protocol.get("valid") == "molecules"
-    pen = _Pen(chemical and _drawable())
+def _shown(results: Results, grammar: str) -> Shown:
+    valid = results.protocol.get("valid")
+    chemical = valid == "molecules"
+    pen = Pen(chemical and can_draw())
     most = FEW if pen.draws else MANY
-    sets, chosen = run.part("sets"), _chosen(run)
-    given = _mapping(results.get("examples"), "examples in results.json")
+    chosen = _chosen(results)
     examples = []
-    for name in sorted(_densities(given), key=lambda n: n != chosen):
-        shown = [pen.write(s) for s in _texts(given[name], f"examples of {name}")[:most]]
-        note = _shares(_mapping(sets.get(name), f"{name} in sets"), 1)
-        examples.append({"title": _title(name), "note": note, "strings": shown})
-    pairs = _rows(run, "reconstructions")
-    if any(len(pair) != 2 for pair in pairs):
-        raise ValueError("reconstructions in results.json are not pairs (original, reconstruction)")
-    return {
-        "examples": examples,
-        "pairs": [pen.pair(*pair) for pair in pairs[:most]],
-        "paths": [_path(pen, row[:STEPS]) for row in _rows(run, "interpolations")[:PATHS]],
-        "drawn": pen.draws,
-        "undrawn": chemical and not pen.draws,
-        "means": _valid(protocol.get("valid")),
-        "chemical": chemical,
-        "notes": _notes(sets),
-        "fcd": _fcd(sets) is not None,
-        "grammar": _codec(run.settings)[1],
-    }
-
-
-def _drawable() -> bool:
-    try:
-        molecules(["C"], side=40)
-    except ImportError:
-        return False
-    return True
-
-
-def _path(pen: _Pen, row: Iterable[str]) -> list[_String]:
-    strings, before = [], None
-    for text in row:
-        strings.append(pen.write(text, again=text == before))
-        before = text
-    return strings
+    for name in sorted(densities(results.examples), key=lambda n: n != chosen):
+        written = [pen.write(s) for s in results.examples[name][:most]]
+        examples.append(Examples(title(name), _shares(results.sets.get(name, {}), 1), written))
+    return Shown(
+        examples=examples,
+        pairs=[pen.pair(before, after) for before, after in results.reconstructions[:most]],
+        paths=[pen.path(row[:STEPS]) for row in results.interpolations[:PATHS]],
+        drawn=pen.draws,
+        undrawn=chemical and not pen.draws,
+        means=_valid(valid),
+        chemical=chemical,
+        notes=_notes(results.sets),
+        fcd=_fcd(results.sets) is not None,
+        grammar=grammar,
+    )

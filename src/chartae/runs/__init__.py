@@ -1,22 +1,33 @@
 """A finished training: its settings, model, densities and log, in memory and as a folder."""
 
-from chartae.runs.ensembles import fit_many
-from chartae.runs.fitting import as_dataset, cook, fit
-from chartae.runs.folder import FILES, load, prepare, read_log
-from chartae.runs.run import IN_MEMORY, Run, Settings, fingerprint, writes
+from chartae.records.settings import IN_MEMORY, Settings
+from chartae.runs.ensembles import Sweep, fit_many, train_many
+from chartae.runs.fitting import fit, fit_request, prepared
+from chartae.runs.folder import load
+from chartae.runs.request import Request
+from chartae.runs.run import Run, fingerprint
+from chartae.runs.strings import codec_of, decode_draws, properties, retrained
+from chartae.runs.translation import domain, domain_kind, same_pictures, translate
 
 __all__ = [
-    "FILES",
     "IN_MEMORY",
+    "Request",
     "Run",
     "Settings",
-    "as_dataset",
-    "cook",
+    "Sweep",
+    "codec_of",
+    "decode_draws",
+    "domain",
+    "domain_kind",
     "fingerprint",
     "fit",
     "fit_many",
+    "fit_request",
     "load",
-    "prepare",
-    "read_log",
-    "writes",
+    "prepared",
+    "properties",
+    "retrained",
+    "same_pictures",
+    "train_many",
+    "translate",
 ]

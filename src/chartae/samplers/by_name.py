@@ -15,7 +15,7 @@ from chartae.samplers.chains import GSN, CorruptDenoise, ParallelTempering
 from chartae.samplers.langevin import ULA, AnnealedLangevin, geometric
 from chartae.samplers.metropolis import MALA, RandomWalk
 
-__all__ = ["NAMES", "WITH_LEVELS", "kernel", "noise_start", "run"]
+__all__ = ["NAMES", "WITH_LEVELS", "kernel", "noise_start", "run", "starts_from_noise"]
 
 
 class Score(Protocol):
@@ -49,10 +49,17 @@ _KERNELS: dict[str, Callable[[Score, float | None], Kernel]] = {
 NAMES = tuple(_KERNELS)
 #: samplers that need a noise-conditional model
 WITH_LEVELS = ("annealed", "tempering")
+#: samplers that walk down the levels, from noise
+FROM_NOISE = ("annealed",)
 
 
 def _levels(s: Score, n: int) -> list[float]:
     return geometric(s.levels[1], s.levels[0], n)
+
+
+def starts_from_noise(name: str) -> bool:
+    """Whether chains of a sampler begin in noise of the highest level, and need no data."""
+    return name in FROM_NOISE
 
 
 def kernel(name: str, score: Score, step: float | None = None) -> Kernel:

@@ -21,6 +21,11 @@ def _code(t: Trace) -> Tensor:
     return t.z if t.judged is None else t.judged
 
 
+def _logits(critic: Critic, t: Trace, *parts: Tensor) -> Tensor:
+    logits: Tensor = critic(*parts) if t.condition is None else critic(*parts, condition=t.condition)
+    return logits
+
+
 class AdversarialLatent(Term):
     """KL(q(z) || p(z)) of the aggregated codes, by a critic that tells the prior from codes: adversarial autoencoders.
 
@@ -45,23 +50,23 @@ class AdversarialLatent(Term):
         self.second_order = penalty > 0
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
-        made = self.critic(_code(t))
+        made = _logits(self.critic, t, _code(t))
         if self.loss == "logit":
             return -made
         if self.loss == "relativistic":
-            return softplus(self.critic(t.model.prior.sample(len(t.z))) - made)
+            return softplus(_logits(self.critic, t, t.model.prior.sample(len(t.z))) - made)
         return softplus(-made)
 
     def rival(self, t: Trace) -> dict[str, Tensor]:
         prior, z = t.model.prior.sample(len(t.z)).detach(), t.z.detach()
         loss, right, real, made = judged(
             self.critic, (prior,), (z,), penalty=self.penalty, pairs=self.loss == "relativistic",
-            batches=self.critic.statistics,
+            batches=self.critic.statistics, condition=t.condition,
         )  # fmt: skip
         return {"loss": loss, "accuracy": right, "real": real.mean(), "made": made.mean()}
 
     def check(self, model: Autoencoder) -> None:
-        if not model.prior.has_density:
+        if not model.prior.drawable:
             raise TypeError("AdversarialLatent needs a prior to draw from; use StandardNormal(D)")
 
     def extra_repr(self) -> str:
@@ -80,8 +85,9 @@ class AdversarialKL(Term):
 
     so it has only the posterior's shape to learn, not its place and size. Mescheder, Nowozin, Geiger, "Adversarial
     Variational Bayes", 2017 (arXiv 1701.04722). The model is told through z alone: E_q of the change of T with q is 0.
-    The value is only as good as the critic: one that lags behind under-estimates the KL. The moments' own noise does so
-    by about D / contrast nats.
+    The value is only as good as the critic: one that lags behind under-estimates the KL, so give it a learning rate
+    of several times the model's (`Penalised(rates=...)`; the recipes use 4 and Adam's betas (0.5, 0.99)). The noise of
+    the moments does so by about D / contrast nats.
 
     Args:
         critic: of (x, z).
@@ -91,10 +97,6 @@ class AdversarialKL(Term):
     Raises:
         ValueError: a negative penalty, or a contrast of 1 or below 0.
     """
-
-    #: the critic is to be near its optimum all the time
-    rate = 4.0
-    betas = (0.5, 0.99)
 
     def __init__(self, critic: Critic, contrast: int = 32, penalty: float = 0.0) -> None:
         super().__init__()
@@ -114,10 +116,10 @@ class AdversarialKL(Term):
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
         z = _code(t)
         if not self.contrast:
-            return self.critic(t.x, z)
+            return _logits(self.critic, t, t.x, z)
         r = self._contrast(t)
         moments = r.log_prob(z) - t.model.prior().log_prob(z)
-        return self.critic(t.x, (z - r.mean) / r.sigma) + moments
+        return _logits(self.critic, t, t.x, (z - r.mean) / r.sigma) + moments
 
     def rival(self, t: Trace) -> dict[str, Tensor]:
         z = t.z.detach()
@@ -127,7 +129,12 @@ class AdversarialKL(Term):
         else:
             own, other = z, t.model.prior.sample(len(z)).detach()
         loss, right, posterior, contrast = judged(
-            self.critic, (t.x, own), (t.x, other), penalty=self.penalty, batches=self.critic.statistics
+            self.critic,
+            (t.x, own),
+            (t.x, other),
+            penalty=self.penalty,
+            batches=self.critic.statistics,
+            condition=t.condition,
         )
         return {"loss": loss, "accuracy": right, "posterior": posterior.mean(), "contrast": contrast.mean()}
 

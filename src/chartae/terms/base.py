@@ -23,7 +23,7 @@ class Trace:
     Attributes:
         model: the autoencoder.
         x: the data (B, *S).
-        y: the condition, if there is one.
+        condition: what encoder and decoder are conditioned on (B, K), if anything.
         seen: what the encoder saw: `x`, or a draw of the corruption C(x~|x).
         q: q(z|seen).
         z: one draw of it (B, D), with gradients.
@@ -35,7 +35,7 @@ class Trace:
 
     model: Autoencoder
     x: Tensor
-    y: Tensor | None
+    condition: Tensor | None
     seen: Tensor
     q: Distribution
     z: Tensor
@@ -52,21 +52,17 @@ class Term(nn.Module, ABC):
     second_order: bool = False
     #: whether it differentiates with respect to what the encoder saw (a second-order term; others: with respect to z)
     through_input: bool = False
-    #: of the term's own critic, if it has one: its step size as a multiple of the training's
-    rate: float = 1.0
-    #: Adam's, of all players, where the term's critic wants others than the usual
-    betas: tuple[float, float] | None = None
 
     @abstractmethod
     def forward(self, t: Trace) -> Float[Tensor, "*B"]:
         """One value an example (B,), or one for the batch ()."""
 
-    def rival(self, t: Trace) -> Tensor | dict[str, Tensor] | None:
-        """The loss of this term's own critic, if it has one; or a dict with it as ``"loss"`` and what else to log.
+    def rival(self, t: Trace) -> dict[str, Tensor]:
+        """What this term's critic minimises, as ``"loss"``, and what else to log; only of terms with parameters.
 
         No gradients reach the model from here.
         """
-        return None
+        raise TypeError(f"the term {self.name} has parameters of its own, but no rival() that says what they minimise")
 
     def check(self, model: Autoencoder) -> None:
         """Raise TypeError if the term makes no sense for `model`; called where an objective is put together."""
@@ -115,6 +111,10 @@ class Sum(Term):
         self.second_order = any(term.second_order for _, term in summands)
         self.through_input = any(term.through_input for _, term in summands)
 
+    def parts(self) -> dict[str, Term]:
+        """The terms by their names."""
+        return dict(self.terms.items())  # type: ignore[arg-type]
+
     def values(self, t: Trace) -> dict[str, Tensor]:
         """Every term by its name, unweighted, averaged over the batch."""
         return {name: _mean(term(t), t.weight) for name, term in self.terms.items()}
@@ -133,12 +133,11 @@ class Sum(Term):
         return total
 
     def check(self, model: Autoencoder) -> None:
-        for term in self.terms.values():
-            assert isinstance(term, Term)
+        for term in self.parts().values():
             term.check(model)
 
     def _summands(self) -> list[tuple[float, Term]]:
-        return [(w, self.terms[name]) for name, w in self.weights.items()]  # type: ignore[misc]
+        return [(self.weights[name], term) for name, term in self.parts().items()]
 
     def __repr__(self) -> str:
         return " + ".join(f"{term!r}" if w == 1 else f"{w:g} {term!r}" for w, term in self._summands())

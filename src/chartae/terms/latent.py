@@ -34,7 +34,7 @@ class _ToPrior(Term):
             return t.model.prior.sample(len(t.z))
 
     def check(self, model: Autoencoder) -> None:
-        if not model.prior.has_density:
+        if not model.prior.drawable:
             raise TypeError(f"{type(self).__name__} needs a prior to draw from; use StandardNormal(D)")
 
 

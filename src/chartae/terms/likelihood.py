@@ -37,7 +37,7 @@ class KL(Term):
     """
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
-        return t.q.kl(t.model.prior(None, t.y), t.z)
+        return t.q.kl(t.model.prior(None, t.condition), t.z)
 
     def check(self, model: Autoencoder) -> None:
         for role, part in (("q(z|x)", model.encoder), ("p(z)", model.prior)):

@@ -170,8 +170,8 @@ class Orthogonality(Term):
         self.points = points
 
     def forward(self, t: Trace) -> Float[Tensor, ""]:
-        y = None if t.y is None else t.y[: self.points]
-        gram = column_gram(jacobian(lambda z: t.model.decoder(z, y).mean, t.z[: self.points]))
+        condition = None if t.condition is None else t.condition[: self.points]
+        gram = column_gram(jacobian(lambda z: t.model.decoder(z, condition).mean, t.z[: self.points]))
         # a singular Jacobian has an infinite contrast and no gradient: a little of the identity leaves it one
         ridge = 1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)

@@ -1,5 +1,8 @@
 """One loop for any objective and any number of players: checkpoint, exact resume, averaging, schedules, post-mortem."""
 
-from chartae.training.loop import History, NonFinite, check, fit
+from chartae.training.history import History, Row
+from chartae.training.loop import fit
+from chartae.training.postmortem import NonFinite
+from chartae.training.settings import Training, check
 
-__all__ = ["History", "NonFinite", "check", "fit"]
+__all__ = ["History", "NonFinite", "Row", "Training", "check", "fit"]

@@ -1,0 +1,162 @@
+"""Rows of numbers: what tables and points have in common."""
+
+from __future__ import annotations
+
+import csv
+import os
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from chartae.data.arrays import as_examples, as_tensor
+from chartae.data.columns import Columns, Frame, frame_columns, frame_of, frame_values, is_frame
+from chartae.data.files import whole_file
+from chartae.data.kinds.base import Kind, Plain, Writer, dimensions
+from chartae.data.lines import is_string_list
+
+__all__ = ["Rows"]
+
+#: largest rounding error of float32, as a share of a column's standard deviation
+COARSEST = 0.01
+
+
+class Rows(Kind):
+    """Rows (d,) of numbers, of any real type and range.
+
+    Columns of a data frame or of a file with a header are known by name: new data may have them in any order, and may
+    have the column of the labels, which is left out. Where a data frame was read, a data frame comes back, of the same
+    columns, order and types; whole numbers are rounded.
+
+    Attributes:
+        columns: names and types of the columns, as far as they are known.
+    """
+
+    options: ClassVar[frozenset[str]] = frozenset({"label"})
+    columns: Columns
+
+    @abstractmethod
+    def inside(self, x: Tensor) -> Tensor: ...
+
+    @classmethod
+    def takes(cls, x: object) -> bool:
+        return dimensions(x) == 2 and not is_string_list(x)
+
+    @classmethod
+    def examples(cls, x: object, *, at_least: int = 1) -> Tensor:
+        values = as_tensor(frame_values(x) if is_frame(x) else x)
+        if values.ndim != 2:
+            hint = "; use x.reshape(-1, 1) for a single column" if values.ndim == 1 else ""
+            raise ValueError(f"x has shape {tuple(values.shape)}; expected a table (n, d){hint}")
+        rows = as_examples(values, at_least=at_least)
+        if at_least > 1:
+            _check_resolution(values, rows)
+        return rows
+
+    def read(self, x: object) -> Tensor:
+        if isinstance(x, str | os.PathLike):
+            # where columns are known by name, so is that of the labels; a file need not have it
+            label = str(self.columns.label) if self.columns.names else None
+            contents = self.contents(x, label)
+            return self._select(contents.every(), contents.columns.names, os.fspath(x))
+        if is_frame(x):
+            names = frame_columns(x).names
+            return self._select(x, names, "the data frame")
+        return super().read(x)
+
+    def _select(self, x: NDArray[np.number] | Frame, names: Sequence[str | int], source: str) -> Tensor:
+        """The fitted columns of `x`, whose columns have these names, if any."""
+        if self.columns.names and names:
+            order = self.columns.order(names, source)
+            x = x[[names[i] for i in order]] if is_frame(x) else np.asarray(x)[:, order]
+        elif is_frame(x) and self.columns.label in names:
+            x = x.drop(columns=[self.columns.label])
+        return super().read(frame_values(x) if is_frame(x) else x)
+
+    def restore(self, x: Tensor) -> Tensor | Frame:
+        """Numbers (n, d) in the user's units, as a data frame if one was read, else as a tensor."""
+        rows = self.outside(x)
+        if not self.columns.dtypes:
+            return rows
+        return frame_of(rows.detach().cpu().to(torch.float64).numpy(), self.columns)
+
+    def writers(self) -> Mapping[str, Writer]:
+        return {
+            ".csv": self._write_csv, ".parquet": self._write_parquet, ".npy": self._write_npy, ".npz": self._write_npz,
+        }  # fmt: skip
+
+    def _write_csv(self, x: Tensor, path: Path) -> None:
+        rows = self.restore(x)
+        with whole_file(path) as part:
+            if is_frame(rows):
+                rows.to_csv(str(part), index=False)
+                return
+            with open(part, "w", encoding="utf-8", newline="") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                if self.columns.names:
+                    writer.writerow(self.columns.names)
+                writer.writerows([f"{value:.9g}" for value in row] for row in self.outside(x).tolist())
+
+    def _write_parquet(self, x: Tensor, path: Path) -> None:
+        rows = self.restore(x)
+        try:
+            import pyarrow
+            from pyarrow import parquet
+        except ImportError as error:
+            raise ImportError(f"writing {path} needs pyarrow: pip install 'chartae[parquet]'") from error
+        with whole_file(path) as part:
+            if is_frame(rows):
+                rows.to_parquet(str(part), index=False)
+                return
+            values = self.outside(x).numpy()
+            names = self.columns.names or tuple(f"column {i + 1}" for i in range(values.shape[1]))
+            parquet.write_table(pyarrow.table({str(n): values[:, i] for i, n in enumerate(names)}), part)
+
+    def _write_npy(self, x: Tensor, path: Path) -> None:
+        with whole_file(path) as part:
+            np.save(part, self.outside(x).numpy())
+
+    def _write_npz(self, x: Tensor, path: Path) -> None:
+        with whole_file(path) as part:
+            np.savez_compressed(part, x=self.outside(x).numpy())
+
+    def to_dict(self) -> dict[str, Plain]:
+        columns = self.columns
+        return {
+            "kind": self.name,
+            "shape": list(self.shape),
+            "columns": list(columns.names),
+            "dtypes": list(columns.dtypes),
+            "label": columns.label,
+        }
+
+
+def columns_from(facts: Mapping[str, Plain]) -> Columns:
+    """The columns that `Rows.to_dict` described."""
+    return Columns(
+        tuple(cast(list[str | int], facts["columns"])),
+        tuple(cast(list[str], facts["dtypes"])),
+        cast(str | int, facts["label"]),
+    )
+
+
+def _check_resolution(values: Tensor, rows: Tensor) -> None:
+    """Raise ValueError if a column varies too little around too large a number for float32."""
+    if values.dtype not in (torch.float64, torch.int64, torch.int32):
+        return
+    exact = values.to(torch.float64)
+    error = (exact - rows.to(torch.float64)).abs().amax(0)
+    sd = exact.std(0, correction=0)
+    coarse = ((sd > 0) & (error > COARSEST * sd)).nonzero().flatten().tolist()
+    if coarse:
+        first = coarse[0]
+        raise ValueError(
+            f"column {first} of x (counted from 0) varies by {float(sd[first]):.3g} around "
+            f"{float(exact[:, first].mean()):.6g}, which 32-bit floats cannot tell apart; subtract an "
+            "offset from it first"
+        )

@@ -1,0 +1,138 @@
+"""Strings: rows of indices, whose meaning is a codec's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar, Self, cast, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from chartae.data.arrays import as_tensor
+from chartae.data.columns import Columns
+from chartae.data.files import whole_file
+from chartae.data.kinds.base import Kind, Plain, Writer, register, shape_of
+from chartae.data.lines import indices, is_string_file, is_string_list, read_strings
+from chartae.grammar import Codec, described, restored
+
+__all__ = ["Strings"]
+
+
+@final
+@register
+class Strings(Kind):
+    """Strings, which the model sees as rows (T,) of indices with padding behind their end.
+
+    Args:
+        codec: what the indices mean.
+        length: T, number of indices in a row.
+
+    >>> from chartae.grammar import codec_for
+    >>> strings = Strings(codec_for("characters", ["abc"]), 4)
+    >>> strings.read(["ab", "c"])
+    tensor([[0, 1, 3, 3],
+            [2, 3, 3, 3]], dtype=torch.int8)
+    >>> strings.restore(strings.read(["ab", "c"]))
+    ['ab', 'c']
+    """
+
+    name: ClassVar[str] = "strings"
+    noun: ClassVar[str] = "strings"
+    guessed: ClassVar[bool] = True
+    options: ClassVar[frozenset[str]] = frozenset({"grammar", "limit", "column", "target", "errors"})
+    codec: Codec
+
+    def __init__(self, codec: Codec, length: int) -> None:
+        self.codec = codec
+        self.shape = (int(length),)
+
+    @classmethod
+    def takes(cls, x: object) -> bool:
+        return is_string_list(x)
+
+    @classmethod
+    def examples(cls, x: object, *, at_least: int = 1) -> Tensor:
+        """Refused: strings become indices by a codec (`chartae.data.from_strings`), or by `read` of a fitted kind."""
+        raise TypeError("strings have no numbers of their own; use chartae.data.from_strings with a grammar")
+
+    @classmethod
+    def of(cls, train: Tensor, *, columns: Columns | None = None, codec: Codec | None = None) -> Self:
+        if codec is None:
+            raise ValueError("strings need a codec, which says what their indices mean")
+        return cls(codec, train.shape[1])
+
+    def read(self, x: object) -> Tensor:
+        """Rows of indices (N, T).
+
+        Args:
+            x: a list of strings, a file of them, or rows of indices (N, T), which pass where they are in range.
+
+        Raises:
+            ValueError, TypeError: a string that cannot be encoded or is too long, or no strings.
+        """
+        if isinstance(x, str | os.PathLike):
+            if not is_string_file(x):
+                raise ValueError(
+                    f"x is {os.fspath(x)!r}; expected a list of strings, such as [{os.fspath(x)!r}], or a file"
+                )
+            return self.read(read_strings(x))
+        if is_string_list(x):
+            rows = self.codec.encode([str(s) for s in x])
+            longest = int(rows.lengths.max(initial=0))
+            # where no mask tells the end, padding must
+            room = self.shape[0] - (self.codec.masks is None)
+            if longest > room:
+                first = int(rows.lengths.argmax())
+                raise ValueError(
+                    f"string {first}, {str(x[first])[:40]!r}, has {longest} indices; expected at most {room}, as in "
+                    "the data that were fitted. Leave it out"
+                )
+            return indices(rows, self.codec, self.shape[0])
+        shape = shape_of(x)
+        if shape is not None and shape[1:] == self.shape:
+            return self._indices(as_tensor(x))
+        self.refuse_others(x)
+        raise ValueError(f"x is {_brief(x)}; expected a list of strings, or a file of them")
+
+    def _indices(self, x: Tensor) -> Tensor:
+        whole = x.round()
+        if not (torch.equal(whole, x) and len(x) and x.min() >= 0 and x.max() < self.codec.size):
+            raise ValueError(
+                f"x holds numbers that are no indices of strings; expected strings, or whole numbers from 0 to "
+                f"{self.codec.size - 1}"
+            )
+        return self.outside(x)
+
+    def inside(self, x: Tensor) -> Tensor:
+        """Unchanged: batches make floats of indices."""
+        return x
+
+    def outside(self, x: Tensor) -> Tensor:
+        dtype = torch.int8 if self.codec.size <= 128 else torch.int16 if self.codec.size <= 32_768 else torch.int32
+        return x.round().to(dtype)
+
+    def restore(self, x: Tensor) -> list[str]:
+        """The strings, as the codec writes them."""
+        return self.codec.decode(x.detach().cpu().round().to(torch.int64).numpy())
+
+    def writers(self) -> Mapping[str, Writer]:
+        return {".txt": self._write_lines, ".smi": self._write_lines}
+
+    def _write_lines(self, x: Tensor, path: Path) -> None:
+        with whole_file(path) as part:
+            part.write_text("".join(f"{s}\n" for s in self.restore(x)), encoding="utf-8")
+
+    def to_dict(self) -> dict[str, Plain]:
+        return {"kind": self.name, "shape": list(self.shape), "codec": described(self.codec)}
+
+    @classmethod
+    def restored(cls, facts: Mapping[str, Plain]) -> Self:
+        return cls(restored(str(facts["codec"])), cast(list[int], facts["shape"])[0])
+
+
+def _brief(x: object) -> str:
+    empty = isinstance(x, list | tuple | np.ndarray) and not len(x)
+    return f"an empty {type(x).__name__}" if empty else f"a {type(x).__name__}"

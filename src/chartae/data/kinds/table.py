@@ -1,0 +1,89 @@
+"""Tables: rows of columns with units of their own, standardised for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Self, cast, final
+
+import torch
+from torch import Tensor
+
+from chartae.data.columns import Columns
+from chartae.data.kinds.base import Kind, Plain, register
+from chartae.data.kinds.rows import Rows, columns_from
+from chartae.grammar import Codec
+
+__all__ = ["Table"]
+
+
+@final
+@register
+class Table(Rows):
+    """Rows (d,) of columns with units of their own: the model sees (x - mean) / sd, and users never do.
+
+    Args:
+        mean: d means of the columns of the training examples.
+        sd: d standard deviations, with n in the denominator; 1 for a constant column.
+        columns: names and types of the columns, as far as they are known.
+
+    Raises:
+        ValueError: as many means as standard deviations are expected, these above 0, and as many names, if any.
+
+    >>> table = Table.of(torch.tensor([[1.0, 10.0], [3.0, 30.0]]))
+    >>> table.read([[1, 10], [2, 20]])
+    tensor([[-1., -1.],
+            [ 0.,  0.]])
+    >>> table.restore(torch.zeros(1, 2))
+    tensor([[ 2., 20.]])
+    """
+
+    name: ClassVar[str] = "table"
+    noun: ClassVar[str] = "table rows"
+    guessed: ClassVar[bool] = True
+
+    def __init__(self, mean: Sequence[float], sd: Sequence[float], columns: Columns | None = None) -> None:
+        self.mean, self.sd = tuple(map(float, mean)), tuple(map(float, sd))
+        self.columns = columns or Columns()
+        self.shape = (len(self.mean),)
+        names, dtypes = self.columns.names, self.columns.dtypes
+        if len(self.sd) != len(self.mean) or not all(sd > 0 for sd in self.sd):
+            raise ValueError(
+                f"there are {len(mean)} means and {len(sd)} standard deviations; expected one above 0 each"
+            )
+        if len(names) not in (0, len(mean)) or len(dtypes) not in (0, len(mean)):
+            raise ValueError(f"there are {len(names)} names and {len(dtypes)} types of {len(mean)} columns")
+
+    @classmethod
+    def of(cls, train: Tensor, *, columns: Columns | None = None, codec: Codec | None = None) -> Self:
+        width = train.shape[1]
+        if not len(train):
+            return cls([0.0] * width, [1.0] * width, columns)
+        # in float64: a column may lie far from 0
+        exact = train.to(torch.float64)
+        mean = exact.mean(0)
+        sd = (exact - mean).square().mean(0).sqrt()
+        constant = train.amax(0) == train.amin(0)
+        return cls(mean.tolist(), torch.where(constant | (sd == 0), 1.0, sd).tolist(), columns)
+
+    @classmethod
+    def adopt(cls, kind: Kind, train: Tensor) -> Kind | None:
+        return cls.of(train, columns=kind.columns) if isinstance(kind, Rows) else None
+
+    def inside(self, x: Tensor) -> Tensor:
+        mean, sd = self._moments(x.device)
+        return ((x.to(torch.float64) - mean) / sd).to(torch.float32)
+
+    def outside(self, x: Tensor) -> Tensor:
+        mean, sd = self._moments(x.device)
+        return (x.to(torch.float64) * sd + mean).to(torch.float32)
+
+    def _moments(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        mean, sd = (torch.tensor(v, dtype=torch.float64, device=device) for v in (self.mean, self.sd))
+        return mean, sd
+
+    def to_dict(self) -> dict[str, Plain]:
+        return super().to_dict() | {"mean": list(self.mean), "sd": list(self.sd)}
+
+    @classmethod
+    def restored(cls, facts: Mapping[str, Plain]) -> Self:
+        return cls(cast(list[float], facts["mean"]), cast(list[float], facts["sd"]), columns_from(facts))

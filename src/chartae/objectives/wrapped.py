@@ -1,0 +1,54 @@
+"""Objectives over an objective: what they do not say themselves is the inner one's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import Tensor
+
+from chartae.autoencoder import Autoencoder
+from chartae.data import Batches
+from chartae.objectives.base import Alarm, Objective, Player
+
+__all__ = ["Wrapped"]
+
+
+class Wrapped(Objective):
+    """An objective that adds something to `inner`: its model, players and schedule are those of `inner`.
+
+    Args:
+        inner: the objective that is added to.
+    """
+
+    def __init__(self, inner: Objective) -> None:
+        super().__init__()
+        self.inner = inner
+        self.second_order, self.ema, self.cosine = inner.second_order, inner.ema, inner.cosine
+        self.comparable = inner.comparable
+        self.uses = inner.uses | type(self).uses
+
+    @property
+    def model(self) -> Autoencoder:  # type: ignore[override]
+        return self.inner.model
+
+    @property
+    def scheduled(self) -> bool:
+        return self.inner.scheduled
+
+    def players(self) -> dict[str, Player]:
+        return self.inner.players()
+
+    def choose_labels(self, labels: Tensor | None, *, name: str, seed: int) -> Tensor | None:
+        return self.inner.choose_labels(labels, name=name, seed=seed)
+
+    def check(self, batches: Batches) -> None:
+        self.inner.check(batches)
+
+    def plan(self, steps: int, batches: Batches) -> None:
+        self.inner.plan(steps, batches)
+
+    def rest(self) -> None:
+        self.inner.rest()
+
+    def alarms(self, rows: Sequence[Mapping[str, float | str]]) -> Iterator[Alarm]:
+        yield from self.inner.alarms(rows)

@@ -1,0 +1,95 @@
+"""A run as a search sees it. This is the only module of the package that calls a run's methods on strings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from chartae import densities
+from chartae.optimise.problem import CodeDensity
+
+__all__ = ["CodedStrings", "StringData", "StringRun"]
+
+
+class StringData(Protocol):
+    """Data of strings: the rows that an encoder reads, and what is written in them."""
+
+    @property
+    def train(self) -> Tensor: ...
+
+    def strings(self) -> Sequence[str]: ...
+
+
+class StringRun(Protocol):
+    """What a search needs of a run over strings."""
+
+    def data(self, root: str | Path | None = ..., /) -> StringData: ...
+
+    def density(self, name: str | None = ..., /) -> CodeDensity: ...
+
+    def encode(self, x: Tensor, /) -> Tensor: ...
+
+    def encode_strings(self, strings: Sequence[str], /) -> Tensor: ...
+
+    def decode_strings(self, z: Tensor, draws: int = ..., *, seed: int = ...) -> Sequence[Sequence[str]]: ...
+
+    def retrained(
+        self, strings: Sequence[str], weights: Tensor, *, epochs: int = ..., seed: int = ...
+    ) -> StringRun: ...
+
+
+class CodedStrings:
+    """Strings, their codes and the density of these, by a run.
+
+    Args:
+        run: of a recipe over strings.
+        density: name of the density that bounds the search, None for the run's own choice, ``none`` for none.
+
+    Attributes:
+        density: that density; None without.
+
+    Raises:
+        ValueError: the run has no such density.
+    """
+
+    def __init__(self, run: StringRun, density: str | None) -> None:
+        self.run, self.name = run, density
+        self.density = None if density == "none" else run.density(density)
+
+    def data(self, root: str | Path | None) -> StringData:
+        """The data that the run was fitted to."""
+        return self.run.data(root)
+
+    def encode(self, x: Tensor) -> Float[Tensor, "N D"]:
+        """Codes of rows of the data, in double precision on the CPU."""
+        return self.run.encode(x).detach().to("cpu").double()
+
+    def decode(self, z: Float[Tensor, "N D"], draws: int, seed: int) -> Sequence[Sequence[str]]:
+        """Strings of each code, the likeliest first."""
+        return self.run.decode_strings(z.float(), draws=draws, seed=seed)
+
+    def retrained(
+        self, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int, seed: int, fit_seed: int
+    ) -> tuple[CodedStrings, Float[Tensor, "N D"]]:
+        """The same with a run that was trained on for some epochs, and the codes of the strings.
+
+        A fitted density is fitted to the new codes.
+
+        Args:
+            strings: drawn with these weights in training.
+            weights: one of each string, 0 or more.
+            epochs: passes over the strings.
+            seed: of the training.
+            fit_seed: of the density.
+        """
+        run = self.run.retrained(strings, weights, epochs=epochs, seed=seed)
+        after = CodedStrings(run, self.name)
+        codes = run.encode_strings(strings).detach().to("cpu").double()
+        if isinstance(after.density, densities.Density):
+            fresh = densities.make(after.density.name, **after.density.settings())
+            after.density = fresh.fit(codes.float(), seed=fit_seed)
+        return after, codes

@@ -1,0 +1,138 @@
+"""Plain values out of our JSON and TOML files, checked: an error names file, key, value, and what is expected."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias, TypeGuard
+
+__all__ = ["Place", "Value", "is_finite", "is_number", "read_json", "read_toml"]
+
+#: what a JSON or TOML file holds
+Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Value] | None"
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is an int or a float, finite or not; True and False are not numbers.
+
+    >>> is_number(2.5), is_number(True), is_number("2.5")
+    (True, False, False)
+    """
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> TypeGuard[float]:
+    """Whether a value is a number of ordinary size, below 1e300.
+
+    >>> is_finite(2.5), is_finite(float("nan")), is_finite("2.5")
+    (True, False, False)
+    """
+    return is_number(value) and -1e300 < value < 1e300
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value stands: a file, and the key inside it.
+
+    Attributes:
+        file: the file, or None for values in memory.
+        key: the names that lead to the value, joined by dots; empty for the whole file.
+        remedy: how the file is made again, a sentence without its full stop; it may be empty.
+    """
+
+    file: Path | None = None
+    key: str = ""
+    remedy: str = ""
+
+    def at(self, name: str) -> Place:
+        """The place of the value called `name` in the mapping at this place."""
+        return replace(self, key=f"{self.key}.{name}" if self.key else name)
+
+    def wrong(self, value: object, expected: str) -> ValueError:
+        """The error that `value` at this place is not what is expected."""
+        if isinstance(value, list | tuple | dict):
+            shown = f"a {type(value).__name__}"
+        else:
+            shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
+        if self.file is None:
+            return ValueError(f"{self.key or 'the value'} is {shown}; expected {expected}")
+        where = f"{self.key} in {self.file.name}" if self.key else str(self.file)
+        file = f". The file is {self.file}" if self.key else ""
+        return ValueError(f"{where} is {shown}; expected {expected}{file}{'. ' if self.remedy else ''}{self.remedy}")
+
+    def mapping(self, value: Value) -> Mapping[str, Value]:
+        """A mapping of names to values; null is an empty one."""
+        if value is None:
+            return {}
+        if not isinstance(value, Mapping):
+            raise self.wrong(value, "a mapping of names to values")
+        return value
+
+    def items(self, value: Value) -> Sequence[Value]:
+        """A list; null, or anything else that is empty, is an empty one."""
+        if not value:
+            return ()
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            raise self.wrong(value, "a list")
+        return value
+
+    def number(self, value: Value) -> float | None:
+        """A number, finite or not, or null."""
+        if value is None or is_number(value):
+            return value
+        raise self.wrong(value, "a number or null")
+
+    def whole(self, value: Value) -> int | None:
+        """A whole number, or null."""
+        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        raise self.wrong(value, "a whole number or null")
+
+    def text(self, value: Value) -> str:
+        """A string; null is the empty one."""
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self.wrong(value, "a string")
+        return value
+
+    def texts(self, value: Value) -> tuple[str, ...]:
+        """A list of strings."""
+        values = () if value is None else value
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise self.wrong(value, "a list of strings")
+        strings = tuple(v for v in values if isinstance(v, str))
+        if len(strings) < len(values):
+            raise self.wrong(value, "a list of strings and nothing else")
+        return strings
+
+
+def _read(path: Path, parse: Callable[[str], Value]) -> Value:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # JSON, TOML and Unicode errors are ValueErrors
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]:
+    """The mapping that a JSON file holds, and the file as a `Place`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or holds something else than a mapping.
+    """
+    place = Place(path, remedy=remedy)
+    return place.mapping(_read(path, json.loads)), place
+
+
+def read_toml(path: Path) -> Mapping[str, Value]:
+    """The mapping that a TOML file holds.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged.
+    """
+    return Place(path).mapping(_read(path, tomllib.loads))

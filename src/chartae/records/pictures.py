@@ -1,0 +1,136 @@
+"""What a report shows of a run: images, and points on two axes; `pictures.npz` holds them."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Images", "Labels", "Pictures", "Points"]
+
+#: (n, C, H, W) or (rows, steps, C, H, W)
+Images: TypeAlias = NDArray[np.uint8]
+#: (n, 2)
+Points: TypeAlias = NDArray[np.floating]
+#: (n,)
+Labels: TypeAlias = NDArray[np.generic]
+
+Array: TypeAlias = NDArray[np.generic]
+X = TypeVar("X")
+
+#: what NumPy and zipfile raise on a file that is no .npz, or is cut short, or has a wrong bit
+DAMAGE = (
+    *(OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError, SyntaxError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What there is to show; what is absent is None or empty.
+
+    Attributes:
+        originals: test images, uint8 (n, C, H, W).
+        reconstructions: of the same test images.
+        samples: of each density, uint8 (n, C, H, W).
+        interpolations: of each kind of path, uint8 (rows, steps, C, H, W).
+        latent: test codes on their first two principal axes, (n, 2).
+        latent_labels: their labels, (n,).
+        latent_samples: of each density, draws on the same axes.
+        data: test data that are no images, on two axes, (n, 2).
+        data_samples: of each density, samples on the same axes.
+    """
+
+    originals: Images | None = None
+    reconstructions: Images | None = None
+    samples: Mapping[str, Images] = field(default_factory=dict)
+    interpolations: Mapping[str, Images] = field(default_factory=dict)
+    latent: Points | None = None
+    latent_labels: Labels | None = None
+    latent_samples: Mapping[str, Points] = field(default_factory=dict)
+    data: Points | None = None
+    data_samples: Mapping[str, Points] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        alone = (self.originals, self.reconstructions, self.latent, self.data)
+        return any(x is not None for x in alone) or any(
+            (self.samples, self.interpolations, self.latent_samples, self.data_samples)
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Pictures:
+        """From a `pictures.npz`; arrays of other names are left out, and so are empty ones.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, or an array has another type or shape.
+        """
+        path = Path(path)
+        try:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+                arrays = {name: np.asarray(file[name]) for name in file.files}
+        except FileNotFoundError:
+            raise
+        except DAMAGE as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
+        pictures = cls(
+            _one(_images(arrays, path, "originals", "originals")),
+            _one(_images(arrays, path, "reconstructions", "reconstructions")),
+            _images({k: x for k, x in arrays.items() if not k.startswith("samples_2d_")}, path, "samples_"),
+            _images(arrays, path, "interpolation_", ndim=5),
+            _one(_points(arrays, path, "latent", "latent")),
+            _labels(arrays, path),
+            _points({k: x for k, x in arrays.items() if k != "latent_labels"}, path, "latent_"),
+            _one(_points(arrays, path, "data_2d", "data_2d")),
+            _points(arrays, path, "samples_2d_"),
+        )
+        a, b = arrays.get("originals"), arrays.get("reconstructions")
+        if a is not None and b is not None and a.shape != b.shape:
+            raise ValueError(f"{path}: originals are {a.shape}, but reconstructions {b.shape}")
+        return pictures
+
+
+def _one(arrays: Mapping[str, X]) -> X | None:
+    return next(iter(arrays.values()), None)
+
+
+def _named(arrays: Mapping[str, Array], prefix: str, only: str) -> dict[str, Array]:
+    """Arrays by the rest of their name, or only the one of that name."""
+    return {k.removeprefix(prefix): x for k, x in arrays.items() if (k == only if only else k.startswith(prefix))}
+
+
+def _images(
+    arrays: Mapping[str, Array], path: Path, prefix: str, only: str = "", *, ndim: int = 4
+) -> dict[str, Images]:
+    named = _named(arrays, prefix, only)
+    for name, x in named.items():
+        if x.ndim != ndim or x.dtype != np.uint8:
+            form = "uint8 (k, C, H, W)" if ndim == 4 else "uint8 (rows, steps, C, H, W)"
+            raise ValueError(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; {form} is expected")
+    return {name: x.astype(np.uint8, copy=False) for name, x in named.items() if x.size}
+
+
+def _points(arrays: Mapping[str, Array], path: Path, prefix: str, only: str = "") -> dict[str, Points]:
+    named = _named(arrays, prefix, only)
+    for name, x in named.items():
+        if x.ndim != 2 or x.shape[1] != 2 or x.dtype.kind not in "iuf":
+            raise ValueError(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; numbers (n, 2) is expected")
+    return {name: x.astype(float) for name, x in named.items() if x.size}
+
+
+def _labels(arrays: Mapping[str, Array], path: Path) -> Labels | None:
+    labels, codes = arrays.get("latent_labels"), arrays.get("latent")
+    if labels is None:
+        return None
+    if labels.ndim != 1 or (codes is not None and len(labels) != len(codes)):
+        expected = f"one label for each of {len(labels if codes is None else codes)} codes"
+        raise ValueError(f"{path}: latent_labels is {labels.dtype} {labels.shape}; {expected} is expected")
+    return labels if labels.size else None

@@ -1,0 +1,209 @@
+"""The page of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chartae.records import manifest
+from chartae.records.comparison import ComparedRecipe, ComparedRun, ComparisonRecord, Spread
+from chartae.records.parsing import Value, is_finite
+from chartae.records.run_folder import RunFolder
+from chartae.report.clouds import data_and_samples
+from chartae.report.embedded import Embedded
+from chartae.report.grids import interpolations, reconstructions, samples
+from chartae.report.names import best, densities, in_order, measure, said, title
+from chartae.report.numbers import lower, number, spread
+from chartae.report.parts import Facts, flat, sections
+from chartae.report.ranking import ranking
+from chartae.report.rendering import render
+
+__all__ = ["page"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A mean over seeds: its text, a remark, the number itself, and whether it is the lowest of its column."""
+
+    text: str
+    aside: str | int | None
+    value: float | None
+    best: bool
+
+
+@dataclass(frozen=True)
+class RankRow:
+    """A recipe: its name, the number of seeds, its cells."""
+
+    title: str
+    n: str
+    cells: Sequence[Cell]
+
+
+@dataclass(frozen=True)
+class SeedRow:
+    """A run: its recipe, and cells (text, value)."""
+
+    title: str
+    cells: Sequence[tuple[str, float | None]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings over rows."""
+
+    heads: Sequence[str]
+    rows: Sequence[RankRow] | Sequence[SeedRow]
+
+
+@dataclass(frozen=True)
+class RecipePart:
+    """One recipe's part of the page, from the folder of its first seed."""
+
+    name: str
+    present: bool
+    seed: Value
+    objective: Value
+    settings: Facts
+    best: str | None
+    samples: Sequence[Embedded]
+    data: Sequence[Embedded]
+    reconstructions: Embedded | None
+    interpolations: Sequence[Embedded]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the template of a comparison shows."""
+
+    title: str
+    headline: str
+    table: Table | None
+    chart: Embedded | None
+    measure: str
+    recipes: Sequence[RecipePart]
+    seeds: Table | None
+    given: Facts
+    facts: Mapping[str, Facts]
+    protocol: Mapping[str, Value]
+
+
+def page(folder: Path) -> str:
+    """The page of the comparison in a folder, as HTML."""
+    if (folder / "comparison.json").is_file():
+        manifest.verify(folder, "comparison.json")
+    record = ComparisonRecord.read(folder / "comparison.json")
+    firsts: dict[str, Path] = {}
+    for run in record.rows:
+        if run.folder is not None:
+            firsts.setdefault(run.recipe, run.folder)
+    called, summary = measure(record.metric), record.summary
+    names = in_order(dict.fromkeys(n for row in summary for n in row.columns))
+    order = dict.fromkeys([*(row.recipe for row in summary), *firsts])
+    budget = 3_000_000 // max(1, 6 * len(firsts))
+    return render(
+        "comparison.html",
+        Page(
+            title=f"{len(order)} recipes on {record.data or 'data'}",
+            headline=_winner(summary, called),
+            table=_ranks(summary, names) if summary and names else None,
+            chart=ranking(summary, ["reconstruction", *densities(names)], called),
+            measure=called,
+            recipes=[_recipe(name, firsts.get(name), summary, budget) for name in order],
+            seeds=_seeds(record.rows) if record.rows else None,
+            given=flat(record.facts),
+            facts=sections({}, record.protocol),
+            protocol=record.protocol,
+        ),
+    )
+
+
+def _best(row: ComparedRecipe) -> str | None:
+    return best({name: cell.mean for name, cell in row.columns.items()})
+
+
+def _winner(summary: Sequence[ComparedRecipe], called: str) -> str:
+    """The recipe and density with the lowest mean, against the best of the next recipe."""
+    ranked: list[tuple[float, float | None, str]] = []
+    for row in summary:
+        top = _best(row)
+        cell = row.columns[top] if top is not None else Spread()
+        if top is not None and cell.mean is not None:
+            ranked.append((cell.mean, cell.sd, f"{row.recipe} with {said(top)} samples"))
+    if not ranked:
+        return ""
+    (low, sd, who), *others = sorted(ranked, key=lambda r: r[0])
+    text = f"{who} scores lowest: {spread(low, sd)}"
+    if not others:
+        return f"{text} ({called})."
+    next_low, next_sd, next_who = others[0]
+    text += f", against {spread(next_low, next_sd)} for the next recipe, {next_who}"
+    text += f"{lower(low, next_low)} ({called})."
+    if not (is_finite(sd) and is_finite(next_sd)):
+        return text + " Without several seeds of both, how far such numbers scatter is not known here."
+    if next_low - low <= sd + next_sd:
+        return text + " The difference is within the two standard deviations: no clear winner."
+    return text
+
+
+def _ranks(summary: Sequence[ComparedRecipe], names: Sequence[str]) -> Table:
+    """The mean of each recipe and set."""
+    lowest: dict[str, float] = {}
+    for name in names:
+        means = [c.mean for row in summary if (c := row.columns.get(name)) is not None and is_finite(c.mean)]
+        numbers = [mean for mean in means if mean is not None]
+        if len(numbers) > 1:
+            lowest[name] = min(numbers)
+
+    def cell(row: ComparedRecipe, name: str) -> Cell:
+        value = row.columns.get(name, Spread())
+        aside = (row.own or None) if name == "own" and name in row.columns else value.n
+        top = name in lowest and value.mean == lowest[name]
+        return Cell(spread(value.mean, value.sd), aside, value.mean, top)
+
+    return Table(
+        [title(name) for name in names],
+        [RankRow(row.recipe, number(row.n), [cell(row, name) for name in names]) for row in summary],
+    )
+
+
+def _seeds(rows: Sequence[ComparedRun]) -> Table:
+    """Every run of the comparison, one line each."""
+    numbers = [{n: s.get("frechet") for n, s in row.sets.items()} for row in rows]
+    names = in_order(dict.fromkeys(n for each in numbers for n in each))
+    kinds = list(dict.fromkeys(k for row in rows for k in row.reconstruction))
+    return Table(
+        ["seed", *map(title, names), *kinds, "seconds"],
+        [
+            SeedRow(
+                row.recipe,
+                [
+                    (str("–" if row.seed is None else row.seed), None),
+                    *((number(each.get(n)), each.get(n)) for n in names),
+                    *((number(row.reconstruction.get(k)), row.reconstruction.get(k)) for k in kinds),
+                    (number(row.seconds), row.seconds),
+                ],
+            )
+            for row, each in zip(rows, numbers, strict=True)
+        ],
+    )
+
+
+def _recipe(name: str, folder: Path | None, summary: Sequence[ComparedRecipe], budget: int) -> RecipePart:
+    present = folder is not None and (folder / "run.toml").is_file()
+    run = RunFolder.read(folder) if folder is not None and present else RunFolder()
+    row = next((row for row in summary if row.recipe == name), None)
+    top = None if row is None else _best(row)
+    return RecipePart(
+        name=name,
+        present=present,
+        seed=run.settings.get("seed"),
+        objective=run.settings.get("objective"),
+        settings=flat({k: v for k, v in run.settings.items() if k != "objective"}),
+        best=top,
+        samples=samples(replace(run.pictures, originals=None), budget, top),
+        data=data_and_samples(run.pictures, top),
+        reconstructions=reconstructions(run.pictures, budget),
+        interpolations=interpolations(run.pictures, budget),
+    )

@@ -1,0 +1,287 @@
+"""What the pages have in common: tables, facts, and the parts of the page of any run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from chartae.records.parsing import Value, is_finite
+from chartae.records.run_folder import RunFolder
+from chartae.report.curves import curves
+from chartae.report.embedded import Embedded
+from chartae.report.names import densities, in_order, title
+from chartae.report.numbers import duration, number, spread
+
+__all__ = [
+    "Alarm", "Column", "Columns", "Facts", "Head", "Row", "RunParts", "SetTable", "flat", "resources", "run_parts",
+    "sections", "set_table",
+]  # fmt: skip
+
+#: rows (name, value)
+Facts: TypeAlias = "list[tuple[str, str]]"
+
+
+class Column(NamedTuple):
+    """How a column of metrics is shown: its heading, the better way, a factor of its numbers, and their decimals."""
+
+    heading: str
+    better: str = ""
+    factor: float = 1
+    decimals: int | None = None
+
+
+Columns: TypeAlias = Mapping[str, Column]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """A part of the results that is about the code: its title, names and factors of its numbers, what they mean."""
+
+    title: str
+    names: Mapping[str, tuple[str, float]]
+    note: str
+
+
+LEARNT: Mapping[str, Learnt] = {
+    "classes": Learnt(
+        "Classes",
+        {"error": ("test error, %", 100)},
+        "The share of the test examples with a label whose likeliest class is another.",
+    ),
+    "clusters": Learnt(
+        "Clusters",
+        {
+            "error_majority": ("error, named by the majority, %", 100),
+            "error_confident": ("error, named by the surest example, %", 100),
+            "nmi": ("normalised mutual information", 1),
+            "used": ("clusters in use", 1),
+        },
+        "A cluster is named by validation examples, and judged on test examples; in use are those with more than 1 % "
+        "of them.",
+    ),
+    "code": Learnt(
+        "Is the code used?",
+        {
+            "error": ("squared error from its own code", 1),
+            "shuffled": ("from another example's code", 1),
+            "spread": ("spread within a code", 1),
+            "information": ("I(x; code), nats", 1),
+            "bound": ("I(x; code) at least, nats", 1),
+            "used": ("categories in use", 1),
+        },
+        "Where another example's code serves as well, the decoder ignores the code. Spread: the variance of "
+        "reconstructions of one code, as a share of the data's: 0 for a deterministic decoder, 1 where the code says "
+        "nothing.",
+    ),
+}
+ENVIRONMENT = ("chartae", "torch", "numpy", "python", "versions", "environment", "machine", "device")
+
+
+# -- facts -----------------------------------------------------------------------------------------------------
+
+
+def flat(value: Value, prefix: str = "") -> Facts:
+    """Nested facts as rows (name, value), names joined by dots, values in full.
+
+    >>> flat({"a": {"b": 1}, "c": [1, True]})
+    [('a.b', '1'), ('c', '1, yes')]
+    """
+    if isinstance(value, Mapping):
+        return [row for k, v in value.items() for row in flat(v, f"{prefix}.{k}" if prefix else str(k))]
+    if isinstance(value, list | tuple) and not any(isinstance(v, Mapping | list | tuple) for v in value):
+        return [(prefix, ", ".join(map(_fact, value)))]
+    return [(prefix, _fact(value))]
+
+
+def _fact(value: Value) -> str:
+    return {True: "yes", False: "no", None: "–"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def sections(settings: Mapping[str, Value], protocol: Mapping[str, Value]) -> Mapping[str, Facts]:
+    """Settings, protocol and environment, each in full."""
+    environment = {k: v for k, v in protocol.items() if k in ENVIRONMENT or k.endswith("version")}
+    chartae = {"trained with chartae": settings["version"]} if "version" in settings else {}
+    return {
+        "Settings": flat({k: v for k, v in settings.items() if k not in ("version", "objective")}),
+        "Protocol": flat({k: v for k, v in protocol.items() if k not in environment}),
+        "Environment": flat(chartae | environment),
+    }
+
+
+def resources(run: RunFolder) -> Facts:
+    """What the model and its training took."""
+    training = run.scored.training
+    rows = [] if training.parameters is None else [("parameters", number(training.parameters))]
+    return rows + ([("training time", duration(training.seconds))] if is_finite(training.seconds) else [])
+
+
+# -- tables ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """A set: its title, whether it is the best density, ``"density"`` or ``"other"``, and cells (text, value, bold)."""
+
+    title: str
+    best: bool
+    kind: str
+    cells: Sequence[tuple[str, float | None, bool]]
+
+
+@dataclass(frozen=True)
+class SetTable:
+    """Sets by metrics; `bold` if the best density of each column is marked."""
+
+    heads: Sequence[tuple[str, str]]
+    bold: bool
+    rows: Sequence[Row]
+
+
+def set_table(
+    run: RunFolder,
+    known: Columns,
+    best: str | None,
+    *,
+    hidden: Collection[str] = (),
+    bold: bool = False,
+    floor: str = "",
+) -> SetTable | None:
+    """Sets by metrics, with the log-likelihood of each density; None if there are no sets.
+
+    Args:
+        run: whose results are shown.
+        known: the columns that have headings of their own, in order; others follow under their metric's name.
+        best: the density whose row is marked.
+        hidden: metrics that are not shown.
+        bold: mark the best density of each column.
+        floor: the title of the row of real data.
+    """
+    sets, facts = run.scored.sets, run.scored.densities
+    names = in_order([*sets, *(d for d in facts if d not in sets)])
+    rows = {n: {**sets.get(n, {})} for n in names}
+    for name, density in facts.items():
+        if density.log_likelihood is not None:
+            rows[name]["log_likelihood"] = density.log_likelihood
+    if not rows:
+        return None
+    shown = dict.fromkeys(k for row in rows.values() for k in row if k not in ("kid_sd", *hidden))
+    columns = {k: known.get(k, Column(k.replace("_", " "))) for k in [*known, *shown] if k in shown}
+    tops = _tops(rows, columns) if bold else {}
+    kinds = dict.fromkeys(densities(rows), "density")
+    return SetTable(
+        [(column.heading, column.better) for column in columns.values()],
+        bold,
+        [
+            Row(
+                floor if name == "floor" and floor else title(name),
+                name == best and len(kinds) > 1,
+                kinds.get(name, "other"),
+                [
+                    (_cell(row, k, column), row.get(k), k in tops and name in kinds and row.get(k) == tops[k])
+                    for k, column in columns.items()
+                ],
+            )
+            for name, row in rows.items()
+        ],
+    )
+
+
+def _tops(rows: Mapping[str, Mapping[str, float | None]], columns: Columns) -> dict[str, float]:
+    """The best density's number of each column in which densities differ."""
+    tops = {}
+    for k, column in columns.items():
+        values = {x for n in densities(rows) if is_finite(x := rows[n].get(k))}
+        if column.better and len(values) > 1:
+            tops[k] = min(values) if column.better == "↓" else max(values)
+    return tops
+
+
+def _cell(row: Mapping[str, float | None], name: str, column: Column) -> str:
+    value, sd = row.get(name), row.get(f"{name}_sd")
+    if column.decimals is None or not is_finite(value):
+        return spread(value, sd)
+    text = f"{column.factor * float(value):.{column.decimals}f}"
+    return text + (f" ± {column.factor * float(sd):.{column.decimals}f}" if is_finite(sd) else "")
+
+
+# -- the page of any run ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Head:
+    """What every run's page says in its own words."""
+
+    title: str
+    headline: str
+    what: Facts
+    tiles: Facts
+    table: SetTable | None
+    errors: Facts
+    facts: Mapping[str, Facts]
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What training warned about, and when."""
+
+    epoch: str
+    text: str
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What every run's page says in the same words."""
+
+    evaluated: bool
+    advice: str
+    critics: bool
+    alarms: Sequence[Alarm]
+    learnt: Sequence[tuple[str, Facts, str]]
+    objective: str
+    curves: Sequence[Embedded]
+    training: Facts
+    best_epoch: int | None
+    protocol: Mapping[str, Value]
+    densities: Facts
+
+
+def run_parts(run: RunFolder) -> RunParts:
+    """The parts of a page that every run has."""
+    results = run.scored
+    training = results.training
+    return RunParts(
+        evaluated=run.results is not None,
+        advice=_advice(run.settings),
+        critics=any("accuracy" in key for row in run.log for key in row),
+        alarms=[Alarm(number(row.epoch), row.alarm) for row in run.log if row.split == "alarm"],
+        learnt=_learnt(run),
+        objective=str(run.settings.get("objective") or ""),
+        curves=curves(run.log, training.best_epoch),
+        training=flat({k: v for k, v in training.items() if k != "alarms"}),
+        best_epoch=training.best_epoch,
+        protocol=results.protocol,
+        densities=[row for row in flat(results.densities.to_dict()) if not row[0].endswith(".log_likelihood")],
+    )
+
+
+def _learnt(run: RunFolder) -> list[tuple[str, Facts, str]]:
+    """Categories and code, if there are numbers of them: title, names and values, what they mean."""
+    parts = []
+    for name, part in LEARNT.items():
+        metrics = run.scored.get(name, {})
+        rows = [
+            (heading, number(factor * value if is_finite(value) and factor != 1 else value))
+            for key, (heading, factor) in part.names.items()
+            if (value := metrics.get(key)) is not None
+        ]
+        if rows:
+            parts.append((part.title, rows, part.note))
+    return parts
+
+
+def _advice(settings: Mapping[str, Value]) -> str:
+    """What to do with a run that has not been evaluated."""
+    if settings.get("to"):
+        return "A run that translates is judged by its translations: chartae translate RUN --from A --out grid.png."
+    return "Not evaluated yet: there is no results.json. chartae evaluate RUN would add the table of numbers."

@@ -1,0 +1,115 @@
+"""The page of a run on points: images, tables, and anything else that is compared as sets of points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from chartae.records.parsing import Value, is_finite
+from chartae.records.results import Scores
+from chartae.records.run_folder import RunFolder
+from chartae.report.clouds import codes_and_draws, data_and_samples
+from chartae.report.embedded import Embedded
+from chartae.report.grids import interpolations, reconstructions, samples
+from chartae.report.names import best, densities, measure, said, title
+from chartae.report.numbers import lower, number
+from chartae.report.parts import Column, Columns, Facts, Head, resources, run_parts, sections, set_table
+from chartae.report.rendering import render
+
+__all__ = ["page"]
+
+COLUMNS: Columns = {
+    "kid": Column("KID × 10³", "↓", 1000, 3),
+    "precision": Column("precision", "↑", 1, 3),
+    "recall": Column("recall", "↑", 1, 3),
+    "density": Column("density", "↑", 1, 3),
+    "coverage": Column("coverage", "↑", 1, 3),
+    "log_likelihood": Column("log p(z), nats per code", "↑", 1, 2),
+}
+#: bytes of images that a picture on the page may hold
+BUDGET = 400_000
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the page of a run on points shows besides what every run's page shows."""
+
+    pictured: bool
+    measure: str
+    best: str | None
+    samples: Sequence[Embedded]
+    reconstructions: Embedded | None
+    interpolations: Sequence[Embedded]
+    latent: Sequence[Embedded]
+    data: Sequence[Embedded]
+
+
+def page(run: RunFolder) -> str:
+    """The page as HTML."""
+    results, shown = run.scored, run.pictures
+    called, numbers = measure(results.metric), {n: s.get("frechet") for n, s in results.sets.items()}
+    top = best(numbers)
+    return render(
+        "run.html",
+        run_parts(run),
+        Head(
+            title=f"{run.settings.get('recipe', 'run')} on {run.settings.get('data', 'data')}",
+            headline=_headline(numbers, results.own, called, results.reconstruction),
+            what=_what(run.settings),
+            tiles=_tiles(run, numbers, top, called),
+            table=set_table(run, {"frechet": Column(called, "↓"), **COLUMNS}, top),
+            errors=[(k, number(v)) for k, v in results.reconstruction.items()],
+            facts=sections(run.settings, results.protocol),
+        ),
+        Shown(
+            pictured=bool(shown),
+            measure=called,
+            best=top,
+            samples=samples(shown, BUDGET, top),
+            reconstructions=reconstructions(shown, BUDGET),
+            interpolations=interpolations(shown, BUDGET),
+            latent=codes_and_draws(shown, top),
+            data=data_and_samples(shown, top),
+        ),
+    )
+
+
+def _headline(numbers: Mapping[str, float | None], own: str, called: str, errors: Scores) -> str:
+    finite = {name: x for name, x in numbers.items() if is_finite(x)}
+    top = best(finite)
+    if top is None:
+        mse = errors.get("mse")
+        return f"Test data are reconstructed with a mean squared error of {number(mse)}." if is_finite(mse) else ""
+    others = [n for n in densities(finite) if n != top]
+    baseline = next((n for n in (own, "normal", "prior", *others) if n in others), None)
+    text = f"{title(top)} samples score {number(float(finite[top]))}"
+    if baseline:
+        text += f" against {number(float(finite[baseline]))} for the {said(baseline)}"
+        text += lower(finite[top], finite[baseline])
+    text += f" ({called}; lower is better)."
+    for name, what in (("reconstruction", "Reconstructions"), ("floor", "Real data, the floor,")):
+        if name in finite:
+            text += f" {what} score {number(float(finite[name]))}."
+    return text
+
+
+def _tiles(run: RunFolder, numbers: Mapping[str, float | None], top: str | None, called: str) -> Facts:
+    errors, kind = run.scored.reconstruction, "FID" if called == "FID" else "Fréchet"
+    sets = ((top, f"{kind}, {said(top or '')} samples"), ("reconstruction", f"{kind}, reconstructions"))
+    tiles = [(text, number(float(x))) for name, text in sets if is_finite(x := numbers.get(name or ""))]
+    names = {"mse": "mean squared error", "psnr": "PSNR, dB", "ssim": "SSIM"}
+    tiles += [(text, number(errors[k])) for k, text in names.items() if errors.get(k) is not None]
+    return tiles + resources(run)
+
+
+def _what(settings: Mapping[str, Value]) -> Facts:
+    """The model in a line of facts."""
+    shape = settings.get("shape")
+    pairs = [
+        ("data", settings.get("data")),
+        ("shape", " × ".join(map(str, shape)) if isinstance(shape, list) else shape),
+        ("latent dimensions", settings.get("latent_dim")),
+        ("net", settings.get("net")),
+        ("seed", settings.get("seed")),
+    ]
+    return [(k, str(v)) for k, v in pairs if v is not None]

@@ -1,0 +1,216 @@
+"""The state of a training, and its checkpoint: written whole, read back to the same numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from chartae.data import Batches
+from chartae.maths.random import Stream
+from chartae.objectives import Objective
+from chartae.records.files import read_tensors, write_tensors
+from chartae.training.average import Average
+from chartae.training.device import Device
+from chartae.training.history import History
+from chartae.training.settings import Training
+
+__all__ = ["Facts", "Snapshot", "State", "fixed", "load", "restore", "save", "snapshot"]
+
+#: torch's name for what a module keeps besides parameters and buffers
+EXTRA = "_extra_state"
+NAME = "checkpoint.safetensors"
+
+#: what a checkpoint and the run that resumes it must agree in
+Fixed = dict[str, float | str | bool | None]
+
+
+class Facts(TypedDict):
+    """The plain values of a checkpoint."""
+
+    settings: Fixed
+    epoch: int
+    step: int
+    columns: list[str]
+    best_loss: float
+    best_at: int
+    bad_epochs: int
+    lr: dict[str, list[float]]
+    schedules: dict[str, dict[str, float]]
+    scaler: dict[str, float] | None
+    history: dict[str, object]
+
+
+class Snapshot(NamedTuple):
+    """A state, as tensors and plain values."""
+
+    tensors: dict[str, Tensor]
+    facts: Facts
+
+
+@dataclass
+class State:
+    """Everything that changes in a training.
+
+    Attributes:
+        objective: what is minimised, its parameters and buffers among the state.
+        device: where it runs, with its processes and scaler.
+        stream: of random numbers.
+        optimisers, schedules: of each player.
+        average: the moving average of the weights, where one is kept.
+        columns, record: what each step of the epoch gave, by name; on the device.
+        best: the weights of the epoch of least validation loss.
+        epoch, step: the position: the next step is number `step` of epoch `epoch`, both from 0.
+    """
+
+    objective: Objective
+    device: Device
+    stream: Stream
+    optimisers: dict[str, Optimizer]
+    schedules: dict[str, ReduceLROnPlateau] = field(default_factory=dict)
+    average: Average | None = None
+    columns: list[str] = field(default_factory=list)
+    record: Tensor = field(default_factory=lambda: torch.empty(0))
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_loss: float = math.inf
+    best_at: int = 0
+    bad_epochs: int = 0
+    epoch: int = 0
+    step: int = 0
+    history: History = field(default_factory=History)
+
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters and buffers of an epoch; what is kept for training alone is left out."""
+        weights = {k: v for k, v in self.objective.state_dict().items() if not k.endswith(EXTRA)}
+        return weights if self.average is None else weights | self.average.named()
+
+    def keep_best(self) -> None:
+        """The weights as they are now are the best."""
+        for name, value in self.weights().items():
+            if name in self.best:
+                self.best[name].copy_(value)
+            else:
+                self.best[name] = value.detach().clone()
+
+    def adopt_best(self) -> None:
+        """The best weights, or else the last ones, into the objective, which is then in evaluation mode."""
+        self.objective.load_state_dict(self.objective.state_dict() | (self.best or self.weights()))
+        self.objective.eval()
+
+
+def fixed(objective: Objective, batches: Batches, training: Training) -> Fixed:
+    """What a checkpoint must agree in with the run that resumes it."""
+    # where training depends on its own length, a longer one is another from the start
+    length = training.epochs if training.cosine or objective.scheduled else None
+    return {
+        "objective": repr(objective),
+        "points": batches.n,
+        "batch_size": batches.batch_size,
+        "precision": training.precision,
+        "ema": training.ema,
+        "parameters": sum(p.numel() for player in objective.players().values() for p in player.parameters),
+        "cosine": training.cosine,
+        "epochs": length,
+        "seed": training.seed,
+    }
+
+
+def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot:
+    """The state; `copied` to the CPU, so that it stays what it is (but for the best weights, which an epoch leaves)."""
+    tensors = {f"model/{k}": v for k, v in state.objective.state_dict().items()}
+    if state.average is not None:
+        tensors |= {f"average/{i}": v for i, v in enumerate(state.average.shadow)}
+    for name, optimiser in state.optimisers.items():
+        for i, values in optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser/{name}/{i}/{k}": v for k, v in values.items() if isinstance(v, Tensor)}
+    tensors |= {"random": state.stream.state(state.device.device)[None], "record": state.record}
+    if copied:
+        tensors = {k: v.detach().to("cpu", copy=True) for k, v in tensors.items()}
+    tensors |= {f"best/{k}": v for k, v in state.best.items()}
+    scaler = state.device.scaler
+    facts: Facts = {
+        "settings": settings,
+        "epoch": state.epoch,
+        "step": state.step,
+        "columns": state.columns,
+        "best_loss": state.best_loss,
+        "best_at": state.best_at,
+        "bad_epochs": state.bad_epochs,
+        "lr": {name: [g["lr"] for g in o.param_groups] for name, o in state.optimisers.items()},
+        "schedules": {name: s.state_dict() for name, s in state.schedules.items()},
+        "scaler": None if scaler is None else scaler.state_dict(),
+        "history": asdict(state.history),
+    }
+    return Snapshot(tensors, json.loads(json.dumps(facts)) if copied else facts)
+
+
+def restore(state: State, former: Snapshot) -> None:
+    """Set a state back to a snapshot, but for its history."""
+    tensors, facts = former
+
+    def group(prefix: str) -> dict[str, Tensor]:
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+
+    device = state.device.device
+    state.objective.load_state_dict(group("model/"))
+    state.best = {k: v.to(device, copy=True) for k, v in group("best/").items()}
+    if state.average is not None:
+        for i, v in enumerate(state.average.shadow):
+            v.copy_(tensors[f"average/{i}"])
+    for name, optimiser in state.optimisers.items():
+        values: dict[int, dict[str, Tensor]] = {}
+        for key, v in group(f"optimiser/{name}/").items():
+            index, _, k = key.partition("/")
+            values.setdefault(int(index), {})[k] = v.clone()
+        groups = optimiser.state_dict()["param_groups"]
+        for g, rate in zip(groups, facts["lr"][name], strict=True):
+            g["lr"] = rate
+        optimiser.load_state_dict({"state": values, "param_groups": groups})
+    for name, schedule in state.schedules.items():
+        schedule.load_state_dict(facts["schedules"][name])
+    if state.device.scaler is not None and facts["scaler"] is not None:
+        state.device.scaler.load_state_dict(facts["scaler"])
+    rows = tensors["random"]
+    state.stream.restore(rows[min(state.device.rank, len(rows) - 1)], device)
+    state.record = tensors["record"].to(device, copy=True)
+    state.columns = list(facts["columns"])
+    state.epoch, state.step = facts["epoch"], facts["step"]
+    state.best_loss, state.best_at, state.bad_epochs = facts["best_loss"], facts["best_at"], facts["bad_epochs"]
+
+
+def save(state: State, folder: Path | None, settings: Fixed) -> None:
+    """Write the checkpoint of a folder, if there is one."""
+    if folder is None:
+        return
+    tensors, facts = snapshot(state, settings)
+    random = state.device.gather(tensors["random"].to(state.device.device))  # of each process
+    if state.device.is_main:
+        write_tensors(folder / NAME, tensors | {"random": random}, kind="checkpoint", facts={**facts})
+    state.device.wait()
+
+
+def load(state: State, folder: Path, settings: Fixed) -> None:
+    """Set a state to a folder's checkpoint, and the folder's log to the rows up to there.
+
+    Raises:
+        FileNotFoundError, ValueError: no checkpoint, a damaged one, or one of other settings.
+    """
+    path = folder / NAME
+    tensors, facts = read_tensors(path, kind="checkpoint")
+    for key, value in settings.items():
+        if facts["settings"].get(key) != value:
+            raise ValueError(
+                f"{path} was written with {key} = {facts['settings'].get(key)!r}, but this run has {value!r}; "
+                "resume with the same settings, or start a new folder"
+            )
+    restore(state, Snapshot(tensors, facts))  # type: ignore[arg-type]
+    state.history = History(**facts["history"])
+    if state.device.is_main:
+        state.history.rewrite(folder)
