@@ -1,6 +1,6 @@
 """A finished training: its settings, model, densities and log, in memory and as a folder."""
 
-from chartae.runs.ensembles import fit_many
+from chartae.runs.ensembles import fit_many, train_many
 from chartae.runs.fitting import as_dataset, cook, fit
 from chartae.runs.folder import FILES, load, prepare, read_log
 from chartae.runs.run import IN_MEMORY, Run, Settings, fingerprint, writes
@@ -18,5 +18,6 @@ __all__ = [
     "load",
     "prepare",
     "read_log",
+    "train_many",
     "writes",
 ]
