@@ -15,10 +15,11 @@ from collections.abc import Callable
 import numpy as np
 import scipy.linalg
 import torch
-from chartae.maths import frechet_from_features
 from common import alternate, write
 from torch import Tensor
 from torch.nn import functional as F
+
+from chartae.maths import frechet_from_features
 
 
 def features(n: int, d: int, seed: int, shift: float) -> Tensor:

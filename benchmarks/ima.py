@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from chartae.runs.ensembles import train_many
 from common import RESULTS, alternate, machine
 
 from chartae import nn
 from chartae.diagnostics import ima_contrast, jacobian
 from chartae.recipes import Setting, build
+from chartae.runs import train_many
 
 
 def jacobians() -> dict[str, Any]:

@@ -15,12 +15,12 @@ import warnings
 from typing import Any
 
 import torch
-from chartae.maths import energy_distance
 from common import RESULTS, write
 
 import chartae as ch
 from chartae.data import toys
 from chartae.diagnostics import code_use
+from chartae.maths import energy_distance
 
 SD, K = 0.15, 8
 ANGLE = torch.arange(K) * 2 * math.pi / K

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from chartae.maths import energy_distance, log_ratio
 from common import RESULTS, alternate, machine
 
 import chartae as ch
 import chartae.draw.pictures
 from chartae.data import Batches, toys
 from chartae.diagnostics import optimal_reconstruction, score_error
+from chartae.maths import energy_distance, log_ratio
 from chartae.recipes import Setting, build
 from chartae.samplers import (
     GSN,

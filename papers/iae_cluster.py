@@ -24,7 +24,7 @@ PUBLISHED = {16: "AAE 9.55 ± 2.05", 30: "AAE 4.10 ± 1.13, PixelGAN 5.27 ± 1.8
 
 #: how models are fitted on two cores, and on a GPU
 QUICK: dict[str, Any] = {"net": "mlp", "epochs": 8, "batch_size": 128, "cosine": True}
-FULL: dict[str, Any] = QUICK | {"net": "conv", "epochs": 20}
+FULL = QUICK | {"net": "conv", "epochs": 20}
 
 
 class Method(NamedTuple):

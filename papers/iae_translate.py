@@ -50,7 +50,7 @@ TASKS = {
 
 #: few steps suit a shorter average. At twice this learning rate the pictures run away at first
 QUICK: dict[str, Any] = {"batch_size": 32, "lr": 2e-3, "ema": 0.99, "cosine": True}
-FULL: dict[str, Any] = QUICK | {"batch_size": 128, "ema": 0.999}
+FULL = QUICK | {"batch_size": 128, "ema": 0.999}
 
 
 def grey(x: Float[Tensor, "N C H W"]) -> Float[Tensor, "N 1 H W"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import functools
 import importlib
 import pkgutil
 from collections.abc import Callable
@@ -86,7 +85,7 @@ TABLE: dict[str, Record] = {}
 def reproduction(
     name: str, *, summary: str, takes: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Request], Result]], Callable[[Request], Result]]:
-    """Enter a function in the table. Any module of this package may do so: a new reproduction is one new file.
+    """Enter a function in the table. Every module of this package may do so: a new reproduction is one new file.
 
     Args:
         name: what it is called on the command line.
@@ -101,17 +100,11 @@ def reproduction(
     return enter
 
 
-@functools.cache
-def discover() -> None:
-    """Import every module of this package, so that each enters its reproductions."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
-        if module.name != "__main__":
-            importlib.import_module(f"{__package__}.{module.name}")
-
-
 def records() -> dict[str, Record]:
-    """All reproductions by name, in alphabetical order."""
-    discover()
+    """All reproductions by name, in alphabetical order; every module of this package is imported for it."""
+    for module in pkgutil.iter_modules(importlib.import_module("papers").__path__):
+        if module.name != "__main__":
+            importlib.import_module(f"papers.{module.name}")
     return dict(sorted(TABLE.items()))
 
 

@@ -10,9 +10,9 @@ import torch
 from matplotlib.figure import Figure
 
 import chartae as ch
-from chartae.evaluation import score
 from chartae.data import toys
 from chartae.diagnostics import optimal_reconstruction
+from chartae.evaluation import score
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
