@@ -455,12 +455,12 @@ def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch):
 
 def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     torch.set_default_dtype(torch.float32)
-    from papers import implicit
+    from papers import iae_cluster, iae_semisup
 
-    monkeypatch.setitem(implicit.QUICK, "epochs", 1)
-    monkeypatch.setattr(implicit, "_alone", partial(implicit._alone, steps=20))
-    monkeypatch.setattr(implicit, "CLUSTERINGS", [("aae-cluster", 10, {}, True)])
-    monkeypatch.setattr(implicit, "SUPERVISIONS", implicit.SUPERVISIONS[::2])
+    monkeypatch.setitem(iae_cluster.QUICK, "epochs", 1)
+    monkeypatch.setattr(iae_semisup, "labels_alone", partial(iae_semisup.labels_alone, steps=20))
+    monkeypatch.setattr(iae_cluster, "METHODS", [iae_cluster.Method("aae-cluster", 10, {}, "both", every=True)])
+    monkeypatch.setattr(iae_semisup, "METHODS", iae_semisup.METHODS[::2])
     words = ["reproduce", "iae-cluster", "--data", "digits", "--quick", "--seeds", "2", "--out", str(tmp_path / "c")]
     assert main(words) == 0
     table = (tmp_path / "c" / "table.md").read_text()
@@ -473,15 +473,15 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     assert all(r["labels"] == 50 and 0 <= r["error"] <= 1 for r in rows)
     capsys.readouterr()
     assert main(["reproduce", "ima-gap", "--labels", "50", "--out", str(tmp_path / "x")]) == 2
-    assert "takes none" in capsys.readouterr().err
+    assert "ima-gap takes no --labels; it is an option of iae-semisup" in capsys.readouterr().err
 
 
 def test_the_same_net_on_the_labels_alone_learns_something():
     torch.set_default_dtype(torch.float32)
-    from papers.implicit import _alone
+    from papers.iae_semisup import labels_alone
 
     data = ch.data.load("digits")
-    assert _alone(data, 200, 0, "mlp", True, None, steps=150) < 0.3
+    assert labels_alone(data, 200, 0, "mlp", True, steps=150) < 0.3
 
 
 def test_options_of_which_nothing_would_come():

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from papers import posterior, style
-from papers.posterior import judge
 from torch import nn as tnn
 
 import chartae as ch
@@ -22,6 +20,8 @@ from chartae.objectives import Penalised
 from chartae.recipes import Setting, build
 from chartae.terms import AdversarialKL, Reconstruction
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
+from papers import Request, iae_posterior, iae_style
+from papers.iae_posterior import judge
 
 
 def small(inputs):
@@ -232,30 +232,33 @@ def test_what_is_measured_of_the_four_points():
 
 def test_the_reproductions_make_their_tables(tmp_path, monkeypatch):
     torch.set_default_dtype(torch.float32)
-    four, modes = posterior._four, posterior._two_modes
-    monkeypatch.setattr(posterior, "_four", lambda recipe, options, seed, steps: four(recipe, options, seed, 100))
-    monkeypatch.setattr(posterior, "_two_modes", lambda make, seed, steps: modes(make, seed, 20))
-    monkeypatch.setattr(posterior, "EXAMPLES", 20 * 256)
-    monkeypatch.setattr(posterior, "DRAWS", 10_000)
-    monkeypatch.setattr(posterior, "METHODS", {"VAE": posterior.METHODS["VAE, normal posterior"]})
+    four, modes = iae_posterior.four_points, iae_posterior.two_modes
+    monkeypatch.setattr(
+        iae_posterior, "four_points", lambda recipe, options, seed, steps: four(recipe, options, seed, 100)
+    )
+    monkeypatch.setattr(iae_posterior, "two_modes", lambda make, seed, steps: modes(make, seed, 20))
+    monkeypatch.setattr(iae_posterior, "EXAMPLES", 20 * 256)
+    monkeypatch.setattr(iae_posterior, "DRAWS", 10_000)
+    monkeypatch.setattr(iae_posterior, "METHODS", {"VAE": iae_posterior.METHODS["VAE, normal posterior"]})
     kept = "Flipped IAE, generator held"
-    monkeypatch.setattr(posterior, "SQUARE", {kept: posterior.SQUARE[kept]})
-    found = posterior.iae_posterior(tmp_path / "posterior", quick=True, seeds=1)
+    monkeypatch.setattr(iae_posterior, "SQUARE", {kept: iae_posterior.SQUARE[kept]})
+    request = Request(tmp_path / "posterior", quick=True, seeds=1)
+    found = iae_posterior.iae_posterior(request)
     assert found["points"][0]["nll"] > math.log(4)
     assert found["floor"] < 0.01
     assert "| VAE | 1 |" in (tmp_path / "posterior" / "table.md").read_text()
     assert (tmp_path / "posterior" / "points.png").stat().st_size > 1000
     assert (tmp_path / "posterior" / "modes.png").stat().st_size > 1000
-    again = posterior.iae_posterior(tmp_path / "posterior", quick=True, seeds=1)  # from the parts
+    again = iae_posterior.iae_posterior(request)  # from the parts
     assert again["points"] == found["points"]
 
     small = ch.data.load("fashion-mini")
     small = replace(small, source="", train=small.train[:256], valid=small.valid[:0], test=small.test[:200],
                     test_labels=small.test_labels[:200])  # fmt: skip
-    monkeypatch.setattr(style, "load", lambda name, root=None: small)
-    monkeypatch.setattr(style, "QUICK", 4)
-    monkeypatch.setattr(style, "CELLS", ((2, 3), (3, 0)))
-    found = style.iae_style(tmp_path / "style", quick=True, seeds=1)
+    monkeypatch.setattr(iae_style, "load", lambda name, root=None: small)
+    monkeypatch.setattr(iae_style, "QUICK", 4)
+    monkeypatch.setattr(iae_style, "CELLS", ((2, 3), (3, 0)))
+    found = iae_style.iae_style(Request(tmp_path / "style", quick=True, seeds=1))
     assert [row["spread"] > 0 for row in found["rows"]] == [True, False]  # without noise one code has one picture
     assert 0.6 < found["real"] <= 1
     assert "200 test pictures" in (tmp_path / "style" / "table.md").read_text()

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from papers.translate import grey, hue, measures
 from PIL import Image
 from torch import nn as tnn
 
@@ -21,6 +20,8 @@ from chartae.nn import Critic
 from chartae.objectives.adversarial import Adversarial
 from chartae.recipes import Setting, build
 from chartae.runs import as_dataset
+from papers import Request
+from papers.iae_translate import grey, hue, measures
 
 QUICK = {"epochs": 1, "batch_size": 8, "progress": False}
 CRITICS = ("reconstruction", "latent", "inference", "data")
@@ -351,7 +352,7 @@ def test_digits_are_coloured(data_root, float32):
 
 
 def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
-    from papers import translate
+    from papers import iae_translate as translate
 
     tiny = {name: task._replace(steps=(2, 2)) for name, task in translate.TASKS.items()}
     monkeypatch.setattr(translate, "TASKS", tiny)
@@ -362,7 +363,8 @@ def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
     }
     small = replace(whole, **parts)
     monkeypatch.setattr(translate, "load", lambda name, root=None: small if name == whole.name else load(name))
-    done = translate.iae_translate(tmp_path / "r", data="fashion-mini", quick=True, seeds=1, progress=False)
+    request = Request(tmp_path / "r", data="fashion-mini", quick=True, seeds=1, progress=False)
+    done = translate.iae_translate(request)
     assert [row["task"] for row in done["rows"]] == ["coloured", "edges"]
     there = done["rows"][0]["there"]
     assert 0 <= there["content"] <= 1
@@ -370,7 +372,7 @@ def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
     assert there["hue_entropy_real"] > 0.8
     assert (tmp_path / "r" / "coloured-seed-0.png").is_file()
     assert "fashion-mini to fashion-mini+coloured" in (tmp_path / "r" / "table.md").read_text()
-    again = translate.iae_translate(tmp_path / "r", data="fashion-mini", quick=True, seeds=1, progress=False)
+    again = translate.iae_translate(request)
     assert again == done
     with pytest.raises(ValueError, match="has no classifier"):
-        translate.iae_translate(tmp_path / "d", data="digits", quick=True)
+        translate.iae_translate(Request(tmp_path / "d", data="digits", quick=True))
