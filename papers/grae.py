@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from chartae.data import Dataset, from_strings, read_strings
 from chartae.draw import pictures, structures
 from chartae.evaluation import evaluate
-from chartae.optimise import goal, evaluate_surrogate, optimise, training_scores
+from chartae.optimise import evaluate_surrogate, goal, optimise, training_scores
 from chartae.runs import Run, fit, load
 from papers.parts import Cell, Columns, Parts, Row, Rows, average, first, mean_sd, numbers, summary
 from papers.table import Request, reproduction

@@ -20,7 +20,7 @@ import chartae as ch
 from chartae.cli import main
 from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product, StandardNormal, UniformCategorical
 from chartae.data import Batch, Batches
-from chartae.data.labels import class_codes, known_labels
+from chartae.data.labels import choose_labels, class_codes
 from chartae.distributions import PointMass
 from chartae.evaluation.images import class_error
 from chartae.maths import nearest
@@ -158,7 +158,7 @@ def test_neighbours_should_be_of_one_category():
             nearest(**bad)
 
     class Seen(Corruption):
-        def forward(self, c=None, y=None):
+        def forward(self, c=None, condition=None):
             self.last = c
             return PointMass(c)
 
@@ -267,41 +267,37 @@ def test_batches_bring_labelled_examples_along():
 
 def test_which_labels_are_known():
     data = ch.data.load("digits")
-    y, options = known_labels(data, {"labels": 25}, seed=0)
+    known = data.train_labels
+    y = choose_labels(known, keep=25, seed=0)
     counts = torch.bincount(y[y >= 0])
     assert (y >= 0).sum() == 25
     assert counts.min() == 2
     assert counts.max() == 3
-    assert options["classes"] == 10
-    assert torch.equal(y[y >= 0], data.train_labels[y >= 0])
-    assert not torch.equal(y, known_labels(data, {"labels": 25}, seed=1)[0])
-    assert torch.equal(y, known_labels(data, {"labels": 25}, seed=0)[0])
+    assert torch.equal(y[y >= 0], known[y >= 0])
+    assert not torch.equal(y, choose_labels(known, keep=25, seed=1))
+    assert torch.equal(y, choose_labels(known, keep=25, seed=0))
     for options, message in (
-        ({"labels": 9}, "at least one a class"),
-        ({"labels": 10**6}, "no more than there are"),
+        ({"keep": 9}, "at least one a class"),
+        ({"keep": 10**6}, "no more than there are"),
         ({"classes": 11}, "labels run up to 9, and classes without a label: 10"),
         ({"classes": 5}, "labels run up to 9"),
         ({"classes": 1}, "there is 1 class"),
     ):
         with pytest.raises(ValueError, match=message):
-            known_labels(data, options, seed=0)
-    with pytest.raises(ValueError, match="all .* labels are missing"):
-        known_labels(ch.data.from_arrays(torch.rand(50, 3), torch.full((50,), -1)), {}, seed=0)
-    with pytest.raises(ValueError, match="has no labels"):
-        known_labels(ch.data.from_arrays(torch.rand(50, 3)), {}, seed=0)
-    with pytest.raises(ValueError, match="has continuous labels"):
-        known_labels(ch.data.from_arrays(torch.rand(50, 3), torch.rand(50)), {}, seed=0)
-    years = ch.data.from_arrays(torch.rand(50, 3), 2020 + torch.arange(50) % 3)
-    with pytest.raises(ValueError, match=r"up to 2022.*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and more; number the classes"):
-        known_labels(years, {}, seed=0)
-    with pytest.raises(ValueError, match="number the classes"):
-        known_labels(ch.data.from_arrays(torch.rand(50, 3), 10**12 * (torch.arange(50) % 3)), {}, seed=0)
+            choose_labels(known, **options)
+    for labels, message in (
+        (torch.full((50,), -1), "all .* labels are missing"),
+        (None, "has no labels|have no labels"),
+        (torch.rand(50), "continuous labels"),
+        (2020 + torch.arange(50) % 3, r"up to 2022.*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and more; number the classes"),
+        (10**12 * (torch.arange(50) % 3), "number the classes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            choose_labels(labels)
     # text: "-1" is not known there either
     named = ch.data.from_arrays(torch.rand(50, 3), ["b", "a", "-1", "b", "a"] * 10, valid=0, test=0)
     assert named.classes == ("a", "b")
-    y, options = known_labels(named, {}, seed=0)
-    assert options["classes"] == 2
-    assert torch.equal(y[:5], torch.tensor([1, 0, -1, 1, 0]))
+    assert torch.equal(choose_labels(named.train_labels)[:5], torch.tensor([1, 0, -1, 1, 0]))
 
 
 @pytest.mark.parametrize(

@@ -64,14 +64,14 @@ class Critic(Term):
         return self.net(t.z)[:, 0]
 
     def rival(self, t):
-        return -self.net(t.z.detach())[:, 0]
+        return {"loss": -self.net(t.z.detach())[:, 0].mean()}
 
 
 def test_a_term_with_a_critic_adds_a_player():
     objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction() + 0.5 * Critic())
     players = objective.players()
     assert set(players) == {"model", "critic"}
-    assert not {id(p) for p in players["model"]} & {id(p) for p in players["critic"]}
+    assert not {id(p) for p in players["model"].parameters} & {id(p) for p in players["critic"].parameters}
     assert torch.allclose(objective(points(), player="critic")["loss"], -objective(points())["critic"])
 
 
@@ -145,10 +145,10 @@ def test_levels_are_told():
     objective = ch.Penalised(model, ch.Reconstruction(), corrupt=ch.NoiseLevels(0.1, 2.0), antithetic=True)
     t = objective.trace(Batch(torch.ones(4000, 2)))
     assert model.noise == (0.1, 2.0)
-    assert torch.equal(t.y[:4000], t.y[4000:])
-    e = (t.seen - t.x) / t.y[:, None]
+    assert torch.equal(t.condition[:4000], t.condition[4000:])
+    e = (t.seen - t.x) / t.condition[:, None]
     assert e.std().item() == pytest.approx(1, abs=0.03)
-    assert torch.equal(t.q.mean, t.seen * t.y[:, None])
+    assert torch.equal(t.q.mean, t.seen * t.condition[:, None])
 
 
 def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data():

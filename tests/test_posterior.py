@@ -30,14 +30,16 @@ def small(inputs):
 
 def objective(contrast, penalty=0.0):
     term = AdversarialKL(Critic(tnn.Linear(SIZE + CODE, 1)), contrast, penalty)
-    return Penalised(linear_autoencoder(variational=True), Reconstruction() + term)
+    model = linear_autoencoder(variational=True)
+    return Penalised(model, Reconstruction() + term, rates={"adversarial_kl": 4.0}, betas=(0.5, 0.99))
 
 
 @pytest.mark.parametrize("contrast", [0, 4])
 def test_who_is_told_what(contrast):
     made = objective(contrast, penalty=0.1)
     assert set(made.players()) == {"model", "adversarial_kl"}
-    assert made.rates == {"adversarial_kl": 4.0}
+    assert made.players()["adversarial_kl"].rate == 4.0
+    assert made.players()["model"].betas == (0.5, 0.99)
     values = made(points())
     values["adversarial_kl"].backward()
     reached = [any(p.grad is not None for p in part.parameters()) for part in (made.model.encoder, made.model.decoder)]
@@ -92,7 +94,7 @@ def test_a_trained_critic_finds_the_kl(contrast):
             model.encoder.net.weight.fill_(0.8)
             model.encoder.net.bias.zero_()
         made = Penalised(model, AdversarialKL(small(2), contrast))
-        optimiser = torch.optim.Adam(made.players()["adversarial_kl"], lr=3e-3)
+        optimiser = torch.optim.Adam(made.players()["adversarial_kl"].parameters, lr=3e-3)
         for step in range(300):
             optimiser.param_groups[0]["lr"] = 3e-3 * (1 - step / 300)
             optimiser.zero_grad()
@@ -118,7 +120,7 @@ def test_a_model_trained_by_avb_has_the_posterior_of_its_decoder():
     made = Penalised(model, Reconstruction() + AdversarialKL(small(2)))
     steps = {
         "model": torch.optim.Adam(encoder.parameters(), lr=3e-3, betas=(0.5, 0.99)),
-        "adversarial_kl": torch.optim.Adam(made.players()["adversarial_kl"], lr=6e-3, betas=(0.5, 0.99)),
+        "adversarial_kl": torch.optim.Adam(made.players()["adversarial_kl"].parameters, lr=6e-3, betas=(0.5, 0.99)),
     }
     for _ in range(400):
         x = w * torch.randn(128, 1) + sigma * torch.randn(128, 1)

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from families import STRINGS
 from PIL import Image
 from torch import nn
 
@@ -24,7 +25,7 @@ from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
 from chartae.nn.sequences import GRU, GrammarDecoder, GrammarEncoder
 from chartae.objectives import Penalised
 from chartae.objectives.predicting import Predicting
-from chartae.recipes import OF_STRINGS, Setting, build
+from chartae.recipes import Setting, build
 from chartae.terms import Reconstruction
 
 EXPRESSIONS = load("expressions")
@@ -326,7 +327,7 @@ def test_selfies_are_written_down():
 
 
 @pytest.mark.parametrize("net", SEQUENCE_NETS)
-@pytest.mark.parametrize("name", OF_STRINGS)
+@pytest.mark.parametrize("name", STRINGS)
 def test_contract(name, net):
     codec = EXPRESSIONS if name != "cvae" else codec_for("characters", CORPUS)
     x = rows(CORPUS[:6], codec)

@@ -86,7 +86,7 @@ def test_the_log_has_every_term_and_adds_up(tmp_path):
     assert rows[-2]["step"] == 2 * len(batches())
     # the model has the weights of the best epoch: its loss is the least of the log
     with torch.no_grad():
-        assert o(next(iter(valid()))[0])["loss"].item() == pytest.approx(min(r["loss"] for r in valids), rel=1e-5)
+        assert o(next(iter(valid())))["loss"].item() == pytest.approx(min(r["loss"] for r in valids), rel=1e-5)
 
 
 def test_best_weights_are_kept_and_training_stops_early():
@@ -332,7 +332,7 @@ def test_a_layer_that_overflows_is_named_and_the_last_good_checkpoint_stays(tmp_
         ({"clip": 0.0}, ValueError, "above 0"),
         ({"patience": 3}, ValueError, "give valid="),
         ({"lr": 0.0}, ValueError, "finite number above 0"),
-        ({"lr": {"critic": 1.0}}, ValueError, "no step size for model"),
+        ({"lr": {"critic": 1.0}}, ValueError, "no learning rate for model"),
         ({"optimizer": "lion"}, ValueError, "choose from adam"),
         ({"resume": True}, ValueError, "needs the folder"),
         ({"valid": Batches(torch.zeros(5, 3).normal_(), 5)}, ValueError, "validation examples have shape"),

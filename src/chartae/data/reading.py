@@ -147,8 +147,8 @@ def _read_strings(
 ) -> Dataset:
     if reading.grammar is None:
         raise ValueError(
-            f"reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of productions), "
-            f"or a codec without a grammar: {', '.join(CODECS)}"
+            f"reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of "
+            f"productions), or a codec without a grammar: {', '.join(CODECS)}"
         )
     return from_strings(
         strings, reading.grammar, limit=reading.limit, column=reading.column, target=reading.target,
