@@ -329,9 +329,9 @@ def _regression(z: Float[Tensor, "N D"], r: Float[Tensor, "N R"]) -> tuple[Tenso
 
 def fit(
     name: str,
-    z: Float[Tensor, "N D"],
+    z: Tensor,
     *,
-    condition: Float[Tensor, "N K"] | None = None,
+    condition: Tensor | None = None,
     discrete: int = 0,
     entries: Sequence[str] = (),
     seed: int = 0,
@@ -341,8 +341,8 @@ def fit(
 
     Args:
         name: a key of `NAMES`, or ``gmm-K``.
-        z: codes.
-        condition: the condition of each code, as `Condition.read` gives it; none by default.
+        z: codes (N, D).
+        condition: the condition of each code (N, K), as `Condition.read` gives it; none by default.
         discrete: how many of its K numbers, the first ones, are one-hot: `Condition.discrete`.
         entries: a name for each of the K numbers, for messages: `Condition.entries`.
         seed: of the fit.
