@@ -153,8 +153,8 @@ def test_learning_rates_are_the_authors_for_their_nets():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: build("gan", Setting((6,), 2)), ValueError, "there is no recipe 'gan'; choose from ae, rae"),
-        (lambda: options("gan"), ValueError, "choose from ae"),
+        (lambda: build("gan", Setting((6,), 2)), ValueError, "there is no recipe 'gan'; choose from .*ae, .*rae"),
+        (lambda: options("gan"), ValueError, "choose from .*ae"),
         (lambda: build("rae", Setting((6,), 2), l2=1.0), TypeError, "has no option l2; its options are: beta"),
         (lambda: build("ae", Setting((6,), 2), beta=1.0), TypeError, "its options are: none"),
         (lambda: build("rae", Setting((6,), 2), beta="much"), TypeError, "give a float"),

@@ -34,7 +34,7 @@ def test_who_is_told_what():
     assert touched(objective, values["gan"]) == {"decoder", "critic"}  # never the encoder
     assert touched(objective, objective(points(), player="critic")["loss"]) == {"critic"}
     # what reaches the critic from the model's loss is no part of what its own optimiser sees
-    owners = [{id(p) for p in ps} for ps in objective.players().values()]
+    owners = [{id(p) for p in player.parameters} for player in objective.players().values()]
     assert not owners[0] & owners[1]
     assert owners[0] | owners[1] == {id(p) for p in objective.parameters()}
 

@@ -24,6 +24,9 @@ __all__ = [
     "setting_for",
 ]  # fmt: skip
 
+#: the modules whose recipes are listed first
+FIRST = ("classic", "denoising")
+
 #: what an option can be
 Option = str | int | float | bool
 Options = dict[str, Option]
@@ -79,8 +82,9 @@ class _Table(Mapping[str, Record]):
         if not self._complete:
             self._complete = True
             package = importlib.import_module(__package__ or "chartae.recipes")
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{package.__name__}.{module.name}")
+            names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+            for name in sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
+                importlib.import_module(f"{package.__name__}.{name}")
         return self._records
 
     def __getitem__(self, name: str) -> Record:
