@@ -81,13 +81,9 @@ DEAR = ("box",)
 TAKES = ("recipes", "limit", "epochs")
 
 
-@reproduction(
-    "grae-expressions",
-    summary="symbolic regression by a search over the codes of grammar autoencoders (1903.12436, 1703.01925)",
-    takes=TAKES,
-)
-def grae_expressions(request: Request) -> dict[str, object]:
-    """Symbolic regression of 1/3 + x + sin(x²) by a search over the codes of grammar autoencoders.
+@reproduction("grae-expressions", takes=TAKES)
+def grae_expressions(request: Request) -> Row:
+    """Symbolic regression of 1/3 + x + sin(x²) by a search over the codes of grammar autoencoders (1903.12436).
 
     Scores are log(1 + MSE) with true division, lower is better; the target is one of the training expressions, so a
     search need not invent it. `quick`: 30,000 of the 100,000 expressions.
@@ -95,20 +91,16 @@ def grae_expressions(request: Request) -> dict[str, object]:
     return reproduce(EXPRESSIONS, request)
 
 
-@reproduction(
-    "grae-molecules",
-    summary="molecules of high penalised logP by a search over the codes of grammar autoencoders (1903.12436)",
-    takes=TAKES,
-)
-def grae_molecules(request: Request) -> dict[str, object]:
-    """Molecules of high penalised logP by a search over the codes of grammar autoencoders.
+@reproduction("grae-molecules", takes=TAKES)
+def grae_molecules(request: Request) -> Row:
+    """Molecules of high penalised logP by a search over the codes of grammar autoencoders (1903.12436).
 
     `quick`: the first 20,000 of the 249,456 molecules of ZINC, and a smaller net.
     """
     return reproduce(MOLECULES, request)
 
 
-def reproduce(problem: Problem, request: Request) -> dict[str, object]:
+def reproduce(problem: Problem, request: Request) -> Row:
     """Fit every recipe, judge it, and search its codes from several seeds.
 
     Raises:
@@ -126,7 +118,7 @@ def reproduce(problem: Problem, request: Request) -> dict[str, object]:
     strings = [s.replace(" ", "") for s in read_strings(path, limit=limit)]
     models: Rows = []
     searches: Rows = []
-    results: dict[str, object] = {
+    results: Row = {
         "problem": problem.grammar, "quick": request.quick, "strings": len(strings), "epochs": epochs,
         "models": models, "searches": searches,
     }  # fmt: skip

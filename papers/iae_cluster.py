@@ -68,12 +68,8 @@ COLUMNS: Columns = {
 }
 
 
-@reproduction(
-    "iae-cluster",
-    summary="clustering by a categorical code, with and without what must agree (1511.05644, 1805.09804)",
-    takes=("data",),
-)
-def iae_cluster(request: Request) -> dict[str, object]:
+@reproduction("iae-cluster", takes=("data",))
+def iae_cluster(request: Request) -> Row:
     """Clustering by a categorical code: errors by both protocols, with and without what must agree.
 
     `quick`: fully connected nets and fewer epochs, for two cores.
@@ -88,7 +84,7 @@ def iae_cluster(request: Request) -> dict[str, object]:
     need_labels(data)
     count = request.seeds or (2 if quick else 5)
     rows: Rows = []
-    results: dict[str, object] = {"data": name, "quick": quick, "rows": rows}
+    results: Row = {"data": name, "quick": quick, "rows": rows}
     for method in METHODS:
         for seed in range(count if method.every else 1):
             label = f"{method.recipe}-{method.clusters}-{method.agrees}-{seed}"

@@ -42,11 +42,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@reproduction(
-    "iae-posterior",
-    summary="posteriors of any shape, learnt by critics, where the truth is known (1701.04722, 1805.09804)",
-)
-def iae_posterior(request: Request) -> dict[str, object]:
+@reproduction("iae-posterior")
+def iae_posterior(request: Request) -> Row:
     """Posteriors of any shape, learnt by critics, where the truth is known.
 
     Four one-hot pictures, a code of two dimensions and a Bernoulli decoder: the best model's q(z|x) share the prior out
@@ -60,7 +57,7 @@ def iae_posterior(request: Request) -> dict[str, object]:
     modes: Rows = []
     codes: dict[str, Tensor] = {}
     draws: dict[str, Tensor] = {}
-    results: dict[str, object] = {"quick": quick, "floor": floor(), "points": points, "modes": modes}
+    results: Row = {"quick": quick, "floor": floor(), "points": points, "modes": modes}
     for seed in range(request.seeds or 5):
         for name, (recipe, options) in METHODS.items():
             make = functools.partial(four_points, recipe, options, seed, 3000 if quick else 10_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -18,7 +18,7 @@ from chartae.maths import as_float
 from chartae.recipes import setting_for
 from chartae.runs import fit
 from papers.iae_cluster import FULL, QUICK, each, need_labels
-from papers.parts import Columns, Parts, average, first, grouped, summary
+from papers.parts import Columns, Parts, Row, Rows, average, first, grouped, numbers, summary
 from papers.table import Request, reproduction
 
 __all__ = ["iae_semisup"]
@@ -54,21 +54,8 @@ COLUMNS: Columns = {
 }
 
 
-class Errors(TypedDict):
-    """The test error of one method on one split."""
-
-    name: str
-    seed: int
-    labels: int
-    error: float
-
-
-@reproduction(
-    "iae-semisup",
-    summary="classes from few labels: test error beside that of the same net on the labels alone (1805.09804)",
-    takes=("data", "labels"),
-)
-def iae_semisup(request: Request) -> dict[str, object]:
+@reproduction("iae-semisup", takes=("data", "labels"))
+def iae_semisup(request: Request) -> Row:
     """Classes from few labels: test error over fixed splits (the seed's), beside the same net on the labels alone.
 
     `labels`: how many, evenly over the classes; default 100. `quick`: fully connected nets and fewer epochs.
@@ -83,8 +70,8 @@ def iae_semisup(request: Request) -> dict[str, object]:
     need_labels(data)
     count = request.seeds or (1 if quick else 5)
     note = f"\n\nPublished: {PUBLISHED[labels]} (%)." if labels in PUBLISHED and name == "mnist" else ""
-    rows: list[Errors] = []
-    results: dict[str, object] = {"data": name, "quick": quick, "labels": labels, "rows": rows}
+    rows: Rows = []
+    results: Row = {"data": name, "quick": quick, "labels": labels, "rows": rows}
     for method in METHODS:
         if not quick and "net" in method.options:
             continue  # all have convolutions there
@@ -95,7 +82,8 @@ def iae_semisup(request: Request) -> dict[str, object]:
             parts.write(summary(rows, COLUMNS, "name") + note, results)
     figure, (axis,) = plotting.panels(5, 2.2)
     for group in grouped(rows, "name"):
-        axis.plot([100 * row["error"] for row in group], [group[0]["name"]] * len(group), "o", alpha=0.7)
+        errors = [100 * error for error in numbers(group, "error")]
+        axis.plot(errors, [group[0]["name"]] * len(errors), "o", alpha=0.7)
     axis.set(xlabel=f"test error, %, {labels} labels", xscale="log")
     figure.savefig(parts.folder / "errors.png", dpi=130)
     return results
@@ -103,7 +91,7 @@ def iae_semisup(request: Request) -> dict[str, object]:
 
 def judge(
     method: Method, data: Dataset, labels: int, seed: int, settings: dict[str, Any], request: Request
-) -> Errors:  # fmt: skip
+) -> Row:  # fmt: skip
     if method.recipe is None:
         error = labels_alone(data, labels, seed, settings["net"], settings["views"], request.device)
     else:

@@ -40,8 +40,8 @@ COLUMNS: Columns = {
 }
 
 
-@reproduction("iae-style", summary="what a small code keeps of a picture, and what the decoder makes up (1805.09804)")
-def iae_style(request: Request) -> dict[str, object]:
+@reproduction("iae-style")
+def iae_style(request: Request) -> Row:
     """Stochastic reconstructions at three code sizes, and deterministic ones: Makhzani, 2018 (arXiv 1805.09804).
 
     MNIST, or `fashion-mini` where there is no `root`. Of each: the squared error, the same from another's code, the
@@ -63,7 +63,7 @@ def iae_style(request: Request) -> dict[str, object]:
                 panels += [picture, np.full((len(picture), 12), 255, np.uint8)]
             rows.append(row)
     real, tested = agreement(data, data.test[:TESTED]), min(TESTED, len(data.test))
-    results: dict[str, object] = {"quick": quick, "data": data.name, "rows": rows, "real": real, "tested": tested}
+    results: Row = {"quick": quick, "data": data.name, "rows": rows, "real": real, "tested": tested}
     parts.write(
         f"{summary(rows, COLUMNS, 'latent_dim', 'noise_dim')}\n\n{data.name}, {tested:,} test pictures, "
         f"{statistics.mean(numbers(rows, 'steps')):.0f} steps; of the pictures themselves the classifier gives "

@@ -156,12 +156,8 @@ def entropy(angle: Tensor, bins: int = 12) -> float:
     return float(-(share * share.clamp_min(1e-12).log()).sum() / math.log(bins))
 
 
-@reproduction(
-    "iae-translate",
-    summary="unpaired translation of pictures, grey to coloured and edges to filled (1805.09804)",
-    takes=("data",),
-)
-def iae_translate(request: Request) -> dict[str, object]:
+@reproduction("iae-translate", takes=("data",))
+def iae_translate(request: Request) -> Row:
     """Two pairs of domains, each trained on disjoint halves of the pictures: grey and coloured, edges and filled.
 
     `data` names the grey pictures: mnist, fashion-mnist or fashion-mini. `quick`: 3 seeds and small batches, instead of
@@ -178,7 +174,7 @@ def iae_translate(request: Request) -> dict[str, object]:
     if base.test_labels is None or not default_for(base.name, base.shape).startswith("lenet"):
         raise ValueError(f"{data} has no classifier in the package; use mnist, fashion-mnist or fashion-mini")
     rows: Rows = []
-    results: dict[str, object] = {"data": data, "quick": quick, "training": training, "rows": rows}
+    results: Row = {"data": data, "quick": quick, "training": training, "rows": rows}
     for name in TASKS:
         for seed in range(request.seeds or (3 if quick else 5)):
             part = parts.make(f"{name}-seed-{seed}", functools.partial(judge, name, base, seed, request))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import statistics
-from typing import TypedDict
+from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
 from chartae.data import mixings
 from chartae.diagnostics import consistency_rates
 from chartae.draw import plotting
-from papers.parts import Columns, Parts, average, first, numbers, summary, table
+from papers.parts import Columns, Parts, Row, average, first, numbers, summary, table
 from papers.table import Request, reproduction
 from papers.vaes import Plan, train_vaes
 
@@ -30,20 +30,16 @@ TRAINED: Columns = {
 }
 
 
-class Orders(TypedDict):
-    """Quantities at each gamma^2, and their slopes with standard errors."""
-
-    gamma2: tuple[float, ...]
-    values: dict[str, tuple[float, ...]]
-    slopes: dict[str, tuple[float, float]]
+#: `values`: gamma^2 and the quantities there; `slopes`: of each quantity, with its standard error
+Orders = dict[str, dict[str, Sequence[float]]]
 
 
-@reproduction(
-    "ima-consistency", summary="the orders in which encoder and decoder become each other's inverse (2206.02416)"
-)
-def ima_consistency(request: Request) -> dict[str, object]:
-    """The orders in which encoder and decoder become each other's inverse: on a known decoder, point by point, and of
-    VAEs trained on a smooth three-layer mixing of Gaussian sources."""
+@reproduction("ima-consistency")
+def ima_consistency(request: Request) -> Row:
+    """The orders in which encoder and decoder become each other's inverse (2206.02416).
+
+    On a known decoder, point by point, and of VAEs trained on a smooth three-layer mixing of Gaussian sources.
+    """
     quick = request.quick
     count = request.seeds or (2 if quick else 10)
     parts = Parts(request, "ima-consistency", quick=quick, seeds=count)
@@ -70,14 +66,14 @@ def orders(n: int) -> Orders:
     world = mixings.two_dimensional()
     _, z = world.sample(n, seed=0)
     rates = consistency_rates(world.decode, z.double())
-    return {"gamma2": rates.gamma2, "values": rates.values, "slopes": rates.slopes}
+    return {"values": {"gamma2": rates.gamma2, **rates.values}, "slopes": {**rates.slopes}}
 
 
 def figure(exact: Orders) -> Figure:
     drawing, (axis,) = plotting.panels(5.4, 4)
-    for name, values in exact["values"].items():
-        label = f"{name}: slope {exact['slopes'][name][0]:.2f}"
-        axis.plot(exact["gamma2"], values, marker="o", ms=3, lw=1.2, label=label)
+    for name, (slope, _) in exact["slopes"].items():
+        label = f"{name}: slope {slope:.2f}"
+        axis.plot(exact["values"]["gamma2"], exact["values"][name], marker="o", ms=3, lw=1.2, label=label)
     axis.set(xscale="log", yscale="log")
     axis.set_xlabel("γ²", fontsize=9)
     axis.legend(fontsize=7, frameon=False)

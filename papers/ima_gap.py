@@ -10,7 +10,7 @@ from chartae.conditionals import Uniform
 from chartae.data import mixings
 from chartae.diagnostics import elbo_gap
 from chartae.draw import plotting
-from papers.parts import Columns, Parts, Rows, first, numbers, summary
+from papers.parts import Columns, Parts, Row, Rows, first, numbers, summary
 from papers.table import Request, reproduction
 
 __all__ = ["ima_gap"]
@@ -26,8 +26,8 @@ COLUMNS: Columns = {
 }
 
 
-@reproduction("ima-gap", summary="ELBO, likelihood and its IMA-regularised limit of two fixed decoders (2206.02416)")
-def ima_gap(request: Request) -> dict[str, object]:
+@reproduction("ima-gap")
+def ima_gap(request: Request) -> Row:
     """ELBO*, log-likelihood and IMA-regularised log-likelihood of fixed decoders as gamma grows.
 
     The decoders are a triangular net, whose contrast is above zero, and a Moebius map, whose contrast is zero; each

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from chartae.diagnostics import geometry, linear_gap
-from papers.parts import Cell, Columns, Parts, Rows, first, numbers, summary
+from papers.parts import Cell, Columns, Parts, Row, Rows, first, numbers, summary
 from papers.table import Request, reproduction
 
 __all__ = ["ima_linear"]
@@ -29,8 +29,8 @@ COLUMNS: Columns = {
 }
 
 
-@reproduction("ima-linear", summary="the gap of linear-Gaussian models, checked against closed forms (2206.02416)")
-def ima_linear(request: Request) -> dict[str, object]:
+@reproduction("ima-linear")
+def ima_linear(request: Request) -> Row:
     """The linear-Gaussian identity log p - ELBO* = ½ (Σ log Λ_kk - log det Λ), from closed forms of both sides."""
     parts = Parts(request, "ima-linear")
     part = parts.make("linear", gaps)

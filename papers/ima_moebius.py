@@ -17,7 +17,7 @@ from chartae.draw import plotting
 from chartae.metrics import mcc
 from chartae.recipes import Setting, build
 from chartae.runs import train_many
-from papers.parts import Columns, Parts, Rows, average, first, mean_sd, numbers, summary, table
+from papers.parts import Columns, Parts, Row, Rows, average, first, mean_sd, numbers, summary, table
 from papers.table import Request, reproduction
 from papers.vaes import HELD_OUT, Plan, train_vaes
 
@@ -44,8 +44,8 @@ DETERMINISTIC: Columns = {
 ROTATION = 0.828
 
 
-@reproduction("ima-moebius", summary="VAEs of growing precision on Moebius maps: recovery of the factors (2206.02416)")
-def ima_moebius(request: Request) -> dict[str, object]:
+@reproduction("ima-moebius")
+def ima_moebius(request: Request) -> Row:
     """Recovery of the factors by VAEs of growing precision on Moebius maps, uniform sources and prior.
 
     Four parts: precision (d = 3, 20 seeds), dimension (d = 5 and 10), 100 maps of unit determinant after the Moebius
@@ -68,7 +68,7 @@ def ima_moebius(request: Request) -> dict[str, object]:
     made["maps"] = parts.make("maps", functools.partial(maps, 8 if quick else 100, plan))
     shorter = replace(plan, steps=plan.steps // 2)
     made["orthogonality"] = parts.make("orthogonality", functools.partial(deterministic, world, few, shorter))
-    results: dict[str, object] = {"quick": quick, "plan": asdict(plan)}
+    results: Row = {"quick": quick, "plan": asdict(plan)}
     results |= {name: part.row() for name, part in made.items()}
     rows = {name: part.found for name, part in made.items()}
     parts.write(tables(rows), results)

@@ -63,17 +63,18 @@ MODELS = (
 )
 
 
-@reproduction("ima-sprites", summary="factors of drawn sprites, and of dSprites: MCC, DCI, contrast (2206.02416)")
-def ima_sprites(request: Request) -> dict[str, object]:
-    """Four factors of drawn sprites, by a VAE at gamma^2 = 1 and by deterministic autoencoders with and without
-    `Orthogonality`; and of dSprites (where `root` has them) by beta-VAE and RAE: MCC, DCI, contrast.
+@reproduction("ima-sprites")
+def ima_sprites(request: Request) -> Row:
+    """Factors of drawn sprites, and of dSprites (where `root` has them): MCC, DCI, contrast (2206.02416).
 
+    Four factors of sprites by a VAE at gamma^2 = 1 and by deterministic autoencoders with and without `Orthogonality`;
+    those of dSprites by VAE, beta-VAE and RAE.
     Without `quick` it trains on 64x64 pixels for 41,500 steps of 512, which needs a GPU; `quick`, on 32x32, a quarter
     as many, of which each counts four times, with 16, 32 and 32 channels for 12,000 steps of 64.
     """
     parts = Parts(request, "ima-sprites", quick=request.quick)
     rows: Rows = []
-    results: dict[str, object] = {"quick": request.quick, "rows": rows}
+    results: Row = {"quick": request.quick, "rows": rows}
     for model in MODELS:
         if model.data == "dsprites":
             try:

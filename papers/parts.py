@@ -27,7 +27,7 @@ Cell: TypeAlias = Callable[[Sequence[Mapping[str, object]]], object]
 #: head -> cell
 Columns: TypeAlias = Mapping[str, Cell]
 
-Found = TypeVar("Found")
+Found = TypeVar("Found", bound=JSON)
 Line = TypeVar("Line", bound=Mapping[str, object])
 
 
@@ -38,7 +38,7 @@ class Part(Generic[Found]):
     seconds: float
     found: Found
 
-    def row(self) -> dict[str, float | Found]:
+    def row(self) -> Row:
         """As it lies in the part's file."""
         return {"seconds": self.seconds, "found": self.found}
 
@@ -55,7 +55,7 @@ class Parts:
         FileExistsError: the folder is a file, or holds parts that were made with other settings.
     """
 
-    def __init__(self, request: Request, name: str, **settings: object) -> None:
+    def __init__(self, request: Request, name: str, **settings: JSON) -> None:
         self.folder, self.say = Path(request.out), request.say
         if self.folder.is_file():
             raise FileExistsError(f"{self.folder} is a file; give a folder")
@@ -87,7 +87,7 @@ class Parts:
         files.replace_text(path, json.dumps(part.row(), indent=1) + "\n")
         return part
 
-    def write(self, text: str, results: Mapping[str, object] | None = None) -> None:
+    def write(self, text: str, results: Row | None = None) -> None:
         """Write table.md, and results.json where there are results; after each part, to show what there is so far."""
         if results is not None:
             files.replace_text(self.folder / "results.json", json.dumps(results, indent=1) + "\n")

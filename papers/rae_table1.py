@@ -54,11 +54,7 @@ COLUMNS = {
 }
 
 
-@reproduction(
-    "rae-table1",
-    summary="regularised autoencoders on MNIST or CIFAR-10: Fréchet distances of eight models (1903.12436, table 1)",
-    takes=("data", "weights"),
-)
+@reproduction("rae-table1", takes=("data", "weights"))
 def rae_table1(request: Request) -> Comparison:
     """Table 1 of 1903.12436: models x (reconstruction, N, GMM, interpolation).
 

@@ -71,30 +71,33 @@ class Request:
 
 @dataclass(frozen=True)
 class Record:
-    """A reproduction: its name, function, one-line summary, and which of the `OPTIONAL` fields it takes."""
+    """A reproduction: its name, its function, and which of the `OPTIONAL` fields it takes."""
 
     name: str
     function: Callable[[Request], object]
-    summary: str
     takes: tuple[str, ...]
+
+    @property
+    def summary(self) -> str:
+        """The first sentence or two of the function's documentation, up to an empty line."""
+        return " ".join((self.function.__doc__ or "").split("\n\n")[0].split())
 
 
 TABLE: dict[str, Record] = {}
 
 
 def reproduction(
-    name: str, *, summary: str, takes: tuple[str, ...] = ()
+    name: str, takes: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Request], Result]], Callable[[Request], Result]]:
     """Enter a function in the table. Every module of this package may do so: a new reproduction is one new file.
 
     Args:
         name: what it is called on the command line.
-        summary: one line for `chartae reproduce --help`.
         takes: which of the `OPTIONAL` fields of a request it takes.
     """
 
     def enter(function: Callable[[Request], Result]) -> Callable[[Request], Result]:
-        TABLE[name] = Record(name, function, summary, takes)
+        TABLE[name] = Record(name, function, takes)
         return function
 
     return enter

@@ -58,8 +58,9 @@ def test_a_new_reproduction_is_one_new_file(tmp_path, monkeypatch, capsys):
     (tmp_path / "toy.py").write_text(
         "from papers.parts import Parts\n"
         "from papers.table import reproduction\n"
-        "@reproduction('toy', summary='a toy', takes=('limit',))\n"
+        "@reproduction('toy', takes=('limit',))\n"
         "def toy(request):\n"
+        "    'a toy'\n"
         "    parts = Parts(request, 'toy')\n"
         "    parts.write(str(parts.make('one', lambda: 7 * request.limit).found))\n"
     )
