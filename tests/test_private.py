@@ -385,3 +385,24 @@ def test_a_fit_leaves_the_callers_accelerator_and_random_numbers_alone():
     assert torch.equal(torch.rand(4), wanted)
     assert accelerator.gradient_accumulation_steps == 3
     assert accelerator.gradient_state.initialized
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_tree_of_a_regular_expression(allowed, monkeypatch):
+    from chartae.grammar import regex
+
+    monkeypatch.setattr(regex, "ALLOWED", allowed)
+    (one,) = regex.parsed_regex("[ab]")
+    assert str(one[0]) == "IN"
+    assert [chr(code) for _, code in one[1]] == ["a", "b"]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_weights_of_a_recurrent_layer(allowed, monkeypatch):
+    layer = torch.nn.GRU(3, 4, num_layers=2, bidirectional=True)
+    names = [name for name, _ in layer.named_parameters()]
+    expected = [id(getattr(layer, name)) for name in names]
+    monkeypatch.setattr(private, "ALLOWED", allowed)
+    layer._flat_weights = []
+    private.refresh_flat_weights(layer)
+    assert [id(w) for w in layer._flat_weights] == expected

@@ -9,7 +9,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from families import STRINGS
 from PIL import Image
 from torch import nn
 
@@ -27,6 +26,7 @@ from chartae.objectives import Penalised
 from chartae.objectives.predicting import Predicting
 from chartae.recipes import Setting, build
 from chartae.terms import Reconstruction
+from families import STRINGS
 
 EXPRESSIONS = load("expressions")
 CORPUS = [

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from chartae.maths.private import refresh_flat_weights
+
 __all__ = [
     "GRU",
     "SEQUENCE_NETS",
@@ -44,7 +46,7 @@ class GRU(nn.GRU):
     def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         if parametrize.is_parametrized(self):
             # the flat list that the fused loop reads holds the parameters themselves
-            self._flat_weights = [getattr(self, name) for name in self._flat_weights_names]
+            refresh_flat_weights(self)
         return super().forward(input, hx)
 
 
