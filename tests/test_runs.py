@@ -5,10 +5,11 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from families import DOMAINS, LABELS, STRINGS
 
 import chartae as ch
 from chartae import data as chdata
-from chartae.recipes import OF_DOMAINS, OF_LABELS, OF_STRINGS, RECIPES
+from chartae.recipes import RECIPES
 from chartae.runs import Settings
 
 
@@ -49,11 +50,11 @@ def test_a_run_comes_back_as_it_went(run):
     assert run.sample(4).shape == (4, 1, 8, 8)
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in OF_STRINGS])
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in STRINGS])
 def test_every_recipe_is_rebuilt_from_its_folder(recipe, tmp_path):
-    own = {"to": table()[::-1].copy(), "latent_dim": None} if recipe in OF_DOMAINS else {}
+    own = {"to": table()[::-1].copy(), "latent_dim": None} if recipe in DOMAINS else {}
     data = table()
-    if recipe in OF_LABELS:
+    if recipe in LABELS:
         data = ch.data.from_arrays(data, np.arange(len(data)) % 3)
     made = ch.fit(recipe, data, densities=(), **QUICK | own).save(tmp_path / "r")
     again = ch.load(tmp_path / "r")

@@ -8,6 +8,7 @@ from torch import nn as tnn
 
 import chartae as ch
 from chartae.conditionals import Dirac, Gaussian, StandardNormal
+from chartae.data import Batch
 from chartae.nn import Critic
 from chartae.objectives.vae_gan import VAEGAN
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
@@ -65,7 +66,7 @@ def test_with_an_orthogonal_trunk_it_is_the_squared_error():
     torch.manual_seed(0)
     found = objective(points())["features"] * trunk(points()).var(0, correction=0).mean()
     torch.manual_seed(0)
-    t = ch.Penalised(model, ch.terms.Reconstruction()).trace(points())
+    t = ch.Penalised(model, ch.terms.Reconstruction()).trace(Batch(points()))
     assert found.item() == pytest.approx(0.5 * (points() - t.p.mean).square().sum(1).mean().item())
 
 

@@ -139,7 +139,7 @@ class ByCondition(Density):
         z = check_codes(z)
         condition = self._checked(condition, len(z)).to(z.device)
         real = condition[:, self.discrete :].double()
-        groups, which = condition[:, : self.discrete].bool().unique(dim=0, return_inverse=True)
+        groups, which = _distinct(condition[:, : self.discrete].bool())
         self._check_sizes(groups, which.bincount(minlength=len(groups)), real.shape[1])
         members, lines = [], []
         for g in range(len(groups)):
@@ -217,7 +217,7 @@ class ByCondition(Density):
     def _group(self, discrete: Tensor) -> Tensor:
         """The number of each row's group."""
         numbers = {tuple(row): g for g, row in enumerate(self.groups.tolist())}
-        distinct, inverse = discrete.unique(dim=0, return_inverse=True)
+        distinct, inverse = _distinct(discrete)
         for row in distinct:
             if tuple(row.tolist()) not in numbers:
                 known = [self._called(group) for group in self.groups[:20]]
@@ -309,6 +309,14 @@ class ByCondition(Density):
                 )
             self.members = nn.ModuleList(self._unfitted() for _ in range(count))
         super()._load_from_state_dict(state, prefix, *args)
+
+
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows of a matrix (N, d), in order, and which of them each row is."""
+    if rows.shape[1]:
+        return rows.unique(dim=0, return_inverse=True)
+    # torch finds no distinct rows where rows are empty, though they are all the same
+    return rows[:1], torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
 
 
 def _regression(z: Float[Tensor, "N D"], r: Float[Tensor, "N R"]) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ g.decode(ids)                   # ["CCO"]
 StackDecoder(g, semantics=Molecules())(logits)     # (B, T, P) logits to derivations, all of them complete
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chartae.grammar.aromatic import repair
 from chartae.grammar.auditing import Audit, audit
@@ -46,7 +46,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # these import torch; the rest of the package does not
     if name in ("Decoded", "StackDecoder"):
         from chartae.grammar import decoding

@@ -42,11 +42,11 @@ def codec_for(named: str | PathLike[str] | Codec, strings: Sequence[str], start:
 
 def described(codec: Codec) -> str:
     """A codec as JSON: a built-in grammar by its name, others with all they consist of."""
-    told = codec.described()
-    name = told.get("grammar")
+    description = codec.described()
+    name = str(description.get("grammar"))
     if name in NAMES and codec == load(name):
-        told = {"grammar": name}
-    return json.dumps(told, ensure_ascii=False)
+        description = {"grammar": name}
+    return json.dumps(description, ensure_ascii=False)
 
 
 def restored(text: str) -> Codec:

@@ -221,6 +221,8 @@ def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, 
     source = origin(data)
     labels = data.train_labels
     classes = 0 if labels is None or labels.is_floating_point() or labels.ndim != 1 else int(labels.max()) + 1
+    if classes > len(data.train):  # no numbers of classes; what learns from labels says so
+        classes = 0
     setting = setting_for(
         recipe, data.kind, data=Path(source.data).stem, latent_dim=request.latent_dim, net=request.net,
         other=() if other is None else other.shape, classes=max(0, classes),
