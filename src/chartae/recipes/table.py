@@ -215,7 +215,7 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: object) -> Bui
     if record.bottleneck and setting.latent_dim > size:
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     keywords = _grouped(name, chosen)
-    with Stream(seed).lent():
+    with Stream(seed).initialising():
         objective = record.function(setting, **keywords)
     return Built(record, setting, chosen, objective)
 
