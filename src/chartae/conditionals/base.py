@@ -26,6 +26,8 @@ class Conditional(nn.Module, ABC):
     drawable: bool = True
     #: whether a draw names a category
     has_category: bool = False
+    #: whether its mean is a differentiable function of what it is given
+    differentiable: bool = True
     #: whether its points lie in the unit cube
     bounded: bool = False
     #: whether it changes with how far training has come, which `plan` tells

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chartae.records import manifest
-from chartae.records.comparison import ComparedRecipe, ComparedRun, ComparisonRecord, Spread
+from chartae.records.comparison import ComparedRecipe, ComparedRun, Comparison, Spread
 from chartae.records.parsing import Value, is_finite
 from chartae.records.run_folder import RunFolder
 from chartae.report.clouds import data_and_samples
@@ -93,7 +93,7 @@ def page(folder: Path) -> str:
     """The page of the comparison in a folder, as HTML."""
     if (folder / "comparison.json").is_file():
         manifest.verify(folder, "comparison.json")
-    record = ComparisonRecord.read(folder / "comparison.json")
+    record = Comparison.read(folder / "comparison.json")
     firsts: dict[str, Path] = {}
     for run in record.rows:
         if run.folder is not None:
