@@ -18,6 +18,8 @@ from rich.table import Table
 from rich.text import Text
 from tyro.conf import Positional, arg
 
+from chartae.cli.reproduce import Reproduce
+
 __all__ = ["main"]
 
 
@@ -505,70 +507,6 @@ class Report:
         from chartae import report
 
         _say(f"the report is {report.write(self.run_folder, self.out or self.run_folder / 'report.html')}")
-
-
-_GRAE = ("grae-expressions", "grae-molecules")
-#: of `reproduce`, which results take a flag
-TAKERS = {
-    "data": ("rae-table1", "iae-cluster", "iae-semisup", "iae-translate"),
-    "labels": ("iae-semisup",),
-    "recipes": _GRAE,
-    "limit": _GRAE,
-    "epochs": _GRAE,
-    "weights": ("rae-table1",),
-}
-
-
-@dataclass(frozen=True)
-class Reproduce:
-    """Make a published result again, part by part; an interrupted one goes on where it stopped."""
-
-    name: Annotated[Positional[str], arg(help="rae-table1, ima-moebius, ..., iae-cluster, iae-semisup, ...")]
-    out: Path
-    data: Annotated[
-        str | None, arg(help="of rae-table1, iae-cluster, iae-semisup, iae-translate; by default mnist")
-    ] = None
-    quick: Annotated[bool, arg(help="small nets, few seeds and steps: two cores, instead of the paper's")] = False
-    seeds: Annotated[int | None, arg(help="how many; each result has its own default")] = None
-    labels: Annotated[int | None, arg(help="of iae-semisup: how many training examples keep theirs")] = None
-    recipes: Annotated[tuple[str, ...], arg(help="of grae-expressions and grae-molecules: some of their rows")] = ()
-    limit: Annotated[int | None, arg(help="of the same: the first so many strings")] = None
-    epochs: Annotated[int | None, arg(help="of the same")] = None
-    weights: Annotated[Path | None, arg(help="Inception's weights: then rae-table1's numbers are FID")] = None
-    device: Annotated[
-        str | None, arg(help="cpu keeps off a GPU; small nets of two dimensions are trained on the CPU anyway")
-    ] = None
-    data_root: Annotated[Path | None, arg(help="where named data lie, of results on data")] = None
-    overwrite: bool = False
-
-    def run(self, options: dict[str, Any]) -> None:
-        import papers
-
-        if self.name not in papers.NAMES:
-            raise ValueError(f"there is no result {self.name!r}; choose from {', '.join(papers.NAMES)}")
-        if self.seeds is not None and self.seeds < 1:
-            raise ValueError(f"--seeds is {self.seeds}; give at least 1")
-        given = {key: getattr(self, key) or None for key in TAKERS}
-        own = {key: value for key, value in given.items() if value is not None}
-        for key in own:
-            if self.name not in TAKERS[key]:
-                raise ValueError(f"--{key} is for {', '.join(TAKERS[key])}; {self.name} takes none")
-        done = papers.NAMES[self.name](
-            self.out,
-            quick=self.quick,
-            seeds=self.seeds,
-            root=self.data_root,
-            overwrite=self.overwrite,
-            device=self.device,
-            say=_say,
-            progress=True,
-            **own,
-        )
-        if self.name == "rae-table1":
-            _show(done, self.out)
-        else:
-            print((self.out / "table.md").read_text())
-            _say(f"the table and its pictures are in {self.out}")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ class Conditional(nn.Module, ABC):
     has_category: bool = False
     #: whether its mean is a differentiable function of what it is given
     differentiable: bool = True
+    #: whether it draws examples that it remembers
+    remembers: bool = False
     #: whether its points lie in the unit cube
     bounded: bool = False
     #: whether it changes with how far training has come, which `plan` tells

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -394,7 +395,7 @@ class GaussianMixture(_Gaussians):
         regularisation: float = 1e-6,
         restarts: int = 1,
         chunk: int | None = None,
-        start: Sequence[Any] | None = None,
+        start: Sequence[Tensor | np.ndarray] | None = None,
     ) -> None:
         super().__init__()
         candidates = [components] if isinstance(components, int) else list(components)

@@ -3,7 +3,7 @@
 from chartae.evaluation.base import Evaluator, Measuring, evaluates, evaluator_for
 from chartae.evaluation.categories import class_error, clusters_of
 from chartae.evaluation.codes import interpolate, slerp
-from chartae.evaluation.comparison import Comparing, Comparison, compare
+from chartae.evaluation.comparison import Comparing, Comparison, compare, spread
 from chartae.evaluation.entry import evaluate
 from chartae.evaluation.geometry import Diagnosis, diagnose
 from chartae.evaluation.score import evaluate_score
@@ -24,4 +24,5 @@ __all__ = [
     "evaluator_for",
     "interpolate",
     "slerp",
+    "spread",
 ]

@@ -10,13 +10,22 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
 from chartae.maths.random import Stream
 
-__all__ = ["ALLOWED", "foreach_copy_", "foreach_lerp_", "has_onednn", "onednn_linear", "standard_gamma", "transformed"]
+__all__ = [
+    "ALLOWED",
+    "foreach_copy_",
+    "foreach_lerp_",
+    "has_onednn",
+    "onednn_linear",
+    "refresh_flat_weights",
+    "standard_gamma",
+    "transformed",
+]
 
 #: whether the private ways may be used
 ALLOWED = True
@@ -85,3 +94,16 @@ def foreach_copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
         return
     for target, source in zip(targets, sources, strict=True):
         target.copy_(source)
+
+
+def refresh_flat_weights(layer: nn.RNNBase) -> None:
+    """The flat list of weights that a recurrent layer's fused loop reads, as its attributes are now.
+
+    torch names the parameters in a private list; without it, the names are made as torch documents them.
+    """
+    names = getattr(layer, "_flat_weights_names", None) if ALLOWED else None
+    if names is None:
+        kinds = ("weight_ih_l", "weight_hh_l", *(("bias_ih_l", "bias_hh_l") if layer.bias else ()))
+        ends = ("", "_reverse") if layer.bidirectional else ("",)
+        names = [f"{kind}{i}{end}" for i in range(layer.num_layers) for end in ends for kind in kinds]
+    layer._flat_weights = [getattr(layer, name) for name in names]

@@ -24,6 +24,9 @@ __all__ = [
     "setting_for",
 ]  # fmt: skip
 
+#: the modules whose recipes are listed first
+FIRST = ("classic", "denoising")
+
 #: what an option can be
 Option = str | int | float | bool
 Options = dict[str, Option]
@@ -43,7 +46,7 @@ class Record:
         density: what the model itself is sampled by: ``"prior"`` where training aims at it (Table 1's column N), a
             density of the codes, or a sampler that follows the score.
         densities: what is fitted to the codes after training.
-        codec: what strings are read by, where no grammar is given; empty where one is needed.
+        grammar: what strings are read by where no grammar is given, or another codec; empty where one is needed.
         bottleneck: whether codes must not be larger than an example.
     """
 
@@ -56,7 +59,7 @@ class Record:
     net: str
     density: str
     densities: tuple[str, ...]
-    codec: str
+    grammar: str
     bottleneck: bool
 
     @property
@@ -79,8 +82,9 @@ class _Table(Mapping[str, Record]):
         if not self._complete:
             self._complete = True
             package = importlib.import_module(__package__ or "chartae.recipes")
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{package.__name__}.{module.name}")
+            names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+            for name in sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
+                importlib.import_module(f"{package.__name__}.{name}")
         return self._records
 
     def __getitem__(self, name: str) -> Record:
@@ -111,7 +115,7 @@ def recipe(
     net: str = "auto",
     density: str = "prior",
     densities: tuple[str, ...] = ("normal", "gmm"),
-    codec: str = "",
+    grammar: str = "",
     bottleneck: bool = True,
 ) -> Callable[[F], F]:
     """A decorator that enters a function (setting, own options as keywords) into the table of recipes.
@@ -120,7 +124,7 @@ def recipe(
     """
 
     def register(function: F) -> F:
-        RECIPES.add(Record(name, function, kinds, code, lr, paper_lr, net, density, densities, codec, bottleneck))
+        RECIPES.add(Record(name, function, kinds, code, lr, paper_lr, net, density, densities, grammar, bottleneck))
         return function
 
     return register
