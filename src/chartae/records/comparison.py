@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chartae.records import manifest
@@ -176,9 +176,14 @@ class Comparison:
     columns: Mapping[str, ComparedColumn] = field(default_factory=dict)
     facts: Mapping[str, Value] = field(default_factory=dict)
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs, in order."""
+        return tuple(dict.fromkeys(row.seed for row in self.rows if row.seed is not None))
+
     def column(self, name: str) -> ComparedColumn:
-        """What a column is; one that the file does not describe is the Fréchet number of the set of that name."""
-        return self.columns.get(name) or ComparedColumn(name)
+        """What a column is; one that the file does not describe is the main number of the set of that name."""
+        return self.columns.get(name) or replace(self.columns.get("own", ComparedColumn("own")), set=name)
 
     @classmethod
     def read(cls, path: str | Path) -> Comparison:
