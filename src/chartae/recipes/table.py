@@ -20,8 +20,8 @@ from chartae.objectives import Objective
 from chartae.recipes.setting import Asked, Setting, narrow, paper_rate
 
 __all__ = [
-    "COMPARED", "DEFAULT", "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options", "recipes_for",
-    "setting_for",
+    "COMPARED", "DEFAULT", "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options",
+    "recipes_for", "setting_for",
 ]  # fmt: skip
 
 #: the recipe that is fitted where none is named, and those that are compared
