@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from chartae.evaluation import Comparison
     from chartae.records.results import Results
 
-__all__ = ["Compare", "Diagnose", "Evaluate", "Score", "show_comparison"]
+__all__ = ["Compare", "Diagnose", "Evaluate", "Score"]
 
 #: a noise level of a score's evaluation, as score.json holds it
 Level: TypeAlias = dict[str, Any]
@@ -69,7 +69,8 @@ class Evaluate(Verb):
 
 def _of_sets(title: str, results: Results) -> None:
     """A row a set, a column a metric: sets that are compared in a feature space."""
-    table = Table(title=f"{title}: {results.metric} (lower is better), n = {results.protocol.get('n')}")
+    n = results.protocol.get("n")
+    table = Table(title=f"{title}: {results.metric} (lower is better)" + (f", n = {n}" if n else ""))
     metrics = ("frechet", "kid", "precision", "recall", "density", "coverage")
     for column in ("set", *metrics):
         table.add_column(column, justify="left" if column == "set" else "right")
@@ -128,9 +129,11 @@ class Score(Verb):
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
-        from chartae.evaluation import judge
+        from chartae.evaluation import evaluate_score
 
-        results = judge(runs.load(self.run_folder), sigma=self.sigma, n=self.n, seed=self.seed, root=self.data_root)
+        results = evaluate_score(
+            runs.load(self.run_folder), sigma=self.sigma, n=self.n, seed=self.seed, root=self.data_root
+        )
         if self.json:
             print(json.dumps(results, indent=1))
             return
@@ -229,6 +232,10 @@ class Compare(Verb):
     condition: Annotated[str | None, arg(help="what to condition on: labels, or columns of a table")] = None
     grammar: Annotated[str | None, arg(help="for strings: a grammar, for the recipes that need one")] = None
     limit: Annotated[int | None, arg(help="use only the first N strings")] = None
+    column: Annotated[str | None, arg(help="column of a table that holds the strings")] = None
+    language: Annotated[str | None, arg(help="for strings: the grammar by which a string is valid; or molecules")] = (
+        None
+    )
     components: Annotated[int, arg(help="components of the mixture")] = 10
     n: Annotated[int, arg(help="examples in every compared set")] = 10_000
     extractor: Annotated[str | None, arg(help="lenet-mnist, lenet-fashion, pixels or inception")] = None
@@ -241,14 +248,62 @@ class Compare(Verb):
     def run(self, options: Mapping[str, str]) -> None:
         if self.seeds < 1:
             raise ValueError(f"--seeds is {self.seeds}; give at least 1")
-        show_comparison(self._compared(options), self.out)
+        from chartae.evaluation import compare
+        from chartae.recipes import COMPARED
 
-    def _compared(self, options: Mapping[str, str]) -> Comparison:
-        raise NotImplementedError
+        first, training = self.training.seed, {k: v for k, v in vars(self.training).items() if k != "seed"}
+        comparison = compare(
+            self.data,
+            self.recipes or COMPARED,
+            self.out,
+            options=options,
+            seeds=range(first, first + self.seeds),
+            say=say,
+            overwrite=self.overwrite,
+            extractor=self.extractor,
+            weights=self.weights,
+            language=self.language,
+            n=self.n,
+            latent_dim=self.latent_dim,
+            net=self.net,
+            components=self.components,
+            condition=self.condition,
+            root=self.data_root,
+            progress=True,
+            grammar=self.grammar,
+            limit=self.limit,
+            column=self.column,
+            **training,
+        )
+        _show(comparison, self.out)
 
 
-def show_comparison(comparison: Comparison, out: Path) -> None:
+#: what columns are called at the head of a printed comparison, and which are printed, if they are there
+HEADS: Mapping[str, str] = {
+    "reconstruction": "rec",
+    "own": "N (own)",
+    "gmm": "GMM",
+    "interpolation-linear": "interpolation",
+    "gmm/valid": "GMM valid",
+    "gmm/unique": "GMM unique",
+    "gmm/novel": "GMM novel",
+}
+
+
+def _show(comparison: Comparison, out: Path) -> None:
     """Print a comparison's table, and write its report into its folder."""
     from chartae import report
 
+    n, seeds, floor = comparison.protocol.get("n"), comparison.facts["seeds"], comparison.facts["floor"]
+    main = comparison.columns["own"]
+    title = f"{comparison.data}: {comparison.metric}, {main.better} is better; n = {n}, {len(seeds)} seed(s)"
+    numbers = ", ".join(f"{metric} {_number(floor.get(metric))}" for metric in main.metrics)
+    table = Table(title=title, caption=f"as many real examples: {numbers}")
+    table.add_column("recipe")
+    columns = {name: head for name, head in HEADS.items() if name in comparison.columns}
+    for head in columns.values():
+        table.add_column(head, justify="right")
+    for row in comparison.summary:
+        table.add_row(row.recipe, *(str(row.columns.get(name, "-")) for name in columns))
+    Console().print(table)
     say(f"the report is {report.write(out, out / 'report.html')}")

@@ -62,11 +62,12 @@ class Sample(Verb):
             if getattr(self, flag) is not None:
                 raise ValueError(f"--{flag} is for chains; give --sampler as well")
         run.conditions(self.condition, max(1, self.n))  # what is wrong shows before any data are read
-        if self.density not in (None, "prior", *run.densities):
-            densities.make(self.density)
+        name = self.density
+        if name is not None and name not in ("prior", *run.densities):
+            densities.make(name)  # an unknown one shows before any data are read
             run.refuse_densities()
-            run.fit_densities({self.density: {}}, run.data(self.data_root))
-        return run.draw(self.n, self.density, condition=self.condition, seed=self.seed)
+            run.fit_densities({name: {}}, run.data(self.data_root))
+        return run.draw(self.n, name, condition=self.condition, seed=self.seed)
 
     def _chains(self, run: Run, sampler: str) -> Tensor:
         """The ends of chains that follow the score."""

@@ -73,9 +73,11 @@ def _lines(run: Run, path: Path) -> Writer:
 def _formulas(run: Run, path: Path) -> Writer:
     """A picture of the formulas of molecules."""
     structures.molecules(["C"])  # RDKit is missed before any work
-    return Writer(
-        path, lambda x, file: pictures.save_png(file, structures.molecules(_strings(run, x))), "formulas", MOST_DRAWN
-    )
+
+    def write(x: Tensor, path: Path) -> None:
+        pictures.save_png(path, structures.molecules(_strings(run, x)))
+
+    return Writer(path, write, "formulas", MOST_DRAWN)
 
 
 def _strings(run: Run, x: Tensor) -> list[str]:
