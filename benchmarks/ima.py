@@ -19,7 +19,7 @@ from common import RESULTS, alternate, machine
 from chartae import nn
 from chartae.diagnostics import ima_contrast, jacobian
 from chartae.recipes import Setting, build
-from chartae.runs.ensembles import train_many
+from chartae.runs import train_many
 
 
 def jacobians() -> dict[str, Any]:

@@ -54,7 +54,7 @@ def test_who_is_told_what(loss, gradient):
     critic["loss"].backward()
     assert touched(objective) == {"encoder": False, "decoder": False, "reconstruction": True, "latent": True}
     assert 0 <= critic["reconstruction_accuracy"] <= 1
-    owners = [{id(p) for p in ps} for ps in objective.players().values()]
+    owners = [{id(p) for p in player.parameters} for player in objective.players().values()]
     assert not owners[0] & owners[1]
     assert owners[0] | owners[1] == {id(p) for p in objective.parameters()}
 

@@ -14,7 +14,7 @@ IDS = torch.arange(103, dtype=torch.float32)[:, None]
 
 
 def ids(b: Batches, epoch: int = 0, **kw: int) -> list[list[float]]:
-    return [x.flatten().tolist() for x, _ in b.epoch(epoch, **kw)]
+    return [batch.x.flatten().tolist() for batch in b.epoch(epoch, **kw)]
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -25,13 +25,13 @@ def test_an_epoch_is_every_example_once_with_its_label(
     monkeypatch.setattr(Batches, "_chunk", lambda self, share: chunk)
     b = Batches(IDS, 10, labels=np.arange(103) * 2, shuffle=shuffle)
     seen = list(b.epoch(5))
-    assert [len(x) for x, _ in seen] == [10] * 10 + [3]
+    assert [len(batch) for batch in seen] == [10] * 10 + [3]
     assert len(seen) == len(b) == b.steps(1) == 11
-    x, y = torch.cat([x for x, _ in seen]).flatten(), torch.cat([y for _, y in seen])
+    x, y = torch.cat([b.x for b in seen]).flatten(), torch.cat([b.labels for b in seen])
     assert torch.equal(x.sort().values, IDS.flatten())
     assert torch.equal(y, x.long() * 2)
     assert (x.tolist() == IDS.flatten().tolist()) is not shuffle
-    assert all(y is None for _, y in Batches(IDS, 10, shuffle=shuffle))
+    assert all(batch.labels is None for batch in Batches(IDS, 10, shuffle=shuffle))
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
@@ -46,7 +46,7 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     b = Batches(IDS, 7, seed=3)
     assert sorted(chain(*ids(b, 0))) == sorted(chain(*ids(b, 1)))
     assert ids(b, 0) != ids(b, 1)
-    assert [x.flatten().tolist() for x, _ in b] == ids(b, 0)
+    assert [batch.x.flatten().tolist() for batch in b] == ids(b, 0)
 
 
 @pytest.mark.parametrize("shuffle", [True, False])
@@ -79,7 +79,7 @@ def test_a_remainder_smaller_than_the_world_is_left_out() -> None:
 def test_levels_are_scaled_exactly_and_the_set_stays_bytes(shuffle: bool) -> None:
     x = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1)
     b = Batches(x, 100, shuffle=shuffle)
-    out = torch.cat([v for v, _ in b.epoch(0)])
+    out = torch.cat([batch.x for batch in b.epoch(0)])
     assert out.dtype == torch.float32
     assert torch.equal(out, as_float(x)[b.order(0)])
     assert (out.min(), out.max()) == (0, 1)
@@ -92,7 +92,7 @@ def test_levels_are_scaled_exactly_and_the_set_stays_bytes(shuffle: bool) -> Non
 def test_other_numbers_become_float32_once(dtype: object) -> None:
     b = Batches(np.eye(6).astype(dtype), 6, shuffle=False)
     assert b.x.dtype == torch.float32
-    assert torch.equal(next(iter(b))[0], torch.eye(6))
+    assert torch.equal(next(iter(b)).x, torch.eye(6))
 
 
 def test_chunks_are_bounded_by_bytes_off_the_cpu() -> None:

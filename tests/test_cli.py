@@ -81,6 +81,23 @@ def test_compare_what_clusters(tmp_path, capsys):
     assert "warnings.warn" not in err
 
 
+def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
+    from chartae import data
+    from papers import rae_table1
+
+    monkeypatch.setattr(rae_table1, "load", lambda name, root=None: data.load("digits"))
+    monkeypatch.setattr(rae_table1, "QUICK", {"net": "mlp", "latent_dim": 3, "epochs": 1, "batch_size": 100})
+    monkeypatch.setitem(rae_table1.TABLE1, "digits", {"ae": (1.0, 2.0, 3.0, 4.0), "vae": (5.0, 6.0, 7.0, 8.0)})
+    words = ["reproduce", "rae-table1", "--data", "digits", "--quick", "--out", str(tmp_path / "t")]
+    assert cli.main(words) == 0
+    table = (tmp_path / "t" / "table.md").read_text()
+    assert "| vae |" in table
+    assert "5.0, 6.0, 7.0, 8.0" in table
+    capsys.readouterr()
+    assert cli.main(words) == 0
+    assert capsys.readouterr().err.count("there already") == 2
+
+
 BAD = {
     "no such verb": (["paint"], "there is no verb 'paint'; choose from fit, sample"),
     "no such recipe": (
@@ -96,13 +113,14 @@ BAD = {
     "no run to sample": (["sample", "{}", "--out", "{}/x.png"], "there is no run in"),
     "no run to report": (["report", "{}"], "run"),
     "no such table": (
-        ["reproduce", "vae-table9", "--out", "{}"],
-        "there is no result 'vae-table9'; choose from rae-table1",
+        ["reproduce", "vae-table1", "--out", "{}"],
+        "there is no reproduction 'vae-table1' (did you mean 'rae-table1'?); choose from grae-expressions,",
     ),
     "a flag of another result": (
         ["reproduce", "iae-style", "--data", "digits", "--out", "{}"],
-        "--data is for rae-table1, iae-cluster, iae-semisup, iae-translate; iae-style takes none",
+        "iae-style takes no --data; it is an option of iae-cluster, iae-semisup, iae-translate, rae-table1",
     ),
+    "no seeds": (["reproduce", "iae-style", "--seeds", "0", "--out", "{}"], "--seeds is 0; give at least 1"),
     "a comparison with what translates": (
         ["compare", "digits", "--recipes", "ae", "iae-translate", "--out", "{}"],
         "'iae-translate' translates between two domains",

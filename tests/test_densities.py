@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import importlib
 import math
 import shutil
+import sys
 import warnings
 
 import numpy as np
@@ -12,7 +14,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture as Sklearn
 
 from chartae import Autoencoder, Dirac, Gaussian, StandardNormal, densities
-from chartae.densities import GaussianMixture, Normal
+from chartae.densities import ByCondition, Density, GaussianMixture, Normal
 
 MEMBERS = {
     "normal": Normal,
@@ -205,8 +207,11 @@ def test_a_fit_that_does_not_converge_says_so():
         (lambda: Normal().fit(torch.zeros(1, 2)), ValueError, "needs at least 2"),
         (lambda: Normal().fit(codes()).log_prob(torch.zeros(4, 5)), ValueError, "codes of dimension 3"),
         (lambda: densities.make("flow"), ValueError, "choose from prior, normal, gmm, gmm-K"),
+        (lambda: densities.make("normal-3"), ValueError, "there is no density 'normal-3'"),
         (lambda: densities.make("prior"), ValueError, "is a model's own"),
         (lambda: densities.save(Normal(), "x"), ValueError, "has not been fitted"),
+        (lambda: densities.save(ByCondition("normal"), "x"), ValueError, "has not been fitted"),
+        (lambda: Normal().fit(codes()).sample(3, temperature=-1.0), ValueError, "temperature is -1.0"),
     ],
 )
 def test_bad_input(call, error, message):
@@ -228,3 +233,252 @@ def test_files_that_are_no_densities(tmp_path):
     with pytest.raises(ValueError, match="d.safetensors"):
         densities.load(path)
     shutil.rmtree(tmp_path)
+
+
+# -- at a temperature --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_temperature_scales_the_spread_within_components(name):
+    density = MEMBERS[name]().fit(codes())
+    zero = density.sample(50, generator=torch.Generator().manual_seed(0), temperature=0)
+    one, half = (density.sample(50, generator=torch.Generator().manual_seed(0), temperature=t) for t in (1.0, 0.5))
+    assert torch.allclose(half - zero, 0.5 * (one - zero))
+    assert ((zero[:, None] - density.means).abs().amax(-1).min(1).values < 1e-12).all()
+
+
+# -- given a condition -------------------------------------------------------------------------------------------------
+
+
+def conditioned(n=600, d=3, classes=4, seed=0):
+    """Codes of classes, of different shapes, and the one-hot classes."""
+    which = torch.arange(n) % classes
+    z = torch.stack([codes(n, d, 3, seed=seed + k) for k in range(classes)])[which, torch.arange(n)]
+    return z, torch.nn.functional.one_hot(which, classes).to(z.dtype), which
+
+
+BY_CONDITION = {"normal": {}, "gmm-2": {}, "gmm": {"components": [1, 2], "covariance": "diag"}}
+
+
+@pytest.mark.parametrize("name", BY_CONDITION)
+def test_each_class_has_the_density_of_its_codes(name, tmp_path):
+    """Bit for bit that of the class alone."""
+    z, hot, which = conditioned()
+    density = densities.fit(name, z, condition=hot, discrete=4, seed=3, settings=BY_CONDITION[name])
+    densities.save(density, tmp_path / "d.safetensors")
+    loaded = densities.load(tmp_path / "d.safetensors")
+    assert loaded.settings() == density.settings()
+    assert loaded.fitted() == density.fitted()
+    for k in (2, 0):
+        alone = densities.make(name, **BY_CONDITION[name]).fit(z[which == k], seed=3)
+        for both in (density, loaded):
+            assert torch.equal(both.log_prob(z[which == k], condition=hot[k]), alone.log_prob(z[which == k]))
+            for temperature in (1.0, 0.7):
+                draws = both.sample(7, condition=hot[k], generator=generator(), temperature=temperature)
+                expected = alone.sample(7, generator=generator(), temperature=temperature)
+                assert torch.allclose(draws, expected, rtol=0, atol=0 if both is density else 1e-9)
+    each = density.log_prob(z, condition=hot)
+    assert torch.allclose(each[which == 1], density.log_prob(z[which == 1], condition=hot[1]))
+    assert density.sample(condition=hot[:9]).shape == (9, 3)
+    assert density(condition=hot[:9]).sample(5).shape == (5, 9, 3)
+    assert torch.allclose(density(condition=hot[:9]).mean[5], alone_mean(name, z[which == 1]))
+
+
+def generator():
+    return torch.Generator().manual_seed(1)
+
+
+def alone_mean(name, z):
+    return densities.make(name, **BY_CONDITION[name]).fit(z, seed=3)().mean
+
+
+def test_draws_belong_to_the_condition_of_their_row():
+    z, hot, _ = conditioned(d=2, classes=3)
+    density = densities.fit("normal", z + 100 * hot[:, :2], condition=hot, discrete=3)
+    draws = density.sample(30_000, condition=hot[:3].repeat(10_000, 1), generator=generator())
+    for k in range(3):
+        expected = density(condition=hot[k]).mean[0]
+        assert (draws[k::3].mean(0) - expected).abs().max() < 0.2
+
+
+def test_a_normal_is_the_exact_conditional_of_the_joint_normal():
+    """In the linear-Gaussian world: mean and covariance of z given r, from those of (z, r)."""
+    g = torch.Generator().manual_seed(0)
+    r = torch.randn(400, 2, generator=g) @ torch.tensor([[1.0, 0.5], [0.0, 2.0]]) + 3
+    z = r @ torch.randn(2, 3, generator=g) + torch.randn(400, 3, generator=g) @ torch.randn(3, 3, generator=g)
+    joint = torch.cat([z, r], 1)
+    mean, s = joint.mean(0), joint.T.cov(correction=0)
+    gain = torch.linalg.solve(s[3:, 3:], s[3:, :3]).T
+    covariance = s[:3, :3] - gain @ s[3:, :3]
+    density = densities.fit("normal", z, condition=r)
+    for i in (0, 17):
+        exact = multivariate_normal((mean[:3] + gain @ (r[i] - mean[3:])).numpy(), covariance.numpy())
+        np.testing.assert_allclose(density.log_prob(z[:20], condition=r[i]), exact.logpdf(z[:20].numpy()), rtol=1e-6)
+    draws = density.sample(200_000, condition=r[0], generator=generator())
+    assert torch.allclose(draws.mean(0), mean[:3] + gain @ (r[0] - mean[3:]), atol=0.02 * s.max().sqrt().item())
+    assert torch.allclose(draws.T.cov(), covariance, atol=0.02 * covariance.max().item())
+
+
+def test_classes_and_covariates_together(tmp_path):
+    """Each class has a regression of its own; of a constant covariate, none."""
+    g = torch.Generator().manual_seed(0)
+    which = torch.arange(400) % 2
+    r = torch.randn(400, 2, generator=g)
+    r[:, 1] = which
+    slopes = torch.tensor([[2.0, 0.0], [0.0, -3.0]])
+    z = slopes[which] * r[:, :1] + 0.01 * torch.randn(400, 2, generator=g)
+    c = torch.cat([torch.nn.functional.one_hot(which, 2), r], 1)
+    density = densities.fit("gmm-2", z, condition=c, discrete=2)
+    assert torch.allclose(density.slopes[density._group(torch.eye(2).bool()), 0], slopes, atol=0.01)
+    assert torch.allclose(density(condition=c).mean, z, atol=0.1)
+    densities.save(density, tmp_path / "d.safetensors")
+    assert torch.equal(
+        densities.load(tmp_path / "d.safetensors").log_prob(z, condition=c), density.log_prob(z, condition=c)
+    )
+    single = densities.fit("normal", z.float(), condition=c, discrete=2)
+    assert single.sample(3, condition=c[0]).dtype == torch.float32
+
+
+def by_classes(**options):
+    z, hot, _ = conditioned()
+    return densities.fit("normal", z, condition=hot, discrete=4, **options)
+
+
+HOT = torch.eye(4)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: by_classes().sample(3), r"condition is None, but this density is one of codes given a condition"),
+        (lambda: by_classes().log_prob(torch.zeros(3, 3)), "condition is None"),
+        (lambda: by_classes()(), "condition is None"),
+        (lambda: by_classes().sample(3, condition=HOT[:2]), "condition has 2 rows for 3 codes; expected one for all"),
+        (lambda: by_classes().sample(3, condition=torch.zeros(3, 5)), "is all conditions|has 5 columns; expected 4"),
+        (lambda: by_classes().sample(3, condition=HOT[:3, :2]), r"has shape \(3, 2\); expected \(N, K\), K at least 4"),
+        (lambda: by_classes().sample(3, condition=HOT[0] / 2), "other numbers than 0 and 1 in its first 4 columns"),
+        (lambda: by_classes().sample(3, condition=HOT[0] * math.nan), "not finite"),
+        (
+            lambda: by_classes(entries=["k=a", "k=b", "k=c", "k=d"]).sample(3, condition=HOT[0] + HOT[1]),
+            "condition is k=a, k=b, of which no code was fitted; expected .*k=d",
+        ),
+        (lambda: by_classes().sample(3, condition=HOT[0], temperature=-1), "temperature is -1"),
+        (lambda: by_classes().log_prob(torch.zeros(3, 5), condition=HOT[0]), r"codes have shape \(3, 5\)"),
+        (lambda: Normal().fit(codes()).sample(3, condition=HOT[0]), "Normal was fitted without one; expected"),
+        (lambda: Normal().fit(codes()).log_prob(codes(), condition=HOT[0]), "was fitted without one"),
+        (lambda: Normal().fit(codes())(condition=HOT[0]), "was fitted without one"),
+        (lambda: ByCondition("normal").fit(codes()), "condition is None"),
+        (lambda: densities.fit("normal", codes(5), condition=HOT), r"has shape \(4, 4\); expected \(5, K\)"),
+        (
+            lambda: densities.fit(
+                "gmm-10",
+                codes(40),
+                condition=HOT[[0] * 31 + [3] * 9],
+                discrete=4,
+                entries=["k=a", "k=b", "k=c", "k=d"],
+            ),
+            r"too few codes in 1 of 2 groups \(k=d has 9\); expected at least 10 in each.*Take fewer components",
+        ),
+        (
+            lambda: densities.fit("normal", torch.eye(4)[[0, 1, 0, 2]], condition=HOT[[0, 1, 0, 1]], discrete=4),
+            "codes of column 0: all 2 codes are the same point",
+        ),
+        (lambda: ByCondition("by-condition"), "takes a condition itself"),
+        (lambda: ByCondition("normal", discrete=-1), "discrete is -1"),
+        (lambda: ByCondition("flow"), "there is no density 'flow'"),
+    ],
+)  # fmt: skip
+def test_what_a_density_given_a_condition_refuses(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@pytest.mark.parametrize("components", [1, 10, (1, 9), (3, 10), (18,), (2, 19)])
+def test_the_fewest_codes_of_a_mixture(components):
+    mixture = GaussianMixture(components, max_iter=1, tol=1e9)
+    z = codes(mixture.least)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        mixture.fit(z)
+    with pytest.raises(ValueError, match="components; give at least|needs at least 2"):
+        mixture.fit(z[:-1])
+
+
+# -- a new density is one class in one file ----------------------------------------------------------------------------
+
+TOY = """
+import torch
+from chartae.densities import Density, register
+from chartae.distributions import Atoms
+
+@register
+class Resampled(Density):
+    name = "resampled"
+    has_density = False
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("codes", None)
+
+    def settings(self):
+        return {}
+
+    def fit(self, z, *, seed=0):
+        self.codes = z
+        return self
+
+    def forward(self, c=None, condition=None):
+        self.require_fit()
+        return Atoms(self.codes)
+"""
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    monkeypatch.setattr(densities.NAMES, "registered", dict(densities.NAMES))
+    return densities.NAMES
+
+
+def is_known(path):
+    z = codes()
+    density = densities.make("resampled").fit(z)
+    densities.save(density, path)
+    draws = densities.load(path).sample(9, generator=generator())
+    assert torch.equal(draws, density.sample(9, generator=generator()))
+    assert (draws[:, None] == z).all(-1).any(1).all()
+    assert "resampled" in densities.NAMES
+    with pytest.raises(ValueError, match="choose from prior, .*resampled"):
+        densities.make("unknown")
+    with pytest.raises(ValueError, match="a Resampled has none"):
+        density.sample(3, temperature=0.5)
+    hot = HOT[torch.arange(len(z)) % 4]
+    by = densities.fit("resampled", z, condition=hot, discrete=4)
+    assert (by.sample(9, condition=HOT[1])[:, None] == z[1::4]).all(-1).any(1).all()
+
+
+def test_a_density_of_ones_own_is_registered(registry, tmp_path, monkeypatch):
+    (tmp_path / "own_density.py").write_text(TOY)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("own_density")
+    is_known(tmp_path / "d.safetensors")
+    sys.modules.pop("own_density")
+    importlib.import_module("own_density")  # as a notebook's cell runs again
+    with pytest.raises(ValueError, match="which names own_density.Resampled"):
+        densities.register(type("Other", (Density,), {"name": "resampled"}))
+
+
+def test_a_file_in_the_folder_is_enough(registry, tmp_path, monkeypatch):
+    """No other file is touched: modules of the folder are found."""
+    (tmp_path / "resampled.py").write_text(TOY)
+    monkeypatch.setattr(densities, "__path__", [*densities.__path__, str(tmp_path)])
+    monkeypatch.setattr(registry, "complete", False)
+    is_known(tmp_path / "d.safetensors")
+    sys.modules.pop("chartae.densities.resampled")
+    monkeypatch.delattr(densities, "resampled")
+
+
+@pytest.mark.parametrize("name", ["prior", "normal", "gmm-3", "No", "a.b", "", None])
+def test_names_that_no_density_may_have(registry, name):
+    attributes = {} if name is None else {"name": name}
+    with pytest.raises(ValueError, match="name of Toy is"):
+        densities.register(type("Toy", (Density,), attributes))

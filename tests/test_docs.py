@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from chartae.recipes import OF_DOMAINS, OF_STRINGS, RECIPES, options
+from chartae.recipes import RECIPES, options
+from families import DOMAINS, STRINGS
 
 ROOT = Path(__file__).parents[1]
 PAGE_OF_RECIPES = ROOT / "docs" / "recipes.md"
@@ -39,8 +40,8 @@ def test_the_table_of_recipes_has_every_option():
     rows = re.findall(r"^\| (`[a-z0-9-]+`) \|[^|]*(?:\\\|[^|]*)*\| (.*) \|$", PAGE_OF_RECIPES.read_text(), re.MULTILINE)
     table = {name.strip("`"): set(re.findall(r"`([a-z0-9_]+)`", cell)) for name, cell in rows}
     for name in RECIPES:
-        if name not in OF_STRINGS:
-            given = {"gamma2"} if name == "vae" else {"to"} if name in OF_DOMAINS else set()
+        if name not in STRINGS:
+            given = {"gamma2"} if name == "vae" else {"to"} if name in DOMAINS else set()
             assert table[name] | given == set(options(name)) | given, name
 
 

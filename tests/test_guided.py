@@ -19,8 +19,8 @@ from torch import nn as tnn
 import chartae as ch
 from chartae.cli import main
 from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product, StandardNormal, UniformCategorical
-from chartae.data import Batches
-from chartae.data.labels import class_codes, known_labels
+from chartae.data import Batch, Batches
+from chartae.data.labels import choose_labels, class_codes
 from chartae.distributions import PointMass
 from chartae.evaluation.images import class_error
 from chartae.maths import nearest
@@ -121,7 +121,7 @@ def test_agreement_is_the_information_where_views_agree():
 def test_labels_reach_the_encoder_alone_and_only_the_labelled_rows():
     objective = guided(agreement=0.0, views=None, supervision=3.0, labelled=4)
     x, y = points(), torch.tensor([-1] * 7 + [0, 1, 2, 1])
-    values = objective(x, y)
+    values = objective(Batch(x, labels=y))
     logits = objective.model.encoder(x[7:]).category.logits
     by_hand = tnn.functional.cross_entropy(logits, y[7:])
     assert torch.allclose(values["supervision"], by_hand)
@@ -158,7 +158,7 @@ def test_neighbours_should_be_of_one_category():
             nearest(**bad)
 
     class Seen(Corruption):
-        def forward(self, c=None, y=None):
+        def forward(self, c=None, condition=None):
             self.last = c
             return PointMass(c)
 
@@ -249,17 +249,17 @@ def test_batches_bring_labelled_examples_along():
     y[[3, 8]] = torch.tensor([1, 0])
     batches = Batches(x, 8, seed=1, labels=y, labelled=5)
     seen = list(batches.epoch(0))
-    assert [len(a) for a, _ in seen] == [13, 13, 9]
-    for a, labels in seen:
+    assert [len(b) for b in seen] == [13, 13, 9]
+    for a, labels in ((b.x, b.labels) for b in seen):
         assert (labels[:-5] == -1).all()
         assert {(int(v), int(k)) for v, k in zip(a[-5:, 0], labels[-5:], strict=True)} <= {(3, 1), (8, 0)}
-    stream = torch.cat([a[:-5, 0] for a, _ in seen])
+    stream = torch.cat([b.x[:-5, 0] for b in seen])
     assert torch.equal(stream.sort().values, x[:, 0])
     again = list(batches.epoch(0, start=1))
-    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(seen[1:], again, strict=True))
+    assert all(torch.equal(a.x, b.x) for a, b in zip(seen[1:], again, strict=True))
     halves = [list(batches.epoch(0, rank=r, world=2)) for r in (0, 1)]
-    assert [len(a) for a, _ in halves[0]] == [9, 9, 7]
-    assert torch.equal(torch.cat([a[:-5, 0] for half in halves for a, _ in half]).sort().values, x[:, 0])
+    assert [len(b) for b in halves[0]] == [9, 9, 7]
+    assert torch.equal(torch.cat([b.x[:-5, 0] for half in halves for b in half]).sort().values, x[:, 0])
     for labels in (None, torch.full((20,), -1), torch.rand(20)):
         with pytest.raises(ValueError, match="none has a label"):
             Batches(x, 8, labels=labels, labelled=5)
@@ -267,41 +267,37 @@ def test_batches_bring_labelled_examples_along():
 
 def test_which_labels_are_known():
     data = ch.data.load("digits")
-    y, options = known_labels(data, {"labels": 25}, seed=0)
+    known = data.train_labels
+    y = choose_labels(known, keep=25, seed=0)
     counts = torch.bincount(y[y >= 0])
     assert (y >= 0).sum() == 25
     assert counts.min() == 2
     assert counts.max() == 3
-    assert options["classes"] == 10
-    assert torch.equal(y[y >= 0], data.train_labels[y >= 0])
-    assert not torch.equal(y, known_labels(data, {"labels": 25}, seed=1)[0])
-    assert torch.equal(y, known_labels(data, {"labels": 25}, seed=0)[0])
+    assert torch.equal(y[y >= 0], known[y >= 0])
+    assert not torch.equal(y, choose_labels(known, keep=25, seed=1))
+    assert torch.equal(y, choose_labels(known, keep=25, seed=0))
     for options, message in (
-        ({"labels": 9}, "at least one a class"),
-        ({"labels": 10**6}, "no more than there are"),
+        ({"keep": 9}, "at least one a class"),
+        ({"keep": 10**6}, "no more than there are"),
         ({"classes": 11}, "labels run up to 9, and classes without a label: 10"),
         ({"classes": 5}, "labels run up to 9"),
         ({"classes": 1}, "there is 1 class"),
     ):
         with pytest.raises(ValueError, match=message):
-            known_labels(data, options, seed=0)
-    with pytest.raises(ValueError, match="all .* labels are missing"):
-        known_labels(ch.data.from_arrays(torch.rand(50, 3), torch.full((50,), -1)), {}, seed=0)
-    with pytest.raises(ValueError, match="has no labels"):
-        known_labels(ch.data.from_arrays(torch.rand(50, 3)), {}, seed=0)
-    with pytest.raises(ValueError, match="has continuous labels"):
-        known_labels(ch.data.from_arrays(torch.rand(50, 3), torch.rand(50)), {}, seed=0)
-    years = ch.data.from_arrays(torch.rand(50, 3), 2020 + torch.arange(50) % 3)
-    with pytest.raises(ValueError, match=r"up to 2022.*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and more; number the classes"):
-        known_labels(years, {}, seed=0)
-    with pytest.raises(ValueError, match="number the classes"):
-        known_labels(ch.data.from_arrays(torch.rand(50, 3), 10**12 * (torch.arange(50) % 3)), {}, seed=0)
+            choose_labels(known, **options)
+    for labels, message in (
+        (torch.full((50,), -1), "all .* labels are missing"),
+        (None, "has no labels|have no labels"),
+        (torch.rand(50), "continuous labels"),
+        (2020 + torch.arange(50) % 3, r"up to 2022.*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and more; number the classes"),
+        (10**12 * (torch.arange(50) % 3), "number the classes"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            choose_labels(labels)
     # text: "-1" is not known there either
     named = ch.data.from_arrays(torch.rand(50, 3), ["b", "a", "-1", "b", "a"] * 10, valid=0, test=0)
     assert named.classes == ("a", "b")
-    y, options = known_labels(named, {}, seed=0)
-    assert options["classes"] == 2
-    assert torch.equal(y[:5], torch.tensor([1, 0, -1, 1, 0]))
+    assert torch.equal(choose_labels(named.train_labels)[:5], torch.tensor([1, 0, -1, 1, 0]))
 
 
 @pytest.mark.parametrize(
@@ -455,12 +451,12 @@ def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch):
 
 def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     torch.set_default_dtype(torch.float32)
-    from papers import implicit
+    from papers import iae_cluster, iae_semisup
 
-    monkeypatch.setitem(implicit.QUICK, "epochs", 1)
-    monkeypatch.setattr(implicit, "_alone", partial(implicit._alone, steps=20))
-    monkeypatch.setattr(implicit, "CLUSTERINGS", [("aae-cluster", 10, {}, True)])
-    monkeypatch.setattr(implicit, "SUPERVISIONS", implicit.SUPERVISIONS[::2])
+    monkeypatch.setitem(iae_cluster.QUICK, "epochs", 1)
+    monkeypatch.setattr(iae_semisup, "labels_alone", partial(iae_semisup.labels_alone, steps=20))
+    monkeypatch.setattr(iae_cluster, "METHODS", [iae_cluster.Method("aae-cluster", 10, {}, "both", every=True)])
+    monkeypatch.setattr(iae_semisup, "METHODS", iae_semisup.METHODS[::2])
     words = ["reproduce", "iae-cluster", "--data", "digits", "--quick", "--seeds", "2", "--out", str(tmp_path / "c")]
     assert main(words) == 0
     table = (tmp_path / "c" / "table.md").read_text()
@@ -473,15 +469,15 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     assert all(r["labels"] == 50 and 0 <= r["error"] <= 1 for r in rows)
     capsys.readouterr()
     assert main(["reproduce", "ima-gap", "--labels", "50", "--out", str(tmp_path / "x")]) == 2
-    assert "takes none" in capsys.readouterr().err
+    assert "ima-gap takes no --labels; it is an option of iae-semisup" in capsys.readouterr().err
 
 
 def test_the_same_net_on_the_labels_alone_learns_something():
     torch.set_default_dtype(torch.float32)
-    from papers.implicit import _alone
+    from papers.iae_semisup import labels_alone
 
     data = ch.data.load("digits")
-    assert _alone(data, 200, 0, "mlp", True, None, steps=150) < 0.3
+    assert labels_alone(data, 200, 0, "mlp", True, steps=150) < 0.3
 
 
 def test_options_of_which_nothing_would_come():

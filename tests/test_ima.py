@@ -37,7 +37,7 @@ def at(d, n=1, seed=0):
 def test_jacobian_is_autograds_and_chunks_do_not_matter():
     net = nn.Sequential(nn.Linear(4, 9), nn.Tanh(), nn.Linear(9, 6), nn.Unflatten(1, (2, 3)))
     z = at(4, 7)
-    expected = torch.stack([torch.autograd.maths.jacobian(lambda a: net(a[None])[0], one) for one in z])
+    expected = torch.stack([torch.autograd.functional.jacobian(lambda a: net(a[None])[0], one) for one in z])
     assert torch.allclose(dg.jacobian(net, z), expected)
     assert torch.allclose(dg.jacobian(net, z, chunk=2), expected)
     assert not dg.jacobian(net, z).requires_grad

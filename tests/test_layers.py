@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tools import house
 
 HOUSE = house.House(Path(__file__).parents[1])

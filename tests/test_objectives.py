@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import chartae as ch
+from chartae.data import Batch
 from chartae.recipes import options
 from chartae.terms import Term
 from closed_forms import linear_autoencoder, points
@@ -46,7 +47,7 @@ def test_the_values_are_logged_by_name_and_unweighted():
 
 def test_corruption_is_what_the_encoder_sees():
     objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.GaussianNoise(0.3))
-    t = objective.trace(points(20_000))
+    t = objective.trace(Batch(points(20_000)))
     assert (t.seen - t.x).std().item() == pytest.approx(0.3, rel=0.02)
     assert torch.equal(t.q.mean, objective.model.encode(t.seen))
     assert repr(objective) == "Penalised: Reconstruction(), the encoder seeing GaussianNoise(0.3)"
@@ -63,14 +64,14 @@ class Critic(Term):
         return self.net(t.z)[:, 0]
 
     def rival(self, t):
-        return -self.net(t.z.detach())[:, 0]
+        return {"loss": -self.net(t.z.detach())[:, 0].mean()}
 
 
 def test_a_term_with_a_critic_adds_a_player():
     objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction() + 0.5 * Critic())
     players = objective.players()
     assert set(players) == {"model", "critic"}
-    assert not {id(p) for p in players["model"]} & {id(p) for p in players["critic"]}
+    assert not {id(p) for p in players["model"].parameters} & {id(p) for p in players["critic"].parameters}
     assert torch.allclose(objective(points(), player="critic")["loss"], -objective(points())["critic"])
 
 
@@ -81,7 +82,7 @@ def test_a_condition_reaches_encoder_and_decoder():
 
     model = ch.Autoencoder(ch.Dirac(Net()), ch.Gaussian(Net()), ch.StandardNormal(2))
     x, y = torch.zeros(3, 2), torch.ones(3, 2)
-    t = ch.Penalised(model, ch.Reconstruction()).trace(x, y)
+    t = ch.Penalised(model, ch.Reconstruction()).trace(Batch(x, condition=y))
     assert torch.equal(t.p.mean, 2 * y)
     assert torch.equal(model.reconstruct(x, y), 2 * y)
 
@@ -126,7 +127,7 @@ def test_options_are_the_recipes_keywords():
 def test_antithetic_pairs_see_opposite_noise():
     objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.GaussianNoise(0.3), antithetic=True)
     x = points()
-    t = objective.trace(x)
+    t = objective.trace(Batch(x))
     assert len(t.x) == 2 * len(x)
     assert torch.equal(t.x[: len(x)], x)
     assert torch.allclose(t.seen[: len(x)] + t.seen[len(x) :], 2 * x)
@@ -142,12 +143,12 @@ def test_levels_are_told():
 
     model = ch.Autoencoder(ch.Dirac(Net()), ch.Gaussian(Net()), ch.StandardNormal(2))
     objective = ch.Penalised(model, ch.Reconstruction(), corrupt=ch.NoiseLevels(0.1, 2.0), antithetic=True)
-    t = objective.trace(torch.ones(4000, 2))
+    t = objective.trace(Batch(torch.ones(4000, 2)))
     assert model.noise == (0.1, 2.0)
-    assert torch.equal(t.y[:4000], t.y[4000:])
-    e = (t.seen - t.x) / t.y[:, None]
+    assert torch.equal(t.condition[:4000], t.condition[4000:])
+    e = (t.seen - t.x) / t.condition[:, None]
     assert e.std().item() == pytest.approx(1, abs=0.03)
-    assert torch.equal(t.q.mean, t.seen * t.y[:, None])
+    assert torch.equal(t.q.mean, t.seen * t.condition[:, None])
 
 
 def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data():
@@ -158,13 +159,13 @@ def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data(
         model.decoder.net.bias.fill_(1.0)  # every reconstruction is 1
     noise = ch.GaussianNoise(1e-6)
     objective = ch.Penalised(model, ch.Reconstruction(), corrupt=noise, walkback=3)
-    seen = torch.cat([objective.trace(x).seen for _ in range(100)]).reshape(100, *x.shape)
+    seen = torch.cat([objective.trace(Batch(x)).seen for _ in range(100)]).reshape(100, *x.shape)
     at_one = ((seen - 1).abs() < 1e-4).all(2)
     at_x = ((seen - x).abs() < 1e-4).all(2)
     assert (at_one | at_x).all()
     # 0 to 3 steps, each as likely: one quarter stays where the first corruption put it
     assert at_x.double().mean().item() == pytest.approx(0.25, abs=0.05)
-    t = objective.trace(x)
+    t = objective.trace(Batch(x))
     assert torch.equal(t.x, x)
     assert not t.seen.requires_grad
     assert "3 steps walked back" in repr(objective)
@@ -177,7 +178,7 @@ def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data(
 def test_rare_noise_counts_by_its_inverse_variance():
     objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.RareNoise(0.1), antithetic=True)
     torch.manual_seed(0)
-    t = objective.trace(points(4000))
+    t = objective.trace(Batch(points(4000)))
     large = t.weight < 0.5
     assert t.weight[large].unique().tolist() == pytest.approx([1 / 101])
     assert torch.equal(t.weight[:4000], t.weight[4000:])

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from papers import posterior, style
-from papers.posterior import judge
 from torch import nn as tnn
 
 import chartae as ch
@@ -22,6 +20,8 @@ from chartae.objectives import Penalised
 from chartae.recipes import Setting, build
 from chartae.terms import AdversarialKL, Reconstruction
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
+from papers import Request, iae_posterior, iae_style
+from papers.iae_posterior import judge
 
 
 def small(inputs):
@@ -30,14 +30,16 @@ def small(inputs):
 
 def objective(contrast, penalty=0.0):
     term = AdversarialKL(Critic(tnn.Linear(SIZE + CODE, 1)), contrast, penalty)
-    return Penalised(linear_autoencoder(variational=True), Reconstruction() + term)
+    model = linear_autoencoder(variational=True)
+    return Penalised(model, Reconstruction() + term, rates={"adversarial_kl": 4.0}, betas=(0.5, 0.99))
 
 
 @pytest.mark.parametrize("contrast", [0, 4])
 def test_who_is_told_what(contrast):
     made = objective(contrast, penalty=0.1)
     assert set(made.players()) == {"model", "adversarial_kl"}
-    assert made.rates == {"adversarial_kl": 4.0}
+    assert made.players()["adversarial_kl"].rate == 4.0
+    assert made.players()["model"].betas == (0.5, 0.99)
     values = made(points())
     values["adversarial_kl"].backward()
     reached = [any(p.grad is not None for p in part.parameters()) for part in (made.model.encoder, made.model.decoder)]
@@ -92,7 +94,7 @@ def test_a_trained_critic_finds_the_kl(contrast):
             model.encoder.net.weight.fill_(0.8)
             model.encoder.net.bias.zero_()
         made = Penalised(model, AdversarialKL(small(2), contrast))
-        optimiser = torch.optim.Adam(made.players()["adversarial_kl"], lr=3e-3)
+        optimiser = torch.optim.Adam(made.players()["adversarial_kl"].parameters, lr=3e-3)
         for step in range(300):
             optimiser.param_groups[0]["lr"] = 3e-3 * (1 - step / 300)
             optimiser.zero_grad()
@@ -118,7 +120,7 @@ def test_a_model_trained_by_avb_has_the_posterior_of_its_decoder():
     made = Penalised(model, Reconstruction() + AdversarialKL(small(2)))
     steps = {
         "model": torch.optim.Adam(encoder.parameters(), lr=3e-3, betas=(0.5, 0.99)),
-        "adversarial_kl": torch.optim.Adam(made.players()["adversarial_kl"], lr=6e-3, betas=(0.5, 0.99)),
+        "adversarial_kl": torch.optim.Adam(made.players()["adversarial_kl"].parameters, lr=6e-3, betas=(0.5, 0.99)),
     }
     for _ in range(400):
         x = w * torch.randn(128, 1) + sigma * torch.randn(128, 1)
@@ -217,7 +219,7 @@ def test_what_is_measured_of_the_four_points():
     class Names(tnn.Module):
         def forward(self, z):
             which = 2 * (z[:, 0] < 0).long() + (z[:, 1] < 0).long()
-            return (80 * tnn.maths.one_hot(which, 4) - 40.0).reshape(-1, 1, 2, 2).to(z.dtype)
+            return (80 * tnn.functional.one_hot(which, 4) - 40.0).reshape(-1, 1, 2, 2).to(z.dtype)
 
     torch.set_default_dtype(torch.float32)
     model = ch.Autoencoder(Implicit(Quarter(), 2, tnn.Flatten()), Bernoulli(Names()), StandardNormal(2))
@@ -232,30 +234,33 @@ def test_what_is_measured_of_the_four_points():
 
 def test_the_reproductions_make_their_tables(tmp_path, monkeypatch):
     torch.set_default_dtype(torch.float32)
-    four, modes = posterior._four, posterior._two_modes
-    monkeypatch.setattr(posterior, "_four", lambda recipe, options, seed, steps: four(recipe, options, seed, 100))
-    monkeypatch.setattr(posterior, "_two_modes", lambda make, seed, steps: modes(make, seed, 20))
-    monkeypatch.setattr(posterior, "EXAMPLES", 20 * 256)
-    monkeypatch.setattr(posterior, "DRAWS", 10_000)
-    monkeypatch.setattr(posterior, "METHODS", {"VAE": posterior.METHODS["VAE, normal posterior"]})
+    four, modes = iae_posterior.four_points, iae_posterior.two_modes
+    monkeypatch.setattr(
+        iae_posterior, "four_points", lambda recipe, options, seed, steps: four(recipe, options, seed, 100)
+    )
+    monkeypatch.setattr(iae_posterior, "two_modes", lambda make, seed, steps: modes(make, seed, 20))
+    monkeypatch.setattr(iae_posterior, "EXAMPLES", 20 * 256)
+    monkeypatch.setattr(iae_posterior, "DRAWS", 10_000)
+    monkeypatch.setattr(iae_posterior, "METHODS", {"VAE": iae_posterior.METHODS["VAE, normal posterior"]})
     kept = "Flipped IAE, generator held"
-    monkeypatch.setattr(posterior, "SQUARE", {kept: posterior.SQUARE[kept]})
-    found = posterior.iae_posterior(tmp_path / "posterior", quick=True, seeds=1)
+    monkeypatch.setattr(iae_posterior, "SQUARE", {kept: iae_posterior.SQUARE[kept]})
+    request = Request(tmp_path / "posterior", quick=True, seeds=1)
+    found = iae_posterior.iae_posterior(request)
     assert found["points"][0]["nll"] > math.log(4)
     assert found["floor"] < 0.01
     assert "| VAE | 1 |" in (tmp_path / "posterior" / "table.md").read_text()
     assert (tmp_path / "posterior" / "points.png").stat().st_size > 1000
     assert (tmp_path / "posterior" / "modes.png").stat().st_size > 1000
-    again = posterior.iae_posterior(tmp_path / "posterior", quick=True, seeds=1)  # from the parts
+    again = iae_posterior.iae_posterior(request)  # from the parts
     assert again["points"] == found["points"]
 
     small = ch.data.load("fashion-mini")
     small = replace(small, source="", train=small.train[:256], valid=small.valid[:0], test=small.test[:200],
                     test_labels=small.test_labels[:200])  # fmt: skip
-    monkeypatch.setattr(style, "load", lambda name, root=None: small)
-    monkeypatch.setattr(style, "QUICK", 4)
-    monkeypatch.setattr(style, "CELLS", ((2, 3), (3, 0)))
-    found = style.iae_style(tmp_path / "style", quick=True, seeds=1)
+    monkeypatch.setattr(iae_style, "load", lambda name, root=None: small)
+    monkeypatch.setattr(iae_style, "QUICK", 4)
+    monkeypatch.setattr(iae_style, "CELLS", ((2, 3), (3, 0)))
+    found = iae_style.iae_style(Request(tmp_path / "style", quick=True, seeds=1))
     assert [row["spread"] > 0 for row in found["rows"]] == [True, False]  # without noise one code has one picture
     assert 0.6 < found["real"] <= 1
     assert "200 test pictures" in (tmp_path / "style" / "table.md").read_text()

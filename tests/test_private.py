@@ -14,12 +14,13 @@ from torch import nn
 import chartae as ch
 from chartae import training
 from chartae.data import Batches
+from chartae.grammar import load
 from chartae.maths import private, random_signs, sliced_wasserstein
 from chartae.maths.random import Stream, generator_for, rand, randn
 from chartae.nn import draws_itself
 from chartae.nn.layers import product
 from chartae.objectives.pull import PullMeter
-from chartae.recipes import Setting, build
+from chartae.recipes import RECIPES, Setting, build
 from chartae.training.device import Alone, place
 
 WAYS = pytest.mark.parametrize("allowed", [True, False], ids=["private", "public"])
@@ -174,6 +175,22 @@ def test_streams_in_vmap():
         by_torch = function(x)
         with Stream(2).used():
             assert torch.equal(by_torch, function(x))
+
+
+@pytest.mark.parametrize("name", ["vae", "rae-sn", "aae", "grae", "dae"])
+def test_initialising_is_torchs_numbers_and_no_one_notices(name):
+    codec = load("expressions") if name == "grae" else None
+    setting = (
+        Setting((15,), 3, "gru", codec=codec) if codec else Setting((6,), 3, "shallow" if name == "dae" else "mlp")
+    )
+    torch.manual_seed(4)
+    by_torch = RECIPES[name].function(setting).state_dict()
+    before = torch.get_rng_state()
+    with Stream(4).initialising():
+        ours = RECIPES[name].function(setting).state_dict()
+    assert torch.equal(before, torch.get_rng_state())
+    weights = [key for key, v in by_torch.items() if isinstance(v, torch.Tensor)]
+    assert all(torch.equal(by_torch[key], ours[key]) for key in weights)
 
 
 def test_who_draws_from_torch_itself():
@@ -368,3 +385,13 @@ def test_a_fit_leaves_the_callers_accelerator_and_random_numbers_alone():
     assert torch.equal(torch.rand(4), wanted)
     assert accelerator.gradient_accumulation_steps == 3
     assert accelerator.gradient_state.initialized
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_tree_of_a_regular_expression(allowed, monkeypatch):
+    from chartae.grammar import regex
+
+    monkeypatch.setattr(regex, "ALLOWED", allowed)
+    (one,) = regex.parsed_regex("[ab]")
+    assert str(one[0]) == "IN"
+    assert [chr(code) for _, code in one[1]] == ["a", "b"]

@@ -6,10 +6,10 @@ import json
 
 import pytest
 import torch
-from papers import NAMES, strings
 from PIL import Image
 
 from chartae import cli
+from papers import Request, grae, reproduce
 
 
 @pytest.fixture(autouse=True)
@@ -29,10 +29,10 @@ def test_expressions(root, monkeypatch, capsys):
     pytest.importorskip("botorch")
     small = {"rounds": 1, "batch": 3, "keep": 30, "candidates": 60, "fit": {"iterations": 2}}
     coarse = {"starts": 20, "rounds": 1, "batch": 2, "fit": {"steps": 5, "inducing": 10}}
-    searches = {name: s | (small if name != "box" else coarse) for name, s in strings.SEARCHES.items()}
-    monkeypatch.setattr(strings, "SEARCHES", searches)
-    monkeypatch.setattr(strings, "SAMPLES", 50)
-    monkeypatch.setattr(strings, "SURROGATE", {"steps": 5, "inducing": 10})
+    searches = {name: s | (small if name != "box" else coarse) for name, s in grae.SEARCHES.items()}
+    monkeypatch.setattr(grae, "SEARCHES", searches)
+    monkeypatch.setattr(grae, "SAMPLES", 50)
+    monkeypatch.setattr(grae, "SURROGATE", {"steps": 5, "inducing": 10})
     command = ["reproduce", "grae-expressions", "--quick", "--seeds", "1", "--epochs", "1", "--limit", "290",
                "--recipes", "grae", "cvae", "--data-root", str(root), "--out", str(root / "out")]  # fmt: skip
     assert cli.main(command) == 0
@@ -51,9 +51,9 @@ def test_expressions(root, monkeypatch, capsys):
 
 def test_what_is_refused(root):
     with pytest.raises(ValueError, match="there is no row 'rae'"):
-        NAMES["grae-expressions"](root / "o", root=root, recipes=("rae",))
+        reproduce("grae-expressions", Request(root / "o", root=root, recipes=("rae",)))
     with pytest.raises(FileNotFoundError, match=r"there is no zinc250k/.*give the folder that holds it as --data-root"):
-        NAMES["grae-molecules"](root / "o", root=root)
+        reproduce("grae-molecules", Request(root / "o", root=root))
     assert cli.main(["reproduce", "iae-cluster", "--limit", "3", "--out", str(root / "o")]) == 2
 
 
@@ -71,10 +71,10 @@ def test_the_best_molecule_of_each_search_is_drawn(tmp_path):
     ]
 
     def width(searches):
-        strings._picture(tmp_path / "best.png", searches)
+        grae.draw_best(tmp_path / "best.png", searches)
         with Image.open(tmp_path / "best.png") as shown:
             return shown.width
 
     assert 1.9 * width(found[:1]) < width(found) < 2.2 * width(found[:1])  # two: the third found nothing
-    strings._picture(tmp_path / "none.png", [])
+    grae.draw_best(tmp_path / "none.png", [])
     assert not (tmp_path / "none.png").exists()

@@ -8,8 +8,9 @@ import torch
 
 import chartae as ch
 from chartae import data as chdata
-from chartae.recipes import OF_DOMAINS, OF_LABELS, OF_STRINGS, RECIPES
+from chartae.recipes import RECIPES
 from chartae.runs import Settings
+from families import DOMAINS, LABELS, STRINGS
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +50,11 @@ def test_a_run_comes_back_as_it_went(run):
     assert run.sample(4).shape == (4, 1, 8, 8)
 
 
-@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in OF_STRINGS])
+@pytest.mark.parametrize("recipe", [name for name in RECIPES if name not in STRINGS])
 def test_every_recipe_is_rebuilt_from_its_folder(recipe, tmp_path):
-    own = {"to": table()[::-1].copy(), "latent_dim": None} if recipe in OF_DOMAINS else {}
+    own = {"to": table()[::-1].copy(), "latent_dim": None} if recipe in DOMAINS else {}
     data = table()
-    if recipe in OF_LABELS:
+    if recipe in LABELS:
         data = ch.data.from_arrays(data, np.arange(len(data)) % 3)
     made = ch.fit(recipe, data, densities=(), **QUICK | own).save(tmp_path / "r")
     again = ch.load(tmp_path / "r")
@@ -66,7 +67,8 @@ def test_every_recipe_is_rebuilt_from_its_folder(recipe, tmp_path):
 
 def test_arrays_cannot_be_loaded_again():
     made = ch.fit("ae", table(), densities=(), **QUICK)
-    assert made.settings.unit is False
+    assert made.kind.unit is False
+    assert made.kind.name == "table"
     with pytest.raises(ValueError, match="pass the data again"):
         made.data()
     made.fit_density("normal", made.encode(table()))
@@ -121,7 +123,7 @@ DAMAGE = {
     "toml": (lambda f: (f / "run.toml").write_text("recipe = "), ValueError, "run.toml is damaged"),
     "bytes": (lambda f: (f / "run.toml").write_bytes(b"\xff\xfe\x00"), ValueError, "run.toml is damaged"),
     "missing key": (lambda f: (f / "run.toml").write_text('recipe = "ae"'), ValueError, "lacks data"),
-    "extra key": (lambda f: edit(f, "", 'hook = "os.system"\n'), ValueError, "keys that no run has: hook"),
+    "extra key": (lambda f: edit(f, "", 'hook = "os.system"\n'), ValueError, "unknown keys: hook"),
     "recipe": (lambda f: edit(f, '"rae-l2"', '"../../x"'), ValueError, "of recipe 'rae-l2', run.toml says"),
     "type": (lambda f: edit(f, "latent_dim = 3", "latent_dim = true"), ValueError, "latent_dim is True"),
     "huge": (lambda f: edit(f, "[1, 8, 8]", "[1, 80000, 80000]"), ValueError, "10\\^8 values"),
@@ -155,12 +157,33 @@ def cut(path):
 def test_damaged_and_hostile_folders(damage, folder):
     harm, error, message = DAMAGE[damage]
     harm(folder)
+    with pytest.raises(error, match=f"{message}|has changed since chartae wrote it"):
+        ch.load(folder)
+    # a stranger may send a folder without a manifest: what is wrong shows all the same
+    (folder / "manifest.json").unlink(missing_ok=True)
     with pytest.raises(error, match=message):
         ch.load(folder)
 
 
+def test_a_file_that_was_changed_is_named(folder):
+    path = folder / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    with pytest.raises(ValueError, match=r"weights.safetensors has changed since chartae wrote it"):
+        ch.load(folder)
+
+
+def test_overwrite_removes_all_of_the_old_run(folder):
+    (folder / "notes.txt").write_text("mine")
+    ch.evaluate(ch.load(folder), n=100)
+    assert (folder / "results.json").is_file()
+    ch.fit("ae", "digits", out=folder, overwrite=True, densities=(), **QUICK)
+    assert sorted(p.name for p in folder.iterdir()) == [
+        "checkpoint.safetensors", "log.jsonl", "manifest.json", "notes.txt", "run.toml", "weights.safetensors",
+    ]  # fmt: skip
+
+
 def test_settings_survive_any_string(tmp_path):
-    odd = Settings("ae", 'a"b\\c\n☃ 😀', (2,), False, 1, "mlp", 1, 1, 1e-7, 0, options={"beta": 1e-30, "select": "x'y"})
+    odd = Settings("ae", 'a"b\\c\n☃ 😀', (2,), 1, "mlp", 1, 1, 1e-7, 0, options={"beta": 1e-30, "select": "x'y"})
     (tmp_path / "run.toml").write_text(odd.to_toml())
     assert Settings.read(tmp_path / "run.toml") == odd
 
@@ -178,7 +201,7 @@ def test_settings_survive_any_string(tmp_path):
         ("ae", np.zeros((0, 4)), {}, ValueError, "empty"),
         ("ae", np.random.default_rng(0).normal(size=(50, 1, 8, 8)), {}, ValueError, r"\[0, 1\]"),
         ("ae", table(), {"densities": ("flow",)}, ValueError, "'flow'"),
-        ("ae", table(20), {"components": 30}, ValueError, "cannot hold a mixture of 30"),
+        ("ae", table(20), {"components": 30}, ValueError, "cannot hold the density 'gmm', which needs 30"),
         ("ae", table(), {"batch_size": 0}, ValueError, "batch_size"),
         ("ae", table(), {"epochs": 0}, ValueError, "epochs"),
     ],

@@ -19,6 +19,7 @@ from chartae.samplers import (
     CorruptDenoise,
     ParallelTempering,
     RandomWalk,
+    by_name,
     geometric,
     run,
 )
@@ -286,11 +287,11 @@ def test_diagnostics_of_mixing():
 
 
 @pytest.mark.filterwarnings("ignore:the chains accept almost")
-@pytest.mark.parametrize("name", ch.sampling.NAMES)
+@pytest.mark.parametrize("name", by_name.NAMES)
 def test_every_named_sampler_runs_on_a_run(name):
     torch.set_default_dtype(torch.float32)
     world = toys.mixture([[-1.0, 0.0], [1.0, 0.0]], sds=0.5)
-    recipe, options = ("ncdae", {"low": 0.1, "high": 2.0}) if name in ch.sampling.WITH_LEVELS else ("dae", {})
+    recipe, options = ("ncdae", {"low": 0.1, "high": 2.0}) if name in by_name.WITH_LEVELS else ("dae", {})
     made = ch.fit(recipe, world.sample(500, seed=0), latent_dim=16, epochs=2, progress=False, **options)
     if name == "annealed":
         x = made.sample(12, seed=1)
@@ -309,9 +310,9 @@ def test_samplers_by_name_refuse_what_they_cannot_do():
     model = build("dae", Setting((2,), 8, unit=False)).objective.model
     score = ch.diagnostics.Score(model)
     with pytest.raises(ValueError, match="did you mean 'mala'"):
-        ch.sampling.kernel("mal", score)
+        by_name.kernel("mal", score)
     with pytest.raises(ValueError, match="train the recipe ncdae"):
-        ch.sampling.kernel("annealed", score)
+        by_name.kernel("annealed", score)
 
 
 def test_consistent_noise_is_what_the_level_says():

@@ -10,7 +10,7 @@ from torch import nn as tnn
 
 import chartae as ch
 from chartae import maths
-from chartae.data import toys
+from chartae.data import Batch, toys
 from chartae.diagnostics import Score, optimal_reconstruction, score_error
 from chartae.recipes import Setting, build
 
@@ -123,7 +123,7 @@ def test_the_recipes_minimise_these_losses():
     objective = build("dae", setting, sigma=SIGMA, antithetic=False).objective
     objective.model = random_model()
     torch.manual_seed(0)
-    t = objective.trace(x)
+    t = objective.trace(Batch(x))
     e = (t.seen - x) / SIGMA
     dsm = maths.denoising_score_matching(Score(objective.model), x, SIGMA, e).mean()
     torch.manual_seed(0)
@@ -146,7 +146,7 @@ def test_sliced_score_matching_is_the_implicit_one_in_the_mean():
     x = torch.randn(1, 3).expand(40_000, 3).contiguous()
     objective = ch.Penalised(model, ch.SlicedScoreMatching(SIGMA))
     exact = maths.implicit_score_matching(Score(model, SIGMA), x[:1])
-    values = objective.terms.terms["sliced_score_matching"](objective.trace(x))
+    values = objective.terms.terms["sliced_score_matching"](objective.trace(Batch(x)))
     assert values.mean().item() == pytest.approx(exact.item(), abs=4 * values.std().item() / 200)
 
 

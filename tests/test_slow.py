@@ -16,8 +16,9 @@ import torch
 
 import chartae as ch
 from chartae.evaluation import score
-from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_SCORE, OF_STRINGS, RECIPES
+from chartae.recipes import RECIPES
 from chartae.records.files import read_tensors
+from families import CLUSTERS, DOMAINS, SCORE, STRINGS
 
 pytestmark = pytest.mark.slow
 
@@ -40,7 +41,7 @@ UNTIED = ("ali", "iae-flipped")
 @pytest.mark.parametrize(
     ("recipe", "net"),
     [
-        *((recipe, "mlp") for recipe in RECIPES if recipe not in (*OF_DOMAINS, *OF_STRINGS, *UNTIED)),
+        *((recipe, "mlp") for recipe in RECIPES if recipe not in (*DOMAINS, *STRINGS, *UNTIED)),
         ("rae-gp", "conv"),
         ("vae", "residual"),
     ],
@@ -50,8 +51,8 @@ def test_every_recipe_learns(recipe, net, data):
     # a decoder whose gain is bounded learns slowly, and so does one told by critics beside a category alone
     epochs = 15 if recipe in ("rae-sn", "iae-cluster") else 5
     # codes of a score are wide, and no density is fitted to them unless it is asked for
-    asked = {"densities": ("gmm",)} if recipe in OF_SCORE else {}
-    size = 64 if recipe in OF_SCORE else None
+    asked = {"densities": ("gmm",)} if recipe in SCORE else {}
+    size = 64 if recipe in SCORE else None
     run = ch.fit(recipe, data, net=net, latent_dim=size, epochs=epochs, seed=0, progress=False, **asked)
     results = ch.evaluate(run, data, n=500, **asked)
     x = data.test / 255
@@ -61,11 +62,11 @@ def test_every_recipe_learns(recipe, net, data):
 
     # rae-sn is still on its way after 15 epochs of these few images (measured: 0.74)
     factor = 0.9 if recipe == "rae-sn" else 0.5
-    own = "prior" if recipe in OF_CLUSTERS else "gmm"
+    own = "prior" if recipe in CLUSTERS else "gmm"
     assert results["sets"][own]["frechet"] < factor * Judge.of(data, n=500).score(noise)["frechet"]
 
 
-@pytest.mark.parametrize("recipe", OF_SCORE)
+@pytest.mark.parametrize("recipe", SCORE)
 def test_every_estimator_of_a_score_takes_noise_off(recipe, data):
     """Beside leaving x as it is, which would be 1 (measured: 0.80 at most); chains of so short a training are noise."""
     run = ch.fit(recipe, data, net="mlp", epochs=5, seed=0, progress=False)

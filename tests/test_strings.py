@@ -21,11 +21,12 @@ from chartae.data import from_strings, indices, is_strings, read_strings
 from chartae.data.properties import string_data
 from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
 from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
-from chartae.nn.sequences import GRU, GrammarDecoder, GrammarEncoder
+from chartae.nn.sequences import GrammarDecoder, GrammarEncoder
 from chartae.objectives import Penalised
 from chartae.objectives.predicting import Predicting
-from chartae.recipes import OF_STRINGS, Setting, build
+from chartae.recipes import Setting, build
 from chartae.terms import Reconstruction
+from families import STRINGS
 
 EXPRESSIONS = load("expressions")
 CORPUS = [
@@ -101,7 +102,7 @@ def test_decoders_do_not_look_ahead(net):
 
 
 def test_a_gru_with_spectral_weights_is_bounded_and_learns():
-    gru = ch.nn.spectral(GRU(4, 6))
+    gru = ch.nn.spectral(nn.GRU(4, 6))
     gru.train()
     for _ in range(30):
         out, _ = gru(torch.randn(7, 2, 4))
@@ -326,7 +327,7 @@ def test_selfies_are_written_down():
 
 
 @pytest.mark.parametrize("net", SEQUENCE_NETS)
-@pytest.mark.parametrize("name", OF_STRINGS)
+@pytest.mark.parametrize("name", STRINGS)
 def test_contract(name, net):
     codec = EXPRESSIONS if name != "cvae" else codec_for("characters", CORPUS)
     x = rows(CORPUS[:6], codec)
@@ -598,7 +599,7 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("smiles,activity\n" + "".join(f"{'C' * (i % 7 + 1)}O,{i % 7}\n" for i in range(240)))
     data = from_strings(path, "zinc-smiles", target="activity")
-    assert [len(s) - 2 for s in data.strings()] == data.train_labels.tolist()
+    assert [len(s) - 2 for s in data.strings()] == data.train_target.tolist()
     settings = QUICK | {"densities": ("normal",), "out": tmp_path / "run"}
     run = ch.fit("grae", path, grammar="zinc-smiles", target="activity", property=0.5, **settings)
     found = ch.evaluate(ch.load(run.folder), n=20)

@@ -6,6 +6,7 @@ from torch import nn
 
 import chartae as ch
 from chartae import maths
+from chartae.data import Batch
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
 from chartae.terms import (
@@ -50,7 +51,7 @@ TERMS = {
 
 
 def trace(model, x):
-    return ch.Penalised(model, Reconstruction() + 0.0 * DecoderGradient() + 0.0 * Contraction()).trace(x)
+    return ch.Penalised(model, Reconstruction() + 0.0 * DecoderGradient() + 0.0 * Contraction()).trace(Batch(x))
 
 
 @pytest.mark.parametrize("variational", [False, True], ids=["dirac", "gaussian"])
@@ -266,7 +267,7 @@ def test_a_trace_is_made_once():
     )
     objective(points())
     assert seen == ["encoder", "decoder"]
-    assert isinstance(objective.trace(points()), Trace)
+    assert isinstance(objective.trace(Batch(points())), Trace)
 
 
 def test_contraction_of_a_linear_map_is_the_norm_of_the_product():
@@ -307,7 +308,7 @@ def test_hutchinsons_variance_is_that_of_signs():
     model = shallow("plain")
     x = torch.randn(1, 4, generator=torch.Generator().manual_seed(3)).expand(100_000, 4).contiguous()
     values = Contraction()(trace(model, x))
-    j = torch.autograd.maths.jacobian(lambda a: model.reconstruct(a[None])[0], x[0])
+    j = torch.autograd.functional.jacobian(lambda a: model.reconstruct(a[None])[0], x[0])
     gram = j @ j.T
     assert values.mean().item() == pytest.approx(gram.trace().item(), rel=0.01)
     predicted = 2 * (gram.square().sum() - gram.diagonal().square().sum())

@@ -66,9 +66,9 @@ def test_it_is_the_loop_one_would_write():
     adam = torch.optim.Adam(theirs.parameters(), 1e-3, fused=True)
     theirs.train()
     for epoch in range(3):
-        for x, _ in batches().epoch(epoch):
+        for batch in batches().epoch(epoch):
             adam.zero_grad()
-            theirs(x)["loss"].backward()
+            theirs(batch)["loss"].backward()
             adam.step()
     assert same(weights(ours), weights(theirs))
     assert not ours.training
@@ -86,7 +86,7 @@ def test_the_log_has_every_term_and_adds_up(tmp_path):
     assert rows[-2]["step"] == 2 * len(batches())
     # the model has the weights of the best epoch: its loss is the least of the log
     with torch.no_grad():
-        assert o(next(iter(valid()))[0])["loss"].item() == pytest.approx(min(r["loss"] for r in valids), rel=1e-5)
+        assert o(next(iter(valid())))["loss"].item() == pytest.approx(min(r["loss"] for r in valids), rel=1e-5)
 
 
 def test_best_weights_are_kept_and_training_stops_early():
@@ -219,9 +219,9 @@ def test_ema_is_the_average_of_the_weights():
     adam = torch.optim.Adam(plain.parameters(), 1e-3, fused=True)
     shadow, step = [p.detach().clone() for p in plain.parameters()], 0
     for epoch in range(2):
-        for x, _ in batches().epoch(epoch):
+        for batch in batches().epoch(epoch):
             adam.zero_grad()
-            plain(x)["loss"].backward()
+            plain(batch)["loss"].backward()
             adam.step()
             decay = min(0.8, (1 + step) / (10 + step))
             shadow = [decay * s + (1 - decay) * p.detach() for s, p in zip(shadow, plain.parameters(), strict=True)]
@@ -241,7 +241,7 @@ class Critic(Term):
         return self.net(t.z)[:, 0]
 
     def rival(self, t):
-        return (self.net(t.z.detach())[:, 0] - 1).square()
+        return {"loss": (self.net(t.z.detach())[:, 0] - 1).square().mean()}
 
 
 def test_two_players_move_their_own_parameters_only():
@@ -295,7 +295,7 @@ def test_a_loss_that_is_no_number_stops_with_the_culprit(tmp_path, how, message)
     x = data()
     x[150] = 100.0
     b = Batches(x, 32, seed=0)
-    bad = next(i for i, (part, _) in enumerate(b.epoch(0)) if (part[:, 0] > 50).any())
+    bad = next(i for i, part in enumerate(b.epoch(0)) if (part.x[:, 0] > 50).any())
     o = objective(norm=False, terms=ch.Reconstruction() + 0.1 * Explodes(50, how))
     before = weights(o)
     with pytest.raises(NonFinite, match=message) as caught:
@@ -332,7 +332,7 @@ def test_a_layer_that_overflows_is_named_and_the_last_good_checkpoint_stays(tmp_
         ({"clip": 0.0}, ValueError, "above 0"),
         ({"patience": 3}, ValueError, "give valid="),
         ({"lr": 0.0}, ValueError, "finite number above 0"),
-        ({"lr": {"critic": 1.0}}, ValueError, "no step size for model"),
+        ({"lr": {"critic": 1.0}}, ValueError, "no learning rate for model"),
         ({"optimizer": "lion"}, ValueError, "choose from adam"),
         ({"resume": True}, ValueError, "needs the folder"),
         ({"valid": Batches(torch.zeros(5, 3).normal_(), 5)}, ValueError, "validation examples have shape"),

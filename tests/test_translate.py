@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from papers.translate import grey, hue, measures
 from PIL import Image
 from torch import nn as tnn
 
@@ -16,11 +15,13 @@ import chartae as ch
 from chartae import nn
 from chartae.cli import main
 from chartae.conditionals import Empirical, Implicit
-from chartae.data import Batches, apart, derive, from_arrays, load, taken_apart
+from chartae.data import Batch, Batches, apart, derive, from_arrays, load, taken_apart
 from chartae.nn import Critic
 from chartae.objectives.adversarial import Adversarial
 from chartae.recipes import Setting, build
 from chartae.runs import as_dataset
+from papers import Request
+from papers.iae_translate import grey, hue, measures
 
 QUICK = {"epochs": 1, "batch_size": 8, "progress": False}
 CRITICS = ("reconstruction", "latent", "inference", "data")
@@ -98,27 +99,28 @@ def test_views_that_are_not(name, message):
 # -- what is trained
 
 
-def test_batches_beside_another_set():
+def test_batches_with_partners():
     x, y = torch.arange(10.0)[:, None], torch.arange(100, 104, dtype=torch.float32)[:, None]
-    batches = Batches(x, 4, seed=3, beside=y)
+    batches = Batches(x, 4, seed=3, partner=y)
     met = [list(batches.epoch(e)) for e in range(2)]
-    assert [(len(a), len(b)) for a, b in met[0]] == [(4, 4), (4, 4), (2, 2)]
-    first, other = (torch.cat([b for _, b in epoch])[:, 0] for epoch in met)
+    assert [(len(a), len(b)) for a, b in ((m.x, m.partner) for m in met[0])] == [(4, 4), (4, 4), (2, 2)]
+    first, other = (torch.cat([b.partner for b in epoch])[:, 0] for epoch in met)
     assert set(other.tolist()) == set(y[:, 0].tolist())
     assert set(first.tolist()) == set(y[:, 0].tolist())
     assert torch.equal(first[:4], first[4:8])  # from the start again
     assert sorted(first[:4].tolist()) == y[:, 0].tolist()
-    assert any(not torch.equal(first[:4], torch.cat([b for _, b in batches.epoch(e)])[:4, 0]) for e in range(1, 5))
+    assert any(not torch.equal(first[:4], torch.cat([b.partner for b in batches.epoch(e)])[:4, 0]) for e in range(1, 5))
     whole = list(batches.epoch(0, start=1))
-    assert torch.equal(whole[0][1], met[0][1][1])
+    assert torch.equal(whole[0].partner, met[0][1].partner)
     ranks = [list(batches.epoch(0, rank=r, world=2)) for r in range(2)]
-    assert torch.equal(torch.cat([ranks[0][0][1], ranks[1][0][1]]), met[0][0][1])
-    levels = Batches(x, 4, beside=some())
-    assert next(iter(levels))[1].max() <= 1
-    with pytest.raises(ValueError, match="y can be only one"):
-        Batches(x, 4, labels=torch.zeros(10), beside=y)
+    assert torch.equal(torch.cat([ranks[0][0].partner, ranks[1][0].partner]), met[0][0].partner)
+    levels = Batches(x, 4, partner=some())
+    assert next(iter(levels)).partner.max() <= 1
+    both = next(iter(Batches(x, 4, labels=torch.zeros(10), partner=y)))
+    assert both.labels is not None
+    assert both.partner is not None
     with pytest.raises(ValueError, match="at least one example"):
-        Batches(x, 4, beside=y[:0])
+        Batches(x, 4, partner=y[:0])
 
 
 def test_halves_share_nothing():
@@ -135,7 +137,7 @@ def linear(**options) -> Adversarial:
     torch.manual_seed(0)
     model = ch.Autoencoder(Implicit(tnn.Linear(4, 2), 1), Implicit(tnn.Linear(3, 3), 1), Empirical(2))
     sizes = {"reconstruction": 5, "latent": 2, "inference": 5, "data": 3}
-    return Adversarial(model, {k: Critic(tnn.Linear(sizes[k], 1)) for k in CRITICS}, domain=True, **options)
+    return Adversarial(model, {k: Critic(tnn.Linear(sizes[k], 1)) for k in CRITICS}, **options)
 
 
 @pytest.mark.parametrize(
@@ -154,11 +156,11 @@ def test_who_is_told_what_by_four_critics(gradient, reconstruction, inference):
     parts = {"encoder": objective.model.encoder, "decoder": objective.model.decoder}
     for critic, told in expected.items():
         objective.zero_grad()
-        objective(x, y)[critic].backward()
+        objective(Batch(x, partner=y))[critic].backward()
         found = {k for k, part in parts.items() if any(p.grad is not None and p.grad.any() for p in part.parameters())}
         assert found == told, critic
     objective.zero_grad()
-    objective(x, y, player="critic")["loss"].backward()
+    objective(Batch(x, partner=y), "critic")["loss"].backward()
     assert all(p.grad is None for p in objective.model.parameters())
     assert all(p.grad.any() for c in CRITICS for p in objective.critics[c].head.parameters() if p.ndim > 1)
     with pytest.raises(ValueError, match="another domain's points, but there are none"):
@@ -169,10 +171,10 @@ def test_the_warm_up_of_the_way_back_fades():
     objective = linear(warmup_back=0.3, warmup=0.0, fade=0.5)
     assert "warm-up of the way back 0.3 until 0.5" in repr(objective)
     x, y = torch.randn(11, 3), torch.randn(11, 2)
-    objective.plan(8, Batches(x, 4, beside=y))
+    objective.plan(8, Batches(x, 4, partner=y))
     left = []
     for _ in range(5):
-        values = objective(x, y)
+        values = objective(Batch(x, partner=y))
         critics = sum(values[name] for name in CRITICS)
         left.append(round(((values["loss"] - critics) / values["back"]).item(), 6))
     assert left == [0.225, 0.15, 0.075, 0.0, 0.0]
@@ -181,7 +183,7 @@ def test_the_warm_up_of_the_way_back_fades():
         for part in (objective.model.encoder, objective.model.decoder):
             part.net.weight.zero_()
         objective.model.encoder.net.bias.copy_(y.mean(0))
-    assert objective(x, y)["back"].item() == pytest.approx(10 / 11)
+    assert objective(Batch(x, partner=y))["back"].item() == pytest.approx(10 / 11)
     with pytest.raises(ValueError, match="warmup_back is -1"):
         linear(warmup_back=-1.0)
     with pytest.raises(ValueError, match="penalised is 0"):
@@ -194,9 +196,9 @@ def test_the_penalty_on_a_share_of_the_batch():
     losses = []
     for share in (1.0, 0.2):
         objective = linear(penalised=share, penalty=0.7)
-        objective(x, y)
+        objective(Batch(x, partner=y))
         torch.manual_seed(1)
-        losses.append(objective(x, y, player="critic")["loss"].item())
+        losses.append(objective(Batch(x, partner=y), "critic")["loss"].item())
     assert losses[0] == pytest.approx(losses[1])
 
 
@@ -350,7 +352,7 @@ def test_digits_are_coloured(data_root, float32):
 
 
 def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
-    from papers import translate
+    from papers import iae_translate as translate
 
     tiny = {name: task._replace(steps=(2, 2)) for name, task in translate.TASKS.items()}
     monkeypatch.setattr(translate, "TASKS", tiny)
@@ -361,7 +363,8 @@ def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
     }
     small = replace(whole, **parts)
     monkeypatch.setattr(translate, "load", lambda name, root=None: small if name == whole.name else load(name))
-    done = translate.iae_translate(tmp_path / "r", data="fashion-mini", quick=True, seeds=1, progress=False)
+    request = Request(tmp_path / "r", data="fashion-mini", quick=True, seeds=1, progress=False)
+    done = translate.iae_translate(request)
     assert [row["task"] for row in done["rows"]] == ["coloured", "edges"]
     there = done["rows"][0]["there"]
     assert 0 <= there["content"] <= 1
@@ -369,7 +372,7 @@ def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
     assert there["hue_entropy_real"] > 0.8
     assert (tmp_path / "r" / "coloured-seed-0.png").is_file()
     assert "fashion-mini to fashion-mini+coloured" in (tmp_path / "r" / "table.md").read_text()
-    again = translate.iae_translate(tmp_path / "r", data="fashion-mini", quick=True, seeds=1, progress=False)
+    again = translate.iae_translate(request)
     assert again == done
     with pytest.raises(ValueError, match="has no classifier"):
-        translate.iae_translate(tmp_path / "d", data="digits", quick=True)
+        translate.iae_translate(Request(tmp_path / "d", data="digits", quick=True))

@@ -8,6 +8,7 @@ from torch import nn as tnn
 
 import chartae as ch
 from chartae.conditionals import Dirac, Gaussian, StandardNormal
+from chartae.data import Batch
 from chartae.nn import Critic
 from chartae.objectives.vae_gan import VAEGAN
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
@@ -33,7 +34,7 @@ def test_who_is_told_what():
     assert touched(objective, values["gan"]) == {"decoder", "critic"}  # never the encoder
     assert touched(objective, objective(points(), player="critic")["loss"]) == {"critic"}
     # what reaches the critic from the model's loss is no part of what its own optimiser sees
-    owners = [{id(p) for p in ps} for ps in objective.players().values()]
+    owners = [{id(p) for p in player.parameters} for player in objective.players().values()]
     assert not owners[0] & owners[1]
     assert owners[0] | owners[1] == {id(p) for p in objective.parameters()}
 
@@ -65,7 +66,7 @@ def test_with_an_orthogonal_trunk_it_is_the_squared_error():
     torch.manual_seed(0)
     found = objective(points())["features"] * trunk(points()).var(0, correction=0).mean()
     torch.manual_seed(0)
-    t = ch.Penalised(model, ch.terms.Reconstruction()).trace(points())
+    t = ch.Penalised(model, ch.terms.Reconstruction()).trace(Batch(points()))
     assert found.item() == pytest.approx(0.5 * (points() - t.p.mean).square().sum(1).mean().item())
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from papers import TABLE1, spread
+from chartae.evaluation import spread
+from papers.rae_table1 import TABLE1
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

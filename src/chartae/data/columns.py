@@ -117,9 +117,10 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
     values = np.asarray(frame.to_numpy("float64", na_value=np.nan))
     missing = np.isnan(values)
     if missing.any():
+        count = int(missing.sum())
         row, column = (int(i) for i in np.argwhere(missing)[0])
         raise ValueError(
-            f"{missing.sum()} missing value{'s' * (missing.sum() > 1)} in the data frame, the first in row {row}, "
+            f"{count} missing value{'s' * (count > 1)} in the data frame, the first in row {row}, "
             f"column {frame.columns[column]!r}; drop or impute"
         )
     return values
@@ -136,7 +137,7 @@ def frame_of(values: NDArray[np.float64], columns: Columns) -> Frame:
         ImportError: pandas is not installed.
     """
     try:
-        import pandas
+        import pandas  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
         raise ImportError(
             "the data were read from a data frame, and writing one needs pandas: pip install pandas"

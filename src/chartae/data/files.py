@@ -199,6 +199,16 @@ def _numpy(path: Path) -> Contents:
 # -- tables --------------------------------------------------------------------------------------------------
 
 
+#: what stands for a truth value, as pandas writes it
+_TRUTH = {"true": 1.0, "false": 0.0}
+
+
+def _cell(text: str) -> float:
+    """The number in a cell; True is 1, False is 0."""
+    truth = _TRUTH.get(text.strip().lower())
+    return float(text) if truth is None else truth
+
+
 def _number(cell: str) -> bool:
     try:
         float(cell)
@@ -267,14 +277,19 @@ def _csv_text(path: Path, asked: LabelColumn) -> Contents:
     index = 0 if header and names[0] == "" else None
     columns = [i for i in range(len(names)) if i not in (label, index)]
 
-    def parse(use: list[int], dtype: type[np.generic]) -> NDArray[np.generic]:
+    def parse(
+        use: list[int], dtype: type[np.generic], cell: Callable[[str], float] | None = None
+    ) -> NDArray[np.generic]:
         return np.loadtxt(path, dtype, comments=None, delimiter=delimiter, skiprows=int(header), usecols=use,
-                          ndmin=2, encoding="utf-8-sig", quotechar='"')  # fmt: skip
+                          ndmin=2, encoding="utf-8-sig", quotechar='"', converters=cell)  # fmt: skip
 
     if not columns:
         raise ValueError(f"{path} has no columns beside the label")
     try:
-        x = parse(columns, np.float32)
+        try:
+            x = parse(columns, np.float32)
+        except ValueError:  # slower, and reads truth values
+            x = parse(columns, np.float32, _cell)
     except ValueError as e:
         raise _csv_fault(path, delimiter, header, heads, columns) or ValueError(f"{path}: {e}") from e
     if np.isnan(x.astype(np.float32, copy=False)).any() and (
@@ -310,7 +325,7 @@ def _csv_fault(path: Path, delimiter: str, header: bool, names: list[str], colum
                 cell = row[i].strip()
                 if cell.lower() in ("", "na", "n/a", "nan", "null", "none", "?"):
                     missing.append((rows.line_num, i))
-                elif not _number(cell) and i not in text:
+                elif not _number(cell) and cell.lower() not in _TRUTH and i not in text:
                     text[i] = (rows.line_num, cell)
     if text:
         each = ", ".join(f"{names[i]!r} ({cell!r} in line {line})" for i, (line, cell) in text.items())

@@ -131,13 +131,3 @@ def _kept(y: Tensor, wanted: int, classes: int, seed: int) -> Tensor:
     labels = torch.full_like(y, -1)
     labels[kept] = y[kept]
     return labels
-
-
-def known_labels(data, options, seed):  # type: ignore[no-untyped-def]
-    """Superseded by `choose_labels`; here until runs choose by it."""
-    keep = options.get("labels")
-    y = choose_labels(
-        data.train_labels, classes=options.get("classes"), keep=None if keep is None else int(keep), name=data.name,
-        seed=seed,
-    )  # fmt: skip
-    return y, options | {"classes": int(options.get("classes") or y.max() + 1)}

@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from chartae.maths.private import standard_gamma
@@ -161,7 +162,7 @@ class Mixing(ABC):
         return f"{type(self).__name__}({self.dim} {self.sources} sources, {self.size} observed)"
 
 
-def _matrix(a: Any, what: str, square: bool = False) -> Tensor:
+def _matrix(a: ArrayLike, what: str, square: bool = False) -> Tensor:
     """A finite matrix of full column rank, in float64."""
     a = torch.as_tensor(a).detach().double()
     if a.ndim != 2 or not a.numel() or a.shape[0] < a.shape[1] or (square and a.shape[0] != a.shape[1]):
@@ -207,7 +208,15 @@ class Moebius(Mixing):
     f^-1(x) = a + Aᵀ w / ‖w‖^2, w = (x - b) / α; log|det J| = d log α - 2d log ‖z - a‖.
     """
 
-    def __init__(self, alpha: float, a: Tensor, A: Tensor, b: Tensor | None, sources: str, beta: tuple[float, float]):
+    def __init__(
+        self,
+        alpha: float,
+        a: ArrayLike,
+        A: ArrayLike,
+        b: ArrayLike | None,
+        sources: str,
+        beta: tuple[float, float],
+    ) -> None:
         if not 0 < alpha < math.inf:
             raise ValueError(f"alpha is {alpha}; give a finite number above 0")
         a = torch.as_tensor(a).detach().double()
@@ -247,7 +256,7 @@ class Moebius(Mixing):
 class Linear(Mixing):
     """f(z) = A z, A (size, dim) of full column rank; the inverse is the pseudo-inverse."""
 
-    def __init__(self, A: Tensor, sources: str, beta: tuple[float, float]) -> None:
+    def __init__(self, A: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         self.A = _matrix(A, "A")
         super().__init__(self.A.shape[1], self.A.shape[0], sources, beta)
         self.pseudo_inverse = torch.linalg.pinv(self.A)
@@ -272,7 +281,7 @@ class After(Mixing):
     L that is no multiple of an orthogonal matrix makes the columns of J oblique.
     """
 
-    def __init__(self, L: Tensor, mixing: Mixing) -> None:
+    def __init__(self, L: ArrayLike, mixing: Mixing) -> None:
         self.L, self.mixing = _matrix(L, "L", square=True), mixing
         if len(self.L) != mixing.size:
             raise ValueError(f"L has shape {tuple(self.L.shape)}; {mixing!r} needs ({mixing.size}, {mixing.size})")
@@ -300,7 +309,7 @@ class Layered(Mixing):
     log|det J| = Σ_l (Σ_i log act'(x_i) + log|det W_l|); act is inverted by Newton's method.
     """
 
-    def __init__(self, weights: Tensor, sources: str, beta: tuple[float, float]) -> None:
+    def __init__(self, weights: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         weights = torch.as_tensor(weights).detach().double()
         if weights.ndim != 3 or not len(weights):
             raise ValueError(f"weights have shape {tuple(weights.shape)}; give (layers, dim, dim)")
@@ -340,7 +349,7 @@ class Conformal(Mixing):
         coefficients: (K, 2), the real and imaginary parts of c_2, c_3, ...
     """
 
-    def __init__(self, coefficients: Tensor, sources: str, beta: tuple[float, float]) -> None:
+    def __init__(self, coefficients: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         super().__init__(2, 2, sources, beta)
         self._bounded("a conformal map of the whole plane is affine")
         c = torch.as_tensor(coefficients).detach().double()
@@ -395,7 +404,7 @@ class Polar(Mixing):
         a: (2,), a_1 > r_1 / 2, so that ρ > 0.
     """
 
-    def __init__(self, r: Tensor, a: Tensor, sources: str, beta: tuple[float, float]) -> None:
+    def __init__(self, r: ArrayLike, a: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         super().__init__(2, 2, sources, beta)
         self._bounded("the radius must stay above 0")
         self.r, self.a = (torch.as_tensor(v).detach().double() for v in (r, a))
@@ -479,9 +488,9 @@ def moebius(
     seed: int = 0,
     sources: str = "uniform",
     alpha: float = 1.0,
-    a: Any = None,
-    A: Any = None,
-    b: Any = None,
+    a: ArrayLike | None = None,
+    A: ArrayLike | None = None,
+    b: ArrayLike | None = None,
     *,
     beta: tuple[float, float] = BETA,
 ) -> Moebius:
@@ -504,7 +513,7 @@ def moebius(
     """
     for given in (a, A):
         if given is not None:
-            dim = len(given)
+            dim = np.shape(given)[0]
     generator = torch.Generator().manual_seed(seed)
     haar = _haar(_at_least(dim, 2), generator)
     pole = torch.randn(dim, generator=generator, dtype=torch.float64)
@@ -513,12 +522,12 @@ def moebius(
     return Moebius(alpha, pole if a is None else a, haar if A is None else A, b, sources, beta)
 
 
-def linear(A: Any, sources: str = "normal", *, beta: tuple[float, float] = BETA) -> Linear:
+def linear(A: ArrayLike, sources: str = "normal", *, beta: tuple[float, float] = BETA) -> Linear:
     """x = A z, A (size, dim) of full column rank; the inverse is the pseudo-inverse."""
     return Linear(A, sources, beta)
 
 
-def after(L: Any, mixing: Mixing) -> After:
+def after(L: ArrayLike, mixing: Mixing) -> After:
     """x = L f(z), L invertible; after a Möbius map it violates the IMA (arXiv:2206.02416).
 
     >>> after(unit_determinant(3), moebius(3))
@@ -562,7 +571,7 @@ def conformal(
     *,
     degree: int = 4,
     strength: float = 0.8,
-    coefficients: Any = None,
+    coefficients: ArrayLike | None = None,
     beta: tuple[float, float] = BETA,
 ) -> Conformal:
     """A complex polynomial w + Σ c_k w^k of z_1 + i z_2: conformal, contrast 0.
@@ -586,7 +595,12 @@ def conformal(
 
 
 def polar(
-    seed: int = 0, sources: str = "uniform", r: Any = None, a: Any = None, *, beta: tuple[float, float] = BETA
+    seed: int = 0,
+    sources: str = "uniform",
+    r: ArrayLike | None = None,
+    a: ArrayLike | None = None,
+    *,
+    beta: tuple[float, float] = BETA,
 ) -> Polar:
     """Polar to Cartesian coordinates, (ρ, φ) = r z + a: contrast 0, not conformal.
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chartae.data.catalogue import NAMES, load
-from chartae.data.columns import is_frame
-from chartae.data.dataset import Dataset, Shares, from_arrays, from_path
+from chartae.data.columns import Columns, Frame, frame_columns, is_frame
+from chartae.data.dataset import Dataset, Shares, assemble, from_path
 from chartae.data.derived import VIEWS, taken_apart
+from chartae.data.files import Part
 from chartae.data.kinds import Kind, Strings, kind_of
 from chartae.data.kinds import kinds as every_kind
 from chartae.data.lines import is_string_file, is_string_list
@@ -115,16 +116,23 @@ def read(
     look = kind or kind_of(anything)
     if look is not None:
         _refuse_options(reading, look, anything)
-    labels = None
-    if is_frame(anything) and reading.label not in (None, ""):
-        if reading.label not in list(anything.columns):
-            raise ValueError(f"the data frame has no column {reading.label!r} to take labels from")
-        labels, anything = (
-            anything[[reading.label]].to_numpy("O", na_value=np.nan)[:, 0],
-            anything.drop(columns=[reading.label]),
-        )
-    data = from_arrays(anything, labels, kind=look, name=IN_MEMORY, seed=seed, valid=valid, test=test)
+    part, columns = Part(anything), None
+    if is_frame(anything):
+        part, columns = _frame_part(anything, "" if reading.label is None else reading.label)
+    shares = Shares(seed, valid, test)
+    data = assemble(IN_MEMORY, {"train": part}, shares=shares, kind=look, columns=columns, source=IN_MEMORY)
     return _as_one_of(data, wanted)
+
+
+def _frame_part(frame: Frame, label: str | int) -> tuple[Part, Columns]:
+    """The numbers of a data frame, the labels in a column of it if one is named, and what its columns are."""
+    if label == "":
+        return Part(frame), frame_columns(frame)
+    if label not in list(frame.columns):
+        raise ValueError(f"the data frame has no column {label!r} to take labels from")
+    labels = frame[[label]].to_numpy("O", na_value=np.nan)[:, 0]
+    rest = frame.drop(columns=[label])
+    return Part(rest, labels), frame_columns(rest, label)
 
 
 def _holds_strings(x: object, wanted: Sequence[type[Kind]]) -> TypeGuard[str | os.PathLike[str] | Sequence[str]]:
@@ -139,8 +147,8 @@ def _read_strings(
 ) -> Dataset:
     if reading.grammar is None:
         raise ValueError(
-            f"strings need a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of productions), "
-            f"or a codec without a grammar: {', '.join(CODECS)}"
+            f"reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of "
+            f"productions), or a codec without a grammar: {', '.join(CODECS)}"
         )
     return from_strings(
         strings, reading.grammar, limit=reading.limit, column=reading.column, target=reading.target,

@@ -14,11 +14,11 @@ import os
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from chartae.data.arrays import as_tensor
@@ -89,7 +89,7 @@ def grid(**values: Iterable[float]) -> Float[Tensor, "N 4"]:
 
 
 def draw(
-    factors: Any, size: int = 64, *, progress: Callable[[int], object] | None = None
+    factors: ArrayLike, size: int = 64, *, progress: Callable[[int], object] | None = None
 ) -> UInt8[Tensor, "N 3 size size"]:
     """The pictures of factors (N, 4) = (x, y, scale, hue): one triangle on black, (N, 3, size, size) uint8.
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from chartae.data.mixings import (
@@ -313,7 +313,9 @@ class Curve(World):
 # -- the worlds -------------------------------------------------------------------------------------------------------
 
 
-def mixture(means: Any, sds: Any = 1.0, weights: Any = None, *, covariances: Any = None) -> Mixture:
+def mixture(
+    means: ArrayLike, sds: ArrayLike = 1.0, weights: ArrayLike | None = None, *, covariances: ArrayLike | None = None
+) -> Mixture:
     """A mixture of normals in any dimension.
 
     Args:
@@ -351,7 +353,7 @@ def mixture(means: Any, sds: Any = 1.0, weights: Any = None, *, covariances: Any
     return Mixture(means, values, w, axes)
 
 
-def gaussian(covariance: Any, mean: Any = None) -> Mixture:
+def gaussian(covariance: ArrayLike, mean: ArrayLike | None = None) -> Mixture:
     """N(mean, covariance), the covariance a matrix (d, d)."""
     c = torch.as_tensor(covariance, dtype=torch.float64)
     m = torch.zeros(len(c)) if mean is None else torch.as_tensor(mean, dtype=torch.float64)

@@ -139,7 +139,7 @@ class ByCondition(Density):
         z = check_codes(z)
         condition = self._checked(condition, len(z)).to(z.device)
         real = condition[:, self.discrete :].double()
-        groups, which = condition[:, : self.discrete].bool().unique(dim=0, return_inverse=True)
+        groups, which = _distinct(condition[:, : self.discrete].bool())
         self._check_sizes(groups, which.bincount(minlength=len(groups)), real.shape[1])
         members, lines = [], []
         for g in range(len(groups)):
@@ -217,7 +217,7 @@ class ByCondition(Density):
     def _group(self, discrete: Tensor) -> Tensor:
         """The number of each row's group."""
         numbers = {tuple(row): g for g, row in enumerate(self.groups.tolist())}
-        distinct, inverse = discrete.unique(dim=0, return_inverse=True)
+        distinct, inverse = _distinct(discrete)
         for row in distinct:
             if tuple(row.tolist()) not in numbers:
                 known = [self._called(group) for group in self.groups[:20]]
@@ -311,6 +311,14 @@ class ByCondition(Density):
         super()._load_from_state_dict(state, prefix, *args)
 
 
+def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct rows of a matrix (N, d), in order, and which of them each row is."""
+    if rows.shape[1]:
+        return rows.unique(dim=0, return_inverse=True)
+    # torch finds no distinct rows where rows are empty, though they are all the same
+    return rows[:1], torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+
+
 def _regression(z: Float[Tensor, "N D"], r: Float[Tensor, "N R"]) -> tuple[Tensor, Tensor]:
     """Intercept (D,) and slopes (R, D) of z on r by least squares, the shortest where they are not determined."""
     mean_z, mean_r = z.mean(0), r.mean(0)
@@ -321,9 +329,9 @@ def _regression(z: Float[Tensor, "N D"], r: Float[Tensor, "N R"]) -> tuple[Tenso
 
 def fit(
     name: str,
-    z: Float[Tensor, "N D"],
+    z: Tensor,
     *,
-    condition: Float[Tensor, "N K"] | None = None,
+    condition: Tensor | None = None,
     discrete: int = 0,
     entries: Sequence[str] = (),
     seed: int = 0,
@@ -333,8 +341,8 @@ def fit(
 
     Args:
         name: a key of `NAMES`, or ``gmm-K``.
-        z: codes.
-        condition: the condition of each code, as `Condition.read` gives it; none by default.
+        z: codes (N, D).
+        condition: the condition of each code (N, K), as `Condition.read` gives it; none by default.
         discrete: how many of its K numbers, the first ones, are one-hot: `Condition.discrete`.
         entries: a name for each of the K numbers, for messages: `Condition.entries`.
         seed: of the fit.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from chartae.densities.base import Density, Plain, check_codes
 from chartae.densities.registry import register
 from chartae.distributions import LOG_2PI, Distribution, randn
+from chartae.maths.random import generator_for
 
 __all__ = ["GaussianMixture", "Normal", "NormalMixture"]
 
@@ -205,7 +207,8 @@ class NormalMixture(Distribution):
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` independent draws (n, D), in no order; one (D,) where `n` is None."""
         drawn = 1 if n is None else max(n, 1)
-        which = torch.multinomial(self.weights, drawn, replacement=True, generator=generator)[:n]
+        choice = generator_for(self.weights.device, generator)
+        which = torch.multinomial(self.weights, drawn, replacement=True, generator=choice)[:n]
         noise = randn((len(which), self.means.shape[1]), self.means, generator)
         out = torch.empty_like(noise)
         for k, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
@@ -394,7 +397,7 @@ class GaussianMixture(_Gaussians):
         regularisation: float = 1e-6,
         restarts: int = 1,
         chunk: int | None = None,
-        start: Sequence[Any] | None = None,
+        start: Sequence[Tensor | np.ndarray] | None = None,
     ) -> None:
         super().__init__()
         candidates = [components] if isinstance(components, int) else list(components)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from chartae.autoencoder import Autoencoder, evaluating
 from chartae.conditionals import Conditional
-from chartae.diagnostics.geometry import decoder_of
+from chartae.diagnostics.geometry import Decoder, decoder_of
 from chartae.diagnostics.posterior import elbo_gap, optimal_posterior, predicted_variance
 from chartae.distributions import Distribution, Normal, OptimalNormal, Squashed
 
@@ -166,7 +165,7 @@ def slope(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
 
 
 def consistency_rates(
-    decoder: Any,
+    decoder: Decoder,
     z: Float[Tensor, "B D"],
     gamma2: Sequence[float] = (1e3, 10**3.5, 1e4, 10**4.5, 1e5),
     *,

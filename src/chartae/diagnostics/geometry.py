@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -19,11 +18,14 @@ from chartae.nn import BATCH_NORMS, DROPOUTS
 
 __all__ = ["Geometry", "geometry", "ima_contrast", "jacobian"]
 
+#: what a map from codes to examples may come as
+Decoder = Autoencoder | Callable[..., Tensor]
+
 #: numbers of a Jacobian and its tangents that are held at once
 NUMBERS = 1 << 24
 
 
-def decoder_of(decoder: Any) -> Callable[[Tensor], Tensor]:
+def decoder_of(decoder: Decoder) -> Callable[[Tensor], Tensor]:
     """The map z -> x of an autoencoder, module or function, if it has a derivative of each point alone.
 
     Raises:
@@ -74,7 +76,7 @@ def _chunks(function: Callable[[Tensor], Tensor], z: Tensor, chunk: int | None) 
     return z.detach().split(chunk or max(1, NUMBERS // (4 * size * z.shape[1])))
 
 
-def jacobian(decoder: Any, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Float[Tensor, "B *S D"]:
+def jacobian(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Float[Tensor, "B *S D"]:
     """df/dz at each point, by D forward-mode products: never one backward pass for each of the outputs.
 
     Args:
@@ -96,7 +98,7 @@ def jacobian(decoder: Any, z: Float[Tensor, "B D"], *, chunk: int | None = None)
         return torch.cat([forward_jacobian(function, part) for part in parts])
 
 
-def grams(decoder: Any, z: Tensor, chunk: int | None = None) -> Float[Tensor, "B D D"]:
+def grams(decoder: Decoder, z: Tensor, chunk: int | None = None) -> Float[Tensor, "B D D"]:
     """JᵀJ at each point in float64, without keeping the Jacobians."""
     function = decoder_of(decoder)
     parts = _chunks(function, z, chunk)
@@ -124,7 +126,7 @@ def contrast_of(gram: Float[Tensor, "B D D"], dtype: torch.dtype) -> Float[Tenso
     return contrast
 
 
-def ima_contrast(decoder: Any, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Float[Tensor, " B"]:
+def ima_contrast(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Float[Tensor, " B"]:
     """c_IMA = Σ_k log ||J_k|| - ½ log det JᵀJ at each point, J_k the columns of df/dz; in nats, float64.
 
     0 iff the columns are orthogonal (Hadamard): the mechanisms by which the coordinates act on x are independent.
@@ -168,7 +170,7 @@ class Geometry:
         return self.cosines.abs().clamp_max(1).acos().rad2deg()
 
 
-def geometry(decoder: Any, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Geometry:
+def geometry(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Geometry:
     """Spectrum, lengths and angles of the Jacobian's columns, and the contrast, at each point; float64.
 
     Errors and arguments are those of `jacobian`.

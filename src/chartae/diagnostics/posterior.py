@@ -7,7 +7,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.conditionals import Conditional, StandardNormal
-from chartae.diagnostics.geometry import contrast_of, decoder_of
+from chartae.diagnostics.geometry import Decoder, contrast_of, decoder_of
 from chartae.distributions import Distribution, Squashed
 from chartae.maths import column_gram, jacobian
 
@@ -49,7 +49,7 @@ def _precision(gamma2: float) -> float:
 
 
 def unbounded(
-    decoder: Any, prior: Conditional | None, dim: int, like: Tensor
+    decoder: Decoder, prior: Conditional | None, dim: int, like: Tensor
 ) -> tuple[Callable[[Tensor], Tensor], Distribution, bool]:
     """Decoder and prior over the whole of R^D: where the prior is bounded, as functions of u = logit z."""
     function = decoder_of(decoder)
@@ -82,7 +82,7 @@ def curvature(prior: Distribution, u: Float[Tensor, "B D"]) -> Float[Tensor, "B 
 
 
 def predicted_variance(
-    decoder: Any, z: Float[Tensor, "B D"], gamma2: float, prior: Conditional | None = None
+    decoder: Decoder, z: Float[Tensor, "B D"], gamma2: float, prior: Conditional | None = None
 ) -> Float[Tensor, "B D"]:
     """sigma_k^2 = 1 / (-d^2 log p(u_k)/du_k^2 + gamma^2 ||J_k||^2): the posterior of a near-deterministic decoder.
 
@@ -116,7 +116,7 @@ def _nodes(dim: int, nodes: int | None, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def optimal_posterior(
-    decoder: Any,
+    decoder: Decoder,
     x: Float[Tensor, B * S],
     gamma2: float,
     *,
@@ -252,7 +252,7 @@ class Gap:
 
 
 def elbo_gap(
-    decoder: Any,
+    decoder: Decoder,
     x: Float[Tensor, B * S],
     gamma2: float,
     *,

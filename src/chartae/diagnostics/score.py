@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -173,7 +172,7 @@ class Score:
 
 def score_error(
     score: Callable[[Tensor], Tensor], truth: Callable[[Tensor], Tensor], x: Float[Tensor, B * S]
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """How far a score is from the truth over points x: `relative_l2` = sqrt(Σ||ŝ - s||^2 / Σ||s||^2), and `cosine`, of
     all the vectors stacked into one."""
     with torch.no_grad():

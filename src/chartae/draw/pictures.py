@@ -6,10 +6,9 @@ import io
 import math
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 __all__ = ["enlarge", "grid", "pairs", "png", "save_png", "strip"]
@@ -17,7 +16,7 @@ __all__ = ["enlarge", "grid", "pairs", "png", "save_png", "strip"]
 Picture = NDArray[np.uint8]
 
 
-def _images(images: Any, name: str = "images") -> Picture:
+def _images(images: ArrayLike, name: str = "images") -> Picture:
     """`images` as (n, H, W) or (n, H, W, 3)."""
     x = np.asarray(images)
     if x.dtype != np.uint8:
@@ -46,7 +45,7 @@ def _tile(x: Picture, columns: int, pad: int, background: int) -> Picture:
     return out
 
 
-def grid(images: Any, columns: int | None = None, pad: int = 2, background: int = 255) -> Picture:
+def grid(images: ArrayLike, columns: int | None = None, pad: int = 2, background: int = 255) -> Picture:
     """Images (n, C, H, W) side by side, row by row: (H', W') grey or (H', W', 3).
 
     One channel is grey and three are red, green and blue; of any other number of channels the mean is shown.
@@ -69,7 +68,7 @@ def grid(images: Any, columns: int | None = None, pad: int = 2, background: int 
     return _tile(x, min(columns, len(x)), pad, background)
 
 
-def strip(images: Any, pad: int = 2, background: int = 255) -> Picture:
+def strip(images: ArrayLike, pad: int = 2, background: int = 255) -> Picture:
     """A path of images (steps, C, H, W) as one row, or several paths (rows, steps, C, H, W) as one row each.
 
     >>> strip(np.zeros((2, 7, 3, 8, 8), np.uint8), pad=1).shape
@@ -81,7 +80,7 @@ def strip(images: Any, pad: int = 2, background: int = 255) -> Picture:
     return grid(x.reshape(-1, *x.shape[-3:]), x.shape[-4], pad, background)
 
 
-def pairs(above: Any, below: Any, columns: int = 8, pad: int = 2, background: int = 255) -> Picture:
+def pairs(above: ArrayLike, below: ArrayLike, columns: int = 8, pad: int = 2, background: int = 255) -> Picture:
     """Each image of one set over its partner of another, `columns` pairs in a row, the rows four pads apart.
 
     >>> pairs(np.zeros((8, 1, 4, 4), np.uint8), np.ones((8, 1, 4, 4), np.uint8), columns=4, pad=1).shape
@@ -113,7 +112,7 @@ def enlarge(picture: Picture, factor: int) -> Picture:
     return _picture(picture).repeat(factor, 0).repeat(factor, 1)
 
 
-def _picture(picture: Any) -> Picture:
+def _picture(picture: ArrayLike) -> Picture:
     x = np.asarray(picture)
     if x.dtype != np.uint8:
         raise TypeError(f"the picture is {x.dtype}; give uint8 from 0 to 255")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -13,7 +11,7 @@ __all__ = ["BLUE", "GREEN", "INK", "ORANGE", "panels", "scatter"]
 INK, BLUE, ORANGE, GREEN = "#22221f", "#0072b2", "#d55e00", "#009e73"
 
 
-def panels(width: float, height: float, count: int = 1) -> tuple[Figure, Any]:
+def panels(width: float, height: float, count: int = 1) -> tuple[Figure, np.ndarray]:
     """A figure of a size in inches, and its `count` axes side by side; the figure belongs to no window."""
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, count, squeeze=False)[0]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import matplotlib
 import numpy as np
@@ -17,13 +17,16 @@ from PIL import Image, ImageDraw, ImageFont
 
 from chartae.draw import pictures
 
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
 __all__ = ["molecules"]
 
 _GREY, _RED = (110, 110, 106), (213, 94, 0)
 
 
 @cache
-def _rdkit() -> Any:
+def _rdkit() -> SimpleNamespace:
     try:
         from rdkit import Chem, rdBase
         from rdkit.Chem.Draw import rdMolDraw2D
@@ -35,11 +38,11 @@ def _rdkit() -> Any:
 
 
 @cache
-def _font(size: int) -> Any:
+def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
-def _formula(molecule: Any, side: int) -> Image.Image:
+def _formula(molecule: Mol, side: int) -> Image.Image:
     draw = _rdkit().draw
     canvas = draw.MolDraw2DCairo(side, side)
     options = canvas.drawOptions()

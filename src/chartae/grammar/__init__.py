@@ -6,7 +6,7 @@ g.decode(ids)                   # ["CCO"]
 StackDecoder(g, semantics=Molecules())(logits)     # (B, T, P) logits to derivations, all of them complete
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from chartae.grammar.aromatic import repair
 from chartae.grammar.auditing import Audit, audit
@@ -15,7 +15,7 @@ from chartae.grammar.cfg import Grammar
 from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
 from chartae.grammar.derivations import Codec, Derivations
 from chartae.grammar.productions import Production, Terminal
-from chartae.grammar.saving import CODECS, codec_for, described, restored
+from chartae.grammar.saving import CODECS, codec_for, described, needed, restored
 
 if TYPE_CHECKING:
     from chartae.grammar.chemistry import Molecules
@@ -42,12 +42,13 @@ __all__ = [
     "codec_for",
     "described",
     "load",
+    "needed",
     "repair",
     "restored",
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     # these import torch; the rest of the package does not
     if name in ("Decoded", "StackDecoder"):
         from chartae.grammar import decoding

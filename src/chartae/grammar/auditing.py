@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -53,7 +52,7 @@ class Audit:
     size: int
     reasons: tuple[Reason, ...]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, int | float | list[dict[str, str | int]]]:
         """As plain values, for JSON."""
         return {**vars(self), "reasons": [vars(r) for r in self.reasons]}
 

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from chartae.grammar import analysis
-from chartae.grammar.derivations import Codec, Derivations, Failure, checked, gather
+from chartae.grammar.derivations import Codec, Derivations, Description, Failure, checked, gather
 from chartae.grammar.productions import Production, Terminal, read, read_lark
+
+if TYPE_CHECKING:
+    from chartae.grammar.earley import Tables
 
 __all__ = ["PADDING", "Grammar"]
 
@@ -96,7 +99,7 @@ class Grammar(Codec):
             self.masks[lhs, p] = self._live[p] or p == self.padding
 
     @classmethod
-    def from_lark(cls, text_or_path: str | os.PathLike[str], start: str | None = None, **settings: Any) -> Grammar:
+    def from_lark(cls, text_or_path: str | os.PathLike[str], start: str | None = None, **settings: str) -> Grammar:
         """From a grammar in lark's notation: a path that ends in ``.lark``, or a text (see `productions.read_lark`)."""
         path = Path(text_or_path) if str(text_or_path).endswith(".lark") else None
         text = path.read_text(encoding="utf-8") if path else str(text_or_path)
@@ -186,7 +189,7 @@ class Grammar(Codec):
         """Its own, by its name."""
         return self.name
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Description:
         return {"grammar": self.name, "text": self.text, "start": self.start, "ignore": self.ignore}
 
     @property
@@ -202,7 +205,7 @@ class Grammar(Codec):
     # -- parsing ---------------------------------------------------------------------------------------------
 
     @cached_property
-    def _tables(self) -> Any:
+    def _tables(self) -> Tables:
         from chartae.grammar import earley
 
         k, t = len(self.nonterminals), len(self.terminals)

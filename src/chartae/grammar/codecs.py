@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
-from chartae.grammar.derivations import Codec, Derivations, Failure, checked, gather
+from chartae.grammar.derivations import Codec, Derivations, Description, Failure, checked, gather
 
 __all__ = ["SMILES_TOKENS", "Characters", "Selfies", "Tokens"]
 
@@ -51,7 +51,7 @@ class Tokens(Codec):
         self._cut = re.compile(f"{pattern or longest}|.", re.DOTALL)
 
     @classmethod
-    def of(cls, strings: Iterable[str], pattern: str = ".", **settings: Any) -> Tokens:
+    def of(cls, strings: Iterable[str], pattern: str = ".", **settings: str) -> Tokens:
         """The code book of all tokens in `strings`, sorted."""
         found = {t for s in strings for t in re.findall(pattern, s, re.DOTALL)}
         return cls(sorted(found), pattern, **settings)
@@ -59,7 +59,7 @@ class Tokens(Codec):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.tokens)} tokens and padding)"
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Description:
         return {"tokens": self.tokens, "pattern": self.pattern}
 
     def encode(self, strings: Sequence[str], *, errors: str = "raise") -> Derivations:
@@ -103,11 +103,11 @@ class Characters(Tokens):
     def __init__(self, characters: Iterable[str]) -> None:
         super().__init__(tuple(dict.fromkeys("".join(characters))), ".", name="characters")
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Description:
         return {"characters": self.tokens}
 
 
-def _package() -> Any:
+def _package() -> ModuleType:
     try:
         import selfies
     except ImportError as e:
@@ -154,7 +154,7 @@ class Selfies(Codec):
     def language(self) -> str:
         return "molecules"
 
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Description:
         return {"selfies": self.tokens}
 
     def encode(self, strings: Sequence[str], *, errors: str = "raise") -> Derivations:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,27 +16,29 @@ from chartae.grammar.derivations import Derivations
 
 __all__ = ["Decoded", "Semantics", "StackDecoder", "Step"]
 
+S = TypeVar("S")
+
 #: (productions of the step before (B,), nonterminals on top (B,), state) -> logits (B, P), state; before the first
 #: step the padding
-Step = Callable[[Tensor, Tensor, Any], tuple[Tensor, Any]]
+Step = Callable[[Tensor, Tensor, S], tuple[Tensor, S]]
 
 
-class Semantics(Protocol):
+class Semantics(Protocol[S]):
     """What a grammar cannot say: a state beside every stack, which takes productions away from the mask."""
 
-    def begin(self, rows: int, device: torch.device) -> Any:
+    def begin(self, rows: int, device: torch.device) -> S:
         """The state of `rows` empty derivations."""
 
-    def allowed(self, state: Any, top: Tensor, slack: Tensor) -> Tensor:
+    def allowed(self, state: S, top: Tensor, slack: Tensor) -> Tensor:
         """(B, P) bool for the nonterminals `top` (B,); `slack` (B,) is the number of steps beyond the fewest needed."""
 
-    def reserve(self, state: Any, top: Tensor) -> Tensor:
+    def reserve(self, state: S, top: Tensor) -> Tensor:
         """(B,) steps needed beside those that the grammar needs."""
 
-    def advance(self, state: Any, production: Tensor) -> Any:
+    def advance(self, state: S, production: Tensor) -> S:
         """The state behind the productions (B,), the padding where a row is complete."""
 
-    def select(self, state: Any, rows: Tensor) -> Any:
+    def select(self, state: S, rows: Tensor) -> S:
         """The state of some rows."""
 
 
@@ -180,8 +182,8 @@ class StackDecoder:
 
     def run(
         self,
-        step: Step,
-        state: Any,
+        step: Step[S],
+        state: S,
         batch: int,
         *,
         limit: int = 1000,

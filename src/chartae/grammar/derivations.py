@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-__all__ = ["Codec", "Derivations", "Failure", "gather"]
+__all__ = ["Codec", "Derivations", "Description", "Failure", "gather"]
+
+#: all that makes a codec again: texts, and lists of texts
+Description = dict[str, str | tuple[str, ...] | None]
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ class Codec(ABC):
         return 1 if self.masks is None else len(self.masks)
 
     @abstractmethod
-    def described(self) -> dict[str, Any]:
+    def described(self) -> Description:
         """All that makes this codec again, by `chartae.grammar.restored`; plain strings and lists."""
 
     @abstractmethod

@@ -13,15 +13,29 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
-njit: Any
+import numpy as np
+
 try:
     from numba import njit
 except ImportError:
-    njit = None
+    njit = None  # type: ignore[assignment]
 
-__all__ = ["COMPILED", "DONE", "GROW_HASH", "GROW_ITEMS", "GROW_OUT", "Tables", "Work", "expand", "parse", "recognise"]
+__all__ = [
+    "COMPILED",
+    "DONE",
+    "GROW_HASH",
+    "GROW_ITEMS",
+    "GROW_OUT",
+    "Row",
+    "Tables",
+    "Work",
+    "compiled",
+    "expand",
+    "parse",
+    "recognise",
+]
 
 #: whether numba compiles this module
 COMPILED: bool = njit is not None
@@ -34,70 +48,68 @@ PARSED, AMBIGUOUS, OUTSIDE = 0, 1, 2
 #: and of one derivation
 INCOMPLETE, MISPLACED, UNKNOWN = 1, 2, 3
 
+#: whole numbers in a row: an array for compiled loops, a list for interpreted ones
+Row = np.ndarray | list[int]
+
+Loop = TypeVar("Loop", bound=Callable[..., object])
+
 
 class Tables(NamedTuple):
     """A grammar as arrays; a dot is a place in a production, symbols are k < K or K + t."""
 
-    symbol: Any  # (D,) the symbol after a dot, -1 at the end of a production
-    rule: Any  # (D,) the production of a dot
-    lhs: Any  # (P,)
-    dot: Any  # (P,) its first dot
-    options: Any  # the live productions of every nonterminal, one list after the other
-    option: Any  # (K + 1,) where each list begins
-    viable: Any  # (D * (T + 2),) whether the token may come next
-    step: Any  # (256 * nodes,) the trie of terminals
-    accept: Any  # (nodes,) the terminal that ends at a node, -1
-    length: Any  # (T,) bytes of a terminal
-    prefix: Any  # (T * T,) [u, t]: whether terminal t begins terminal u
-    place: Any  # (T + 1,) where each terminal begins in `bytes`
-    bytes: Any  # the terminals, one after the other
-    sizes: Any  # K, T, start, padding
+    symbol: Row  # (D,) the symbol after a dot, -1 at the end of a production
+    rule: Row  # (D,) the production of a dot
+    lhs: Row  # (P,)
+    dot: Row  # (P,) its first dot
+    options: Row  # the live productions of every nonterminal, one list after the other
+    option: Row  # (K + 1,) where each list begins
+    viable: Row  # (D * (T + 2),) whether the token may come next
+    step: Row  # (256 * nodes,) the trie of terminals
+    accept: Row  # (nodes,) the terminal that ends at a node, -1
+    length: Row  # (T,) bytes of a terminal
+    prefix: Row  # (T * T,) [u, t]: whether terminal t begins terminal u
+    place: Row  # (T + 1,) where each terminal begins in `bytes`
+    bytes: Row  # the terminals, one after the other
+    sizes: Row  # K, T, start, padding
 
 
 class Work(NamedTuple):
     """Space for items and sets, used over and over."""
 
-    dot: Any
-    origin: Any
-    before: Any  # the item whose dot is one symbol to the left
-    child: Any  # the completed item of that symbol, -1 for a terminal
-    link: Any  # the next item that waits for the same symbol
-    double: Any  # whether the item arose in more than one way
-    stack: Any
-    waiting: Any  # (n + 1) * K heads of `link`
-    arriving: Any  # (n + 1) items whose terminal ends here
-    token: Any  # (n + 1) the longest terminal at a place
-    empty: Any  # (K,) the items that complete a nonterminal within the present set
-    key: Any
-    stamp: Any
-    found: Any
+    dot: Row
+    origin: Row
+    before: Row  # the item whose dot is one symbol to the left
+    child: Row  # the completed item of that symbol, -1 for a terminal
+    link: Row  # the next item that waits for the same symbol
+    double: Row  # whether the item arose in more than one way
+    stack: Row
+    waiting: Row  # (n + 1) * K heads of `link`
+    arriving: Row  # (n + 1) items whose terminal ends here
+    token: Row  # (n + 1) the longest terminal at a place
+    empty: Row  # (K,) the items that complete a nonterminal within the present set
+    key: Row
+    stamp: Row
+    found: Row
 
 
-def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Loop) -> Loop:
+    """The function compiled by numba, to run without the interpreter's lock; as it stands where numba is absent."""
     if njit is None:
         return function
     # what an import hook has wrapped around the function, to check shapes, cannot be compiled
     bare = inspect.unwrap(function)
     try:
-        return njit(cache=True, nogil=True)(bare)
+        machine = njit(cache=True, nogil=True)(bare)
     except RuntimeError:  # there is no folder that compiled code could be kept in
-        return njit(nogil=True)(bare)
+        machine = njit(nogil=True)(bare)
+    return cast(Loop, machine)
 
 
-@_jit
-def recognise(text: Any, begin: int, end: int, t: Any, w: Any, clock: int) -> tuple[int, int, int, int]:
-    """Build all sets of one text: the number of items (-1: the hash is full, -2: the items are), the first item of the
-    last set that is reached, the place of that set, and the clock."""
-    # locals: compiled code counts a reference whenever an array is taken out of a tuple within the loops
-    nonterminals, terminals, start = t.sizes[0], t.sizes[1], t.sizes[2]
-    symbols, rules, lhs, viable, prefix, length = t.symbol, t.rule, t.lhs, t.viable, t.prefix, t.length
-    option, options, first_dot, step, accept = t.option, t.options, t.dot, t.step, t.accept
-    dots, origins, befores, childs, doubles, link = w.dot, w.origin, w.before, w.child, w.double, w.link
-    waiting, arriving, tokens, empty = w.waiting, w.arriving, w.token, w.empty
-    keys, stamps, founds = w.key, w.stamp, w.found
-    n, room, mask, width, states = end - begin, len(dots), len(keys) - 1, terminals + 2, len(symbols)
-
-    for j in range(n + 1):
+@compiled
+def _scan(text: Row, begin: int, end: int, t: Tables, arriving: Row, tokens: Row) -> None:
+    """The longest terminal at every place of a text, T where there is none, T + 1 at its end; nothing arrives yet."""
+    terminals, step, accept = t.sizes[1], t.step, t.accept
+    for j in range(end - begin + 1):
         arriving[j] = -1
         token, node, i = terminals, 0, begin + j
         while i < end:
@@ -108,7 +120,45 @@ def recognise(text: Any, begin: int, end: int, t: Any, w: Any, clock: int) -> tu
                 token = accept[node]
             i += 1
         tokens[j] = token
-    tokens[n] = terminals + 1
+    tokens[end - begin] = terminals + 1
+
+
+@compiled
+def _slot(keys: Row, stamps: Row, key: int, clock: int) -> int:
+    """Where a key is in the hash of this clock, or could be written; -1 where too many others lie in its way."""
+    mask = len(keys) - 1
+    place, tries = (key * 40503 + (key >> 7)) & mask, 0
+    while stamps[place] == clock and keys[place] != key and tries < 64:
+        place = (place + 1) & mask
+        tries += 1
+    return -1 if tries == 64 else place
+
+
+@compiled
+def _prefer(t: Tables, w: Work, item: int, before: int, child: int) -> None:
+    """Note that an item arose again, and keep one of its two derivations: the one whose last symbol is as short as it
+    can be, then that of its production of least number."""
+    w.double[item] = 1
+    kept = w.child[item]
+    old, new = w.origin[kept], w.origin[child]
+    if new > old or (new == old and t.rule[w.dot[child]] < t.rule[w.dot[kept]]):
+        w.before[item], w.child[item] = before, child
+
+
+@compiled
+def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -> tuple[int, int, int, int]:
+    """Build all sets of one text: the number of items (-1: the hash is full, -2: the items are), the first item of the
+    last set that is reached, the place of that set, and the clock."""
+    # locals: compiled code counts a reference whenever an array is taken out of a tuple within the loops
+    nonterminals, terminals, start = t.sizes[0], t.sizes[1], t.sizes[2]
+    symbols, rules, lhs, viable, prefix, length = t.symbol, t.rule, t.lhs, t.viable, t.prefix, t.length
+    option, options, first_dot = t.option, t.options, t.dot
+    dots, origins, befores, childs, doubles, link = w.dot, w.origin, w.before, w.child, w.double, w.link
+    waiting, arriving, tokens, empty = w.waiting, w.arriving, w.token, w.empty
+    keys, stamps, founds = w.key, w.stamp, w.found
+    n, room, width, states = end - begin, len(dots), terminals + 2, len(symbols)
+
+    _scan(text, begin, end, t, arriving, tokens)
     count = first = last = 0
     for j in range(n + 1):
         if j > 0 and arriving[j] < 0:
@@ -134,31 +184,17 @@ def recognise(text: Any, begin: int, end: int, t: Any, w: Any, clock: int) -> tu
                 if viable[dot * width + token] == 0:
                     continue
                 key = dot + origin * states
-                place = (key * 40503 + (key >> 7)) & mask
-                tries = 0
-                while stamps[place] == clock and keys[place] != key and tries < 64:
-                    place = (place + 1) & mask
-                    tries += 1
-                if tries == 64:
+                place = _slot(keys, stamps, key, clock)
+                if place < 0:
                     return -1, 0, 0, clock
                 if stamps[place] == clock:
-                    at = founds[place]
-                    doubles[at] = 1
-                    # the rule of preference: the last symbol as short as it can be, then its production of least number
-                    old, new = origins[childs[at]], origins[child]
-                    if new > old or (new == old and rules[dots[child]] < rules[dots[childs[at]]]):
-                        befores[at], childs[at] = before, child
+                    _prefer(t, w, founds[place], before, child)
                     continue
                 if count == room:
                     return -2, 0, 0, clock
                 stamps[place], keys[place], founds[place] = clock, key, count
-                dots[count], origins[count], befores[count], childs[count], doubles[count] = (
-                    dot,
-                    origin,
-                    before,
-                    child,
-                    0,
-                )
+                dots[count], origins[count], doubles[count] = dot, origin, 0
+                befores[count], childs[count] = before, child
                 count += 1
             if predicted >= 0:
                 for o in range(option[predicted], option[predicted + 1]):
@@ -194,8 +230,8 @@ def recognise(text: Any, begin: int, end: int, t: Any, w: Any, clock: int) -> tu
     return count, first, last, clock
 
 
-@_jit
-def derive(t: Any, w: Any, root: int, out: Any, at: int, limit: int) -> tuple[int, int]:
+@compiled
+def derive(t: Tables, w: Work, root: int, out: Row, at: int, limit: int) -> tuple[int, int]:
     """Write the leftmost derivation below a completed item: where it ends (-1: no room), whether it is one of many."""
     double = 0
     w.stack[0], top = root, 1
@@ -217,19 +253,19 @@ def derive(t: Any, w: Any, root: int, out: Any, at: int, limit: int) -> tuple[in
     return at, double
 
 
-@_jit
+@compiled
 def parse(
-    text: Any,
-    offsets: Any,
+    text: Row,
+    offsets: Row,
     first: int,
     count: int,
-    t: Any,
-    w: Any,
+    t: Tables,
+    w: Work,
     clock: int,
-    out: Any,
-    ends: Any,
-    status: Any,
-    where: Any,
+    out: Row,
+    ends: Row,
+    status: Row,
+    where: Row,
 ) -> tuple[int, int, int]:
     """Derivations of texts first..count-1 into `out`, from ends[i] to ends[i + 1]: where it stopped, why, clock."""
     for i in range(first, count):
@@ -257,19 +293,19 @@ def parse(
     return count, DONE, clock
 
 
-@_jit
+@compiled
 def expand(
-    rules: Any,
-    offsets: Any,
+    rules: Row,
+    offsets: Row,
     first: int,
     count: int,
-    t: Any,
-    right: Any,
-    stack: Any,
-    out: Any,
-    ends: Any,
-    status: Any,
-    where: Any,
+    t: Tables,
+    right: Row,
+    stack: Row,
+    out: Row,
+    ends: Row,
+    status: Row,
+    where: Row,
 ) -> tuple[int, int]:
     """Texts of derivations first..count-1 into `out`, from ends[i] to ends[i + 1]: the one it stopped at, and why.
 

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from lark.lexer import Pattern
+
+from chartae.grammar.regex import Tree, parsed_regex
 
 __all__ = ["Production", "Terminal", "read", "read_ebnf", "read_lark", "read_productions"]
 
@@ -116,7 +121,7 @@ class _Ebnf:
         self.at = 0
         self.found: list[Production] = []
         self.names = {value for kind, value, _ in self.pieces if kind == "name"}
-        self.made: dict[tuple[Any, ...], str] = {}
+        self.made: dict[tuple[object, ...], str] = {}
 
     def peek(self, ahead: int = 0) -> tuple[str, str, int]:
         place = self.at + ahead
@@ -266,6 +271,9 @@ def read_lark(text: str, start: str | None = None) -> tuple[list[Production], st
     return [*found, *regexes.found], start, ignored
 
 
+#: a regular expression as the standard library reads it: operators, each with an argument of its own form
+
+
 class _Regexes:
     """Regular expressions of terminals as productions, by the standard library's reading of them."""
 
@@ -273,7 +281,7 @@ class _Regexes:
         self.found: list[Production] = []
         self.done: dict[str, str] = {}
 
-    def symbol(self, name: str, pattern: Any) -> str:
+    def symbol(self, name: str, pattern: Pattern) -> str:
         if pattern.type == "str" and not pattern.flags:
             return Terminal(pattern.value)
         if name not in self.done:
@@ -282,7 +290,7 @@ class _Regexes:
                 self.found.append(Production(name, alternative))
         return name
 
-    def characters(self, name: str, pattern: Any) -> set[str]:
+    def characters(self, name: str, pattern: Pattern) -> set[str]:
         """The characters that an ignored terminal may consist of, for terminals of single characters repeated."""
         if pattern.type == "str" and len(pattern.value) == 1:
             return {pattern.value}
@@ -297,12 +305,10 @@ class _Regexes:
             " comments and the like out of the strings first"
         )
 
-    def parsed(self, name: str, pattern: Any) -> Any:
-        from re import _parser
-
+    def parsed(self, name: str, pattern: Pattern) -> Tree:
         if pattern.flags and set(pattern.flags) - {"s", "m", "u"}:
             raise ValueError(f"terminal {name} has the flags {sorted(pattern.flags)}; write its cases out")
-        return _parser.parse(pattern.value)
+        return parsed_regex(pattern.value)
 
     def made(self, name: str, alternatives: list[tuple[str, ...]]) -> str:
         helper = f"{name}__{len(self.done)}"
@@ -310,7 +316,7 @@ class _Regexes:
         self.found += [Production(helper, a) for a in alternatives]
         return helper
 
-    def alternatives(self, name: str, tree: Any) -> list[tuple[str, ...]]:
+    def alternatives(self, name: str, tree: Tree) -> list[tuple[str, ...]]:
         parts = list(tree)
         if len(parts) == 1:
             kind, value = str(parts[0][0]), parts[0][1]
@@ -344,7 +350,7 @@ class _Regexes:
                 )
         return [tuple(symbols)]
 
-    def members(self, name: str, parts: Any) -> list[str]:
+    def members(self, name: str, parts: Tree) -> list[str]:
         found: list[str] = []
         for kind, value in ((str(k), v) for k, v in parts):
             if kind == "LITERAL":

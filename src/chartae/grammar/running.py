@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 
 from chartae.grammar import earley
 from chartae.grammar.derivations import Derivations
-from chartae.grammar.earley import AMBIGUOUS, INCOMPLETE, OUTSIDE
+from chartae.grammar.earley import AMBIGUOUS, INCOMPLETE, OUTSIDE, Row, Tables, Work
 
 __all__ = ["AMBIGUOUS", "INCOMPLETE", "OUTSIDE", "Parsed", "expand", "expected", "parse"]
 
@@ -26,17 +26,23 @@ class Parsed:
     where: np.ndarray
 
 
-def _native(x: Any) -> Any:
+Rows = TypeVar("Rows", Tables, Work)
+
+
+def _native(x: np.ndarray) -> Row:
     """An array for compiled loops; a list for interpreted ones, whose elements are reached four times as fast."""
-    if isinstance(x, tuple):
-        return type(x)(*map(_native, x))
     return x if earley.COMPILED else x.tolist()
 
 
-def _work(items: int, hashed: int, longest: int, nonterminals: int) -> earley.Work:
+def _all_native(rows: Rows) -> Rows:
+    """Every row of it, by `_native`."""
+    return type(rows)(*(_native(np.asarray(row)) for row in rows))
+
+
+def _work(items: int, hashed: int, longest: int, nonterminals: int) -> Work:
     i32 = np.int32
     many = {name: np.zeros(items, i32) for name in ("dot", "origin", "before", "child", "link", "stack")}
-    work = earley.Work(
+    work = Work(
         **many,
         double=np.zeros(items, np.uint8),
         waiting=np.zeros((longest + 1) * nonterminals, i32),
@@ -47,8 +53,7 @@ def _work(items: int, hashed: int, longest: int, nonterminals: int) -> earley.Wo
         stamp=np.zeros(hashed, np.int64),
         found=np.zeros(hashed, i32),
     )
-    made: earley.Work = _native(work)
-    return made
+    return _all_native(work)
 
 
 def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -57,44 +62,39 @@ def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return np.frombuffer(b"".join(coded) or b"\0", np.uint8), offsets
 
 
-def parse(tables: earley.Tables, strings: Sequence[str]) -> Parsed:
+def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
     """Leftmost derivations of strings, by `earley.parse`."""
     n = len(strings)
     text, offsets = _joined(strings)
     longest = int(np.diff(offsets).max(initial=0))
     nonterminals = int(tables.sizes[0])
     items, hashed = 1 << 13, 1 << 10
-    native = _native(tables)
+    native = _all_native(tables)
     work, clock = _work(items, hashed, longest, nonterminals), 0
     out = np.zeros(4 * int(offsets[-1]) + 64, np.uint16)
     ends, status, where = np.zeros(n + 1, np.int64), np.zeros(n, np.uint8), np.zeros(n, np.int64)
-    text, offsets = _native(text), _native(offsets)
-    given = [_native(x) for x in (out, ends, status, where)]
+    letters, places = _native(text), _native(offsets)
+    outputs = [_native(x) for x in (out, ends, status, where)]
     at, why = 0, -1
     while why != earley.DONE:
-        at, why, clock = earley.parse(text, offsets, at, n, native, work, clock, *given)
+        at, why, clock = earley.parse(letters, places, at, n, native, work, clock, *outputs)
         if why == earley.GROW_OUT:
-            given[0] = _native(np.concatenate([np.asarray(given[0], np.uint16), np.zeros(len(given[0]), np.uint16)]))
+            longer = np.zeros(len(outputs[0]), np.uint16)
+            outputs[0] = _native(np.concatenate([np.asarray(outputs[0], np.uint16), longer]))
         elif why != earley.DONE:
             items, hashed = (items * 2, hashed) if why == earley.GROW_ITEMS else (items, hashed * 2)
             work, clock = _work(items, hashed, longest, nonterminals), 0
-    made = [np.asarray(x) for x in given]
+    made = [np.asarray(x) for x in outputs]
     kind = np.uint8 if len(tables.lhs) <= 256 else np.uint16
     return Parsed(made[0][: made[1][-1]].astype(kind), np.diff(made[1]), made[2].astype(np.uint8), made[3])
 
 
-def expected(tables: earley.Tables, text: bytes) -> tuple[list[int], bool]:
+def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
     """The terminals that could come where no derivation of `text` goes on, and whether it could end there."""
-    loose = tables._replace(
-        viable=(
-            tables.viable.reshape(len(tables.symbol), -1).any(1, keepdims=True)
-            * np.ones(int(tables.sizes[1]) + 2, np.uint8)
-        )
-        .astype(np.uint8)
-        .reshape(-1)
-    )
+    used = np.asarray(tables.viable).reshape(len(tables.symbol), -1).any(1, keepdims=True)
+    loose = tables._replace(viable=(used * np.ones(int(tables.sizes[1]) + 2, np.uint8)).astype(np.uint8).reshape(-1))
     items, hashed = 1 << 13, 1 << 10
-    native = _native(loose)
+    native = _all_native(loose)
     buffer = _native(np.frombuffer(text or b"\0", np.uint8))
     while True:
         work = _work(items, hashed, len(text), int(tables.sizes[0]))
@@ -103,20 +103,23 @@ def expected(tables: earley.Tables, text: bytes) -> tuple[list[int], bool]:
             break
         items, hashed = (items, hashed * 2) if count == -1 else (items * 2, hashed)
     dots = np.asarray(work.dot)[first:count]
-    symbols = tables.symbol[dots]
+    symbols, lhs, rule = (np.asarray(row) for row in (tables.symbol, tables.lhs, tables.rule))
+    symbols, left = symbols[dots], lhs[rule[dots]]
     k, start = int(tables.sizes[0]), int(tables.sizes[2])
-    complete = (symbols < 0) & (np.asarray(work.origin)[first:count] == 0) & (tables.lhs[tables.rule[dots]] == start)
+    complete = (symbols < 0) & (np.asarray(work.origin)[first:count] == 0) & (left == start)
     return sorted({int(s) - k for s in symbols if s >= k}), bool(complete.any())
 
 
-def expand(tables: earley.Tables, right: np.ndarray, given: Derivations) -> tuple[list[str], np.ndarray, np.ndarray]:
+def expand(tables: Tables, right: np.ndarray, given: Derivations) -> tuple[list[str], np.ndarray, np.ndarray]:
     """Texts of derivations, by `earley.expand`, with the status of each and the step at which it fails."""
     n = len(given)
     longest = int(given.lengths.max(initial=0))
     out, stack = np.zeros(2 * len(given.flat) + 64, np.uint8), np.zeros(longest + 64, np.int32)
-    ends, status, where = np.zeros(n + 1, np.int64), np.zeros(n, np.uint8), np.zeros(n, np.int64)
-    flat, offsets, native, sides = (_native(x) for x in (given.flat, given.offsets, tables, right))
-    ends, status, where = (_native(x) for x in (ends, status, where))
+    flat, offsets, sides = (_native(x) for x in (given.flat, given.offsets, right))
+    native = _all_native(tables)
+    ends, status, where = (
+        _native(x) for x in (np.zeros(n + 1, np.int64), np.zeros(n, np.uint8), np.zeros(n, np.int64))
+    )
     at, why = 0, -1
     while why != earley.DONE:
         # what was written before a longer buffer was asked for is kept

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from chartae.grammar.earley import _jit
+import numpy as np
+
+from chartae.grammar.earley import compiled
 
 __all__ = ["Ways", "walk"]
 
@@ -13,31 +15,31 @@ __all__ = ["Ways", "walk"]
 class Ways(NamedTuple):
     """What may come of every nonterminal, as arrays."""
 
-    option: Any  # (K, n) its productions
-    options: Any  # (K,) how many of them there are
-    inner: Any  # (P, w) the nonterminals of a right side, the last one first
-    count: Any  # (P,) how many of them there are
-    steps: Any  # (P,) by how much a production moves the fewest steps that are needed, beside the one it is
+    option: np.ndarray  # (K, n) its productions
+    options: np.ndarray  # (K,) how many of them there are
+    inner: np.ndarray  # (P, w) the nonterminals of a right side, the last one first
+    inners: np.ndarray  # (P,) how many of them there are
+    steps: np.ndarray  # (P,) by how much a production moves the fewest steps that are needed, beside the one it is
 
 
-@_jit
+@compiled
 def walk(
-    logits: Any,
-    uniforms: Any,
+    logits: np.ndarray,
+    uniforms: np.ndarray,
     temperature: float,
     close: bool,
     start: int,
     least: int,
-    ways: Any,
-    stack: Any,
-    weights: Any,
-    out: Any,
-    lengths: Any,
-    complete: Any,
+    ways: Ways,
+    stack: np.ndarray,
+    weights: np.ndarray,
+    out: np.ndarray,
+    lengths: np.ndarray,
+    complete: np.ndarray,
 ) -> None:
     """Derivations of logits (B, T, P) into `out` (B, T), which holds the padding: by the uniforms (B, T), or by the
     largest logits where there are none. Sums are in double precision, in the order of the productions."""
-    option, options, inner, count, steps = ways.option, ways.options, ways.inner, ways.count, ways.steps
+    option, options, inner, count, steps = ways.option, ways.options, ways.inner, ways.inners, ways.steps
     batch, limit = logits.shape[0], logits.shape[1]
     sample = uniforms.shape[0] > 0
     for b in range(batch):

@@ -8,12 +8,13 @@ that torch gives after `torch.manual_seed(s)`, bit for bit.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 __all__ = ["Stream", "generator_for", "rand", "randn", "supplied"]
 
@@ -59,10 +60,20 @@ class Stream:
             _stream.reset(token)
 
     @contextmanager
+    def initialising(self) -> Iterator[Stream]:
+        """In this thread, what torch's layers and `nn.init` draw comes from the stream as well; nothing else notices.
+
+        torch then shows each call of its functions to Python first, some 2 microseconds a call: for building, not for
+        training. A function that takes no generator, such as `torch.randn_like`, still draws from torch's own.
+        """
+        with self.used(), _Redirected():
+            yield self
+
+    @contextmanager
     def lent(self, device: torch.device | str = "cpu") -> Iterator[Stream]:
         """torch's process-wide generators, of the CPU and of `device`, continue the stream; then theirs come back.
 
-        For code that asks torch itself for random numbers: initialisation, `nn.Dropout`, compiled code. A lock lets
+        For code that asks torch itself for random numbers, such as `nn.Dropout` and compiled code. A lock lets
         one thread in at a time. It cannot keep out a thread that draws from torch without asking for the lock: that
         thread's numbers, and ours, would depend on the moment.
         """
@@ -94,6 +105,30 @@ class Stream:
         if len(row) > size and torch.device(device).type != "cpu":
             self.on(device).set_state(row[size:].clone())
 
+
+class _Redirected(TorchFunctionMode):
+    """Functions of torch that draw, called in this thread without a generator, get that of the stream in use."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        options = dict(kwargs or {})
+        if (func in _DRAWING or "generator" in options) and options.get("generator") is None:
+            tensors = [v for v in (*args, *options.values()) if isinstance(v, Tensor)]
+            device = tensors[0].device if tensors else options.get("device") or torch.get_default_device()
+            options["generator"] = generator_for(torch.device(str(device)))
+        return func(*args, **options)
+
+
+#: functions that draw and take a generator; those of `nn.init` hand it on
+_DRAWING = {
+    torch.bernoulli, torch.multinomial, torch.normal, torch.rand, torch.randint, torch.randn, torch.randperm,
+    Tensor.bernoulli_, Tensor.exponential_, Tensor.normal_, Tensor.random_, Tensor.uniform_,
+}  # fmt: skip
 
 #: the stream that this thread draws from, if any
 _stream: ContextVar[Stream | None] = ContextVar("stream", default=None)

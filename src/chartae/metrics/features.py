@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +42,7 @@ class Extractor(ABC):
         """The name of the Fréchet distance between these features: "fid" for Inception alone."""
         return f"frechet-{self.name}"
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, str | int]:
         """Everything that must be equal for two numbers to be comparable, as plain values."""
         return {
             "name": self.name,

@@ -15,13 +15,16 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from chartae.metrics.sets import frechet
-from chartae.metrics.strings import wasserstein
+from chartae.metrics.strings import Summary, wasserstein
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
 
 __all__ = [
     "CONSTANTS",
@@ -65,7 +68,7 @@ CONSTANTS = {
 
 
 @cache
-def _rdkit() -> Any:
+def _rdkit() -> SimpleNamespace:
     try:
         from rdkit import Chem, RDConfig, rdBase
         from rdkit.Chem import QED, Crippen, Descriptors, rdFingerprintGenerator, rdmolops
@@ -116,7 +119,7 @@ class Described:
     def __len__(self) -> int:
         return len(self.strings)
 
-    def _read(self) -> Iterator[Any]:
+    def _read(self) -> Iterator[Mol | None]:
         if "molecules" in self.__dict__:
             yield from self.molecules
             return
@@ -130,7 +133,7 @@ class Described:
             yield m
 
     @cached_property
-    def molecules(self) -> list[Any]:
+    def molecules(self) -> list[Mol | None]:
         """One for each string, None for those that are no molecules."""
         return list(self._read())
 
@@ -147,7 +150,7 @@ class Described:
         return {c for c in self.canonical if c is not None}
 
     @cached_property
-    def valid(self) -> list[Any]:
+    def valid(self) -> list[Mol]:
         """The molecules of the valid strings."""
         found = [m for m in self.molecules if m is not None]
         if not found:
@@ -320,7 +323,7 @@ def distances(strings: Strings, reference: Strings) -> dict[str, float]:
 
 
 @cache
-def _net() -> Any:
+def _net() -> tuple[Callable[[torch.Tensor], torch.Tensor], Callable[[list[str]], Sequence[np.ndarray]]]:
     try:
         from fcd import load_ref_model, utils
     except ImportError as e:
@@ -365,19 +368,17 @@ def fcd(strings: Strings, reference: Strings) -> float:
 
 
 #: measures of `summary`: the fewest valid strings, the fewest of the reference (0: it takes no part), what is computed
-_MEASURES: dict[str, tuple[int, int, Callable[[Described, Described], Any]]] = {
-    "internal_diversity": (2, 0, lambda own, _: internal_diversity(own)),
-    "snn": (1, 1, snn),
-    "fragments": (1, 1, fragment_similarity),
-    "scaffolds": (1, 1, scaffold_similarity),
-    "distances": (1, 1, distances),
-    "fcd": (2, 2, fcd),
+_MEASURES: dict[str, tuple[int, int, Callable[[Described, Described], dict[str, float]]]] = {
+    "internal_diversity": (2, 0, lambda own, _: {"internal_diversity": internal_diversity(own)}),
+    "snn": (1, 1, lambda own, other: {"snn": snn(own, other)}),
+    "fragments": (1, 1, lambda own, other: {"fragments": fragment_similarity(own, other)}),
+    "scaffolds": (1, 1, lambda own, other: {"scaffolds": scaffold_similarity(own, other)}),
+    "distances": (1, 1, lambda own, other: {f"distance_{k}": v for k, v in distances(own, other).items()}),
+    "fcd": (2, 2, lambda own, other: {"fcd": fcd(own, other)}),
 }
 
 
-def summary(
-    strings: Strings, training: Strings, reference: Strings, *, without: Collection[str] = ()
-) -> dict[str, Any]:
+def summary(strings: Strings, training: Strings, reference: Strings, *, without: Collection[str] = ()) -> Summary:
     """All measures of a set of strings at once; those that are not valid count against validity, the rest is measured.
 
     ``count`` and ``valid`` (numbers of strings), ``validity``, ``uniqueness``, ``novelty`` against `training`, and
@@ -401,7 +402,7 @@ def summary(
     own, known, other = _described(strings), _described(training, "training"), _described(reference, "reference")
     notes: dict[str, str] = {}
     counts = [sum(m is not None for m in x.molecules) for x in (own, other)]
-    found: dict[str, Any] = {"count": len(own), "valid": counts[0]}
+    found: Summary = {"count": len(own), "valid": counts[0]}
     found["validity"] = counts[0] / len(own) if len(own) else None
     if not len(own):
         notes["validity"] = "there are no strings"
@@ -425,14 +426,14 @@ def summary(
             found |= dict.fromkeys(keys)
             notes |= dict.fromkeys(keys, reason)
             continue
-        value = measure(own, other)
-        found |= {f"distance_{k}": v for k, v in value.items()} if name == "distances" else {name: value}
-        if name == "scaffolds" and np.isnan(value):
+        values = measure(own, other)
+        found |= values
+        if name == "scaffolds" and np.isnan(values[name]):
             found[name], notes[name] = None, "no scaffold of two rings in one of the sets"
     return found | {"notes": notes}
 
 
-def _longest_ring(molecule: Any) -> int:
+def _longest_ring(molecule: Mol) -> int:
     import networkx
 
     # networkx's basis and not RDKit's rings: another basis is another score

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import nan, pi, sqrt
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 __all__ = ["DCI", "MCC", "UDR", "affine_r2", "dci", "factor_vae", "mcc", "mig", "modularity", "sap", "udr"]
@@ -73,7 +73,7 @@ class UDR:
 # -- input ---------------------------------------------------------------------------------------------------
 
 
-def _raw(given: Any, what: str) -> np.ndarray:
+def _raw(given: ArrayLike, what: str) -> np.ndarray:
     """A finite real matrix in its own dtype."""
     if isinstance(given, Tensor):
         given = given.detach().cpu()
@@ -93,7 +93,7 @@ def _raw(given: Any, what: str) -> np.ndarray:
     return x
 
 
-def _read(factors: Any, codes: Any) -> tuple[np.ndarray, Float[np.ndarray, "N D"]]:
+def _read(factors: ArrayLike, codes: ArrayLike) -> tuple[np.ndarray, Float[np.ndarray, "N D"]]:
     """Factors in their own dtype, none constant, and codes in float64."""
     y, c = _raw(factors, "the factors"), _raw(codes, "the codes").astype(np.float64)
     if len(y) != len(c):
@@ -411,7 +411,7 @@ def _gap(scores: Float[np.ndarray, "D K"]) -> Float[np.ndarray, " K"]:
     return np.asarray(ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0))
 
 
-def mig(factors: Tensor | np.ndarray, codes: Tensor | np.ndarray, *, bins: int = 20) -> float:
+def mig(factors: ArrayLike, codes: ArrayLike, *, bins: int = 20) -> float:
     """Mutual information gap: how much more the best code tells of a factor than the second best,
 
         1/K sum_j (I(c_(1); v_j) - I(c_(2); v_j)) / H(v_j),     from 0 to 1,
@@ -437,7 +437,7 @@ def mig(factors: Tensor | np.ndarray, codes: Tensor | np.ndarray, *, bins: int =
     return float((_gap(information) / entropies).mean())
 
 
-def modularity(factors: Tensor | np.ndarray, codes: Tensor | np.ndarray, *, bins: int = 20) -> float:
+def modularity(factors: ArrayLike, codes: ArrayLike, *, bins: int = 20) -> float:
     """Modularity: whether each code tells of one factor only,
 
         1/D sum_i 1 - (sum_j m_ij - max_j m_ij) / ((K - 1) max_j m_ij),     m_ij = I(c_i; v_j)^2,
@@ -633,7 +633,7 @@ def udr(
     return UDR(torch.from_numpy(np.nanmedian(pairs, 1)), torch.from_numpy(pairs))
 
 
-def _mask(given: Any, d: int, i: int, threshold: float) -> np.ndarray:
+def _mask(given: ArrayLike, d: int, i: int, threshold: float) -> np.ndarray:
     x: np.ndarray = np.asarray(given.detach().cpu() if isinstance(given, Tensor) else given)
     if x.shape != (d,):
         raise ValueError(f"informative[{i}] has shape {x.shape}; model {i} has {d} codes, so give ({d},)")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-__all__ = ["string_summary", "wasserstein"]
+__all__ = ["Summary", "string_summary", "wasserstein"]
+
+#: numbers by name, None for what cannot be said; under ``notes``, why
+Summary = dict[str, float | dict[str, str] | None]
 
 
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
@@ -24,9 +26,7 @@ def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
     return float((np.abs(steps[0] - steps[1]) * np.diff(both)).sum())
 
 
-def string_summary(
-    strings: Sequence[str], training: Sequence[str], reference: Sequence[str] | None = None
-) -> dict[str, Any]:
+def string_summary(strings: Sequence[str], training: Sequence[str], reference: Sequence[str] | None = None) -> Summary:
     """What can be said of generated strings without knowing what they mean.
 
     ``count``; ``complete``, the share that is not empty (a derivation that was cut off is written as the empty string);
@@ -43,7 +43,7 @@ def string_summary(
     for what, some in given.items():
         if isinstance(some, str):
             raise TypeError(f"{what} is the one string {some[:40]!r}; expected a list of strings")
-    found: dict[str, Any] = {"count": len(strings)}
+    found: Summary = {"count": len(strings)}
     notes: dict[str, str] = {}
     written = [s for s in strings if s]
     different, known = set(written), set(training)

@@ -133,7 +133,7 @@ class _Block(nn.Module):
         return x + self.body(x)
 
 
-class _Resize(nn.Module):
+class Resize(nn.Module):
     """Nearest-neighbour resize to a fixed size."""
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -168,6 +168,6 @@ class ResidualDecoder(nn.Sequential):
         first = widths[0] * math.prod(sizes[0])
         layers: list[nn.Module] = [Linear(latent, first), nn.Unflatten(1, (widths[0], *sizes[0]))]
         for a, b, size in zip(widths, [*widths[1:], widths[-1]], sizes[1:], strict=True):
-            layers += [_Block(a), _Resize(size), nn.Conv2d(a, b, 3, 1, 1)]
+            layers += [_Block(a), Resize(size), nn.Conv2d(a, b, 3, 1, 1)]
         last = [_Block(widths[-1]), nn.ReLU(), nn.Conv2d(widths[-1], shape[0], 3, 1, 1), output_of(output)]
         super().__init__(*layers, *last)

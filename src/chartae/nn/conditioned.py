@@ -47,7 +47,7 @@ class ConditionedEncoder(nn.Module):
         self.trunk, self.activation, self.size = trunk, MODULES[activation](), size
         self.head = MLP(features + size, out, (features,), norm=False, activation=activation)
 
-    def forward(self, x: Tensor, condition: Float[Tensor, "B K"] | None = None) -> Float[Tensor, "B out"]:
+    def forward(self, x: Tensor, condition: Tensor | None = None) -> Float[Tensor, "B out"]:
         return self.head(_beside(self.activation(self.trunk(x)), condition, self))
 
 
@@ -65,5 +65,5 @@ class ConditionedDecoder(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, z: Float[Tensor, "B D"], condition: Float[Tensor, "B K"] | None = None) -> Tensor:
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         return self.net(_beside(z, condition, self))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chartae.nn.bodies import ConvEncoder, _Resize
+from chartae.nn.bodies import ConvEncoder, Resize
 from chartae.nn.layers import Linear, Shape, activation_of, image_of, product
 
 __all__ = [
@@ -189,8 +189,8 @@ class NoiseConvDecoder(NoiseDecoder):
         self.guide = nn.Sequential(
             nn.LayerNorm(width), Linear(width, 2 * channels * math.prod(small)),
             nn.Unflatten(1, (2 * channels, *small)), nn.SiLU(),
-            _Resize((-(-height // 2), -(-w // 2))), nn.Conv2d(2 * channels, channels, 3, 1, 1), nn.SiLU(),
-            _Resize((height, w)), nn.Conv2d(channels, channels, 3, 1, 1),
+            Resize((-(-height // 2), -(-w // 2))), nn.Conv2d(2 * channels, channels, 3, 1, 1), nn.SiLU(),
+            Resize((height, w)), nn.Conv2d(channels, channels, 3, 1, 1),
         )  # fmt: skip
         self.look = nn.Conv2d(c, channels, 3, 1, 1)
         self.gains = Linear(width, 2 * channels)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 from torch import nn
 
 from chartae.nn.bodies import MLP, ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder
 from chartae.nn.critics import Critic
-from chartae.nn.denoisers import (
-    HiddenLayer,
-)
+from chartae.nn.denoisers import HiddenLayer
 from chartae.nn.layers import Shape, image_of, spectral
 from chartae.nn.papers import PAPERS, PaperDecoder, PaperEncoder
 
@@ -93,14 +90,14 @@ def critic(
     `spectral_norm` divides its weights by their norms; `statistics` of `Critic`.
     """
     name, _ = _parsed(net)
-    small: dict[str, Any] = {"norm": False, "activation": "leaky-relu"}
     trunk: nn.Module | None = None
     features = 0 if shape is None else math.prod(shape)
     if shape is not None and ("conv" in name or name in ("residual", "paper")):
         features = 256
         trunk = nn.Sequential(ConvEncoder(shape, features, norm=False), nn.LeakyReLU(0.2))
     wide = (128, 128) if features <= 64 else (512, 256)
-    made = Critic(MLP(features + latent + condition + statistics, 1, wide, **small), trunk, statistics=statistics)
+    body = MLP(features + latent + condition + statistics, 1, wide, norm=False, activation="leaky-relu")
+    made = Critic(body, trunk, statistics=statistics)
     if spectral_norm:
         spectral(made)
     return made

@@ -10,16 +10,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Generic, TypeVar
 
 import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
 __all__ = [
-    "GRU",
     "SEQUENCE_NETS",
     "ConvGRUEncoder",
     "GRUDecoder",
@@ -32,17 +30,10 @@ __all__ = [
     "sequence_encoder",
 ]
 
+#: what a decoder keeps from one step to the next
+S = TypeVar("S")
+
 SEQUENCE_NETS = ("gru", "transformer", "paper")
-
-
-class GRU(nn.GRU):
-    """torch's GRU, whose weights may be parametrised (`spectral`)."""
-
-    def forward(self, *args: Any) -> Any:
-        if parametrize.is_parametrized(self):
-            # the flat list that the fused loop reads holds the parameters themselves
-            self._flat_weights = [getattr(self, name) for name in self._flat_weights_names]
-        return super().forward(*args)
 
 
 def lengths_of(x: Int[Tensor, "B T"], padding: int) -> Int[Tensor, " B"]:
@@ -64,7 +55,7 @@ class ConvGRUEncoder(nn.Module):
         self.padding = padding
         self.embedding = nn.Embedding(size, width)
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 5, 2, 2) for _ in range(3))
-        self.gru = GRU(width, hidden)
+        self.gru = nn.GRU(width, hidden)
         self.out = nn.Linear(hidden, out)
 
     def forward(self, x: Num[Tensor, "B T"]) -> Float[Tensor, "B out"]:
@@ -154,7 +145,7 @@ class TransformerEncoder(nn.Module):
 # -- decoders ---------------------------------------------------------------------------------------------------------
 
 
-class SequenceDecoder(nn.Module, ABC):
+class SequenceDecoder(nn.Module, ABC, Generic[S]):
     """Logits over the next index from a code, what was taken before, and what is on top of the stack now.
 
     `tops` are the nonterminals that the indices of a derivation stand for, known from those before it; all 0 where
@@ -168,15 +159,15 @@ class SequenceDecoder(nn.Module, ABC):
         """Logits at all places at once, `before` being what was taken before each (the padding at the first)."""
 
     @abstractmethod
-    def begin(self, z: Float[Tensor, "B D"]) -> Any:
+    def begin(self, z: Float[Tensor, "B D"]) -> S:
         """The state before the first step."""
 
     @abstractmethod
-    def step(self, before: Int[Tensor, " B"], top: Int[Tensor, " B"], state: Any) -> tuple[Tensor, Any]:
+    def step(self, before: Int[Tensor, " B"], top: Int[Tensor, " B"], state: S) -> tuple[Tensor, S]:
         """Logits (B, size) of the next place, and the state behind it."""
 
 
-class GRUDecoder(SequenceDecoder):
+class GRUDecoder(SequenceDecoder[tuple[Tensor, Tensor]]):
     """A GRU that sees the code, the index before and the top of the stack at each step; the code is its first state."""
 
     def __init__(self, latent: int, size: int, tops: int, hidden: int = 256, width: int = 64) -> None:
@@ -184,7 +175,7 @@ class GRUDecoder(SequenceDecoder):
         self.before, self.top = nn.Embedding(size, width), nn.Embedding(tops, width)
         self.code = nn.Linear(latent, width)
         self.first = nn.Linear(latent, hidden)
-        self.gru = GRU(2 * width, hidden)
+        self.gru = nn.GRU(2 * width, hidden)
         self.out = nn.Linear(hidden, size)
 
     def _seen(self, code: Tensor, before: Tensor, top: Tensor) -> Tensor:
@@ -195,16 +186,16 @@ class GRUDecoder(SequenceDecoder):
         states, _ = self.gru(seen, self.first(z).tanh()[None])
         return self.out(states).transpose(0, 1)
 
-    def begin(self, z: Tensor) -> Any:
+    def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.code(z)[None], self.first(z).tanh()[None]
 
-    def step(self, before: Tensor, top: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step(self, before: Tensor, top: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         code, hidden = state
         out, hidden = self.gru(self._seen(code, before[None], top[None]), hidden)
         return self.out(out[0]), (code, hidden)
 
 
-class GrammarDecoder(SequenceDecoder):
+class GrammarDecoder(SequenceDecoder[tuple[Tensor, int]]):
     """The decoder of the grammar VAE: the code, repeated, through three GRUs; it does not see what was taken.
 
     Kusner, Paige, Hernández-Lobato, 2017 (arXiv 1703.01925): 501 units for molecules, 100 for expressions, where a
@@ -216,7 +207,7 @@ class GrammarDecoder(SequenceDecoder):
         self.length, small = length, length <= 32
         norm: list[nn.Module] = [nn.BatchNorm1d(latent)] if small else []
         self.code = nn.Sequential(*norm, nn.Linear(latent, latent), nn.ReLU())
-        self.gru = GRU(latent, 100 if small else 501, 3)
+        self.gru = nn.GRU(latent, 100 if small else 501, 3)
         self.out = nn.Linear(100 if small else 501, size)
 
     def _all(self, z: Tensor) -> Tensor:
@@ -228,17 +219,21 @@ class GrammarDecoder(SequenceDecoder):
             raise ValueError(f"a sequence has {before.shape[1]} steps; this net writes {self.length}: use net='gru'")
         return self._all(z).transpose(0, 1)[:, : before.shape[1]]
 
-    def begin(self, z: Tensor) -> Any:
+    def begin(self, z: Tensor) -> tuple[Tensor, int]:
         return self._all(z), 0
 
-    def step(self, before: Tensor, top: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step(self, before: Tensor, top: Tensor, state: tuple[Tensor, int]) -> tuple[Tensor, tuple[Tensor, int]]:
         logits, t = state
         if t >= self.length:
             raise ValueError(f"this net writes {self.length} steps and no more; lower the limit, or use net='gru'")
         return logits[t], (logits, t + 1)
 
 
-class TransformerDecoder(SequenceDecoder):
+#: the code (B, 1, width), the keys and values of every block so far, and how many steps there were
+_Kept = tuple[Tensor, list[tuple[Tensor, Tensor] | None], int]
+
+
+class TransformerDecoder(SequenceDecoder[_Kept]):
     """Causal blocks over what was taken before, the code being added at every place; keys and values are kept."""
 
     def __init__(self, latent: int, size: int, tops: int, width: int = 128, depth: int = 3, heads: int = 4) -> None:
@@ -255,10 +250,10 @@ class TransformerDecoder(SequenceDecoder):
             h, _ = block(h, None)
         return self.out(self.norm(h))
 
-    def begin(self, z: Tensor) -> Any:
+    def begin(self, z: Tensor) -> _Kept:
         return self.code(z)[:, None], [None] * len(self.blocks), 0
 
-    def step(self, before: Tensor, top: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step(self, before: Tensor, top: Tensor, state: _Kept) -> tuple[Tensor, _Kept]:
         code, kept, t = state
         h = self.before(before)[:, None] + self.top(top)[:, None] + code + _places(t, 1, code)
         now = []

@@ -260,7 +260,7 @@ def iae_translate(
     to B: where one picture has many translations. gradient, penalised, warmup_back: see `Adversarial`; matching:
     `Matching` (1805.09804).
     """
-    asked = s.asked or Asked(s.shape)
+    asked = s.wanted
     if not s.other:
         raise ValueError(
             "iae-translate translates between two domains; give the other as `to`, e.g. to='mnist+coloured'"
@@ -281,7 +281,7 @@ def iae_translate(
         for name, shapes in seen.items()
     }
     return Adversarial(
-        model, critics, gradient=gradient, penalised=penalised, warmup_back=warmup_back, domain=True,
+        model, critics, gradient=gradient, penalised=penalised, warmup_back=warmup_back,
         **matching.of_laws(),
     )  # fmt: skip
 

@@ -190,6 +190,11 @@ class Setting:
         small = len(self.shape) != 3 or (self.shape[0] == 1 and size <= 1024) or min(self.shape[1:]) < 4
         return "mlp" if small else "conv"
 
+    @property
+    def wanted(self) -> Asked:
+        """What was asked for; where nothing is known, what the setting says."""
+        return self.asked or Asked(self.shape, self.other, self.classes)
+
     def unconditional(self, what: str) -> None:
         """Raise ValueError where there is a condition that a recipe cannot take."""
         if self.condition:

@@ -44,7 +44,7 @@ class RunFolder:
         """The name of the kind of data, as far as `run.toml` names it; else empty."""
         kind = self.settings.get("kind")
         if isinstance(kind, Mapping):
-            kind = kind.get("name")
+            kind = kind.get("kind")
         return str(kind or next((name for key, name in OF_ONE_KIND.items() if self.settings.get(key)), ""))
 
     @classmethod

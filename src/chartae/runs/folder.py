@@ -15,6 +15,8 @@ from chartae.training.history import read_log
 
 __all__ = ["load", "prepare"]
 
+#: files that training goes on writing to
+CHANGING = ("log.jsonl", "checkpoint.safetensors")
 #: what a resumed run may have other than the one whose checkpoint it takes up
 MAY_DIFFER = ("epochs", "root", "version")
 
@@ -37,7 +39,9 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
             old, new = getattr(former, f.name), getattr(settings, f.name)
             if f.name not in MAY_DIFFER and old != new:
                 raise ValueError(f"the run in {folder} has {f.name} = {old!r}, this one {new!r}; resume needs the same")
-        return  # run.toml keeps describing the existing weights until new ones are written
+        # run.toml keeps describing the existing weights until new ones are written
+        manifest.register(folder, *CHANGING, changing=True)
+        return
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / "run.toml").is_file():
             raise FileExistsError(f"{folder} is not empty and holds no run; choose a new folder")
@@ -46,6 +50,7 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
         manifest.clear(folder)
     replace_text(folder / "run.toml", settings.to_toml())
     manifest.register(folder, "run.toml")
+    manifest.register(folder, *CHANGING, changing=True)
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> Run:

@@ -6,11 +6,15 @@ import math
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import xarray
 
 __all__ = ["Chain", "Info", "Kernel", "State", "run"]
 
@@ -125,7 +129,7 @@ class Chain:
         accepted = f"acceptance {self.info.acceptance.mean():.2f}" if steps else "no steps"
         return f"Chain({steps} steps of {chains} chains of shape {tuple(shape)}, {accepted})"
 
-    def to_arviz(self) -> Any:
+    def to_arviz(self) -> xarray.Dataset:
         """The positions as an ArviZ dataset of one variable `x` (needs chartae[mcmc])."""
         return _arviz().convert_to_dataset({"x": self.positions.transpose(0, 1).numpy(force=True)})
 
@@ -152,7 +156,7 @@ class Chain:
         return out | {"autocorrelation_time": draws / out["ess_bulk"]}
 
 
-def _arviz() -> Any:
+def _arviz() -> ModuleType:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # it announces its next version

@@ -1,0 +1,8 @@
+"""python -m papers NAME --out FOLDER: the same as `chartae reproduce`."""
+
+import sys
+
+from chartae.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["reproduce", *sys.argv[1:]]))

@@ -1,0 +1,131 @@
+"""Clusters by adversarial and implicit autoencoders (1511.05644, 1805.09804)."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from matplotlib.figure import Figure
+
+from chartae.data import Dataset, load
+from chartae.evaluation import clusters_of
+from chartae.maths import as_float
+from chartae.runs import Run, fit
+from papers.parts import Cell, Columns, Parts, Row, Rows, average, first, numbers, summary
+from papers.table import Request, reproduction
+
+__all__ = ["FULL", "QUICK", "each", "iae_cluster", "need_labels"]
+
+#: number of clusters -> published errors in per cent: 1511.05644, 1706.00531
+PUBLISHED = {16: "AAE 9.55 ± 2.05", 30: "AAE 4.10 ± 1.13, PixelGAN 5.27 ± 1.81"}
+
+#: how models are fitted on two cores, and on a GPU
+QUICK: dict[str, Any] = {"net": "mlp", "epochs": 8, "batch_size": 128, "cosine": True}
+FULL = QUICK | {"net": "conv", "epochs": 20}
+
+
+class Method(NamedTuple):
+    """A method of the table: recipe, clusters, options and what they leave to agree; and whether all seeds are made."""
+
+    recipe: str
+    clusters: int
+    options: dict[str, Any]
+    agrees: str
+    every: bool = False
+
+
+METHODS = [
+    Method("aae-cluster", 30, {}, "both", every=True),
+    Method("aae-cluster", 16, {}, "both"),
+    Method("aae-cluster", 10, {}, "both"),
+    Method("iae-cluster", 30, {}, "both"),
+    Method("aae-cluster", 30, {"agreement": 0.0}, "nothing"),
+    Method("iae-cluster", 30, {"agreement": 0.0}, "nothing"),
+    Method("aae-cluster", 30, {"neighbours": 0}, "views"),
+    Method("aae-cluster", 30, {"views": False}, "neighbours"),
+]
+
+
+def each(key: str) -> Cell:
+    """A cell: every number of the group, in per cent."""
+    return lambda rows: " ".join(f"{100 * value:.2f}" for value in numbers(rows, key))
+
+
+COLUMNS: Columns = {
+    "recipe": first("recipe"),
+    "clusters": first("clusters"),
+    "what agrees": first("agrees"),
+    "n": len,
+    "error %, majority": average("error_majority", digits=2, scale=100),
+    "error %, surest": average("error_confident", digits=2, scale=100),
+    "every seed": each("error_majority"),
+    "NMI": average("nmi"),
+    "used": average("used", digits=1),
+    "published, surest": lambda rows: PUBLISHED.get(int(numbers(rows, "clusters")[0]), "-"),
+}
+
+
+@reproduction("iae-cluster", takes=("data",))
+def iae_cluster(request: Request) -> Row:
+    """Clustering by a categorical code: errors by both protocols, with and without what must agree.
+
+    `quick`: fully connected nets and fewer epochs, for two cores.
+
+    Raises:
+        ValueError: data without class labels.
+    """
+    quick, name = request.quick, request.data or "mnist"
+    settings = QUICK if quick else FULL
+    parts = Parts(request, "iae-cluster", data=name, quick=quick, training=settings)
+    data = load(name, root=request.root)
+    need_labels(data)
+    count = request.seeds or (2 if quick else 5)
+    rows: Rows = []
+    results: Row = {"data": name, "quick": quick, "rows": rows}
+    for method in METHODS:
+        for seed in range(count if method.every else 1):
+            label = f"{method.recipe}-{method.clusters}-{method.agrees}-{seed}"
+            picture = None if seed else parts.folder / f"{label}.png"
+            make = functools.partial(judge, method, data, seed, settings, request, picture)
+            rows.append(parts.make(label, make).found)
+            parts.write(summary(rows, COLUMNS, "recipe", "clusters", "agrees"), results)
+    return results
+
+
+def judge(
+    method: Method, data: Dataset, seed: int, settings: dict[str, Any], request: Request, picture: Path | None
+) -> Row:
+    run = fit(
+        method.recipe, data, clusters=method.clusters, seed=seed, device=request.device, progress=request.progress,
+        **settings, **method.options,
+    )  # fmt: skip
+    if picture is not None:
+        examples(run, data).savefig(picture, dpi=110)
+    return {
+        "recipe": method.recipe, "clusters": method.clusters, "options": method.options, "agrees": method.agrees,
+        "seed": seed, **asdict(clusters_of(run, data)),
+    }  # fmt: skip
+
+
+def examples(run: Run, data: Dataset, shown: int = 10) -> Figure:
+    """Test images by their likeliest cluster, the surest ones first: a row a cluster."""
+    p = run.categories(data.test).cpu()
+    size = p.shape[1]
+    figure = Figure((0.5 * shown, 0.5 * size), layout="constrained")
+    axes = figure.subplots(size, shown, squeeze=False)
+    for k in range(size):
+        best = torch.where(p.argmax(1) == k, p[:, k], -1.0).topk(shown)
+        for axis, i, value in zip(axes[k], best.indices.tolist(), best.values.tolist(), strict=True):
+            axis.set_axis_off()
+            if value >= 0 and data.is_image:
+                axis.imshow(as_float(data.test[i]).permute(1, 2, 0).squeeze(2).numpy(), cmap="gray", vmin=0, vmax=1)
+    return figure
+
+
+def need_labels(data: Dataset) -> None:
+    """A ValueError for data without class labels."""
+    if data.train_labels is None or data.test_labels is None or data.train_labels.is_floating_point():
+        raise ValueError(f"{data.name} has no class labels, by which clusters and classes are judged; use mnist")

@@ -1,0 +1,128 @@
+"""Classes from few labels by adversarial and implicit autoencoders (1511.05644, 1805.09804)."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from chartae.autoencoder import in_slices
+from chartae.conditionals import Categorical, Jitter
+from chartae.data import Dataset, load
+from chartae.data.labels import known_labels
+from chartae.draw import plotting
+from chartae.evaluation import class_error
+from chartae.maths import as_float
+from chartae.recipes import setting_for
+from chartae.runs import fit
+from papers.iae_cluster import FULL, QUICK, each, need_labels
+from papers.parts import Columns, Parts, Row, Rows, average, first, grouped, numbers, summary
+from papers.table import Request, reproduction
+
+__all__ = ["iae_semisup"]
+
+#: number of labels -> published errors in per cent: 1511.05644, 1706.00531
+PUBLISHED = {100: "AAE 1.90 ± 0.10, PixelGAN 1.08 ± 0.15, Ladder 1.06 ± 0.37", 1000: "AAE 1.60 ± 0.08"}
+
+
+class Method(NamedTuple):
+    """A method of the table: a recipe and its options, or the labels alone; and whether all seeds are made."""
+
+    name: str
+    recipe: str | None
+    options: dict[str, Any]
+    every: bool
+
+
+METHODS = [
+    Method("labels alone", None, {"views": False}, True),
+    Method("labels alone, views", None, {"views": True}, True),
+    Method("aae-semisup", "aae-semisup", {}, True),
+    Method("iae-semisup", "iae-semisup", {}, False),
+    Method("aae-semisup, nothing to agree", "aae-semisup", {"agreement": 0.0}, False),
+    Method("aae-semisup, convolutions", "aae-semisup", {"net": "conv:16x32x64", "lr": 2e-3}, False),
+]
+
+COLUMNS: Columns = {
+    "trained on": first("name"),
+    "labels": first("labels"),
+    "n": len,
+    "test error %": average("error", digits=2, scale=100),
+    "every split": each("error"),
+}
+
+
+@reproduction("iae-semisup", takes=("data", "labels"))
+def iae_semisup(request: Request) -> Row:
+    """Classes from few labels: test error over fixed splits (the seed's), beside the same net on the labels alone.
+
+    `labels`: how many, evenly over the classes; default 100. `quick`: fully connected nets and fewer epochs.
+
+    Raises:
+        ValueError: data without class labels.
+    """
+    quick, labels, name = request.quick, request.labels or 100, request.data or "mnist"
+    settings = QUICK if quick else FULL
+    parts = Parts(request, "iae-semisup", data=name, quick=quick, labels=labels, training=settings)
+    data = load(name, root=request.root)
+    need_labels(data)
+    count = request.seeds or (1 if quick else 5)
+    note = f"\n\nPublished: {PUBLISHED[labels]} (%)." if labels in PUBLISHED and name == "mnist" else ""
+    rows: Rows = []
+    results: Row = {"data": name, "quick": quick, "labels": labels, "rows": rows}
+    for method in METHODS:
+        if not quick and "net" in method.options:
+            continue  # all have convolutions there
+        for seed in range(count if method.every else 1):
+            label = f"{method.name.replace(', ', '-').replace(' ', '-')}-{seed}"
+            make = functools.partial(judge, method, data, labels, seed, settings | method.options, request)
+            rows.append(parts.make(label, make).found)
+            parts.write(summary(rows, COLUMNS, "name") + note, results)
+    figure, (axis,) = plotting.panels(5, 2.2)
+    for group in grouped(rows, "name"):
+        errors = [100 * error for error in numbers(group, "error")]
+        axis.plot(errors, [group[0]["name"]] * len(errors), "o", alpha=0.7)
+    axis.set(xlabel=f"test error, %, {labels} labels", xscale="log")
+    figure.savefig(parts.folder / "errors.png", dpi=130)
+    return results
+
+
+def judge(
+    method: Method, data: Dataset, labels: int, seed: int, settings: dict[str, Any], request: Request
+) -> Row:  # fmt: skip
+    if method.recipe is None:
+        error = labels_alone(data, labels, seed, settings["net"], settings["views"], request.device)
+    else:
+        run = fit(
+            method.recipe, data, labels=labels, seed=seed, device=request.device, progress=request.progress, **settings
+        )
+        error = class_error(run, data)
+    return {"name": method.name, "seed": seed, "labels": labels, "error": error}
+
+
+def labels_alone(
+    data: Dataset, labels: int, seed: int, net: str, views: bool, device: str | None = None, steps: int = 3000
+) -> float:
+    """The test error of the recipes' encoder trained on the labelled examples and nothing else."""
+    y, options = known_labels(data, {"labels": labels}, seed)
+    setting = setting_for("aae-semisup", data.shape, data.train.dtype, data.name, None, net)
+    home = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Categorical(setting.encoder(options["classes"])).to(home)
+        x, y = as_float(data.train[y >= 0]).to(home), y[y >= 0].to(home)
+        jitter = Jitter()
+        optimiser = torch.optim.Adam(model.parameters(), 1e-3)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+        for _ in range(steps):
+            index = torch.randint(len(x), (64,), device=home)
+            inputs = jitter(x[index]).sample() if views else x[index]
+            optimiser.zero_grad()
+            cross_entropy(model(inputs).logits, y[index]).backward()
+            optimiser.step()
+            schedule.step()
+        classes = in_slices(model, lambda part: model(part).mean, data.test).argmax(1).cpu()
+    assert data.test_labels is not None
+    return float((classes != data.test_labels).double().mean())

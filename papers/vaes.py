@@ -1,0 +1,98 @@
+"""Small VAEs trained side by side on known mixings, and how well each recovers its factors."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from chartae.autoencoder import Autoencoder, in_slices
+from chartae.data.mixings import Mixing
+from chartae.diagnostics import geometry, self_consistency
+from chartae.metrics import mcc
+from chartae.recipes import Setting, build
+from chartae.runs import train_many
+from papers.parts import Row, Rows
+
+__all__ = ["HELD_OUT", "Plan", "finite_mean", "train_vaes"]
+
+#: held-out points that a model is judged on
+HELD_OUT = 6000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the small models are trained: steps, training points, net, learning rate, batch size."""
+
+    steps: int
+    n: int
+    net: str = "smooth:48x48"
+    lr: float = 5e-3
+    batch: int = 64
+
+    @classmethod
+    def of(cls, quick: bool) -> Plan:
+        return cls(2500, 12_000) if quick else cls(15_000, 42_000)
+
+
+def finite_mean(values: Tensor) -> float:
+    """The mean of the finite ones; infinite if there are none."""
+    finite = values[values.isfinite()]
+    return float(finite.mean()) if len(finite) else math.inf
+
+
+def train_vaes(
+    worlds: Sequence[Mixing], points: Sequence[tuple[float, int]], plan: Plan, prior: str = "uniform"
+) -> Rows:
+    """Train a VAE for each (gamma^2, seed), on the world of the same index or all on the only one, and judge it."""
+    n = plan.n
+    drawn = [[t.float() for t in world.sample(n + HELD_OUT, seed=0)] for world in worlds]
+    scales = [float(x[:n].var(0).mean().sqrt()) for x, _ in drawn]
+    sets = [x / scale for (x, _), scale in zip(drawn, scales, strict=True)]
+    index = [i % len(worlds) for i in range(len(points))]  # the world of each model
+    setting = Setting((worlds[0].size,), worlds[0].dim, plan.net, unit=False)
+    # a stiff decoder is reached from a softer one: there the axes are found
+    warmups = [plan.steps * 3 // 5 if gamma2 > 1e4 else 0 for gamma2, _ in points]
+    objectives = [
+        build("vae", setting, seed=seed, gamma2=gamma2 * scales[i] ** 2, prior=prior, warmup=warmup).objective
+        for (gamma2, seed), i, warmup in zip(points, index, warmups, strict=True)
+    ]
+    for warmup in dict.fromkeys(warmups):
+        members = [k for k, w in enumerate(warmups) if w == warmup]
+        train_many(
+            [objectives[k] for k in members],
+            sets[0][:n] if len(worlds) == 1 else [sets[index[k]][:n] for k in members],
+            seeds=[points[k][1] for k in members],
+            steps=plan.steps,
+            batch_size=plan.batch,
+            lr=plan.lr,
+        )
+    return [
+        {"gamma2": gamma2, "seed": seed, **judge(objective.model, sets[i][n:], drawn[i][1][n:], scales[i])}
+        for (gamma2, seed), i, objective in zip(points, index, objectives, strict=True)
+    ]
+
+
+def judge(model: Autoencoder, x: Tensor, z: Tensor, scale: float) -> Row:
+    """A trained VAE on held-out points, in the units in which it was trained."""
+    means = in_slices(model, model.encode, x)
+    with torch.no_grad():
+        codes = model.encoder(x).sample(generator=torch.Generator().manual_seed(0))
+    consistency = self_consistency(model, x[:2000])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a collapsed model has infinite contrast
+        contrast = geometry(model, means[:2000].clamp(1e-4, 1 - 1e-4)).contrast
+    return {
+        "mcc": float(mcc(z, means, baselines=False)),
+        "mcc_authors": float(mcc(z, codes, protocol="batches", baselines=False)),
+        "contrast": finite_mean(contrast),
+        "contrast_median": float(contrast.median()),
+        "kl": float(consistency.kl.sum()),
+        "active": int(consistency.active.sum()),
+        "variance_ratio": consistency.ratio,
+        "mse": float((consistency.reconstruction**2).mean()) * scale**2 / x.shape[1],
+    }
