@@ -148,7 +148,6 @@ BAD = {
         ["optimise", "{}", "--objective", "logp", "--method", "grid", "--out", "{}"],
         "choose from trust-region, box",
     ),
-    "no seeds": (["compare", "digits", "--seeds", "0", "--out", "{}"], "--seeds is 0; give at least 1"),
 }
 
 
