@@ -161,6 +161,11 @@ def test_bad_input_is_a_line_and_status_2(case, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_comparison_without_seeds(tmp_path, capsys):
+    assert cli.main(["compare", "digits", "--seeds", "0", "--out", str(tmp_path / "c")]) == 2
+    assert "--seeds is 0; give at least 1" in capsys.readouterr().err
+
+
 def test_flags_that_are_refused_are_status_2(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["fit", "digits", "--out", "x", "--epochs", "many"])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from rich.console import Console
 from rich.table import Table
@@ -16,13 +16,11 @@ from chartae.cli.verb import TrainingFlags, Verb, say
 from chartae.records.training import Training
 
 if TYPE_CHECKING:
-    from chartae.evaluation import Comparison
+    from chartae.evaluation import Comparison, Diagnosis
+    from chartae.evaluation.score import ScoreLevel
     from chartae.records.results import Results
 
 __all__ = ["Compare", "Diagnose", "Evaluate", "Score"]
-
-#: a noise level of a score's evaluation, as score.json holds it
-Level: TypeAlias = dict[str, Any]
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
@@ -143,7 +141,7 @@ class Score(Verb):
 
 
 #: head -> (the part of a level that the column needs, if any; its value)
-SCORE_COLUMNS: Mapping[str, tuple[str, Callable[[Level], float]]] = {
+SCORE_COLUMNS: Mapping[str, tuple[str, Callable[[ScoreLevel], float]]] = {
     "sigma": ("", lambda level: level["sigma"]),
     "denoise": ("", lambda level: level["denoising"]),
     "L2": ("smoothed", lambda level: level["smoothed"]["relative_l2"]),
@@ -156,7 +154,7 @@ SCORE_COLUMNS: Mapping[str, tuple[str, Callable[[Level], float]]] = {
 }
 
 
-def _levels_table(title: str, levels: Sequence[Level]) -> Table:
+def _levels_table(title: str, levels: Sequence[ScoreLevel]) -> Table:
     caption = (
         "denoise: mean |r(x + e) - x|^2 / (d sigma^2), 1 for r(x) = x. L2, cosine, Hessian, log p: errors against "
         "the density smoothed by sigma; raw: against the density itself. dim: mean local dimension."
@@ -200,16 +198,17 @@ class Diagnose(Verb):
         say(f"the page is {out}")
 
 
-def _geometry_table(title: str, results: Mapping[str, Any]) -> Table:
+def _geometry_table(title: str, results: Diagnosis) -> Table:
     table = Table(title=title, show_header=False)
-    shape, codes, recovery = results["geometry"], results["codes"], results.get("recovery", {})
-    contrasts = f"{_number(shape['contrast'])} ({_number(shape['untrained_contrast'])}) nats"
-    table.add_row("IMA contrast (untrained)", contrasts)
-    table.add_row("condition number", _number(shape["condition"]))
+    shape, codes, recovery = results.get("geometry"), results["codes"], results.get("recovery")
+    if shape is not None:
+        contrasts = f"{_number(shape['contrast'])} ({_number(shape['untrained_contrast'])}) nats"
+        table.add_row("IMA contrast (untrained)", contrasts)
+        table.add_row("condition number", _number(shape["condition"]))
     table.add_row("active code dimensions", f"{sum(codes['active'])} of {len(codes['active'])}")
     for key, value in results["consistency"].items():
         table.add_row(key.replace("_", " "), _number(value))
-    if "mcc" in recovery:
+    if recovery is not None and "mcc" in recovery:
         numbers = f"{recovery['mcc']:.3f} ({recovery['chance']:.3f}, {recovery['rotation']:.3f})"
         table.add_row("MCC (chance, rotation)", numbers)
     return table
