@@ -292,10 +292,11 @@ HEADS: Mapping[str, str] = {
 def _show(comparison: Comparison, out: Path) -> None:
     """Print a comparison's table, and write its report into its folder."""
     from chartae import report
+    from chartae.records.results import Scores
 
-    n, seeds, floor = comparison.protocol.get("n"), comparison.facts["seeds"], comparison.facts["floor"]
-    main = comparison.columns["own"]
-    title = f"{comparison.data}: {comparison.metric}, {main.better} is better; n = {n}, {len(seeds)} seed(s)"
+    main, floor = comparison.columns["own"], Scores.read(comparison.facts.get("floor"))
+    n, seeds = comparison.protocol.get("n"), len({row.seed for row in comparison.rows})
+    title = f"{comparison.data}: {comparison.metric}, {main.better} is better; n = {n}, {seeds} seed(s)"
     numbers = ", ".join(f"{metric} {_number(floor.get(metric))}" for metric in main.metrics)
     table = Table(title=title, caption=f"as many real examples: {numbers}")
     table.add_column("recipe")
