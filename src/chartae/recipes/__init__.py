@@ -7,6 +7,8 @@ likelihood of sigma^2 = 1/2, plus beta ½||z||^2 and so on. The numbers come fro
 
 from chartae.recipes.setting import AUTHORS, HALF, Setting, from_authors
 from chartae.recipes.table import (
+    COMPARED,
+    DEFAULT,
     RECIPES,
     Built,
     Record,
@@ -20,6 +22,8 @@ from chartae.recipes.table import (
 
 __all__ = [
     "AUTHORS",
+    "COMPARED",
+    "DEFAULT",
     "HALF",
     "RECIPES",
     "Built",

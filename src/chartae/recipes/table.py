@@ -20,10 +20,13 @@ from chartae.objectives import Objective
 from chartae.recipes.setting import Asked, Setting, narrow, paper_rate
 
 __all__ = [
-    "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options", "recipes_for",
-    "setting_for",
+    "COMPARED", "DEFAULT", "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options",
+    "recipes_for", "setting_for",
 ]  # fmt: skip
 
+#: the recipe that is fitted where none is named, and those that are compared
+DEFAULT = "rae-l2"
+COMPARED = ("ae", "vae", "wae", "rae-l2", "rae-gp")
 #: the modules whose recipes are listed first
 FIRST = ("classic", "denoising")
 
