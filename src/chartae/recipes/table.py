@@ -20,9 +20,12 @@ from chartae.objectives import Objective
 from chartae.recipes.setting import Asked, Setting, narrow, paper_rate
 
 __all__ = [
-    "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options", "recipes_for",
-    "setting_for",
+    "DEFAULT", "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options",
+    "recipes_for", "setting_for",
 ]  # fmt: skip
+
+#: the recipe where none is asked for
+DEFAULT = "rae-l2"
 
 #: what an option can be
 Option = str | int | float | bool

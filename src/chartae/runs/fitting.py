@@ -174,7 +174,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     names = record.densities if request.densities is None else tuple(request.densities)
     densities = {name: density_table.accepted(name, components=request.components) for name in names}
     reading = request.reading
-    if reading.grammar is None and record.codec:
+    if reading.grammar is None and record.codec and not isinstance(data, Dataset):
         reading = replace(reading, grammar=record.codec)
     dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
     other = None if request.to is None else _other(request.to, record.kinds, request.root)
