@@ -71,7 +71,7 @@ def test_what_comes_out_looks_like_what_went_in(layout):
 
 def test_score_is_the_log_joint_at_the_code():
     X = LAYOUTS["rows"]
-    e = estimator(density="normal", epochs=6).fit(X)
+    e = estimator(density="normal", epochs=6, validation_fraction=0).fit(X)
     z = torch.from_numpy(e.transform(X[:5]))
     normal = e.run_.densities["normal"]
     sd = np.where(X.std(0) == 0, 1, X.std(0))
@@ -85,7 +85,7 @@ def test_score_is_the_log_joint_at_the_code():
     noise = np.random.default_rng(0).uniform(size=(200, 64)).astype(np.float32)
     assert e.score(noise) < e.score(X) - 10
     # columns in other units: the same codes, and the density of the other units
-    scaled = estimator(density="normal", epochs=6).fit(X * 8)
+    scaled = estimator(density="normal", epochs=6, validation_fraction=0).fit(X * 8)
     np.testing.assert_allclose(scaled.transform(X * 8), e.transform(X), atol=1e-3)
     moving = (X.std(0) > 0).sum()
     np.testing.assert_allclose(scaled.score_samples(X * 8), e.score_samples(X) - moving * np.log(8), atol=0.1)
@@ -197,7 +197,7 @@ def test_data_frames():
     for points in (e.inverse_transform(Z), e.sample(7)):
         assert list(points.columns) == ["a", "n", "b"]
         assert list(points.dtypes) == list(X.dtypes)
-    np.testing.assert_allclose(e.transform(e.inverse_transform(Z)[["a", "n", "b"]]).shape, (300, 2))
+    assert e.transform(e.inverse_transform(Z)).shape == (300, 2)
     with pytest.raises(ValueError, match="should match"):
         e.transform(X.rename(columns={"a": "c"}))
     with pytest.raises(ValueError, match="missing value"):
@@ -227,12 +227,10 @@ def test_strings():
     assert estimator(recipe="cvae", latent_dim=5).fit(CORPUS).transform(CORPUS[:2]).shape == (2, 5)
 
 
-@pytest.mark.parametrize("condition", ["labels", True])
-def test_conditional(condition):
-    # what differs between the classes is in y alone, but for a shift within each class
+def test_conditional():
     names = np.array(["a", "b", "c"])[CLASSES]
     settings = {"recipe": "rae", "latent_dim": 1, "epochs": 40, "batch_size": 32, "components": 1, "lr": 5e-3}
-    e = estimator(**settings, condition=condition).fit(TABLE, names)
+    e = estimator(**settings, condition="labels").fit(TABLE, names)
     mean = np.stack([TABLE[names == name].mean(0) for name in "abc"])
     sd = TABLE.std(0)
     for k, name in enumerate("abc"):
@@ -243,15 +241,14 @@ def test_conditional(condition):
     assert (np.abs((each[:, None] - mean) / sd).sum(-1).argmin(1) == [0, 1, 2] * 2).all()
     Z = e.transform(TABLE, names)
     assert Z.shape == (300, 1)
-    assert np.array_equal(Z[:5], e.transform(TABLE[:5], names[:5]))
+    np.testing.assert_allclose(e.transform(TABLE[:5], names[:5]), Z[:5], atol=1e-5)
     error = np.square((e.inverse_transform(Z, names) - TABLE) / sd).mean()
     assert error < 0.2
     # examples are more usual under their own class
-    wrong = np.roll(names, 0).copy()
-    wrong[:] = np.array(["b", "c", "a"])[CLASSES]
+    wrong = np.array(["b", "c", "a"])[CLASSES]
     assert e.score(TABLE, names) > e.score(TABLE, wrong) + 5
     assert e.score_samples(TABLE, names).shape == (300,)
-    fitted = clone(e).set_params(epochs=1)
+    fitted = clone(e).set_params(epochs=1, condition=True)
     assert np.array_equal(fitted.fit_transform(TABLE, names), fitted.transform(TABLE, names))
 
 

@@ -389,9 +389,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         given = dict(self.options or {})
         names = {f.name for f in fields(Reading)} - set(options(self.recipe))
         stated: dict[str, Any] = {name: given.pop(name) for name in names & set(given)}
-        reading = Reading(**stated)
-        codec = RECIPES[self.recipe].codec
-        return replace(reading, grammar=codec) if reading.grammar is None and codec else reading, given
+        return RECIPES[self.recipe].reads(Reading(**stated)), given
 
     # -- examples in and out ----------------------------------------------------------------------------------------
 

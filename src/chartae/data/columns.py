@@ -119,7 +119,7 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
     if missing.any():
         row, column = (int(i) for i in np.argwhere(missing)[0])
         raise ValueError(
-            f"{missing.sum()} missing value{'s' * (missing.sum() > 1)} in the data frame, the first in row {row}, "
+            f"{missing.sum()} missing value{'s' * bool(missing.sum() > 1)} in the data frame, the first in row {row}, "
             f"column {frame.columns[column]!r}; drop or impute"
         )
     return values
