@@ -235,8 +235,8 @@ def _notes(results: Diagnosis) -> list[str]:
     shape = results.get("geometry")
     if shape is not None and shape["infinite"]:
         notes.append(
-            f"At {shape['infinite']:.0%} of the points the decoder's Jacobian has no full rank: a code dimension has no "
-            "effect there, and the contrast is infinite. Look at the dimensions that are not active."
+            f"At {shape['infinite']:.0%} of the points the decoder's Jacobian has no full rank: a code dimension has "
+            "no effect there, and the contrast is infinite. Look at the dimensions that are not active."
         )
     if not all(active):
         dead = [k for k, used in enumerate(active) if not used]
