@@ -184,10 +184,10 @@ def test_initialising_is_torchs_numbers_and_no_one_notices(name):
         Setting((15,), 3, "gru", codec=codec) if codec else Setting((6,), 3, "shallow" if name == "dae" else "mlp")
     )
     torch.manual_seed(4)
-    by_torch = RECIPES[name](setting).state_dict()
+    by_torch = RECIPES[name].function(setting).state_dict()
     before = torch.get_rng_state()
     with Stream(4).initialising():
-        ours = RECIPES[name](setting).state_dict()
+        ours = RECIPES[name].function(setting).state_dict()
     assert torch.equal(before, torch.get_rng_state())
     weights = [key for key, v in by_torch.items() if isinstance(v, torch.Tensor)]
     assert all(torch.equal(by_torch[key], ours[key]) for key in weights)
@@ -395,14 +395,3 @@ def test_the_tree_of_a_regular_expression(allowed, monkeypatch):
     (one,) = regex.parsed_regex("[ab]")
     assert str(one[0]) == "IN"
     assert [chr(code) for _, code in one[1]] == ["a", "b"]
-
-
-@pytest.mark.parametrize("allowed", [True, False])
-def test_the_weights_of_a_recurrent_layer(allowed, monkeypatch):
-    layer = torch.nn.GRU(3, 4, num_layers=2, bidirectional=True)
-    names = [name for name, _ in layer.named_parameters()]
-    expected = [id(getattr(layer, name)) for name in names]
-    monkeypatch.setattr(private, "ALLOWED", allowed)
-    layer._flat_weights = []
-    private.refresh_flat_weights(layer)
-    assert [id(w) for w in layer._flat_weights] == expected

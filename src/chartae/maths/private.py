@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd import forward_ad
 from torch.nn import functional as F
 
@@ -22,7 +22,6 @@ __all__ = [
     "foreach_lerp_",
     "has_onednn",
     "onednn_linear",
-    "refresh_flat_weights",
     "standard_gamma",
     "transformed",
 ]
@@ -94,16 +93,3 @@ def foreach_copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
         return
     for target, source in zip(targets, sources, strict=True):
         target.copy_(source)
-
-
-def refresh_flat_weights(layer: nn.RNNBase) -> None:
-    """The flat list of weights that a recurrent layer's fused loop reads, as its attributes are now.
-
-    torch names the parameters in a private list; without it, the names are made as torch documents them.
-    """
-    names = getattr(layer, "_flat_weights_names", None) if ALLOWED else None
-    if names is None:
-        kinds = ("weight_ih_l", "weight_hh_l", *(("bias_ih_l", "bias_hh_l") if layer.bias else ()))
-        ends = ("", "_reverse") if layer.bidirectional else ("",)
-        names = [f"{kind}{i}{end}" for i in range(layer.num_layers) for end in ends for kind in kinds]
-    layer._flat_weights = [getattr(layer, name) for name in names]

@@ -14,16 +14,20 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from types import UnionType
 from typing import NamedTuple, TypeVar, get_args, get_type_hints
 
+from chartae.data import Reading
 from chartae.data.kinds import Images, Kind, Points, Table
 from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.recipes.setting import Asked, Setting, narrow, paper_rate
 
 __all__ = [
-    "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options", "recipes_for",
-    "setting_for",
+    "COMPARED", "DEFAULT", "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options",
+    "recipes_for", "setting_for",
 ]  # fmt: skip
 
+#: the recipe that is fitted where none is named, and those that are compared
+DEFAULT = "rae-l2"
+COMPARED = ("ae", "vae", "wae", "rae-l2", "rae-gp")
 #: the modules whose recipes are listed first
 FIRST = ("classic", "denoising")
 
@@ -61,6 +65,10 @@ class Record:
     densities: tuple[str, ...]
     grammar: str
     bottleneck: bool
+
+    def reads(self, reading: Reading) -> Reading:
+        """How to read data for this recipe: by its codec, where no grammar is given."""
+        return replace(reading, grammar=self.grammar) if reading.grammar is None and self.grammar else reading
 
     @property
     def summary(self) -> str:
@@ -215,7 +223,7 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: object) -> Bui
     if record.bottleneck and setting.latent_dim > size:
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     keywords = _grouped(name, chosen)
-    with Stream(seed).lent():
+    with Stream(seed).initialising():
         objective = record.function(setting, **keywords)
     return Built(record, setting, chosen, objective)
 
