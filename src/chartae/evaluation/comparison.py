@@ -70,9 +70,9 @@ class Comparing:
                     f"compare has no keyword {name!r}; a recipe's own options go into options; it has {known}"
                 )
             values[owner][name] = value
-        device = {"device": values[Training].get("device") or "cpu"}
+        device = values[Training].get("device") or "cpu"
         request = Request(**values[Request], training=Training(**values[Training]), reading=Reading(**values[Reading]))
-        return cls(**values[cls], measuring=Measuring(**values[Measuring], **device), request=request)
+        return cls(**values[cls], measuring=Measuring(**values[Measuring], device=device), request=request)
 
 
 #: fields that are no keywords of `compare`
@@ -231,7 +231,7 @@ class Plan:
         """What the fit of a row is asked for."""
         request, has = self.comparing.request, options(name)
         reading = request.reading
-        if RECIPES[name].codec and reading.grammar not in CODECS:
+        if RECIPES[name].grammar and reading.grammar not in CODECS:
             reading = replace(reading, grammar=None)  # the recipe has a codec of its own
         chosen = {key: value for key, value in self.options.items() if key in has}
         training = replace(request.training, seed=seed)
@@ -273,7 +273,7 @@ class Plan:
             densities = self.comparing.densities if has_densities(run) else None
             results = evaluate(run, evaluator.data, evaluator=evaluator, densities=densities, seed=seed)
         return ComparedRun(
-            name, seed, folder, results.sets, results.reconstruction, results.training.get("seconds"), results.own
+            name, seed, folder, results.sets, results.reconstruction, results.training.seconds, results.own
         )
 
 

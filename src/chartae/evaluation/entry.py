@@ -21,12 +21,12 @@ from chartae.evaluation.base import Evaluator, Measuring, evaluator_for, row_of
 from chartae.evaluation.categories import class_error, clusters_of
 from chartae.evaluation.codes import Codes
 from chartae.evaluation.translation import evaluate_translation
-from chartae.evaluation.writing import stamp, write
+from chartae.evaluation.writing import stamp, training_facts, write
 from chartae.grammar import Grammar
 from chartae.maths import as_float, sample_rows
 from chartae.metrics import Extractor
 from chartae.objectives import Predicting
-from chartae.records.results import Densities, DensityFacts, Results, Scores, Sets, TrainingFacts
+from chartae.records.results import Densities, DensityFacts, Results, Scores, Sets
 from chartae.runs import Run
 from chartae.samplers import by_name
 
@@ -114,7 +114,7 @@ def evaluate(
         sets=sets,
         reconstruction=reconstruction.errors,
         densities=Densities({name: _facts(run, name, test) for name in _of_codes(names)}),
-        training=TrainingFacts(run.training()),
+        training=training_facts(run),
         examples={name: texts for name, texts in examples.items() if texts},
         reconstructions=reconstruction.pairs,
         interpolations=evaluator.paths(run, test),

@@ -145,13 +145,16 @@ def _level(s: Score, x: Tensor, world: toys.World | None, seed: int) -> ScoreLev
         with torch.no_grad():
             ratio = s.log_ratio(x, y) - (smooth.log_prob(y) - smooth.log_prob(x))
         truth = smooth.hessian(few)
+        errors = score_error(s, smooth.score, x)
         level["smoothed"] = ScoreErrors(
-            **score_error(s, smooth.score, x),
+            relative_l2=errors["relative_l2"],
+            cosine=errors["cosine"],
             hessian_relative=float((s.hessian(few) - truth).norm() / truth.norm()),
             log_ratio_rmse=float(ratio.square().mean().sqrt()),
         )
         if not isinstance(world, toys.Curve):
-            level["plain"] = ScoreErrors(**score_error(s, world.score, x))
+            errors = score_error(s, world.score, x)
+            level["plain"] = ScoreErrors(relative_l2=errors["relative_l2"], cosine=errors["cosine"])
     return level
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, final
 
@@ -118,19 +118,14 @@ class StringEvaluator(Evaluator[list[str]]):
         """The shares of strings that are valid, unique and novel; what cannot be said is None, with a note why."""
         if self.described is not None:
             return self._chemistry(examples, self.described)
-        values = string_summary(self.language.complete(examples), self.train, self.test)
-        notes = values.pop("notes")
-        shares = {"valid": values.pop("complete")}
-        return Scores(shares | {k: v for k, v in values.items() if k != "count"}, notes)
+        return _scores(string_summary(self.language.complete(examples), self.train, self.test), {"complete": "valid"})
 
     def _chemistry(self, examples: list[str], test: molecules.Described) -> Scores:
         names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel"}
-        counted = molecules.summary(examples, self.train, test, without=SLOW)
-        measured = molecules.summary(examples[:CHEMICAL], [], test, without=["novelty"])
-        notes = measured.pop("notes")
-        shares = {name: counted[key] for key, name in names.items()}
-        chemistry = {k: v for k, v in measured.items() if k not in (*names, "count", "valid")}
-        return Scores(shares | chemistry, {names.get(k, k): v for k, v in notes.items()})
+        shares = _scores(molecules.summary(examples, self.train, test, without=SLOW), names)
+        chemistry = molecules.summary(examples[:CHEMICAL], [], test, without=["novelty"])
+        measured = _scores({k: v for k, v in chemistry.items() if k not in names}, {})
+        return Scores({**shares, **measured}, {**shares.notes, **measured.notes})
 
     def generated(self, run: Run, x: Tensor) -> list[str]:
         return _texts(run, x)
@@ -192,6 +187,18 @@ class StringEvaluator(Evaluator[list[str]]):
             for metric in ("valid", "unique", "novel"):
                 columns[f"{name}/{metric}"] = ComparedColumn(name, (metric,), "higher")
         return columns
+
+
+def _scores(summary: Mapping[str, float | dict[str, str] | None], names: Mapping[str, str]) -> Scores:
+    """A summary of strings as metrics, some of them under other names, without counts of strings."""
+    values: dict[str, float | None] = {}
+    notes: dict[str, str] = {}
+    for key, value in summary.items():
+        if isinstance(value, dict):
+            notes = {names.get(k, k): why for k, why in value.items()}
+        elif key not in ("count", "valid"):  # numbers of strings
+            values[names.get(key, key)] = value
+    return Scores(values, notes)
 
 
 def _texts(run: Run, x: Tensor) -> list[str]:

@@ -13,9 +13,9 @@ from torch import Tensor
 from chartae import metrics
 from chartae.data import Dataset
 from chartae.evaluation.base import Evaluator, Measuring, evaluator_for, row_of
-from chartae.evaluation.writing import stamp, write
+from chartae.evaluation.writing import stamp, training_facts, write
 from chartae.maths import as_float, sample_rows
-from chartae.records.results import Results, Scores, Sets, TrainingFacts
+from chartae.records.results import Results, Scores, Sets
 from chartae.runs import Run, domain, domain_kind, fingerprint, translate
 
 __all__ = ["evaluate_translation"]
@@ -92,7 +92,7 @@ def evaluate_translation(
         own=run.own,
         sets=Sets(sets | {f"floor-{name}": evaluator.floor for name, evaluator in evaluators.items()}),
         reconstruction=Scores({"cycle_a": ways["b"].cycle, "cycle_b": ways["a"].cycle}),
-        training=TrainingFacts(run.training()),
+        training=training_facts(run),
     )
     write(run, results, _pictures(ways) if first.is_image and second.is_image else {})
     return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import cast
 
 import numpy as np
 import torch
@@ -12,15 +13,20 @@ from numpy.typing import NDArray
 from chartae.records import manifest
 from chartae.records.parsing import Value
 from chartae.records.pictures import write_arrays
-from chartae.records.results import Results
+from chartae.records.results import Results, TrainingFacts
 from chartae.runs import Run
 
-__all__ = ["stamp", "write"]
+__all__ = ["stamp", "training_facts", "write"]
 
 
 def stamp(data: str, seed: int) -> dict[str, Value]:
     """What every protocol says besides: the seed, the name of the data, the versions."""
     return {"seed": seed, "data": data, "chartae": version("chartae"), "torch": torch.__version__}
+
+
+def training_facts(run: Run) -> TrainingFacts:
+    """How a run was trained."""
+    return TrainingFacts(cast(Mapping[str, Value], run.training()))
 
 
 def write(run: Run, results: Results, pictures: Mapping[str, NDArray[np.generic]]) -> None:

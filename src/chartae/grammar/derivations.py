@@ -161,6 +161,12 @@ class Codec(ABC):
         """Whose strings they are, by a grammar's name, or ``"molecules"``; "" where any string is one."""
         return ""
 
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and isinstance(other, Codec) and self.described() == other.described()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.size, self.padding))
+
     @property
     def states(self) -> int:
         """K, how many states the stack has; 1 where there is none."""

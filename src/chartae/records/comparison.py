@@ -37,7 +37,8 @@ class Spread:
         return cls(mean, sd, place.at("n").whole(values.get("n")))
 
     def to_dict(self) -> dict[str, Value]:
-        return {"mean": self.mean, "sd": self.sd} | ({} if self.n is None else {"n": self.n})
+        values: dict[str, Value] = {"mean": self.mean, "sd": self.sd}
+        return values if self.n is None else values | {"n": self.n}
 
     def __str__(self) -> str:
         """`mean ± sd`, or the mean alone."""
