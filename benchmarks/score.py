@@ -410,11 +410,12 @@ def chains() -> dict[str, Any]:
 
 
 def mnist(root: str, runs: Path) -> dict[str, Any]:
-    """A noise-conditional DAE's samples against RAE-L2 + GMM and against the naive loop, by one judge."""
-    from chartae.evaluation.images import Judge
+    """A noise-conditional DAE's samples against RAE-L2 + GMM and against the naive loop, by one evaluator."""
+    from chartae.evaluation import Measuring, evaluator_for
 
     data = ch.data.load("mnist", root=root)
-    judge = Judge.of(data, n=2000)
+    evaluator = evaluator_for(data, Measuring(n=2000))
+    measured = lambda x: evaluator.measure(x).to_dict()  # noqa: E731
     settings = {"net": "conv", "latent_dim": 512, "epochs": 5, "batch_size": 64, "ema": 0.999, "low": 0.02}
 
     def made(name: str, recipe: str, **given: Any) -> ch.Run:
@@ -425,25 +426,25 @@ def mnist(root: str, runs: Path) -> dict[str, Any]:
 
     rae = made("rae-l2", "rae-l2", latent_dim=16, epochs=15)
     model = made("ncdae", "ncdae", **settings)
-    sets: dict[str, Any] = {"rae-l2 + gmm": judge.score(rae.sample(judge.n, "gmm", seed=0))}
+    sets: dict[str, Any] = {"rae-l2 + gmm": measured(rae.sample(evaluator.n, "gmm", seed=0))}
     settings_of_chain = {"levels": 100, "repeats": 1, "step": 0.2}
     score = model.score()
     kernel = AnnealedLangevin(score.at, geometric(3.0, 0.02, 100), repeats=1, step=0.2)
-    start = ch.sampling.noise_start(score, (1, 28, 28), judge.n, 0, torch.device("cpu"))
+    start = ch.sampling.noise_start(score, (1, 28, 28), evaluator.n, 0, torch.device("cpu"))
     final = run(kernel, start, thin=kernel.length or 1).final
-    sets["annealed"] = judge.score(final)
+    sets["annealed"] = measured(final)
     ch.pictures.save_png(runs / "annealed.png", ch.pictures.grid(ch.metrics.to_uint8(final[:100]).numpy()))
     print({k: v["frechet"] for k, v in sets.items()}, flush=True)
     for sigma in (0.3,):
         for name in ("naive",):
-            chain = model.chains(judge.n, name, sigma=sigma, start=data.train, steps=40, seed=0)
-            sets[f"{name}, sigma {sigma}, 40 steps from training images"] = judge.score(chain.final)
-            print(name, sigma, judge.score(chain.final)["frechet"], flush=True)
-    noise_0 = 0.5 + 0.3 * noise((judge.n, 1, 28, 28), 0)
-    chain = model.chains(judge.n, "naive", sigma=0.3, start=noise_0, steps=40, seed=0)
-    sets["naive, sigma 0.3, 40 steps from noise"] = judge.score(chain.final)
+            chain = model.chains(evaluator.n, name, sigma=sigma, start=data.train, steps=40, seed=0)
+            sets[f"{name}, sigma {sigma}, 40 steps from training images"] = measured(chain.final)
+            print(name, sigma, measured(chain.final)["frechet"], flush=True)
+    noise_0 = 0.5 + 0.3 * noise((evaluator.n, 1, 28, 28), 0)
+    chain = model.chains(evaluator.n, "naive", sigma=0.3, start=noise_0, steps=40, seed=0)
+    sets["naive, sigma 0.3, 40 steps from noise"] = measured(chain.final)
     return {
-        "metric": judge.extractor.metric, "n": judge.n, "floor": judge.floor["frechet"], "sets": sets,
+        "metric": evaluator.metric, "n": evaluator.n, "floor": evaluator.floor["frechet"], "sets": sets,
         "settings": settings, "chain": settings_of_chain,
     }  # fmt: skip
 

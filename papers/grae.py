@@ -177,8 +177,8 @@ class Study:
         training = run.training()
         return {
             "recipe": self.recipe,
-            "gmm": evaluation["sets"]["gmm"],
-            "reconstruction": evaluation["reconstruction"],
+            "gmm": evaluation.sets["gmm"].to_dict(),
+            "reconstruction": evaluation.reconstruction.to_dict(),
             "surrogate": evaluate_surrogate(codes, scores[scored], kind="sparse", **SURROGATE),
             "best_known": scores[scored].max().item() * (1 if objective.maximise else -1),
             "seconds": training["seconds"],

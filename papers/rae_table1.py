@@ -9,6 +9,7 @@ from chartae import report
 from chartae.data import load
 from chartae.evaluation import Comparison, compare, spread
 from chartae.records import files
+from chartae.records.results import Scores
 from papers.parts import table
 from papers.table import Request, reproduction
 
@@ -90,14 +91,14 @@ def rae_table1(request: Request) -> Comparison:
 
 def markdown(comparison: Comparison) -> str:
     """The table, our numbers with their spread and the paper's beside them."""
-    facts = comparison.facts
+    data, floor = comparison.data, Scores.read(comparison.facts["floor"])
     lines = [
-        (row["recipe"], *(spread(row["columns"].get(c)) for c in COLUMNS.values()),
-         ", ".join(map(str, TABLE1[facts["data"]][row["recipe"]])))
-        for row in comparison.summary()
+        (row.recipe, *(spread(row.columns.get(c)) for c in COLUMNS.values()),
+         ", ".join(map(str, TABLE1[data][row.recipe])))
+        for row in comparison.summary
     ]  # fmt: skip
     note = (
-        f"{facts['data']}: {facts['metric']}, lower is better; n = {facts['protocol']['n']}, {len(facts['seeds'])} "
-        f"seed(s). As many training examples have {facts['floor']['frechet']:.2f}."
+        f"{data}: {comparison.metric}, lower is better; n = {comparison.protocol['n']}, {len(comparison.seeds)} "
+        f"seed(s). As many training examples have {floor.frechet:.2f}."
     )
     return table(("model", *COLUMNS, "paper's FID: rec, N, GMM, interp"), lines) + f"\n\n{note}"

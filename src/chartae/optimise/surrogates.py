@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.densities.base import check_codes
+from chartae.maths.random import Stream
 from chartae.records.search import KINDS, Fit, check_fit
 
 if TYPE_CHECKING:
@@ -53,10 +54,9 @@ def quietly(seed: int) -> Iterator[None]:
 
     notes = (BotorchWarning, NumericalWarning, GPInputWarning)
     # recorded, not filtered: BoTorch sets filters of its own before it warns
-    with warnings.catch_warnings(record=True) as caught, torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(record=True) as caught, Stream(seed).lent():
         for note in notes:
             warnings.simplefilter("ignore", note)
-        torch.manual_seed(seed)
         yield
     for w in caught:
         if not issubclass(w.category, notes):

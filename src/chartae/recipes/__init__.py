@@ -5,6 +5,7 @@ likelihood of sigma^2 = 1/2, plus beta ½||z||^2 and so on. The numbers come fro
 (1903.12436), which average over the D pixels instead; `from_authors` converts them.
 """
 
+from chartae.recipes.capabilities import trial
 from chartae.recipes.setting import AUTHORS, HALF, Setting, from_authors
 from chartae.recipes.table import (
     COMPARED,
@@ -36,4 +37,5 @@ __all__ = [
     "recipe_options",
     "recipes_for",
     "setting_for",
+    "trial",
 ]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from types import UnionType
 from typing import NamedTuple, TypeVar, get_args, get_type_hints
 
+from chartae.data import Reading
 from chartae.data.kinds import Images, Kind, Points, Table
 from chartae.maths.random import Stream
 from chartae.objectives import Objective
@@ -64,6 +65,10 @@ class Record:
     densities: tuple[str, ...]
     grammar: str
     bottleneck: bool
+
+    def reads(self, reading: Reading) -> Reading:
+        """How to read data for this recipe: by its codec, where no grammar is given."""
+        return replace(reading, grammar=self.grammar) if reading.grammar is None and self.grammar else reading
 
     @property
     def summary(self) -> str:
