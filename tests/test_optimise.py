@@ -488,19 +488,18 @@ class FakeRun:
         self.densities = {"normal": densities.Normal().fit(self.codes)}
 
     def encode(self, x):
-        return self.codes[x[:, 0].long()]
+        if isinstance(x, torch.Tensor):
+            return self.codes[x[:, 0].long()]
+        return torch.tensor([[float(v) for v in s[3:-1].split(")+(")] for s in x])
 
     def data(self, root=None):
-        written = [s[0] for s in self.decode_strings(self.codes)]
+        written = [s[0] for s in self.draws(self.codes)]
         return SimpleNamespace(
             train=torch.arange(len(self.codes), dtype=torch.int8)[:, None], strings=lambda: written, name="fake"
         )
 
-    def decode_strings(self, z, draws=1, seed=0):
+    def draws(self, z, draws=1, seed=0):
         return [[f"x*({a:.2f})+({b:.2f})"] * draws for a, b in z.tolist()]
-
-    def encode_strings(self, strings):
-        return torch.tensor([[float(v) for v in s[3:-1].split(")+(")] for s in strings])
 
     def density(self, name=None):
         return self.densities[name or "normal"]
@@ -510,9 +509,16 @@ class FakeRun:
         return self
 
 
-def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path):
+@pytest.fixture
+def fake_run(monkeypatch):
+    monkeypatch.setattr("chartae.optimise.strings.decode_draws", FakeRun.draws)
+    monkeypatch.setattr("chartae.optimise.strings.retrained", FakeRun.retrained)
+    return FakeRun()
+
+
+def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake_run):
     lines = []
-    run = FakeRun()
+    run = fake_run
     plain = {
         "out": tmp_path,
         "rounds": 2,
@@ -552,13 +558,13 @@ def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path):
         ({"objective": "logp"}, "none of the 40 training strings has a score"),
     ],
 )
-def test_runs_refuse(change, message, tmp_path):
+def test_runs_refuse(change, message, tmp_path, fake_run):
     with pytest.raises(ValueError, match=message):
-        optimise.optimise(FakeRun(), **{"objective": "expression-fit", "out": tmp_path} | change)
+        optimise.optimise(fake_run, **{"objective": "expression-fit", "out": tmp_path} | change)
 
 
-def test_the_verb(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("chartae.runs.load", lambda folder: FakeRun())
+def test_the_verb(tmp_path, monkeypatch, capsys, fake_run):
+    monkeypatch.setattr("chartae.runs.load", lambda folder: fake_run)
     words = ["optimise", "RUN", "--objective", "expression-fit", "--rounds", "1", "--batch", "3"]
     assert cli.main([*words, "--out", str(tmp_path / "s")]) == 0
     out, lines = capsys.readouterr()

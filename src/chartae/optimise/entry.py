@@ -14,15 +14,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from chartae.data import Dataset
 from chartae.optimise.goals import Goal, goal
 from chartae.optimise.history import History
 from chartae.optimise.problem import Problem, Retrain, Retrained
 from chartae.optimise.search import Loop
 from chartae.optimise.settings import Search, lists_fields
 from chartae.optimise.state import check_folder, fingerprint
-from chartae.optimise.strings import CodedStrings, StringData, StringRun
+from chartae.optimise.strings import CodedStrings
 from chartae.optimise.workers import score_strings
 from chartae.records.files import read_tensors, replace_text, write_tensors
+from chartae.runs import Run
 
 __all__ = ["optimise", "training_scores"]
 
@@ -62,11 +64,11 @@ def training_scores(
 
 @lists_fields(Search)
 def optimise(
-    run: StringRun,
+    run: Run,
     objective: str | Goal,
     *,
     out: str | Path,
-    data: StringData | None = None,
+    data: Dataset | None = None,
     root: str | Path | None = None,
     say: Callable[[str], None] | None = None,
     search: Search | None = None,

@@ -1,45 +1,19 @@
-"""A run as a search sees it. This is the only module of the package that calls a run's methods on strings."""
+"""A run as a search sees it. This is the only module of the package that knows runs."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from jaxtyping import Float
 from torch import Tensor
 
 from chartae import densities
+from chartae.data import Dataset
 from chartae.optimise.problem import CodeDensity
+from chartae.runs import Run, decode_draws, retrained
 
-__all__ = ["CodedStrings", "StringData", "StringRun"]
-
-
-class StringData(Protocol):
-    """Data of strings: the rows that an encoder reads, and what is written in them."""
-
-    @property
-    def train(self) -> Tensor: ...
-
-    def strings(self) -> Sequence[str]: ...
-
-
-class StringRun(Protocol):
-    """What a search needs of a run over strings."""
-
-    def data(self, root: str | Path | None = ..., /) -> StringData: ...
-
-    def density(self, name: str | None = ..., /) -> CodeDensity: ...
-
-    def encode(self, x: Tensor, /) -> Tensor: ...
-
-    def encode_strings(self, strings: Sequence[str], /) -> Tensor: ...
-
-    def decode_strings(self, z: Tensor, draws: int = ..., *, seed: int = ...) -> Sequence[Sequence[str]]: ...
-
-    def retrained(
-        self, strings: Sequence[str], weights: Tensor, *, epochs: int = ..., seed: int = ...
-    ) -> StringRun: ...
+__all__ = ["CodedStrings"]
 
 
 class CodedStrings:
@@ -56,21 +30,21 @@ class CodedStrings:
         ValueError: the run has no such density.
     """
 
-    def __init__(self, run: StringRun, density: str | None) -> None:
+    def __init__(self, run: Run, density: str | None) -> None:
         self.run, self.name = run, density
-        self.density = None if density == "none" else run.density(density)
+        self.density: CodeDensity | None = None if density == "none" else run.density(density)
 
-    def data(self, root: str | Path | None) -> StringData:
+    def data(self, root: str | Path | None) -> Dataset:
         """The data that the run was fitted to."""
         return self.run.data(root)
 
-    def encode(self, x: Tensor) -> Float[Tensor, "N D"]:
-        """Codes of rows of the data, in double precision on the CPU."""
+    def encode(self, x: Tensor | Sequence[str]) -> Float[Tensor, "N D"]:
+        """Codes of strings, or of rows of the data, in double precision on the CPU."""
         return self.run.encode(x).detach().to("cpu").double()
 
     def decode(self, z: Float[Tensor, "N D"], draws: int, seed: int) -> Sequence[Sequence[str]]:
         """Strings of each code, the likeliest first."""
-        return self.run.decode_strings(z.float(), draws=draws, seed=seed)
+        return decode_draws(self.run, z.float(), draws, seed=seed)
 
     def retrained(
         self, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int, seed: int, fit_seed: int
@@ -86,9 +60,8 @@ class CodedStrings:
             seed: of the training.
             fit_seed: of the density.
         """
-        run = self.run.retrained(strings, weights, epochs=epochs, seed=seed)
-        after = CodedStrings(run, self.name)
-        codes = run.encode_strings(strings).detach().to("cpu").double()
+        after = CodedStrings(retrained(self.run, strings, weights, epochs=epochs, seed=seed), self.name)
+        codes = after.encode(strings)
         if isinstance(after.density, densities.Density):
             fresh = densities.make(after.density.name, **after.density.settings())
             after.density = fresh.fit(codes.float(), seed=fit_seed)
