@@ -14,15 +14,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import chartae as ch
 from chartae import conditionals as q
 from chartae import densities, samplers
 from chartae import distributions as p
 from chartae import nn as nets
 from chartae.conditionals.strings import MaskedCategorical
+from chartae.data import Batch
 from chartae.distributions import Distribution
 from chartae.grammar import load
+from chartae.maths.random import Stream
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
-from test_terms import TERMS, trace
+from test_terms import TERMS
 
 GRAMMAR = load("expressions")
 LIMIT = 15
@@ -52,7 +55,7 @@ OTHERS = {
     "conditionals": {"Conditional", "Corruption", "event_shape", "through"},
     "distributions": {"LOG_2PI", "Distribution", "randn", "supplied"},
     "terms": {"Sum", "Term", "Trace"},
-    "densities": {"NAMES", "Density", "load", "make", "save"},
+    "densities": {"NAMES", "Density", "accepted", "fit", "load", "make", "register", "save"},
     "samplers": {"Chain", "Info", "Kernel", "State", "by_name", "geometric", "run"},
     "nn": {
         "ACTIVATIONS", "BATCH_NORMS", "DROPOUTS", "NETS", "SEQUENCE_NETS", "draws_itself", "pair_critic", "spectral",
@@ -67,7 +70,7 @@ def test_every_member_has_a_row(package):
         "conditionals": lambda: {type(row.make()).__name__ for row in CONDITIONALS.values()} | {"Uniform"},
         "distributions": lambda: set(LAWS),
         "terms": lambda: {type(row[0]()).__name__ for row in TERMS.values()},
-        "densities": lambda: {type(make_density()).__name__ for make_density in DENSITIES.values()},
+        "densities": lambda: {type(make_density()).__name__ for make_density, _ in DENSITIES.values()},
         "samplers": lambda: {type(make_kernel()).__name__ for make_kernel in KERNELS.values()},
         "nn": lambda: set(NETS),
     }[package]()
@@ -358,7 +361,9 @@ def test_the_mean_of_a_distribution_is_that_of_its_draws(name):
 def test_a_term_keeps_single_precision_and_carries_gradients(name):
     make_term, reached, density = TERMS[name]
     model, x = linear_autoencoder(variational=density).float(), points().float()
-    value = make_term().float()(trace(model, x))
+    # whatever a term may need of a pass: the graph back to the codes and to the input
+    asked = ch.Penalised(model, ch.Reconstruction() + 0.0 * ch.DecoderGradient() + 0.0 * ch.Contraction())
+    value = make_term().float()(asked.trace(Batch(x)))
     assert value.shape in ((), (len(x),))
     assert value.dtype == torch.float32
     assert value.isfinite().all()
@@ -370,9 +375,13 @@ def test_a_term_keeps_single_precision_and_carries_gradients(name):
 
 # -- densities --------------------------------------------------------------------------------------------------------
 
-DENSITIES: dict[str, Callable[[], densities.Density]] = {
-    "normal": densities.Normal,
-    "mixture": lambda: densities.GaussianMixture(2),
+LABELS = torch.eye(2).repeat(100, 1)
+
+#: a density, and what it is fitted and asked with besides codes
+DENSITIES: dict[str, tuple[Callable[[], densities.Density], dict[str, Tensor]]] = {
+    "normal": (densities.Normal, {}),
+    "mixture": (lambda: densities.GaussianMixture(2), {}),
+    "by-condition": (lambda: densities.ByCondition("normal", discrete=2), {"condition": LABELS}),
 }
 
 
@@ -380,21 +389,27 @@ DENSITIES: dict[str, Callable[[], densities.Density]] = {
 @pytest.mark.parametrize("name", DENSITIES)
 def test_a_density(name, dtype):
     z = torch.randn(200, CODE, generator=seeded(), dtype=dtype) * torch.tensor([1.0, 3.0, 0.1], dtype=dtype)
-    density = DENSITIES[name]().fit(z)
-    value = density.log_prob(z)
+    make_density, asked = DENSITIES[name]
+    density = make_density().fit(z, **asked)
+    value = density.log_prob(z, **asked)
     assert value.shape == (len(z),)
     assert value.dtype == dtype
     assert value.isfinite().all()
     order = torch.randperm(len(z), generator=seeded(2))
-    assert torch.allclose(density.log_prob(z[order]), value[order])
+    permuted = density.log_prob(z[order], **{key: v[order] for key, v in asked.items()})
+    assert torch.allclose(permuted, value[order])
     # a gradient to the codes, and to nothing else
     leaf = z.clone().requires_grad_()
-    assert slope(density.log_prob(leaf), [leaf])
+    assert slope(density.log_prob(leaf, **asked), [leaf])
     assert not value.requires_grad
-    draws = density.sample(7, generator=seeded())
+    one = {key: v[0] for key, v in asked.items()}
+    draws = density.sample(7, generator=seeded(), **one)
     assert draws.shape == (7, CODE)
     assert draws.dtype == dtype
-    assert torch.equal(draws, density.sample(7, generator=seeded()))
+    assert torch.equal(draws, density.sample(7, generator=seeded(), **one))
+    with Stream(3).used():
+        inside = density.sample(7, **one)
+    assert torch.equal(inside, density.sample(7, generator=seeded(3), **one)), "without a generator, from the stream"
     assert {t.device.type for t in density.to("meta").buffers()} == {"meta"}
 
 
@@ -494,6 +509,12 @@ NETS = {
         lambda: nets.NoiseConvDecoder(6, (1, 8, 8), 4, **PLACE),
         lambda: (torch.randn(4, 70, generator=seeded()), torch.rand(4) + 0.1),
         (1, 8, 8),
+    ),
+    "ConditionedEncoder": Net(
+        lambda: nets.ConditionedEncoder(nn.Linear(CODE, 8), 8, 2, 5), lambda: (*codes(), torch.rand(4, 2)), (5,)
+    ),
+    "ConditionedDecoder": Net(
+        lambda: nets.ConditionedDecoder(nn.Linear(CODE + 2, 5)), lambda: (*codes(), torch.rand(4, 2)), (5,)
     ),
     "Critic": Net(lambda: nets.Critic(nn.Linear(CODE, 1)), codes, ()),
     "Translator": Net(lambda: nets.Translator((1, 8, 8), (3, 8, 8), width=4), pictures, (3, 8, 8)),

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from families import DOMAINS, STRINGS
 
 from chartae.recipes import RECIPES, options
+from families import DOMAINS, STRINGS
 
 ROOT = Path(__file__).parents[1]
 PAGE_OF_RECIPES = ROOT / "docs" / "recipes.md"

@@ -42,7 +42,7 @@ def test_every_run_is_the_single_one(recipe, data):
 
 def run_setting(run):
     s = run.settings
-    return Setting(s.shape, s.latent_dim, s.net, s.unit, s.data)
+    return Setting(s.shape, s.latent_dim, s.net, run.kind.unit, s.data)
 
 
 def test_runs_are_whole(data, tmp_path):

@@ -184,10 +184,10 @@ def test_initialising_is_torchs_numbers_and_no_one_notices(name):
         Setting((15,), 3, "gru", codec=codec) if codec else Setting((6,), 3, "shallow" if name == "dae" else "mlp")
     )
     torch.manual_seed(4)
-    by_torch = RECIPES[name](setting).state_dict()
+    by_torch = RECIPES[name].function(setting).state_dict()
     before = torch.get_rng_state()
     with Stream(4).initialising():
-        ours = RECIPES[name](setting).state_dict()
+        ours = RECIPES[name].function(setting).state_dict()
     assert torch.equal(before, torch.get_rng_state())
     weights = [key for key, v in by_torch.items() if isinstance(v, torch.Tensor)]
     assert all(torch.equal(by_torch[key], ours[key]) for key in weights)
@@ -385,3 +385,13 @@ def test_a_fit_leaves_the_callers_accelerator_and_random_numbers_alone():
     assert torch.equal(torch.rand(4), wanted)
     assert accelerator.gradient_accumulation_steps == 3
     assert accelerator.gradient_state.initialized
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_the_tree_of_a_regular_expression(allowed, monkeypatch):
+    from chartae.grammar import regex
+
+    monkeypatch.setattr(regex, "ALLOWED", allowed)
+    (one,) = regex.parsed_regex("[ab]")
+    assert str(one[0]) == "IN"
+    assert [chr(code) for _, code in one[1]] == ["a", "b"]

@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-from families import DOMAINS, SCORE, STRINGS
 from torch import nn as tnn
 
 from chartae.data import Batch, Points
@@ -16,6 +15,7 @@ from chartae.recipes import (
     options,
     setting_for,
 )
+from families import DOMAINS, SCORE, STRINGS
 
 FACTS = {  # section 4 of the fact sheet on 1903.12436: data, D, C, d, key, theirs, ours
     "mnist": (1024, 1, 16, [("b", 1e-4, 0.0128), ("l2", 1e-7, 1.024e-4), ("b", 9e-3, 1.152), ("b", 5e-4, 0.064),

@@ -5,12 +5,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from families import DOMAINS, LABELS, STRINGS
 
 import chartae as ch
 from chartae import data as chdata
 from chartae.recipes import RECIPES
 from chartae.runs import Settings
+from families import DOMAINS, LABELS, STRINGS
 
 
 @pytest.fixture(autouse=True)

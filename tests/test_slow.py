@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from families import CLUSTERS, DOMAINS, SCORE, STRINGS
 
 import chartae as ch
 from chartae.evaluation import score
 from chartae.recipes import RECIPES
 from chartae.records.files import read_tensors
+from families import CLUSTERS, DOMAINS, SCORE, STRINGS
 
 pytestmark = pytest.mark.slow
 

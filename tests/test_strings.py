@@ -9,7 +9,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from families import STRINGS
 from PIL import Image
 from torch import nn
 
@@ -22,11 +21,12 @@ from chartae.data import from_strings, indices, is_strings, read_strings
 from chartae.data.properties import string_data
 from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
 from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
-from chartae.nn.sequences import GRU, GrammarDecoder, GrammarEncoder
+from chartae.nn.sequences import GrammarDecoder, GrammarEncoder
 from chartae.objectives import Penalised
 from chartae.objectives.predicting import Predicting
 from chartae.recipes import Setting, build
 from chartae.terms import Reconstruction
+from families import STRINGS
 
 EXPRESSIONS = load("expressions")
 CORPUS = [
@@ -102,7 +102,7 @@ def test_decoders_do_not_look_ahead(net):
 
 
 def test_a_gru_with_spectral_weights_is_bounded_and_learns():
-    gru = ch.nn.spectral(GRU(4, 6))
+    gru = ch.nn.spectral(nn.GRU(4, 6))
     gru.train()
     for _ in range(30):
         out, _ = gru(torch.randn(7, 2, 4))

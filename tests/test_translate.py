@@ -137,7 +137,7 @@ def linear(**options) -> Adversarial:
     torch.manual_seed(0)
     model = ch.Autoencoder(Implicit(tnn.Linear(4, 2), 1), Implicit(tnn.Linear(3, 3), 1), Empirical(2))
     sizes = {"reconstruction": 5, "latent": 2, "inference": 5, "data": 3}
-    return Adversarial(model, {k: Critic(tnn.Linear(sizes[k], 1)) for k in CRITICS}, domain=True, **options)
+    return Adversarial(model, {k: Critic(tnn.Linear(sizes[k], 1)) for k in CRITICS}, **options)
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ class Conditional(nn.Module, ABC):
     drawable: bool = True
     #: whether a draw names a category
     has_category: bool = False
+    #: whether it draws examples that it remembers
+    remembers: bool = False
     #: whether its points lie in the unit cube
     bounded: bool = False
     #: whether it changes with how far training has come, which `plan` tells

@@ -153,6 +153,7 @@ class Empirical(Conditional):
     """
 
     has_density = False
+    remembers = True
 
     def __init__(self, shape: int | tuple[int, ...], size: int = 128) -> None:
         super().__init__()

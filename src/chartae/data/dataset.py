@@ -103,9 +103,7 @@ class Dataset:
 
     def strings(self, split: str = "train") -> list[str]:
         """The strings of a split, as the codec writes them; a ValueError where the examples are no strings."""
-        if self.codec is None:
-            raise ValueError(f"the examples of {self.name} are numbers, not strings")
-        return self.codec.decode(self.split(split).numpy().astype(np.int64))
+        return self.kind.strings(self.split(split))
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))

@@ -32,15 +32,3 @@ def measured(name: str, strings: Sequence[str]) -> NDArray[np.float64]:
     if name == "penalised-logp":
         return molecules.penalised_logp(strings)
     return molecules.properties(strings, [name])[name]
-
-
-def string_data(recipe, data, grammar=None, **settings):  # type: ignore[no-untyped-def]
-    """Superseded by `chartae.data.read`; here until runs and estimator read by it."""
-    from dataclasses import replace
-
-    from chartae.data.reading import Reading, Strings, read
-
-    own = {key: settings.pop(key) for key in ("seed", "valid", "test") if key in settings}
-    grammar = "characters" if grammar is None and recipe == "cvae" else grammar
-    out = read(data, kinds=[Strings], reading=Reading(grammar=grammar, **settings), **own)
-    return replace(out, train_labels=out.train_target, valid_labels=out.valid_target, test_labels=out.test_target)

@@ -118,10 +118,14 @@ class Density(Conditional, ABC):
                 "expected None. Leave condition out, or fit a density with densities.fit(name, codes, condition=...)."
             )
 
+    def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
+        super().register_buffer(name, tensor, persistent)
+        self.declared = [*getattr(self, "declared", []), name]
+
     @property
     def is_fitted(self) -> bool:
         """Whether there is something to sample from: every buffer has its value."""
-        return all(buffer is not None for buffer in self._buffers.values())
+        return all(getattr(self, name) is not None for name in self.declared)
 
     def require_fit(self) -> None:
         """Raise a ValueError that names the remedy where `fit` has not been called."""
@@ -129,10 +133,10 @@ class Density(Conditional, ABC):
             raise ValueError(f"this {type(self).__name__} has not been fitted; call fit(codes), or load a fitted one")
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
-        for key in self._buffers:
-            value = state.get(prefix + key)
+        for name in self.declared:
+            value = state.get(prefix + name)
             if isinstance(value, Tensor):
-                old = self._buffers[key]
+                old: Tensor | None = getattr(self, name)
                 if old is None or old.shape != value.shape or old.dtype != value.dtype:
-                    self._buffers[key] = torch.empty_like(value, device=None if old is None else old.device)
+                    setattr(self, name, torch.empty_like(value, device=None if old is None else old.device))
         super()._load_from_state_dict(state, prefix, *args)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from chartae.densities.base import Density, Plain, check_codes
 from chartae.densities.registry import register
 from chartae.distributions import LOG_2PI, Distribution, randn
+from chartae.maths.random import generator_for
 
 __all__ = ["GaussianMixture", "Normal", "NormalMixture"]
 
@@ -206,7 +207,8 @@ class NormalMixture(Distribution):
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         """`n` independent draws (n, D), in no order; one (D,) where `n` is None."""
         drawn = 1 if n is None else max(n, 1)
-        which = torch.multinomial(self.weights, drawn, replacement=True, generator=generator)[:n]
+        choice = generator_for(self.weights.device, generator)
+        which = torch.multinomial(self.weights, drawn, replacement=True, generator=choice)[:n]
         noise = randn((len(which), self.means.shape[1]), self.means, generator)
         out = torch.empty_like(noise)
         for k, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):

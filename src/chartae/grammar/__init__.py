@@ -15,7 +15,7 @@ from chartae.grammar.cfg import Grammar
 from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
 from chartae.grammar.derivations import Codec, Derivations
 from chartae.grammar.productions import Production, Terminal
-from chartae.grammar.saving import CODECS, codec_for, described, restored
+from chartae.grammar.saving import CODECS, codec_for, described, needed, restored
 
 if TYPE_CHECKING:
     from chartae.grammar.chemistry import Molecules
@@ -41,6 +41,7 @@ __all__ = [
     "codec_for",
     "described",
     "load",
+    "needed",
     "repair",
     "restored",
 ]

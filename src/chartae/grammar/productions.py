@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from lark.lexer import Pattern
+
+from chartae.grammar.regex import Tree, parsed_regex
 
 __all__ = ["Production", "Terminal", "read", "read_ebnf", "read_lark", "read_productions"]
 
@@ -271,7 +272,6 @@ def read_lark(text: str, start: str | None = None) -> tuple[list[Production], st
 
 
 #: a regular expression as the standard library reads it: operators, each with an argument of its own form
-Tree = Iterable[tuple[object, Any]]
 
 
 class _Regexes:
@@ -306,11 +306,9 @@ class _Regexes:
         )
 
     def parsed(self, name: str, pattern: Pattern) -> Tree:
-        from re import _parser
-
         if pattern.flags and set(pattern.flags) - {"s", "m", "u"}:
             raise ValueError(f"terminal {name} has the flags {sorted(pattern.flags)}; write its cases out")
-        return _parser.parse(pattern.value)
+        return parsed_regex(pattern.value)
 
     def made(self, name: str, alternatives: list[tuple[str, ...]]) -> str:
         helper = f"{name}__{len(self.done)}"

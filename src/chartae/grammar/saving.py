@@ -11,7 +11,7 @@ from chartae.grammar.cfg import Grammar
 from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
 from chartae.grammar.derivations import Codec
 
-__all__ = ["CODECS", "codec_for", "described", "restored"]
+__all__ = ["CODECS", "codec_for", "described", "needed", "restored"]
 
 #: codecs whose code book is that of the strings to encode
 CODECS = ("characters", "tokens", "selfies")
@@ -69,3 +69,10 @@ def restored(text: str) -> Codec:
         return Tokens(told["tokens"], told["pattern"])
     except (json.JSONDecodeError, TypeError, KeyError) as error:
         raise ValueError(f"this is no description of a codec: {text[:80]!r}") from error
+
+
+def needed(codec: Codec | None, what: str = "strings") -> Codec:
+    """A codec that has to be there; a ValueError where there is none."""
+    if codec is None:
+        raise ValueError(f"{what} need a codec, which says what their indices mean; expected a run or data of strings")
+    return codec

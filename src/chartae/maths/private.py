@@ -16,7 +16,16 @@ from torch.nn import functional as F
 
 from chartae.maths.random import Stream
 
-__all__ = ["ALLOWED", "foreach_copy_", "foreach_lerp_", "has_onednn", "onednn_linear", "standard_gamma", "transformed"]
+__all__ = [
+    "ALLOWED",
+    "foreach_copy_",
+    "foreach_lerp_",
+    "has_onednn",
+    "onednn_linear",
+    "refresh_flat_weights",
+    "standard_gamma",
+    "transformed",
+]
 
 #: whether the private ways may be used
 ALLOWED = True

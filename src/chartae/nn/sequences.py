@@ -16,10 +16,8 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrize
 
 __all__ = [
-    "GRU",
     "SEQUENCE_NETS",
     "ConvGRUEncoder",
     "GRUDecoder",
@@ -36,16 +34,6 @@ __all__ = [
 S = TypeVar("S")
 
 SEQUENCE_NETS = ("gru", "transformer", "paper")
-
-
-class GRU(nn.GRU):
-    """torch's GRU, whose weights may be parametrised (`spectral`)."""
-
-    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        if parametrize.is_parametrized(self):
-            # the flat list that the fused loop reads holds the parameters themselves
-            self._flat_weights = [getattr(self, name) for name in self._flat_weights_names]
-        return super().forward(input, hx)
 
 
 def lengths_of(x: Int[Tensor, "B T"], padding: int) -> Int[Tensor, " B"]:
@@ -67,7 +55,7 @@ class ConvGRUEncoder(nn.Module):
         self.padding = padding
         self.embedding = nn.Embedding(size, width)
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 5, 2, 2) for _ in range(3))
-        self.gru = GRU(width, hidden)
+        self.gru = nn.GRU(width, hidden)
         self.out = nn.Linear(hidden, out)
 
     def forward(self, x: Num[Tensor, "B T"]) -> Float[Tensor, "B out"]:
@@ -187,7 +175,7 @@ class GRUDecoder(SequenceDecoder[tuple[Tensor, Tensor]]):
         self.before, self.top = nn.Embedding(size, width), nn.Embedding(tops, width)
         self.code = nn.Linear(latent, width)
         self.first = nn.Linear(latent, hidden)
-        self.gru = GRU(2 * width, hidden)
+        self.gru = nn.GRU(2 * width, hidden)
         self.out = nn.Linear(hidden, size)
 
     def _seen(self, code: Tensor, before: Tensor, top: Tensor) -> Tensor:
@@ -219,7 +207,7 @@ class GrammarDecoder(SequenceDecoder[tuple[Tensor, int]]):
         self.length, small = length, length <= 32
         norm: list[nn.Module] = [nn.BatchNorm1d(latent)] if small else []
         self.code = nn.Sequential(*norm, nn.Linear(latent, latent), nn.ReLU())
-        self.gru = GRU(latent, 100 if small else 501, 3)
+        self.gru = nn.GRU(latent, 100 if small else 501, 3)
         self.out = nn.Linear(100 if small else 501, size)
 
     def _all(self, z: Tensor) -> Tensor:

@@ -51,6 +51,9 @@ class Adversarial(Objective):
     objective is the paper's own; an informative code that the laws agree on then stays. ``warmup=0, penalty=0`` is the
     paper's bare objective. Whether the code is used, `chartae.diagnostics.code_use` says.
 
+    Where the prior remembers examples (`Empirical`), codes are points of another domain, which come as the partner of
+    each batch in place of the prior's: unpaired translation.
+
     Args:
         model: its decoder `Implicit`, or a Dirac; its encoder any that is drawn from with gradients.
         critics: by the names above; those of pairs are critics of (x, z).
@@ -74,8 +77,6 @@ class Adversarial(Objective):
             encoder and decoder, but for ``"none"``, the encoder alone.
         warmup_back: weight of ||z - f(g(z))||^2 at the start, as a multiple of 1 / (total variance of z), which fades
             as `warmup` does.
-        domain: codes are another domain's points, which come as the partner of each batch, in place of a prior's:
-            unpaired translation.
 
     Raises:
         ValueError: an unknown critic, gradient or loss, a negative weight, no critic at all; a warm-up of a generator
@@ -107,7 +108,6 @@ class Adversarial(Objective):
         anchor: float = 0.0,
         cycle: float = 0.0,
         warmup_back: float = 0.0,
-        domain: bool = False,
     ) -> None:
         super().__init__()
         if not critics or (unknown := set(critics) - set(self.MATCHES)):
@@ -139,11 +139,12 @@ class Adversarial(Objective):
             raise ValueError(f"penalised is {penalised}; a share of the batch is above 0 and up to 1")
         self.penalised = float(penalised)
         self.model, self.critics = model, nn.ModuleDict({k: critics[k] for k in self.MATCHES if k in critics})
-        self.gradient, self.loss, self.fade, self.domain = gradient, loss_of(loss), float(fade), domain
+        self.gradient, self.loss, self.fade = gradient, loss_of(loss), float(fade)
+        self.domain = model.prior.remembers
         self.penalty, self.steadier, self.warmup = float(penalty), float(steadier), float(warmup)
         self.anchor, self.cycle, self.warmup_back = float(anchor), float(cycle), float(warmup_back)
         self.second_order = penalty > 0
-        self.uses = frozenset({"partner"} if domain else ())
+        self.uses = frozenset({"partner"} if self.domain else ())
         for name in ("passes", "steps"):
             self.register_buffer(name, torch.zeros((), dtype=torch.float64))
         self.register_buffer("variance", torch.zeros(()))

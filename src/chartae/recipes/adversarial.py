@@ -281,7 +281,7 @@ def iae_translate(
         for name, shapes in seen.items()
     }
     return Adversarial(
-        model, critics, gradient=gradient, penalised=penalised, warmup_back=warmup_back, domain=True,
+        model, critics, gradient=gradient, penalised=penalised, warmup_back=warmup_back,
         **matching.of_laws(),
     )  # fmt: skip
 

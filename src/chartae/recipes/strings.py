@@ -26,9 +26,9 @@ def _size(asked: Asked) -> int:
     return 25 if asked.shape[0] <= 32 else 56
 
 
-def strings(name: str, *, density: str = "prior", codec: str = "") -> Callable[[F], F]:
+def strings(name: str, *, density: str = "prior", grammar: str = "") -> Callable[[F], F]:
     """The record of a recipe for strings."""
-    return recipe(name, kinds=(Strings,), code=_size, density=density, codec=codec, bottleneck=False)
+    return recipe(name, kinds=(Strings,), code=_size, density=density, grammar=grammar, bottleneck=False)
 
 
 def _codec(s: Setting) -> Codec:
@@ -134,7 +134,7 @@ def gcv_vae(
     return _with(s, inner, property)
 
 
-@strings("cvae", codec="characters")
+@strings("cvae", grammar="characters")
 def cvae(
     s: Setting, *, beta: float | None = None, forcing: float = 1.0, dropout: float = 0.0, property: float = 0.0
 ) -> Objective:

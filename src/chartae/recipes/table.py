@@ -46,7 +46,7 @@ class Record:
         density: what the model itself is sampled by: ``"prior"`` where training aims at it (Table 1's column N), a
             density of the codes, or a sampler that follows the score.
         densities: what is fitted to the codes after training.
-        codec: what strings are read by, where no grammar is given; empty where one is needed.
+        grammar: what strings are read by where no grammar is given, or another codec; empty where one is needed.
         bottleneck: whether codes must not be larger than an example.
     """
 
@@ -59,7 +59,7 @@ class Record:
     net: str
     density: str
     densities: tuple[str, ...]
-    codec: str
+    grammar: str
     bottleneck: bool
 
     @property
@@ -115,7 +115,7 @@ def recipe(
     net: str = "auto",
     density: str = "prior",
     densities: tuple[str, ...] = ("normal", "gmm"),
-    codec: str = "",
+    grammar: str = "",
     bottleneck: bool = True,
 ) -> Callable[[F], F]:
     """A decorator that enters a function (setting, own options as keywords) into the table of recipes.
@@ -124,7 +124,7 @@ def recipe(
     """
 
     def register(function: F) -> F:
-        RECIPES.add(Record(name, function, kinds, code, lr, paper_lr, net, density, densities, codec, bottleneck))
+        RECIPES.add(Record(name, function, kinds, code, lr, paper_lr, net, density, densities, grammar, bottleneck))
         return function
 
     return register
@@ -215,7 +215,7 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: object) -> Bui
     if record.bottleneck and setting.latent_dim > size:
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
     keywords = _grouped(name, chosen)
-    with Stream(seed).lent():
+    with Stream(seed).initialising():
         objective = record.function(setting, **keywords)
     return Built(record, setting, chosen, objective)
 

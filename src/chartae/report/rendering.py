@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
 
 __all__ = ["render"]
 
 
-def render(template: str, *parts: DataclassInstance) -> str:
+def render(template: str, *parts: object) -> str:
     """A template of `report/templates`, which sees the fields of all `parts` by name; all text is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),

@@ -23,7 +23,7 @@ from chartae.data import Batches, origin
 from chartae.data import read as read_data
 from chartae.maths import as_float
 from chartae.maths.random import Stream, supplied
-from chartae.nn import TiedDecoder
+from chartae.nn import TiedDecoder, draws_itself
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, build, recipe_options, setting_for
 from chartae.runs.fitting import settings_of
@@ -221,7 +221,9 @@ def train_many(
     rows: list[list[Row]] = [[] for _ in objectives]
     total: dict[str, Tensor] = {}
     started, seen = time.perf_counter(), 0
-    with TrainingProgress(progress, True, steps, per_epoch) as bar, Stream(seeds[0]).lent():
+    stream = Stream(seeds[0])
+    drawing = stream.lent(device) if draws_itself(objectives[0]) else stream.used()
+    with TrainingProgress(progress, True, steps, per_epoch) as bar, drawing:
         for step in range(steps):
             epoch, at = divmod(step, per_epoch)
             if cosine:
@@ -351,7 +353,7 @@ def _shapes(objective: Objective, x: Tensor) -> list[tuple[int, ...]]:
         return torch.zeros(shape, dtype=like.dtype, device=like.device)
 
     trial = copy.deepcopy(objective)
-    with Stream(0).lent(), supplied(note):
+    with Stream(0).used(), supplied(note):
         trial(x)
     return shapes
 

@@ -16,7 +16,7 @@ from chartae.conditionals import Empirical
 from chartae.data import Batches, Dataset, Origin, Reading, apart, origin
 from chartae.data import read as read_data
 from chartae.densities import Density
-from chartae.grammar import Codec, described
+from chartae.grammar import Codec
 from chartae.maths import as_float, sample_rows
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, build, options, recipe_options, setting_for
@@ -154,7 +154,7 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         fitting.settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
         dataset.skipped, history.best_epoch, dataset.condition,
     )  # fmt: skip
-    if not built.objective.comparable and len(dataset.train) >= 10 and dataset.kind.codec is None:
+    if not built.objective.comparable and len(dataset.train) >= 10:
         run.ask_of_the_code(dataset)
     if writing:
         run.write()
@@ -174,8 +174,8 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     names = record.densities if request.densities is None else tuple(request.densities)
     densities = {name: density_table.accepted(name, components=request.components) for name in names}
     reading = request.reading
-    if reading.grammar is None and record.codec:
-        reading = replace(reading, grammar=record.codec)
+    if reading.grammar is None and record.grammar:
+        reading = replace(reading, grammar=record.grammar)
     dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
     other = None if request.to is None else _other(request.to, record.kinds, request.root)
     chosen = _options(recipe, request.options, reading, dataset)
@@ -263,7 +263,7 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
         fingerprint=fingerprint(data.train),
         objective=repr(built.objective),
         version=version("chartae"),
-        codec="" if setting.codec is None else described(setting.codec),
+        codec=str(data.kind.to_dict().get("codec", "")),
         classes=setting.classes,
         kind=data.kind.to_dict(),
         condition={} if data.condition is None else cast(dict[str, Plain], data.condition.to_dict()),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from chartae.autoencoder import in_slices
 from chartae.data import Batches
-from chartae.grammar import Codec
+from chartae.grammar import Codec, needed
 from chartae.objectives import Predicting
 from chartae.runs.run import Run
 from chartae.training import fit
@@ -22,10 +22,7 @@ __all__ = ["codec_of", "decode_draws", "properties", "retrained"]
 
 def codec_of(run: Run) -> Codec:
     """What the indices of a run on strings mean; a ValueError for other runs."""
-    codec = run.kind.codec
-    if codec is None:
-        raise ValueError(f"this is a run of {run.settings.recipe!r} on {run.kind.noun}; expected a run on strings")
-    return codec
+    return needed(run.kind.codec, f"this is a run of {run.settings.recipe!r} on {run.kind.noun}: strings")
 
 
 def decode_draws(run: Run, z: Tensor, draws: int = 1, *, seed: int = 0) -> list[list[str]]:

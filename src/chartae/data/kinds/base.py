@@ -102,6 +102,10 @@ class Kind(ABC):
     def restore(self, x: Tensor) -> object:
         """From the model's form (N, *shape) to the user's."""
 
+    def strings(self, x: Tensor) -> list[str]:
+        """Examples in the data set's form as strings; a ValueError where they are none."""
+        raise ValueError(f"examples are {self.noun}, not strings")
+
     @abstractmethod
     def writers(self) -> Mapping[str, Writer]:
         """How to write examples in the model's form, by the end of the file's name."""

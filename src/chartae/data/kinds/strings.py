@@ -16,7 +16,7 @@ from chartae.data.columns import Columns
 from chartae.data.files import whole_file
 from chartae.data.kinds.base import Kind, Plain, Writer, register, shape_of
 from chartae.data.lines import indices, is_string_file, is_string_list, read_strings
-from chartae.grammar import Codec, described, restored
+from chartae.grammar import Codec, described, needed, restored
 
 __all__ = ["Strings"]
 
@@ -60,9 +60,7 @@ class Strings(Kind):
 
     @classmethod
     def of(cls, train: Tensor, *, columns: Columns | None = None, codec: Codec | None = None) -> Self:
-        if codec is None:
-            raise ValueError("strings need a codec, which says what their indices mean")
-        return cls(codec, train.shape[1])
+        return cls(needed(codec), train.shape[1])
 
     def read(self, x: object) -> Tensor:
         """Rows of indices (N, T).
@@ -117,6 +115,9 @@ class Strings(Kind):
     def restore(self, x: Tensor) -> list[str]:
         """The strings, as the codec writes them."""
         return self.codec.decode(x.detach().cpu().round().to(torch.int64).numpy())
+
+    def strings(self, x: Tensor) -> list[str]:
+        return self.restore(x)
 
     def writers(self) -> Mapping[str, Writer]:
         return {".txt": self._write_lines, ".smi": self._write_lines}
