@@ -14,7 +14,7 @@ from chartae.conditionals import Categorical, Dirac, Gaussian, Implicit, Standar
 from chartae.data import Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
-from chartae.evaluation.images import clusters_of
+from chartae.evaluation import clusters_of
 from chartae.maths import LOSSES, gradient_penalty, judged
 from chartae.metrics import cluster_score
 from chartae.nn import Critic

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,6 +11,9 @@ import torch
 from PIL import Image
 
 from chartae import cli
+from chartae.cli import verb
+from chartae.cli.main import VERBS
+from chartae.records.training import Training
 
 
 @pytest.fixture(autouse=True)
@@ -128,7 +134,20 @@ BAD = {
         "spiral has no labels",
     ),
     "a word too many": (["sample", "{}", "--out", "x.png", "--gamma", "1"], "is not understood"),
-    "a picture of another kind": (["sample", "{}", "--out", "x.gif"], "ends in .png, .npy or .npz"),
+    "labels of data without": (
+        ["fit", "spiral", "--recipe", "vae", "--condition", "labels", "--out", "{}"],
+        "condition is 'labels', but spiral has no labels",
+    ),
+    "columns of data without": (
+        ["fit", "digits", "--recipe", "vae", "--condition", "age,sex", "--out", "{}"],
+        "condition names age, sex, but digits has none such",
+    ),
+    "a training that cannot be": (["fit", "digits", "--ema", "2", "--out", "{}"], "ema is 2.0"),
+    "a device that is not there": (["fit", "digits", "--device", "tpu9", "--out", "{}"], "device is 'tpu9'"),
+    "a search that cannot be": (
+        ["optimise", "{}", "--objective", "logp", "--method", "grid", "--out", "{}"],
+        "choose from trust-region, box",
+    ),
 }
 
 
@@ -140,6 +159,119 @@ def test_bad_input_is_a_line_and_status_2(case, tmp_path, capsys):
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_comparison_without_seeds(tmp_path, capsys):
+    assert cli.main(["compare", "digits", "--seeds", "0", "--out", str(tmp_path / "c")]) == 2
+    assert "--seeds is 0; give at least 1" in capsys.readouterr().err
+
+
+def test_flags_that_are_refused_are_status_2(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "digits", "--out", "x", "--epochs", "many"])
+    assert stop.value.code == 2
+    assert "--epochs" in capsys.readouterr().err
+
+
+def test_samples_are_written_as_their_kind_can(run, tmp_path, capsys):
+    for name in ("x.gif", "x.txt", "x.csv"):
+        assert cli.main(["sample", str(run), "--out", str(tmp_path / name)]) == 2
+        assert "samples of this run are images; use .png or .npy or .npz" in capsys.readouterr().err
+    assert cli.main(["sample", str(run), "--n", "5"]) == 0
+    assert f"5 samples are in {run / 'samples.png'}" in capsys.readouterr().err
+
+
+def test_rows_of_a_table_are_written(tmp_path, capsys):
+    x = np.random.default_rng(0).normal(size=(60, 3)) * [1, 10, 100] + [0, 50, -500]
+    np.savetxt(tmp_path / "t.csv", x, delimiter=",", header="a,b,c", comments="")
+    fit = ["fit", str(tmp_path / "t.csv"), "--recipe", "rae", "--latent-dim", "2", "--epochs", "1"]
+    assert cli.main([*fit, "--components", "2", "--out", str(tmp_path / "r")]) == 0
+    assert cli.main(["sample", str(tmp_path / "r"), "--n", "7"]) == 0
+    assert np.load(tmp_path / "r" / "samples.npy").shape == (7, 3)
+    assert cli.main(["sample", str(tmp_path / "r"), "--n", "7", "--out", str(tmp_path / "deep" / "s.csv")]) == 0
+    head, *rows = (tmp_path / "deep" / "s.csv").read_text().splitlines()
+    assert head == "a,b,c"
+    c = np.array([[float(v) for v in row.split(",")] for row in rows])[:, 2]
+    assert len(c) == 7
+    assert (abs(c + 500) < 400).all()  # in the user's units
+    assert cli.main(["sample", str(tmp_path / "r"), "--out", str(tmp_path / "s.png")]) == 2
+    assert "are table rows; use .csv or .parquet or .npy or .npz" in capsys.readouterr().err
+
+
+def test_points_of_the_plane_are_drawn(tmp_path):
+    fit = ["fit", "mixture-2d", "--recipe", "vae", "--epochs", "1", "--batch-size", "500", "--densities", "normal"]
+    assert cli.main([*fit, "--out", str(tmp_path / "r")]) == 0
+    assert cli.main(["sample", str(tmp_path / "r"), "--n", "20"]) == 0
+    with Image.open(tmp_path / "r" / "samples.png") as picture:
+        assert picture.size[0] > 400
+
+
+def test_strings_are_written_as_text(tmp_path, capsys):
+    (tmp_path / "e.txt").write_text("\n".join(["x", "x+x", "sin(x)", "x*x", "1+x", "exp(x)"] * 8))
+    fit = ["fit", str(tmp_path / "e.txt"), "--recipe", "grae", "--grammar", "expressions", "--net", "gru:8"]
+    assert cli.main([*fit, "--epochs", "1", "--densities", "normal", "--out", str(tmp_path / "r")]) == 0
+    assert cli.main(["sample", str(tmp_path / "r"), "--n", "6"]) == 0
+    assert len((tmp_path / "r" / "samples.txt").read_text().splitlines()) == 6
+    assert "6 strings are in" in capsys.readouterr().err
+    assert cli.main(["sample", str(tmp_path / "r"), "--out", str(tmp_path / "s.png")]) == 2
+    assert "are strings; use .txt or .smi" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory):
+    torch.set_default_dtype(torch.float32)
+    folder = tmp_path_factory.mktemp("runs") / "c"
+    words = ["fit", "digits", "--recipe", "vae", "--condition", "labels", "--latent-dim", "4", "--epochs", "1"]
+    assert cli.main([*words, "--components", "2", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_samples_of_a_class(conditional, tmp_path):
+    for condition, name in (("3", "a"), ("labels=3", "b"), ("4", "c")):
+        words = ["sample", str(conditional), "--condition", condition, "--n", "8", "--out", str(tmp_path / name)]
+        assert cli.main([*words[:-1], f"{words[-1]}.npy"]) == 0
+    three, again, four = (np.load(tmp_path / f"{name}.npy") for name in "abc")
+    assert np.array_equal(three, again)
+    assert not np.array_equal(three, four)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "this run is conditioned on labels (10 classes)"),
+        (["--condition", "12"], "condition is '12'; expected a class of 'labels'"),
+        (["--condition", "age=3"], "expected a class of 'labels'"),
+        (["--condition", "3", "--sampler", "mala"], "--condition is for densities of codes"),
+    ],
+)
+def test_bad_conditions(conditional, words, message, capsys):
+    assert cli.main(["sample", str(conditional), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_condition_for_a_run_without(run, capsys):
+    assert cli.main(["sample", str(run), "--condition", "3"]) == 2
+    assert "condition is '3', but this run has none" in capsys.readouterr().err
+
+
+def test_settings_reach_the_loop_as_one_object(monkeypatch, tmp_path):
+    from chartae import runs
+
+    requests = []
+
+    def fit_request(recipe, data, request):
+        requests.append(request)
+        raise ValueError("enough")
+
+    monkeypatch.setattr(runs, "fit_request", fit_request)
+    words = ["--lr", "0.5", "--epochs", "3", "--batch-size", "7", "--seed", "4", "--precision", "bf16", "--clip", "2"]
+    more = ["--cosine", "True", "--patience", "5", "--ema", "0.9", "--device", "cpu", "--beta", "1", "--resume"]
+    assert cli.main(["fit", "digits", "--out", str(tmp_path / "x"), *words, *more]) == 2
+    assert requests[0].training == Training(3, 7, 0.5, "adam", "bf16", 2.0, None, True, 5, 0.9, 4, "cpu")
+    assert requests[0].resume
+    assert requests[0].options == {"beta": "1"}
+    assert cli.main(["fit", "digits", "--out", str(tmp_path / "x")]) == 2
+    assert requests[1].training == Training()
 
 
 def test_a_density_that_is_not_there(run, capsys):
@@ -157,6 +289,30 @@ def test_an_old_run_is_not_overwritten(run, capsys):
 def test_a_loss_that_is_no_number_is_status_1(tmp_path, capsys):
     assert cli.main([*FIT, "--out", str(tmp_path / "r"), "--lr", "1e30"]) == 1
     assert "the loss stopped being a finite number in epoch 1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", [None, *(name for name in VERBS if name != "reproduce")])
+def test_help_is_fast(name):
+    """Neither the overview nor a verb's flags load torch; a reproduction's --help lists those of the checkout."""
+    code = f"""
+import sys
+from chartae.cli import main
+try:
+    main({[name] if name else []} + ["--help"])
+except SystemExit as stop:
+    assert not stop.code
+assert "torch" not in sys.modules, "torch"
+assert {name is not None} or "tyro" not in sys.modules, "tyro"
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage: chartae" in done.stdout
+
+
+def test_every_setting_that_is_a_flag_exists():
+    for settings, listed in verb.FLAGS.items():
+        assert set(listed) <= {field.name for field in dataclasses.fields(settings)}
+    assert verb.FLAGS[Training]["precision"].type is str
 
 
 def test_help_and_version(capsys):

@@ -69,6 +69,35 @@ def test_images_by_the_command_line(tmp_path, capsys):
     assert "is a folder; give a file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("recipe", ["grae", "gvae"])
+def test_strings_have_codes_but_no_geometry(recipe, tmp_path):
+    strings = [f"{'x+' * i}{end}" for i in range(12) for end in ("x", "1", "2", "sin(x)", "3*x", "x*x", "exp(x)")] * 2
+    lengths = [float(len(s)) for s in strings]
+    run = ch.fit(
+        recipe, strings, grammar="expressions", target=lengths, latent_dim=4, epochs=8, batch_size=32, lr=5e-3,
+        densities=(), progress=False, out=tmp_path / "run",
+    )  # fmt: skip
+    data = ch.data.from_strings(strings, "expressions", target=lengths)
+    diagnosis = diagnose(run, data, n=60, out=tmp_path / "page.html")
+    assert json.loads((tmp_path / "run" / "diagnose.json").read_text()) == diagnosis
+    assert not {"geometry", "columns"} & set(diagnosis)
+    assert ("kl" in diagnosis["codes"]) == (recipe == "gvae")
+    assert len(diagnosis["codes"]["active"]) == 4
+    assert diagnosis["consistency"]["code_relative"] > 0
+    assert diagnosis["recovery"]["factors"] == ["target"]
+    assert 0.3 < diagnosis["recovery"]["affine_r2"]["target"] <= 1
+    assert "active code dimensions" in (tmp_path / "page.html").read_text()
+
+
+def test_a_translating_or_conditional_run_is_sent_elsewhere():
+    run = ch.fit("iae-translate", torch.randn(40, 4), to=torch.randn(30, 6), epochs=1, progress=False)
+    with pytest.raises(ValueError, match="points of another domain"):
+        diagnose(run)
+    run = ch.fit("vae", "digits", condition="labels", latent_dim=3, epochs=1, densities=(), progress=False)
+    with pytest.raises(ValueError, match="conditioned on labels"):
+        diagnose(run)
+
+
 def test_a_score_recipe_is_sent_elsewhere():
     run = ch.fit("dae", torch.randn(64, 2), sigma=0.3, epochs=1, latent_dim=8, progress=False)
     with pytest.raises(ValueError, match="use `chartae score`"):

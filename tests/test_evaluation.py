@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import inspect
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,9 +10,12 @@ import torch
 
 import chartae as ch
 from chartae import data as chdata
-from chartae import metrics
-from chartae.evaluation.comparison import compare
-from chartae.evaluation.images import Judge, evaluate, interpolate, pictures, slerp
+from chartae import metrics, report
+from chartae.data.kinds import Images
+from chartae.evaluation import Comparison, Measuring, compare, evaluate, evaluator_for, interpolate, slerp
+from chartae.evaluation.base import row_of
+from chartae.records import manifest
+from chartae.records.results import Results
 
 QUICK = {"latent_dim": 3, "epochs": 1, "batch_size": 50, "components": 3, "progress": False}
 
@@ -34,6 +39,8 @@ def results(run):
 
 def test_results_are_whole_and_stamped(run, results):
     assert json.loads((run.folder / "results.json").read_text()) == results
+    assert Results.read(run.folder / "results.json") == results
+    manifest.verify(run.folder, "results.json", "pictures.npz")
     assert results["metric"] == "frechet-pixels"
     expected = {"reconstruction", "prior", "normal", "gmm", "interpolation-linear", "interpolation-spherical", "floor"}
     assert set(results["sets"]) == expected
@@ -76,15 +83,86 @@ def test_pictures(run, results):
         assert np.array_equal(kept["interpolation_linear"][:, -1], kept["reconstructions"][8:16])
 
 
-def test_tables_are_judged_and_drawn():
+def test_a_table_is_measured_in_its_own_units(tmp_path):
+    """Columns of different units, from a data frame: the metrics see what the user sees."""
+    pandas = pytest.importorskip("pandas")
     g = np.random.default_rng(0)
-    data = chdata.from_arrays((g.normal(size=(400, 2)) @ g.normal(size=(2, 5))).astype(np.float32))
-    made = ch.fit("rae", data, **QUICK | {"latent_dim": 1})
-    results = evaluate(made, data)
-    assert set(results["reconstruction"]) == {"mse"}
-    drawn = pictures(made, data, ["prior"])
-    assert drawn["data_2d"].shape == (len(data.test), 2)
-    assert drawn["latent"].shape == (len(data.test), 2)
+    x = (g.normal(size=(400, 2)) @ g.normal(size=(2, 4))) * [1, 10, 1000, 0.1] + [0, 5, 3000, 0]
+    run = ch.fit("rae", pandas.DataFrame(x, columns=list("abcd")), **QUICK | {"latent_dim": 2}, out=tmp_path / "r")
+    frame = pandas.DataFrame(x, columns=list("abcd"))
+    data = chdata.read(frame)
+    results = evaluate(run, data)
+    assert set(results.reconstruction) == {"mse", "r2"}
+    back = run.decode(run.encode(data.test)).to_numpy()
+    truth = data.test.numpy()
+    assert results.reconstruction.mse == pytest.approx(np.square(back - truth).mean(), rel=1e-4)
+    r2 = 1 - np.square(back - truth).sum(0) / np.square(truth - truth.mean(0)).sum(0)
+    assert results.reconstruction.r2 == pytest.approx(r2.mean(), abs=1e-4)
+    samples = torch.tensor(run.sample(len(data.test), "gmm", seed=0).to_numpy(), dtype=torch.float32)
+    extractor = metrics.extractor("pixels", reference=data.train)
+    expected = metrics.frechet(extractor(data.test), extractor(samples))
+    assert results.sets.gmm.frechet == pytest.approx(expected, rel=1e-4)
+    with np.load(tmp_path / "r" / "pictures.npz") as drawn:
+        assert drawn["data_2d"].shape == (len(data.test), 2)
+        assert drawn["samples_2d_gmm"].shape == (2000, 2)
+
+
+def test_points_are_measured_in_their_unit():
+    run = ch.fit("dae", "spiral", sigma=0.1, epochs=1, latent_dim=8, progress=False)
+    results = evaluate(run, n=40)
+    assert list(results.sets) == ["reconstruction", "mala", "interpolation-linear", "interpolation-spherical", "floor"]
+    assert list(results.reconstruction) == ["mse"]
+    assert not results.densities
+
+
+def test_a_conditional_run_is_sampled_under_the_conditions_of_the_test_set():
+    data = chdata.load("digits")
+    run = ch.fit("vae", data, condition="labels", **QUICK | {"epochs": 2})
+    known = run.condition
+    assert known is not None
+    labelled = replace(
+        data, condition=known, train_condition=known.read({"labels": data.train_labels.numpy()}, len(data.train)),
+        valid_condition=known.read({"labels": data.valid_labels.numpy()}, len(data.valid)),
+        test_condition=known.read({"labels": data.test_labels.numpy()}, len(data.test)),
+    )  # fmt: skip
+    results = evaluate(run, labelled, densities=("prior", "normal"))
+    n = len(data.test)
+    images = metrics.to_uint8(run.sample(n, "prior", condition=data.test_labels, seed=0))
+    assert results.sets.prior.frechet == pytest.approx(evaluator_for(data).measure(images).frechet, rel=1e-6)
+    codes = run.encode(data.test, data.test_labels)
+    rows = run.conditions(data.test_labels, n)
+    expected = run.densities["normal"].log_prob(codes, condition=rows).mean().item()
+    assert results.densities.normal.log_likelihood == pytest.approx(expected, rel=1e-5)
+
+
+def test_translations_are_measured_in_each_domain(tmp_path):
+    run = ch.fit(
+        "iae-translate", "digits+edges", to="digits+coloured", epochs=1, batch_size=64, progress=False,
+        out=tmp_path / "run",
+    )  # fmt: skip
+    results = evaluate(run, n=60)
+    assert set(results.sets) == {"translation-b", "translation-a", "floor-b", "floor-a"}
+    coloured = chdata.load("digits+coloured")
+    evaluator = evaluator_for(coloured, Measuring(n=60))
+    assert results.sets["floor-b"] == evaluator.floor
+    assert results.sets["translation-b"].frechet > results.sets["floor-b"].frechet
+    assert set(results.reconstruction) == {"cycle_a", "cycle_b"}
+    text = report.write(tmp_path / "run", tmp_path / "r.html").read_text()
+    assert "Translations, A to B" in text
+    with pytest.raises(ValueError, match="densities and evaluator are for runs of one domain"):
+        evaluate(run, densities=("gmm",))
+    with pytest.raises(ValueError, match="language: for strings"):
+        evaluate(run, language="expressions")
+    other = chdata.from_arrays(torch.rand(90, 3, 8, 8))
+    with pytest.raises(ValueError, match="not those of the run's domain B"):
+        evaluate(run, to=other)
+
+
+def test_a_kind_without_a_row_says_how_to_add_one():
+    class Spectra(Images):
+        noun = "spectra"
+
+    assert row_of(Spectra((1, 8, 8))) is row_of(Images((1, 8, 8)))  # a derived kind has its parent's row
 
 
 def test_slerp():
@@ -112,33 +190,80 @@ def test_bad_input(run):
         evaluate(run, extractor="vgg")
     with pytest.raises(ValueError, match="at least 20"):
         evaluate(run, n=5)
-    with pytest.raises(ValueError, match="'flow'"):
-        evaluate(run, densities=("flow",))
+    with pytest.raises(ValueError, match="'nonsense'"):
+        evaluate(run, densities=("nonsense",))
+    with pytest.raises(ValueError, match="language: for strings, but these data are images"):
+        evaluate(run, language="expressions")
+    with pytest.raises(ValueError, match="does not translate"):
+        evaluate(run, to=run.data())
     tiny = chdata.from_arrays(np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32))
     with pytest.raises(ValueError, match="needs at least 20 of each"):
-        Judge.of(tiny)
+        evaluator_for(tiny)
 
 
-def test_a_comparison_goes_on_where_it_stopped(tmp_path):
+def test_a_comparison_is_resumed_where_it_stopped(tmp_path):
     data = chdata.load("digits")
     said = []
     settings = {"say": said.append, **QUICK}
     first = compare(data, ["ae", "vae"], tmp_path / "c", seeds=(0, 1), **settings)
-    assert [(r["recipe"], r["seed"]) for r in first.rows] == [("ae", 0), ("vae", 0), ("ae", 1), ("vae", 1)]
-    summary = {row["recipe"]: row for row in first.summary()}
-    gmm = [row["sets"]["gmm"]["frechet"] for row in first.rows if row["recipe"] == "ae"]
-    assert summary["ae"]["columns"]["gmm"]["mean"] == pytest.approx(np.mean(gmm))
-    assert summary["ae"]["columns"]["gmm"]["sd"] == pytest.approx(np.std(gmm, ddof=1))
+    assert [(r.recipe, r.seed) for r in first.rows] == [("ae", 0), ("vae", 0), ("ae", 1), ("vae", 1)]
+    summary = {row.recipe: row.columns for row in first.summary}
+    gmm = [row.sets.gmm.frechet for row in first.rows if row.recipe == "ae"]
+    assert summary["ae"]["gmm"].mean == pytest.approx(np.mean(gmm))
+    assert summary["ae"]["gmm"].sd == pytest.approx(np.std(gmm, ddof=1))
     # the model's own column: a fitted normal for ae, the prior for vae
-    assert summary["ae"]["columns"]["own"] == summary["ae"]["columns"]["normal"]
-    assert summary["vae"]["columns"]["own"] == summary["vae"]["columns"]["prior"]
+    assert summary["ae"]["own"] == summary["ae"]["normal"]
+    assert summary["vae"]["own"] == summary["vae"]["prior"]
+    assert Comparison.read(tmp_path / "c" / "comparison.json") == first
     (tmp_path / "c" / "vae" / "seed-1" / "results.json").unlink()
     said.clear()
     again = compare(data, ["ae", "vae"], tmp_path / "c", seeds=(0, 1), **settings)
     assert [text.split(": ")[1] for text in said] == ["there already"] * 3 + ["going on"]
-    assert [r["sets"] for r in again.rows] == [r["sets"] for r in first.rows]
+    assert [r.sets for r in again.rows] == [r.sets for r in first.rows]
     with pytest.raises(ValueError, match="has epochs = 1, not 2"):
         compare(data, ["ae", "vae"], tmp_path / "c", seeds=(0, 1), **settings | {"epochs": 2})
+
+
+def test_models_without_densities_of_codes_are_compared_by_what_they_are_sampled_by(tmp_path):
+    comparison = compare("spiral", ["vae", "dae"], tmp_path / "c", n=40, **QUICK | {"latent_dim": 2})
+    vae, dae = comparison.summary
+    assert vae.own == "prior"
+    assert dae.own == "mala"
+    assert dae.columns["own"] == dae.columns["mala"]
+    assert "gmm" not in dae.columns
+
+
+PIECES = ["x", "1", "2", "sin(x)", "exp(x)", "3*x", "x/2", "(1+x)"]
+STRINGS = [f"{a}{sign}{b}" for a in PIECES for b in PIECES for sign in "+*"]
+
+
+def test_strings_are_compared_under_one_language(tmp_path):
+    """A grammar's recipes read by the grammar, the baseline characters; both must write expressions."""
+    path = tmp_path / "strings.txt"
+    path.write_text("\n".join(STRINGS * 2) + "\n")
+    settings = QUICK | {"epochs": 2, "batch_size": 32, "lr": 5e-3, "grammar": "expressions", "limit": 250, "n": 50}
+    comparison = compare(path, ["grae", "cvae"], tmp_path / "c", densities=("prior", "gmm"), **settings)
+    assert comparison.metric == "strings"
+    assert comparison.protocol["valid"] == "expressions"
+    by_grammar, baseline = comparison.summary
+    assert by_grammar.columns["gmm/valid"].mean == 1
+    assert baseline.columns["gmm/valid"].mean < 1
+    for row, run in zip(comparison.summary, comparison.rows, strict=True):
+        scores = run.sets.gmm
+        known = [scores[k] for k in ("valid", "unique", "novel")]
+        if None not in known:
+            assert row.columns["gmm"].mean == pytest.approx(np.prod(known))
+        assert row.columns["reconstruction"].mean == run.reconstruction.exact
+    # a row is a run like any other: it knows how its strings were read
+    again = ch.load(tmp_path / "c" / "grae" / "seed-0")
+    assert again.data().strings("test") == ch.load(tmp_path / "c" / "cvae" / "seed-0").data().strings("test")
+    text = report.write(tmp_path / "c", tmp_path / "r.html").read_text()
+    assert "scores highest" in text
+    assert "Gaussian mixture: valid&nbsp;↑" in text
+    assert "New strings of seed 0" in text
+    said = []
+    compare(path, ["grae", "cvae"], tmp_path / "c", densities=("prior", "gmm"), say=said.append, **settings)
+    assert said == ["grae, seed 0: there already", "cvae, seed 0: there already"]
 
 
 def test_comparisons_refuse_what_makes_no_sense(tmp_path):
@@ -151,6 +276,25 @@ def test_comparisons_refuse_what_makes_no_sense(tmp_path):
         compare(data, ["ae", "ae"], tmp_path / "c", **QUICK)
     with pytest.raises(ValueError, match="at least one recipe"):
         compare(data, [], tmp_path / "c", **QUICK)
+    with pytest.raises(ValueError, match="translates between two domains"):
+        compare(data, ["ae", "iae-translate"], tmp_path / "c", epochs=1)
+    with pytest.raises(ValueError, match="holds images of shape"):
+        compare(data, ["ae", "grae"], tmp_path / "c", **QUICK)
+    with pytest.raises(ValueError, match="holds strings; expected"):
+        compare(STRINGS, ["ae"], tmp_path / "c", **QUICK)
+    with pytest.raises(ValueError, match="reads other strings"):
+        odd = [*STRINGS, *["y+1"] * 30]
+        compare(odd, ["grae", "cvae"], tmp_path / "c", grammar="expressions", errors="skip", **QUICK)
+    with pytest.raises(TypeError, match="no keyword 'epoch'"):
+        compare(data, ["ae"], tmp_path / "c", epoch=1)
+    assert not (tmp_path / "c").exists()
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(FileExistsError, match="holds no comparison"):
         compare(data, ["ae"], tmp_path, **QUICK)
+
+
+def test_the_signature_of_compare_lists_every_keyword():
+    listed = inspect.signature(compare).parameters
+    assert {"seeds", "densities", "extractor", "n", "epochs", "latent_dim", "grammar", "condition"} <= set(listed)
+    assert len(listed) == len(set(listed))
+    assert not {"seed", "resume", "request", "measuring"} & set(listed)

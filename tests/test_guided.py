@@ -22,7 +22,7 @@ from chartae.conditionals import Categorical, Corruption, Dirac, Jitter, Product
 from chartae.data import Batch, Batches
 from chartae.data.labels import choose_labels, class_codes
 from chartae.distributions import PointMass
-from chartae.evaluation.images import class_error
+from chartae.evaluation import class_error
 from chartae.maths import nearest
 from chartae.objectives.guided import Guided
 from chartae.recipes import Setting, build

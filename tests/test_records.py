@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chartae.records import manifest
-from chartae.records.comparison import ComparisonRecord, Spread
+from chartae.records.comparison import Comparison, Spread
 from chartae.records.log import LogRow, read_log
 from chartae.records.pictures import Pictures
 from chartae.records.results import Results, Scores, Sets
@@ -169,7 +169,7 @@ def test_a_comparison_is_read(tmp_path):
     row = {"recipe": "vae", "seed": 1, "folder": "vae/seed-1", "own": "prior", "sets": POINTS["sets"], "seconds": 2.5}
     summary = {"recipe": "vae", "own": "prior", "n": 1, "columns": {"gmm": {"mean": 12.25, "sd": None}}}
     path.write_text(json.dumps({"data": "mnist", "metric": "fid", "seeds": [1], "rows": [row], "summary": [summary]}))
-    record = ComparisonRecord.read(path)
+    record = Comparison.read(path)
     assert record.rows[0].folder == tmp_path / "vae" / "seed-1"
     assert record.rows[0].sets.gmm.frechet == 12.25
     assert record.summary[0].columns == {"gmm": Spread(12.25)}
@@ -177,7 +177,7 @@ def test_a_comparison_is_read(tmp_path):
     for folder in ("../vae", "/etc", 3):
         path.write_text(json.dumps({"rows": [row | {"folder": folder}]}))
         with pytest.raises(ValueError, match=r"rows\.0\.folder in comparison\.json is"):
-            ComparisonRecord.read(path)
+            Comparison.read(path)
 
 
 def test_pictures_are_sorted_by_what_they_are(tmp_path):

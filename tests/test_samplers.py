@@ -302,7 +302,7 @@ def test_every_named_sampler_runs_on_a_run(name):
     chain = made.chains(12, name, start=world.sample(40, seed=1), steps=20, warmup=10, thin=1)
     assert chain.positions.shape == (20, 12, 2)
     assert not chain.stopped
-    with pytest.raises(ValueError, match="fitted to an array"):
+    with pytest.raises(ValueError, match="fitted to in-memory data"):
         made.sample(12, name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -12,7 +13,9 @@ import chartae as ch
 from chartae import maths
 from chartae.data import Batch, toys
 from chartae.diagnostics import Score, optimal_reconstruction, score_error
+from chartae.evaluation import evaluate_score
 from chartae.recipes import Setting, build
+from chartae.records import manifest
 
 SIGMA = 0.5
 
@@ -290,3 +293,23 @@ def test_a_foreign_model_says_its_noise_by_its_map():
     assert torch.allclose(s(x), (model.reconstruct(x) - x) / 0.09)
     ch.Penalised(model, ch.Reconstruction(), corrupt=ch.GaussianNoise(0.2))
     assert Score(model).sigma == 0.2
+
+
+# -- a run's score -----------------------------------------------------------------------------------------------------
+
+
+def test_a_runs_score_is_evaluated_where_the_truth_is_known(tmp_path):
+    torch.set_default_dtype(torch.float32)
+    run = ch.fit("dae", "mixture-2d", sigma=0.5, epochs=2, latent_dim=16, progress=False, out=tmp_path / "run")
+    results = evaluate_score(run, n=200)
+    assert json.loads((tmp_path / "run" / "score.json").read_text()) == results
+    (level,) = results["levels"]
+    assert level["sigma"] == 0.5
+    assert level["denoising"] < 1.2
+    assert sum(level["local_dimension"]) == 200
+    assert set(level["smoothed"]) == {"relative_l2", "cosine", "hessian_relative", "log_ratio_rmse"}
+    manifest.verify(tmp_path / "run", "score.json", "score-field.png", "score-dimension.png")
+    with pytest.raises(ValueError, match="trained with noise 0.5"):
+        evaluate_score(run, sigma=0.1)
+    with pytest.raises(ValueError, match="'rae' estimates no score"):
+        evaluate_score(ch.fit("rae", "mixture-2d", latent_dim=2, epochs=1, densities=(), progress=False))

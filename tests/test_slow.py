@@ -58,19 +58,19 @@ def test_every_recipe_learns(recipe, net, data):
     x = data.test / 255
     assert results["reconstruction"]["mse"] < 0.8 * (x - (data.train / 255).mean(0)).square().mean().item()
     noise = torch.randint(0, 256, data.test[:500].shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    from chartae.evaluation.images import Judge
+    from chartae.evaluation import Measuring, evaluator_for
 
     # rae-sn is still on its way after 15 epochs of these few images (measured: 0.74)
     factor = 0.9 if recipe == "rae-sn" else 0.5
     own = "prior" if recipe in CLUSTERS else "gmm"
-    assert results["sets"][own]["frechet"] < factor * Judge.of(data, n=500).score(noise)["frechet"]
+    assert results["sets"][own]["frechet"] < factor * evaluator_for(data, Measuring(n=500)).measure(noise)["frechet"]
 
 
 @pytest.mark.parametrize("recipe", SCORE)
 def test_every_estimator_of_a_score_takes_noise_off(recipe, data):
     """Beside leaving x as it is, which would be 1 (measured: 0.80 at most); chains of so short a training are noise."""
     run = ch.fit(recipe, data, net="mlp", epochs=5, seed=0, progress=False)
-    assert min(level["denoising"] for level in score.judge(run, n=500)["levels"]) < 0.85
+    assert min(level["denoising"] for level in score.evaluate_score(run, n=500)["levels"]) < 0.85
 
 
 def test_mnist_mixture_beats_the_normal(data_root):

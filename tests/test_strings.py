@@ -25,6 +25,7 @@ from chartae.nn.sequences import GrammarDecoder, GrammarEncoder
 from chartae.objectives import Penalised
 from chartae.objectives.predicting import Predicting
 from chartae.recipes import Setting, build
+from chartae.records.results import Results
 from chartae.terms import Reconstruction
 from families import STRINGS
 
@@ -409,15 +410,15 @@ def test_evaluation_of_strings(run):
         assert scores["valid"] == 1
         assert 0 < scores["unique"] <= 1
     assert found["sets"]["floor"]["novel"] < 0.2  # each string is there four times
-    assert json.loads((run.folder / "results.json").read_text()) == found
-    judged = ch.evaluate(run, n=60, language="arithmetic", densities=["gmm"])
-    assert judged["protocol"]["valid"] == "arithmetic"
-    assert judged["sets"]["gmm"]["valid"] == 1  # which has all expressions
+    assert Results.read(run.folder / "results.json") == found
+    wider = ch.evaluate(run, n=60, language="arithmetic", densities=["gmm"])
+    assert wider.protocol["valid"] == "arithmetic"
+    assert wider.sets.gmm.valid == 1  # which has all expressions
     other = ch.evaluate(run, n=60, language="rna", densities=["gmm"])
     assert other["sets"]["gmm"]["valid"] == 0  # and no expression is a secondary structure
     with pytest.raises(ValueError, match="unknown grammar 'aritmetic'"):
         ch.evaluate(run, language="aritmetic")
-    with pytest.raises(ValueError, match="no extractor of pictures"):
+    with pytest.raises(ValueError, match="extractor: for images .* but these data are strings"):
         ch.evaluate(run, extractor="pixels")
 
 
@@ -426,21 +427,18 @@ def test_verbs_that_strings_are_not_for(run, tmp_path, capsys):
     torch.set_default_dtype(torch.float32)
     folder, out = str(run.folder), str(tmp_path / "out")
     cases = [
-        (["diagnose", folder], "'grae' writes strings, step by step: there is no Jacobian"),
-        (["score", folder], "'grae' is for strings, which have no score"),
+        (["score", folder], "'grae' estimates no score"),
         (["translate", folder, "--out", "t.png"], "'grae', which has one domain"),
         (["sample", folder, "--sampler", "mala"], "--sampler is for chains of numbers"),
         (["sample", folder, "--step", "0.1"], "--step is for chains of numbers"),
         (["sample", folder, "--out", "s.png"], "are strings; use .txt or .smi"),
-        (["compare", "absent.txt", "--grammar", "expressions", "--recipes", "grae", "gvae", "--out", out],
-         "grae, gvae is for strings, which a comparison cannot judge yet"),
-        (["compare", "absent.smi.gz", "--recipes", "ae", "--out", out], "absent.smi.gz holds strings"),
+        (["compare", "absent.smi.gz", "--recipes", "ae", "--out", out], "holds strings"),
     ]  # fmt: skip
     for words, told in cases:
         assert cli.main(words) == 2
         assert told in capsys.readouterr().err
-    with pytest.raises(ValueError, match="data holds strings"):
-        ch.comparison.compare(run.data(), ["ae"], out)
+    with pytest.raises(ValueError, match="holds strings"):
+        ch.evaluation.compare(run.data(), ["ae"], out)
     assert not (tmp_path / "out").exists()
 
 

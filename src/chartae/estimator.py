@@ -1,93 +1,157 @@
-"""The scikit-learn facade: arrays in, arrays out."""
+"""The scikit-learn facade: arrays, data frames or strings in, and the same out."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import ClassifierTags, check_random_state
+from sklearn.utils import ClassifierTags, Tags, check_random_state
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from torch import Tensor
 
-from chartae import densities, runs
+from chartae import runs
 from chartae.autoencoder import in_slices
-from chartae.data import Dataset, as_examples, from_arrays, indices, is_strings
+from chartae.data import Condition, Dataset, Encoded, Reading, read
+from chartae.data.arrays import splits
+from chartae.data.columns import Frame, is_frame
+from chartae.data.kinds.base import dimensions
 from chartae.data.labels import class_codes
-from chartae.data.properties import string_data
-from chartae.recipes import OF_CLUSTERS, OF_DOMAINS, OF_IMPLICIT, OF_LABELS, OF_SCORE, OF_STRINGS
-from chartae.runs import Run
+from chartae.data.lines import is_string_list
+from chartae.objectives import Objective
+from chartae.recipes import DEFAULT, RECIPES, options, trial
+from chartae.samplers import by_name
+from chartae.training import Training
 
 __all__ = ["GenerativeAutoencoder"]
 
+#: examples in the form of the `X` of `fit`
+Examples: TypeAlias = np.ndarray | list[str] | Frame
 
-def _clusters(estimator: GenerativeAutoencoder) -> bool:
-    if estimator.recipe not in OF_CLUSTERS:
+
+def _categorical(estimator: GenerativeAutoencoder) -> bool:
+    """Whether codes name a category, which can be predicted."""
+    if not estimator._objective().model.encoder.has_category:
         raise AttributeError(
-            f"recipe {estimator.recipe!r} has no clusters to predict; use {' or '.join(OF_CLUSTERS)}, or transform"
+            f"recipe {estimator.recipe!r} has no clusters or classes to predict; use transform, or a recipe that does"
         )
     return True
 
 
 def _dense(estimator: GenerativeAutoencoder) -> bool:
-    if estimator.recipe in OF_IMPLICIT:
+    """Whether the decoder has a density."""
+    if not estimator._objective().model.decoder.has_density:
         raise AttributeError(
-            f"recipe {estimator.recipe!r} has a decoder that is drawn from, and no density to score by; compare "
-            "samples (chartae.evaluate)"
+            f"recipe {estimator.recipe!r} has a decoder that can be sampled, but has no density to score by; compare "
+            "samples instead (chartae.evaluate)"
         )
     return True
 
 
 def _scored(estimator: GenerativeAutoencoder) -> bool:
-    return estimator.recipe in OF_LABELS or _dense(estimator)
+    """Whether there is a number to choose estimators by."""
+    return "labels" in estimator._objective().uses or _dense(estimator)
+
+
+@dataclass(frozen=True)
+class _Form:
+    """The layout and the type of number of an array of examples, and how examples get them back.
+
+    Attributes:
+        shape: of one example.
+        dtype: of the numbers that come back: the whole numbers or truth values that came, otherwise float32.
+    """
+
+    shape: tuple[int, ...] = ()
+    dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
+
+    @classmethod
+    def of(cls, x: object) -> _Form:
+        """The form of an array; of what restores itself, such as a data frame, there is nothing to keep."""
+        if not isinstance(x, np.ndarray):
+            return cls()
+        return cls(x.shape[1:], x.dtype if x.dtype.kind in "biu" else np.dtype(np.float32))
+
+    def restore(self, x: Tensor, unit: bool) -> np.ndarray:
+        """Examples in this form; `unit` says that they are pictures in [0, 1], whose whole numbers are 0..255."""
+        # images are (C, H, W) inside; colours last is the only layout in which the order differs
+        if x.ndim == 4 and len(self.shape) == 3 and tuple(x.shape[1:]) != self.shape:
+            x = x.permute(0, 2, 3, 1)
+        values = x.reshape(len(x), *self.shape).numpy(force=True)
+        if self.dtype.kind == "b":
+            return values >= 0.5
+        if self.dtype.kind in "iu":
+            info = np.iinfo(self.dtype)
+            largest = 255.0 if unit else np.nextafter(float(info.max), 0)  # the largest of 64 bits is no float64
+            smallest = 0.0 if unit else float(info.min)
+            values = (values.astype(np.float64) * (255 if unit else 1)).round().clip(smallest, largest)
+        return values.astype(self.dtype)
 
 
 class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
     """A regularised autoencoder with a density of its codes, as a scikit-learn estimator.
 
-    `X` is (n, d), or images (n, h, w), (n, c, h, w) or (n, h, w, c); uint8, or floats (images in [0, 1]). What comes
-    back out of the decoder has the layout, the units and the kind of number (uint8 or float32) of the `X` of `fit`.
-    Recipes for strings take and give lists of them; their grammar is an option, ``options={"grammar": "expressions"}``.
+    `X` is (n, d) numbers or a data frame of them, images (n, h, w), (n, c, h, w) or (n, h, w, c) as uint8 or as floats
+    in [0, 1], or a list of strings. `sample` and `inverse_transform` return the same: an array of the layout, the units
+    and the type of number of the `X` of `fit` (floats as float32), a data frame with its columns and their types, or a
+    list of strings. Columns of a table are standardised inside.
 
     Args:
         recipe: a name of `chartae.recipes.RECIPES`.
-        density: what codes are drawn from: ``"gmm"``, ``"normal"``, or ``"prior"``, the model's own.
-        latent_dim: size of the codes; None for 16, or the data's own where that is smaller.
+        density: the density that codes are sampled from: ``"gmm"``, ``"normal"``, another of
+            `chartae.densities.NAMES`, or ``"prior"``, the model's own. Recipes to whose codes no density is fitted
+            (clusters, classes) use their prior.
+        latent_dim: size of the codes; None for the recipe's default: 16 for most, or the data's own size where that is
+            smaller.
         epochs, batch_size, lr, net: as in `chartae.fit`.
-        components: of the mixture.
-        validation_fraction: share of the data that chooses the best epoch; 0 keeps the last one.
         random_state: seeds everything; the same number gives the same estimator, and the same samples.
-        options: the recipe's own keywords, such as ``{"beta": 0.01}``.
+        options: the recipe's own keywords, such as ``{"beta": 0.01}``, and how strings are read
+            (`chartae.data.Reading`), such as ``{"grammar": "expressions"}``.
+        components: number of components of the mixture.
+        validation_fraction: share of the data that chooses the best epoch; 0 keeps the last one. Recipes that learn
+            from labels hold nothing out.
+        condition: ``"labels"`` or True: encoder, decoder and density are conditioned on `y`, which `fit` and every
+            other method then take; None or False: nothing is.
         device: ``"cpu"`` keeps off a GPU.
         verbose: whether progress is shown.
 
     Attributes:
         run_: the `chartae.Run`: model, densities, log.
-        n_features_in_: values of one example.
+        n_features_in_: values of one example, for arrays and data frames.
+        classes_: the classes, in order, for recipes that learn from labels.
 
     >>> from sklearn.datasets import load_digits
-    >>> X = load_digits().images / 16
+    >>> digits = load_digits()
+    >>> X = digits.images / 16
     >>> estimator = GenerativeAutoencoder("rae", latent_dim=8, epochs=1, components=3, random_state=0).fit(X)
     >>> estimator.transform(X).shape, estimator.sample(5).shape, estimator.score_samples(X).shape
     ((1797, 8), (5, 8, 8), (1797,))
+    >>> estimator = GenerativeAutoencoder("vae", epochs=1, components=1, condition="labels", random_state=0)
+    >>> estimator.fit(X, digits.target).sample(5, y=3).shape
+    (5, 8, 8)
     """
 
     def __init__(
         self,
-        recipe: str = "rae-l2",
+        recipe: str = DEFAULT,
         density: str = "gmm",
         latent_dim: int | None = None,
         epochs: int = 20,
         batch_size: int = 128,
-        random_state: Any = None,
-        options: dict[str, Any] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+        options: Mapping[str, object] | None = None,
         *,
         lr: float | None = None,
         net: str = "auto",
         components: int = 10,
         validation_fraction: float = 0.1,
+        condition: bool | str | None = None,
         device: str | None = None,
         verbose: bool = False,
     ) -> None:
@@ -102,183 +166,281 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         self.net = net
         self.components = components
         self.validation_fraction = validation_fraction
+        self.condition = condition
         self.device = device
         self.verbose = verbose
 
-    def fit(self, X: Any, y: Any = None) -> GenerativeAutoencoder:
+    # -- fitting ----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: object, y: object = None) -> GenerativeAutoencoder:
         """Train the recipe on `X`, then fit the density to its codes.
 
-        `y` is used by the semi-supervised recipes alone: the class of each example, -1 where it is not known.
+        Args:
+            X: n examples, as the class says.
+            y: with `condition`, the condition of each example: (n,) labels or real numbers, or (n, k), or a data frame
+                of several. For recipes that learn from labels, the class of each example, -1 where it is not known.
+                Ignored otherwise.
+
+        Raises:
+            ValueError, TypeError: a parameter, option, example or `y` that does not fit; before training starts.
         """
-        seed = self._seed()
-        if self.recipe in OF_STRINGS:
-            return self._fit_strings(X, seed)
-        X = self._validate(X, reset=True)
-        if self.recipe in OF_SCORE:
+        seed, conditional = self._seed(), self._conditional
+        X = self._checked(X, reset=True)
+        self._refuse_others()
+        objective = self._trial()
+        supervised = objective is not None and "labels" in objective.uses
+        if supervised and conditional:
             raise ValueError(
-                f"the recipe {self.recipe!r} estimates a score and has no density of codes, which this estimator is "
-                "about; use chartae.fit, chartae.diagnostics.Score and Run.sample"
+                f"condition is {self.condition!r}, but recipe {self.recipe!r} learns from y itself. Leave condition "
+                "out, or use a recipe that does not learn from labels"
             )
-        if self.recipe in OF_DOMAINS:
-            raise ValueError(
-                f"the recipe {self.recipe!r} translates between two domains, and this estimator is fitted to one; use "
-                "chartae.fit(..., to=...) and Run.translate"
-            )
+        if (supervised or conditional) and y is None:
+            needed = "y, with -1 where the class is not known" if supervised else "y, the condition of each example"
+            why = f"recipe {self.recipe!r} learns from labels" if supervised else f"condition is {self.condition!r}"
+            raise ValueError(f"{why}; give {needed}")
+        # examples that are held out would take their labels along
+        valid = 0.0 if supervised else self.validation_fraction
+        reading, own = self._split_options()
+        kinds = RECIPES[self.recipe].kinds
+        data = read(X, kinds=kinds, seed=seed, valid=valid, test=0.0, reading=reading)
+        if data.skipped and (supervised or conditional):
+            raise ValueError(f"{data.skipped} strings cannot be encoded; leave them out of X, and their rows out of y")
+        if supervised:
+            self.classes_, codes = class_codes(cast(ArrayLike, y), len(data.train))
+            data = replace(data, train_labels=torch.from_numpy(codes))
+        elif conditional:
+            data = _conditioned(data, y, valid, seed)
         density = self._density
-        if density != "prior":
-            densities.make(density)
-        labels = self._classes(y, len(X)) if self.recipe in OF_LABELS else None
-        # held out examples would take their labels along
-        valid = 0.0 if labels is not None else self.validation_fraction
-        data = from_arrays(X, labels, seed=seed, valid=valid, test=0)
-        self._layout = X.shape[1:]
-        self._bytes = X.dtype == np.uint8
-        self.run_ = self._train(data, seed, self.options or {})
-        return self
-
-    def _fit_strings(self, X: Any, seed: int) -> GenerativeAutoencoder:
-        options = dict(self.options or {})
-        named = {key: options.pop(key) for key in ("grammar", "limit", "errors") if key in options}
-        split: dict[str, Any] = {"seed": seed, "valid": self.validation_fraction, "test": 0.0}
-        data = string_data(self.recipe, self._listed(X), **named, **split)
-        self.run_ = self._train(data, seed, options)
-        return self
-
-    def _train(self, data: Dataset, seed: int, options: dict[str, Any]) -> Run:
-        density = self._density
-        return runs.fit(
-            self.recipe,
-            data,
+        request = runs.Request(
             latent_dim=self.latent_dim,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=seed,
             net=self.net,
-            lr=self.lr,
             densities=() if density == "prior" else (density,),
             components=self.components,
-            device=self.device,
             progress=bool(self.verbose),
-            **options,
+            training=Training(
+                epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, seed=seed, device=self.device
+            ),
+            options=own,
         )
+        self._form = _Form.of(X)
+        self.run_ = runs.fit_request(self.recipe, data, request)
+        return self
 
-    def transform(self, X: Any) -> np.ndarray:
-        """Codes (n, latent_dim), float32: the mean of q(z|x)."""
-        x = self._examples(X)  # says so first where nothing is fitted
-        return _numpy(self.run_.encode(x))
+    def fit_transform(self, X: object, y: object = None, **fit_params: object) -> np.ndarray:
+        """`fit`, then `transform` of the same examples, with `y` where it is the condition."""
+        return self.fit(X, y, **fit_params).transform(X, y if self._conditional else None)
 
-    @available_if(_clusters)
-    def predict(self, X: Any) -> np.ndarray:
-        """The likeliest cluster of each example (n,), of recipes whose code names one; the class, as it was given to
-        `fit`, of the semi-supervised ones."""
-        found = _numpy(self.run_.categories(self._examples(X)).argmax(1))
-        return self.classes_[found] if self.recipe in OF_LABELS else found
+    # -- using ------------------------------------------------------------------------------------------------------
 
-    def inverse_transform(self, Z: Any) -> np.ndarray | list[str]:
-        """Points of codes (n, latent_dim): the mean of p(x|z), in the layout and units of the `X` of `fit`; of
-        strings a list."""
+    def transform(self, X: object, y: object = None) -> np.ndarray:
+        """Codes (n, latent_dim), float32: the mean of q(z|x), or of q(z|x,y) with `condition`.
+
+        Args:
+            X: n examples, as in `fit`.
+            y: with `condition`: one value for all examples, or one for each.
+
+        Raises:
+            ValueError, TypeError: other examples than those of `fit`; a missing `y`, or one without `condition`.
+        """
         check_is_fitted(self)
-        Z = check_array(Z, dtype=np.float32)
+        examples = self._checked(X, reset=False)
+        return _numpy(self.run_.encode(examples, self._given(y, len(examples))))
+
+    @available_if(_categorical)
+    def predict(self, X: object, y: object = None) -> np.ndarray:
+        """The most probable cluster of each example (n,), for recipes whose code names one; the class, as it was given
+        to `fit`, for those that learn from labels."""
+        check_is_fitted(self)
+        examples = self._checked(X, reset=False)
+        categories = self.run_.categories(examples, self._given(y, len(examples)))
+        numbers = _numpy(categories.argmax(1))
+        return self.classes_[numbers] if "labels" in self._objective().uses else numbers
+
+    def inverse_transform(self, Z: object, y: object = None) -> Examples:
+        """Points of codes (n, latent_dim): the mean of p(x|z), or of p(x|z,y), in the form of the `X` of `fit`."""
+        check_is_fitted(self)
+        codes = check_array(Z, dtype=np.float32)
         (d,) = self.run_.model.code_shape
-        if Z.shape[1] != d:
-            raise ValueError(f"Z has {Z.shape[1]} columns, but the codes have {d} dimensions")
-        return self._points(self.run_.decode(Z))
+        if codes.shape[1] != d:
+            raise ValueError(f"Z has {codes.shape[1]} columns, but the codes have {d} dimensions")
+        return self._restored(self.run_.decode(codes, self._given(y, len(codes))))
 
-    def sample(self, n_samples: int = 1) -> np.ndarray | list[str]:
-        """New points, as `inverse_transform` gives them, of codes drawn from the density."""
+    def sample(self, n_samples: int = 1, y: object = None) -> Examples:
+        """New points, in the form of the `X` of `fit`, of codes drawn from the density.
+
+        Args:
+            n_samples: how many, >= 1.
+            y: with `condition`: one value for all draws, or one for each.
+        """
         check_is_fitted(self)
-        return self._points(self.run_.sample(n_samples, self._density, seed=self._seed()))
+        condition = self._given(y, n_samples)
+        return self._restored(self.run_.sample(n_samples, self._density, condition=condition, seed=self._seed()))
 
     @available_if(_dense)
-    def score_samples(self, X: Any) -> np.ndarray:
-        """log p(x|z) + log p(z) at the code z = E[z|x], in nats for each example; higher is more usual.
+    def score_samples(self, X: object, y: object = None) -> np.ndarray:
+        """log p(x|z) + log p(z) at the code z = E[z|x], in nats for each example (n,); higher is more usual.
 
         The log joint density at one code: fit to rank examples (an anomaly scores low on either term), not a
-        normalised log p(x), which a deterministic encoder does not have.
+        normalised log p(x), which a deterministic encoder does not have. It is a density in the units of `X`, of images
+        as floats in [0, 1]. With `condition`, both terms are given `y`.
         """
-        x = self._examples(X)
+        check_is_fitted(self)
+        x = self.run_.kind.read(self._checked(X, reset=False))
         model, density = self.run_.model, self.run_.density(self._density)
+        given = self.run_.conditions(self._given(y, len(x)), len(x))
 
-        def joint(part: Tensor) -> Tensor:
-            z = model.encoder(part).mean
-            return model.decoder(z).log_prob(part) + density.log_prob(z)
+        def joint(part: Tensor, condition: Tensor | None = None) -> Tensor:
+            z = model.encoder(part, condition).mean
+            return model.decoder(z, condition).log_prob(part) + density.log_prob(z, condition=condition)
 
-        return _numpy(in_slices(model, joint, x)).astype(np.float64)
+        rows = in_slices(model, joint, x) if given is None else in_slices(model, joint, x, given)
+        return _numpy(rows).astype(np.float64) - self.run_.kind.log_scale
 
     @available_if(_scored)
-    def score(self, X: Any, y: Any = None) -> float:
-        """The mean of `score_samples`, by which a grid search may choose; of semi-supervised recipes the share of
-        examples whose class is predicted, of those with a class in `y`."""
-        if self.recipe not in OF_LABELS:
-            return float(self.score_samples(X).mean())
-        found = self.predict(X)
-        classes, own = class_codes(y, len(found), alone=True)
-        return float((found == classes[own])[own >= 0].mean())
+    def score(self, X: object, y: object = None) -> float:
+        """A number that a grid search may maximise: the mean of `score_samples`; for recipes that learn from labels,
+        the share of examples whose class is predicted, among those with a class in `y`."""
+        if "labels" not in self._objective().uses:
+            return float(self.score_samples(X, y if self._conditional else None).mean())
+        predicted = self.predict(X)
+        classes, codes = class_codes(cast(ArrayLike, y), len(predicted), alone=True)
+        return float((predicted == classes[codes])[codes >= 0].mean())
 
-    def __sklearn_tags__(self) -> Any:
+    # -- what it can do ---------------------------------------------------------------------------------------------
+
+    def _objective(self) -> Objective:
+        """The objective whose parts say what this estimator can do: the fitted one, or a small untrained one.
+
+        Raises:
+            AttributeError: the recipe cannot be built, as it is unknown or its options are wrong.
+        """
+        fitted = self._fitted()
+        if fitted is not None:
+            return fitted
+        try:
+            return trial(self.recipe, self._split_options()[1])
+        except (ValueError, TypeError) as error:
+            raise AttributeError(str(error)) from error
+
+    def _fitted(self) -> Objective | None:
+        run: runs.Run | None = getattr(self, "run_", None)
+        return None if run is None else run.objective
+
+    def _trial(self) -> Objective | None:
+        """What the recipe as it is set now can do; None where only `fit` can say, or refuses it."""
+        try:
+            return trial(self.recipe, self._split_options()[1])
+        except (ValueError, TypeError):
+            return None
+
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        if self.recipe in OF_LABELS:
+        fitted = self._fitted()
+        objective = self._trial() if fitted is None else fitted
+        supervised = objective is not None and "labels" in objective.uses
+        if supervised:
             tags.estimator_type = "classifier"
             tags.classifier_tags = ClassifierTags()
-            tags.target_tags.required = True
-        elif self.recipe in OF_CLUSTERS:
+        elif objective is not None and objective.model.encoder.has_category:
             tags.estimator_type = "clusterer"
+        tags.target_tags.required = supervised or bool(self.condition)
         tags.transformer_tags.preserves_dtype = []  # codes are float32 whatever came in
         tags.input_tags.three_d_array = True
         return tags
 
-    def _classes(self, y: Any, n: int) -> np.ndarray:
-        """Classes as 0, 1, ... in the order of `classes_`, -1 where unknown."""
-        if y is None:
-            raise ValueError(f"recipe {self.recipe!r} learns from labels; give y, with -1 where the class is not known")
-        self.classes_, found = class_codes(y, n)
-        return found
+    def _refuse_others(self) -> None:
+        """Raise ValueError for recipes that no density of codes and no single domain goes with."""
+        if RECIPES[self.recipe].density in by_name.NAMES:
+            raise ValueError(
+                f"the recipe {self.recipe!r} estimates a score and has no density of codes, which this estimator is "
+                "about; use chartae.fit, chartae.diagnostics.Score and Run.sample"
+            )
+        objective = self._trial()
+        if objective is not None and "partner" in objective.uses:
+            raise ValueError(
+                f"the recipe {self.recipe!r} translates between two domains, and this estimator is fitted to one; use "
+                "chartae.fit(..., to=...) and chartae.runs.translate"
+            )
+
+    @property
+    def _conditional(self) -> bool:
+        """Whether `y` is a condition."""
+        if self.condition is None or isinstance(self.condition, bool):
+            return bool(self.condition)
+        if self.condition != "labels":
+            raise ValueError(
+                f"condition is {self.condition!r}; expected 'labels' or True, for y, or None. Give the columns of a "
+                "condition as y"
+            )
+        return True
 
     @property
     def _density(self) -> str:
-        """No density is fitted to points of a simplex: clusters have their prior."""
-        return "prior" if self.recipe in OF_CLUSTERS else self.density
+        """What codes are drawn from: the model's own prior, where no density is fitted to codes of this recipe."""
+        return self.density if RECIPES[self.recipe].densities else "prior"
 
     def _seed(self) -> int:
         if isinstance(self.random_state, int | np.integer):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _validate(self, X: Any, *, reset: bool) -> np.ndarray:
+    def _split_options(self) -> tuple[Reading, Mapping[str, object]]:
+        """How data are read, and the recipe's own options."""
+        given = dict(self.options or {})
+        names = {f.name for f in fields(Reading)} - set(options(self.recipe))
+        stated: dict[str, Any] = {name: given.pop(name) for name in names & set(given)}
+        return RECIPES[self.recipe].reads(Reading(**stated)), given
+
+    # -- examples in and out ----------------------------------------------------------------------------------------
+
+    def _checked(self, X: object, *, reset: bool) -> Examples:
+        """Examples by scikit-learn's own rules; everything else about them is up to the one reader."""
+        if isinstance(X, str | os.PathLike | Dataset):
+            raise TypeError(f"X is a {type(X).__name__}; expected an array, a data frame or a list of strings")
+        if is_string_list(X):
+            return [str(s) for s in X]
         if isinstance(X, Tensor):
             X = X.numpy(force=True)
-        X = validate_data(self, X, reset=reset, allow_nd=True, dtype=None, ensure_min_samples=2 if reset else 1)
-        if X.dtype.kind not in "fu":
-            X = check_array(X, dtype=np.float32, allow_nd=True)
-        return X
+        if is_frame(X):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return X
+        settings = {"dtype": "numeric", "ensure_min_samples": 2 if reset else 1}
+        if dimensions(X) > 2:
+            images: np.ndarray = check_array(X, allow_nd=True, **settings)
+            validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
+            return images
+        table: np.ndarray = validate_data(self, X, reset=reset, **settings)
+        return table
 
-    def _listed(self, X: Any) -> list[str]:
-        if isinstance(X, str) or not is_strings(X):
-            raise TypeError(f"recipe {self.recipe!r} is for strings; X is a {type(X).__name__}, not a list of strings")
-        return [str(s) for s in X]
+    def _given(self, y: object, n: int) -> Encoded | None:
+        """The condition of `n` rows."""
+        condition: Condition | None = self.run_.condition
+        if condition is None:
+            if y is not None:
+                raise ValueError(
+                    "y is given, but this estimator has no condition; set condition='labels', or leave y out"
+                )
+            return None
+        if y is None:
+            raise ValueError(
+                f"y is missing, but the estimator is conditioned on {condition}; give one value, or one a row"
+            )
+        return Encoded(condition.read(y, n))
 
-    def _examples(self, X: Any) -> Tensor:
-        check_is_fitted(self)
-        if self.recipe in OF_STRINGS:
-            return indices(self.run_.codec.encode(self._listed(X)), self.run_.codec)
-        X = self._validate(X, reset=False)
-        if X.shape[1:] != self._layout:
-            raise ValueError(f"X has examples of shape {X.shape[1:]}, but the estimator was fitted to {self._layout}")
-        if (X.dtype == np.uint8) != self._bytes:
-            kinds = ("floats", "uint8")
-            raise ValueError(f"X holds {kinds[not self._bytes]}, but the estimator was fitted to {kinds[self._bytes]}")
-        return as_examples(X, at_least=1)
+    def _restored(self, x: object) -> Examples:
+        return self._form.restore(x, self.run_.kind.unit) if isinstance(x, Tensor) else cast(Examples, x)
 
-    def _points(self, x: Tensor) -> np.ndarray | list[str]:
-        if self.recipe in OF_STRINGS:
-            return self.run_.written(x)
-        shape = self._layout
-        # images are (C, H, W) inside; colours last is the only layout in which the order differs
-        if x.ndim == 4 and len(shape) == 3 and tuple(x.shape[1:]) != shape:
-            x = x.permute(0, 2, 3, 1)
-        if self._bytes:
-            x = x.mul(255).round().clamp(0, 255).to(torch.uint8)
-        return _numpy(x.reshape(len(x), *shape))
+
+def _conditioned(data: Dataset, y: object, valid: float, seed: int) -> Dataset:
+    """A data set with `y` as the condition of its examples, split as these are."""
+    n = len(data.train) + len(data.valid)
+    condition = Condition.of(y)
+    rows = condition.read(y, n).float()
+    parts = splits(n, valid, 0.0, seed)
+    return replace(
+        data, condition=condition, train_condition=rows[parts["train"]],
+        valid_condition=rows[parts["valid"]] if len(data.valid) else None,
+    )  # fmt: skip
 
 
 def _numpy(x: Tensor) -> np.ndarray:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
+
+from chartae.cli.verb import Verb, say
 
 if TYPE_CHECKING:
     from papers import Record
@@ -63,7 +66,7 @@ def takers(field: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reproduce:
+class Reproduce(Verb):
     """Reproduce a published result, part by part; run it again to continue where it stopped."""
 
     name: Annotated[Positional[str], arg(help=names())]
@@ -88,7 +91,7 @@ class Reproduce:
     )
     overwrite: Annotated[bool, arg(help="remove the parts in the folder first")] = False
 
-    def run(self, options: dict[str, str]) -> None:
+    def run(self, options: Mapping[str, str]) -> None:
         find_papers()
         from papers import Request, reproduce
 
@@ -97,7 +100,3 @@ class Reproduce:
         reproduce(name, Request(**values, root=root, say=say, progress=True))
         print((self.out / "table.md").read_text())
         say(f"the table and its pictures are in {self.out}")
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

@@ -26,6 +26,8 @@ class Conditional(nn.Module, ABC):
     drawable: bool = True
     #: whether a draw names a category
     has_category: bool = False
+    #: whether its mean is a differentiable function of what it is given
+    differentiable: bool = True
     #: whether it draws examples that it remembers
     remembers: bool = False
     #: whether its points lie in the unit cube

@@ -43,6 +43,8 @@ class MaskedCategorical(Conditional):
         ValueError: a share outside 0 to 1, or fewer steps than the shortest derivation takes.
     """
 
+    differentiable = False
+
     def __init__(
         self,
         net: SequenceDecoder,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "panels"]
+__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "panels", "scatter"]
 
 INK, BLUE, ORANGE, GREEN = "#22221f", "#0072b2", "#d55e00", "#009e73"
 
@@ -18,3 +19,11 @@ def panels(width: float, height: float, count: int = 1) -> tuple[Figure, np.ndar
         one.spines[["top", "right"]].set_visible(False)
         one.tick_params(which="both", colors=INK, labelsize=8)
     return figure, axes
+
+
+def scatter(points: NDArray[np.floating]) -> Figure:
+    """Points (N, 2) of the plane."""
+    figure, (axes,) = panels(5.0, 5.0)
+    axes.scatter(points[:, 0], points[:, 1], s=4, color=BLUE, alpha=0.6, linewidths=0)
+    axes.set_aspect("equal", adjustable="datalim")
+    return figure

@@ -1,34 +1,29 @@
-"""What a run has learnt, said in numbers and one page of pictures: `diagnose` -> diagnose.json and an HTML file."""
+"""What a run has learnt, said in numbers and one page of plots: `diagnose` -> diagnose.json and an HTML file."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
 import math
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from chartae.autoencoder import evaluating, in_slices
 from chartae.data import Dataset
-from chartae.diagnostics import Geometry, geometry, self_consistency
+from chartae.diagnostics import Geometry, active_units, geometry, self_consistency
 from chartae.diagnostics.consistency import has_variance
-from chartae.draw.plotting import BLUE, ORANGE, panels
+from chartae.evaluation import diagnosis_figures as figures
+from chartae.evaluation.diagnosis import CodeFacts, Diagnosis, GeometryFacts, Recovery
+from chartae.evaluation.diagnosis_page import Plot, page
 from chartae.maths import as_float
 from chartae.metrics import affine_r2, mcc
-from chartae.recipes import OF_DOMAINS, OF_SCORE
+from chartae.records import manifest
 from chartae.records.files import replace_text
 from chartae.runs import Run
+from chartae.runs.run import built_from
 
-__all__ = ["diagnose", "page"]
+__all__ = ["Diagnosis", "diagnose"]
 
 
 def diagnose(
@@ -39,107 +34,90 @@ def diagnose(
     seed: int = 0,
     root: str | Path | None = None,
     out: str | Path | None = None,
-) -> dict[str, Any]:
+) -> Diagnosis:
     """The decoder's geometry at held-out codes, self-consistency, use of the code, and recovery of known factors.
 
+    A decoder whose mean has no derivative, as that of strings, has no geometry; all else is asked of it as well.
+
     Args:
-        run: of a recipe whose codes are a bottleneck; one that estimates a score is for `chartae score`.
+        run: whose codes are a bottleneck; one that estimates a score is for `evaluate_score`.
         data: its data; loaded again where they are not given.
         n: test points at which Jacobians are taken, at most.
-        seed: of codes drawn from the prior, and of the untrained decoder beside which the contrast is shown.
+        seed: of codes drawn from the prior, and of the untrained decoder with which the contrast is compared.
+        root: where named data lie.
         out: where the page goes, if it shall be written; `diagnose.json` goes to the run's folder, if it has one.
 
     Returns:
-        Numbers and lists that JSON holds, None for what is not finite.
-
-        `geometry`: means of singular values, condition number, the IMA contrast (mean, median, share of points where it
-        is infinite) and that of the same decoder untrained; `columns`: the mean absolute cosines between columns;
-        `consistency` (of a posterior with a variance): what `self_consistency` says; `codes`: KL of each dimension, or
-        its variance, and which are active; `recovery`, where the data have factors: MCC with chance and
-        random-rotation levels, affine R^2; `warnings`: what a user should know, in words.
+        Numbers and lists that JSON holds.
 
     Raises:
-        ValueError: a recipe without a bottleneck, or for strings, data that are not the run's, n below 2.
+        ValueError: a run without a bottleneck, or with a condition; data that are not the run's; n below 2.
+        IsADirectoryError: `out` is a folder.
     """
-    if run.settings.recipe in OF_SCORE:
+    _check(run, n, out)
+    data = run.data(root) if data is None else data
+    run.check_data(data)
+    run.model.eval()
+    stored = data.test if len(data.test) >= 2 else data.train
+    inside = run.kind.inside(stored[:n])
+    x, codes = as_float(inside).to(run.device), run.encode_inside(inside)
+    plots: list[Plot] = []
+    results = Diagnosis(
+        recipe=run.settings.recipe, data=data.name, points=len(x), codes=CodeFacts(active=[]), consistency={},
+        warnings=[],
+    )  # fmt: skip
+    if run.model.decoder.differentiable:
+        results["geometry"], results["columns"] = _geometry(run, codes, seed, plots)
+    with evaluating(run.model):
+        variational = has_variance(run.model.encoder(x[:2]))
+    if variational and run.model.decoder.differentiable:
+        results["codes"], results["consistency"] = _self_consistency(run, x, n, seed, plots)
+    else:
+        results["codes"], results["consistency"] = _use_of_the_code(run, x, codes, variational, plots)
+    recovery = _recovery(run, data)
+    if recovery is not None:
+        results["recovery"] = recovery
+    results["warnings"] = _notes(results)
+    _write(run, results, plots, out)
+    return results
+
+
+def _check(run: Run, n: int, out: str | Path | None) -> None:
+    """Raise for what cannot be diagnosed, before any data are read."""
+    recipe = run.settings.recipe
+    if run.translates:
         raise ValueError(
-            f"recipe {run.settings.recipe!r} estimates a score and passes x on beside its code, so that its decoder "
-            "has no geometry of its own; use `chartae score`"
+            f"the codes of {recipe!r} are points of another domain, whose coordinates mean nothing by themselves; use "
+            "`chartae translate`, or `chartae evaluate`, which measures its translations"
         )
-    if run.settings.recipe in OF_DOMAINS:
+    if not run.bottleneck:
         raise ValueError(
-            f"the codes of {run.settings.recipe!r} are points of another domain, whose coordinates mean nothing by "
-            "themselves; use `chartae translate`"
+            f"recipe {recipe!r} estimates a score and passes x on beside its code, so that its decoder has no geometry "
+            "of its own; use `chartae score`"
         )
-    if run.settings.codec:
+    if run.condition is not None:
         raise ValueError(
-            f"{run.settings.recipe!r} writes strings, step by step: there is no Jacobian of a string; use `chartae "
-            "evaluate` and `chartae report`, which say what comes back, what is new, and what lies between"
+            f"this run is conditioned on {run.condition}, so that its decoder is a different map for each condition; "
+            "diagnose expects a run without one. Use `chartae evaluate`"
         )
     if n < 2:
         raise ValueError(f"n is {n}; give at least 2 points")
     if out is not None and Path(out).is_dir():
         raise IsADirectoryError(f"{out} is a folder; give a file for the page, such as {Path(out) / 'diagnose.html'}")
-    data = run.data(root) if data is None else data
-    run.check_data(data)
-    home = next(run.model.parameters())
-    stored = data.test if len(data.test) >= 2 else data.train
-    x = as_float(stored[:n]).to(home.device)
-    run.model.eval()
-    codes = in_slices(run.model, run.model.encode, x)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # what is not of full rank is said in words below
-        found = geometry(run.model, codes)
-        fresh = run.settings.cook_as(seed + 1).objective.model.to(home).eval()
-        untrained = geometry(fresh, codes[: min(100, len(codes))]).contrast
-    results: dict[str, Any] = {
-        "recipe": run.settings.recipe,
-        "data": data.name,
-        "points": len(x),
-        "geometry": _geometry(found) | {"untrained_contrast": _finite_mean(untrained)},
-        "columns": found.cosines.abs().mean(0).tolist(),
-    }
-    pictures = [("Singular values of the decoder's Jacobian", _spectrum(found))]
-    pictures.append(("Between the columns: mean absolute cosine", _matrix(found.cosines.abs().mean(0))))
-    if found.contrast.isfinite().any():
-        pictures.append(("IMA contrast at each point", _histogram(found.contrast, _finite_mean(untrained))))
-    notes = []
-    with evaluating(run.model):
-        variational = has_variance(run.model.encoder(x[:2]))
-    if variational:
-        consistency = self_consistency(run.model, x, codes=n, seed=seed)
-        kl, active = consistency.kl, consistency.active
-        results["codes"] = {"kl": kl.tolist(), "active": active.tolist()}
-        results["consistency"] = {
-            "code": float(consistency.code.mean()),
-            "reconstruction": float(consistency.reconstruction.mean()),
-            "variance_over_predicted": _finite(consistency.ratio),
-        }
-        pictures.append(("KL of each code dimension: what it tells of x", _bars(kl, active, "nats")))
-        if active.any() and consistency.predicted.isfinite().all():
-            pictures.append((
-                "Posterior variance against 1 / (−(log p)″ + γ²‖J_k‖²)",
-                _against(consistency.predicted[:, active], consistency.variance[:, active]),
-            ))  # fmt: skip
-    else:
-        spread = codes.var(0)
-        active = spread > 0.01 * spread.max()
-        results["codes"] = {"variance": spread.tolist(), "active": active.tolist()}
-        with torch.no_grad():
-            cycle = in_slices(run.model, lambda z: run.model.encode(run.model.decode(z)), codes)
-        error = (cycle - codes).norm(dim=1).mean() / (codes - codes.mean(0)).norm(dim=1).mean()
-        results["consistency"] = {"code_relative": float(error)}
-        pictures.append(("Variance of each code dimension", _bars(spread, active, "variance")))
-    if data.factors:
-        results["recovery"] = _recovery(run, data)
-    notes += _notes(results, found)
-    results["warnings"] = notes
+
+
+def _write(run: Run, results: Diagnosis, plots: list[Plot], out: str | Path | None) -> None:
     if run.folder is not None:
-        replace_text(run.folder / "diagnose.json", json.dumps(results, indent=1) + "\n")
+        with manifest.writing(run.folder, "diagnose.json"):
+            replace_text(run.folder / "diagnose.json", json.dumps(results, indent=1) + "\n")
     if out is not None:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
-        replace_text(Path(out), page(run, results, pictures))
-    return results
+        path = Path(out)
+        replace_text(path, page(results, plots))
+        if run.folder is not None and path.parent.resolve() == run.folder.resolve():
+            manifest.register(run.folder, path.name)
+
+
+# -- the parts --------------------------------------------------------------------------------------------------------
 
 
 def _finite(value: float) -> float | None:
@@ -153,45 +131,113 @@ def _finite_mean(values: Tensor) -> float | None:
     return float(values.mean()) if len(values) else None
 
 
-def _geometry(found: Geometry) -> dict[str, Any]:
-    return {
-        "singular_values": found.singular_values.mean(0).tolist(),
-        "condition": _finite(float(found.condition.median())),
-        "contrast": _finite_mean(found.contrast),
-        "contrast_median": _finite(float(found.contrast.median())),
-        "infinite": float(found.contrast.isinf().double().mean()),
-        "lengths": found.lengths.mean(0).tolist(),
+def _geometry(run: Run, codes: Tensor, seed: int, plots: list[Plot]) -> tuple[GeometryFacts, list[list[float]]]:
+    """The Jacobian at the codes, and the mean absolute cosines between its columns."""
+    home = next(run.model.parameters())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # the notes say in words what is not of full rank
+        shape = geometry(run.model, codes)
+        fresh = built_from(run.settings, seed + 1).objective.model.to(home).eval()
+        untrained = _finite_mean(geometry(fresh, codes[: min(100, len(codes))]).contrast)
+    cosines = shape.cosines.abs().mean(0)
+    plots.append(("Singular values of the decoder's Jacobian", figures.spectrum(shape)))
+    plots.append(("Between the columns: mean absolute cosine", figures.matrix(cosines)))
+    if shape.contrast.isfinite().any():
+        plots.append(("IMA contrast at each point", figures.histogram(shape.contrast, untrained)))
+    return _facts(shape, untrained), cosines.tolist()
+
+
+def _facts(shape: Geometry, untrained: float | None) -> GeometryFacts:
+    return GeometryFacts(
+        singular_values=shape.singular_values.mean(0).tolist(),
+        condition=_finite(float(shape.condition.median())),
+        contrast=_finite_mean(shape.contrast),
+        contrast_median=_finite(float(shape.contrast.median())),
+        infinite=float(shape.contrast.isinf().double().mean()),
+        lengths=shape.lengths.mean(0).tolist(),
+        untrained_contrast=untrained,
+    )
+
+
+def _self_consistency(
+    run: Run, x: Tensor, n: int, seed: int, plots: list[Plot]
+) -> tuple[CodeFacts, dict[str, float | None]]:
+    """Whether encoder and decoder invert each other, of a posterior with a variance, and the KL of each dimension."""
+    found = self_consistency(run.model, x, codes=n, seed=seed)
+    plots.append(_kl(found.kl, found.active))
+    if found.active.any() and found.predicted.isfinite().all():
+        plots.append((
+            "Posterior variance against 1 / (−(log p)″ + γ²‖J_k‖²)",
+            figures.against(found.predicted[:, found.active], found.variance[:, found.active]),
+        ))  # fmt: skip
+    consistency = {
+        "code": float(found.code.mean()),
+        "reconstruction": float(found.reconstruction.mean()),
+        "variance_over_predicted": _finite(found.ratio),
     }
+    return CodeFacts(kl=found.kl.tolist(), active=found.active.tolist()), consistency
 
 
-def _recovery(run: Run, data: Dataset) -> dict[str, Any]:
-    labels, x = (data.test_labels, data.test) if len(data.test) >= 100 else (data.train_labels, data.train)
-    assert labels is not None
-    keep = labels.double().std(0) > 0
-    truth = labels.double()[:, keep]
-    codes = run.encode(x).cpu().double()
-    names = [name for name, kept in zip(data.factors, keep.tolist(), strict=True) if kept]
-    found: dict[str, Any] = {
-        "factors": names,
-        "affine_r2": dict(zip(names, affine_r2(truth, codes).tolist(), strict=True)),
-    }
-    if codes.shape[1] >= truth.shape[1]:
-        score = mcc(truth, codes)
-        found |= {
-            "mcc": float(score), "chance": score.chance, "rotation": score.rotation,
-            "matching": dict(zip(names, score.matching, strict=True)),
-        }  # fmt: skip
-    return found
+def _kl(kl: Tensor, active: Tensor) -> Plot:
+    return "KL of each code dimension: what it tells of x", figures.bars(kl, active, "nats")
 
 
-def _notes(results: dict[str, Any], found: Geometry) -> list[str]:
+def _use_of_the_code(
+    run: Run, x: Tensor, codes: Tensor, variational: bool, plots: list[Plot]
+) -> tuple[CodeFacts, dict[str, float | None]]:
+    """Which dimensions are used, and how far codes move when they are decoded and encoded again."""
+    if variational:
+        kl, active = active_units(run.model, x)
+        plots.append(_kl(kl, active))
+        use = CodeFacts(kl=kl.tolist(), active=active.tolist())
+    else:
+        spread = codes.var(0)
+        active = spread > 0.01 * spread.max()
+        plots.append(("Variance of each code dimension", figures.bars(spread, active, "variance")))
+        use = CodeFacts(variance=spread.tolist(), active=active.tolist())
+    cycle = in_slices(run.model, lambda z: run.model.encode(run.model.decode(z)), codes)
+    error = (cycle - codes).norm(dim=1).mean() / (codes - codes.mean(0)).norm(dim=1).mean()
+    return use, {"code_relative": _finite(float(error))}
+
+
+def _recovery(run: Run, data: Dataset) -> Recovery | None:
+    """How well factors, or else a target, are recovered from the code; None where the data have neither."""
+    split = "test" if len(data.test) >= 100 else "train"
+    labels, target = (data.test_labels, data.test_target) if split == "test" else (data.train_labels, data.train_target)
+    if data.factors and labels is not None:
+        truth, names = labels.double(), list(data.factors)
+    elif target is not None:
+        truth, names = target.double()[:, None], ["target"]
+    else:
+        return None
+    codes = run.encode_split(data, split).cpu().double()
+    known = truth.isfinite().all(1)
+    truth, codes = truth[known], codes[known]
+    if len(truth) < codes.shape[1] + 2:
+        return None
+    keep = truth.std(0) > 0
+    truth = truth[:, keep]
+    names = [name for name, kept in zip(names, keep.tolist(), strict=True) if kept]
+    recovery = Recovery(
+        factors=names, affine_r2=dict(zip(names, affine_r2(truth, codes).tolist(), strict=True)) if names else {}
+    )
+    if data.factors and names and codes.shape[1] >= truth.shape[1]:
+        correlation = mcc(truth, codes)
+        recovery["mcc"] = float(correlation)
+        recovery["chance"], recovery["rotation"] = correlation.chance, correlation.rotation
+        recovery["matching"] = dict(zip(names, correlation.matching, strict=True))
+    return recovery
+
+
+def _notes(results: Diagnosis) -> list[str]:
     notes = []
-    if share := results["geometry"]["infinite"]:
-        notes.append(
-            f"At {share:.0%} of the points the decoder's Jacobian has no full rank: a code dimension has no effect "
-            "there, and the contrast is infinite. Look at the dimensions that are not active."
-        )
     active = results["codes"]["active"]
+    shape = results.get("geometry")
+    if shape is not None and shape["infinite"]:
+        notes.append(
+            f"At {shape['infinite']:.0%} of the points the decoder's Jacobian has no full rank: a code dimension has "
+            "no effect there, and the contrast is infinite. Look at the dimensions that are not active."
+        )
     if not all(active):
         dead = [k for k, used in enumerate(active) if not used]
         what = "collapsed onto the prior" if "kl" in results["codes"] else "hardly vary"
@@ -199,134 +245,12 @@ def _notes(results: dict[str, Any], found: Geometry) -> list[str]:
             f"{len(dead)} of {len(active)} code dimensions {what} (numbers {', '.join(map(str, dead))}): fewer would "
             "do, or the decoder's noise is too large for them."
         )
-    size = results["geometry"]["contrast"]
-    untrained = results["geometry"]["untrained_contrast"]
-    if size is not None and untrained is not None and size > untrained:
-        notes.append(
-            f"The contrast, {size:.3g} nats, is not below that of the same decoder untrained, {untrained:.3g}: "
-            "training has not made its columns more orthogonal. In many output dimensions random columns nearly are."
-        )
+    if shape is not None and shape["contrast"] is not None and shape["untrained_contrast"] is not None:
+        size, untrained = shape["contrast"], shape["untrained_contrast"]
+        if size > untrained:
+            notes.append(
+                f"The contrast, {size:.3g} nats, is not below that of the same decoder untrained, {untrained:.3g}: "
+                "training has not made its columns more orthogonal. In many output dimensions random columns nearly "
+                "are."
+            )
     return notes
-
-
-# -- pictures ---------------------------------------------------------------------------------------------------------
-
-
-def _spectrum(found: Geometry) -> Figure:
-    figure, (axes,) = panels(5.4, 3.2)
-    values = found.singular_values.cpu().numpy()
-    k = range(1, values.shape[1] + 1)
-    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95), axis=0)
-    axes.fill_between(k, low, high, color=BLUE, alpha=0.2, linewidth=0, label="5 to 95 % of points")
-    axes.plot(k, middle, color=BLUE, marker="o", ms=3, lw=1.4, label="median")
-    axes.plot(
-        k, np.median(-np.sort(-found.lengths.cpu().numpy(), 1), 0), color=ORANGE, lw=1.2, ls="--",
-        label="column lengths, sorted: the same where columns are orthogonal",
-    )  # fmt: skip
-    if high.min() > 0:
-        axes.set_yscale("log")
-    axes.set_xlabel("rank", fontsize=8)
-    axes.legend(fontsize=7, frameon=False)
-    return figure
-
-
-def _matrix(cosines: Tensor) -> Figure:
-    figure, (axes,) = panels(3.8, 3.2)
-    shown = axes.imshow(cosines.cpu().numpy(), vmin=0, vmax=1, cmap="Blues")
-    axes.spines[:].set_visible(False)
-    axes.set_xlabel("code dimension", fontsize=8)
-    figure.colorbar(shown, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
-    return figure
-
-
-def _histogram(contrast: Tensor, untrained: float | None) -> Figure:
-    figure, (axes,) = panels(5.4, 3.2)
-    axes.hist(contrast[contrast.isfinite()].cpu().numpy(), bins=40, color=BLUE, alpha=0.8)
-    if untrained is not None:
-        axes.axvline(untrained, color=ORANGE, lw=1.4, label="the same decoder untrained, mean")
-        axes.legend(fontsize=7, frameon=False)
-    axes.set_xlabel("nats; 0 where columns are orthogonal", fontsize=8)
-    axes.set_ylabel("points", fontsize=8)
-    return figure
-
-
-def _bars(values: Tensor, active: Tensor, unit: str) -> Figure:
-    figure, (axes,) = panels(5.4, 3.2)
-    colours = [BLUE if used else "#b8b8b0" for used in active.tolist()]
-    axes.bar(range(len(values)), values.cpu().numpy(), color=colours)
-    axes.set_xlabel("code dimension; grey: not active", fontsize=8)
-    axes.set_ylabel(unit, fontsize=8)
-    return figure
-
-
-def _against(predicted: Tensor, learnt: Tensor) -> Figure:
-    figure, (axes,) = panels(4, 3.6)
-    a, b = predicted.flatten().cpu().numpy(), learnt.flatten().cpu().numpy()
-    axes.scatter(a, b, s=4, color=BLUE, alpha=0.3, linewidths=0)
-    ends = [float(min(a.min(), b.min())), float(max(a.max(), b.max()))]
-    axes.plot(ends, ends, color=ORANGE, lw=1.2)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_xlabel("predicted", fontsize=8)
-    axes.set_ylabel("of the encoder", fontsize=8)
-    return figure
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #22221f; background: #fcfcfa; margin: 2rem auto; max-width: 64rem;
-       padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1rem; margin: 0 0 .3rem }
-.pictures { display: flex; flex-wrap: wrap; gap: 1.5rem; margin-top: 1.5rem } figure { margin: 0; flex: 0 1 30rem }
-img { max-width: 100%; height: auto } table { border-collapse: collapse } td { padding: .15rem 1.2rem .15rem 0 }
-.note { border-left: 3px solid #d55e00; padding: .3rem .8rem; background: #fff4ea }
-"""
-
-
-def page(run: Run, results: dict[str, Any], pictures: Sequence[tuple[str, Figure]]) -> str:
-    """One self-contained HTML page."""
-    rows = {
-        "test points": results["points"],
-        "IMA contrast, mean (nats)": results["geometry"]["contrast"],
-        "IMA contrast, median": results["geometry"]["contrast_median"],
-        "the same decoder untrained": results["geometry"]["untrained_contrast"],
-        "condition number, median": results["geometry"]["condition"],
-        "active code dimensions": f"{sum(results['codes']['active'])} of {len(results['codes']['active'])}",
-    }
-    names = {
-        "code": "‖mu(f(z)) − z‖, codes of the prior",
-        "reconstruction": "‖f(mu(x)) − x‖",
-        "variance_over_predicted": "posterior variance / predicted, median",
-        "code_relative": "‖e(d(z)) − z‖ / spread of codes",
-    }
-    rows |= {names[key]: value for key, value in results["consistency"].items()}
-    if "mcc" in results.get("recovery", {}):
-        found = results["recovery"]
-        rows["MCC with the true factors"] = (
-            f"{found['mcc']:.3f} (chance {found['chance']:.3f}, random rotation {found['rotation']:.3f})"
-        )
-    for name, value in results.get("recovery", {}).get("affine_r2", {}).items():
-        rows[f"affine R², {name}"] = value
-    cells = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(_shown(v))}</td></tr>" for k, v in rows.items())
-    notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in results["warnings"])
-    shown = "".join(
-        f'<figure><h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="{_uri(figure)}"></figure>'
-        for title, figure in pictures
-    )
-    title = f"{results['recipe']} on {results['data']}: what it has learnt"
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
-        f'<meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{html.escape(title)}</h1>'
-        f"{notes}<table>{cells}</table><div class='pictures'>{shown}</div></html>\n"
-    )
-
-
-def _uri(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=130, format="png", facecolor="#fcfcfa")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -18,16 +18,57 @@ from chartae.data import Dataset, toys
 from chartae.diagnostics import Score, score_error
 from chartae.draw.plotting import BLUE, INK, ORANGE, panels
 from chartae.maths import as_float
+from chartae.records import manifest
 from chartae.records.files import replace_text
 from chartae.runs import Run
 
-__all__ = ["field", "histogram", "judge", "scatter"]
+__all__ = ["ScoreErrors", "ScoreEvaluation", "ScoreLevel", "evaluate_score", "field", "histogram", "scatter"]
 
 #: at how many points a Hessian is taken: up to few dimensions it is cheap
 HESSIANS = {"few": 1000, "many": 32}
 
 
-def judge(
+class ScoreErrors(TypedDict):
+    """Errors of a score: relative L2 error and cosine; against a smoothed density those of the Hessian (relative) and
+    of log p(y) - log p(x) (root mean square) as well."""
+
+    relative_l2: float
+    cosine: float
+    hessian_relative: NotRequired[float]
+    log_ratio_rmse: NotRequired[float]
+
+
+class ScoreLevel(TypedDict):
+    """What is known of a score at one noise level.
+
+    Attributes:
+        sigma: the noise level.
+        denoising: the mean of ||r(x + sigma e) - x||^2 / (d sigma^2), which must lie below 1, that of r(x) = x.
+        antisymmetry: the median of ||J - Jᵀ|| / ||J + Jᵀ||.
+        local_dimension: how many points have 0, 1, 2, ... directions of data.
+        eigenvalues: of dr/dx, descending, means over points; at most 32.
+        smoothed: errors against the density smoothed by sigma, where the data are a world of `chartae.data.toys`.
+        plain: errors against the density itself, if the world has one.
+    """
+
+    sigma: float
+    denoising: float
+    antisymmetry: float
+    local_dimension: list[int]
+    eigenvalues: list[float]
+    smoothed: NotRequired[ScoreErrors]
+    plain: NotRequired[ScoreErrors]
+
+
+class ScoreEvaluation(TypedDict):
+    """What `score.json` holds: the data set, the number of test points, a row for each noise level."""
+
+    data: str
+    points: int
+    levels: list[ScoreLevel]
+
+
+def evaluate_score(
     run: Run,
     data: Dataset | None = None,
     *,
@@ -35,55 +76,55 @@ def judge(
     n: int = 5000,
     seed: int = 0,
     root: str | Path | None = None,
-) -> dict[str, Any]:
+) -> ScoreEvaluation:
     """Put a run's score to the test on held-out points; written to its folder as `score.json` and pictures.
 
     Args:
-        run: of a recipe that estimates a score.
+        run: whose model is trained to remove Gaussian noise, so that it estimates a score.
         data: its data; loaded again where they are not given.
         sigma: one noise level; by default the trained one, or five of a noise-conditional model.
         n: test points, at most.
         seed: of noise and proposals.
+        root: where named data lie.
 
     Returns:
-        ``{"levels": [...]}``, for each level: `sigma`; `denoising`, the mean of ||r(x + sigma e) - x||^2 / (d sigma^2),
-        which must lie below 1, the score of r(x) = x; `antisymmetry`, the median of ||J - Jᵀ|| / ||J + Jᵀ||;
-        `local_dimension`, how many points have how many directions of data. Where the data are a world of
-        `chartae.data.toys`, `smoothed` and `plain`, `relative_l2` and `cosine` of the score against that of the
-        smoothed density and of the density itself (if it has one), and the relative error of the Hessian and the
-        root mean square error of log p(y) - log p(x), y = x + sigma e, against the smoothed one.
+        A `ScoreLevel` for each noise level.
 
     Raises:
-        ValueError: a run on strings, or another that estimates no score; data that are not the run's.
+        ValueError: a model that estimates no score, or not at this level; data that are not the run's.
     """
-    if run.settings.codec:
+    if run.model.noise is None:
         raise ValueError(
-            f"{run.settings.recipe!r} is for strings, which have no score: the gradient of log p needs points that can "
-            "move; use `chartae evaluate` and `chartae report`"
+            f"{run.settings.recipe!r} estimates no score: that takes a model of numbers that is trained to remove "
+            "Gaussian noise. Use `chartae evaluate` and `chartae report`"
         )
-    run.score(sigma)  # what estimates no score, or not at this level, is an error before any data are read
-    data = run.data(root) if data is None else data
-    run.check_data(data)
-    low, high = run.score().levels
+    low, high = run.score(sigma).levels
     if sigma is not None:
         levels = [sigma]
     else:
         levels = [low] if low == high else [low * (high / low) ** (i / 4) for i in range(5)]
-    scores = [run.score(level) for level in levels]  # a level out of range is an error before any work
-    device = next(run.model.parameters()).device
-    x = as_float(data.test[:n] if len(data.test) else data.train[:n]).to(device)
+    scores = [run.score(level) for level in levels]  # a level out of range is an error before any data are read
+    data = run.data(root) if data is None else data
+    run.check_data(data)
+    x = as_float(run.kind.inside(data.test[:n] if len(data.test) else data.train[:n])).to(run.device)
     world = toys.WORLDS[data.name]() if data.name in toys.WORLDS else None
-    rows = [_level(s, x, world, seed) for s in scores]
-    results = {"data": data.name, "points": len(x), "levels": rows}
+    results = ScoreEvaluation(data=data.name, points=len(x), levels=[_level(s, x, world, seed) for s in scores])
     if run.folder is not None:
-        replace_text(run.folder / "score.json", json.dumps(results, indent=1) + "\n")
-        histogram(rows).savefig(run.folder / "score-dimension.png", dpi=130)
-        if x.shape[1:] == (2,):
-            field(scores[0], x, world).savefig(run.folder / "score-field.png", dpi=130)
+        _write(run.folder, results, scores[0], x, world)
     return results
 
 
-def _level(s: Score, x: Tensor, world: toys.World | None, seed: int) -> dict[str, Any]:
+def _write(folder: Path, results: ScoreEvaluation, score: Score, x: Tensor, world: toys.World | None) -> None:
+    """`score.json`, and its pictures."""
+    names = ["score.json", "score-dimension.png", *(["score-field.png"] if x.shape[1:] == (2,) else [])]
+    with manifest.writing(folder, *names):
+        replace_text(folder / "score.json", json.dumps(results, indent=1) + "\n")
+        histogram(results["levels"]).savefig(folder / "score-dimension.png", dpi=130)
+        if x.shape[1:] == (2,):
+            field(score, x, world).savefig(folder / "score-field.png", dpi=130)
+
+
+def _level(s: Score, x: Tensor, world: toys.World | None, seed: int) -> ScoreLevel:
     generator = torch.Generator(x.device).manual_seed(seed)
     e = torch.randn(x.shape, generator=generator, device=x.device)
     size = x[0].numel()
@@ -91,26 +132,27 @@ def _level(s: Score, x: Tensor, world: toys.World | None, seed: int) -> dict[str
         error = torch.cat([(s.denoise(a + s.sigma * b) - a).flatten(1).square().sum(1) for a, b in _pairs(x, e)])
     few = x[: HESSIANS["few" if size <= 32 else "many"]]
     values = s.tangent_space(few, 0)[0]
-    found: dict[str, Any] = {
-        "sigma": s.sigma,
-        "denoising": float(error.mean() / (size * s.sigma**2)),
-        "antisymmetry": float(s.antisymmetry(few).median()),
-        "local_dimension": torch.bincount((values > 0.5).sum(1), minlength=min(size, 16) + 1).tolist(),
-        "eigenvalues": values.mean(0)[:32].tolist(),
-    }
+    level = ScoreLevel(
+        sigma=s.sigma,
+        denoising=float(error.mean() / (size * s.sigma**2)),
+        antisymmetry=float(s.antisymmetry(few).median()),
+        local_dimension=torch.bincount((values > 0.5).sum(1), minlength=min(size, 16) + 1).tolist(),
+        eigenvalues=values.mean(0)[:32].tolist(),
+    )
     if world is not None:
         smooth = world.smoothed(s.sigma)
         y = x + s.sigma * e
         with torch.no_grad():
             ratio = s.log_ratio(x, y) - (smooth.log_prob(y) - smooth.log_prob(x))
         truth = smooth.hessian(few)
-        found["smoothed"] = score_error(s, smooth.score, x) | {
-            "hessian_relative": float((s.hessian(few) - truth).norm() / truth.norm()),
-            "log_ratio_rmse": float(ratio.square().mean().sqrt()),
-        }
+        level["smoothed"] = ScoreErrors(
+            **score_error(s, smooth.score, x),
+            hessian_relative=float((s.hessian(few) - truth).norm() / truth.norm()),
+            log_ratio_rmse=float(ratio.square().mean().sqrt()),
+        )
         if not isinstance(world, toys.Curve):
-            found["plain"] = score_error(s, world.score, x)
-    return found
+            level["plain"] = ScoreErrors(**score_error(s, world.score, x))
+    return level
 
 
 def _pairs(x: Tensor, e: Tensor) -> zip[tuple[Tensor, Tensor]]:
@@ -149,9 +191,8 @@ def field(
     figure, (axes,) = panels(6.2, 0.4 + 6.0 * (top - bottom) / span if top - bottom < span else 6.4)
     if world is not None:
         fine = _grid((left, right, bottom, top), 200, x.double())
-        sigma = getattr(score, "sigma", None)
-        law = world.smoothed(sigma) if sigma else world
-        p = law.log_prob(fine).reshape(200, 200).T.cpu()
+        density = world.smoothed(score.sigma) if isinstance(score, Score) else world
+        p = density.log_prob(fine).reshape(200, 200).T.cpu()
         peak = float(p.max())
         axes.contourf(
             np.linspace(left, right, 200), np.linspace(bottom, top, 200), p, cmap="Greys", alpha=0.45,
@@ -188,18 +229,18 @@ def scatter(x: Float[Tensor, "N 2"]) -> Figure:
     return figure
 
 
-def histogram(levels: list[dict[str, Any]]) -> Figure:
+def histogram(levels: Sequence[ScoreLevel]) -> Figure:
     """How many points have how many directions along which the data spread wider than sigma, at each level."""
-    most = max(i for found in levels for i, count in enumerate(found["local_dimension"]) if count)
+    most = max(i for level in levels for i, count in enumerate(level["local_dimension"]) if count)
     figure, (axes,) = panels(5.6, 3.2)
     width = 0.8 / len(levels)
-    for k, found in enumerate(levels):
-        counts = np.asarray(found["local_dimension"], float)
+    for k, level in enumerate(levels):
+        counts = np.asarray(level["local_dimension"], float)
         counts = np.pad(counts, (0, max(0, most + 1 - len(counts))))[: most + 1] / counts.sum()
         shade = 0.35 + 0.65 * (1 - k / max(1, len(levels) - 1)) if len(levels) > 1 else 1.0
         axes.bar(
             np.arange(most + 1) + (k - (len(levels) - 1) / 2) * width, counts, width, color=BLUE, alpha=shade,
-            label=f"σ = {found['sigma']:.3g}",
+            label=f"σ = {level['sigma']:.3g}",
         )  # fmt: skip
     axes.set_xticks(range(0, most + 1, max(1, math.ceil((most + 1) / 16))))
     axes.set_xlabel("local dimension: eigenvalues of dr/dx above ½", fontsize=8, color=INK)

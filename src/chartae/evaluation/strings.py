@@ -1,177 +1,215 @@
-"""What a run on strings is worth: what comes back of test strings, and whether new ones are valid, unique, novel."""
+"""The row of strings: what comes back of test strings, and whether new ones are valid, unique, novel."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from importlib.metadata import version
-from typing import Any
+import importlib.util
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from chartae.autoencoder import in_slices
 from chartae.data import Dataset
-from chartae.grammar import load
+from chartae.data.kinds import Kind, Strings
+from chartae.evaluation.base import Evaluator, Measuring, Reconstruction, evaluates
+from chartae.evaluation.codes import Codes
+from chartae.grammar import Codec, Grammar, load
 from chartae.metrics import molecules, string_summary
-from chartae.objectives.predicting import Predicting
-from chartae.records.files import replace_text
+from chartae.records.comparison import ComparedColumn
+from chartae.records.parsing import Value
+from chartae.records.results import Scores
 from chartae.runs import Run
 
-__all__ = ["MOLECULES", "evaluate_strings", "judged_as"]
+__all__ = ["MOLECULES", "Language", "StringEvaluator", "language_of"]
 
-#: grammars whose strings are molecules, and judged as such
-MOLECULES = ("zinc-smiles", "smiles")
+#: grammars whose strings are molecules, and compared as such
+MOLECULES = ("zinc-smiles", "smiles", "molecules")
 
 #: molecules of each set whose chemistry is compared
 CHEMICAL = 2000
 
-#: strings of each kind that are kept to be looked at
-SHOWN = 24
+#: strings of each set that are kept to be looked at; rows and steps of interpolations
+SHOWN, PATHS, STEPS = 24, 4, 7
+
+#: measures of molecules that are taken of the first `CHEMICAL` of a set only
+SLOW = ("internal_diversity", "snn", "fragments", "scaffolds", "distances", "fcd")
 
 
-def judged_as(run: Run, language: str | None = None) -> str:
-    """What strings of a run must be to be valid: ``"molecules"``, the name of a grammar, or ``""``, any string.
+class Language:
+    """What a string must be to be valid.
+
+    Attributes:
+        name: ``"molecules"``, the name of a grammar, or ``""``, any string.
+        grammar: the grammar, where strings must still be parsed by it.
+    """
+
+    def __init__(self, name: str, grammar: Grammar | None = None) -> None:
+        self.name, self.grammar = name, grammar
+
+    @property
+    def molecules(self) -> bool:
+        """Whether strings are molecules."""
+        return self.name == "molecules"
+
+    def complete(self, strings: list[str]) -> list[str]:
+        """The strings, those outside the language as empty ones."""
+        if self.grammar is None:
+            return strings
+        whole = set(self.grammar.encode(strings, errors="skip").kept.tolist())
+        return [string if i in whole else "" for i, string in enumerate(strings)]
+
+
+def language_of(codec: Codec, asked: str | Path | Grammar | None = None) -> Language:
+    """What strings of a codec must be to be valid.
+
+    Args:
+        codec: whose strings they are.
+        asked: ``"molecules"``, or a grammar, its name or its file; by default the codec's own language.
 
     Raises:
         ValueError: no such grammar.
     """
-    if language is None:
-        language = run.codec.language
-    elif language != "molecules":
-        load(language)
-    return "molecules" if language in MOLECULES else language
+    if asked is None or asked == codec.language:
+        name = codec.language
+        return Language("molecules" if name in MOLECULES else name)  # whatever the codec writes is in its language
+    if asked in MOLECULES:
+        return Language("molecules")
+    grammar = asked if isinstance(asked, Grammar) else load(asked)
+    if grammar.name in MOLECULES:
+        return Language("molecules")
+    return Language(grammar.name, None if grammar.name == codec.language else grammar)
 
 
-def evaluate_strings(
-    run: Run,
-    data: Dataset | None = None,
-    *,
-    densities: Sequence[str] | None = None,
-    language: str | None = None,
-    n: int = 10_000,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Judge a run on strings: reconstructions of test strings, and new strings of each density.
+@final
+@evaluates(Strings)
+class StringEvaluator(Evaluator[list[str]]):
+    """Strings: the shares valid, unique (of the valid) and novel (of the unique), and of molecules how far they are
+    from the test set.
 
-    Densities that the run lacks are fitted. Where the run has a folder, `results.json` goes there.
-
-    Args:
-        run: what is judged.
-        data: its data; loaded again by the run where they are not given.
-        densities: ``"prior"`` and names of `chartae.densities.NAMES`; by default the prior and all that are fitted.
-        language: what a string must be to be valid: ``"molecules"``, or a grammar's name; by default the codec's own.
-        n: new strings of each density.
-        seed: of the samples.
-
-    Returns:
-        `{"protocol", "metric": "strings", "sets", "reconstruction", "densities", "training"}`, and to be looked at
-        `"examples"` of each density, `"reconstructions"` (pairs) and `"interpolations"` (rows). `sets` has
-        of each density, and of as many test strings (`floor`), the shares valid, unique (of the valid) and novel (of
-        the unique), and of molecules how far they are from the test set. `reconstruction`: shares of test strings that
-        come back `exact`, and of their `steps` that the decoder would take right, given those before; `nll`,
-        -log p(x|z) in nats for each string.
-
-    Raises:
-        ValueError: too few strings to judge by, an unknown language or density, other data than the run's.
+    Attributes:
+        language: what a string must be to be valid.
     """
-    if n < 20:
-        raise ValueError(f"n is {n}; give at least 20 strings a density")
-    kind = judged_as(run, language)
-    data = run.data() if data is None else data
-    run.check_data(data)
-    if len(data.test) < 20:
-        raise ValueError(f"{data.name} has {len(data.test)} test strings; give a set of at least 200")
-    names = list(densities) if densities is not None else ["prior", *(run.densities or ("normal", "gmm"))]
-    codes = None
-    for name in names:
-        if name != "prior" and name not in run.densities:
-            codes = run.encode(data.train) if codes is None else codes
-            run.fit_density(name, codes)
-    train, test = data.strings(), data.strings("test")
-    found = {name: run.sample_strings(n, name, seed=seed) for name in names}
 
-    described = molecules.Described(test[:CHEMICAL]) if kind == "molecules" else None
+    options: ClassVar[frozenset[str]] = frozenset({"language"})
 
-    def judge(strings: list[str]) -> dict[str, Any]:
-        if described is not None:
-            slow = ("internal_diversity", "snn", "fragments", "scaffolds", "distances", "fcd")
-            counted = molecules.summary(strings, train, described, without=slow)
-            measured = molecules.summary(strings[:CHEMICAL], [], described, without=["novelty"])
-            names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel"}
-            shares = {name: counted[key] for key, name in names.items()}
-            return shares | {k: v for k, v in measured.items() if k not in (*names, "count", "valid")}
-        if kind not in ("", run.codec.language):
-            whole = set(load(kind).encode(strings, errors="skip").kept.tolist())
-            strings = [s if i in whole else "" for i, s in enumerate(strings)]
-        found = string_summary(strings, train, test)
-        return {"valid": found.pop("complete")} | {k: v for k, v in found.items() if k != "count"}
+    def __init__(self, data: Dataset, measuring: Measuring) -> None:
+        if len(data.test) < 20:
+            raise ValueError(f"{data.name} has {len(data.test)} test strings; give a set of at least 200")
+        assert data.kind.codec is not None
+        self.data, self.n = data, measuring.n
+        self.language = language_of(data.kind.codec, measuring.language)
+        self.train, self.test = data.strings(), data.strings("test")
+        self.described = molecules.Described(self.test[:CHEMICAL]) if self.language.molecules else None
+        self.floor = self.measure(self.test[: self.n])
 
-    held = run.encode(data.test)
-    back = [strings[0] for strings in run.decode_strings(held)]
-    with torch.no_grad():
-        likelihoods = {name: float(run.density(name).log_prob(held).mean()) for name in names}
-    results: dict[str, Any] = {
-        "protocol": {
-            "valid": kind or "any string",
-            "n": n,
-            "reconstructions": f"all {len(test):,} test strings, the most probable production at each step",
+    @classmethod
+    def check(cls, measuring: Measuring, kind: Kind) -> None:
+        super().check(measuring, kind)
+        if kind.codec is not None:
+            language_of(kind.codec, measuring.language)
+
+    @property
+    def metric(self) -> str:
+        return "strings"
+
+    def measure(self, examples: list[str]) -> Scores:
+        """The shares of strings that are valid, unique and novel; what cannot be said is None, with a note why."""
+        if self.described is not None:
+            return self._chemistry(examples, self.described)
+        values = string_summary(self.language.complete(examples), self.train, self.test)
+        notes = values.pop("notes")
+        shares = {"valid": values.pop("complete")}
+        return Scores(shares | {k: v for k, v in values.items() if k != "count"}, notes)
+
+    def _chemistry(self, examples: list[str], test: molecules.Described) -> Scores:
+        names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel"}
+        counted = molecules.summary(examples, self.train, test, without=SLOW)
+        measured = molecules.summary(examples[:CHEMICAL], [], test, without=["novelty"])
+        notes = measured.pop("notes")
+        shares = {name: counted[key] for key, name in names.items()}
+        chemistry = {k: v for k, v in measured.items() if k not in (*names, "count", "valid")}
+        return Scores(shares | chemistry, {names.get(k, k): v for k, v in notes.items()})
+
+    def generated(self, run: Run, x: Tensor) -> list[str]:
+        return _texts(run, x)
+
+    def protocol(self) -> dict[str, Value]:
+        data = self.data
+        chemistry = f"of the first {CHEMICAL:,} molecules of each set"
+        return {
+            "valid": self.language.name or "any string",
+            "n": self.n,
+            "reconstructions": f"all {len(self.test):,} test strings, the most probable production at each step",
             "new strings": "codes of a density, the most probable production at each step",
-            **({"chemistry": f"of the first {CHEMICAL:,} molecules of each set"} if kind == "molecules" else {}),
-            "split": f"train {len(train):,}, valid {len(data.valid):,}, test {len(test):,}",
+            **({"chemistry": chemistry} if self.language.molecules else {}),
+            "split": f"train {len(data.train):,}, valid {len(data.valid):,}, test {len(self.test):,}",
             "skipped": data.skipped,
-            "seed": seed,
-            "data": data.name,
-            "chartae": version("chartae"),
-            "torch": torch.__version__,
-        },
-        "metric": "strings",
-        "own": run.own,
-        "sets": {name: judge(strings) for name, strings in found.items()} | {"floor": judge(test[:n])},
-        "reconstruction": _reconstruction(run, data, test, held, back),
-        "densities": {name: {"log_likelihood": value} for name, value in likelihoods.items()},
-        "examples": {name: strings[:SHOWN] for name, strings in found.items()},
-        "reconstructions": [list(pair) for pair in zip(test[:SHOWN], back[:SHOWN], strict=True)],
-        "interpolations": _between(run, held),
-        "training": run.training(),
-    }
-    if isinstance(run.objective, Predicting) and data.test_labels is not None:
-        truth, known = data.test_labels, data.train_labels
-        assert known is not None
-        there = truth.isfinite()
-        error = (run.properties(test).cpu() - truth)[there]
-        spread = (truth[there] - known[known.isfinite()].mean()).square().mean().sqrt()
-        results["property"] = {"rmse": float(error.square().mean().sqrt()), "trivial_rmse": float(spread)}
-    if run.folder is not None:
-        replace_text(run.folder / "results.json", json.dumps(results, indent=1) + "\n")
-    return results
+        }
+
+    def reconstruction(self, run: Run, test: Codes) -> Reconstruction:
+        """The shares of test strings that come back `exact`, and of their `steps` that the decoder would take right,
+        given those before; `nll`, -log p(x|z) in nats for each string."""
+        back = _texts(run, run.decode_inside(test.z, test.condition))
+        exact = sum(a == b for a, b in zip(back, self.test, strict=True)) / len(back)
+        assert self.data.kind.codec is not None
+        taken = _steps_of(run, self.data.kind.codec.padding)
+        conditions = run.conditions(test.condition, len(test))
+        beside = (self.data.test,) if conditions is None else (self.data.test, conditions)
+        nll, hits, steps = in_slices(run.model, taken, test.z, *beside, size=500).T
+        errors = {"exact": exact, "steps": float(hits.sum() / steps.sum()), "nll": float(nll.mean())}
+        return Reconstruction(Scores(errors), tuple(zip(self.test[:SHOWN], back[:SHOWN], strict=True)))
+
+    def examples(self, drawn: list[str]) -> tuple[str, ...]:
+        return tuple(drawn[:SHOWN])
+
+    def paths(self, run: Run, test: Codes) -> tuple[tuple[str, ...], ...]:
+        """Strings on the straight line between the codes of pairs of test strings, both ends with them."""
+        rows = min(PATHS, len(test) // 2)
+        t = torch.linspace(0, 1, STEPS, device=test.z.device)[:, None]
+        ends = torch.arange(2 * rows).unflatten(0, (rows, 2))
+        lines = torch.cat([torch.lerp(test.z[a], test.z[b], t) for a, b in ends.tolist()])
+        starts = test[ends[:, 0].repeat_interleave(STEPS)]
+        texts = _texts(run, run.decode_inside(lines, starts.condition))
+        return tuple(tuple(texts[i * STEPS : (i + 1) * STEPS]) for i in range(rows))
+
+    # -- a comparison -----------------------------------------------------------------------------------------------
+
+    @property
+    def compared(self) -> str:
+        """The Fréchet ChemNet distance of molecules where its package is there; else the share of new strings that are
+        valid, unique and novel."""
+        chemical = self.language.molecules and importlib.util.find_spec("fcd") is not None
+        return "fcd" if chemical else "strings"
+
+    def columns(self, densities: Sequence[str]) -> dict[str, ComparedColumn]:
+        main = {"fcd": (("fcd",), "lower"), "strings": (("valid", "unique", "novel"), "higher")}[self.compared]
+        columns = {"reconstruction": ComparedColumn("", ("exact",), "higher")}
+        for name in ("own", *densities):
+            columns[name] = ComparedColumn(name, *main)
+        for name in densities:
+            for metric in ("valid", "unique", "novel"):
+                columns[f"{name}/{metric}"] = ComparedColumn(name, (metric,), "higher")
+        return columns
 
 
-def _between(run: Run, codes: Tensor, rows: int = 4, steps: int = 7) -> list[list[str]]:
-    """Strings on the straight line between the codes of pairs of test strings, both ends with them."""
-    rows = min(rows, len(codes) // 2)
-    t = torch.linspace(0, 1, steps, device=codes.device)[:, None]
-    lines = [torch.lerp(codes[2 * i], codes[2 * i + 1], t) for i in range(rows)]
-    texts = [strings[0] for strings in run.decode_strings(torch.cat(lines))]
-    return [texts[i * steps : (i + 1) * steps] for i in range(rows)]
+def _texts(run: Run, x: Tensor) -> list[str]:
+    texts = run.restore(x)
+    assert isinstance(texts, list)
+    return texts
 
 
-def _reconstruction(run: Run, data: Dataset, test: list[str], codes: Tensor, back: list[str]) -> dict[str, float]:
-    exact = sum(a == b for a, b in zip(back, test, strict=True)) / len(test)
-    padding, decoder = run.codec.padding, run.model.decoder
-    parts = []
-    for x, z in zip(data.test.split(500), codes.split(500), strict=True):
-        real = x.to(z.device).long()
+def _steps_of(run: Run, padding: int) -> Callable[..., Tensor]:
+    """Of codes and strings: -log p(x|z), how many steps the decoder would take right, and how many there are."""
 
-        def judged(part: Tensor, real: Tensor = real) -> Tensor:
-            p = decoder(part)
-            log_p = p.log_prob(real)
-            taken = p.smooth(real).argmax(2)
-            there = real[:, : taken.shape[1]]
-            counted = there != padding
-            hits = ((taken == there) & counted).sum(1)
-            return torch.stack([-log_p, hits.to(log_p.dtype), counted.sum(1).to(log_p.dtype)], 1)
+    def taken(z: Tensor, x: Tensor, condition: Tensor | None = None) -> Tensor:
+        real, p = x.long(), run.model.decoder(z, condition)
+        log_p = p.log_prob(real)
+        choices = p.smooth(real).argmax(2)
+        there = real[:, : choices.shape[1]]
+        counted = there != padding
+        hits = ((choices == there) & counted).sum(1)
+        return torch.stack([-log_p, hits.to(log_p.dtype), counted.sum(1).to(log_p.dtype)], 1)
 
-        parts.append(in_slices(run.model, judged, z))
-    nll, hits, steps = torch.cat(parts).T
-    return {"exact": exact, "steps": float(hits.sum() / steps.sum()), "nll": float(nll.mean())}
+    return taken

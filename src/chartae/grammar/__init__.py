@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from chartae.grammar.aromatic import repair
 from chartae.grammar.auditing import Audit, audit
-from chartae.grammar.builtin import NAMES, load
+from chartae.grammar.builtin import MOLECULES, NAMES, load
 from chartae.grammar.cfg import Grammar
 from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
 from chartae.grammar.derivations import Codec, Derivations
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CODECS",
+    "MOLECULES",
     "NAMES",
     "SMILES_TOKENS",
     "Audit",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chartae.grammar.cfg import Grammar
 
-__all__ = ["NAMES", "load"]
+__all__ = ["MOLECULES", "NAMES", "load"]
 
 # Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925: the productions of their experiments, in their order, which
 # numbers them. "class" has none, as there; + * / share one precedence.
@@ -224,6 +224,8 @@ _BUILT: dict[str, Callable[[], Grammar]] = {
 
 #: the grammars that `load` knows by name
 NAMES: tuple[str, ...] = tuple(_BUILT)
+#: the languages of codecs whose strings are molecules
+MOLECULES = frozenset({"molecules", "smiles", "zinc-smiles"})
 
 
 @cache

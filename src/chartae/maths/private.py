@@ -22,7 +22,6 @@ __all__ = [
     "foreach_lerp_",
     "has_onednn",
     "onednn_linear",
-    "refresh_flat_weights",
     "standard_gamma",
     "transformed",
 ]

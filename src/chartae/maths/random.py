@@ -149,8 +149,9 @@ def generator_for(device: torch.device, generator: torch.Generator | None = None
 
 def randn(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Standard normal numbers of a shape, with the dtype and device of `like`; the `supplied` ones, if any are."""
-    source = _source.get()
-    if source is not None and generator is None:
+    # compiled code breaks where a context variable is read
+    source = None if generator is not None or torch.compiler.is_compiling() else _source.get()
+    if source is not None:
         return source(tuple(shape), like)
     generator = generator_for(like.device, generator)
     return torch.randn(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)

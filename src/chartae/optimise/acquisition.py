@@ -12,14 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.optimise.surrogates import Surrogate, quietly, require_botorch
+from chartae.records.search import SIDE
 
 if TYPE_CHECKING:
     from botorch.acquisition import AcquisitionFunction
 
 __all__ = ["Region", "box_batch", "region_batch"]
 
-#: side lengths of TuRBO-1: at the start, at most, and where the region is given up
-SIDE, WIDEST, NARROWEST = 0.8, 1.6, 0.5**7
+#: side lengths of TuRBO-1: at most, and where the region is given up (at the start: `chartae.records.search.SIDE`)
+WIDEST, NARROWEST = 1.6, 0.5**7
 #: successes in a row after which the side doubles
 SUCCESSES = 3
 

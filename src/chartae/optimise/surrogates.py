@@ -8,16 +8,18 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from chartae.densities.base import check_codes
+from chartae.maths.random import Stream
+from chartae.records.search import KINDS, Fit, check_fit
 
 if TYPE_CHECKING:
     from gpytorch.distributions import MultivariateNormal
@@ -25,34 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "Fit", "Surrogate", "SurrogateMetrics", "evaluate_surrogate", "fit_surrogate"]
 
-KINDS = ("auto", "exact", "sparse")
 #: points up to which ``auto`` takes the exact process
 EXACT = 2000
 #: added to the diagonal of a matrix over inducing points, in units of the kernel's scale (the paper's is 1e-3)
 JITTER = 1e-5
 #: rows at a time, where a matrix (points, inducing points) would be large
 SLICE = 5000
-
-
-class Fit(TypedDict, total=False):
-    """Settings of `fit_surrogate` that a search passes on; those left out have their defaults there."""
-
-    inducing: int
-    steps: int
-    batch_size: int
-    lr: float
-    iterations: int
-
-
-def check_fit(fit: Fit) -> None:
-    """Raise a ValueError if there is no such setting, or a value is out of range."""
-    if unknown := [name for name in fit if name not in Fit.__annotations__]:
-        raise ValueError(f"fit has {', '.join(unknown)}; choose from {', '.join(Fit.__annotations__)}")
-    for name, value in cast(Mapping[str, float], fit).items():
-        if name == "lr" and not 0 < value < math.inf:
-            raise ValueError(f"lr is {value}; expected a number above 0")
-        if name != "lr" and not value >= 1:
-            raise ValueError(f"{name} is {value}; expected at least 1")
 
 
 def require_botorch() -> None:
@@ -74,10 +54,9 @@ def quietly(seed: int) -> Iterator[None]:
 
     notes = (BotorchWarning, NumericalWarning, GPInputWarning)
     # recorded, not filtered: BoTorch sets filters of its own before it warns
-    with warnings.catch_warnings(record=True) as caught, torch.random.fork_rng(devices=[]):
+    with warnings.catch_warnings(record=True) as caught, Stream(seed).lent():
         for note in notes:
             warnings.simplefilter("ignore", note)
-        torch.manual_seed(seed)
         yield
     for w in caught:
         if not issubclass(w.category, notes):

@@ -5,8 +5,11 @@ likelihood of sigma^2 = 1/2, plus beta ½||z||^2 and so on. The numbers come fro
 (1903.12436), which average over the D pixels instead; `from_authors` converts them.
 """
 
+from chartae.recipes.capabilities import trial
 from chartae.recipes.setting import AUTHORS, HALF, Setting, from_authors
 from chartae.recipes.table import (
+    COMPARED,
+    DEFAULT,
     RECIPES,
     Built,
     Record,
@@ -20,6 +23,8 @@ from chartae.recipes.table import (
 
 __all__ = [
     "AUTHORS",
+    "COMPARED",
+    "DEFAULT",
     "HALF",
     "RECIPES",
     "Built",
@@ -32,4 +37,5 @@ __all__ = [
     "recipe_options",
     "recipes_for",
     "setting_for",
+    "trial",
 ]

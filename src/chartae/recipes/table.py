@@ -14,16 +14,20 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from types import UnionType
 from typing import NamedTuple, TypeVar, get_args, get_type_hints
 
+from chartae.data import Reading
 from chartae.data.kinds import Images, Kind, Points, Table
 from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.recipes.setting import Asked, Setting, narrow, paper_rate
 
 __all__ = [
-    "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options", "recipes_for",
-    "setting_for",
+    "COMPARED", "DEFAULT", "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options",
+    "recipes_for", "setting_for",
 ]  # fmt: skip
 
+#: the recipe that is fitted where none is named, and those that are compared
+DEFAULT = "rae-l2"
+COMPARED = ("ae", "vae", "wae", "rae-l2", "rae-gp")
 #: the modules whose recipes are listed first
 FIRST = ("classic", "denoising")
 
@@ -61,6 +65,10 @@ class Record:
     densities: tuple[str, ...]
     grammar: str
     bottleneck: bool
+
+    def reads(self, reading: Reading) -> Reading:
+        """How to read data for this recipe: by its codec, where no grammar is given."""
+        return replace(reading, grammar=self.grammar) if reading.grammar is None and self.grammar else reading
 
     @property
     def summary(self) -> str:

@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Images", "Labels", "Pictures", "Points"]
+__all__ = ["Images", "Labels", "Pictures", "Points", "write_arrays"]
 
 #: (n, C, H, W) or (rows, steps, C, H, W)
 Images: TypeAlias = NDArray[np.uint8]
@@ -96,6 +96,15 @@ class Pictures:
         if a is not None and b is not None and a.shape != b.shape:
             raise ValueError(f"{path}: originals are {a.shape}, but reconstructions {b.shape}")
         return pictures
+
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
+    """Write arrays by name as a `pictures.npz`, whole or not at all."""
+    path = Path(path)
+    part = path.with_name(f".{path.name}.part.npz")
+    with part.open("wb") as file:
+        np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
+    part.replace(path)
 
 
 def _one(arrays: Mapping[str, X]) -> X | None:

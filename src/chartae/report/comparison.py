@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chartae.records import manifest
-from chartae.records.comparison import ComparedRecipe, ComparedRun, ComparisonRecord, Spread
+from chartae.records.comparison import ComparedRecipe, Comparison, Spread
 from chartae.records.parsing import Value, is_finite
 from chartae.records.run_folder import RunFolder
 from chartae.report.clouds import data_and_samples
@@ -22,9 +22,16 @@ from chartae.report.rendering import render
 __all__ = ["page"]
 
 
+#: which way is better, in a word and as an arrow
+EXTREMES = {"lower": "lowest", "higher": "highest"}
+ARROWS = {"lower": "↓", "higher": "↑"}
+#: strings shown of each recipe
+STRINGS = 12
+
+
 @dataclass(frozen=True)
 class Cell:
-    """A mean over seeds: its text, a remark, the number itself, and whether it is the lowest of its column."""
+    """A mean over seeds: its text, a remark, the number itself, and whether it is the best of its column."""
 
     text: str
     aside: str | int | None
@@ -51,9 +58,9 @@ class SeedRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings over rows."""
+    """Headings, each with the better way (an arrow, or nothing), over rows."""
 
-    heads: Sequence[str]
+    heads: Sequence[tuple[str, str]]
     rows: Sequence[RankRow] | Sequence[SeedRow]
 
 
@@ -71,6 +78,8 @@ class RecipePart:
     data: Sequence[Embedded]
     reconstructions: Embedded | None
     interpolations: Sequence[Embedded]
+    strings: Sequence[str]
+    strings_of: str
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,9 @@ class Page:
     table: Table | None
     chart: Embedded | None
     measure: str
+    better: str
+    logarithmic: bool
+    own: bool
     recipes: Sequence[RecipePart]
     seeds: Table | None
     given: Facts
@@ -93,25 +105,29 @@ def page(folder: Path) -> str:
     """The page of the comparison in a folder, as HTML."""
     if (folder / "comparison.json").is_file():
         manifest.verify(folder, "comparison.json")
-    record = ComparisonRecord.read(folder / "comparison.json")
+    record = Comparison.read(folder / "comparison.json")
     firsts: dict[str, Path] = {}
     for run in record.rows:
         if run.folder is not None:
             firsts.setdefault(run.recipe, run.folder)
-    called, summary = measure(record.metric), record.summary
+    called, summary, main = measure(record.metric), record.summary, record.column("own")
     names = in_order(dict.fromkeys(n for row in summary for n in row.columns))
     order = dict.fromkeys([*(row.recipe for row in summary), *firsts])
     budget = 3_000_000 // max(1, 6 * len(firsts))
+    ranked = [*(["reconstruction"] if record.column("reconstruction").set else []), *densities(names)]
     return render(
         "comparison.html",
         Page(
             title=f"{len(order)} recipes on {record.data or 'data'}",
-            headline=_winner(summary, called),
-            table=_ranks(summary, names) if summary and names else None,
-            chart=ranking(summary, ["reconstruction", *densities(names)], called),
+            headline=_winner(summary, called, main.better),
+            table=_ranks(record, names) if summary and names else None,
+            chart=ranking(summary, ranked, called, main.better),
             measure=called,
-            recipes=[_recipe(name, firsts.get(name), summary, budget) for name in order],
-            seeds=_seeds(record.rows) if record.rows else None,
+            better=main.better,
+            logarithmic=main.better == "lower",
+            own="own" in names,
+            recipes=[_recipe(name, firsts.get(name), record, budget) for name in order],
+            seeds=_seeds(record) if record.rows else None,
             given=flat(record.facts),
             facts=sections({}, record.protocol),
             protocol=record.protocol,
@@ -119,68 +135,70 @@ def page(folder: Path) -> str:
     )
 
 
-def _best(row: ComparedRecipe) -> str | None:
-    return best({name: cell.mean for name, cell in row.columns.items()})
+def _best(row: ComparedRecipe, better: str) -> str | None:
+    return best({name: cell.mean for name, cell in row.columns.items()}, better)
 
 
-def _winner(summary: Sequence[ComparedRecipe], called: str) -> str:
-    """The recipe and density with the lowest mean, against the best of the next recipe."""
+def _winner(summary: Sequence[ComparedRecipe], called: str, better: str) -> str:
+    """The recipe and density with the best mean, against the best of the next recipe."""
     ranked: list[tuple[float, float | None, str]] = []
     for row in summary:
-        top = _best(row)
+        top = _best(row, better)
         cell = row.columns[top] if top is not None else Spread()
         if top is not None and cell.mean is not None:
             ranked.append((cell.mean, cell.sd, f"{row.recipe} with {said(top)} samples"))
     if not ranked:
         return ""
-    (low, sd, who), *others = sorted(ranked, key=lambda r: r[0])
-    text = f"{who} scores lowest: {spread(low, sd)}"
+    (first, sd, who), *others = sorted(ranked, key=lambda r: r[0], reverse=better == "higher")
+    text = f"{who} scores {EXTREMES[better]}: {spread(first, sd)}"
     if not others:
         return f"{text} ({called})."
-    next_low, next_sd, next_who = others[0]
-    text += f", against {spread(next_low, next_sd)} for the next recipe, {next_who}"
-    text += f"{lower(low, next_low)} ({called})."
+    second, next_sd, next_who = others[0]
+    text += f", against {spread(second, next_sd)} for the next recipe, {next_who}"
+    text += f"{lower(first, second) if better == 'lower' else ''} ({called})."
     if not (is_finite(sd) and is_finite(next_sd)):
         return text + " Without several seeds of both, how far such numbers scatter is not known here."
-    if next_low - low <= sd + next_sd:
+    if abs(second - first) <= sd + next_sd:
         return text + " The difference is within the two standard deviations: no clear winner."
     return text
 
 
-def _ranks(summary: Sequence[ComparedRecipe], names: Sequence[str]) -> Table:
-    """The mean of each recipe and set."""
-    lowest: dict[str, float] = {}
-    for name in names:
-        means = [c.mean for row in summary if (c := row.columns.get(name)) is not None and is_finite(c.mean)]
+def _ranks(record: Comparison, names: Sequence[str]) -> Table:
+    """The mean of each recipe and column."""
+    columns = {name: record.column(name) for name in names}
+    tops: dict[str, float] = {}
+    for name, column in columns.items():
+        means = [c.mean for row in record.summary if (c := row.columns.get(name)) is not None and is_finite(c.mean)]
         numbers = [mean for mean in means if mean is not None]
         if len(numbers) > 1:
-            lowest[name] = min(numbers)
+            tops[name] = min(numbers) if column.better == "lower" else max(numbers)
 
     def cell(row: ComparedRecipe, name: str) -> Cell:
         value = row.columns.get(name, Spread())
         aside = (row.own or None) if name == "own" and name in row.columns else value.n
-        top = name in lowest and value.mean == lowest[name]
+        top = name in tops and value.mean == tops[name]
         return Cell(spread(value.mean, value.sd), aside, value.mean, top)
 
     return Table(
-        [title(name) for name in names],
-        [RankRow(row.recipe, number(row.n), [cell(row, name) for name in names]) for row in summary],
+        [(title(name), ARROWS[column.better]) for name, column in columns.items()],
+        [RankRow(row.recipe, number(row.n), [cell(row, name) for name in names]) for row in record.summary],
     )
 
 
-def _seeds(rows: Sequence[ComparedRun]) -> Table:
+def _seeds(record: Comparison) -> Table:
     """Every run of the comparison, one line each."""
-    numbers = [{n: s.get("frechet") for n, s in row.sets.items()} for row in rows]
-    names = in_order(dict.fromkeys(n for each in numbers for n in each))
+    rows, further = record.rows, [name for name in record.columns if "/" in name]
+    names = in_order(dict.fromkeys([*(n for row in rows for n in row.sets), *further]))
     kinds = list(dict.fromkeys(k for row in rows for k in row.reconstruction))
+    numbers = [{name: row.value(record.column(name)) for name in names} for row in rows]
     return Table(
-        ["seed", *map(title, names), *kinds, "seconds"],
+        [("seed", ""), *((title(name), "") for name in names), *((kind, "") for kind in kinds), ("seconds", "")],
         [
             SeedRow(
                 row.recipe,
                 [
                     (str("–" if row.seed is None else row.seed), None),
-                    *((number(each.get(n)), each.get(n)) for n in names),
+                    *((number(each[n]), each[n]) for n in names),
                     *((number(row.reconstruction.get(k)), row.reconstruction.get(k)) for k in kinds),
                     (number(row.seconds), row.seconds),
                 ],
@@ -190,11 +208,11 @@ def _seeds(rows: Sequence[ComparedRun]) -> Table:
     )
 
 
-def _recipe(name: str, folder: Path | None, summary: Sequence[ComparedRecipe], budget: int) -> RecipePart:
+def _recipe(name: str, folder: Path | None, record: Comparison, budget: int) -> RecipePart:
     present = folder is not None and (folder / "run.toml").is_file()
     run = RunFolder.read(folder) if folder is not None and present else RunFolder()
-    row = next((row for row in summary if row.recipe == name), None)
-    top = None if row is None else _best(row)
+    row = next((row for row in record.summary if row.recipe == name), None)
+    top = None if row is None else _best(row, record.column("own").better)
     return RecipePart(
         name=name,
         present=present,
@@ -206,4 +224,6 @@ def _recipe(name: str, folder: Path | None, summary: Sequence[ComparedRecipe], b
         data=data_and_samples(run.pictures, top),
         reconstructions=reconstructions(run.pictures, budget),
         interpolations=interpolations(run.pictures, budget),
+        strings=run.scored.examples.get(top or "", ())[:STRINGS],
+        strings_of=said(top or ""),
     )

@@ -28,6 +28,7 @@ def samples(shown: Pictures, budget: int, best: str | None) -> list[Embedded]:
         best: the density that comes first.
     """
     names = sorted(densities(shown.samples), key=lambda n: n != best)
+    names += [name for name in shown.samples if name.startswith("translation")]
     grids = [_grid(name, shown.samples[name], title(name), budget) for name in names]
     if grids and shown.originals is not None:
         grids.append(_grid("", shown.originals, "Test data", budget))

@@ -19,12 +19,25 @@ TITLES = {
     "flow": "Flow",
     "interpolation-linear": "Interpolations, linear",
     "interpolation-spherical": "Interpolations, spherical",
+    "translation-b": "Translations, A to B",
+    "translation-a": "Translations, B to A",
+    "floor-b": "Real data of B (floor)",
+    "floor-a": "Real data of A (floor)",
 }
+#: what the number of a comparison or an evaluation is, where it is no Fréchet distance of features
+MEASURES = {
+    "fid": "FID",
+    "fcd": "FCD",
+    "strings": "share of new strings that are valid, unique and novel",
+}
+#: the beginnings of names that are sets, but no densities
+OTHERS = ("interpolation", "translation", "floor")
 
 
 def title(name: str) -> str:
-    """The name of a set or density as a title."""
-    return TITLES.get(name, name)
+    """The name of a set, a density, or a set's metric (``"gmm/valid"``) as a title."""
+    of, metric = name.split("/", 1) if "/" in name else (name, "")
+    return TITLES.get(of, of) + (f": {metric}" if metric else "")
 
 
 def said(name: str) -> str:
@@ -34,26 +47,30 @@ def said(name: str) -> str:
 
 def measure(metric: str) -> str:
     """What the Fréchet number is called: only that of Inception's features is FID."""
-    if metric == "fid":
-        return "FID"
+    if metric in MEASURES:
+        return MEASURES[metric]
     return f"Fréchet distance, {metric.removeprefix('frechet-')} features" if metric else "Fréchet distance"
 
 
 def densities(names: Iterable[str]) -> list[str]:
     """The names that are densities: the known ones first, then the others as they come."""
     # "own" is the prior or the normal once more: the published tables' N
-    of_codes = [n for n in names if n not in ("reconstruction", "floor", "own") and not n.startswith("interpolation")]
+    of_codes = [n for n in names if n not in ("reconstruction", "own") and "/" not in n and not n.startswith(OTHERS)]
     return sorted(of_codes, key=lambda n: [*TITLES].index(n) if n in TITLES else len(TITLES))
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Names of sets in the order of a table: real data, reconstructions, densities, interpolations."""
+    """Names of sets in the order of a table: real data, reconstructions, densities, each with its further metrics,
+    translations, interpolations."""
     every = [*names]
-    first = [n for n in ("floor", "reconstruction", "own") if n in every]
-    return first + densities(every) + sorted(n for n in every if n.startswith("interpolation"))
+    first = [n for n in ("floor", "floor-b", "floor-a", "reconstruction", "own") if n in every]
+    middle = [n for d in densities(every) for n in (d, *(m for m in every if m.startswith(f"{d}/")))]
+    last = sorted(n for n in every if n.startswith("interpolation"))
+    return first + middle + sorted((n for n in every if n.startswith("translation")), reverse=True) + last
 
 
-def best(metrics: Mapping[str, float | None]) -> str | None:
-    """The density of the lowest number, if any density has one."""
+def best(metrics: Mapping[str, float | None], better: str = "lower") -> str | None:
+    """The density of the lowest or highest number, if any density has one."""
     numbers = {n: x for n in densities(metrics) if is_finite(x := metrics[n])}
-    return min(numbers, key=lambda n: numbers[n], default=None)
+    choose = min if better == "lower" else max
+    return choose(numbers, key=lambda n: numbers[n], default=None)

@@ -252,7 +252,7 @@ def run_parts(run: RunFolder) -> RunParts:
     training = results.training
     return RunParts(
         evaluated=run.results is not None,
-        advice=_advice(run.settings),
+        advice="Not evaluated yet: there is no results.json. chartae evaluate RUN would add the table of numbers.",
         critics=any("accuracy" in key for row in run.log for key in row),
         alarms=[Alarm(number(row.epoch), row.alarm) for row in run.log if row.split == "alarm"],
         learnt=_learnt(run),
@@ -278,10 +278,3 @@ def _learnt(run: RunFolder) -> list[tuple[str, Facts, str]]:
         if rows:
             parts.append((part.title, rows, part.note))
     return parts
-
-
-def _advice(settings: Mapping[str, Value]) -> str:
-    """What to do with a run that has not been evaluated."""
-    if settings.get("to"):
-        return "A run that translates is judged by its translations: chartae translate RUN --from A --out grid.png."
-    return "Not evaluated yet: there is no results.json. chartae evaluate RUN would add the table of numbers."

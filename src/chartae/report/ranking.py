@@ -1,4 +1,4 @@
-"""Recipes side by side, by the Fréchet number of each of their densities."""
+"""Recipes side by side, by the main number of each of their densities."""
 
 from __future__ import annotations
 
@@ -22,19 +22,25 @@ __all__ = ["ranking"]
 Series: TypeAlias = "Mapping[str, Sequence[tuple[int, float, float]]]"
 
 
-def ranking(summary: Sequence[ComparedRecipe], names: Sequence[str], measure: str) -> Embedded | None:
-    """The Fréchet number of each recipe and set, with its spread over seeds, on a logarithmic axis; None without any.
+def ranking(
+    summary: Sequence[ComparedRecipe], names: Sequence[str], measure: str, better: str = "lower"
+) -> Embedded | None:
+    """The number of each recipe and set, with its spread over seeds; None without any.
+
+    Distances, of which lower is better, have a logarithmic axis; shares, of which higher is better, one from 0 to 1.
 
     Args:
         summary: the recipes.
         names: the sets.
         measure: what the number is called.
+        better: ``"lower"`` or ``"higher"``.
     """
+    logarithmic = better == "lower"
     series: dict[str, list[tuple[int, float, float]]] = {}
     for name in names:
         for i, row in enumerate(summary):
             cell = row.columns.get(name)
-            if cell is not None and is_finite(cell.mean) and cell.mean > 0:  # a logarithm has no zero
+            if cell is not None and is_finite(cell.mean) and (cell.mean > 0 or not logarithmic):
                 series.setdefault(name, []).append((i, cell.mean, cell.sd if is_finite(cell.sd) else 0.0))
     if not series:
         return None
@@ -42,12 +48,15 @@ def ranking(summary: Sequence[ComparedRecipe], names: Sequence[str], measure: st
     alt = "; ".join(
         f"{recipes[i]}, {said(name)}: {number(mean)}" for name, cells in series.items() for i, mean, _ in cells
     )
-    paint = partial(_paint, recipes=recipes, series=series, measure=measure)
-    return chart((5.2, 0.9 + 0.38 * len(recipes)), "By recipe and density, lower is better", alt, "", paint)
+    paint = partial(_paint, recipes=recipes, series=series, measure=measure, logarithmic=logarithmic)
+    return chart((5.2, 0.9 + 0.38 * len(recipes)), f"By recipe and density, {better} is better", alt, "", paint)
 
 
-def _paint(axes: Axes, theme: Theme, recipes: Sequence[str], series: Series, measure: str) -> None:
-    log_axis(axes, "x", [mean for cells in series.values() for _, mean, _ in cells])
+def _paint(axes: Axes, theme: Theme, recipes: Sequence[str], series: Series, measure: str, logarithmic: bool) -> None:
+    if logarithmic:
+        log_axis(axes, "x", [mean for cells in series.values() for _, mean, _ in cells])
+    else:
+        axes.set_xlim(-0.02, 1.02)
     axes.grid(visible=False, axis="y")
     order = densities(series)
     for j, (name, cells) in enumerate(series.items()):

@@ -173,9 +173,8 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     recipe_options(recipe, request.options)  # what is wrong with a name shows before any data are read
     names = record.densities if request.densities is None else tuple(request.densities)
     densities = {name: density_table.accepted(name, components=request.components) for name in names}
-    reading = request.reading
-    if reading.grammar is None and record.grammar:
-        reading = replace(reading, grammar=record.grammar)
+    # a data set has been read
+    reading = request.reading if isinstance(data, Dataset) else record.reads(request.reading)
     dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
     other = None if request.to is None else _other(request.to, record.kinds, request.root)
     chosen = _options(recipe, request.options, reading, dataset)

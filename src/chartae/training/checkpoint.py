@@ -17,10 +17,10 @@ from chartae.data import Batches
 from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.records.files import read_tensors, write_tensors
+from chartae.records.training import Training
 from chartae.training.average import Average
 from chartae.training.device import Device
 from chartae.training.history import History
-from chartae.training.settings import Training
 
 __all__ = ["Facts", "Snapshot", "State", "fixed", "load", "restore", "save", "snapshot"]
 

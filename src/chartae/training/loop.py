@@ -28,6 +28,7 @@ from chartae.data import Batch, Batches
 from chartae.maths.random import Stream
 from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
+from chartae.records.training import Training
 from chartae.training import checkpoint
 from chartae.training.average import Average
 from chartae.training.checkpoint import Fixed, State
@@ -35,7 +36,7 @@ from chartae.training.device import Device, place
 from chartae.training.history import History, Row
 from chartae.training.postmortem import examine
 from chartae.training.progress import TrainingProgress
-from chartae.training.settings import OPTIMISERS, Training, TrainingFields, check, lists_fields
+from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields
 
 __all__ = ["fit"]
 

@@ -98,6 +98,11 @@ class Kind(ABC):
     def outside(self, x: Tensor) -> Tensor:
         """From the model's form (N, *shape) to the data set's units."""
 
+    @property
+    def log_scale(self) -> float:
+        """log |d outside(x) / dx|, by which a log density in the data set's units is lower than in the model's."""
+        return 0.0
+
     @abstractmethod
     def restore(self, x: Tensor) -> object:
         """From the model's form (N, *shape) to the user's."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self, cast, final
 
@@ -76,6 +77,10 @@ class Table(Rows):
     def outside(self, x: Tensor) -> Tensor:
         mean, sd = self._moments(x.device)
         return (x.to(torch.float64) * sd + mean).to(torch.float32)
+
+    @property
+    def log_scale(self) -> float:
+        return sum(map(math.log, self.sd))
 
     def _moments(self, device: torch.device) -> tuple[Tensor, Tensor]:
         mean, sd = (torch.tensor(v, dtype=torch.float64, device=device) for v in (self.mean, self.sd))

@@ -1,0 +1,125 @@
+"""`chartae grammar` and `chartae optimise`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from tyro.conf import Positional, arg
+
+from chartae.cli.verb import SearchFlags, Verb, say
+from chartae.records.search import Search
+
+if TYPE_CHECKING:
+    from chartae.grammar import Audit
+    from chartae.optimise import History
+
+__all__ = ["GrammarVerb", "Optimise"]
+
+#: reasons for lost strings that are printed
+REASONS = 20
+
+
+@dataclass(frozen=True)
+class GrammarVerb(Verb):
+    """What a grammar makes of strings: `chartae grammar audit FILE --grammar NAME`."""
+
+    what: Annotated[Positional[str], arg(help="audit: the share that parses and comes back, and why the rest does not")]
+    file: Annotated[Positional[Path], arg(help=".txt, .smi, .csv or .tsv, with or without .gz")]
+    grammar: Annotated[
+        str, arg(help="zinc-smiles, expressions, smiles, arithmetic, rna, or a file (.lark, EBNF, list)")
+    ]
+    column: Annotated[str | None, arg(help="column of a table; by default smiles, or the first")] = None
+    limit: Annotated[int | None, arg(help="read only the first N strings")] = None
+    json: Annotated[bool, arg(help="print the results as JSON")] = False
+
+    def run(self, options: Mapping[str, str]) -> None:
+        from chartae import data, grammar
+
+        if self.what != "audit":
+            raise ValueError(f"`chartae grammar` can audit; {self.what!r} is unknown")
+        language = grammar.load(self.grammar)
+        audit = grammar.audit(data.read_strings(self.file, column=self.column, limit=self.limit), language)
+        if self.json:
+            print(json.dumps({"file": str(self.file), "grammar": language.name} | audit.summary(), indent=1))
+            return
+        console = Console()
+        console.print(_audit_table(f"{self.file}: {audit.strings:,} strings under {language.name}", audit))
+        if audit.reasons:
+            console.print(_reasons_table(audit))
+            if len(audit.reasons) > REASONS:
+                say(f"{len(audit.reasons) - REASONS} further reasons; --json has them all")
+
+
+def _audit_table(title: str, audit: Audit) -> Table:
+    def share(count: int) -> str:
+        return f"{count:,} ({100 * count / audit.strings:.3f} %)"
+
+    table = Table(title=title, show_header=False)
+    table.add_row("different", share(audit.different))
+    table.add_row("parse", share(audit.parsed))
+    table.add_row("come back as they were", share(audit.survived))
+    table.add_row("have several derivations", share(audit.ambiguous))
+    table.add_row("productions a string", f"{audit.mean:.1f} on average, {audit.longest} at most")
+    table.add_row("productions used", f"{audit.used} of {audit.size - 1}")
+    table.add_row("in memory", f"{audit.bytes / 1e6:.1f} MB")
+    return table
+
+
+def _reasons_table(audit: Audit) -> Table:
+    table = Table(title="Why the rest is lost")
+    for head in ("reason", "strings", "string", "character", "example"):
+        table.add_column(head, justify="right" if head in ("strings", "string", "character") else "left")
+    for r in audit.reasons[:REASONS]:
+        example = r.string if len(r.string) <= 50 else r.string[:49] + "…"
+        table.add_row(r.why, f"{r.count:,}", str(r.index), str(r.place), Text(example))
+    return table
+
+
+@dataclass(frozen=True)
+class Optimise(Verb):
+    """Look in a run's latent space for strings that an objective likes; one that stopped continues with --resume."""
+
+    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    objective: Annotated[str, arg(help="penalised-logp, logp, qed, expression-fit, or module:function of your own")]
+    out: Annotated[Path, arg(help="folder for the search")]
+    search: SearchFlags = field(default_factory=Search)
+    data_root: Annotated[Path | None, arg(help="folder of named data sets")] = None
+
+    def run(self, options: Mapping[str, str]) -> None:
+        from chartae import optimise, runs
+
+        goal = optimise.goal(self.objective, minimise=self.search.minimise)  # unknown: an error before a run is read
+        run = runs.load(self.run_folder)
+        history = optimise.optimise(run, goal, out=self.out, root=self.data_root, say=say, search=self.search)
+        console = Console()
+        console.print(_rounds_table(self.objective, history))
+        console.print(_best_table(history))
+        say(f"found.csv, found.json and the search's state are in {self.out}")
+
+
+def _rounds_table(objective: str, history: History) -> Table:
+    table = Table(title=f"{objective}, {'maximised' if history.maximise else 'minimised'}")
+    for head in ("round", "best of it", "best so far", "valid", "new"):
+        table.add_column(head, justify="right")
+    table.add_row("data", "", f"{history.best_known:.4g}", "", "")
+    for row in history.rounds():
+        peak = "none" if row["peak"] is None else f"{row['peak']:.4g}"
+        table.add_row(str(row["round"]), peak, f"{row['best']:.4g}", f"{row['valid']}/{row['codes']}", str(row["new"]))
+    return table
+
+
+def _best_table(history: History) -> Table:
+    table = Table(title="The best strings")
+    table.add_column("score", justify="right")
+    table.add_column("round", justify="right")
+    table.add_column("string", overflow="fold")
+    for row in history.best():
+        table.add_row(f"{row.score:.4g}", str(row.round), Text(row.string))
+    return table

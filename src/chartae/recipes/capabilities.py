@@ -1,0 +1,68 @@
+"""What a recipe's model can do, asked of a small one before there are data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+
+from chartae.data.kinds import Images, Kind, Points, Strings, Table
+from chartae.grammar import codec_for
+from chartae.objectives import Objective
+from chartae.recipes.table import RECIPES, Option, Record, build, recipe_options, setting_for
+
+__all__ = ["trial"]
+
+#: values of an example of the small models
+SIZE = 4
+
+
+@cache
+def _small() -> dict[type[Kind], Kind]:
+    """A kind of small examples for each kind of data."""
+    return {
+        Table: Table([0.0] * SIZE, [1.0] * SIZE),
+        Points: Points((SIZE,)),
+        Images: Images((1, 8, 8)),
+        Strings: Strings(codec_for("characters", ["ab"]), SIZE),
+    }
+
+
+def _kinds(record: Record) -> Iterator[Kind]:
+    """Small examples of the kinds that a recipe reads; points, where it reads none that is known here."""
+    small = [kind for name, kind in _small().items() if name in record.kinds]
+    yield from small or [Points((SIZE,))]
+
+
+def trial(name: str, options: Mapping[str, object] | None = None) -> Objective:
+    """A recipe's objective over a small untrained model, to ask what the recipe can do before there are data.
+
+    Its parts say so: ``objective.uses``, ``objective.model.encoder.has_category``,
+    ``objective.model.decoder.has_density``. Sizes, and the number of classes, are not those of any data. The objective
+    is built once for each recipe and its options, and shared: ask it, do not train it.
+
+    Args:
+        name: of the recipe.
+        options: the recipe's own.
+
+    Raises:
+        ValueError: an unknown recipe, an option out of range, or a recipe that no small model can be built of.
+        TypeError: an option that the recipe does not have.
+
+    >>> trial("vae").model.decoder.has_density, trial("iae").model.decoder.has_density
+    (True, False)
+    >>> sorted(trial("aae-semisup").uses)
+    ['labels']
+    """
+    return _built(RECIPES[name], tuple(sorted(recipe_options(name, options or {}).items())))
+
+
+@lru_cache(maxsize=64)
+def _built(record: Record, options: tuple[tuple[str, Option], ...]) -> Objective:
+    errors: list[ValueError] = []
+    for kind in _kinds(record):
+        try:
+            setting = setting_for(record.name, kind, other=kind.shape, classes=2, options=dict(options))
+            return build(record.name, setting, seed=0, **dict(options)).objective.eval()
+        except ValueError as error:  # an option may be for one kind of data, such as a likelihood for pictures
+            errors.append(error)
+    raise errors[0]
