@@ -50,7 +50,7 @@ def floor() -> float:
 
 
 def train(seed: int, **options: Any) -> dict[str, Any]:
-    data = ch.data.from_arrays(WORLD.sample(96_000, seed=0), valid=0, test=0)
+    data = ch.data.from_arrays(WORLD.sample(96_000, seed=0), kind=ch.data.Points, valid=0, test=0)
     run = ch.fit(
         "iae-cluster", data, clusters=K, noise_dim=4, net="smooth:96x96", epochs=8, batch_size=192, seed=seed,
         progress=False, **options,
@@ -101,7 +101,7 @@ def train_grid(recipe: str, seed: int) -> dict[str, Any]:
 
     Of codes of the prior, and of a mixture of 25 that is fitted to the codes when training has ended.
     """
-    data = ch.data.from_arrays(GRID.sample(100_000, seed=0).float(), valid=0, test=0)
+    data = ch.data.from_arrays(GRID.sample(100_000, seed=0), kind=ch.data.Points, valid=0, test=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # an ignored code is counted below
         run = ch.fit(

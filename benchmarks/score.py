@@ -21,9 +21,9 @@ import torch
 from common import RESULTS, alternate, machine
 
 import chartae as ch
-import chartae.draw.pictures
 from chartae.data import Batches, toys
 from chartae.diagnostics import optimal_reconstruction, score_error
+from chartae.draw import pictures
 from chartae.maths import energy_distance, log_ratio
 from chartae.recipes import Setting, build
 from chartae.samplers import (
@@ -34,6 +34,7 @@ from chartae.samplers import (
     CorruptDenoise,
     ParallelTempering,
     RandomWalk,
+    by_name,
     geometric,
     run,
 )
@@ -166,7 +167,7 @@ def fields() -> dict[str, Any]:
         smooth: dict[str, list[float]] = {"relative_l2": [], "cosine": []}
         plain: dict[str, list[float]] = {"relative_l2": [], "cosine": []}
         for seed in range(seeds):
-            data = ch.data.from_arrays(world.sample(20_000, seed=seed), valid=0, test=0)
+            data = ch.data.from_arrays(world.sample(20_000, seed=seed), kind=ch.data.Points, valid=0, test=0)
             options = {} if recipe == "cae" else {"form": form}
             made = ch.fit(recipe, data, sigma=sigma, epochs=50, seed=seed, progress=False, **options)
             s = made.score()
@@ -263,7 +264,7 @@ def samplers() -> dict[str, Any]:
             final = run(kernel, start, steps=300, thin=300, seed=seed).final
             distances.setdefault(f"{name}, exact score", []).append(float(energy_distance(final, truth)))
         for sigma in (0.1, 0.3):
-            data = ch.data.from_arrays(world.sample(20_000, seed=seed), valid=0, test=0)
+            data = ch.data.from_arrays(world.sample(20_000, seed=seed), kind=ch.data.Points, valid=0, test=0)
             made = ch.fit("dae", data, sigma=sigma, epochs=50, seed=seed, progress=False)
             law = world.smoothed(sigma)
             for name, kernel in {"mala": MALA(made.score(), 0.3), "random-walk": RandomWalk(made.score(), 1.0)}.items():
@@ -284,7 +285,7 @@ def modes() -> dict[str, Any]:
     exact = lambda sigma: world.smoothed(sigma).score  # noqa: E731
     shares: dict[str, list[float]] = {}
     for seed in range(3):
-        data = ch.data.from_arrays(world.sample(20_000, seed=seed), valid=0, test=0)
+        data = ch.data.from_arrays(world.sample(20_000, seed=seed), kind=ch.data.Points, valid=0, test=0)
         made = ch.fit("ncdae", data, low=0.1, high=20.0, spread=3.0, epochs=50, seed=seed, progress=False)
         score = made.score()
         start = torch.tensor([-4.0, 0.0]) + noise((500, 2), seed)
@@ -317,7 +318,7 @@ def spiral() -> dict[str, Any]:
     }.items():
         escapes, ratios = [], []
         for seed in range(3):
-            data = ch.data.from_arrays(world.sample(20_000, seed=seed), valid=0, test=0)
+            data = ch.data.from_arrays(world.sample(20_000, seed=seed), kind=ch.data.Points, valid=0, test=0)
             settings: dict[str, Any] = {"gain": 6.0, "epochs": 100, "lr": 2e-3} | options
             made = ch.fit("dae", data, sigma=0.01, seed=seed, progress=False, **settings)
             s = made.score()
@@ -411,11 +412,13 @@ def chains() -> dict[str, Any]:
 
 def mnist(root: str, runs: Path) -> dict[str, Any]:
     """A noise-conditional DAE's samples against RAE-L2 + GMM and against the naive loop, by one evaluator."""
-    from chartae.evaluation import Measuring, evaluator_for
-
     data = ch.data.load("mnist", root=root)
-    evaluator = evaluator_for(data, Measuring(n=2000))
-    measured = lambda x: evaluator.measure(x).to_dict()  # noqa: E731
+    evaluator = ch.evaluation.evaluator_for(data, ch.evaluation.Measuring(n=2000))
+    n = evaluator.n
+
+    def measured(x: torch.Tensor) -> dict[str, Any]:
+        return evaluator.measure(x).to_dict()
+
     settings = {"net": "conv", "latent_dim": 512, "epochs": 5, "batch_size": 64, "ema": 0.999, "low": 0.02}
 
     def made(name: str, recipe: str, **given: Any) -> ch.Run:
@@ -426,25 +429,25 @@ def mnist(root: str, runs: Path) -> dict[str, Any]:
 
     rae = made("rae-l2", "rae-l2", latent_dim=16, epochs=15)
     model = made("ncdae", "ncdae", **settings)
-    sets: dict[str, Any] = {"rae-l2 + gmm": measured(rae.sample(evaluator.n, "gmm", seed=0))}
+    sets: dict[str, Any] = {"rae-l2 + gmm": measured(rae.draw(n, "gmm", seed=0))}
     settings_of_chain = {"levels": 100, "repeats": 1, "step": 0.2}
     score = model.score()
     kernel = AnnealedLangevin(score.at, geometric(3.0, 0.02, 100), repeats=1, step=0.2)
-    start = ch.sampling.noise_start(score, (1, 28, 28), evaluator.n, 0, torch.device("cpu"))
+    start = by_name.noise_start(score, (1, 28, 28), n, 0, torch.device("cpu"))
     final = run(kernel, start, thin=kernel.length or 1).final
     sets["annealed"] = measured(final)
-    ch.pictures.save_png(runs / "annealed.png", ch.pictures.grid(ch.metrics.to_uint8(final[:100]).numpy()))
+    pictures.save_png(runs / "annealed.png", pictures.grid(ch.metrics.to_uint8(final[:100]).numpy()))
     print({k: v["frechet"] for k, v in sets.items()}, flush=True)
     for sigma in (0.3,):
         for name in ("naive",):
-            chain = model.chains(evaluator.n, name, sigma=sigma, start=data.train, steps=40, seed=0)
+            chain = model.chains(n, name, sigma=sigma, start=data.train, steps=40, seed=0)
             sets[f"{name}, sigma {sigma}, 40 steps from training images"] = measured(chain.final)
             print(name, sigma, measured(chain.final)["frechet"], flush=True)
-    noise_0 = 0.5 + 0.3 * noise((evaluator.n, 1, 28, 28), 0)
-    chain = model.chains(evaluator.n, "naive", sigma=0.3, start=noise_0, steps=40, seed=0)
+    noise_0 = 0.5 + 0.3 * noise((n, 1, 28, 28), 0)
+    chain = model.chains(n, "naive", sigma=0.3, start=noise_0, steps=40, seed=0)
     sets["naive, sigma 0.3, 40 steps from noise"] = measured(chain.final)
     return {
-        "metric": evaluator.metric, "n": evaluator.n, "floor": evaluator.floor["frechet"], "sets": sets,
+        "metric": evaluator.metric, "n": n, "floor": evaluator.floor["frechet"], "sets": sets,
         "settings": settings, "chain": settings_of_chain,
     }  # fmt: skip
 

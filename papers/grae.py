@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from chartae.data import Dataset, from_strings, read_strings
 from chartae.draw import pictures, structures
@@ -179,7 +179,7 @@ class Study:
             "recipe": self.recipe,
             "gmm": evaluation.sets["gmm"].to_dict(),
             "reconstruction": evaluation.reconstruction.to_dict(),
-            "surrogate": evaluate_surrogate(codes, scores[scored], kind="sparse", **SURROGATE),
+            "surrogate": cast(Row, evaluate_surrogate(codes, scores[scored], kind="sparse", **SURROGATE)),
             "best_known": scores[scored].max().item() * (1 if objective.maximise else -1),
             "seconds": training["seconds"],
             "parameters": training["parameters"],
@@ -196,7 +196,7 @@ class Study:
         shutil.copy(self.folder / "scores.safetensors", folder)
         objective = goal(self.problem.objective)
         result = optimise(self.run, objective, out=folder, data=self.data, seed=seed, **SEARCHES[name])
-        return {"recipe": self.recipe, "search": name, "seed": seed, **result.summary()}
+        return {"recipe": self.recipe, "search": name, "seed": seed, **cast(Row, result.summary())}
 
 
 def data_file(problem: Problem, root: str | Path | None) -> Path:

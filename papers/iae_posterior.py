@@ -153,7 +153,10 @@ def known(implicit: bool) -> Autoencoder:
 
 SQUARE: dict[str, Callable[[], Objective]] = {
     "VAE, normal posterior": lambda: Penalised(known(False), Reconstruction() + KL()),
-    "AVB, implicit posterior": lambda: Penalised(known(True), Reconstruction() + AdversarialKL(critic())),
+    # the critic has to keep up with a posterior that moves
+    "AVB, implicit posterior": lambda: Penalised(
+        known(True), Reconstruction() + AdversarialKL(critic()), rates={"adversarial_kl": 4.0}, betas=(0.5, 0.99)
+    ),
     "Flipped IAE, generator held": lambda: Adversarial(
         known(True), {"inference": critic()}, gradient="none", warmup=0.0, penalty=0.01
     ),

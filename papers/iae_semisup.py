@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from chartae.autoencoder import in_slices
 from chartae.conditionals import Categorical, Jitter
 from chartae.data import Dataset, load
-from chartae.data.labels import known_labels
+from chartae.data.labels import choose_labels
 from chartae.draw import plotting
 from chartae.evaluation import class_error
 from chartae.maths import as_float
@@ -106,12 +106,13 @@ def labels_alone(
     data: Dataset, labels: int, seed: int, net: str, views: bool, device: str | None = None, steps: int = 3000
 ) -> float:
     """The test error of the recipes' encoder trained on the labelled examples and nothing else."""
-    y, options = known_labels(data, {"labels": labels}, seed)
-    setting = setting_for("aae-semisup", data.shape, data.train.dtype, data.name, None, net)
+    y = choose_labels(data.train_labels, keep=labels, name=data.name, seed=seed)
+    classes = int(y.max()) + 1
+    setting = setting_for("aae-semisup", data.kind, data=data.name, net=net, classes=classes)
     home = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Categorical(setting.encoder(options["classes"])).to(home)
+        model = Categorical(setting.encoder(classes)).to(home)
         x, y = as_float(data.train[y >= 0]).to(home), y[y >= 0].to(home)
         jitter = Jitter()
         optimiser = torch.optim.Adam(model.parameters(), 1e-3)
@@ -123,6 +124,6 @@ def labels_alone(
             cross_entropy(model(inputs).logits, y[index]).backward()
             optimiser.step()
             schedule.step()
-        classes = in_slices(model, lambda part: model(part).mean, data.test).argmax(1).cpu()
+        named = in_slices(model, lambda part: model(part).mean, data.test).argmax(1).cpu()
     assert data.test_labels is not None
-    return float((classes != data.test_labels).double().mean())
+    return float((named != data.test_labels).double().mean())

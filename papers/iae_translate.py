@@ -22,7 +22,7 @@ from chartae.data import VIEWS, Dataset, apart, derive, load
 from chartae.draw import pictures
 from chartae.maths import as_float
 from chartae.metrics import LeNetFeatures, default_for, to_uint8
-from chartae.runs import Run, fit
+from chartae.runs import Run, fit, translate
 from papers.parts import Parts, Row, Rows, average, grouped, table
 from papers.table import Request, reproduction
 
@@ -107,8 +107,8 @@ def measures(run: Run, a: Dataset, b: Dataset, to: str = "B", *, n: int = 1000, 
         with torch.no_grad():
             return float((net.classify(as_float(to_uint8(grey(translations)))).argmax(1) == truth).double().mean())
 
-    drawn = run.translate(x, to, DRAWS, seed=seed).cpu()
-    again = run.translate(drawn[:, 0], "A" if to == "B" else "B", 1, seed=seed)[:, 0].cpu()
+    drawn = translate(run, x, to, DRAWS, seed=seed).cpu()
+    again = translate(run, drawn[:, 0], "A" if to == "B" else "B", 1, seed=seed)[:, 0].cpu()
     flat, real = drawn.flatten(2), y.flatten(1)
     within = torch.stack([torch.pdist(one).mean() for one in flat]).mean()
     between = torch.pdist(real).mean()
@@ -217,7 +217,7 @@ def draw(run: Run, a: Dataset, b: Dataset, path: Path, rows: int = 8) -> None:
     columns = []
     for source, to, n in ((a, "B", 6), (b, "A", 3)):
         x = as_float(source.test[:rows])
-        columns += [x[:, None], run.translate(x, to, n).cpu()]
+        columns += [x[:, None], translate(run, x, to, n).cpu()]
     shown = torch.cat([x.expand(-1, -1, 3, -1, -1) for x in columns], 1)
     grid = pictures.grid(to_uint8(shown.flatten(0, 1)).numpy(), shown.shape[1])
     pictures.save_png(path, pictures.enlarge(grid, 2))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from chartae.data import Dataset, load
+from chartae.data import Dataset, Images, load
 from chartae.diagnostics import active_units, geometry
 from chartae.maths import as_float
 from chartae.metrics import dci, mcc
@@ -100,7 +100,8 @@ def dataset(name: str, request: Request) -> Dataset:
         ])  # fmt: skip
 
     train, valid, test = map(halved, (data.train, data.valid, data.test))
-    return replace(data, name=f"{name}-32", source="", train=train, valid=valid, test=test)
+    kind = Images.of(train)
+    return replace(data, name=f"{name}-32", source="", train=train, valid=valid, test=test, kind=kind)
 
 
 def judge(model: Model, seed: int, request: Request) -> Row:
@@ -131,7 +132,7 @@ def judge(model: Model, seed: int, request: Request) -> Row:
         "mcc": float(mcc(truth, means, baselines=False)),
         "contrast": finite_mean(contrast),
         "dci": float(dci(truth, means, ordered=True).disentanglement),
-        "mse": float((run.decode(means[:1000]).cpu() - as_float(data.test[:1000])).square().mean()),
+        "mse": float((run.decode_inside(means[:1000]).cpu() - as_float(data.test[:1000])).square().mean()),
         **({} if model.recipe == "rae" else posterior(run, data.test, truth)),
     }
 

@@ -12,22 +12,22 @@ from pathlib import Path
 from typing import Generic, TypeAlias, TypeVar
 
 from chartae.records import files
+from chartae.records.parsing import Value
 from papers.table import Request
 
 __all__ = [
-    "JSON", "Cell", "Columns", "Part", "Parts", "Row", "Rows", "average", "first", "grouped", "mean_sd", "numbers",
+    "Cell", "Columns", "Part", "Parts", "Row", "Rows", "average", "first", "grouped", "mean_sd", "numbers",
     "summary", "table",
 ]  # fmt: skip
 
-JSON: TypeAlias = "bool | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
-Row: TypeAlias = dict[str, JSON]
+Row: TypeAlias = dict[str, Value]
 Rows: TypeAlias = list[Row]
 #: what a table shows of the rows of one group
 Cell: TypeAlias = Callable[[Sequence[Mapping[str, object]]], object]
 #: head -> cell
 Columns: TypeAlias = Mapping[str, Cell]
 
-Found = TypeVar("Found", bound=JSON)
+Found = TypeVar("Found", bound=Value)
 Line = TypeVar("Line", bound=Mapping[str, object])
 
 
@@ -55,7 +55,7 @@ class Parts:
         FileExistsError: the folder is a file, or holds parts that were made with other settings.
     """
 
-    def __init__(self, request: Request, name: str, **settings: JSON) -> None:
+    def __init__(self, request: Request, name: str, **settings: Value) -> None:
         self.folder, self.say = Path(request.out), request.say
         if self.folder.is_file():
             raise FileExistsError(f"{self.folder} is a file; give a folder")

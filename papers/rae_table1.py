@@ -7,10 +7,9 @@ from typing import Any
 
 from chartae import report
 from chartae.data import load
-from chartae.evaluation import Comparison, compare, spread
+from chartae.evaluation import Comparison, compare
 from chartae.records import files
-from chartae.records.results import Scores
-from papers.parts import table
+from papers.parts import numbers, table
 from papers.table import Request, reproduction
 
 __all__ = ["TABLE1", "markdown", "rae_table1"]
@@ -91,14 +90,14 @@ def rae_table1(request: Request) -> Comparison:
 
 def markdown(comparison: Comparison) -> str:
     """The table, our numbers with their spread and the paper's beside them."""
-    data, floor = comparison.data, Scores.read(comparison.facts["floor"])
+    paper, facts = TABLE1[comparison.data], comparison.facts
     lines = [
-        (row.recipe, *(spread(row.columns.get(c)) for c in COLUMNS.values()),
-         ", ".join(map(str, TABLE1[data][row.recipe])))
+        (row.recipe, *(row.columns.get(c, "-") for c in COLUMNS.values()), ", ".join(map(str, paper[row.recipe])))
         for row in comparison.summary
-    ]  # fmt: skip
+    ]
     note = (
-        f"{data}: {comparison.metric}, lower is better; n = {comparison.protocol['n']}, {len(comparison.seeds)} "
-        f"seed(s). As many training examples have {floor.frechet:.2f}."
+        f"{comparison.data}: {comparison.metric}, lower is better; n = {comparison.protocol['n']}, "
+        f"{comparison.summary[0].n} seed(s). As many training examples have "
+        f"{numbers([facts], 'floor', 'frechet')[0]:.2f}."
     )
     return table(("model", *COLUMNS, "paper's FID: rec, N, GMM, interp"), lines) + f"\n\n{note}"

@@ -324,8 +324,8 @@ def test_a_round_is_not_spent_on_strings_that_are_known():
         searched(codes, scores, lambda z, draws, seed: [["one"]] * len(z), strings=strings[:-1] + ["one"])
 
 
-def test_the_best_may_be_hidden(tmp_path, fake):
-    run, settings = fake, {"objective": "expression-fit", "rounds": 1, "batch": 3, "candidates": 100}
+def test_the_best_may_be_hidden(tmp_path):
+    run, settings = FakeRun(), {"objective": "expression-fit", "rounds": 1, "batch": 3, "candidates": 100}
     told = optimise.optimise(run, out=tmp_path / "a", **settings)
     hidden = optimise.optimise(run, out=tmp_path / "b", hide=0.5, **settings)
     assert hidden.best_known > told.best_known
@@ -397,7 +397,7 @@ def test_searches_refuse(change, message):
         searched(*world(), score=lambda s: 1.0, **change)
 
 
-def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path, fake):
+def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path):
     fields = [field.name for field in dataclasses.fields(optimise.Search)]
     listed = list(signature(optimise.optimise).parameters)
     assert listed == ["run", "objective", "out", "data", "root", "say", "search", *fields]
@@ -409,11 +409,11 @@ def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path, fake):
     packed = optimise.search(codes, scores, decode, closeness, search=optimise.Search(**flat))
     assert packed == optimise.search(codes, scores, decode, closeness, **flat)
     settings = optimise.Search(**(flat | {"batch": 2}))
-    assert len(optimise.optimise(fake, "expression-fit", out=tmp_path, search=settings, batch=4).rows) == 4
+    assert len(optimise.optimise(FakeRun(), "expression-fit", out=tmp_path, search=settings, batch=4).rows) == 4
     with pytest.raises(ValueError, match="limit is 3; it is a setting of a search over a run"):
         optimise.search(codes, scores, decode, closeness, limit=3)
     with pytest.raises(TypeError, match="batches: unknown setting of a search; choose from rounds, batch"):
-        optimise.optimise(fake, "expression-fit", out=tmp_path / "none", batches=3)
+        optimise.optimise(FakeRun(), "expression-fit", out=tmp_path / "none", batches=3)
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.batch = 3
 
@@ -487,42 +487,38 @@ class FakeRun:
         self.codes = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
         self.densities = {"normal": densities.Normal().fit(self.codes)}
 
-    def encode_inside(self, x):
-        return self.codes[x[:, 0].long()]
+    def encode(self, x):
+        if isinstance(x, torch.Tensor):
+            return self.codes[x[:, 0].long()]
+        return torch.tensor([[float(v) for v in s[3:-1].split(")+(")] for s in x])
 
     def data(self, root=None):
-        written = [s[0] for s in self.decode_strings(self.codes)]
+        written = [s[0] for s in self.draws(self.codes)]
         return SimpleNamespace(
             train=torch.arange(len(self.codes), dtype=torch.int8)[:, None], strings=lambda: written, name="fake"
         )
 
-    def decode_strings(self, z, draws=1, seed=0):
+    def draws(self, z, draws=1, seed=0):
         return [[f"x*({a:.2f})+({b:.2f})"] * draws for a, b in z.tolist()]
-
-    def encode(self, strings):
-        return torch.tensor([[float(v) for v in s[3:-1].split(")+(")] for s in strings])
 
     def density(self, name=None):
         return self.densities[name or "normal"]
 
+    def retrained(self, strings, weights, *, epochs, seed):
+        assert len(strings) == len(weights)
+        return self
+
 
 @pytest.fixture
-def fake(monkeypatch):
-    """A run for the search alone: it decodes by a formula, and is what it was when it is trained on."""
-    import chartae.optimise.strings as module
-
-    def retrained(run, strings, weights, *, epochs, seed):
-        assert len(strings) == len(weights)
-        return run
-
-    monkeypatch.setattr(module, "decode_draws", lambda run, z, draws, seed: run.decode_strings(z, draws, seed))
-    monkeypatch.setattr(module, "retrained", retrained)
+def fake_run(monkeypatch):
+    monkeypatch.setattr("chartae.optimise.strings.decode_draws", FakeRun.draws)
+    monkeypatch.setattr("chartae.optimise.strings.retrained", FakeRun.retrained)
     return FakeRun()
 
 
-def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake):
+def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake_run):
     lines = []
-    run = fake
+    run = fake_run
     plain = {
         "out": tmp_path,
         "rounds": 2,
@@ -562,13 +558,13 @@ def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake):
         ({"objective": "logp"}, "none of the 40 training strings has a score"),
     ],
 )
-def test_runs_refuse(change, message, tmp_path, fake):
+def test_runs_refuse(change, message, tmp_path, fake_run):
     with pytest.raises(ValueError, match=message):
-        optimise.optimise(fake, **{"objective": "expression-fit", "out": tmp_path} | change)
+        optimise.optimise(fake_run, **{"objective": "expression-fit", "out": tmp_path} | change)
 
 
-def test_the_verb(tmp_path, monkeypatch, capsys, fake):
-    monkeypatch.setattr("chartae.runs.load", lambda folder: fake)
+def test_the_verb(tmp_path, monkeypatch, capsys, fake_run):
+    monkeypatch.setattr("chartae.runs.load", lambda folder: fake_run)
     words = ["optimise", "RUN", "--objective", "expression-fit", "--rounds", "1", "--batch", "3"]
     assert cli.main([*words, "--out", str(tmp_path / "s")]) == 0
     out, lines = capsys.readouterr()

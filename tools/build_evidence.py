@@ -13,7 +13,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from chartae.evaluation import spread
 from chartae.records.comparison import Spread
 from papers.rae_table1 import TABLE1
 
@@ -47,7 +46,7 @@ def table1(result: dict[str, Any]) -> list[str]:
     rows = []
     summary = {row["recipe"]: row for row in result["summary"]}
     for recipe, row in summary.items():
-        cells = [spread(Spread(**row["columns"][c]) if c in row["columns"] else None) for c in columns]
+        cells = [str(Spread(**row["columns"].get(c, {}))) for c in columns]
         cells.append(f"{_ratio(row, 'own', 'gmm'):.1f} / {_ratio(row, 'own', 'gmm-100'):.1f}")
         rows.append([f"`{recipe}`", *cells, " / ".join(f"{v:g}" for v in paper[recipe])])
     prior = summary["vae"]["columns"]["own"]["mean"]

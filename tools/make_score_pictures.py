@@ -78,7 +78,7 @@ def curve() -> None:
 def attractors() -> None:
     """Where iterates of r end that begin anywhere in [-1, 1]^2, trained with sigma alone and with rare large noise."""
     world = toys.spiral()
-    data = ch.data.from_arrays(world.sample(20_000, seed=0), valid=0, test=0)
+    data = ch.data.from_arrays(world.sample(20_000, seed=0), kind=ch.data.Points, valid=0, test=0)
     figure = Figure(figsize=(8, 4.1), layout="constrained")
     line = torch.linspace(-1, 1, 26)
     start = torch.cartesian_prod(line, line)

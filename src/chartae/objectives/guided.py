@@ -116,10 +116,12 @@ class Guided(Wrapped):
         x, y = batch.x, batch.labels
         loss = values["loss"]
         if self.agreement:
-            example, like = self._alike(stream.x)
+            pairs = self._alike(stream)
+            example, like = pairs.x.chunk(2)
             if self.views is not None:
                 like = self.views(like).sample()
-            one, two = self.model.encoder(torch.cat([example, like])).category.logits.log_softmax(1).chunk(2)
+            seen = torch.cat([example, like])
+            one, two = self.model.encoder(seen, pairs.condition).category.logits.log_softmax(1).chunk(2)
             crossed = -0.5 * (one.exp() * two + two.exp() * one).sum(1).mean()
             mean = 0.5 * (one.exp() + two.exp()).mean(0)
             values["agreement"] = -(mean * mean.clamp_min(1e-12).log()).sum() - crossed
@@ -127,28 +129,33 @@ class Guided(Wrapped):
         if known:
             assert y is not None
             seen = x[-known:] if self.views is None else self.views(x[-known:]).sample()
-            logits, labels = self.model.encoder(seen).category.logits, y[-known:]
+            condition = None if batch.condition is None else batch.condition[-known:]
+            logits, labels = self.model.encoder(seen, condition).category.logits, y[-known:]
             values["supervision"] = cross_entropy(logits, labels)
             values["right"] = (logits.argmax(1) == labels).to(x.dtype).mean()
             loss = loss + self.supervision * values["supervision"]
         return values | {"loss": loss}
 
-    def _alike(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs that are of one category: in training random examples and a neighbour of each, else the same twice."""
-        data = self._data()
+    def _alike(self, batch: Batch) -> Batch:
+        """Pairs that are of one category, the second ones behind the first: in training random examples and a
+        neighbour of each, else the same twice; with their conditions."""
+        data, x = self._data(), batch.x
         if not self.training or data is None or not self.neighbours:
-            return x, x
+            return replace(batch, x=torch.cat([x, x]), condition=_twice(batch.condition, slice(None), slice(None)))
         if self._graph is None:
             self._graph = nearest(data.x, self.neighbours).to(data.x.device)
         elif self._step in (self._steps // 4, self._steps // 2, 3 * self._steps // 4):
-            self._graph = nearest(self._features(data.x), self.neighbours).to(data.x.device)
+            self._graph = nearest(self._features(data), self.neighbours).to(data.x.device)
         self._step += 1
         draw = functools.partial(torch.randint, size=(len(x),), device=x.device, generator=generator_for(x.device))
         rows, column = draw(data.n), draw(self._graph.shape[1])
-        return as_float(data.x[rows]), as_float(data.x[self._graph[rows, column]])
+        near = self._graph[rows, column]
+        pairs = torch.cat([as_float(data.x[rows]), as_float(data.x[near])])
+        return Batch(pairs, condition=_twice(data.condition, rows, near))
 
-    def _features(self, x: Tensor) -> Tensor:
+    def _features(self, data: Batches) -> Tensor:
         """What the last layer of the encoder with weights is given."""
+        x = data.x
         layers = [
             m for m in self.model.encoder.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
         ]
@@ -157,7 +164,8 @@ class Guided(Wrapped):
         seen: list[Tensor] = []
         handle = layers[-1].register_forward_pre_hook(lambda module, given: seen.append(given[0].cpu()))
         try:
-            in_slices(self.model, lambda part: self.model.encoder(part).mean, x)
+            beside = () if data.condition is None else (data.condition,)
+            in_slices(self.model, lambda *part: self.model.encoder(*part).mean, x, *beside)
         finally:
             handle.remove()
         return torch.cat(seen)
@@ -187,3 +195,8 @@ class Guided(Wrapped):
         if self.labelled:
             parts.append(f"{self.supervision:g} H(label, q) of {self.labelled} a batch")
         return " + ".join(parts)
+
+
+def _twice(condition: Tensor | None, one: Tensor | slice, other: Tensor | slice) -> Tensor | None:
+    """The conditions of pairs of rows, where there are any."""
+    return None if condition is None else torch.cat([condition[one], condition[other]])

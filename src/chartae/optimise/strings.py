@@ -1,4 +1,4 @@
-"""A run as a search sees it. This is the only module of the package that asks a run for strings."""
+"""A run as a search sees it. This is the only module of the package that knows runs."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class CodedStrings:
         """The data that the run was fitted to."""
         return self.run.data(root)
 
-    def encode(self, x: Tensor) -> Float[Tensor, "N D"]:
-        """Codes of rows of the data, in double precision on the CPU."""
-        return self.run.encode_inside(x).detach().to("cpu").double()
+    def encode(self, x: Tensor | Sequence[str]) -> Float[Tensor, "N D"]:
+        """Codes of strings, or of rows of the data, in double precision on the CPU."""
+        return self.run.encode(x).detach().to("cpu").double()
 
     def decode(self, z: Float[Tensor, "N D"], draws: int, seed: int) -> Sequence[Sequence[str]]:
         """Strings of each code, the likeliest first."""
@@ -60,9 +60,8 @@ class CodedStrings:
             seed: of the training.
             fit_seed: of the density.
         """
-        run = retrained(self.run, strings, weights, epochs=epochs, seed=seed)
-        after = CodedStrings(run, self.name)
-        codes = run.encode(strings).detach().to("cpu").double()
+        after = CodedStrings(retrained(self.run, strings, weights, epochs=epochs, seed=seed), self.name)
+        codes = after.encode(strings)
         if isinstance(after.density, densities.Density):
             fresh = densities.make(after.density.name, **after.density.settings())
             after.density = fresh.fit(codes.float(), seed=fit_seed)
