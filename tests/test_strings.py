@@ -429,8 +429,8 @@ def test_verbs_that_strings_are_not_for(run, tmp_path, capsys):
     cases = [
         (["score", folder], "'grae' estimates no score"),
         (["translate", folder, "--out", "t.png"], "'grae', which has one domain"),
-        (["sample", folder, "--sampler", "mala"], "--sampler is for chains of numbers"),
-        (["sample", folder, "--step", "0.1"], "--step is for chains of numbers"),
+        (["sample", folder, "--sampler", "mala"], "no score"),
+        (["sample", folder, "--step", "0.1"], "--step is for chains; give --sampler as well"),
         (["sample", folder, "--out", "s.png"], "are strings; use .txt or .smi"),
         (["compare", "absent.smi.gz", "--recipes", "ae", "--out", out], "holds strings"),
     ]  # fmt: skip

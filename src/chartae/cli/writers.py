@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from torch import Tensor
 
 from chartae.data.files import whole_file
 from chartae.data.kinds import Images, Kind, Points, Strings, Table
 from chartae.draw import pictures, plotting, structures
-from chartae.grammar import MOLECULES
 from chartae.runs import Run
 
 __all__ = ["Writer", "writer_for"]
@@ -98,9 +97,8 @@ def _of_the_plane(run: Run) -> Files:
 
 
 def _of_strings(run: Run) -> Files:
-    codec = run.kind.codec
     text: Files = {".txt": _lines, ".smi": _lines}
-    return {**text, ".png": _formulas} if codec is not None and codec.language in MOLECULES else text
+    return {**text, ".png": _formulas} if cast(Strings, run.kind).molecules else text
 
 
 #: kind -> its files beside those of `Kind.writers`, and the ends of the names that serve where none is given, of which

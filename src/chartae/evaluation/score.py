@@ -22,7 +22,7 @@ from chartae.records import manifest
 from chartae.records.files import replace_text
 from chartae.runs import Run
 
-__all__ = ["ScoreErrors", "ScoreEvaluation", "ScoreLevel", "evaluate_score", "field", "histogram", "scatter"]
+__all__ = ["ScoreErrors", "ScoreEvaluation", "ScoreLevel", "evaluate_score", "field", "histogram"]
 
 #: at how many points a Hessian is taken: up to few dimensions it is cheap
 HESSIANS = {"few": 1000, "many": 32}
@@ -221,15 +221,6 @@ def _grid(window: tuple[float, float, float, float], n: int, like: Tensor) -> Te
     left, right, bottom, top = window
     a = torch.linspace(left, right, n, dtype=like.dtype, device=like.device)
     return torch.cartesian_prod(a, torch.linspace(bottom, top, n, dtype=like.dtype, device=like.device))
-
-
-def scatter(x: Float[Tensor, "N 2"]) -> Figure:
-    """Points of the plane."""
-    figure, (axes,) = panels(5.0, 5.0)
-    points = x.cpu()
-    axes.scatter(points[:, 0], points[:, 1], s=4, color=BLUE, alpha=0.6, linewidths=0)
-    axes.set_aspect("equal", adjustable="datalim")
-    return figure
 
 
 def histogram(levels: Sequence[ScoreLevel]) -> Figure:

@@ -15,17 +15,14 @@ from chartae.data import Dataset
 from chartae.data.kinds import Kind, Strings
 from chartae.evaluation.base import Evaluator, Measuring, Reconstruction, evaluates
 from chartae.evaluation.codes import Codes
-from chartae.grammar import Codec, Grammar, load
+from chartae.grammar import MOLECULES, Codec, Grammar, load
 from chartae.metrics import molecules, string_summary
 from chartae.records.comparison import ComparedColumn
 from chartae.records.parsing import Value
 from chartae.records.results import Scores
 from chartae.runs import Run
 
-__all__ = ["MOLECULES", "Language", "StringEvaluator", "language_of"]
-
-#: grammars whose strings are molecules, and compared as such
-MOLECULES = ("zinc-smiles", "smiles", "molecules")
+__all__ = ["Language", "StringEvaluator", "language_of"]
 
 #: molecules of each set whose chemistry is compared
 CHEMICAL = 2000

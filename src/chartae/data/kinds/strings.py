@@ -16,7 +16,7 @@ from chartae.data.columns import Columns
 from chartae.data.files import whole_file
 from chartae.data.kinds.base import Kind, Plain, Writer, register, shape_of
 from chartae.data.lines import indices, is_string_file, is_string_list, read_strings
-from chartae.grammar import Codec, described, needed, restored
+from chartae.grammar import MOLECULES, Codec, described, needed, restored
 
 __all__ = ["Strings"]
 
@@ -48,6 +48,11 @@ class Strings(Kind):
     def __init__(self, codec: Codec, length: int) -> None:
         self.codec = codec
         self.shape = (int(length),)
+
+    @property
+    def molecules(self) -> bool:
+        """Whether the strings are molecules."""
+        return self.codec.language in MOLECULES
 
     @classmethod
     def takes(cls, x: object) -> bool:
