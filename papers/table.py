@@ -105,7 +105,7 @@ def reproduction(
 
 def records() -> dict[str, Record]:
     """All reproductions by name, in alphabetical order; every module of this package is imported for it."""
-    for module in pkgutil.iter_modules(importlib.import_module("papers").__path__):
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if module.name != "__main__":
             importlib.import_module(f"papers.{module.name}")
     return dict(sorted(TABLE.items()))

@@ -389,9 +389,7 @@ def test_a_fit_leaves_the_callers_accelerator_and_random_numbers_alone():
 
 @pytest.mark.parametrize("allowed", [True, False])
 def test_the_tree_of_a_regular_expression(allowed, monkeypatch):
-    from chartae.grammar import regex
-
-    monkeypatch.setattr(regex, "ALLOWED", allowed)
-    (one,) = regex.parsed_regex("[ab]")
+    monkeypatch.setattr(private, "ALLOWED", allowed)
+    (one,) = private.parsed_regex("[ab]")
     assert str(one[0]) == "IN"
     assert [chr(code) for _, code in one[1]] == ["a", "b"]

@@ -110,6 +110,9 @@ class Evaluator(ABC, Generic[X]):
                 f"{'it' if len(idle) == 1 else 'them'} out"
             )
 
+    def check_same(self, other: Evaluator[X]) -> None:
+        """Raise ValueError if numbers of this evaluator cannot stand beside those of another of a comparison."""
+
     @property
     @abstractmethod
     def metric(self) -> str:

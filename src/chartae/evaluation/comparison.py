@@ -11,7 +11,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from chartae import runs
-from chartae.data import Dataset, Reading
+from chartae.data import Reading
 from chartae.data.kinds import Kind
 from chartae.evaluation.base import Evaluator, Measuring, evaluator_for
 from chartae.evaluation.entry import evaluate, has_densities
@@ -195,7 +195,7 @@ class Plan:
         if out.is_dir() and any(out.iterdir()) and not (out / "comparison.json").is_file():
             raise FileExistsError(f"{out} is not empty and holds no comparison; choose a new folder")
         for _, evaluator in self.rows.values():
-            _check_same_strings(evaluator.data, self.reference.data)
+            evaluator.check_same(self.reference)
 
     @cached_property
     def rows(self) -> dict[str, tuple[Settings, Evaluator[Any]]]:
@@ -275,17 +275,6 @@ class Plan:
         return ComparedRun(
             name, seed, folder, results.sets, results.reconstruction, results.training.seconds, results.own
         )
-
-
-def _check_same_strings(data: Dataset, reference: Dataset) -> None:
-    """Raise ValueError if codecs have left out different strings."""
-    if data.codec is None or data.strings("test") == reference.strings("test"):
-        return
-    raise ValueError(
-        f"{data.codec!r} reads other strings of {data.name} than {reference.codec!r} (left out: {data.skipped} and "
-        f"{reference.skipped}), so that the recipes would be trained and measured on different ones. Leave these "
-        "strings out of the data, or compare recipes that read strings alike"
-    )
 
 
 def _check_same_settings(folder: Path, settings: Settings) -> None:

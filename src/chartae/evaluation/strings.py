@@ -15,7 +15,7 @@ from chartae.data import Dataset
 from chartae.data.kinds import Kind, Strings
 from chartae.evaluation.base import Evaluator, Measuring, Reconstruction, evaluates
 from chartae.evaluation.codes import Codes
-from chartae.grammar import MOLECULES, Codec, Grammar, load
+from chartae.grammar import MOLECULES, Codec, Grammar, load, needed
 from chartae.metrics import molecules, string_summary
 from chartae.records.comparison import ComparedColumn
 from chartae.records.parsing import Value
@@ -94,9 +94,9 @@ class StringEvaluator(Evaluator[list[str]]):
     def __init__(self, data: Dataset, measuring: Measuring) -> None:
         if len(data.test) < 20:
             raise ValueError(f"{data.name} has {len(data.test)} test strings; give a set of at least 200")
-        assert data.kind.codec is not None
         self.data, self.n = data, measuring.n
-        self.language = language_of(data.kind.codec, measuring.language)
+        self.codec = needed(data.kind.codec)
+        self.language = language_of(self.codec, measuring.language)
         self.train, self.test = data.strings(), data.strings("test")
         self.described = molecules.Described(self.test[:CHEMICAL]) if self.language.molecules else None
         self.floor = self.measure(self.test[: self.n])
@@ -104,8 +104,17 @@ class StringEvaluator(Evaluator[list[str]]):
     @classmethod
     def check(cls, measuring: Measuring, kind: Kind) -> None:
         super().check(measuring, kind)
-        if kind.codec is not None:
-            language_of(kind.codec, measuring.language)
+        language_of(needed(kind.codec), measuring.language)
+
+    def check_same(self, other: Evaluator[list[str]]) -> None:
+        """Codecs may have left out different strings."""
+        mine, others = self.data, other.data
+        if self.test != others.strings("test"):
+            raise ValueError(
+                f"{self.codec!r} reads other strings of {mine.name} than {others.codec!r} (left out: {mine.skipped} "
+                f"and {others.skipped}), so that the recipes would be trained and measured on different ones. Leave "
+                "these strings out of the data, or compare recipes that read strings alike"
+            )
 
     @property
     def metric(self) -> str:
@@ -145,8 +154,7 @@ class StringEvaluator(Evaluator[list[str]]):
         given those before; `nll`, -log p(x|z) in nats for each string."""
         back = _texts(run, run.decode_inside(test.z, test.condition))
         exact = sum(a == b for a, b in zip(back, self.test, strict=True)) / len(back)
-        assert self.data.kind.codec is not None
-        taken = _steps_of(run, self.data.kind.codec.padding)
+        taken = _steps_of(run, self.codec.padding)
         conditions = run.conditions(test.condition, len(test))
         beside = (self.data.test,) if conditions is None else (self.data.test, conditions)
         nll, hits, steps = in_slices(run.model, taken, test.z, *beside, size=500).T

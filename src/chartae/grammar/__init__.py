@@ -6,20 +6,16 @@ g.decode(ids)                   # ["CCO"]
 StackDecoder(g, semantics=Molecules())(logits)     # (B, T, P) logits to derivations, all of them complete
 """
 
-from typing import TYPE_CHECKING
-
 from chartae.grammar.aromatic import repair
 from chartae.grammar.auditing import Audit, audit
 from chartae.grammar.builtin import MOLECULES, NAMES, load
 from chartae.grammar.cfg import Grammar
+from chartae.grammar.chemistry import Molecules
 from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
+from chartae.grammar.decoding import Decoded, StackDecoder
 from chartae.grammar.derivations import Codec, Derivations
 from chartae.grammar.productions import Production, Terminal
 from chartae.grammar.saving import CODECS, codec_for, described, needed, restored
-
-if TYPE_CHECKING:
-    from chartae.grammar.chemistry import Molecules
-    from chartae.grammar.decoding import Decoded, StackDecoder
 
 __all__ = [
     "CODECS",
@@ -46,16 +42,3 @@ __all__ = [
     "repair",
     "restored",
 ]
-
-
-def __getattr__(name: str) -> object:
-    # these import torch; the rest of the package does not
-    if name in ("Decoded", "StackDecoder"):
-        from chartae.grammar import decoding
-
-        return getattr(decoding, name)
-    if name == "Molecules":
-        from chartae.grammar.chemistry import Molecules
-
-        return Molecules
-    raise AttributeError(f"module 'chartae.grammar' has no attribute {name!r}")

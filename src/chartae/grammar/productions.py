@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from lark.lexer import Pattern
 
-from chartae.grammar.regex import Tree, parsed_regex
+from chartae.maths.private import Tree, parsed_regex
 
 __all__ = ["Production", "Terminal", "read", "read_ebnf", "read_lark", "read_productions"]
 

@@ -6,8 +6,10 @@ False (as a test sets it).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import cast
+import re
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,14 +20,18 @@ from chartae.maths.random import Stream
 
 __all__ = [
     "ALLOWED",
+    "Tree",
     "foreach_copy_",
     "foreach_lerp_",
     "has_onednn",
     "onednn_linear",
+    "parsed_regex",
     "standard_gamma",
     "transformed",
 ]
 
+#: pairs of an operator and what it is applied to; the standard library has no types for them
+Tree = Iterable[tuple[object, Any]]
 #: whether the private ways may be used
 ALLOWED = True
 
@@ -93,3 +99,17 @@ def foreach_copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
         return
     for target, source in zip(targets, sources, strict=True):
         target.copy_(source)
+
+
+def parsed_regex(pattern: str) -> Tree:
+    """The syntax tree of a regular expression, as the standard library parses it; a `re.error` where it cannot.
+
+    The public name of the parser is deprecated, and warns once where it is imported.
+    """
+    parser = _private(re, "_parser.parse")
+    if parser is not None:
+        return cast(Tree, parser(pattern))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import sre_parse
+    return cast(Tree, sre_parse.parse(pattern))
