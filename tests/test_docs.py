@@ -22,9 +22,8 @@ def blocks(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
-def test_the_code_runs(page, tmp_path, monkeypatch):
+def test_the_code_runs(page, tmp_path, monkeypatch, float32):
     monkeypatch.chdir(tmp_path)
-    torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
     exec(compile(blocks(page), str(page), "exec"), {"__name__": "__main__"})
 
