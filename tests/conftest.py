@@ -23,6 +23,12 @@ def _float64():
 
 
 @pytest.fixture
+def float32(_float64):
+    """For tests of what users run: torch's own default dtype."""
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.fixture
 def generator():
     return torch.Generator().manual_seed(0)
 

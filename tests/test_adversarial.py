@@ -224,7 +224,7 @@ def test_another_domain_in_place_of_a_prior():
         objective(points())
 
 
-def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path):
+def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path, float32):
     rows = [{"split": "train", "epoch": 2, "step": 20 * k, "critic/latent_accuracy": 0.99} for k in range(21)]
     objective = matched("latent")
     assert not list(objective.alarms(rows[:19]))
@@ -237,7 +237,6 @@ def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path):
     assert alarm.kind == "critic/latent has won"
     assert not list(objective.alarms([*rows[:-1], rows[-1] | {"critic/latent_accuracy": 0.9}]))
     # codes that start far from the prior, and an encoder that does not move
-    torch.set_default_dtype(torch.float32)
     x = 50 + torch.randn(400, 1)
     model = ch.Autoencoder(Dirac(tnn.Linear(1, 1)), Gaussian(tnn.Linear(1, 1), 1.0), StandardNormal(1))
     with torch.no_grad():
@@ -439,8 +438,7 @@ def test_an_implicit_decoder_is_drawn_from():
         model.decoder(z).log_prob(points(5))
 
 
-def test_a_latent_critic_gives_codes_the_priors_law():
-    torch.set_default_dtype(torch.float32)
+def test_a_latent_critic_gives_codes_the_priors_law(float32):
     torch.manual_seed(0)
     x = 3 + 2 * torch.randn(2000, 1)
     model = ch.Autoencoder(Dirac(tnn.Linear(1, 1)), Gaussian(tnn.Linear(1, 1), 1.0), StandardNormal(1))
@@ -488,8 +486,7 @@ def test_what_a_code_is_used_for():
 
 
 @pytest.mark.filterwarnings("error:the code is ignored")
-def test_sorted_examples_raise_no_false_alarm():
-    torch.set_default_dtype(torch.float32)
+def test_sorted_examples_raise_no_false_alarm(float32):
     torch.manual_seed(0)
     x = torch.cat([torch.randn(1100, 2) + 8 * k for k in range(3)])  # the first thousand are of one kind
     run = ch.fit(
@@ -499,8 +496,7 @@ def test_sorted_examples_raise_no_false_alarm():
     assert not [row for row in run.log if row["split"] == "alarm"]
 
 
-def test_an_ignored_code_is_an_alarm_in_the_log(tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_an_ignored_code_is_an_alarm_in_the_log(tmp_path, float32):
     x = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
     with pytest.warns(RuntimeWarning, match="the code is ignored"):
         run = ch.fit("ali", x, epochs=1, batch_size=20, out=tmp_path / "run", progress=False)
@@ -524,8 +520,7 @@ def test_an_ignored_code_is_an_alarm_in_the_log(tmp_path):
     ],
 )
 @pytest.mark.parametrize("shape", [(6,), (1, 8, 8)])
-def test_recipes_train_and_come_back(recipe, options, shape, tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_recipes_train_and_come_back(recipe, options, shape, tmp_path, float32):
     x = torch.rand(60, *shape, generator=torch.Generator().manual_seed(0))
     run = ch.fit(recipe, x, epochs=2, batch_size=20, out=tmp_path / "run", progress=False, **options)
     critic = "adversarial_latent" if recipe in ("aae", "wae-gan", "aae-cluster") else "critic"
@@ -585,11 +580,10 @@ def test_bad_settings():
 
 
 @pytest.mark.slow
-def test_eight_gaussians_are_eight_codes():
+def test_eight_gaussians_are_eight_codes(float32):
     angle = torch.arange(8) * torch.pi / 4
     means = 2 * torch.stack([angle.cos(), angle.sin()], 1)
     world = ch.data.toys.mixture(means.tolist(), sds=0.15, weights=[1] * 8)
-    torch.set_default_dtype(torch.float32)
     data = ch.data.from_arrays(world.sample(60_000, seed=0).float(), valid=0, test=0)
     settings = {"clusters": 8, "noise_dim": 4, "net": "smooth:96x96", "epochs": 8, "batch_size": 192}
     run = ch.fit("iae-cluster", data, progress=False, **settings)
@@ -627,8 +621,7 @@ def test_cluster_scores_by_hand():
 
 
 @pytest.mark.filterwarnings("ignore:the code is ignored")  # after one epoch it may be
-def test_clusters_are_evaluated_and_predicted(tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_clusters_are_evaluated_and_predicted(tmp_path, float32):
     data = ch.data.load("digits")
     run = ch.fit("iae-cluster", data, clusters=6, noise_dim=4, epochs=1, out=tmp_path / "run", progress=False)
     found = ch.evaluate(run, data, n=100)

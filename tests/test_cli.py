@@ -15,10 +15,7 @@ from chartae.cli import verb
 from chartae.cli.main import VERBS
 from chartae.records.training import Training
 
-
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 FIT = ["fit", "digits", "--recipe", "rae-l2", "--latent-dim", "4", "--epochs", "1", "--components", "3", "--seed", "0"]

@@ -14,10 +14,7 @@ from chartae.evaluation.geometry import diagnose
 from papers import Request
 from papers.parts import Parts
 
-
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 @pytest.fixture(scope="module")

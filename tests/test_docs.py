@@ -34,10 +34,9 @@ def _own_tables(monkeypatch):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
-@pytest.mark.usefixtures("_own_tables")
+@pytest.mark.usefixtures("_own_tables", "float32")
 def test_the_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
     exec(compile(blocks(page), str(page), "exec"), {"__name__": "__main__"})
 

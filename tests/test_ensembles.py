@@ -11,9 +11,7 @@ from chartae.runs import ensembles
 SMALL = {"net": "smooth:8", "latent_dim": 2, "batch_size": 16}
 
 
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 @pytest.fixture(scope="module")

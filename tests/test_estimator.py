@@ -17,10 +17,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from chartae import GenerativeAutoencoder
 from chartae.recipes import DEFAULT, RECIPES
 
-
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def digits():

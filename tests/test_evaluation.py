@@ -20,9 +20,7 @@ from chartae.records.results import Results
 QUICK = {"latent_dim": 3, "epochs": 1, "batch_size": 50, "components": 3, "progress": False}
 
 
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 @pytest.fixture(scope="module")

@@ -226,8 +226,7 @@ def convolving():
     return ch.Autoencoder(Categorical(net), ch.Gaussian(back, 1.0), UniformCategorical(K))
 
 
-def test_early_stopping_and_longer_trainings(tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_early_stopping_and_longer_trainings(tmp_path, float32):
     x = torch.rand(120, 6, generator=torch.Generator().manual_seed(0))
     settings = {"clusters": 3, "latent_dim": 2, "batch_size": 30, "progress": False}
     run = ch.fit("aae-cluster", x, epochs=3, patience=5, **settings, out=tmp_path / "a")
@@ -338,8 +337,7 @@ def test_labels_that_are_no_classes(y, error, message):
 
 
 @pytest.mark.parametrize("recipe", ["aae-semisup", "iae-semisup"])
-def test_the_estimator_learns_classes_from_few_labels(recipe):
-    torch.set_default_dtype(torch.float32)
+def test_the_estimator_learns_classes_from_few_labels(recipe, float32):
     rng = np.random.default_rng(0)
     centres = np.array([[3.0, 0, 0], [0, 3, 0], [0, 0, 3]])
     truth = rng.integers(0, 3, 600)
@@ -378,8 +376,7 @@ def test_the_estimator_learns_classes_from_few_labels(recipe):
             ch.GenerativeAutoencoder(recipe=recipe, options=options).fit(X, y)
 
 
-def test_a_cross_validation_of_a_semi_supervised_recipe():
-    torch.set_default_dtype(torch.float32)
+def test_a_cross_validation_of_a_semi_supervised_recipe(float32):
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 240)
     X = np.eye(2)[truth] * 3 + 0.3 * rng.normal(size=(240, 2))
@@ -398,8 +395,7 @@ def test_a_cross_validation_of_a_semi_supervised_recipe():
 
 
 @pytest.mark.filterwarnings("ignore:the code is ignored")
-def test_labels_that_are_not_known_are_no_errors(tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_labels_that_are_not_known_are_no_errors(tmp_path, float32):
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 900)
     X = (3 * np.eye(3)[truth] + 0.3 * rng.normal(size=(900, 3))).astype(np.float32)
@@ -423,8 +419,7 @@ def test_labels_that_are_not_known_are_no_errors(tmp_path):
     assert not list((tmp_path / "r").glob("density.*"))
 
 
-def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch):
-    torch.set_default_dtype(torch.float32)
+def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch, float32):
     settings = {"labels": 100, "net": "mlp", "labelled": 32, "progress": False}
     run = ch.fit("aae-semisup", "digits", epochs=3, out=tmp_path / "run", **settings)
     again = ch.load(tmp_path / "run")
@@ -449,8 +444,7 @@ def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch):
     assert torch.equal(more.categories(data.test), run.categories(data.test))
 
 
-def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
-    torch.set_default_dtype(torch.float32)
+def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys, float32):
     from papers import iae_cluster, iae_semisup
 
     monkeypatch.setitem(iae_cluster.QUICK, "epochs", 1)
@@ -472,8 +466,7 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys):
     assert "ima-gap takes no --labels; it is an option of iae-semisup" in capsys.readouterr().err
 
 
-def test_the_same_net_on_the_labels_alone_learns_something():
-    torch.set_default_dtype(torch.float32)
+def test_the_same_net_on_the_labels_alone_learns_something(float32):
     from papers.iae_semisup import labels_alone
 
     data = ch.data.load("digits")

@@ -94,9 +94,8 @@ def test_contract(name):
     assert f"{world.size} observed" in repr(world)
 
 
-def test_the_dtype_of_samples_is_the_default_and_the_points_are_the_same():
+def test_the_dtype_of_samples_is_the_default_and_the_points_are_the_same(float32):
     x, z = moebius().sample(100)
-    torch.set_default_dtype(torch.float32)
     y, s = moebius().sample(100)
     assert (y.dtype, s.dtype) == (torch.float32, torch.float32)
     assert torch.equal(y, x.float())

@@ -103,9 +103,8 @@ def test_the_drop_in_convolution_is_torchs(size, kernel, stride, padding):
     assert torch.allclose(ours.bias.grad, theirs.bias.grad)
 
 
-def test_the_fast_product_is_torchs_to_any_order(monkeypatch):
+def test_the_fast_product_is_torchs_to_any_order(monkeypatch, float32):
     monkeypatch.setattr(layers, "_onednn", lambda: True)
-    torch.set_default_dtype(torch.float32)
     g = torch.Generator().manual_seed(0)
     for bias in (True, False):
         ours = nn.Linear(200, 180, bias=bias)
@@ -126,9 +125,8 @@ def test_the_fast_product_is_torchs_to_any_order(monkeypatch):
             assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.detach().abs().max()))
 
 
-def test_the_fast_product_leaves_transforms_and_slices_to_torch(monkeypatch):
+def test_the_fast_product_leaves_transforms_and_slices_to_torch(monkeypatch, float32):
     monkeypatch.setattr(layers, "_onednn", lambda: True)
-    torch.set_default_dtype(torch.float32)
     wide = torch.randn(20, 300)[:, :200].requires_grad_()
     assert type(layers.product(wide, torch.randn(180, 200)).grad_fn).__name__ != "_ProductBackward"
     layer, x = nn.Linear(200, 180), torch.randn(20, 200)

@@ -145,9 +145,8 @@ def everything(run, folder, x):
 QUICK = {"latent_dim": 3, "epochs": 1, "batch_size": 50, "progress": False}
 
 
-def test_a_new_recipe_is_one_file(one_file, tmp_path):
+def test_a_new_recipe_is_one_file(one_file, tmp_path, float32):
     one_file("toy_recipe", RECIPE)
-    torch.set_default_dtype(torch.float32)
     run = ch.fit("toy-ae", "digits", out=tmp_path / "r", pull=0.25, **QUICK)
     assert repr(run.objective) == "Penalised: Reconstruction() + 0.25 LatentNorm()"
     assert list(run.densities) == ["normal"]
@@ -157,9 +156,8 @@ def test_a_new_recipe_is_one_file(one_file, tmp_path):
         ch.fit("toy-ae", "digits", push=1.0, **QUICK)
 
 
-def test_a_new_density_is_one_file(one_file, tmp_path):
+def test_a_new_density_is_one_file(one_file, tmp_path, float32):
     one_file("toy_density", DENSITY)
-    torch.set_default_dtype(torch.float32)
     run = ch.fit("rae", "digits", out=tmp_path / "r", densities=["toy-atoms"], **QUICK)
     data = run.data()
     codes = run.encode(data.train)
@@ -172,9 +170,8 @@ def test_a_new_density_is_one_file(one_file, tmp_path):
     assert "toy-atoms" in report.write(tmp_path / "r", tmp_path / "r" / "report.html").read_text()
 
 
-def test_a_new_kind_is_one_file(one_file, tmp_path):
+def test_a_new_kind_is_one_file(one_file, tmp_path, float32):
     module = one_file("toy_kind", KIND)
-    torch.set_default_dtype(torch.float32)
     one_file("toy_recipe", RECIPE.replace('densities=("normal",)', 'densities=("normal",), kinds=(ToyLogs,)').replace(
         "from chartae.objectives", "from toy_kind import ToyLogs\nfrom chartae.objectives"
     ))  # fmt: skip

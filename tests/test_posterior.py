@@ -83,9 +83,8 @@ def test_the_value_at_the_best_critic_is_the_kl():
 
 
 @pytest.mark.parametrize("contrast", [0, 32])
-def test_a_trained_critic_finds_the_kl(contrast):
+def test_a_trained_critic_finds_the_kl(contrast, float32):
     """Posteriors N(a x, s^2) of a known s: the mean of the critic's term against the closed form, two seeds."""
-    torch.set_default_dtype(torch.float32)
     found, s = [], 0.5
     for seed in range(2):
         torch.manual_seed(seed)
@@ -106,9 +105,8 @@ def test_a_trained_critic_finds_the_kl(contrast):
     assert sum(found) / 2 == pytest.approx(exact, abs=0.1)
 
 
-def test_a_model_trained_by_avb_has_the_posterior_of_its_decoder():
+def test_a_model_trained_by_avb_has_the_posterior_of_its_decoder(float32):
     """A linear decoder that is held: the implicit posterior's moments against the closed form."""
-    torch.set_default_dtype(torch.float32)
     torch.manual_seed(0)
     w, sigma = 1.5, 0.8
     decoder = tnn.Linear(1, 1)
@@ -135,8 +133,7 @@ def test_a_model_trained_by_avb_has_the_posterior_of_its_decoder():
     assert torch.allclose(drawn.std(0), torch.full((3,), variance**0.5), atol=0.15)
 
 
-def test_avb_trains_from_its_recipe(tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_avb_trains_from_its_recipe(tmp_path, float32):
     x = (torch.rand(60, 1, 4, 4, generator=torch.Generator().manual_seed(0)) > 0.5).to(torch.uint8) * 255
     run = ch.fit("avb", x, likelihood="bernoulli", latent_dim=2, epochs=2, batch_size=20, out=tmp_path / "run",
                  noise_dim=3, progress=False)  # fmt: skip
@@ -208,7 +205,7 @@ def test_one_law_or_two():
         mmd_test(draw(5), torch.randn(5, 3))
 
 
-def test_what_is_measured_of_the_four_points():
+def test_what_is_measured_of_the_four_points(float32):
     """An encoder of quarter planes, a decoder that names them: -log p is log 4, posteriors and aggregate are exact."""
 
     class Quarter(tnn.Module):
@@ -221,7 +218,6 @@ def test_what_is_measured_of_the_four_points():
             which = 2 * (z[:, 0] < 0).long() + (z[:, 1] < 0).long()
             return (80 * tnn.functional.one_hot(which, 4) - 40.0).reshape(-1, 1, 2, 2).to(z.dtype)
 
-    torch.set_default_dtype(torch.float32)
     model = ch.Autoencoder(Implicit(Quarter(), 2, tnn.Flatten()), Bernoulli(Names()), StandardNormal(2))
     found = judge(model, 0)
     assert found["nll"] == pytest.approx(math.log(4), abs=4 * found["nll_error"] + 1e-6)
@@ -232,8 +228,7 @@ def test_what_is_measured_of_the_four_points():
     assert found["aggregate"] < 0.01
 
 
-def test_the_reproductions_make_their_tables(tmp_path, monkeypatch):
-    torch.set_default_dtype(torch.float32)
+def test_the_reproductions_make_their_tables(tmp_path, monkeypatch, float32):
     four, modes = iae_posterior.four_points, iae_posterior.two_modes
     monkeypatch.setattr(
         iae_posterior, "four_points", lambda recipe, options, seed, steps: four(recipe, options, seed, 100)

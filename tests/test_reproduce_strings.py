@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 from PIL import Image
 
 from chartae import cli
 from papers import Request, grae, reproduce
 
-
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 @pytest.fixture

@@ -12,10 +12,7 @@ from chartae.recipes import RECIPES
 from chartae.runs import Settings
 from families import DOMAINS, LABELS, STRINGS
 
-
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def table(n=300):
@@ -216,8 +213,7 @@ def test_a_last_batch_of_one_is_left_out():
     assert ch.fit("ae", table(301), densities=(), **QUICK | {"batch_size": 60}).history.epochs == 1
 
 
-def test_settings_that_cannot_be_trained_leave_the_folder_alone(tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_settings_that_cannot_be_trained_leave_the_folder_alone(tmp_path, float32):
     x = torch.rand(40, 6, generator=torch.Generator().manual_seed(0))
     settings = {"latent_dim": 2, "epochs": 1, "densities": (), "progress": False}
     ch.fit("ae", x, **settings, out=tmp_path / "run")

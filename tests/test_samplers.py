@@ -288,8 +288,7 @@ def test_diagnostics_of_mixing():
 
 @pytest.mark.filterwarnings("ignore:the chains accept almost")
 @pytest.mark.parametrize("name", by_name.NAMES)
-def test_every_named_sampler_runs_on_a_run(name):
-    torch.set_default_dtype(torch.float32)
+def test_every_named_sampler_runs_on_a_run(name, float32):
     world = toys.mixture([[-1.0, 0.0], [1.0, 0.0]], sds=0.5)
     recipe, options = ("ncdae", {"low": 0.1, "high": 2.0}) if name in by_name.WITH_LEVELS else ("dae", {})
     made = ch.fit(recipe, world.sample(500, seed=0), latent_dim=16, epochs=2, progress=False, **options)

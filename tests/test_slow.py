@@ -20,12 +20,7 @@ from chartae.recipes import RECIPES
 from chartae.records.files import read_tensors
 from families import CLUSTERS, DOMAINS, SCORE, STRINGS
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float32")]
 
 
 @pytest.fixture(scope="module")

@@ -381,8 +381,7 @@ def run(tmp_path_factory):
     return ch.fit("grae", path, grammar="expressions", components=3, out=path.parent / "run", **settings)
 
 
-def test_it_learns_and_comes_back(run):
-    torch.set_default_dtype(torch.float32)
+def test_it_learns_and_comes_back(run, float32):
     data = run.data()
     texts = data.strings("test")
     back = [row[0] for row in run.decode_strings(run.encode(data.test))]
@@ -399,8 +398,7 @@ def test_it_learns_and_comes_back(run):
         run.decode_strings(torch.zeros(1, 8), draws=0)
 
 
-def test_evaluation_of_strings(run):
-    torch.set_default_dtype(torch.float32)
+def test_evaluation_of_strings(run, float32):
     found = ch.evaluate(run, n=60)
     assert found["reconstruction"]["exact"] > 0.9
     assert found["reconstruction"]["steps"] > 0.95
@@ -422,9 +420,8 @@ def test_evaluation_of_strings(run):
         ch.evaluate(run, extractor="pixels")
 
 
-def test_verbs_that_strings_are_not_for(run, tmp_path, capsys):
+def test_verbs_that_strings_are_not_for(run, tmp_path, capsys, float32):
     """Each is refused by name, with what to use instead, before any work."""
-    torch.set_default_dtype(torch.float32)
     folder, out = str(run.folder), str(tmp_path / "out")
     cases = [
         (["score", folder], "'grae' estimates no score"),
@@ -442,8 +439,7 @@ def test_verbs_that_strings_are_not_for(run, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_report_of_a_run_on_strings(run, capsys):
-    torch.set_default_dtype(torch.float32)
+def test_the_report_of_a_run_on_strings(run, capsys, float32):
     ch.evaluate(run, n=60)
     assert cli.main(["report", str(run.folder)]) == 0
     text = (run.folder / "report.html").read_text()
@@ -451,10 +447,9 @@ def test_the_report_of_a_run_on_strings(run, capsys):
     assert run.data().strings("test")[0] in text
 
 
-def test_formulas_from_the_command_line(tmp_path, monkeypatch, capsys):
+def test_formulas_from_the_command_line(tmp_path, monkeypatch, capsys, float32):
     """Nets of any weights write molecules under the grammar, and `sample` draws them."""
     pytest.importorskip("rdkit")
-    torch.set_default_dtype(torch.float32)
     smiles = ["C" * i + end for i in range(1, 9) for end in ("O", "N", "Cl", "=O", "C(C)C")]
     ch.fit("grae", smiles, grammar="zinc-smiles", net="gru:8", densities=(), out=tmp_path / "run", **QUICK)
     monkeypatch.chdir(tmp_path)
@@ -466,8 +461,7 @@ def test_formulas_from_the_command_line(tmp_path, monkeypatch, capsys):
     assert "holds 1000 formulas at most" in capsys.readouterr().err
 
 
-def test_bad_input(tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_bad_input(tmp_path, float32):
     cases = [
         (lambda: ch.fit("grae", CORPUS, **QUICK), "needs a grammar: one of zinc-smiles, expressions"),
         (lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK), "is for strings: a list of them, or a file"),
@@ -511,8 +505,7 @@ def test_the_estimator_takes_lists_of_strings():
     assert baseline.transform(CORPUS[:2]).shape == (2, 5)
 
 
-def test_an_own_grammar_from_the_command_line(tmp_path, monkeypatch, capsys):
-    torch.set_default_dtype(torch.float32)
+def test_an_own_grammar_from_the_command_line(tmp_path, monkeypatch, capsys, float32):
     pytest.importorskip("lark")
     (tmp_path / "own.lark").write_text('start: "a" start | "b"\n')
     (tmp_path / "data.txt").write_text("\n".join("a" * (i % 9) + "b" for i in range(300)) + "\nabc\n")
@@ -543,9 +536,8 @@ def test_an_autoencoder_by_hand():
     assert StackDecoder(EXPRESSIONS).grammar is model.decoder.codec
 
 
-def test_weighted_retraining(run):
+def test_weighted_retraining(run, float32):
     """What is trained on again is what the weights say: the likelihood of a string that gets all of it rises."""
-    torch.set_default_dtype(torch.float32)
     strings = ["exp(1)/exp(2)", "2*exp(x*2)", "3/(1+2)", *CORPUS]  # the first three are new to it
     weights = torch.zeros(len(strings))
     weights[:3] = 1.0
@@ -569,9 +561,8 @@ def test_weighted_retraining(run):
 # -- a property of the code -------------------------------------------------------------------------------------------
 
 
-def test_a_property_is_read_off_the_code(tmp_path):
+def test_a_property_is_read_off_the_code(tmp_path, float32):
     """Length of a string, given for half of them, is told of the others; and it is there after loading."""
-    torch.set_default_dtype(torch.float32)
     strings = CORPUS * 3
     length = np.array([float(len(s)) for s in strings])
     known = np.where(np.random.default_rng(0).random(len(strings)) < 0.5, length, np.nan)
@@ -592,8 +583,7 @@ def test_a_property_is_read_off_the_code(tmp_path):
         Predicting(blurred, 5)
 
 
-def test_a_property_comes_from_a_column_or_by_name(tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     path = tmp_path / "t.csv"
     path.write_text("smiles,activity\n" + "".join(f"{'C' * (i % 7 + 1)}O,{i % 7}\n" for i in range(240)))
     data = from_strings(path, "zinc-smiles", target="activity")

@@ -17,9 +17,7 @@ from chartae.training import NonFinite, fit
 N, SIZE, CODE = 200, 6, 2
 
 
-@pytest.fixture(autouse=True)
-def _float32(_float64):
-    torch.set_default_dtype(torch.float32)
+pytestmark = pytest.mark.usefixtures("float32")
 
 
 def data(n=N, seed=0):

@@ -85,8 +85,7 @@ def test_bad_settings():
 
 
 @pytest.mark.parametrize("shape", [(6,), (1, 8, 8), (3, 12, 12)])
-def test_the_recipe_trains_and_comes_back(shape, tmp_path):
-    torch.set_default_dtype(torch.float32)
+def test_the_recipe_trains_and_comes_back(shape, tmp_path, float32):
     x = torch.rand(40, *shape, generator=torch.Generator().manual_seed(0))
     run = ch.fit("vae-gan", x, epochs=1, batch_size=20, latent_dim=3, features=16, out=tmp_path / "run", progress=False)
     assert any("critic/accuracy" in row for row in run.log)

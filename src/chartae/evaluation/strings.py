@@ -109,7 +109,8 @@ class StringEvaluator(Evaluator[list[str]]):
     def check_same(self, other: Evaluator[list[str]]) -> None:
         """Codecs may have left out different strings."""
         mine, others = self.data, other.data
-        if self.test != others.strings("test"):
+        plain = lambda strings: ["".join(s.split()) for s in strings]  # noqa: E731 - a grammar may ignore white space
+        if (mine.skipped or others.skipped) and plain(self.test) != plain(others.strings("test")):
             raise ValueError(
                 f"{self.codec!r} reads other strings of {mine.name} than {others.codec!r} (left out: {mine.skipped} "
                 f"and {others.skipped}), so that the recipes would be trained and measured on different ones. Leave "

@@ -359,8 +359,11 @@ class Run:
 
     def check_data(self, data: Dataset) -> None:
         """Raise ValueError unless these are the data of the run."""
-        if type(data.kind) is not type(self.kind) or data.kind.codec != self.kind.codec:
-            raise ValueError(f"the run was fitted to {self.kind.noun}, these data are {data.kind.noun} ({data.kind!r})")
+        readers = [kind.to_dict().get("codec") for kind in (self.kind, data.kind)]
+        if type(data.kind) is not type(self.kind) or readers[0] != readers[1]:
+            raise ValueError(
+                f"the run was fitted to {self.kind.noun} ({self.kind!r}), these data are {data.kind.noun} ({data.kind!r})"
+            )
         if tuple(data.shape) != self.settings.shape:
             raise ValueError(f"the run was fitted to examples of shape {self.settings.shape}, these are {data.shape}")
         if self.settings.fingerprint and fingerprint(data.train) != self.settings.fingerprint:
