@@ -197,7 +197,7 @@ def test_pictures_are_sorted_by_what_they_are(tmp_path):
 
 
 def test_a_folder_says_its_kind(tmp_path):
-    texts = {'codec = "{}"': "strings", 'kind = "table"': "table", '[kind]\nname = "points"': "points", "": ""}
+    texts = {'codec = "{}"': "strings", 'kind = "table"': "table", '[kind]\nkind = "points"': "points", "": ""}
     for text, kind in texts.items():
         (tmp_path / "run.toml").write_text(text)
         assert RunFolder.read(tmp_path).kind == kind

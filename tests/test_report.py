@@ -219,7 +219,7 @@ def test_what_is_learnt_of_a_code_and_what_went_wrong(tmp_path):
     assert "Is the code used?" not in plain.text
     (folder / "results.json").unlink()
     (folder / "run.toml").write_text(RUN.replace("[options]", 'to = "mnist+coloured"\n[options]'))
-    assert "chartae translate RUN" in page(folder, tmp_path).text
+    assert "chartae evaluate RUN" in page(folder, tmp_path).text
 
 
 def test_tables_and_colour_and_other_channels(tmp_path):

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,6 @@ from chartae.runs import Run
 from chartae.samplers import by_name
 
 __all__ = ["Evaluator", "Measuring", "Reconstruction", "evaluates", "evaluator_for", "row_of"]
-
-#: what an evaluator measures: a tensor in the units of the data set, or a list of strings
-X = TypeVar("X")
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ class Reconstruction:
     pairs: tuple[tuple[str, str], ...] = ()
 
 
-class Evaluator(ABC, Generic[X]):
+class Evaluator(ABC):
     """The test set of a data set, and how other sets are measured against it; one serves any number of runs.
 
     Attributes:
@@ -110,8 +107,9 @@ class Evaluator(ABC, Generic[X]):
                 f"{'it' if len(idle) == 1 else 'them'} out"
             )
 
-    def check_same(self, other: Evaluator[X]) -> None:
+    def check_same(self, other: Evaluator) -> None:
         """Raise ValueError if numbers of this evaluator cannot stand beside those of another of a comparison."""
+        return
 
     @property
     @abstractmethod
@@ -119,11 +117,15 @@ class Evaluator(ABC, Generic[X]):
         """What the numbers of the sets are, as `Results.metric` names it."""
 
     @abstractmethod
-    def measure(self, examples: X) -> Scores:
-        """The metrics of a set against the test set."""
+    def measure(self, examples: object) -> Scores:
+        """The metrics of a set against the test set.
+
+        Args:
+            examples: in the units of the data set, or strings.
+        """
 
     @abstractmethod
-    def generated(self, run: Run, x: Tensor) -> X:
+    def generated(self, run: Run, x: Tensor) -> object:
         """Examples in the model's form, as `measure` takes them."""
 
     @abstractmethod
@@ -140,15 +142,15 @@ class Evaluator(ABC, Generic[X]):
         start = self.data.kind.inside(self.data.train) if name in by_name.NAMES else None
         return run.draw(size, name, condition=conditions_for(self.data, size), seed=seed, start=start)
 
-    def reconstructed(self, run: Run, valid: Codes) -> Iterator[tuple[str, X]]:
+    def reconstructed(self, run: Run, valid: Codes) -> Iterator[tuple[str, object]]:
         """The sets that are made of validation examples before anything is sampled."""
         return iter(())
 
-    def interpolated(self, run: Run, valid: Codes, seed: int) -> Iterator[tuple[str, X]]:
+    def interpolated(self, run: Run, valid: Codes, seed: int) -> Iterator[tuple[str, object]]:
         """The sets that are made of points between validation examples."""
         return iter(())
 
-    def examples(self, drawn: X) -> tuple[str, ...]:
+    def examples(self, drawn: object) -> tuple[str, ...]:
         """The first new examples, where they are text."""
         return ()
 
@@ -176,8 +178,8 @@ class Evaluator(ABC, Generic[X]):
         """
 
 
-R = TypeVar("R", bound="type[Evaluator[Any]]")
-_ROWS: dict[type[Kind], type[Evaluator[Any]]] = {}
+R = TypeVar("R", bound=type[Evaluator])
+_ROWS: dict[type[Kind], type[Evaluator]] = {}
 
 
 def evaluates(*kinds: type[Kind]) -> Callable[[R], R]:
@@ -190,7 +192,7 @@ def evaluates(*kinds: type[Kind]) -> Callable[[R], R]:
     return register
 
 
-def rows() -> list[tuple[type[Kind], type[Evaluator[Any]]]]:
+def rows() -> list[tuple[type[Kind], type[Evaluator]]]:
     """The whole table: that of the files of this package, and what was registered elsewhere."""
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
@@ -198,7 +200,7 @@ def rows() -> list[tuple[type[Kind], type[Evaluator[Any]]]]:
     return list(_ROWS.items())
 
 
-def row_of(kind: Kind) -> type[Evaluator[Any]]:
+def row_of(kind: Kind) -> type[Evaluator]:
     """The evaluator of a kind of data.
 
     Raises:
@@ -214,7 +216,7 @@ def row_of(kind: Kind) -> type[Evaluator[Any]]:
     return row
 
 
-def evaluator_for(data: Dataset, measuring: Measuring | None = None) -> Evaluator[Any]:
+def evaluator_for(data: Dataset, measuring: Measuring | None = None) -> Evaluator:
     """The evaluator of a data set, to share between runs.
 
     Args:

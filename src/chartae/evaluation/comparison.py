@@ -198,13 +198,13 @@ class Plan:
             evaluator.check_same(self.reference)
 
     @cached_property
-    def rows(self) -> dict[str, tuple[Settings, Evaluator[Any]]]:
+    def rows(self) -> dict[str, tuple[Settings, Evaluator]]:
         """What the runs of each recipe are made with, and the evaluator, one for all that read the data alike.
 
         What is wrong with a recipe shows here.
         """
         measuring = replace(self.comparing.measuring, language=self._language())
-        by_kind: dict[Kind, Evaluator[Any]] = {}
+        by_kind: dict[Kind, Evaluator] = {}
         rows = {}
         for name in self.names:
             fitting = runs.prepared(name, self.data, self.request(name, self.comparing.seeds[0]))
@@ -215,7 +215,7 @@ class Plan:
         return rows
 
     @property
-    def reference(self) -> Evaluator[Any]:
+    def reference(self) -> Evaluator:
         """The evaluator of the first recipe, by whose protocol the comparison is described."""
         return self.rows[self.names[0]][1]
 

@@ -14,6 +14,8 @@ from chartae.evaluation.diagnosis import Diagnosis
 
 __all__ = ["Plot", "page"]
 
+#: a value of the page's table
+Cell: TypeAlias = float | str | None
 #: a title and its plot
 Plot: TypeAlias = tuple[str, Figure]
 
@@ -43,10 +45,10 @@ CONSISTENCY = {
 }
 
 
-def _rows(results: Diagnosis) -> dict[str, object]:
+def _rows(results: Diagnosis) -> dict[str, Cell]:
     """The page's table."""
     active = results["codes"]["active"]
-    rows: dict[str, object] = {"test points": results["points"]}
+    rows: dict[str, Cell] = {"test points": results["points"]}
     if "geometry" in results:
         shape = results["geometry"]
         rows |= {

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -41,7 +40,7 @@ def evaluate(
     data: Dataset | None = None,
     *,
     densities: Sequence[str] | None = None,
-    evaluator: Evaluator[Any] | None = None,
+    evaluator: Evaluator | None = None,
     extractor: str | Extractor | None = None,
     weights: str | Path | None = None,
     language: str | Path | Grammar | None = None,
@@ -149,7 +148,7 @@ def _of_codes(names: Sequence[str]) -> list[str]:
 
 
 def _sets(
-    run: Run, evaluator: Evaluator[Any], names: Sequence[str], valid: Codes, seed: int
+    run: Run, evaluator: Evaluator, names: Sequence[str], valid: Codes, seed: int
 ) -> tuple[Sets, dict[str, tuple[str, ...]]]:
     """The metrics of each set, and the first new examples of each density; one set is in memory at a time."""
     scores: dict[str, Scores] = {}

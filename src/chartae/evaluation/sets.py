@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae import metrics
-from chartae.data import Dataset
+from chartae.data import Dataset, as_tensor
 from chartae.evaluation.base import Evaluator, Measuring, Reconstruction
 from chartae.evaluation.codes import INTERPOLATIONS, Codes, conditions_for, interpolated
 from chartae.maths import as_float, sample_rows
@@ -41,7 +41,7 @@ def plane(x: Float[Tensor, "N D"]) -> Float[Tensor, "D 2"]:
     return axes if axes.shape[1] == 2 else torch.nn.functional.pad(axes, (0, 1))
 
 
-class SetEvaluator(Evaluator[Tensor]):
+class SetEvaluator(Evaluator):
     """The features of the test set, in the units of the data set, and distances of other sets from them.
 
     Attributes:
@@ -90,14 +90,14 @@ class SetEvaluator(Evaluator[Tensor]):
     def metric(self) -> str:
         return self.extractor.metric
 
-    def measure(self, examples: Tensor) -> Scores:
+    def measure(self, examples: object) -> Scores:
         """Fréchet and kernel distance, precision, recall, density and coverage of a set against the test set.
 
         Args:
             examples: (N, *shape) in the units of the data set.
         """
-        features = self.extractor(self.level(examples))
-        kid, kid_sd = self.reference.kid(features, subsets=50, subset_size=min(self.kid_size, len(examples)))
+        features = self.extractor(self.level(as_tensor(examples, "examples")))
+        kid, kid_sd = self.reference.kid(features, subsets=50, subset_size=min(self.kid_size, len(features)))
         frechet = self.reference.frechet(features)
         return Scores({"frechet": frechet, "kid": kid, "kid_sd": kid_sd} | self.reference.prdc(features))
 

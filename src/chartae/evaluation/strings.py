@@ -81,7 +81,7 @@ def language_of(codec: Codec, asked: str | Path | Grammar | None = None) -> Lang
 
 @final
 @evaluates(Strings)
-class StringEvaluator(Evaluator[list[str]]):
+class StringEvaluator(Evaluator):
     """Strings: the shares valid, unique (of the valid) and novel (of the unique), and of molecules how far they are
     from the test set.
 
@@ -106,7 +106,7 @@ class StringEvaluator(Evaluator[list[str]]):
         super().check(measuring, kind)
         language_of(needed(kind.codec), measuring.language)
 
-    def check_same(self, other: Evaluator[list[str]]) -> None:
+    def check_same(self, other: Evaluator) -> None:
         """Codecs may have left out different strings."""
         mine, others = self.data, other.data
         plain = lambda strings: ["".join(s.split()) for s in strings]  # noqa: E731 - a grammar may ignore white space
@@ -121,11 +121,12 @@ class StringEvaluator(Evaluator[list[str]]):
     def metric(self) -> str:
         return "strings"
 
-    def measure(self, examples: list[str]) -> Scores:
+    def measure(self, examples: object) -> Scores:
         """The shares of strings that are valid, unique and novel; what cannot be said is None, with a note why."""
+        strings = _listed(examples)
         if self.described is not None:
-            return self._chemistry(examples, self.described)
-        return _scores(string_summary(self.language.complete(examples), self.train, self.test), {"complete": "valid"})
+            return self._chemistry(strings, self.described)
+        return _scores(string_summary(self.language.complete(strings), self.train, self.test), {"complete": "valid"})
 
     def _chemistry(self, examples: list[str], test: molecules.Described) -> Scores:
         names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel"}
@@ -162,8 +163,8 @@ class StringEvaluator(Evaluator[list[str]]):
         errors = {"exact": exact, "steps": float(hits.sum() / steps.sum()), "nll": float(nll.mean())}
         return Reconstruction(Scores(errors), tuple(zip(self.test[:SHOWN], back[:SHOWN], strict=True)))
 
-    def examples(self, drawn: list[str]) -> tuple[str, ...]:
-        return tuple(drawn[:SHOWN])
+    def examples(self, drawn: object) -> tuple[str, ...]:
+        return tuple(_listed(drawn)[:SHOWN])
 
     def paths(self, run: Run, test: Codes) -> tuple[tuple[str, ...], ...]:
         """Strings on the straight line between the codes of pairs of test strings, both ends with them."""
@@ -207,10 +208,15 @@ def _scores(summary: Mapping[str, float | dict[str, str] | None], names: Mapping
     return Scores(values, notes)
 
 
+def _listed(strings: object) -> list[str]:
+    """Strings as a list; a TypeError of anything else."""
+    if not isinstance(strings, Sequence) or isinstance(strings, str):
+        raise TypeError(f"examples is a {type(strings).__name__}; expected a list of strings")
+    return list(strings)
+
+
 def _texts(run: Run, x: Tensor) -> list[str]:
-    texts = run.restore(x)
-    assert isinstance(texts, list)
-    return texts
+    return _listed(run.restore(x))
 
 
 def _steps_of(run: Run, padding: int) -> Callable[..., Tensor]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +34,7 @@ class Direction:
         back: the translations, translated back.
     """
 
-    evaluator: Evaluator[Any]
+    evaluator: Evaluator
     originals: Tensor
     translations: Tensor
     back: Tensor
@@ -98,7 +97,7 @@ def evaluate_translation(
     return results
 
 
-def _translated(run: Run, source: Dataset, evaluator: Evaluator[Any], to: str, seed: int) -> Direction:
+def _translated(run: Run, source: Dataset, evaluator: Evaluator, to: str, seed: int) -> Direction:
     """One translation of each of the test examples that are compared, and the way back."""
     originals = source.test[sample_rows(len(source.test), evaluator.n)]
     translations = translate(run, originals, to, 1, seed=seed)[:, 0]

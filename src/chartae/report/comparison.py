@@ -13,7 +13,7 @@ from chartae.records.run_folder import RunFolder
 from chartae.report.clouds import data_and_samples
 from chartae.report.embedded import Embedded
 from chartae.report.grids import interpolations, reconstructions, samples
-from chartae.report.names import best, densities, in_order, measure, said, title
+from chartae.report.names import best, densities, in_order, is_metric, measure, said, title
 from chartae.report.numbers import lower, number, spread
 from chartae.report.parts import Facts, flat, sections
 from chartae.report.ranking import ranking
@@ -187,7 +187,7 @@ def _ranks(record: Comparison, names: Sequence[str]) -> Table:
 
 def _seeds(record: Comparison) -> Table:
     """Every run of the comparison, one line each."""
-    rows, further = record.rows, [name for name in record.columns if "/" in name]
+    rows, further = record.rows, [name for name in record.columns if is_metric(name)]
     names = in_order(dict.fromkeys([*(n for row in rows for n in row.sets), *further]))
     kinds = list(dict.fromkeys(k for row in rows for k in row.reconstruction))
     numbers = [{name: row.value(record.column(name)) for name in names} for row in rows]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from chartae.records.parsing import is_finite
 
-__all__ = ["best", "densities", "in_order", "measure", "said", "title"]
+__all__ = ["best", "densities", "in_order", "is_metric", "measure", "said", "title"]
 
 TITLES = {
     "floor": "Real data (floor)",
@@ -30,14 +30,23 @@ MEASURES = {
     "fcd": "FCD",
     "strings": "share of new strings that are valid, unique and novel",
 }
+#: further metrics of a set that have a column of their own
+METRICS = ("valid", "unique", "novel")
 #: the beginnings of names that are sets, but no densities
 OTHERS = ("interpolation", "translation", "floor")
 
 
 def title(name: str) -> str:
     """The name of a set, a density, or a set's metric (``"gmm/valid"``) as a title."""
-    of, metric = name.split("/", 1) if "/" in name else (name, "")
-    return TITLES.get(of, of) + (f": {metric}" if metric else "")
+    if is_metric(name):
+        of, _, metric = name.rpartition("/")
+        return f"{title(of)}: {metric}"
+    return TITLES.get(name, name)
+
+
+def is_metric(name: str) -> bool:
+    """Whether a column's name is that of a further metric of a set, as ``"gmm/valid"``."""
+    return name.rpartition("/")[2] in METRICS and "/" in name
 
 
 def said(name: str) -> str:
@@ -55,7 +64,9 @@ def measure(metric: str) -> str:
 def densities(names: Iterable[str]) -> list[str]:
     """The names that are densities: the known ones first, then the others as they come."""
     # "own" is the prior or the normal once more: the published tables' N
-    of_codes = [n for n in names if n not in ("reconstruction", "own") and "/" not in n and not n.startswith(OTHERS)]
+    of_codes = [
+        n for n in names if n not in ("reconstruction", "own") and not n.startswith(OTHERS) and not is_metric(n)
+    ]
     return sorted(of_codes, key=lambda n: [*TITLES].index(n) if n in TITLES else len(TITLES))
 
 
@@ -64,7 +75,9 @@ def in_order(names: Iterable[str]) -> list[str]:
     translations, interpolations."""
     every = [*names]
     first = [n for n in ("floor", "floor-b", "floor-a", "reconstruction", "own") if n in every]
-    middle = [n for d in densities(every) for n in (d, *(m for m in every if m.startswith(f"{d}/")))]
+    middle = [
+        n for d in densities(every) for n in (d, *(m for m in every if is_metric(m) and m.rpartition("/")[0] == d))
+    ]
     last = sorted(n for n in every if n.startswith("interpolation"))
     return first + middle + sorted((n for n in every if n.startswith("translation")), reverse=True) + last
 
