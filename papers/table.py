@@ -105,7 +105,8 @@ def reproduction(
 
 def records() -> dict[str, Record]:
     """All reproductions by name, in alphabetical order; every module of this package is imported for it."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+    package = importlib.import_module(__package__ or "papers")
+    for module in pkgutil.iter_modules(package.__path__):
         if module.name != "__main__":
             importlib.import_module(f"papers.{module.name}")
     return dict(sorted(TABLE.items()))

@@ -278,7 +278,7 @@ def test_vectors_of_any_length(float32):
         (lambda: ch.fit("iae-translate", "digits", **QUICK), "give the other as `to`"),
         (lambda: ch.fit("ae", "digits", to="digits+edges", **QUICK), "has one domain and no `to`"),
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", latent_dim=3, **QUICK), "leave out latent_dim"),
-        (lambda: ch.fit("iae-translate", "digits", to="digits+edges", net="mlp", **QUICK), "leave out latent_dim and net"),
+        (lambda: ch.fit("iae-translate", "digits", to="digits+edges", net="mlp", **QUICK), "out latent_dim and net"),
         (lambda: ch.fit("iae-translate", "digits", to=np.zeros((0, 8, 8)), **QUICK), "domain B: x is empty"),
         (lambda: ch.fit("iae-translate", "digits", to="digitz", **QUICK), "domain B: unknown data set 'digitz'"),
         (lambda: ch.fit("iae-translate", "digits", to=some(side=9), **QUICK), r"no net between .*\(1, 9, 9\)"),
