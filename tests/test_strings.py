@@ -17,8 +17,7 @@ from chartae import cli
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Dirac, GaussianNoise, StandardNormal
 from chartae.conditionals.strings import MaskedCategorical
-from chartae.data import from_strings, indices, is_strings, read_strings
-from chartae.data.properties import string_data
+from chartae.data import Reading, Strings, read, from_strings, indices, is_strings, read_strings
 from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
 from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
 from chartae.nn.sequences import GrammarDecoder, GrammarEncoder
@@ -593,7 +592,7 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     found = ch.evaluate(ch.load(run.folder), n=20)
     assert set(found["property"]) == {"rmse", "trivial_rmse"}
     pytest.importorskip("rdkit")
-    named = string_data("grae", path, "zinc-smiles", target="weight")
+    named = read(path, kinds=[Strings], reading=Reading(grammar="zinc-smiles", target="weight"))
     ethanol = named.strings().index("CCO")
     assert named.train_labels[ethanol] == pytest.approx(46.07, abs=0.01)
     path.write_text("smiles,activity\nCCO,1\nCC,high\n")
