@@ -106,8 +106,7 @@ def reproduction(
 
 def records() -> dict[str, Record]:
     """All reproductions by name, in alphabetical order; every module of this package is imported for it."""
-    package = importlib.import_module(__package__ or "papers")
-    for module in pkgutil.iter_modules(package.__path__):
+    for module in pkgutil.iter_modules(sys.modules[__package__ or "papers"].__path__):
         if module.name != "__main__":
             importlib.import_module(f"papers.{module.name}")
     return dict(sorted(TABLE.items()))
