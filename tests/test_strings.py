@@ -256,11 +256,11 @@ def test_indices_are_a_byte_each_and_reach_nets_unchanged():
     assert data.train.dtype == torch.int8
     assert data.train.shape[1] == 15
     assert sorted(data.strings() + data.strings("valid") + data.strings("test")) == sorted(CORPUS)
-    x, _ = next(iter(ch.data.Batches(data.train, 8, shuffle=False)))
+    x = next(iter(ch.data.Batches(data.train, 8, shuffle=False))).x
     assert x.is_floating_point()
     assert torch.equal(x.long(), data.train[:8].long())
     assert "strings 15 int8" in repr(data)
-    with pytest.raises(ValueError, match="are numbers, not strings"):
+    with pytest.raises(ValueError, match="not strings"):
         ch.data.from_arrays(np.eye(4)).strings()
 
 
@@ -377,7 +377,7 @@ def run(tmp_path_factory):
     torch.set_default_dtype(torch.float32)
     path = tmp_path_factory.mktemp("strings") / "data.txt"
     path.write_text("\n".join(CORPUS * 4) + "\n")
-    settings = QUICK | {"epochs": 30, "batch_size": 32, "latent_dim": 8, "lr": 8e-3}
+    settings = QUICK | {"epochs": 40, "batch_size": 32, "latent_dim": 8, "lr": 8e-3}
     return ch.fit("grae", path, grammar="expressions", components=3, out=path.parent / "run", **settings)
 
 
@@ -464,7 +464,10 @@ def test_formulas_from_the_command_line(tmp_path, monkeypatch, capsys, float32):
 def test_bad_input(tmp_path, float32):
     cases = [
         (lambda: ch.fit("grae", CORPUS, **QUICK), "needs a grammar: one of zinc-smiles, expressions"),
-        (lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK), "is for strings: a list of them, or a file"),
+        (
+            lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK),
+            "strings are expected: a list of them, or a file",
+        ),
         (
             lambda: ch.fit("rae", "digits", grammar="expressions", **QUICK),
             "grammar, limit, column and target are for strings",
@@ -495,9 +498,9 @@ def test_the_estimator_takes_lists_of_strings():
     assert est.sample(4) == est.sample(4)
     assert est.score_samples(CORPUS[:3]).shape == (3,)
     assert np.allclose(est.transform(np.array(CORPUS[:2])), codes[:2], atol=1e-5)
-    with pytest.raises(TypeError, match="not a list of strings"):
+    with pytest.raises(ValueError, match="expected strings"):
         est.transform([[1.0, 2.0]])
-    with pytest.raises(TypeError, match="not a list of strings"):
+    with pytest.raises(TypeError, match="expected .* a list of strings"):
         est.fit("x+1")
     with pytest.raises(ValueError, match="needs a grammar"):
         ch.GenerativeAutoencoder("grae").fit(CORPUS)
@@ -604,7 +607,7 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     ):
         with pytest.raises(ValueError, match=told):
             from_strings(path, "zinc-smiles", target=target)
-    with pytest.raises(ValueError, match="weighs a head that learns a target, but there is none"):
+    with pytest.raises(ValueError, match="learns a target, but there is none"):
         ch.fit("grae", CORPUS, grammar="expressions", property=1.0, **QUICK)
     with pytest.raises(ValueError, match="or all the same one"):
         ch.fit("grae", CORPUS, grammar="expressions", target=[1.0] * len(CORPUS), **QUICK)
