@@ -470,11 +470,11 @@ def test_bad_input(tmp_path, float32):
         ),
         (
             lambda: ch.fit("rae", "digits", grammar="expressions", **QUICK),
-            "grammar, limit, column and target are for strings",
+            "grammar: for strings, but .* holds images",
         ),
         (lambda: ch.fit("grae", CORPUS, grammar="expresions", **QUICK), "did you mean 'expressions'"),
         (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "for strings choose from gru"),
-        (lambda: ch.fit("rae", tmp_path / "s.smi", **QUICK), "s.smi holds strings; use --recipe grae"),
+        (lambda: ch.fit("rae", tmp_path / "s.smi", **QUICK), "s.smi holds strings; .* use one of grae"),
         (lambda: build("grae", Setting((15,), 5)), "is for strings; give a grammar"),
         (lambda: build("rae", Setting((15,), 5, codec=EXPRESSIONS)), "is for numbers; for strings use grae"),
         (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="l1"), "penalty is 'l1'"),

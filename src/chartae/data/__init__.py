@@ -14,7 +14,7 @@ from chartae.data.derived import VIEWS, apart, derive, taken_apart
 from chartae.data.download import fetch
 from chartae.data.kinds import Images, Kind, Points, Strings, Table
 from chartae.data.lines import indices, is_strings, read_strings
-from chartae.data.reading import IN_MEMORY, Origin, Reading, origin, read
+from chartae.data.reading import IN_MEMORY, Origin, Reading, WrongKind, origin, read
 from chartae.data.strings import from_strings
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Reading",
     "Strings",
     "Table",
+    "WrongKind",
     "apart",
     "as_examples",
     "as_tensor",

@@ -23,10 +23,18 @@ from chartae.data.strings import from_strings
 from chartae.grammar import CODECS, Codec
 from chartae.grammar import NAMES as GRAMMARS
 
-__all__ = ["IN_MEMORY", "Origin", "Reading", "origin", "read"]
+__all__ = ["IN_MEMORY", "Origin", "Reading", "WrongKind", "origin", "read"]
 
 #: the name of data that lie in memory, and cannot be loaded again
 IN_MEMORY = "array"
+
+
+class WrongKind(ValueError):
+    """Data of another kind than is asked for; `kind` is theirs."""
+
+    def __init__(self, message: str, kind: type[Kind]) -> None:
+        super().__init__(message)
+        self.kind = kind
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,7 @@ def read(
         return _as_one_of(anything, wanted)
     if _holds_strings(anything, wanted):
         if Strings not in wanted:
-            raise ValueError(f"{_brief(anything)} holds strings; expected {_nouns(wanted)}")
+            raise WrongKind(f"{_brief(anything)} holds strings; expected {_nouns(wanted)}", Strings)
         _refuse_options(reading, Strings, anything)
         return _read_strings(anything, reading, seed, valid, test)
     if wanted == (Strings,):

@@ -33,7 +33,7 @@ def strings(name: str, *, density: str = "prior", grammar: str = "") -> Callable
 
 def _codec(s: Setting) -> Codec:
     if s.codec is None:
-        raise ValueError("a recipe for strings was given no codec; give a grammar, such as grammar='expressions'")
+        raise ValueError("the recipe is for strings; give a grammar, such as grammar='expressions'")
     return s.codec
 
 

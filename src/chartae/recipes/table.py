@@ -15,7 +15,7 @@ from types import UnionType
 from typing import NamedTuple, TypeVar, get_args, get_type_hints
 
 from chartae.data import Reading
-from chartae.data.kinds import Images, Kind, Points, Table
+from chartae.data.kinds import Images, Kind, Points, Strings, Table
 from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.recipes.setting import Asked, Setting, narrow, paper_rate
@@ -222,6 +222,8 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: object) -> Bui
     size = math.prod(setting.shape)
     if record.bottleneck and setting.latent_dim > size:
         raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
+    if setting.codec is not None and Strings not in record.kinds:
+        raise ValueError(f"recipe {name!r} is for numbers; for strings use {', '.join(recipes_for(Strings))}")
     keywords = _grouped(name, chosen)
     with Stream(seed).initialising():
         objective = record.function(setting, **keywords)

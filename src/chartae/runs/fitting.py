@@ -13,13 +13,13 @@ from torch import Tensor
 from chartae import densities as density_table
 from chartae import training as loop
 from chartae.conditionals import Empirical
-from chartae.data import Batches, Dataset, Origin, Reading, apart, origin
+from chartae.data import Batches, Dataset, Origin, Reading, WrongKind, apart, origin
 from chartae.data import read as read_data
 from chartae.densities import Density
 from chartae.grammar import Codec
 from chartae.maths import as_float, sample_rows
 from chartae.objectives import Objective
-from chartae.recipes import RECIPES, Built, build, options, recipe_options, setting_for
+from chartae.recipes import RECIPES, Built, build, options, recipe_options, recipes_for, setting_for
 from chartae.records.settings import Plain, Settings
 from chartae.runs.conditioning import conditioned
 from chartae.runs.folder import prepare
@@ -175,7 +175,11 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     densities = {name: density_table.accepted(name, components=request.components) for name in names}
     # a data set has been read
     reading = request.reading if isinstance(data, Dataset) else record.reads(request.reading)
-    dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
+    try:
+        dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
+    except WrongKind as error:
+        others = ", ".join(recipes_for(error.kind))
+        raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
     other = None if request.to is None else _other(request.to, record.kinds, request.root)
     chosen = _options(recipe, request.options, reading, dataset)
     built = _built(recipe, dataset, other, request, chosen)
