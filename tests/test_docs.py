@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from chartae import densities
+from chartae.data import kinds
+from chartae.evaluation import base as evaluators
 from chartae.recipes import RECIPES, options
 from families import DOMAINS, STRINGS
 
@@ -21,8 +24,18 @@ def blocks(page: Path) -> str:
     return "\n".join(re.findall(r"^```python\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE))
 
 
+@pytest.fixture
+def _own_tables(monkeypatch):
+    """What a page registers is forgotten after it."""
+    monkeypatch.setattr(RECIPES, "_records", {**RECIPES})
+    monkeypatch.setattr(densities.NAMES, "registered", {**densities.NAMES})
+    monkeypatch.setattr(kinds.base, "_KINDS", {kind.name: kind for kind in kinds.kinds()})
+    monkeypatch.setattr(evaluators, "_ROWS", dict(evaluators.rows()))
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.name)
-def test_the_code_runs(page, tmp_path, monkeypatch, float32):
+@pytest.mark.usefixtures("_own_tables", "float32")
+def test_the_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
     exec(compile(blocks(page), str(page), "exec"), {"__name__": "__main__"})

@@ -6,6 +6,7 @@ from torch import nn
 
 import chartae as ch
 from chartae import maths
+from chartae.conditionals import Empirical
 from chartae.data import Batch
 from chartae.nn import Critic
 from chartae.recipes import Setting, build
@@ -313,3 +314,21 @@ def test_hutchinsons_variance_is_that_of_signs():
     assert values.mean().item() == pytest.approx(gram.trace().item(), rel=0.01)
     predicted = 2 * (gram.square().sum() - gram.diagonal().square().sum())
     assert values.var().item() == pytest.approx(predicted.item(), rel=0.03)
+
+
+@pytest.mark.parametrize("make", [MMD, SlicedWasserstein, lambda: AdversarialLatent(Critic(nn.Linear(CODE, 1)))])
+def test_a_prior_that_is_drawn_from_is_enough(make):
+    """An `Empirical` prior has no density, and needs none where codes are compared with its draws."""
+    prior = Empirical(CODE)
+    prior.remember(torch.randn(50, CODE))
+    plain = linear_autoencoder()
+    model = ch.Autoencoder(plain.encoder, plain.decoder, prior)
+    assert ch.Penalised(model, Reconstruction() + make())(points())["loss"].isfinite()
+
+
+def test_the_uniform_prior_is_a_class():
+    prior = ch.Uniform(3)
+    assert isinstance(prior, ch.Uniform)
+    assert repr(prior).startswith("Uniform(")
+    z = torch.rand(7, 3)
+    assert torch.allclose(prior.log_prob(z), ch.Beta(3).log_prob(z))

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import chartae as ch
+from chartae import training
 from chartae.data import Batches
 from chartae.terms import Term
 from chartae.training import NonFinite, fit
@@ -365,3 +366,28 @@ def test_wrong_kinds():
         fit(objective(), [data()])
     with pytest.raises(ValueError, match="torch.compile does not support"):
         fit(objective(terms=ch.Reconstruction() + 0.1 * ch.DecoderGradient()), batches(), compile=True)
+
+
+def test_an_objective_is_planned_once_and_checked_without_a_trace():
+    o = objective(norm=False)
+    calls = []
+    plan = o.plan
+    o.plan = lambda steps, batches: (calls.append(steps), plan(steps, batches))
+    before = weights(o)
+    training.check(o, batches(), training.Training(epochs=3))
+    assert calls == []
+    assert same(weights(o), before)
+    fit(o, batches(), epochs=2, progress=False)
+    assert calls == [2 * batches().steps(1)]
+
+
+def test_the_settings_are_listed_one_by_one():
+    import inspect
+    from dataclasses import fields
+
+    listed = set(inspect.signature(ch.training.fit).parameters)
+    named = {f.name for f in fields(training.Training)}
+    assert named - {"batch_size"} <= listed
+    assert named <= set(inspect.signature(ch.fit).parameters)
+    with pytest.raises(TypeError, match="training and epochs are both given"):
+        fit(objective(), batches(), training=training.Training(), epochs=2)

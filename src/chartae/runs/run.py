@@ -362,7 +362,8 @@ class Run:
         readers = [kind.to_dict().get("codec") for kind in (self.kind, data.kind)]
         if type(data.kind) is not type(self.kind) or readers[0] != readers[1]:
             raise ValueError(
-                f"the run was fitted to {self.kind.noun} ({self.kind!r}), these data are {data.kind.noun} ({data.kind!r})"
+                f"the run was fitted to {self.kind.noun} ({self.kind!r}), these data are {data.kind.noun} "
+                f"({data.kind!r})"
             )
         if tuple(data.shape) != self.settings.shape:
             raise ValueError(f"the run was fitted to examples of shape {self.settings.shape}, these are {data.shape}")
