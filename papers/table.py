@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def reproduction(
 
 def records() -> dict[str, Record]:
     """All reproductions by name, in alphabetical order; every module of this package is imported for it."""
-    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+    for module in pkgutil.iter_modules(sys.modules[__package__ or "papers"].__path__):
         if module.name != "__main__":
             importlib.import_module(f"papers.{module.name}")
     return dict(sorted(TABLE.items()))

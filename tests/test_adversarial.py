@@ -10,8 +10,8 @@ from torch import nn as tnn
 
 import chartae as ch
 from chartae import nn
-from chartae.conditionals import Categorical, Dirac, Gaussian, Implicit, StandardNormal, UniformCategorical
-from chartae.data import Batches
+from chartae.conditionals import Categorical, Dirac, Empirical, Gaussian, Implicit, StandardNormal, UniformCategorical
+from chartae.data import Batch, Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
 from chartae.evaluation import clusters_of
@@ -216,9 +216,12 @@ def test_the_pull_of_two_critics_is_noted_in_the_backward_pass():
 
 
 def test_another_domain_in_place_of_a_prior():
-    objective = matched("latent", "data", domain=True)
+    objective = matched("latent", "data")
+    objective.model.prior = Empirical(CODE)
+    objective = Adversarial(objective.model, dict(objective.critics))
+    assert objective.uses == {"partner"}
     other = torch.randn(11, CODE)
-    values = objective(points(), other)
+    values = objective(Batch(points(), partner=other))
     assert values["loss"].isfinite()
     with pytest.raises(ValueError, match="another domain's points"):
         objective(points())
@@ -445,7 +448,7 @@ def test_a_latent_critic_gives_codes_the_priors_law(float32):
     critic = Critic(nn.MLP(1, 1, (32,), norm=False, activation="leaky-relu"))
     objective = ch.Penalised(model, Reconstruction() + 10.0 * AdversarialLatent(critic))
     assert set(objective.players()) == {"model", "adversarial_latent"}
-    ch.training.fit(objective, Batches(x, 200), epochs=60, lr=5e-3, progress=False)
+    ch.training.fit(objective, Batches(x, 200), epochs=60, lr=5e-3, cosine=False, progress=False)
     codes = model.encode(x)
     assert codes.mean().item() == pytest.approx(0, abs=0.25)
     assert codes.std().item() == pytest.approx(1, abs=0.25)

@@ -115,7 +115,7 @@ def test_read_only_and_reversed_arrays_are_taken_without_a_warning() -> None:
         ({"batch_size": 2.5}, "batch_size is 2.5"),
         ({"x": torch.zeros(0, 3)}, "at least one example"),
         ({"x": torch.tensor(1.0)}, "at least one example"),
-        ({"labels": np.zeros(4)}, r"labels have shape \(4,\) for 5 examples"),
+        ({"labels": np.zeros(4)}, r"labels has shape \(4,\) for 5 examples"),
         ({"seed": -1}, "seed is -1"),
         ({"batch_size": 6, "drop_last": True}, "5 examples do not fill one batch of 6"),
         ({"x": torch.tensor([[0.0], [torch.nan], [torch.inf]])}, r"2 of 3 examples .*\(first: row 1\)"),

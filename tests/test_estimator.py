@@ -214,7 +214,7 @@ def test_strings():
     assert e.score(CORPUS) == pytest.approx(e.score_samples(CORPUS).mean())
     with pytest.raises(ValueError, match="strings"):
         e.transform([[1.0, 2.0]])
-    with pytest.raises(ValueError, match="strings need a grammar"):
+    with pytest.raises(ValueError, match="strings needs? a grammar"):
         estimator(recipe="grae").fit(CORPUS)
     with pytest.raises(ValueError, match="strings are expected"):
         estimator(recipe="grae", options={"grammar": "expressions"}).fit(TABLE)

@@ -81,7 +81,7 @@ def test_data_that_changed_are_refused(run):
     other = chdata.from_arrays(data.train.flip(0), seed=0)
     with pytest.raises(ValueError, match="not those that the run was fitted to"):
         run.check_data(other)
-    with pytest.raises(ValueError, match="these are"):
+    with pytest.raises(ValueError, match="these data are table rows"):
         run.check_data(chdata.from_arrays(table()))
 
 
