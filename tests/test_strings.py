@@ -17,7 +17,7 @@ from chartae import cli
 from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Dirac, GaussianNoise, StandardNormal
 from chartae.conditionals.strings import MaskedCategorical
-from chartae.data import Reading, Strings, read, from_strings, indices, is_strings, read_strings
+from chartae.data import from_strings, indices, is_strings, read_strings
 from chartae.grammar import Grammar, Selfies, StackDecoder, codec_for, described, load, restored
 from chartae.nn import SEQUENCE_NETS, sequence_decoder, sequence_encoder
 from chartae.nn.sequences import GrammarDecoder, GrammarEncoder
@@ -25,6 +25,7 @@ from chartae.objectives import Penalised
 from chartae.objectives.predicting import Predicting
 from chartae.recipes import Setting, build
 from chartae.records.results import Results
+from chartae.runs import codec_of, decode_draws, properties, retrained
 from chartae.terms import Reconstruction
 from families import STRINGS
 
@@ -217,7 +218,7 @@ def test_molecules_are_valid_without_any_training():
     assert rdkit
     g = load("zinc-smiles")
     run = ch.fit("grae", ["CCO", "c1ccccc1", "CC(=O)N"] * 4, grammar="zinc-smiles", densities=(), **QUICK)
-    texts = [t for row in run.decode_strings(5 * torch.randn(60, 5), draws=2) for t in row]
+    texts = [t for row in decode_draws(run, 5 * torch.randn(60, 5), 2) for t in row]
     assert ch.metrics.molecules.validity(texts) > 0.99
     assert len(g.encode(texts)) == 120
 
@@ -255,11 +256,11 @@ def test_indices_are_a_byte_each_and_reach_nets_unchanged():
     assert data.train.dtype == torch.int8
     assert data.train.shape[1] == 15
     assert sorted(data.strings() + data.strings("valid") + data.strings("test")) == sorted(CORPUS)
-    x, _ = next(iter(ch.data.Batches(data.train, 8, shuffle=False)))
+    x = next(iter(ch.data.Batches(data.train, 8, shuffle=False))).x
     assert x.is_floating_point()
     assert torch.equal(x.long(), data.train[:8].long())
     assert "strings 15 int8" in repr(data)
-    with pytest.raises(ValueError, match="are numbers, not strings"):
+    with pytest.raises(ValueError, match="examples are table rows, not strings"):
         ch.data.from_arrays(np.eye(4)).strings()
 
 
@@ -383,18 +384,18 @@ def run(tmp_path_factory):
 def test_it_learns_and_comes_back(run, float32):
     data = run.data()
     texts = data.strings("test")
-    back = [row[0] for row in run.decode_strings(run.encode(data.test))]
+    back = run.decode(run.encode(texts))
     assert np.mean([a == b for a, b in zip(back, texts, strict=True)]) > 0.85
     again = ch.load(run.folder)
     assert again.settings == run.settings
-    assert torch.equal(again.encode_strings(texts), run.encode(data.test))
-    assert again.sample_strings(9, "gmm", seed=3) == run.sample_strings(9, "gmm", seed=3)
+    assert torch.equal(again.encode(texts), run.encode(data.test))
+    assert again.sample(9, "gmm", seed=3) == run.sample(9, "gmm", seed=3)
     assert again.data().strings() == data.strings()
-    assert all(EXPRESSIONS.encode(run.sample_strings(50, "gmm")).lengths > 0)
+    assert all(EXPRESSIONS.encode(run.sample(50, "gmm")).lengths > 0)
     with pytest.raises(ValueError, match="found 'y' at character 2"):
-        run.encode_strings(["x+y"])
+        run.encode(["x+y"])
     with pytest.raises(ValueError, match="draws is 0"):
-        run.decode_strings(torch.zeros(1, 8), draws=0)
+        decode_draws(run, torch.zeros(1, 8), draws=0)
 
 
 def test_evaluation_of_strings(run, float32):
@@ -463,19 +464,21 @@ def test_formulas_from_the_command_line(tmp_path, monkeypatch, capsys, float32):
 def test_bad_input(tmp_path, float32):
     cases = [
         (lambda: ch.fit("grae", CORPUS, **QUICK), "needs a grammar: one of zinc-smiles, expressions"),
-        (lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK), "is for strings: a list of them, or a file"),
+        (
+            lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK),
+            "strings are expected: a list of them, or a file",
+        ),
         (
             lambda: ch.fit("rae", "digits", grammar="expressions", **QUICK),
-            "grammar, limit, column and target are for strings",
+            "grammar: for strings, but 'digits' holds images",
         ),
         (lambda: ch.fit("grae", CORPUS, grammar="expresions", **QUICK), "did you mean 'expressions'"),
         (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "for strings choose from gru"),
-        (lambda: ch.fit("rae", tmp_path / "s.smi", **QUICK), "s.smi holds strings; use --recipe grae"),
-        (lambda: build("grae", Setting((15,), 5)), "is for strings; give a grammar"),
-        (lambda: build("rae", Setting((15,), 5, codec=EXPRESSIONS)), "is for numbers; for strings use grae"),
+        (lambda: ch.fit("rae", tmp_path / "s.smi", **QUICK), "s.smi' holds strings; expected images or table rows"),
+        (lambda: build("grae", Setting((15,), 5)), "was given no codec; give a grammar"),
         (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="l1"), "penalty is 'l1'"),
         (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="sn", weight=1), "has none"),
-        (lambda: ch.fit("ae", np.eye(8), densities=(), **QUICK).codec, "this is a run of 'ae' on numbers"),
+        (lambda: codec_of(ch.fit("ae", np.eye(8), densities=(), **QUICK)), "this is a run of 'ae' on table rows"),
     ]
     for call, told in cases:
         with pytest.raises(ValueError, match=told):
@@ -494,9 +497,9 @@ def test_the_estimator_takes_lists_of_strings():
     assert est.sample(4) == est.sample(4)
     assert est.score_samples(CORPUS[:3]).shape == (3,)
     assert np.allclose(est.transform(np.array(CORPUS[:2])), codes[:2], atol=1e-5)
-    with pytest.raises(TypeError, match="not a list of strings"):
+    with pytest.raises(ValueError, match="x holds table rows .* expected strings"):
         est.transform([[1.0, 2.0]])
-    with pytest.raises(TypeError, match="not a list of strings"):
+    with pytest.raises(TypeError, match="X is a str; expected an array, a data frame or a list of strings"):
         est.fit("x+1")
     with pytest.raises(ValueError, match="needs a grammar"):
         ch.GenerativeAutoencoder("grae").fit(CORPUS)
@@ -540,7 +543,7 @@ def test_weighted_retraining(run, float32):
     strings = ["exp(1)/exp(2)", "2*exp(x*2)", "3/(1+2)", *CORPUS]  # the first three are new to it
     weights = torch.zeros(len(strings))
     weights[:3] = 1.0
-    made = run.retrained(strings, weights, epochs=5, seed=0)
+    made = retrained(run, strings, weights, epochs=5, seed=0)
 
     def likelihood(of):
         x = rows(strings[:3])
@@ -551,10 +554,10 @@ def test_weighted_retraining(run, float32):
     assert likelihood(made) > before
     assert likelihood(run) == before
     assert made.folder is None
-    again = run.retrained(strings, weights, epochs=5, seed=0)
-    assert torch.equal(again.encode_strings(strings[:3]), made.encode_strings(strings[:3]))
+    again = retrained(run, strings, weights, epochs=5, seed=0)
+    assert torch.equal(again.encode(strings[:3]), made.encode(strings[:3]))
     with pytest.raises(ValueError, match="there are 2 strings and 3 weights"):
-        run.retrained(["x", "1"], torch.ones(3))
+        retrained(run, ["x", "1"], torch.ones(3))
 
 
 # -- a property of the code -------------------------------------------------------------------------------------------
@@ -567,16 +570,16 @@ def test_a_property_is_read_off_the_code(tmp_path, float32):
     known = np.where(np.random.default_rng(0).random(len(strings)) < 0.5, length, np.nan)
     settings = QUICK | {"epochs": 20, "batch_size": 32, "lr": 8e-3}
     run = ch.fit("grae", strings, grammar="expressions", target=known, densities=(), **settings)
-    told = run.properties(CORPUS).numpy()
+    told = properties(run, CORPUS).numpy()
     truth = np.array([len(s) for s in CORPUS])
     assert np.sqrt(np.mean((told - truth) ** 2)) < 0.4 * truth.std()
     assert repr(run.objective).endswith("+ 1 ½ ((y - h(z)) / s)²")
-    made = run.retrained(["x+1", "x*x"], torch.ones(2))
-    assert made.properties(["x+1"]).isfinite().all()
+    made = retrained(run, ["x+1", "x*x"], torch.ones(2))
+    assert properties(made, ["x+1"]).isfinite().all()
     again = ch.load(run.save(tmp_path / "run").folder)
-    assert torch.equal(again.properties(CORPUS[:5]), run.properties(CORPUS[:5]))
+    assert torch.equal(properties(again, CORPUS[:5]), properties(run, CORPUS[:5]))
     with pytest.raises(ValueError, match="has learnt no property"):
-        ch.fit("grae", CORPUS, grammar="expressions", densities=(), **QUICK).properties(["x+1"])
+        properties(ch.fit("grae", CORPUS, grammar="expressions", densities=(), **QUICK), ["x+1"])
     blurred = Penalised(copy.deepcopy(run.model), Reconstruction(), corrupt=GaussianNoise(0.1))
     with pytest.raises(ValueError, match="read off the code of clean data"):
         Predicting(blurred, 5)
@@ -592,9 +595,9 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     found = ch.evaluate(ch.load(run.folder), n=20)
     assert set(found["property"]) == {"rmse", "trivial_rmse"}
     pytest.importorskip("rdkit")
-    named = read(path, kinds=[Strings], reading=Reading(grammar="zinc-smiles", target="weight"))
+    named = from_strings(path, "zinc-smiles", target="weight")
     ethanol = named.strings().index("CCO")
-    assert named.train_labels[ethanol] == pytest.approx(46.07, abs=0.01)
+    assert named.train_target[ethanol] == pytest.approx(46.07, abs=0.01)
     path.write_text("smiles,activity\nCCO,1\nCC,high\n")
     for target, told in (
         ("activity", "no column of numbers"),
@@ -603,7 +606,7 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     ):
         with pytest.raises(ValueError, match=told):
             from_strings(path, "zinc-smiles", target=target)
-    with pytest.raises(ValueError, match="weighs a head that learns a target, but there is none"):
+    with pytest.raises(ValueError, match="a property is learnt from a number for each example"):
         ch.fit("grae", CORPUS, grammar="expressions", property=1.0, **QUICK)
     with pytest.raises(ValueError, match="or all the same one"):
         ch.fit("grae", CORPUS, grammar="expressions", target=[1.0] * len(CORPUS), **QUICK)
