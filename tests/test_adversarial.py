@@ -412,7 +412,7 @@ def test_the_warm_up_fades_to_nothing_at_half_time():
     objective.plan(8, Batches(points(), 4))
     assert objective._left() == 1
     with pytest.raises(ValueError, match="batch_size is 1"):
-        objective.plan(8, Batches(points(), 1))
+        objective.check(Batches(points(), 1))
 
 
 @pytest.mark.parametrize("mode", OneHot.MODES)

@@ -491,3 +491,13 @@ def test_options_of_which_nothing_would_come():
     assert build("aae-cluster", picture).objective.agreement == 10
     assert build("aae-semisup", picture, agreement=0.0, views=True).objective.views is not None
     assert build("aae-semisup", picture, agreement=0.0, views=False).objective.views is None
+
+
+def test_what_agrees_has_its_condition():
+    torch.set_default_dtype(torch.float32)
+    x, y = torch.rand(60, 1, 8, 8), torch.arange(60) % 3
+    settings = {"batch_size": 20, "epochs": 2, "clusters": 3, "latent_dim": 2, "progress": False}
+    for recipe in ("aae-cluster", "iae-cluster"):
+        run = ch.fit(recipe, x, condition=y, **settings if recipe == "aae-cluster" else settings | {"latent_dim": 3})
+        assert run.categories(x, condition=y).shape == (60, 3)
+        assert run.sample(4, condition=2).shape == (4, 1, 8, 8)

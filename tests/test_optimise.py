@@ -324,8 +324,8 @@ def test_a_round_is_not_spent_on_strings_that_are_known():
         searched(codes, scores, lambda z, draws, seed: [["one"]] * len(z), strings=strings[:-1] + ["one"])
 
 
-def test_the_best_may_be_hidden(tmp_path):
-    run, settings = FakeRun(), {"objective": "expression-fit", "rounds": 1, "batch": 3, "candidates": 100}
+def test_the_best_may_be_hidden(tmp_path, fake_run):
+    run, settings = fake_run, {"objective": "expression-fit", "rounds": 1, "batch": 3, "candidates": 100}
     told = optimise.optimise(run, out=tmp_path / "a", **settings)
     hidden = optimise.optimise(run, out=tmp_path / "b", hide=0.5, **settings)
     assert hidden.best_known > told.best_known
@@ -397,7 +397,7 @@ def test_searches_refuse(change, message):
         searched(*world(), score=lambda s: 1.0, **change)
 
 
-def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path):
+def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path, fake_run):
     fields = [field.name for field in dataclasses.fields(optimise.Search)]
     listed = list(signature(optimise.optimise).parameters)
     assert listed == ["run", "objective", "out", "data", "root", "say", "search", *fields]
@@ -409,11 +409,11 @@ def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path):
     packed = optimise.search(codes, scores, decode, closeness, search=optimise.Search(**flat))
     assert packed == optimise.search(codes, scores, decode, closeness, **flat)
     settings = optimise.Search(**(flat | {"batch": 2}))
-    assert len(optimise.optimise(FakeRun(), "expression-fit", out=tmp_path, search=settings, batch=4).rows) == 4
+    assert len(optimise.optimise(fake_run, "expression-fit", out=tmp_path, search=settings, batch=4).rows) == 4
     with pytest.raises(ValueError, match="limit is 3; it is a setting of a search over a run"):
         optimise.search(codes, scores, decode, closeness, limit=3)
     with pytest.raises(TypeError, match="batches: unknown setting of a search; choose from rounds, batch"):
-        optimise.optimise(FakeRun(), "expression-fit", out=tmp_path / "none", batches=3)
+        optimise.optimise(fake_run, "expression-fit", out=tmp_path / "none", batches=3)
     with pytest.raises(dataclasses.FrozenInstanceError):
         settings.batch = 3
 

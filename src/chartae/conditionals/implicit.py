@@ -23,6 +23,7 @@ class Implicit(Conditional):
         noise_dim: 0 or more.
         trunk: what c goes through before the noise joins it, such as from an image to a vector (B, d).
 
+    >>> import torch
     >>> Implicit(nn.Linear(5, 7), noise_dim=2)(torch.zeros(4, 3)).sample().shape
     torch.Size([4, 7])
     """

@@ -157,6 +157,7 @@ class Product(Conditional):
         sizes: of the pieces.
         net: (B, *S) -> (B, sum of sizes); None for a prior.
 
+    >>> from chartae.conditionals import StandardNormal, UniformCategorical
     >>> encoder = Product([Categorical(nn.Identity()), Dirac(nn.Identity())], [3, 2], nn.Linear(7, 5))
     >>> prior = Product([UniformCategorical(3), StandardNormal(2)], [3, 2])
     >>> encoder(torch.zeros(4, 7)).sample().shape, prior.sample(4).shape

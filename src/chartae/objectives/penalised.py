@@ -39,6 +39,7 @@ class Penalised(Objective):
         TypeError: a term that makes no sense for the model, here and not in the first step.
 
     >>> import torch
+    >>> from torch import nn
     >>> from chartae.conditionals import Dirac, Gaussian, StandardNormal
     >>> from chartae.terms import LatentNorm, Reconstruction
     >>> model = Autoencoder(Dirac(nn.Linear(3, 2)), Gaussian(nn.Linear(2, 3), sigma=0.5), StandardNormal(2))

@@ -76,7 +76,10 @@ class Predicting(Wrapped):
         """The properties that are known."""
         target = batches.target
         if target is None or not target.is_floating_point() or target.ndim != 1:
-            raise ValueError("a property is learnt from a number for each example; give them as target of the batches")
+            raise ValueError(
+                "property weighs a head that learns a target, but there is none: one number for each example; give "
+                "target (target=, --target)"
+            )
         known = target[target.isfinite()]
         if len(known) < 2 or not known.std() > 0:
             raise ValueError(f"{len(known)} examples have a property, or all the same one; there is nothing to learn")
