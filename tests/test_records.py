@@ -6,12 +6,13 @@ import multiprocessing
 import pickle
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from chartae.records import manifest
-from chartae.records.comparison import Comparison, Spread
+from chartae.records.comparison import ComparedColumn, Comparison, Spread
 from chartae.records.log import LogRow, read_log
 from chartae.records.pictures import Pictures
 from chartae.records.results import Results, Scores, Sets
@@ -173,6 +174,10 @@ def test_a_comparison_is_read(tmp_path):
     assert record.rows[0].folder == tmp_path / "vae" / "seed-1"
     assert record.rows[0].sets.gmm.frechet == 12.25
     assert record.summary[0].columns == {"gmm": Spread(12.25)}
+    shares = ComparedColumn("gmm", ("valid", "unique", "novel"), "higher")
+    for scores, share in (({"valid": 0.5, "unique": 0.5, "novel": 1}, 0.25), ({"valid": 0, "unique": None}, 0)):
+        assert replace(record.rows[0], sets=Sets.read({"gmm": scores})).value(shares) == share
+    assert record.rows[0].value(shares) is None
     assert record.facts == {"data": "mnist", "metric": "fid", "seeds": [1]}
     for folder in ("../vae", "/etc", 3):
         path.write_text(json.dumps({"rows": [row | {"folder": folder}]}))

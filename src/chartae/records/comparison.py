@@ -95,12 +95,13 @@ class ComparedRun:
     own: str = ""
 
     def value(self, column: ComparedColumn) -> float | None:
-        """The number of a column; None if the run does not have it."""
+        """The number of a column; None if the run does not have it. A factor of 0 makes it 0: where no string is valid,
+        none is valid, unique and novel."""
         name = self.own if column.set == "own" else column.set
         scores = self.sets.get(name) if name else self.reconstruction
         values = [None if scores is None else scores.get(metric) for metric in column.metrics]
         numbers = [value for value in values if value is not None]
-        return math.prod(numbers) if len(numbers) == len(values) else None
+        return math.prod(numbers) if len(numbers) == len(values) or 0 in numbers else None
 
     @classmethod
     def read(cls, value: Value, place: Place) -> ComparedRun:

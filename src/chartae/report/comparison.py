@@ -224,6 +224,6 @@ def _recipe(name: str, folder: Path | None, record: Comparison, budget: int) -> 
         data=data_and_samples(run.pictures, top),
         reconstructions=reconstructions(run.pictures, budget),
         interpolations=interpolations(run.pictures, budget),
-        strings=run.scored.examples.get(top or "", ())[:STRINGS],
+        strings=[string for string in run.scored.examples.get(top or "", ()) if string][:STRINGS],
         strings_of=said(top or ""),
     )
