@@ -75,6 +75,14 @@ def test_values_and_columns():
     assert run.condition.size == 3
     new = run.sample(5, condition={"age": 40.0, "group": "a"})
     assert list(new.columns) == ["u", "v"]
+    # the frame that fit accepts is accepted everywhere, with its columns of the condition or beside them
+    codes = run.encode(frame[:5])
+    assert torch.equal(run.encode(frame[["u", "v"]][:5], condition=frame[["age", "group"]][:5]), codes)
+    assert ch.evaluate(run, frame, n=20).sets.gmm.frechet >= 0
+    # whole numbers of many values are an amount, of few a class
+    for name, size in (("years", 1), ("stage", 4)):
+        whole = frame.assign(years=age.astype(int), stage=np.arange(200) % 4)
+        assert fitted("ae", whole.drop(columns="group"), condition=name).condition.size == size
     values = g.normal(size=(200, 2))
     by_values = fitted("rae", g.normal(size=(200, 4)), condition=values)
     assert by_values.condition.discrete == 0
@@ -96,12 +104,13 @@ def test_bad_conditions():
     run, plain = fitted("rae", pictures(), condition="labels"), fitted("rae", pictures())
     for call, message in (
         (lambda: run.sample(3), "this run is conditioned on"),
-        (lambda: run.sample(3, condition=[0, 1]), "condition has 2 values; expected one for all 3 draws"),
+        (lambda: run.sample(3, condition=[0, 1]), "condition has 2 values; expected one for all 3 rows"),
         (lambda: run.sample(3, condition=7), "expected a class"),
         (lambda: plain.sample(3, condition=1), "this run has none"),
         (lambda: plain.encode(torch.rand(2, 1, 6, 6), condition=1), "this run has none"),
         (lambda: fitted("rae", torch.rand(50, 1, 6, 6), condition="labels"), "has no labels"),
         (lambda: fitted("rae", pictures(), condition="age"), "names age, but"),
+        (lambda: fitted("rae", torch.rand(60, 4), condition=np.arange(60) // 59), "too few codes in 1 of 2 groups"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

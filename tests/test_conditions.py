@@ -121,7 +121,7 @@ def test_a_condition_cannot_be_changed():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda c: c.read([1, 2], 5), ValueError, "has 2 values; expected one for all 5 draws, or 5"),
+        (lambda c: c.read([1, 2], 5), ValueError, "has 2 values; expected one for all 5 rows, or 5"),
         (lambda c: c.read([1], 5), ValueError, "has 1 value; expected one for all 5"),
         (lambda c: c.read("Ankel boot", 1), ValueError, "T-shirt, Trouser, Ankle boot. Did you mean 'Ankle boot'?"),
         (lambda c: c.read(7, 1), ValueError, "condition is 7; expected a class of 'class'"),

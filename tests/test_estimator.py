@@ -73,8 +73,10 @@ def test_score_is_the_log_joint_at_the_code():
     normal = e.run_.densities["normal"]
     sd = np.where(X.std(0) == 0, 1, X.std(0))
     with torch.no_grad():
-        # sigma^2 = 1/2 in units of the columns' standard deviations
-        error = np.square((X[:5] - e.inverse_transform(z)) / sd).sum(1)
+        # sigma^2 = 1/2 in units of the columns' standard deviations; constant columns, which come back as they are,
+        # are modelled too
+        inside = e.run_.kind.inside(torch.from_numpy(X[:5]))
+        error = (inside - e.run_.model.reconstruct(inside)).square().sum(1).numpy()
         expected = -error - 32 * np.log(np.pi) - np.log(sd).sum() + normal.log_prob(z).numpy()
     np.testing.assert_allclose(e.score_samples(X[:5]), expected, rtol=1e-4)
     assert e.score(X[:5]) == pytest.approx(expected.mean().item(), rel=1e-4)
@@ -264,7 +266,7 @@ def test_what_is_wrong_with_y():
             lambda: e.score(TABLE), lambda: e.score_samples(TABLE),
         ],
         "expected a class": [lambda: e.sample(3, y=7)],
-        "has 2 values; expected one for all 3 draws": [lambda: e.sample(3, y=[0, 1])],
+        "has 2 values; expected one for all 3 rows": [lambda: e.sample(3, y=[0, 1])],
         "has 5 values": [lambda: clone(e).fit(TABLE, CLASSES[:5])],
         "give y, the condition of each example": [lambda: clone(e).fit(TABLE)],
         "condition is 'age'; expected 'labels' or True": [lambda: estimator(condition="age").fit(TABLE, CLASSES)],

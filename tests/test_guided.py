@@ -217,7 +217,7 @@ def test_neighbours_are_found_again_by_what_was_learnt():
     last = Guided(ch.Penalised(convolving(), ch.Reconstruction()), views=Jitter(), neighbours=3)
     assert last._features(Batches(images, 16)).shape[0] == 40
     nothing = ch.Autoencoder(Categorical(tnn.Identity()), ch.Gaussian(tnn.Identity(), 1.0), UniformCategorical(60))
-    assert torch.equal(Guided(ch.Penalised(nothing, ch.Reconstruction()), neighbours=3)._features(x), x)
+    assert torch.equal(Guided(ch.Penalised(nothing, ch.Reconstruction()), neighbours=3)._features(Batches(x, 16)), x)
 
 
 def convolving():

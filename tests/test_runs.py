@@ -114,6 +114,34 @@ def test_overwrite_and_resume(folder):
     assert ch.load(folder).settings == fresh.settings
 
 
+def test_a_resumed_run_keeps_nothing_of_its_former_weights(folder):
+    ch.evaluate(ch.load(folder), n=100)
+    assert {"density.gmm.safetensors", "results.json"} <= {p.name for p in folder.iterdir()}
+    longer = ch.fit("rae-l2", "digits", out=folder, resume=True, densities=["normal"], **QUICK | {"epochs": 2})
+    again = ch.load(folder)
+    assert list(again.densities) == list(longer.densities) == ["normal"]
+    assert not {"density.gmm.safetensors", "results.json"} & {p.name for p in folder.iterdir()}
+
+
+def test_what_cannot_be_resumed_or_overwritten_safely(folder):
+    with pytest.raises(ValueError, match="overwrite and resume are both given"):
+        ch.fit("rae-l2", "digits", out=folder, resume=True, overwrite=True, **QUICK)
+    ch.fit("rae-l2", "digits", out=folder, resume=True, **QUICK | {"epochs": 2})
+    with pytest.raises(ValueError, match="has epochs = 2, this one 1; resume with as many or more"):
+        ch.fit("rae-l2", "digits", out=folder, resume=True, **QUICK)
+    (folder / "manifest.json").unlink()
+    before = sorted(p.name for p in folder.iterdir())
+    with pytest.raises(FileExistsError, match="has no manifest.json, which says what belongs to the run"):
+        ch.fit("ae", "digits", out=folder, overwrite=True, **QUICK)
+    assert sorted(p.name for p in folder.iterdir()) == before
+
+
+def test_a_density_that_is_listed_and_missing_is_named(folder):
+    (folder / "density.gmm.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"density.gmm.safetensors is missing, and .*manifest.json lists it"):
+        ch.load(folder)
+
+
 DAMAGE = {
     "no run": (lambda f: shutil.rmtree(f), FileNotFoundError, "there is no run in"),
     "no weights": (lambda f: (f / "weights.safetensors").unlink(), FileNotFoundError, "its training did not end"),

@@ -19,7 +19,7 @@ from torch import Tensor
 __all__ = ["Categories", "Column", "Condition", "ConditionRecord", "Covariate", "Encoded"]
 
 #: whole numbers with at most so many different values are read as labels
-MOST_LABELS = 100
+MOST_LABELS = 20
 #: a column of more classes than this is an identifier rather than a condition
 MOST_CLASSES = 1000
 #: a message lists at most so many classes
@@ -225,7 +225,7 @@ class Condition:
             classes: names of the classes of the categorical column, where its values are their numbers from 0; of
                 several such columns, a dictionary by column.
             categorical: the names of the categorical columns, all others being real. By default text, truth values and
-                whole numbers (of integer type) with at most 100 different values are categorical.
+                whole numbers (of integer type) with at most 20 different values are categorical.
 
         Returns:
             The condition, with the classes, means and standard deviations of these values.
@@ -319,8 +319,8 @@ class Condition:
             cells = table[column.name]
             if not isinstance(cells, One) and len(cells) != n:
                 raise ValueError(
-                    f"condition has {len(cells)} value{'s' * (len(cells) != 1)}; expected one for all {n} draws, or "
-                    f"{n}, one for each. Give a single value, such as {self.example!r}, or draw {len(cells)}."
+                    f"condition has {len(cells)} value{'s' * (len(cells) != 1)}; expected one for all {n} rows, or "
+                    f"{n}, one for each. Give a single value, such as {self.example!r}, or {len(cells)} rows."
                 )
             block = column.read(cells)
             blocks.append(np.broadcast_to(block, (n, block.shape[1])))

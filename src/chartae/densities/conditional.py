@@ -139,8 +139,8 @@ class ByCondition(Density):
         z = check_codes(z)
         condition = self._checked(condition, len(z)).to(z.device)
         real = condition[:, self.discrete :].double()
+        self.check(condition)
         groups, which = _distinct(condition[:, : self.discrete].bool())
-        self._check_sizes(groups, which.bincount(minlength=len(groups)), real.shape[1])
         members, lines = [], []
         for g in range(len(groups)):
             codes, r = z[which == g], real[which == g]
@@ -262,6 +262,12 @@ class ByCondition(Density):
                 "vectors. Put the real columns behind them, as Condition.read does."
             )
         return rows
+
+    def check(self, condition: Float[Tensor, "N K"]) -> None:
+        """Raise ValueError where codes of these conditions could not be fitted: a group of too few of them."""
+        condition = self._checked(condition, len(condition))
+        groups, which = _distinct(condition[:, : self.discrete].bool())
+        self._check_sizes(groups, which.bincount(minlength=len(groups)), condition.shape[1] - self.discrete)
 
     def _check_sizes(self, groups: Tensor, counts: Tensor, covariates: int) -> None:
         least = self.density.least + covariates

@@ -37,8 +37,9 @@ ASKED = 2000
 
 def evaluate(
     run: Run,
-    data: Dataset | None = None,
+    data: object = None,
     *,
+    condition: object = None,
     densities: Sequence[str] | None = None,
     evaluator: Evaluator | None = None,
     extractor: str | Extractor | None = None,
@@ -59,7 +60,9 @@ def evaluate(
 
     Args:
         run: what is evaluated.
-        data: its data; loaded again by the run where they are not given.
+        data: its data, in any form that `fit` accepts; loaded again by the run where they are not given.
+        condition: of data in memory, as in `chartae.fit`, where the run has a condition; by default its columns of a
+            data frame, or the labels.
         densities: ``"prior"`` and names of `chartae.densities.NAMES`, or of samplers
             (`chartae.samplers.by_name.NAMES`); by default the prior and all that are fitted, or the sampler of a model
             that estimates a score, or the prior alone where codes name a category.
@@ -93,11 +96,12 @@ def evaluate(
                 f"densities and evaluator are for runs of one domain; {run.settings.recipe!r} translates between two, "
                 "and its translations are measured. Leave them out"
             )
-        return evaluate_translation(run, data, to, measuring, seed=seed, root=root)
+        here = None if data is None else run.read(data)
+        return evaluate_translation(run, here, to, measuring, seed=seed, root=root)
     if to is not None:
         raise ValueError(f"to is another domain, but {run.settings.recipe!r} does not translate; leave it out")
     row_of(run.kind).check(measuring, run.kind)
-    data = run.data(root) if data is None else data
+    data = run.data(root) if data is None else run.read(data, condition)
     run.check_data(data)
     evaluator = evaluator or evaluator_for(data, measuring)
     names = sampled_by(run, densities)

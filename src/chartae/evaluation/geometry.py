@@ -28,7 +28,7 @@ __all__ = ["Diagnosis", "diagnose"]
 
 def diagnose(
     run: Run,
-    data: Dataset | None = None,
+    data: object = None,
     *,
     n: int = 500,
     seed: int = 0,
@@ -55,7 +55,7 @@ def diagnose(
         IsADirectoryError: `out` is a folder.
     """
     _check(run, n, out)
-    data = run.data(root) if data is None else data
+    data = run.data(root) if data is None else run.read(data)
     run.check_data(data)
     run.model.eval()
     stored = data.test if len(data.test) >= 2 else data.train

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from chartae.data import Dataset, toys
+from chartae.data import toys
 from chartae.diagnostics import Score, score_error
 from chartae.draw.plotting import BLUE, INK, ORANGE, panels
 from chartae.maths import as_float
@@ -70,7 +70,7 @@ class ScoreEvaluation(TypedDict):
 
 def evaluate_score(
     run: Run,
-    data: Dataset | None = None,
+    data: object = None,
     *,
     sigma: float | None = None,
     n: int = 5000,
@@ -104,7 +104,7 @@ def evaluate_score(
     else:
         levels = [low] if low == high else [low * (high / low) ** (i / 4) for i in range(5)]
     scores = [run.score(level) for level in levels]  # a level out of range is an error before any data are read
-    data = run.data(root) if data is None else data
+    data = run.data(root) if data is None else run.read(data)
     run.check_data(data)
     x = as_float(run.kind.inside(data.test[:n] if len(data.test) else data.train[:n])).to(run.device)
     world = toys.WORLDS[data.name]() if data.name in toys.WORLDS else None

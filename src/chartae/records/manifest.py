@@ -10,14 +10,14 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from chartae.records.files import replace_text
 from chartae.records.parsing import Place, Value, read_json
 
-__all__ = ["NAME", "clear", "files", "forget", "register", "verify", "writing"]
+__all__ = ["NAME", "clear", "files", "forget", "listed", "register", "verify", "writing"]
 
 NAME, VERSION = "manifest.json", 1
 #: name -> sha256, or None of a file whose content still changes
@@ -111,14 +111,28 @@ def files(folder: str | Path) -> list[Path]:
     return [path for path in (*listed, *parts, folder / NAME) if path.is_file() or path.is_symlink()]
 
 
-def clear(folder: str | Path) -> None:
-    """Delete all that chartae wrote in a folder, the manifest last, and nothing else.
+def listed(folder: str | Path) -> list[str] | None:
+    """The names of the files that chartae wrote in a folder, there or not; None where there is no manifest."""
+    folder = Path(folder)
+    return list(_read(folder)) if (folder / NAME).is_file() else None
+
+
+def clear(folder: str | Path, keep: Collection[str] = ()) -> None:
+    """Delete what chartae wrote in a folder, and nothing else; the manifest last, unless something is kept.
+
+    Args:
+        folder: where the files lie.
+        keep: names of files that stay, and stay listed.
 
     Raises:
         ValueError: the manifest cannot be read.
     """
-    for path in files(folder):
+    stays = {*keep, *([NAME] if keep else [])}
+    gone = [path for path in files(folder) if path.name not in stays]
+    for path in gone:
         path.unlink(missing_ok=True)
+    if keep and gone:
+        forget(folder, *(name for name in listed(folder) or () if name not in keep))
 
 
 def _remedy(folder: Path, name: str) -> str:

@@ -12,17 +12,22 @@ from torch import Tensor
 from chartae.data import Condition, Dataset, Reading
 from chartae.data import read as read_data
 from chartae.data.arrays import splits
-from chartae.data.columns import Columns, is_frame
+from chartae.data.columns import Columns, Frame, is_frame
 from chartae.data.kinds import Kind
 
-__all__ = ["conditioned", "with_condition"]
+__all__ = ["apart", "conditioned", "with_condition"]
 
 #: the columns of a data set that are its labels
 LABELS = "labels"
 
 
 def conditioned(
-    data: object, asked: object, kinds: Sequence[type[Kind]], root: str | Path | None, reading: Reading
+    data: object,
+    asked: object,
+    kinds: Sequence[type[Kind]],
+    root: str | Path | None,
+    reading: Reading,
+    known: Condition | None = None,
 ) -> Dataset:
     """A data set, with its conditions where they are asked for.
 
@@ -32,6 +37,7 @@ def conditioned(
         kinds: the kinds of data that will do.
         root: where named data lie.
         reading: how the data are read.
+        known: the condition by which values are read; by default one is made of them.
 
     Raises:
         ValueError: labels or columns that are not there, or a wrong number of values.
@@ -41,12 +47,25 @@ def conditioned(
     names = _names(asked)
     if names is not None:
         if names != [LABELS] and is_frame(data):
-            return _of_values(data.drop(columns=names), data[names], kinds, root, reading)
+            rows, values = apart(data, names)
+            return _of_values(rows, values, kinds, root, reading, known)
         dataset = read_data(data, kinds=kinds, root=root, reading=reading)
         if names == [LABELS]:
-            return _of_labels(dataset)
-        return _of_columns(dataset, names)
-    return _of_values(data, asked, kinds, root, reading)
+            return _of_labels(dataset, known)
+        return _of_columns(dataset, names, known)
+    return _of_values(data, asked, kinds, root, reading, known)
+
+
+def apart(frame: Frame, names: Sequence[str]) -> tuple[Frame, Frame]:
+    """A data frame without some of its columns, and these; a ValueError for columns that it does not have."""
+    if missing := [name for name in names if name not in list(frame.columns)]:
+        raise ValueError(
+            f"condition names {', '.join(missing)}, but the data frame has none such; its columns are "
+            f"{', '.join(map(str, frame.columns))}"
+        )
+    if len(names) == len(list(frame.columns)):
+        raise ValueError("condition names all columns of the data frame; leave at least one to be learnt")
+    return frame.drop(columns=list(names)), frame[list(names)]
 
 
 def with_condition(data: Dataset, condition: Condition) -> Dataset:
@@ -81,7 +100,8 @@ def _of_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
         raise ValueError(f"condition is 'labels', but {data.name} has no labels; give values, one for each example")
     values = [None if y is None else y.numpy() for y in labels]
     if condition is None:
-        condition = Condition.of({LABELS: values[0]}, classes=data.classes)
+        categorical = () if labels[0].is_floating_point() else (LABELS,)
+        condition = Condition.of({LABELS: values[0]}, classes=data.classes, categorical=categorical)
     return _attached(data, condition, *({LABELS: v} for v in values))
 
 
@@ -118,13 +138,18 @@ def _whole(column: np.ndarray) -> np.ndarray:
 
 
 def _of_values(
-    data: object, values: object, kinds: Sequence[type[Kind]], root: str | Path | None, reading: Reading
+    data: object,
+    values: object,
+    kinds: Sequence[type[Kind]],
+    root: str | Path | None,
+    reading: Reading,
+    known: Condition | None = None,
 ) -> Dataset:
     """Values in memory, which are split as the examples are."""
     if isinstance(data, Dataset | str | Path):
         raise ValueError("condition holds values, which need examples in memory; give 'labels', or names of columns")
     dataset = read_data(data, kinds=kinds, root=root, reading=reading)
-    condition = Condition.of(values)
+    condition = known or Condition.of(values)
     n = len(dataset.train) + len(dataset.valid) + len(dataset.test)
     encoded = condition.read(values, n).float()
     parts = {split: encoded[rows] if len(rows) else None for split, rows in splits(n, 0.1, 0.1, 0).items()}

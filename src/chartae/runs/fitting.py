@@ -188,6 +188,11 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
         check_codes(objective, recipe)
     for name, chosen_settings in densities.items():
         _check_size(density_table.make(name, **chosen_settings), name, len(dataset.train))
+        if dataset.condition is not None and dataset.train_condition is not None:
+            known = dataset.condition
+            density_table.ByCondition(
+                name, discrete=known.discrete, entries=known.entries, settings=chosen_settings
+            ).check(dataset.train_condition)
     if objective.model.encoder.has_category:
         categories = objective.model.prior().category.mean.shape[-1]
         if categories > len(dataset.train):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from fnmatch import fnmatch
 from pathlib import Path
 
 from chartae import densities as density_table
@@ -29,6 +30,8 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
         FileNotFoundError: there is no run to resume.
         ValueError: the run to resume has other settings.
     """
+    if overwrite and resume:
+        raise ValueError("overwrite and resume are both given; overwrite starts anew, resume continues: give one")
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; a run needs a folder")
     if resume:
@@ -39,6 +42,11 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
             old, new = getattr(former, f.name), getattr(settings, f.name)
             if f.name not in MAY_DIFFER and old != new:
                 raise ValueError(f"the run in {folder} has {f.name} = {old!r}, this one {new!r}; resume needs the same")
+        if settings.epochs < former.epochs:
+            raise ValueError(
+                f"the run in {folder} has epochs = {former.epochs}, this one {settings.epochs}; resume with as many or "
+                "more"
+            )
         # run.toml keeps describing the existing weights until new ones are written
         manifest.register(folder, *CHANGING, changing=True)
         return
@@ -47,6 +55,11 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
             raise FileExistsError(f"{folder} is not empty and holds no run; choose a new folder")
         if not overwrite:
             raise FileExistsError(f"{folder} holds a run; choose a new folder, or say overwrite or resume")
+        if manifest.listed(folder) is None:
+            raise FileExistsError(
+                f"{folder} has no {manifest.NAME}, which says what belongs to the run in it; delete the folder, or "
+                "choose a new one"
+            )
         manifest.clear(folder)
     replace_text(folder / "run.toml", settings.to_toml())
     manifest.register(folder, "run.toml")
@@ -72,8 +85,11 @@ def load(folder: str | Path, *, device: str = "cpu") -> Run:
         unfinished = (folder / "checkpoint.safetensors").is_file()
         hint = "its training did not end; continue it with resume" if unfinished else "fit it again"
         raise FileNotFoundError(f"the run in {folder} has no weights: {hint}")
-    files = {path.name.split(".")[1]: path for path in sorted(folder.glob("density.*.safetensors"))}
-    logs = ["log.jsonl"] if (folder / "log.jsonl").is_file() else []
+    names = manifest.listed(folder)
+    if names is None:
+        names = [path.name for path in folder.glob("density.*.safetensors")]
+    files = {name.split(".")[1]: folder / name for name in sorted(names) if fnmatch(name, "density.*.safetensors")}
+    logs = [name for name in names if name == "log.jsonl"]
     manifest.verify(folder, "run.toml", "weights.safetensors", *logs, *(path.name for path in files.values()))
     tensors, facts = read_tensors(folder / "weights.safetensors", kind="weights")
     if facts.get("recipe") != settings.recipe:

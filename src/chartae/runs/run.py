@@ -18,6 +18,7 @@ from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional
 from chartae.data import Condition, Dataset, Encoded, Reading, as_tensor
 from chartae.data import read as read_data
+from chartae.data.columns import is_frame
 from chartae.data.conditions import ConditionRecord
 from chartae.data.kinds import Kind
 from chartae.densities import Density
@@ -28,11 +29,15 @@ from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import manifest
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
-from chartae.runs.conditioning import with_condition
+from chartae.runs.conditioning import apart, conditioned, with_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
 __all__ = ["Run", "TrainingFacts", "built_from", "check_codes", "condition_of", "fingerprint", "writes"]
+
+
+#: the files of a run that training itself writes; the others are made of its weights
+OF_TRAINING = ("run.toml", "weights.safetensors", "log.jsonl", "checkpoint.safetensors")
 
 
 class TrainingFacts(TypedDict, total=False):
@@ -176,7 +181,8 @@ class Run:
 
         Args:
             x: examples (N, ...) of the kind that the run was fitted to.
-            condition: one value for all or one for each example, where the run has a condition.
+            condition: one value for all or one for each example, where the run has a condition; by default its columns
+                of a data frame.
 
         Returns:
             Codes (N, D), on the model's device.
@@ -184,6 +190,8 @@ class Run:
         Raises:
             ValueError, TypeError: data of another kind or shape; a condition that does not fit.
         """
+        if condition is None and self.condition is not None and is_frame(x):
+            x, condition = apart(x, self.condition.names)
         return self.encode_inside(self.kind.read(x), condition)
 
     def encode_inside(self, x: Tensor, condition: object = None) -> Float[Tensor, N * D]:
@@ -357,6 +365,22 @@ class Run:
         self.check_data(data)
         return data
 
+    def read(self, data: object, condition: object = None) -> Dataset:
+        """Data that `fit` would accept for this run, as the data set that it was fitted to.
+
+        Args:
+            data: a `Dataset`, a name or path, or examples in memory: what was given to `fit`.
+            condition: as in `fit`, where the run has one; by default its columns of a data frame, or the labels.
+        """
+        kinds = [type(self.kind)]
+        if isinstance(data, Dataset) and (data.condition is not None or self.condition is None):
+            return data
+        reading = Reading(grammar=None if isinstance(data, Dataset) else self.kind.codec)
+        if self.condition is None:
+            return read_data(data, kinds=kinds, reading=reading)
+        asked = list(self.condition.names) if condition is None else condition
+        return conditioned(data, asked, kinds, None, reading, self.condition)
+
     def check_data(self, data: Dataset) -> None:
         """Raise ValueError unless these are the data of the run."""
         readers = [kind.to_dict().get("codec") for kind in (self.kind, data.kind)]
@@ -413,6 +437,7 @@ class Run:
     def write(self) -> None:
         """Write settings, weights and log into the run's folder."""
         assert self.folder is not None
+        manifest.clear(self.folder, keep=OF_TRAINING)  # what was made of other weights is not of these
         replace_text(self.folder / "run.toml", self.settings.to_toml())
         facts = {"recipe": self.settings.recipe, "kept": self.kept}
         write_tensors(self.folder / "weights.safetensors", self.objective.state_dict(), kind="weights", facts=facts)

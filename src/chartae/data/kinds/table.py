@@ -24,11 +24,11 @@ class Table(Rows):
 
     Args:
         mean: d means of the columns of the training examples.
-        sd: d standard deviations, with n in the denominator; 1 for a constant column.
+        sd: d standard deviations, with n in the denominator; 0 for a constant column, which comes back as it is.
         columns: names and types of the columns, as far as they are known.
 
     Raises:
-        ValueError: as many means as standard deviations are expected, these above 0, and as many names, if any.
+        ValueError: as many means as standard deviations are expected, these 0 or above, and as many names, if any.
 
     >>> table = Table.of(torch.tensor([[1.0, 10.0], [3.0, 30.0]]))
     >>> table.read([[1, 10], [2, 20]])
@@ -47,9 +47,9 @@ class Table(Rows):
         self.columns = columns or Columns()
         self.shape = (len(self.mean),)
         names, dtypes = self.columns.names, self.columns.dtypes
-        if len(self.sd) != len(self.mean) or not all(sd > 0 for sd in self.sd):
+        if len(self.sd) != len(self.mean) or not all(sd >= 0 for sd in self.sd):
             raise ValueError(
-                f"there are {len(mean)} means and {len(sd)} standard deviations; expected one above 0 each"
+                f"there are {len(mean)} means and {len(sd)} standard deviations; expected one of 0 or above each"
             )
         if len(names) not in (0, len(mean)) or len(dtypes) not in (0, len(mean)):
             raise ValueError(f"there are {len(names)} names and {len(dtypes)} types of {len(mean)} columns")
@@ -64,7 +64,7 @@ class Table(Rows):
         mean = exact.mean(0)
         sd = (exact - mean).square().mean(0).sqrt()
         constant = train.amax(0) == train.amin(0)
-        return cls(mean.tolist(), torch.where(constant | (sd == 0), 1.0, sd).tolist(), columns)
+        return cls(mean.tolist(), torch.where(constant, 0.0, sd).tolist(), columns)
 
     @classmethod
     def adopt(cls, kind: Kind, train: Tensor) -> Kind | None:
@@ -72,7 +72,7 @@ class Table(Rows):
 
     def inside(self, x: Tensor) -> Tensor:
         mean, sd = self._moments(x.device)
-        return ((x.to(torch.float64) - mean) / sd).to(torch.float32)
+        return ((x.to(torch.float64) - mean) / torch.where(sd > 0, sd, 1.0)).to(torch.float32)
 
     def outside(self, x: Tensor) -> Tensor:
         mean, sd = self._moments(x.device)
@@ -80,7 +80,7 @@ class Table(Rows):
 
     @property
     def log_scale(self) -> float:
-        return sum(map(math.log, self.sd))
+        return sum(math.log(sd) for sd in self.sd if sd > 0)
 
     def _moments(self, device: torch.device) -> tuple[Tensor, Tensor]:
         mean, sd = (torch.tensor(v, dtype=torch.float64, device=device) for v in (self.mean, self.sd))
