@@ -2,9 +2,9 @@
 
     python benchmarks/conditions.py --data-root FOLDER [--seeds 100 101 102]
 
-`rae-l2` and `vae`, conditional on the label, 100 samples of each class from each density. The settings were fixed before
-the first run, and no other was tried. Controls: the share among real test pictures, and the share of unconditional samples
-of `rae-l2` in a class drawn at random.
+`rae-l2` and `vae`, conditional on the label, 100 samples of each class from each density. The settings were fixed
+before the first run, and no other was tried. Controls: the share among real test pictures, and the share of
+unconditional samples of `rae-l2` in a class drawn at random.
 """
 
 from __future__ import annotations
