@@ -123,6 +123,13 @@ def test_a_resumed_run_keeps_nothing_of_its_former_weights(folder):
     assert not {"density.gmm.safetensors", "results.json"} & {p.name for p in folder.iterdir()}
 
 
+def test_a_density_that_was_deleted_is_off_the_list_after_a_resume(folder):
+    for density in ("gmm", "normal"):
+        (folder / f"density.{density}.safetensors").unlink(missing_ok=True)
+    ch.fit("rae-l2", "digits", out=folder, resume=True, densities=(), **QUICK | {"epochs": 2})
+    assert not ch.load(folder).densities
+
+
 def test_what_cannot_be_resumed_or_overwritten_safely(folder):
     with pytest.raises(ValueError, match="overwrite and resume are both given"):
         ch.fit("rae-l2", "digits", out=folder, resume=True, overwrite=True, **QUICK)

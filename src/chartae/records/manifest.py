@@ -128,11 +128,12 @@ def clear(folder: str | Path, keep: Collection[str] = ()) -> None:
         ValueError: the manifest cannot be read.
     """
     stays = {*keep, *([NAME] if keep else [])}
-    gone = [path for path in files(folder) if path.name not in stays]
-    for path in gone:
-        path.unlink(missing_ok=True)
-    if keep and gone:
-        forget(folder, *(name for name in listed(folder) or () if name not in keep))
+    for path in files(folder):
+        if path.name not in stays:
+            path.unlink(missing_ok=True)
+    # those too that were listed and not there
+    if gone := [name for name in listed(folder) or () if name not in keep]:
+        forget(folder, *gone)
 
 
 def _remedy(folder: Path, name: str) -> str:
