@@ -26,9 +26,9 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
     """The folder of a new run; nothing is lost unless asked for.
 
     Raises:
-        FileExistsError: the folder is not empty, or a file.
+        FileExistsError: the folder is not empty, is a file, or has no manifest of what may be overwritten.
         FileNotFoundError: there is no run to resume.
-        ValueError: the run to resume has other settings.
+        ValueError: the run to resume has other settings or more epochs, or `overwrite` and `resume` are both given.
     """
     if overwrite and resume:
         raise ValueError("overwrite and resume are both given; overwrite starts anew, resume continues: give one")
