@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
+import signal
 import subprocess
 import sys
 
@@ -96,13 +98,16 @@ def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
 
 
 BAD = {
-    "no such verb": (["paint"], "there is no verb 'paint'; choose from fit, sample"),
+    "no such verb": (["paint"], "there is no verb 'paint'. Choose from fit, compare"),
     "no such recipe": (
         ["fit", "digits", "--recipe", "gan", "--out", "{}"],
         "there is no recipe 'gan'; choose from ae, rae",
     ),
     "no such data": (["fit", "nowhere", "--out", "{}"], "digits"),
-    "no such option": (["fit", "digits", "--gamma", "1", "--out", "{}"], "has no option gamma; its options are: beta"),
+    "no such option": (
+        ["fit", "digits", "--gamma", "1", "--out", "{}"],
+        "The options are --beta, --l2, --select",
+    ),
     "an option without value": (["fit", "digits", "--beta", "--out", "{}"], "--beta needs a value"),
     "an option that is no number": (["fit", "digits", "--beta", "much", "--out", "{}"], "give a float"),
     "a code too large": (["fit", "digits", "--latent-dim", "100", "--out", "{}"], "has only 64 values"),
@@ -130,7 +135,10 @@ BAD = {
         ["compare", "spiral", "--recipes", "ae", "aae-semisup", "--out", "{}"],
         "spiral has no labels",
     ),
-    "a word too many": (["sample", "{}", "--out", "x.png", "--gamma", "1"], "is not understood"),
+    "a word too many": (
+        ["sample", "{}", "--out", "x.png", "--gamma", "1"],
+        "`chartae sample` does not understand '--gamma'",
+    ),
     "labels of data without": (
         ["fit", "spiral", "--recipe", "vae", "--condition", "labels", "--out", "{}"],
         "condition is 'labels', but spiral has no labels",
@@ -160,7 +168,7 @@ def test_bad_input_is_a_line_and_status_2(case, tmp_path, capsys):
 
 def test_a_comparison_without_seeds(tmp_path, capsys):
     assert cli.main(["compare", "digits", "--seeds", "0", "--out", str(tmp_path / "c")]) == 2
-    assert "--seeds is 0; give at least 1" in capsys.readouterr().err
+    assert "--seeds is 0; expected at least 1" in capsys.readouterr().err
 
 
 def test_flags_that_are_refused_are_status_2(capsys):
@@ -288,6 +296,141 @@ def test_a_loss_that_is_no_number_is_status_1(tmp_path, capsys):
     assert "the loss stopped being a finite number in epoch 1" in capsys.readouterr().err
 
 
+SUGGESTED = {
+    "a verb": (["smaple", "{}"], "Did you mean 'sample'?"),
+    "a recipe": (["fit", "digits", "--recipe", "rea-l2", "--out", "{}"], "'rae-l2'"),
+    "a density": (["fit", "digits", "--densities", "norml", "--out", "{}"], "'normal'"),
+    "a data set": (["fit", "digit", "--out", "{}"], "'digits'"),
+    "a flag of fit": (["fit", "digits", "--epoch", "3", "--out", "{}"], "Did you mean '--epochs'?"),
+    "an option": (["fit", "digits", "--recipe", "vae", "--sigmas", "3", "--out", "{}"], "Did you mean '--sigma'?"),
+    "a flag of sample": (["sample", "{}", "--densty", "gmm"], "Did you mean '--density'?"),
+    "a flag without a value": (["fit", "digits", "--out", "{}", "--overwrit"], "Did you mean '--overwrite'?"),
+    "a list": (["list", "recipe"], "Did you mean 'recipes'?"),
+    "a grammar": (["grammar", "audit", "x.txt", "--grammar", "zinc"], "'zinc-smiles'"),
+    "an objective": (["optimise", "{}", "--objective", "penalized-logp", "--out", "{}"], "'penalised-logp'"),
+    "a net": (["fit", "digits", "--net", "residul", "--out", "{}"], "'residual'"),
+}
+
+
+@pytest.mark.parametrize("case", SUGGESTED)
+def test_the_nearest_name_is_suggested(case, tmp_path, capsys):
+    words, message = SUGGESTED[case]
+    assert cli.main([w.format(tmp_path / "run") for w in words]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("what", ["recipes", "densities", "samplers", "data", "metrics", "grammars"])
+def test_lists(what, capsys):
+    assert cli.main(["list", what, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert len({row["name"] for row in rows}) == len(rows) > 2
+    assert all(10 < len(row["summary"]) < 300 for row in rows)
+    assert cli.main(["list", what]) == 0
+    printed = capsys.readouterr().out
+    assert all(row["name"] in printed for row in rows)
+
+
+def test_a_dry_run_says_what_a_fit_would_do_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["fit", "digits", "--recipe", "rae-l2", "--latent-dim", "4", "--epochs", "3", "--batch-size", "200"]
+    assert cli.main([*words, "--dry-run", "--json"]) == 0
+    estimate = json.loads(capsys.readouterr().out)
+    assert estimate["steps"] == 7  # 1297 / 200
+    assert estimate["epochs"] == 3
+    assert "LatentNorm" in estimate["objective"]
+    assert estimate["seconds"] == pytest.approx(3 * estimate["seconds_per_epoch"])
+    assert not list(tmp_path.iterdir())
+    assert cli.main([*words, "--out", "r"]) == 0
+    from chartae import runs
+
+    assert estimate["parameters"] == runs.load("r").training()["parameters"]
+    assert sum(estimate["parts"].values()) == estimate["parameters"]
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert f"parameters  {estimate['parameters']:,}" in capsys.readouterr().out
+    assert cli.main([*words, "--dry-run", "--latent-dim", "100"]) == 2
+    assert cli.main(words) == 2
+    assert "--out is missing" in capsys.readouterr().err
+
+
+def test_quiet_leaves_results_and_errors(run, tmp_path, capsys):
+    assert cli.main([*FIT, "--out", str(tmp_path / "r"), "--quiet"]) == 0
+    assert cli.main(["sample", str(run), "--n", "3", "--out", str(tmp_path / "x.npy"), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    assert cli.main(["list", "densities", "--quiet", "--json"]) == 0
+    assert cli.main(["sample", str(run), "--n", "0", "--quiet"]) == 2
+    out, err = capsys.readouterr()
+    assert json.loads(out)
+    assert "n is 0" in err
+
+
+def test_verbose_shows_where_an_error_comes_from(run, capsys):
+    assert cli.main(["sample", str(run), "--n", "0", "--verbose"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_checks_decide_the_exit_status(run, capsys):
+    words = ["evaluate", str(run), "--n", "100", "--densities", "prior", "--json"]
+    assert cli.main([*words, "--check", "sets.prior.frechet>0", "sets.prior.precision<=1"]) == 0
+    capsys.readouterr()
+    assert cli.main([*words, "--check", "sets.prior.frechet<0"]) == 1
+    out, err = capsys.readouterr()
+    actual = json.loads(out)["sets"]["prior"]["frechet"]
+    assert f"not met: sets.prior.frechet is {actual:.4g}; wanted < 0" in err
+    assert cli.main([*words, "--check", "sets.priors.frechet<0"]) == 2
+    assert "results.sets has no 'priors'. Did you mean 'prior'?" in capsys.readouterr().err
+    assert cli.main(["evaluate", "nowhere", "--check", "frechet"]) == 2
+    assert "--check is 'frechet'; expected a name of the results" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_two_examples_that_it_understands(name):
+    entry = VERBS[name].load()
+    assert len(entry.examples) >= 2
+    for example in entry.examples:
+        words = shlex.split(example)
+        assert words[0] == name
+        command, options = verb.parsed(entry, name, words[1:])
+        assert not options or entry.takes_options
+        assert isinstance(command, entry)
+
+
+def test_help_of_a_recipe_lists_its_options_with_the_numbers_of_the_paper(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["fit", "--recipe", "rae-l2", "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--beta FLOAT" in shown
+    assert "0.0128 LatentNorm()" in shown  # the authors' number for MNIST
+    for group in ("data options", "model options", "training options", "output options"):
+        assert group in shown
+    assert "\x1b[" not in shown
+
+
+SIGNALLED = """
+import signal, sys, threading, os
+from chartae import cli
+def later():
+    import time
+    while not os.path.exists(sys.argv[2] + "/log.jsonl"):
+        time.sleep(0.05)
+    os.kill(os.getpid(), int(sys.argv[1]))
+threading.Thread(target=later, daemon=True).start()
+words = ["fit", "digits", "--latent-dim", "4", "--epochs", "100000", "--densities", "normal", "--out", sys.argv[2]]
+sys.exit(cli.main(words))
+"""
+
+
+@pytest.mark.parametrize(("number", "status"), [("SIGHUP", 129), ("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_a_fit_that_can_be_resumed(number, status, tmp_path):
+    number, folder = str(int(getattr(signal, number))), str(tmp_path / "r")
+    words = [sys.executable, "-c", SIGNALLED, number, folder]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "r" / "checkpoint.safetensors").is_file()
+
+
 @pytest.mark.parametrize("name", [None, *(name for name in VERBS if name != "reproduce")])
 def test_help_is_fast(name):
     """Neither the overview nor a verb's flags load torch; a reproduction's --help lists those of the checkout."""
@@ -299,11 +442,45 @@ try:
 except SystemExit as stop:
     assert not stop.code
 assert "torch" not in sys.modules, "torch"
+assert "numpy" not in sys.modules, "numpy"
 assert {name is not None} or "tyro" not in sys.modules, "tyro"
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "usage: chartae" in done.stdout
+
+
+HEAVY = """
+import sys
+from chartae import cli
+for words in ({words}):
+    assert cli.main(words) == 0
+heavy = {{"matplotlib", "botorch", "rdkit", "numba"}}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+"""
+
+
+def test_no_verb_imports_what_it_does_not_need(tmp_path):
+    folder = str(tmp_path / "r")
+    words = [
+        ["fit", "fashion-mini", "--net", "mlp", "--epochs", "1", "--densities", "normal", "--out", folder, "--quiet"],
+        ["sample", folder, "--quiet"],
+        ["evaluate", folder, "--n", "50", "--extractor", "pixels", "--quiet"],
+        ["encode", folder, "fashion-mini", "--n", "5", "--out", folder + "/z.npy"],
+        ["interpolate", folder, "--out", folder + "/path.png"],
+        ["list", "recipes"],
+    ]
+    code = HEAVY.format(words=", ".join(map(repr, words)))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_chartae_loads_nothing():
+    code = "import sys, chartae; assert 'torch' not in sys.modules; print(chartae.__version__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    from importlib.metadata import version
+
+    assert done.stdout.strip() == version("chartae")
 
 
 def test_every_setting_that_is_a_flag_exists():

@@ -93,6 +93,8 @@ _MODULES = [
 ]
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
+__version__: str
+
 __all__ = [
     "KL",
     "MMD",
@@ -152,9 +154,11 @@ def __getattr__(name: str) -> object:
     if name in _MODULES:
         return importlib.import_module(f"chartae.{name}")
     if name in _HOME:
-        found = getattr(importlib.import_module(f"chartae.{_HOME[name]}"), name)
-        globals()[name] = found
-        return found
+        value = getattr(importlib.import_module(f"chartae.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
+    if name == "__version__":
+        return importlib.import_module("importlib.metadata").version("chartae")
     raise AttributeError(f"module 'chartae' has no attribute {name!r}")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from rich.console import Console
 from rich.table import Table
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
-from chartae.cli.verb import TrainingFlags, Verb, say
+from chartae.cli.flags import DataFlags, FitDataFlags, MeasuringFlags, ModelFlags, RunFolder, Seed, flag
+from chartae.cli.recipes import options_help, refuse_unknown
+from chartae.cli.verb import Printing, TrainingFlags, progress, say
 from chartae.records.training import Training
 
 if TYPE_CHECKING:
@@ -20,49 +21,41 @@ if TYPE_CHECKING:
     from chartae.evaluation.score import ScoreLevel
     from chartae.records.results import Results
 
-__all__ = ["Compare", "Diagnose", "Evaluate", "Score"]
+__all__ = ["Compare", "Diagnose", "Evaluate", "RunsFlags", "Score"]
 
 
 # -- one run ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Evaluate(Verb):
-    """Evaluate a run: reconstructions, samples of each density and interpolations against the test set."""
+class Evaluate(Printing):
+    """Evaluate a run: compare reconstructions, samples of each density and interpolations with the test set."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    json: Annotated[bool, arg(help="print the results as JSON")] = False
-    densities: Annotated[
-        tuple[str, ...], arg(help="which densities; by default the prior and all that are fitted")
-    ] = ()
-    n: Annotated[int, arg(help="examples in every compared set")] = 10_000
-    extractor: Annotated[str | None, arg(help="lenet-mnist, lenet-fashion, pixels or inception")] = None
-    weights: Annotated[Path | None, arg(help="file of Inception's weights")] = None
-    language: Annotated[str | None, arg(help="for strings: the grammar by which a string is valid; or molecules")] = (
-        None
+    examples: ClassVar[tuple[str, ...]] = (
+        "evaluate runs/a",
+        "evaluate runs/a --densities prior gmm --n 5000 --check 'sets.gmm.frechet<=30'",
     )
-    seed: Annotated[int, arg(help="of samples and pairs")] = 0
-    device: Annotated[str, arg(help="cpu, or cuda")] = "cpu"
-    data_root: Annotated[Path | None, arg(help="folder of named data sets")] = None
+
+    run_folder: RunFolder
+    densities: Annotated[
+        tuple[str, ...],
+        flag("densities or samplers to draw from; by default the prior and all fitted", "NAME ..."),
+    ] = ()
+    measuring: MeasuringFlags = field(default_factory=MeasuringFlags)
+    data: DataFlags = field(default_factory=DataFlags)
+    seed: Seed = 0
+    device: Annotated[str, flag("cpu or cuda", "NAME")] = "cpu"
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
         from chartae.evaluation import evaluate
 
         results = evaluate(
-            runs.load(self.run_folder, device=self.device),
-            densities=self.densities or None,
-            n=self.n,
-            extractor=self.extractor,
-            weights=self.weights,
-            seed=self.seed,
-            root=self.data_root,
-            language=self.language,
-        )
-        if self.json:
-            print(json.dumps(results.to_dict(), indent=1))
-            return
-        TABLES.get(results.metric, _of_sets)(str(self.run_folder), results)
+            runs.load(self.run_folder, device=self.device), densities=self.densities or None, seed=self.seed,
+            root=self.data.data_root, **vars(self.measuring),
+        )  # fmt: skip
+        show = TABLES.get(results.metric, _of_sets)
+        self.conclude(results.to_dict(), lambda: show(str(self.run_folder), results))
 
 
 def _of_sets(title: str, results: Results) -> None:
@@ -115,29 +108,29 @@ def _number(value: float | None) -> str:
 
 
 @dataclass(frozen=True)
-class Score(Verb):
-    """What a run says of the density: its score's errors where the truth is known, field and local dimension."""
+class Score(Printing):
+    """Evaluate the score that a run estimates: its errors where the truth is known, its field, the local dimension."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    sigma: Annotated[float | None, arg(help="one noise level of a noise-conditional model; by default five")] = None
-    n: Annotated[int, arg(help="test points, at most")] = 5000
-    json: Annotated[bool, arg(help="print the results as JSON")] = False
-    seed: Annotated[int, arg(help="of noise and proposals")] = 0
-    data_root: Annotated[Path | None, arg(help="folder of named data sets")] = None
+    examples: ClassVar[tuple[str, ...]] = ("score runs/dae", "score runs/ncdae --sigma 0.1 --n 1000 --json")
+
+    run_folder: RunFolder
+    sigma: Annotated[
+        float | None, flag("noise level, for a noise-conditional model; by default five levels", "SIGMA")
+    ] = None
+    n: Annotated[int, flag("largest number of test points", "N")] = 5000
+    seed: Seed = 0
+    data: DataFlags = field(default_factory=DataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
         from chartae.evaluation import evaluate_score
 
         results = evaluate_score(
-            runs.load(self.run_folder), sigma=self.sigma, n=self.n, seed=self.seed, root=self.data_root
+            runs.load(self.run_folder), sigma=self.sigma, n=self.n, seed=self.seed, root=self.data.data_root
         )
-        if self.json:
-            print(json.dumps(results, indent=1))
-            return
         title = f"{self.run_folder}: the score on {results['points']} test points of {results['data']}"
-        Console().print(_levels_table(title, results["levels"]))
-        say(f"score.json and pictures are in {self.run_folder}")
+        self.conclude(results, lambda: Console().print(_levels_table(title, results["levels"])))
+        say(f"score.json and the pictures are in {self.run_folder}")
 
 
 #: head -> (the part of a level that the column needs, if any; its value)
@@ -173,26 +166,25 @@ def _mean_index(counts: Sequence[int]) -> float:
 
 
 @dataclass(frozen=True)
-class Diagnose(Verb):
-    """What a run has learnt: the decoder's geometry, self-consistency, collapsed dimensions, factors recovered."""
+class Diagnose(Printing):
+    """Show what a run has learnt: the decoder's geometry, self-consistency, collapsed dimensions, recovered factors."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    out: Annotated[Path | None, arg(help="the page; by default diagnose.html in the run's folder")] = None
-    n: Annotated[int, arg(help="test points at which Jacobians are taken, at most")] = 500
-    json: Annotated[bool, arg(help="print the results as JSON")] = False
-    seed: Annotated[int, arg(help="of the points and draws")] = 0
-    data_root: Annotated[Path | None, arg(help="folder of named data sets")] = None
+    examples: ClassVar[tuple[str, ...]] = ("diagnose runs/a", "diagnose runs/a --n 200 --out diagnosis.html --json")
+
+    run_folder: RunFolder
+    out: Annotated[Path | None, flag("the page; by default diagnose.html in the run's folder", "FILE")] = None
+    n: Annotated[int, flag("largest number of test points at which Jacobians are computed", "N")] = 500
+    seed: Seed = 0
+    data: DataFlags = field(default_factory=DataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
         from chartae.evaluation import diagnose
 
         out = self.out or self.run_folder / "diagnose.html"
-        results = diagnose(runs.load(self.run_folder), n=self.n, seed=self.seed, root=self.data_root, out=out)
-        if self.json:
-            print(json.dumps(results, indent=1))
-            return
-        Console().print(_geometry_table(f"{self.run_folder}: {results['recipe']} on {results['data']}", results))
+        results = diagnose(runs.load(self.run_folder), n=self.n, seed=self.seed, root=self.data.data_root, out=out)
+        title = f"{self.run_folder}: {results['recipe']} on {results['data']}"
+        self.conclude(results, lambda: Console().print(_geometry_table(title, results)))
         for note in results["warnings"]:
             say(note)
         say(f"the page is {out}")
@@ -218,63 +210,55 @@ def _geometry_table(title: str, results: Diagnosis) -> Table:
 
 
 @dataclass(frozen=True)
-class Compare(Verb):
-    """Train several recipes on one data set: one table, one report. Finished rows are not made again."""
+class RunsFlags:
+    """What is trained and what is written."""
 
-    data: Annotated[Positional[str], arg(help="a data set's name or path")]
-    out: Annotated[Path, arg(help="folder for the comparison")]
-    recipes: Annotated[tuple[str, ...], arg(help="what to train, by name; by default five")] = ()
-    seeds: Annotated[int, arg(help="how many seeds; more than one gives standard deviations")] = 1
-    training: TrainingFlags = field(default_factory=Training)
-    latent_dim: Annotated[int | None, arg(help="size of the codes; each recipe's default where it is left out")] = None
-    net: Annotated[str, arg(help="mlp, conv, residual, paper, or auto")] = "auto"
-    condition: Annotated[str | None, arg(help="what to condition on: labels, or columns of a table")] = None
-    grammar: Annotated[str | None, arg(help="for strings: a grammar, for the recipes that need one")] = None
-    limit: Annotated[int | None, arg(help="use only the first N strings")] = None
-    column: Annotated[str | None, arg(help="column of a table that holds the strings")] = None
-    language: Annotated[str | None, arg(help="for strings: the grammar by which a string is valid; or molecules")] = (
-        None
-    )
-    components: Annotated[int, arg(help="components of the mixture")] = 10
-    n: Annotated[int, arg(help="examples in every compared set")] = 10_000
-    extractor: Annotated[str | None, arg(help="lenet-mnist, lenet-fashion, pixels or inception")] = None
-    weights: Annotated[Path | None, arg(help="file of Inception's weights")] = None
-    data_root: Annotated[Path | None, arg(help="folder of named data sets")] = None
-    overwrite: Annotated[bool, arg(help="make every row again")] = False
+    out: Annotated[Path, flag("folder for the comparison", "FOLDER")]
+    recipes: Annotated[tuple[str, ...], flag("recipes to train; by default ae vae wae rae-l2 rae-gp", "NAME ...")] = ()
+    seeds: Annotated[int, flag("number of seeds; two or more give standard deviations", "N")] = 1
+    overwrite: Annotated[bool, flag("train every run again")] = False
+
+
+@dataclass(frozen=True)
+class Compare(Printing):
+    """Train and evaluate several recipes on one data set: one table, one report. Finished runs are kept."""
 
     takes_options: ClassVar[bool] = True
+    examples: ClassVar[tuple[str, ...]] = (
+        "compare fashion-mini --recipes ae vae rae-l2 --epochs 5 --out runs/comparison",
+        "compare strings.txt --grammar expressions --recipes grae gvae cvae --seeds 3 --out runs/strings",
+    )
+
+    dataset: Annotated[Positional[str], flag("name of a data set (`chartae list data`), or a path", "DATA")]
+    output: RunsFlags
+    data: FitDataFlags = field(default_factory=FitDataFlags)
+    model: ModelFlags = field(default_factory=ModelFlags)
+    training: TrainingFlags = field(default_factory=Training)
+    measuring: MeasuringFlags = field(default_factory=MeasuringFlags)
+
+    @classmethod
+    def options_help(cls, words: Sequence[str]) -> str:
+        return options_help(words)
 
     def run(self, options: Mapping[str, str]) -> None:
-        if self.seeds < 1:
-            raise ValueError(f"--seeds is {self.seeds}; give at least 1")
+        if self.output.seeds < 1:
+            raise ValueError(f"--seeds is {self.output.seeds}; expected at least 1")
         from chartae.evaluation import compare
         from chartae.recipes import COMPARED
 
+        names = self.output.recipes or COMPARED
+        refuse_unknown(Compare, names, options)
         first, training = self.training.seed, {k: v for k, v in vars(self.training).items() if k != "seed"}
+        data = {k: v for k, v in vars(self.data).items() if k != "data_root"}
         comparison = compare(
-            self.data,
-            self.recipes or COMPARED,
-            self.out,
-            options=options,
-            seeds=range(first, first + self.seeds),
-            say=say,
-            overwrite=self.overwrite,
-            extractor=self.extractor,
-            weights=self.weights,
-            language=self.language,
-            n=self.n,
-            latent_dim=self.latent_dim,
-            net=self.net,
-            components=self.components,
-            condition=self.condition,
-            root=self.data_root,
-            progress=True,
-            grammar=self.grammar,
-            limit=self.limit,
-            column=self.column,
-            **training,
-        )
-        _show(comparison, self.out)
+            self.dataset, names, self.output.out, options=options, seeds=range(first, first + self.output.seeds),
+            say=say, overwrite=self.output.overwrite, root=self.data.data_root, progress=progress(),
+            **training, **data, **vars(self.model), **vars(self.measuring),
+        )  # fmt: skip
+        self.conclude(comparison.to_dict(), lambda: Console().print(_compared(comparison)))
+        from chartae import report
+
+        say(f"the report is {report.write(self.output.out, self.output.out / 'report.html')}")
 
 
 #: what columns are called at the head of a printed comparison, and which are printed, if they are there
@@ -289,9 +273,8 @@ HEADS: Mapping[str, str] = {
 }
 
 
-def _show(comparison: Comparison, out: Path) -> None:
-    """Print a comparison's table, and write its report into its folder."""
-    from chartae import report
+def _compared(comparison: Comparison) -> Table:
+    """A row for each recipe, a column for each number."""
     from chartae.records.results import Scores
 
     main, floor = comparison.columns["own"], Scores.read(comparison.facts.get("floor"))
@@ -305,5 +288,4 @@ def _show(comparison: Comparison, out: Path) -> None:
         table.add_column(head, justify="right")
     for row in comparison.summary:
         table.add_row(row.recipe, *(str(row.columns.get(name, "-")) for name in columns))
-    Console().print(table)
-    say(f"the report is {report.write(out, out / 'report.html')}")
+    return table

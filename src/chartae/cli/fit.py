@@ -2,106 +2,177 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
-from chartae.cli.evaluate import Compare
-from chartae.cli.verb import TrainingFlags, Verb, say
+from chartae.cli.evaluate import Compare, RunsFlags
+from chartae.cli.flags import FitDataFlags, ModelFlags, flag
+from chartae.cli.recipes import options_help, refuse_unknown
+from chartae.cli.verb import TrainingFlags, Verb, progress, say
 from chartae.records.training import Training
+
+if TYPE_CHECKING:
+    from chartae.runs import Estimate, Request
 
 __all__ = ["Demo", "Fit"]
 
 
 @dataclass(frozen=True)
-class Fit(Verb):
-    """Train a recipe on data; the recipe's own options are further flags, such as --beta 0.01."""
+class OneDataFlags(FitDataFlags):
+    """How the data are read."""
 
-    data: Annotated[
-        Positional[str],
-        arg(help="a data set's name, a folder of pictures, .npy, .npz, .csv, .parquet; strings: .txt, .smi"),
-    ]
-    out: Annotated[Path, arg(help="folder for the run")]
-    recipe: Annotated[str | None, arg(help="what to train, by name; an unknown name lists all")] = None
-    condition: Annotated[
-        str | None, arg(help="what to condition on: labels, or columns of a table, such as age,sex")
-    ] = None
-    to: Annotated[
-        str | None, arg(help="the other domain, for recipes that translate: a name or path, e.g. mnist+coloured")
-    ] = None
-    grammar: Annotated[
-        str | None,
-        arg(help="for strings: zinc-smiles, expressions, smiles, arithmetic, rna, a file; or characters, ..."),
-    ] = None
-    limit: Annotated[int | None, arg(help="use only the first N strings")] = None
-    column: Annotated[str | None, arg(help="column of a table that holds the strings")] = None
     target: Annotated[
-        str | None, arg(help="a property to read off the code: a table's column; logp, sa, qed, weight, penalised-logp")
+        str | None,
+        flag("for strings: learn to predict this property from the code: a column of the table, or logp, sa, qed, "
+             "weight, penalised-logp", "NAME"),
+    ] = None  # fmt: skip
+    skip: Annotated[bool, flag("for strings: leave out those that the grammar cannot read, and count them")] = False
+    to: Annotated[
+        str | None, flag("for recipes that translate: the other domain, a name or path, such as mnist+coloured", "DATA")
     ] = None
-    skip: Annotated[bool, arg(help="leave out strings that the grammar cannot read, and count them")] = False
-    latent_dim: Annotated[int | None, arg(help="size of the codes; 16, or the data's own where smaller")] = None
-    net: Annotated[str, arg(help="mlp, conv (or with widths, conv:16x32x64), residual, paper, or auto")] = "auto"
-    training: TrainingFlags = field(default_factory=Training)
+
+
+@dataclass(frozen=True)
+class RecipeFlags:
+    """The recipe."""
+
+    recipe: Annotated[
+        str | None, flag("what to train: a name that `chartae list recipes` shows (default: rae-l2)", "NAME")
+    ] = None
+
+
+@dataclass(frozen=True)
+class OneModelFlags(ModelFlags, RecipeFlags):
+    """The model."""
+
     densities: Annotated[
-        tuple[str, ...] | None, arg(help="fitted to the codes afterwards; by default normal gmm, or none for a score")
-    ] = None
-    components: Annotated[int, arg(help="components of the mixture")] = 10
-    data_root: Annotated[Path | None, arg(help="folder of named data sets; else CHARTAE_DATA, else a download")] = None
-    resume: Annotated[bool, arg(help="continue from the folder's checkpoint")] = False
-    overwrite: Annotated[bool, arg(help="remove a run that is in the folder")] = False
+        tuple[str, ...] | None,
+        flag("densities to fit to the codes: names that `chartae list densities` shows; by default as the recipe says, "
+             "usually normal gmm", "NAME ..."),
+    ] = None  # fmt: skip
+
+
+@dataclass(frozen=True)
+class OutputFlags:
+    """What is written."""
+
+    out: Annotated[Path | None, flag("folder for the run (required, except with --dry-run)", "FOLDER")] = None
+    resume: Annotated[bool, flag("resume from the checkpoint in the folder")] = False
+    overwrite: Annotated[bool, flag("remove the run in the folder first")] = False
+    dry_run: Annotated[
+        bool, flag("check everything and print the objective, the number of parameters and the time; write nothing")
+    ] = False
+    json: Annotated[bool, flag("print the facts of the run as JSON on stdout")] = False
+
+
+@dataclass(frozen=True)
+class Fit(Verb):
+    """Train a recipe on data and fit densities to its codes; the recipe's options are further flags."""
 
     takes_options: ClassVar[bool] = True
+    examples: ClassVar[tuple[str, ...]] = (
+        "fit fashion-mini --recipe rae-l2 --out runs/a",
+        "fit pictures/ --recipe vae --latent-dim 32 --epochs 50 --sigma 0.1 --out runs/b",
+        "fit table.csv --recipe rae --condition age,sex --out runs/c",
+        "fit fashion-mini --recipe vae --dry-run",
+    )
+
+    dataset: Annotated[
+        Positional[str],
+        flag("name of a data set (`chartae list data`), or a path: a folder of pictures, .npy, .npz, .csv, .parquet; "
+             "for strings .txt, .smi, .csv", "DATA"),
+    ]  # fmt: skip
+    data: OneDataFlags = field(default_factory=OneDataFlags)
+    model: OneModelFlags = field(default_factory=OneModelFlags)
+    training: TrainingFlags = field(default_factory=Training)
+    output: OutputFlags = field(default_factory=OutputFlags)
+
+    @classmethod
+    def options_help(cls, words: Sequence[str]) -> str:
+        return options_help(words)
 
     def run(self, options: Mapping[str, str]) -> None:
+        if self.output.out is None and not self.output.dry_run:
+            raise ValueError("--out is missing; give a folder for the run, or --dry-run to see what would be done")
         from chartae import runs
-        from chartae.data import Reading
         from chartae.recipes import DEFAULT
 
-        request = runs.Request(
-            latent_dim=self.latent_dim,
-            net=self.net,
-            densities=self.densities,
-            components=self.components,
-            to=self.to,
-            condition=self.condition,
-            out=self.out,
-            root=self.data_root,
-            overwrite=self.overwrite,
-            resume=self.resume,
-            progress=True,
-            reading=Reading(
-                grammar=self.grammar,
-                limit=self.limit,
-                column=self.column,
-                errors="skip" if self.skip else None,
-                target=self.target,
-            ),
-            training=self.training,
-            options=options,
-        )
-        recipe = self.recipe or DEFAULT
-        run = runs.fit_request(recipe, self.data, request)
+        recipe = self.model.recipe or DEFAULT
+        refuse_unknown(Fit, [recipe], options)
+        request = self._request(options)
+        if self.output.dry_run:
+            estimate = runs.estimate(recipe, self.dataset, request)
+            print(json.dumps(estimate.to_dict(), indent=1) if self.output.json else _described(estimate))
+            return
+        run = runs.fit_request(recipe, self.dataset, request)
         assert run.history is not None
         best, epochs = run.history.best_epoch, run.history.epochs
-        say(f"{recipe} on {self.data}: epoch {best} of {epochs} is kept; the run is in {self.out}")
+        say(f"{recipe} on {self.dataset}: the weights of epoch {best} of {epochs} are kept; the run is in {run.folder}")
         if run.skipped:
-            say(f"{run.skipped:,} strings were left out; chartae grammar audit says why")
+            say(f"{run.skipped:,} strings were left out; `chartae grammar audit` says why")
         if runs.same_pictures(run):
-            say(f"{self.data} and {self.to} are the same pictures: each was trained on another half of them")
+            say(
+                f"{self.dataset} and {self.data.to} are the same pictures; each domain was trained on a different half "
+                "of them"
+            )
+        if self.output.json:
+            facts = {"folder": str(run.folder), "recipe": recipe, "densities": list(run.densities), **run.training()}
+            print(json.dumps(facts, indent=1))
+
+    def _request(self, options: Mapping[str, str]) -> Request:
+        from chartae import runs
+        from chartae.data import Reading
+
+        data, model, output = self.data, self.model, self.output
+        return runs.Request(
+            latent_dim=model.latent_dim, net=model.net, densities=model.densities, components=model.components,
+            to=data.to, condition=data.condition, out=output.out, root=data.data_root, overwrite=output.overwrite,
+            resume=output.resume, progress=progress(), training=self.training, options=options,
+            reading=Reading(
+                grammar=data.grammar, limit=data.limit, column=data.column, errors="skip" if data.skip else None,
+                target=data.target,
+            ),
+        )  # fmt: skip
+
+
+def _described(estimate: Estimate) -> str:
+    """An estimate in lines."""
+    each = ", ".join(f"{part} {count:,}" for part, count in estimate.parts.items())
+    return "\n".join((
+        f"recipe      {estimate.recipe}",
+        f"data        {estimate.data}",
+        f"codes       {estimate.latent_dim}, densities: {', '.join(estimate.densities) or 'none'}",
+        f"objective   {estimate.objective}",
+        f"parameters  {estimate.parameters:,} ({each})",
+        f"time        about {_duration(estimate.seconds)}: {estimate.epochs} epochs of {estimate.steps:,} steps, "
+        f"{_duration(estimate.seconds_per_epoch)} each, measured over {estimate.measured} steps on {estimate.device}",
+    ))  # fmt: skip
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 60:
+        return f"{seconds:.2g} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
 
 
 @dataclass(frozen=True)
 class Demo(Verb):
     """Compare ae, vae, rae-l2 and rae-gp on the images that ship with chartae: a table and a report."""
 
-    out: Path = Path("chartae-demo")
-    epochs: int = 20
-    overwrite: bool = False
+    examples: ClassVar[tuple[str, ...]] = ("demo", "demo --epochs 5 --out runs/demo --overwrite")
+
+    out: Annotated[Path, flag("folder for the comparison", "FOLDER")] = Path("chartae-demo")
+    epochs: Annotated[int, flag("passes over the data", "N")] = 20
+    overwrite: Annotated[bool, flag("remove the comparison in the folder first")] = False
 
     def run(self, options: Mapping[str, str]) -> None:
-        recipes = ("ae", "vae", "rae-l2", "rae-gp")
-        training = Training(epochs=self.epochs)
-        Compare("fashion-mini", self.out, recipes, training=training, overwrite=self.overwrite).run({})
+        runs = RunsFlags(self.out, ("ae", "vae", "rae-l2", "rae-gp"), overwrite=self.overwrite)
+        Compare("fashion-mini", runs, training=Training(epochs=self.epochs)).run({})

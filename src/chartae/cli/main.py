@@ -5,10 +5,14 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
+
+from chartae.records.choices import choices
+from chartae.records.interrupts import Interrupted, catching
 
 if TYPE_CHECKING:
     from chartae.cli.verb import Verb
@@ -30,66 +34,100 @@ class Entry:
         return verb
 
 
-VERBS: Mapping[str, Entry] = {
-    "fit": Entry("fit", "Fit", "train a recipe on data"),
-    "sample": Entry("use", "Sample", "draw new examples from a run"),
-    "translate": Entry("use", "Translate", "translate examples between the two domains of a run"),
-    "score": Entry("evaluate", "Score", "evaluate the score that a run estimates, the gradient of log p"),
-    "diagnose": Entry("evaluate", "Diagnose", "show what a run has learnt: geometry, consistency, factors"),
-    "evaluate": Entry("evaluate", "Evaluate", "compare a run's samples and reconstructions with the test set"),
-    "compare": Entry("evaluate", "Compare", "train and evaluate several recipes on one data set"),
-    "report": Entry("use", "Report", "write a run or a comparison as one HTML file"),
-    "reproduce": Entry("reproduce", "Reproduce", "reproduce a published result"),
-    "grammar": Entry("strings", "GrammarVerb", "count what a grammar makes of strings"),
-    "optimise": Entry("strings", "Optimise", "search a run's latent space for strings that an objective likes"),
-    "demo": Entry("fit", "Demo", "compare four recipes on the images that ship with chartae"),
+GROUPS: Mapping[str, Mapping[str, Entry]] = {
+    "train": {
+        "fit": Entry("fit", "Fit", "train a recipe on data"),
+        "compare": Entry("evaluate", "Compare", "train and evaluate several recipes on one data set"),
+        "reproduce": Entry("reproduce", "Reproduce", "reproduce a published result"),
+        "demo": Entry("fit", "Demo", "compare four recipes on the images that ship with chartae"),
+    },
+    "use a run": {
+        "sample": Entry("use", "Sample", "draw new examples"),
+        "encode": Entry("codes", "Encode", "compute the codes of data"),
+        "decode": Entry("codes", "Decode", "turn codes into examples"),
+        "reconstruct": Entry("codes", "Reconstruct", "encode and decode data"),
+        "interpolate": Entry("codes", "Interpolate", "show the path between two examples"),
+        "traverse": Entry("codes", "Traverse", "show the principal axes of the codes"),
+        "translate": Entry("use", "Translate", "translate examples between two domains"),
+        "optimise": Entry("strings", "Optimise", "search the latent space for strings with a high score"),
+    },
+    "question a run": {
+        "evaluate": Entry("evaluate", "Evaluate", "compare samples and reconstructions with the test set"),
+        "score": Entry("evaluate", "Score", "evaluate the estimated score, the gradient of log p"),
+        "diagnose": Entry("evaluate", "Diagnose", "show what was learnt: geometry, consistency, factors"),
+        "report": Entry("use", "Report", "write a run or a comparison as one HTML file"),
+    },
+    "look up": {
+        "list": Entry("listing", "List", "list recipes, densities, samplers, data sets, metrics, grammars"),
+        "grammar": Entry("strings", "GrammarVerb", "audit a grammar on a file of strings"),
+    },
 }
+VERBS: Mapping[str, Entry] = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run a command.
 
-    With CHARTAE_DEBUG set, errors keep their traceback, and warnings say where they come from.
+    With --verbose, or CHARTAE_DEBUG set, errors keep their traceback, and warnings say where they come from.
 
     Args:
-        words: what was typed after ``chartae``; by default the arguments of this process.
+        words: the words after ``chartae``; by default the arguments of this process.
 
     Returns:
-        The exit status: 0, 2 for input that cannot be used, 1 for training that failed, 130 for an interrupt.
+        The exit status: 0 when done; 1 if training failed or a --check is not met; 2 for bad input; 129, 130 or 143 if
+        SIGHUP, SIGINT or SIGTERM interrupted it.
     """
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0 if words else 2
     if words[0] == "--version":
-        from importlib.metadata import version
+        from chartae import __version__
 
-        print(version("chartae"))
+        print(__version__)
         return 0
+    verbose = "--verbose" in words or bool(os.environ.get("CHARTAE_DEBUG"))
     try:
-        _run(words[0], words[1:])
-    except KeyboardInterrupt as stop:
-        _say(f"chartae: {stop or 'interrupted'}")
+        with catching(_interrupt):
+            return _run(words[0], words[1:], verbose)
+    except Interrupted as stop:
+        _say(f"chartae: {stop}")
+        return stop.status
+    except KeyboardInterrupt:
+        _say("chartae: interrupted")
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, TypeError, OSError, ImportError, ArithmeticError) as error:
-        if os.environ.get("CHARTAE_DEBUG"):
-            raise
+        if verbose:
+            traceback.print_exc()
         _say(f"chartae: {error}")
         return 1 if isinstance(error, ArithmeticError) else 2
-    return 0
 
 
-def _run(name: str, words: Sequence[str]) -> None:
+def _interrupt(number: int) -> NoReturn:
+    raise Interrupted("interrupted", number)
+
+
+def _run(name: str, words: Sequence[str], verbose: bool) -> int:
     if name not in VERBS:
-        raise ValueError(f"there is no verb {name!r}; choose from {', '.join(VERBS)}")
+        raise ValueError(f"there is no verb {name!r}. {choices(name, VERBS)}")
     verb = VERBS[name].load()
-    from chartae.cli.verb import parsed
+    from chartae.cli.checks import NotMet
+    from chartae.cli.verb import parsed, talking
 
     command, options = parsed(verb, name, words)
-    with warnings.catch_warnings():
-        if not os.environ.get("CHARTAE_DEBUG"):
+    command.refuse()
+    with warnings.catch_warnings(), talking(command.quiet):
+        if not verbose:
             warnings.showwarning = _warn
-        command.run(options)
+        try:
+            command.run(options)
+        except NotMet as unmet:
+            _say(f"chartae: {unmet}")
+            return 1
+    return 0
 
 
 def _warn(message: Warning | str, *where: object, **to: object) -> None:
@@ -101,11 +139,13 @@ def _say(text: str) -> None:
 
 
 def _overview() -> str:
-    lines = [
-        "usage: chartae VERB ...",
+    lines = ["usage: chartae VERB ...", "", "Regularised autoencoders as generators.", ""]
+    for group, verbs in GROUPS.items():
+        lines += [f"{group}:", *(f"  {name:12} {entry.summary}" for name, entry in verbs.items()), ""]
+    return "\n".join([
+        *lines,
+        "`chartae VERB --help` lists a verb's flags and shows examples; `chartae --version` prints the version.",
         "",
-        "Regularised autoencoders as generators: fit, sample, translate, evaluate, compare, look.",
-        "",
-    ]
-    lines += [f"  {name:10} {entry.summary}" for name, entry in VERBS.items()]
-    return "\n".join([*lines, "", "`chartae VERB --help` lists a verb's flags."])
+        "exit status: 0 done; 1 training failed, or a --check is not met; 2 bad input; 129, 130, 143 interrupted by",
+        "SIGHUP, SIGINT, SIGTERM (`fit --resume` and `optimise --resume` continue)",
+    ])  # fmt: skip

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
-from chartae.cli.verb import Verb, say
+from chartae.cli.flags import DataFlags, flag
+from chartae.cli.verb import Printing, progress, say
 
 if TYPE_CHECKING:
     from papers import Record
@@ -66,37 +67,44 @@ def takers(field: str) -> str:
 
 
 @dataclass(frozen=True)
-class Reproduce(Verb):
+class Reproduce(Printing):
     """Reproduce a published result, part by part; run it again to continue where it stopped."""
 
-    name: Annotated[Positional[str], arg(help=names())]
-    out: Annotated[Path, arg(help="folder for the parts, the table and the pictures")]
-    data: Annotated[str | None, arg(help=f"data set; default mnist ({takers('data')})")] = None
-    quick: Annotated[bool, arg(help="small nets, few seeds and few steps, for two CPU cores")] = False
-    seeds: Annotated[int | None, arg(help="number of seeds; each reproduction has its own default")] = None
+    examples: ClassVar[tuple[str, ...]] = (
+        "reproduce rae-table1 --quick --data mnist --out runs/table1",
+        "reproduce iae-cluster --quick --seeds 2 --out runs/clusters",
+    )
+
+    name: Annotated[Positional[str], flag(names(), "NAME")]
+    out: Annotated[Path, flag("folder for the parts, the table and the pictures", "FOLDER")]
+    dataset: Annotated[str | None, flag(f"data set; by default mnist ({takers('data')})", "DATA", "data")] = None
+    quick: Annotated[bool, flag("small nets, few seeds and few steps, for two CPU cores")] = False
+    seeds: Annotated[int | None, flag("number of seeds; by default as the reproduction says", "N")] = None
     labels: Annotated[
-        int | None, arg(help=f"number of training examples that keep their label ({takers('labels')})")
+        int | None, flag(f"number of training examples that keep their label ({takers('labels')})", "N")
     ] = None
-    recipes: Annotated[tuple[str, ...], arg(help=f"only these rows of the table ({takers('recipes')})")] = ()
-    limit: Annotated[int | None, arg(help=f"use only the first N strings ({takers('limit')})")] = None
-    epochs: Annotated[int | None, arg(help=f"training epochs ({takers('epochs')})")] = None
+    recipes: Annotated[tuple[str, ...], flag(f"only these rows of the table ({takers('recipes')})", "NAME ...")] = ()
+    limit: Annotated[int | None, flag(f"use only the first N strings ({takers('limit')})", "N")] = None
+    epochs: Annotated[int | None, flag(f"training epochs ({takers('epochs')})", "N")] = None
     weights: Annotated[
-        Path | None, arg(help=f"file of Inception's weights; with it the numbers are FID ({takers('weights')})")
+        Path | None, flag(f"file of Inception's weights; with it the numbers are FID ({takers('weights')})", "FILE")
     ] = None
     device: Annotated[
-        str | None, arg(help="where to train, such as cpu; small two-dimensional models always train on the CPU")
+        str | None, flag("where to train, such as cpu; small two-dimensional models always train on the CPU", "NAME")
     ] = None
-    data_root: Annotated[Path | None, arg(help="folder of named data sets; default: CHARTAE_DATA, else a download")] = (
-        None
-    )
-    overwrite: Annotated[bool, arg(help="remove the parts in the folder first")] = False
+    data: DataFlags = dataclasses.field(default_factory=DataFlags)
+    overwrite: Annotated[bool, flag("remove the parts in the folder first")] = False
 
     def run(self, options: Mapping[str, str]) -> None:
         find_papers()
         from papers import Request, reproduce
 
-        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        name, root = values.pop("name"), values.pop("data_root")
-        reproduce(name, Request(**values, root=root, say=say, progress=True))
-        print((self.out / "table.md").read_text())
+        shared = {f.name for f in dataclasses.fields(Request)} & {f.name for f in dataclasses.fields(self)}
+        values: dict[str, Any] = {name: getattr(self, name) for name in shared}
+        values |= {"data": self.dataset, "root": self.data.data_root, "say": say, "progress": progress()}
+        results: Any = reproduce(self.name, Request(**values))
+        self.conclude(
+            results if isinstance(results, Mapping) else results.to_dict(),
+            lambda: print((self.out / "table.md").read_text()),
+        )
         say(f"the table and its pictures are in {self.out}")

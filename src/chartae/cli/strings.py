@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
-from chartae.cli.verb import SearchFlags, Verb, say
+from chartae.cli.flags import DataFlags, RunFolder, flag
+from chartae.cli.verb import Printing, SearchFlags, say
 from chartae.records.search import Search
 
 if TYPE_CHECKING:
@@ -27,34 +27,39 @@ REASONS = 20
 
 
 @dataclass(frozen=True)
-class GrammarVerb(Verb):
-    """What a grammar makes of strings: `chartae grammar audit FILE --grammar NAME`."""
+class GrammarVerb(Printing):
+    """Audit a grammar on a file of strings: how many parse and come back unchanged, and why the others do not."""
 
-    what: Annotated[Positional[str], arg(help="audit: the share that parses and comes back, and why the rest does not")]
-    file: Annotated[Positional[Path], arg(help=".txt, .smi, .csv or .tsv, with or without .gz")]
+    examples: ClassVar[tuple[str, ...]] = (
+        "grammar audit strings.txt --grammar expressions",
+        "grammar audit molecules.smi.gz --grammar zinc-smiles --limit 10000 --json",
+    )
+
+    what: Annotated[Positional[str], flag("audit", "audit")]
+    file: Annotated[Positional[Path], flag(".txt, .smi, .csv or .tsv, with or without .gz", "FILE")]
     grammar: Annotated[
-        str, arg(help="zinc-smiles, expressions, smiles, arithmetic, rna, or a file (.lark, EBNF, list)")
+        str, flag("zinc-smiles, expressions, smiles, arithmetic, rna, or a file (.lark, EBNF, list)", "NAME")
     ]
-    column: Annotated[str | None, arg(help="column of a table; by default smiles, or the first")] = None
-    limit: Annotated[int | None, arg(help="read only the first N strings")] = None
-    json: Annotated[bool, arg(help="print the results as JSON")] = False
+    column: Annotated[str | None, flag("column of a table; by default smiles, or the first", "NAME")] = None
+    limit: Annotated[int | None, flag("use only the first N strings", "N")] = None
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import data, grammar
 
         if self.what != "audit":
-            raise ValueError(f"`chartae grammar` can audit; {self.what!r} is unknown")
+            raise ValueError(f"the action is {self.what!r}; expected `chartae grammar audit FILE --grammar NAME`")
         language = grammar.load(self.grammar)
         audit = grammar.audit(data.read_strings(self.file, column=self.column, limit=self.limit), language)
-        if self.json:
-            print(json.dumps({"file": str(self.file), "grammar": language.name} | audit.summary(), indent=1))
-            return
-        console = Console()
-        console.print(_audit_table(f"{self.file}: {audit.strings:,} strings under {language.name}", audit))
-        if audit.reasons:
-            console.print(_reasons_table(audit))
-            if len(audit.reasons) > REASONS:
-                say(f"{len(audit.reasons) - REASONS} further reasons; --json has them all")
+
+        def show() -> None:
+            console = Console()
+            console.print(_audit_table(f"{self.file}: {audit.strings:,} strings under {language.name}", audit))
+            if audit.reasons:
+                console.print(_reasons_table(audit))
+                if len(audit.reasons) > REASONS:
+                    say(f"{len(audit.reasons) - REASONS} further reasons; --json has them all")
+
+        self.conclude({"file": str(self.file), "grammar": language.name} | audit.summary(), show)
 
 
 def _audit_table(title: str, audit: Audit) -> Table:
@@ -83,25 +88,39 @@ def _reasons_table(audit: Audit) -> Table:
 
 
 @dataclass(frozen=True)
-class Optimise(Verb):
-    """Look in a run's latent space for strings that an objective likes; one that stopped continues with --resume."""
+class Optimise(Printing):
+    """Search a run's latent space for strings with a high score; an interrupted search continues with --resume."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    objective: Annotated[str, arg(help="penalised-logp, logp, qed, expression-fit, or module:function of your own")]
-    out: Annotated[Path, arg(help="folder for the search")]
+    examples: ClassVar[tuple[str, ...]] = (
+        "optimise runs/molecules --objective penalised-logp --rounds 5 --out runs/search",
+        "optimise runs/expressions --objective mymodule:error --minimise --resume --out runs/search",
+    )
+
+    run_folder: RunFolder
+    objective: Annotated[str, flag("penalised-logp, logp, qed, expression-fit, or module:function of your own", "NAME")]
+    out: Annotated[Path, flag("folder for the search", "FOLDER")]
     search: SearchFlags = field(default_factory=Search)
-    data_root: Annotated[Path | None, arg(help="folder of named data sets")] = None
+    data: DataFlags = field(default_factory=DataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import optimise, runs
 
-        goal = optimise.goal(self.objective, minimise=self.search.minimise)  # unknown: an error before a run is read
+        goal = optimise.goal(self.objective, minimise=self.search.minimise)  # refused before a run is read
         run = runs.load(self.run_folder)
-        history = optimise.optimise(run, goal, out=self.out, root=self.data_root, say=say, search=self.search)
-        console = Console()
-        console.print(_rounds_table(self.objective, history))
-        console.print(_best_table(history))
-        say(f"found.csv, found.json and the search's state are in {self.out}")
+        history = optimise.optimise(run, goal, out=self.out, root=self.data.data_root, say=say, search=self.search)
+        rounds, best = history.rounds(), history.best()
+        results = {
+            "objective": self.objective, "maximise": history.maximise, "best_known": history.best_known,
+            "rounds": rounds, "best": [{"score": b.score, "round": b.round, "string": b.string} for b in best],
+        }  # fmt: skip
+
+        def show() -> None:
+            console = Console()
+            console.print(_rounds_table(self.objective, history))
+            console.print(_best_table(history))
+
+        self.conclude(results, show)
+        say(f"found.csv, found.json and the state of the search are in {self.out}")
 
 
 def _rounds_table(objective: str, history: History) -> Table:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tyro.conf import Positional, arg
+from tyro.conf import Positional
 
+from chartae.cli.flags import DataFlags, RunFolder, Seed, flag
 from chartae.cli.verb import Verb, say
 
 if TYPE_CHECKING:
@@ -20,37 +21,56 @@ __all__ = ["Report", "Sample", "Translate"]
 
 
 @dataclass(frozen=True)
+class ChainFlags:
+    """Chains that follow the score, for models that estimate one."""
+
+    sampler: Annotated[
+        str | None, flag("sampler: mala, annealed, tempering, ... (`chartae list samplers`)", "NAME")
+    ] = None
+    steps: Annotated[int | None, flag("steps of each chain; by default 1000, or the sampler's schedule", "N")] = None
+    warmup: Annotated[
+        int | None, flag("warm-up steps, which tune the step size; by default 500 where it can be tuned", "N")
+    ] = None
+    step: Annotated[float | None, flag("step size; by default as the noise level suggests", "SIZE")] = None
+    sigma: Annotated[float | None, flag("noise level, for a noise-conditional model", "SIGMA")] = None
+
+
+@dataclass(frozen=True)
 class Sample(Verb):
     """Draw new examples from a run, as a picture (.png), an array (.npy, .npz), a table (.csv) or text (.txt, .smi)."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
+    examples: ClassVar[tuple[str, ...]] = (
+        "sample runs/a --n 64 --out samples.png",
+        "sample runs/conditional --condition 3 --density gmm --n 1000 --out threes.npy",
+    )
+
+    run_folder: RunFolder
     out: Annotated[
-        Path | None, arg(help="NAME.png, .npy, .npz, .csv, .txt, as the data allow; by default samples.* in the run")
+        Path | None,
+        flag("file: .png, .npy, .npz, .csv, .txt, as the data allow; by default samples.* in the run", "FILE"),
     ] = None
-    density: Annotated[str | None, arg(help="prior, normal or gmm; by default the mixture")] = None
-    sampler: Annotated[str | None, arg(help="chains that follow the score: mala, annealed, tempering, ...")] = None
+    n: Annotated[int, flag("number of samples", "N")] = 64
+    density: Annotated[
+        str | None, flag("density to draw codes from: prior, normal, gmm, ...; by default gmm if it is fitted", "NAME")
+    ] = None
     condition: Annotated[
-        str | None, arg(help="for a run with a condition: the value, such as 3, or of several columns a=1,b=2")
+        str | None, flag("for a conditional run: the value, such as 3, or a=1,b=2 for several columns", "VALUE")
     ] = None
-    n: Annotated[int, arg(help="number of samples")] = 64
-    steps: Annotated[int | None, arg(help="steps of the chains; 1000, or the sampler's schedule")] = None
-    warmup: Annotated[int | None, arg(help="steps before, which tune the step size; 500 where it can be tuned")] = None
-    step: Annotated[float | None, arg(help="the chains' step size")] = None
-    sigma: Annotated[float | None, arg(help="noise level, of a noise-conditional model")] = None
-    seed: Annotated[int, arg(help="of the draws")] = 0
-    data_root: Annotated[Path | None, arg(help="folder of named data sets, if data must be read")] = None
+    seed: Seed = 0
+    chains: ChainFlags = field(default_factory=ChainFlags)
+    data: DataFlags = field(default_factory=DataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
         from chartae.cli.writers import writer_for
         from chartae.samplers import by_name
 
-        if self.density is not None and self.sampler is not None:
-            raise ValueError("--density draws codes, --sampler runs chains of points; give one of them")
+        if self.density is not None and self.chains.sampler is not None:
+            raise ValueError("--density draws codes, and --sampler runs chains of points; give one of them")
         run = runs.load(self.run_folder)
         writer = writer_for(run, self.out, self.n)
         default = run.own if self.density is None and run.own in by_name.NAMES else None
-        sampler = self.sampler or default
+        sampler = self.chains.sampler or default
         writer(self._drawn(run) if sampler is None else self._chains(run, sampler))
         say(f"{self.n} {writer.noun} are in {writer.path}")
 
@@ -58,26 +78,27 @@ class Sample(Verb):
         """Draws of a density of codes, decoded; one that the run lacks is fitted."""
         from chartae import densities
 
-        for flag in ("steps", "warmup", "step", "sigma"):
-            if getattr(self, flag) is not None:
-                raise ValueError(f"--{flag} is for chains; give --sampler as well")
-        run.conditions(self.condition, max(1, self.n))  # what is wrong shows before any data are read
+        for name in ("steps", "warmup", "step", "sigma"):
+            if getattr(self.chains, name) is not None:
+                raise ValueError(f"--{name} is for chains; give --sampler as well")
+        run.conditions(self.condition, max(1, self.n))  # a wrong condition is refused before data are read
         name = self.density
         if name is not None and name not in ("prior", *run.densities):
-            densities.make(name)  # an unknown one shows before any data are read
+            densities.make(name)  # an unknown name is refused before data are read
             run.refuse_densities()
-            run.fit_densities({name: {}}, run.data(self.data_root))
+            run.fit_densities({name: {}}, run.data(self.data.data_root))
         return run.draw(self.n, name, condition=self.condition, seed=self.seed)
 
     def _chains(self, run: Run, sampler: str) -> Tensor:
         """The ends of chains that follow the score."""
         if self.condition is not None:
-            raise ValueError("--condition is for densities of codes, and chains of points have none; leave it out")
+            raise ValueError("--condition is for densities of codes; chains of points have none. Leave it out")
+        chains = self.chains
         chain = run.chains(
-            self.n, sampler, seed=self.seed, root=self.data_root, steps=self.steps, warmup=self.warmup,
-            step=self.step, sigma=self.sigma,
+            self.n, sampler, seed=self.seed, root=self.data.data_root, steps=chains.steps, warmup=chains.warmup,
+            step=chains.step, sigma=chains.sigma,
         )  # fmt: skip
-        say(f"{sampler}: {self.n} chains, acceptance {float(chain.info.acceptance.mean()):.2f}")
+        say(f"{sampler}: {self.n} chains, mean acceptance {float(chain.info.acceptance.mean()):.2f}")
         return chain.final
 
 
@@ -85,28 +106,34 @@ class Sample(Verb):
 class Translate(Verb):
     """Translate test examples between the two domains of a run: a grid, the input first, then its translations."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    out: Annotated[Path, arg(help="NAME.png of a grid; or .npy, an array (inputs, n, ...)")]
+    examples: ClassVar[tuple[str, ...]] = (
+        "translate runs/t --out translations.png",
+        "translate runs/t --from B --to A --inputs 100 --n 1 --out back.npy",
+    )
+
+    run_folder: RunFolder
+    out: Annotated[Path, flag("file: a .png grid, or a .npy array (inputs, n, ...)", "FILE")]
     source: Annotated[
-        str | None, arg(name="from", help="A, the data the run was fitted on, or B, those it was fitted to; default: A")
+        str | None,
+        flag("domain of the inputs: A (default), the data of the fit, or B, those of --to", "A|B", "from"),
     ] = None
-    to: Annotated[str | None, arg(help="B or A; by default the other one")] = None
-    n: Annotated[int, arg(help="translations of each input")] = 8
-    inputs: Annotated[int, arg(help="how many test examples")] = 8
-    data: Annotated[
-        str | None, arg(help="whose test examples, a data set's name or path; by default the run's own")
+    to: Annotated[str | None, flag("domain of the translations: B or A; by default the other one", "A|B")] = None
+    n: Annotated[int, flag("translations of each input", "N")] = 8
+    inputs: Annotated[int, flag("number of test examples", "N")] = 8
+    dataset: Annotated[
+        str | None, flag("data set or path whose test examples are translated; by default the run's", "DATA", "data")
     ] = None
-    seed: Annotated[int, arg(help="of the draws")] = 0
-    data_root: Annotated[Path | None, arg(help="folder of named data sets")] = None
+    seed: Seed = 0
+    data: DataFlags = field(default_factory=DataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
         from chartae.data import read
 
         if self.out.suffix not in (".png", ".npy"):
-            raise ValueError(f"--out is {self.out}; give a name that ends in .png or .npy")
+            raise ValueError(f"--out is {self.out}; expected a name that ends in .png or .npy")
         if self.inputs < 1:
-            raise ValueError(f"--inputs is {self.inputs}; give at least 1")
+            raise ValueError(f"--inputs is {self.inputs}; expected at least 1")
         other = {"A": "B", "B": "A"}
         source = self.source or other.get(self.to or "B", "A")
         to = self.to or other.get(source, "B")
@@ -116,8 +143,8 @@ class Translate(Verb):
             raise ValueError(f"--from and --to are both {to}; translate from A to B, or from B to A")
         if self.out.suffix == ".png" and not {".png"} <= set(kind.writers()) & set(translated.writers()):
             raise ValueError(f"--out is {self.out}, but translations of this run are {translated.noun}; use .npy")
-        root = self.data_root or run.settings.root or None
-        data = read(self.data, kinds=[type(kind)], root=root) if self.data else runs.domain(run, source, root)
+        root = self.data.data_root or run.settings.root or None
+        data = read(self.dataset, kinds=[type(kind)], root=root) if self.dataset else runs.domain(run, source, root)
         x = (data.test if len(data.test) else data.train)[: self.inputs]
         self._write(x, runs.translate(run, x, to, self.n, seed=self.seed))
         say(f"{len(x)} test examples of {data.name}, {self.n} translations each, are in {self.out}")
@@ -145,10 +172,12 @@ class Translate(Verb):
 
 @dataclass(frozen=True)
 class Report(Verb):
-    """Write a run or a comparison as one HTML file without outside links."""
+    """Write a run or a comparison as one self-contained HTML file."""
 
-    run_folder: Annotated[Positional[Path], arg(metavar="RUN")]
-    out: Annotated[Path | None, arg(help="by default report.html in the folder")] = None
+    examples: ClassVar[tuple[str, ...]] = ("report runs/a", "report runs/comparison --out comparison.html")
+
+    run_folder: Annotated[Positional[Path], flag("folder of a run or of a comparison", "FOLDER")]
+    out: Annotated[Path | None, flag("file; by default report.html in the folder", "FILE")] = None
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import report

@@ -1,95 +1,182 @@
-"""What every verb of the command line is, and how settings of the library become its flags."""
+"""What a verb of the command line is, and how settings of the library become its flags."""
 
 from __future__ import annotations
 
+import json as json_format
+import re
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
-from typing import Annotated, ClassVar, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from typing import Annotated, ClassVar, TypeAlias, get_args, get_type_hints
 
 import tyro
-from tyro.conf import arg
+from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
 from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
+from chartae.cli.checks import Check, NotMet
+from chartae.cli.flags import flag
+from chartae.records.choices import suggestion
+from chartae.records.parsing import Value
 from chartae.records.search import Search
 from chartae.records.training import Training
 
-__all__ = ["SearchFlags", "TrainingFlags", "Verb", "parsed", "say"]
+__all__ = ["Printing", "SearchFlags", "TrainingFlags", "Verb", "flag_names", "parsed", "progress", "say", "talking"]
+
+_QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
+
+
+@contextmanager
+def talking(quiet: bool) -> Iterator[None]:
+    """Within the block, `say` and `progress` are silent if `quiet` is set."""
+    token = _QUIET.set(quiet)
+    try:
+        yield
+    finally:
+        _QUIET.reset(token)
 
 
 def say(text: str) -> None:
-    """Print a line for the user, on stderr: stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    """Print a line for the user on stderr, unless --quiet is set: stdout is for results."""
+    if not _QUIET.get():
+        print(text, file=sys.stderr, flush=True)
 
 
+def progress() -> bool:
+    """Whether training shows its progress."""
+    return not _QUIET.get()
+
+
+@dataclass(frozen=True)
 class Verb(ABC):
     """A verb: a dataclass whose fields are its flags.
 
     Modules of verbs import torch, and what needs it, in `run` alone: ``--help`` must be fast.
     """
 
-    #: whether flags that it does not know are a recipe's options
+    #: whether unknown flags are options of a recipe
     takes_options: ClassVar[bool] = False
+    #: worked examples, which --help prints: the words after ``chartae``
+    examples: ClassVar[tuple[str, ...]] = ()
+
+    quiet: Annotated[bool, flag("print results and errors, and nothing else")] = field(default=False, kw_only=True)
+    verbose: Annotated[bool, flag("show where warnings and errors come from")] = field(default=False, kw_only=True)
+
+    def refuse(self) -> None:
+        """Raise ValueError for flags that are wrong whatever the data are, before any work."""
+        return
 
     @abstractmethod
     def run(self, options: Mapping[str, str]) -> None:
         """Do it.
 
         Args:
-            options: a recipe's own options, as they were typed.
+            options: a recipe's options, as they were typed.
 
         Raises:
             ValueError, TypeError, OSError, ImportError: input that cannot be used.
-            ArithmeticError: training that failed.
+            ArithmeticError: training failed.
+            NotMet: a --check is not met.
         """
+
+    @classmethod
+    def options_help(cls, words: Sequence[str]) -> str:
+        """What --help says of a recipe's options, given the words that were typed."""
+        return ""
+
+
+@dataclass(frozen=True)
+class Printing(Verb):
+    """A verb that prints results: as a table, or as JSON; and compares them with what the user wants."""
+
+    json: Annotated[bool, flag("print the results as JSON on stdout")] = field(default=False, kw_only=True)
+    check: Annotated[
+        tuple[str, ...], flag("exit with status 1 unless these hold, such as 'sets.gmm.frechet<=30'", "CONDITION")
+    ] = field(default=(), kw_only=True)
+
+    def refuse(self) -> None:
+        for text in self.check:
+            Check.of(text)
+
+    def conclude(self, values: Mapping[str, Value] | Sequence[Value], show: Callable[[], None]) -> None:
+        """Print the results, and compare them with each --check.
+
+        Args:
+            values: the results, as JSON holds them.
+            show: prints them for people.
+
+        Raises:
+            ValueError: a check of something that the results do not have.
+            NotMet: a check that is not met.
+        """
+        if self.json:
+            print(json_format.dumps(values, indent=1))
+        else:
+            show()
+        failed = [str(check) for text in self.check if (check := Check.of(text).of_results(values)) is not None]
+        if failed:
+            raise NotMet("not met: " + "; ".join(failed))
 
 
 @dataclass(frozen=True)
 class Flag:
-    """How a setting is typed: the type of its value, and what --help says of it."""
+    """How a setting is typed: the type of its value, what --help says of it, and its placeholder."""
 
     type: object
     help: str
+    metavar: str | None = None
 
 
 #: settings of the library that are flags: class -> field -> flag; a field that is not listed keeps its default
 FLAGS: Mapping[type, Mapping[str, Flag]] = {
     Training: {
-        "epochs": Flag(int, "passes over the data"),
-        "batch_size": Flag(int, "examples in a batch"),
-        "seed": Flag(int, "of every random number; with several seeds, the first"),
-        "lr": Flag(float | None, "learning rate; by default the recipe's"),
-        "precision": Flag(str, "fp32, bf16 or fp16"),
-        "clip": Flag(float | None, "largest gradient norm"),
+        "epochs": Flag(int, "passes over the data", "N"),
+        "batch_size": Flag(int, "examples in a batch", "N"),
+        "seed": Flag(int, "seed of every random number; the first one, where there are several", "N"),
+        "lr": Flag(float | None, "learning rate; by default the recipe's", "RATE"),
+        "precision": Flag(str, "fp32, bf16, or fp16 (GPU only)", "NAME"),
+        "clip": Flag(float | None, "largest gradient norm; by default no limit", "NORM"),
         "cosine": Flag(
-            bool | None, "let the learning rate fall to zero over the epochs; by default what the recipe says"
+            bool | None, "let the learning rate fall to zero over the epochs; by default as the recipe says", "BOOL"
         ),
-        "patience": Flag(int | None, "stop after so many epochs without a better validation loss"),
-        "ema": Flag(float | None, "decay of a moving average of the weights, e.g. 0.999; 0 for none"),
-        "device": Flag(str | None, "cpu keeps off a GPU"),
+        "patience": Flag(int | None, "stop after N epochs without a better validation loss", "N"),
+        "ema": Flag(float | None, "decay of a moving average of the weights, such as 0.999; 0 for no average", "DECAY"),
+        "device": Flag(str | None, "cpu or cuda; by default a GPU if there is one", "NAME"),
     },
     Search: {
-        "rounds": Flag(int, "number of rounds"),
-        "batch": Flag(int, "strings in a round"),
-        "method": Flag(str, "trust-region, or box: the protocol of the grammar VAE's paper"),
-        "surrogate": Flag(str, "exact, sparse, or auto"),
-        "density": Flag(str | None, "density that bounds the search: prior, normal, gmm, or none"),
-        "support": Flag(float, "share of the training codes that lie in the density's tail"),
-        "draws": Flag(int, "strings decoded from each code; the most frequent valid one is kept"),
-        "seed": Flag(int, "of every random number"),
-        "workers": Flag(int | None, "processes that score strings"),
-        "timeout": Flag(float | None, "seconds that the score of one string may take"),
-        "limit": Flag(int | None, "learn from so many training strings, half of them the best"),
-        "hide": Flag(float, "share of the best training strings that are hidden from the search"),
-        "minimise": Flag(bool, "minimise a function of your own"),
-        "retrain": Flag(int | None, "epochs over the data, weighted by rank, between rounds"),
-        "resume": Flag(bool, "continue the search in the folder"),
-        "overwrite": Flag(bool, "remove a search that is in the folder"),
+        "rounds": Flag(int, "number of rounds", "N"),
+        "batch": Flag(int, "strings in a round", "N"),
+        "method": Flag(str, "trust-region, or box: the protocol of the grammar VAE's paper", "NAME"),
+        "surrogate": Flag(str, "exact, sparse, or auto", "NAME"),
+        "density": Flag(str | None, "density that bounds the search: prior, normal, gmm, or none", "NAME"),
+        "support": Flag(float, "share of the training codes outside the density's support", "SHARE"),
+        "draws": Flag(int, "strings decoded from each code; the most frequent valid one is kept", "N"),
+        "seed": Flag(int, "seed of every random number", "N"),
+        "workers": Flag(int | None, "processes that compute scores", "N"),
+        "timeout": Flag(float | None, "seconds that the score of one string may take", "SECONDS"),
+        "limit": Flag(int | None, "use at most N training strings, half of them the best", "N"),
+        "hide": Flag(float, "share of the best training strings that are hidden from the search", "SHARE"),
+        "minimise": Flag(bool, "minimise your own function"),
+        "retrain": Flag(int | None, "between rounds, train N epochs on data weighted by rank", "N"),
+        "resume": Flag(bool, "resume the search in the folder"),
+        "overwrite": Flag(bool, "remove the search in the folder first"),
     },
 }
 
 REGISTRY = ConstructorRegistry()
+
+
+class _Refused(Exception):
+    """A setting of the library is refused; tyro passes this on, while it would put a ValueError into a box."""
+
+
+def _made(settings: type, values: Mapping[str, object]) -> object:
+    try:
+        return settings(**values)
+    except (ValueError, TypeError) as error:
+        raise _Refused(str(error)) from error
 
 
 @REGISTRY.struct_rule
@@ -100,17 +187,39 @@ def flags(info: StructTypeInfo) -> StructConstructorSpec | None:
         return None
     defaults = {f.name: f.default for f in fields(info.type) if f.default is not MISSING}
     return StructConstructorSpec(
-        info.type,
+        lambda **values: _made(info.type, values),
         tuple(
-            StructFieldSpec(name=name, type=flag.type, default=defaults[name], helptext=flag.help)  # type: ignore[arg-type]
-            for name, flag in listed.items()
+            StructFieldSpec(
+                name=name, type=Annotated[setting.type, flag(setting.help, setting.metavar)],  # type: ignore[arg-type]
+                default=defaults[name], helptext=setting.help,
+            )
+            for name, setting in listed.items()
         ),
-    )
+    )  # fmt: skip
 
 
-#: fields of a verb that hold settings: their flags have no prefix
-TrainingFlags: TypeAlias = Annotated[Training, arg(name="")]
-SearchFlags: TypeAlias = Annotated[Search, arg(name="")]
+#: fields of a verb that hold settings
+TrainingFlags: TypeAlias = Training
+SearchFlags: TypeAlias = Search
+
+
+def flag_names(verb: type) -> set[str]:
+    """The flags of a verb, with their dashes; positional words are not among them."""
+    names: set[str] = set()
+    hints = get_type_hints(verb, include_extras=True)
+    for entry in fields(verb):
+        kind, *notes = get_args(hints[entry.name]) or (hints[entry.name],)
+        if kind in FLAGS:
+            names |= {f"--{_dashed(name)}" for name in FLAGS[kind]}
+        elif isinstance(kind, type) and is_dataclass(kind):
+            names |= flag_names(kind)
+        elif None not in notes:  # tyro's mark of a positional word
+            names.add(f"--{next((n.name for n in notes if getattr(n, 'name', None)), _dashed(entry.name))}")
+    return names
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def parsed(verb: type[Verb], name: str, words: Sequence[str]) -> tuple[Verb, dict[str, str]]:
@@ -120,9 +229,26 @@ def parsed(verb: type[Verb], name: str, words: Sequence[str]) -> tuple[Verb, dic
         ValueError: a word that is neither.
         SystemExit: after ``--help``, and for flags that tyro refuses, which it explains.
     """
-    with REGISTRY:
-        command, unknown = tyro.cli(verb, prog=f"chartae {name}", args=words, return_unknown_args=True)
+    try:
+        with REGISTRY:
+            command, unknown = tyro.cli(
+                verb, prog=f"chartae {name}", args=words, return_unknown_args=True,
+                config=(OmitArgPrefixes, FlagCreatePairsOff),
+            )  # fmt: skip
+    except _Refused as error:
+        raise ValueError(str(error)) from error
+    except SystemExit as end:
+        if not end.code:
+            print(_after_help(verb, words))
+        raise
     return command, _options(verb, name, unknown)
+
+
+def _after_help(verb: type[Verb], words: Sequence[str]) -> str:
+    """What follows the flags in --help: a recipe's options, and examples."""
+    options = verb.options_help(words)
+    lines = [*([options, ""] if options else []), "examples:", *(f"  chartae {example}" for example in verb.examples)]
+    return "\n".join(lines)
 
 
 def _options(verb: type[Verb], name: str, words: Sequence[str]) -> dict[str, str]:
@@ -130,11 +256,15 @@ def _options(verb: type[Verb], name: str, words: Sequence[str]) -> dict[str, str
     options: dict[str, str] = {}
     rest = list(words)
     while rest:
-        flag = rest.pop(0)
-        option, equals, value = flag.removeprefix("--").partition("=")
-        if not flag.startswith("--") or not verb.takes_options:
-            raise ValueError(f"{flag!r} is not understood; see `chartae {name} --help`")
+        word = rest.pop(0)
+        option, equals, value = word.partition("=")
+        if not re.match("--[a-zA-Z]", word) or not verb.takes_options:
+            hint = suggestion(option, flag_names(verb)) if word.startswith("-") else ""
+            raise ValueError(f"`chartae {name}` does not understand {word!r}. {hint}See `chartae {name} --help`")
         if not equals and (not rest or rest[0].startswith("--")):
-            raise ValueError(f"{flag} needs a value, or is not a flag of `chartae {name}`; see its --help")
-        options[option.replace("-", "_")] = value if equals else rest.pop(0)
+            hint = suggestion(option, flag_names(verb))
+            raise ValueError(
+                f"{word} needs a value, or is not a flag of `chartae {name}`. {hint}See `chartae {name} --help`"
+            )
+        options[option[2:].replace("-", "_")] = value if equals else rest.pop(0)
     return options

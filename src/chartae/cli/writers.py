@@ -1,17 +1,21 @@
-"""The files that samples of a run can be written to: those of its kind of data, and pictures of what is no picture."""
+"""The files that examples of a run can be written to: those of its kind of data, and pictures of what is no picture."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.files import whole_file
 from chartae.data.kinds import Images, Kind, Points, Strings, Table
-from chartae.draw import pictures, plotting, structures
+from chartae.draw import pictures
+from chartae.metrics import to_uint8
+from chartae.records import manifest
 from chartae.runs import Run
 
 __all__ = ["Writer", "writer_for"]
@@ -24,33 +28,70 @@ Write: TypeAlias = Callable[[Tensor, Path], None]
 
 @dataclass(frozen=True)
 class Writer:
-    """How samples are written to one file.
+    """How examples are written to one file.
 
     Attributes:
-        path: of the file.
-        write: from examples in the model's form and a path to a file.
+        path: the file.
+        write: writes examples in the model's form to a path.
         noun: what the file holds.
-        most: how many of them at most; None for any number.
+        most: the largest number of examples that it can hold; None for any number.
+        folder: the run's folder, whose manifest lists the file if it lies there.
+        is_grid: whether the file is a grid of pictures.
     """
 
     path: Path
     write: Write
     noun: str = "samples"
     most: int | None = None
+    folder: Path | None = None
+    is_grid: bool = False
 
     def __call__(self, x: Tensor) -> None:
-        """Write examples in the model's form (n, ...); the folder is made where it is missing."""
+        """Write examples in the model's form (n, ...); a missing folder is made."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.write(x, self.path)
+        if self.folder is not None and self.path.parent.resolve() == self.folder.resolve():
+            manifest.register(self.folder, self.path.name)
+
+    @property
+    def is_picture(self) -> bool:
+        """Whether the file is a picture of many examples."""
+        return self.path.suffix.lower() == ".png"
+
+    def in_rows(self, columns: int) -> Writer:
+        """This writer; where it draws a grid of pictures, one with this number of columns."""
+        return self._drawing(lambda x: pictures.grid(levels(x), columns))
+
+    def in_pairs(self, originals: Tensor) -> Writer:
+        """This writer; where it draws a grid of pictures, each has its original above it."""
+        return self._drawing(lambda x: pictures.pairs(levels(originals), levels(x)))
+
+    def _drawing(self, draw: Callable[[Tensor], NDArray[np.uint8]]) -> Writer:
+        return replace(self, write=lambda x, path: _save(draw(x), path)) if self.is_grid else self
 
 
-def _own(run: Run, path: Path) -> Writer:
+def levels(x: Tensor) -> NDArray[np.uint8]:
+    """Pictures as levels from 0 to 255."""
+    return to_uint8(x).numpy(force=True)
+
+
+def _save(picture: NDArray[np.uint8], path: Path) -> None:
+    pictures.save_png(path, pictures.enlarge(picture, 2))
+
+
+def _by_kind(run: Run, path: Path) -> Writer:
     """The kind's file."""
     return Writer(path, run.kind.write)
 
 
+def _grid(run: Run, path: Path) -> Writer:
+    """A grid of pictures."""
+    return Writer(path, lambda x, path: _save(pictures.grid(levels(x)), path), is_grid=True)
+
+
 def _scatter(run: Run, path: Path) -> Writer:
     """A scatter plot of points of the plane."""
+    from chartae.draw import plotting
 
     def write(x: Tensor, path: Path) -> None:
         with whole_file(path) as part:
@@ -71,7 +112,9 @@ def _lines(run: Run, path: Path) -> Writer:
 
 def _formulas(run: Run, path: Path) -> Writer:
     """A picture of the formulas of molecules."""
-    structures.molecules(["C"])  # RDKit is missed before any work
+    from chartae.draw import structures
+
+    structures.molecules(["C"])  # fails before any work if RDKit is missing
 
     def write(x: Tensor, path: Path) -> None:
         pictures.save_png(path, structures.molecules(_strings(run, x)))
@@ -92,6 +135,10 @@ def _none(run: Run) -> Files:
     return {}
 
 
+def _of_pictures(run: Run) -> Files:
+    return {".png": _grid}
+
+
 def _of_the_plane(run: Run) -> Files:
     return {".png": _scatter} if run.kind.shape == (2,) else {}
 
@@ -104,34 +151,37 @@ def _of_strings(run: Run) -> Files:
 #: kind -> its files beside those of `Kind.writers`, and the ends of the names that serve where none is given, of which
 #: the first counts that there is; a kind that is not listed has those of `Kind.writers`
 FILES: Mapping[type[Kind], tuple[Callable[[Run], Files], tuple[str, ...]]] = {
-    Images: (_none, (".png",)),
+    Images: (_of_pictures, (".png",)),
     Points: (_of_the_plane, (".png", ".npy")),
     Strings: (_of_strings, (".txt",)),
     Table: (_of_the_plane, (".png", ".npy")),
 }
 
 
-def writer_for(run: Run, out: Path | None, n: int) -> Writer:
-    """How `n` samples of a run are written.
+def writer_for(run: Run, out: Path | None, n: int, stem: str = "samples") -> Writer:
+    """How `n` examples of a run are written.
 
     Args:
-        run: whose samples.
-        out: a file, whose end says what is written; by default samples.png, .npy, .txt, ... in the run's folder.
-        n: how many.
+        run: the run, whose kind of data says which files there are.
+        out: a file, whose suffix says what is written; by default a file in the run's folder.
+        n: number of examples.
+        stem: name of that file, without its suffix.
 
     Raises:
-        ValueError: no such file can be written of this kind of data, or it cannot hold `n`.
+        ValueError: this kind of data has no such file, or the file cannot hold `n` examples.
         ImportError: RDKit is missing, for formulas.
     """
     more, preferred = FILES.get(type(run.kind), (_none, ()))
-    files = {**dict.fromkeys(run.kind.writers(), _own), **more(run)}
+    files = {**dict.fromkeys(run.kind.writers(), _by_kind), **more(run)}
     if out is None:
         assert run.folder is not None
-        out = run.folder / f"samples{next(end for end in (*preferred, *files) if end in files)}"
+        out = run.folder / f"{stem}{next(end for end in (*preferred, *files) if end in files)}"
     make = files.get(out.suffix.lower())
     if make is None:
         raise ValueError(f"--out is {out}, but samples of this run are {run.kind.noun}; use {' or '.join(files)}")
-    writer = make(run, out)
+    writer = replace(make(run, out), folder=run.folder)
     if writer.most is not None and n > writer.most:
-        raise ValueError(f"--n is {n}; {out.suffix} holds {writer.most} {writer.noun} at most; choose another file")
+        raise ValueError(
+            f"--n is {n}; {out.suffix} holds at most {writer.most} {writer.noun}. Use fewer, or another file"
+        )
     return writer

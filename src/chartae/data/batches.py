@@ -178,6 +178,15 @@ class Batches:
         there._set = self._set.map(lambda values: values.to(device))
         return there
 
+    def first(self, n: int) -> Batches:
+        """Batches of the first `n` examples, or of all if there are fewer."""
+        part = copy.copy(self)
+        part._set = self._set.map(lambda values: values[:n])
+        part._known = self._known[self._known < n]
+        if self.labelled and not len(part._known):
+            part.labelled = 0
+        return part
+
     @property
     def n(self) -> int:
         """Number of examples."""

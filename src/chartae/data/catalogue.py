@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import gzip
 import importlib.resources
+import inspect
 import math
 import os
 import zipfile
@@ -356,3 +357,29 @@ def load(
     if path.suffix or path.name != name or not isinstance(name_or_path, str):
         raise FileNotFoundError(f"there is no file or folder {name!r}; {known}")
     raise ValueError(f"unknown data set {name!r}{f' (did you mean {close[0]!r}?)' if close else ''}; {known}")
+
+
+_SUMMARIES = {
+    "fashion-mini": "6,000 + 1,000 + 1,000 grey pictures 28x28 of clothes, 10 classes; ships with chartae",
+    "digits": "1,297 + 250 + 250 grey pictures 8x8 of digits, 10 classes; ships with scikit-learn",
+    "mnist": "50,000 + 10,000 + 10,000 grey pictures 28x28 of digits, 10 classes; downloaded",
+    "fashion-mnist": "50,000 + 10,000 + 10,000 grey pictures 28x28 of clothes, 10 classes; downloaded",
+    "cifar10": "40,000 + 10,000 + 10,000 colour pictures 32x32, 10 classes; downloaded",
+    "sprites": "20,000 + 2,000 + 2,000 colour pictures 64x64 of one triangle, 4 factors; drawn here",
+    "dsprites": "36,864 + 4,608 + 4,608 binary pictures 64x64, 5 factors; needs its file",
+}
+
+
+def summary(name: str) -> str:
+    """One line about a named data set: sizes of train + valid + test, what it holds, and where it comes from.
+
+    Args:
+        name: one of `NAMES`.
+
+    Raises:
+        KeyError: there is no such data set.
+    """
+    if name in _SUMMARIES:
+        return _SUMMARIES[name]
+    doc = " ".join((inspect.getdoc(toys.WORLDS[name]) or "").split("\n\n")[0].split())
+    return f"20,000 + 5,000 + 5,000 points of a known density: {doc}"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["BLUE", "GREEN", "INK", "ORANGE", "panels", "scatter"]
 
@@ -13,6 +17,8 @@ INK, BLUE, ORANGE, GREEN = "#22221f", "#0072b2", "#d55e00", "#009e73"
 
 def panels(width: float, height: float, count: int = 1) -> tuple[Figure, np.ndarray]:
     """A figure of a size in inches, and its `count` axes side by side; the figure belongs to no window."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     axes = figure.subplots(1, count, squeeze=False)[0]
     for one in axes:

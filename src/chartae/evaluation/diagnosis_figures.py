@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from chartae.diagnostics import Geometry
 from chartae.draw.plotting import BLUE, ORANGE, panels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["against", "bars", "histogram", "matrix", "spectrum"]
 

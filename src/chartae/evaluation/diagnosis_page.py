@@ -6,18 +6,19 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from typing import TypeAlias
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, TypeAlias
 
 from chartae.evaluation.diagnosis import Diagnosis
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Plot", "page"]
 
 #: a value of the page's table
 Cell: TypeAlias = float | str | None
 #: a title and its plot
-Plot: TypeAlias = tuple[str, Figure]
+Plot: TypeAlias = "tuple[str, Figure]"
 
 
 def _shown(value: object) -> str:

@@ -6,12 +6,11 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from chartae.data import toys
@@ -21,6 +20,9 @@ from chartae.maths import as_float
 from chartae.records import manifest
 from chartae.records.files import replace_text
 from chartae.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["ScoreErrors", "ScoreEvaluation", "ScoreLevel", "evaluate_score", "field", "histogram"]
 

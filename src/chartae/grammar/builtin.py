@@ -266,3 +266,24 @@ def load(name_or_path: str | os.PathLike[str], start: str | None = None) -> Gram
     raise ValueError(
         f"unknown grammar {name!r}{hint}; the names are {', '.join(NAMES)}, or give a file (.lark, or text)"
     )
+
+
+_SUMMARIES = {
+    "zinc-smiles": "molecules of ZINC as SMILES, the grammar of the grammar VAE's paper",
+    "expressions": "arithmetic expressions of x with sin and exp, the grammar of the grammar VAE's paper",
+    "smiles": "molecules as SMILES, nearly all of the language",
+    "arithmetic": "arithmetic expressions with precedence, numbers and functions",
+    "rna": "RNA sequences with their secondary structure",
+}
+
+
+def summary(name: str) -> str:
+    """One line about a built-in grammar.
+
+    Args:
+        name: one of `NAMES`.
+
+    Raises:
+        KeyError: there is no such grammar.
+    """
+    return _SUMMARIES[name]

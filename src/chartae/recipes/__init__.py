@@ -20,6 +20,7 @@ from chartae.recipes.table import (
     recipes_for,
     setting_for,
 )
+from chartae.recipes.texts import option_texts
 
 __all__ = [
     "AUTHORS",
@@ -32,6 +33,7 @@ __all__ = [
     "Setting",
     "build",
     "from_authors",
+    "option_texts",
     "options",
     "recipe",
     "recipe_options",

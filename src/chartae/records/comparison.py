@@ -116,11 +116,11 @@ class ComparedRun:
             place.at("own").text(values.get("own")),
         )
 
-    def to_dict(self, folder: Path) -> dict[str, Value]:
-        """The run as JSON holds it, its folder relative to the comparison's."""
+    def to_dict(self, folder: Path | None) -> dict[str, Value]:
+        """The run as JSON holds it, its own folder relative to the comparison's `folder`, where that is given."""
+        path = self.folder if self.folder is None or folder is None else self.folder.relative_to(folder)
         return {
-            "recipe": self.recipe, "seed": self.seed,
-            "folder": None if self.folder is None else self.folder.relative_to(folder).as_posix(),
+            "recipe": self.recipe, "seed": self.seed, "folder": None if path is None else path.as_posix(),
             "own": self.own, "sets": self.sets.to_dict(), "reconstruction": self.reconstruction.to_dict(),
             "seconds": self.seconds,
         }  # fmt: skip
@@ -210,15 +210,19 @@ class Comparison:
             facts,
         )
 
-    def write(self, folder: str | Path) -> None:
-        """Write `comparison.json` into the comparison's folder, whole or not at all."""
-        folder = Path(folder)
-        values: dict[str, Value] = {
+    def to_dict(self, folder: Path | None = None) -> dict[str, Value]:
+        """The comparison as JSON holds it; the folders of runs are relative to `folder`, where that is given."""
+        return {
             "data": self.data, "metric": self.metric, **self.facts, "protocol": self.protocol,
             "columns": {name: column.to_dict() for name, column in self.columns.items()},
             "rows": [row.to_dict(folder) for row in self.rows],
             "summary": [row.to_dict() for row in self.summary],
         }  # fmt: skip
+
+    def write(self, folder: str | Path) -> None:
+        """Write `comparison.json` into the comparison's folder, whole or not at all."""
+        folder = Path(folder)
+        values = self.to_dict(folder)
         with manifest.writing(folder, "comparison.json"):
             replace_text(folder / "comparison.json", json.dumps(values, indent=1) + "\n")
 

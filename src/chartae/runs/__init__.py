@@ -2,6 +2,7 @@
 
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.ensembles import Sweep, fit_many, train_many
+from chartae.runs.estimate import Estimate, estimate
 from chartae.runs.fitting import fit, fit_request, prepared
 from chartae.runs.folder import load
 from chartae.runs.request import Request
@@ -11,6 +12,7 @@ from chartae.runs.translation import domain, domain_kind, same_pictures, transla
 
 __all__ = [
     "IN_MEMORY",
+    "Estimate",
     "Request",
     "Run",
     "Settings",
@@ -19,6 +21,7 @@ __all__ = [
     "decode_draws",
     "domain",
     "domain_kind",
+    "estimate",
     "fingerprint",
     "fit",
     "fit_many",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -24,12 +25,14 @@ from chartae.data.kinds import Kind
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.maths import as_float, sample_rows
+from chartae.maths.interpolation import PATHS
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import manifest
+from chartae.records.choices import choices
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
-from chartae.runs.conditioning import apart, conditioned, with_condition
+from chartae.runs.conditioning import LABELS, apart, conditioned, with_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
@@ -190,9 +193,25 @@ class Run:
         Raises:
             ValueError, TypeError: data of another kind or shape; a condition that does not fit.
         """
+        return self.encode_inside(*self.read_rows(x, condition))
+
+    def read_rows(self, x: object, condition: object = None) -> tuple[Tensor, object]:
+        """Examples in the model's form, and their condition, which may stand in columns of a data frame.
+
+        Args:
+            x: examples of the run's kind of data, in any form that `encode` takes.
+            condition: values of the condition, if they do not stand in `x`.
+
+        Returns:
+            The examples (N, *S) in the model's form, and the values of the condition.
+        """
         if condition is None and self.condition is not None and is_frame(x):
-            x, condition = apart(x, self.condition.names)
-        return self.encode_inside(self.kind.read(x), condition)
+            label, names = self.kind.columns.label, self.condition.names
+            if names == (LABELS,) and LABELS not in x.columns and label in x.columns:
+                condition = {LABELS: x[[label]]}
+            else:
+                x, condition = apart(x, names)
+        return self.kind.read(x), condition
 
     def encode_inside(self, x: Tensor, condition: object = None) -> Float[Tensor, N * D]:
         """`encode` of examples in the model's form."""
@@ -208,15 +227,145 @@ class Run:
         a data frame for tables, a list for strings."""
         return self.restore(self.decode_inside(z, condition))
 
+    def _codes(self, z: object) -> Tensor:
+        """Codes as a tensor; a ValueError for another shape than the model's."""
+        codes, shape = as_tensor(z, "z"), self.model.code_shape
+        if tuple(codes.shape[1:]) != shape:
+            sizes = ", ".join(map(str, shape))
+            raise ValueError(f"z has shape {tuple(codes.shape)}; expected codes of shape (N, {sizes}) of this run")
+        return codes
+
     def decode_inside(self, z: object, condition: object = None) -> Tensor:
         """Decoder means of codes (N, D), in the model's form."""
-        codes = as_tensor(z, "z")
+        codes = self._codes(z)
         return self._sliced(lambda a, c: self.model.decoder(a, c).mean, codes, self.conditions(condition, len(codes)))
+
+    def reconstruct(self, x: object, condition: object = None) -> object:
+        """Reconstructions of data: the decoder's mean at the encoder's mean.
+
+        Args:
+            x: N examples, in any form that `encode` takes.
+            condition: one value for all or one for each example, if the run has a condition; by default its columns of
+                a data frame.
+
+        Returns:
+            N examples, in the user's form: what `decode` gives.
+
+        Raises:
+            ValueError, TypeError: data of another kind or shape, or a condition that does not fit.
+        """
+        inside, values = self.read_rows(x, condition)
+        return self.restore(self.reconstruct_inside(inside, values))
+
+    def reconstruct_inside(self, x: Tensor, condition: object = None) -> Tensor:
+        """`reconstruct` for examples in the model's form."""
+        values = self.conditions(condition, len(x))
+        encoded = None if values is None else Encoded(values)
+        return self.decode_inside(self.encode_inside(x, encoded), encoded)
+
+    def interpolate(
+        self, a: object, b: object, steps: int = 8, *, how: str = "linear", condition: object = None
+    ) -> object:
+        """Examples on the path between the codes of two examples.
+
+        Args:
+            a: one example, in any form that `encode` takes, such as an array (1, ...) or a list of one string.
+            b: one example.
+            steps: number of points on the path, both ends included; >= 2, default 8.
+            how: ``"linear"`` (default) or ``"spherical"``.
+            condition: one value for the whole path, if the run has a condition.
+
+        Returns:
+            `steps` examples, in the user's form; the first is the reconstruction of `a`, the last that of `b`.
+
+        Raises:
+            ValueError, TypeError: `a` or `b` is not one example of the run's kind of data, `steps` is below 2, `how` is
+                unknown, or the condition does not fit.
+        """
+        ends = [self.read_rows(x, condition)[0] for x in (a, b)]
+        for name, end in zip("ab", ends, strict=True):
+            if len(end) != 1:
+                raise ValueError(f"{name} holds {len(end)} examples; expected one. Select a row, such as x[:1]")
+        return self.restore(self.path_inside(ends[0], ends[1], steps, how, condition))
+
+    def path_inside(self, a: Tensor, b: Tensor, steps: int, how: str = "linear", condition: object = None) -> Tensor:
+        """`interpolate` between two examples (1, ...) in the model's form."""
+        if steps < 2:
+            raise ValueError(f"steps is {steps}; expected at least 2, the two ends")
+        if how not in PATHS:
+            raise ValueError(f"how is {how!r}. {choices(how, PATHS)}")
+        first, last = (self.encode_inside(x, condition) for x in (a, b))
+        path = PATHS[how]
+        codes = torch.cat([path(first, last, t) for t in torch.linspace(0, 1, steps).tolist()])
+        return self.decode_inside(codes, condition)
+
+    def traverse(
+        self,
+        axes: int | None = None,
+        steps: int = 7,
+        *,
+        span: float = 2.0,
+        codes: Float[Tensor, N * D] | None = None,
+        condition: object = None,
+        root: str | Path | None = None,
+    ) -> object:
+        """Examples along the principal axes of the codes, through their mean.
+
+        Args:
+            axes: number of principal axes, those of largest variance first; by default all, but at most 8.
+            steps: number of points on each axis; >= 2, default 7.
+            span: how far the axes reach to both sides of the mean, in standard deviations; > 0, default 2.
+            codes: codes (N, D) that define mean and axes, N >= 2; by default those of the training data, which are
+                loaded again.
+            condition: one value for all points, if the run has a condition.
+            root: folder of the named data sets.
+
+        Returns:
+            `axes` x `steps` examples in the user's form, axis after axis, from - `span` to + `span`.
+
+        Raises:
+            ValueError: a number is out of range, or the condition is missing or does not fit.
+        """
+        return self.restore(self.axes_inside(axes, steps, span, codes, condition, root).flatten(0, 1))
+
+    def axes_inside(
+        self,
+        axes: int | None = None,
+        steps: int = 7,
+        span: float = 2.0,
+        codes: Float[Tensor, N * D] | None = None,
+        condition: object = None,
+        root: str | Path | None = None,
+    ) -> Tensor:
+        """`traverse` in the model's form: (axes, steps, *S)."""
+        if steps < 2:
+            raise ValueError(f"steps is {steps}; expected at least 2")
+        if not 0 < span < math.inf:
+            raise ValueError(f"span is {span}; expected a number of standard deviations above 0")
+        self.conditions(condition, 1)  # a wrong condition is refused before data are read
+        codes = self.encode_split(self.data(root)) if codes is None else codes.to(self.device, self._dtype)
+        if codes.ndim != 2 or len(codes) < 2:
+            raise ValueError(f"codes have shape {tuple(codes.shape)}; expected (N, D), N >= 2")
+        most = min(codes.shape[1], len(codes) - 1)
+        axes = min(most, 8) if axes is None else axes
+        if not 1 <= axes <= most:
+            raise ValueError(f"axes is {axes}; expected a number from 1 to {most}, the dimension of the codes")
+        mean = codes.mean(0)
+        # float64: the smallest axes of many codes drown in the rounding of float32
+        variances, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov((codes - mean).double().T.cpu())))
+        deviations = variances.clamp_min(0).sqrt().flip(0)[:axes]
+        units = vectors.T.flip(0)[:axes]
+        # an axis has no sign of its own: its largest entry is positive
+        signs = units.gather(1, units.abs().argmax(1, keepdim=True)).sign()
+        directions = (units * signs * deviations[:, None]).to(codes)
+        t = torch.linspace(-span, span, steps).to(codes)
+        points = mean + t[None, :, None] * directions[:, None]
+        return self.decode_inside(points.flatten(0, 1), condition).unflatten(0, (axes, steps))
 
     def render(self, z: object, condition: object = None, *, seed: int = 0) -> Tensor:
         """One point of each code, in the model's form: the decoder's mean, or a draw of a decoder with noise of its
         own."""
-        codes, generator = as_tensor(z, "z"), self._generator(seed)
+        codes, generator = self._codes(z), self._generator(seed)
         given = self.conditions(condition, len(codes))
         return self._sliced(lambda a, c: self.model.decoder(a, c).point(generator), codes, given)
 
@@ -365,21 +514,22 @@ class Run:
         self.check_data(data)
         return data
 
-    def read(self, data: object, condition: object = None) -> Dataset:
+    def read(self, data: object, condition: object = None, root: str | Path | None = None) -> Dataset:
         """Data that `fit` would accept for this run, as the data set that it was fitted to.
 
         Args:
             data: a `Dataset`, a name or path, or examples in memory: what was given to `fit`.
             condition: as in `fit`, where the run has one; by default its columns of a data frame, or the labels.
+            root: folder of the named data sets.
         """
         kinds = [type(self.kind)]
         if isinstance(data, Dataset) and (data.condition is not None or self.condition is None):
             return data
         reading = Reading(grammar=None if isinstance(data, Dataset) else self.kind.codec)
         if self.condition is None:
-            return read_data(data, kinds=kinds, reading=reading)
+            return read_data(data, kinds=kinds, root=root, reading=reading)
         asked = list(self.condition.names) if condition is None else condition
-        return conditioned(data, asked, kinds, None, reading, self.condition)
+        return conditioned(data, asked, kinds, root, reading, self.condition)
 
     def check_data(self, data: Dataset) -> None:
         """Raise ValueError unless these are the data of the run."""

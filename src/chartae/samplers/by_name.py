@@ -40,8 +40,8 @@ _KERNELS: dict[str, Callable[[Score, float | None], Kernel]] = {
     "random-walk": lambda s, h: RandomWalk(s, h or 2 * s.sigma),
     "ula": lambda s, h: ULA(s, h or 0.2 * s.sigma**2),
     "langevin": lambda s, h: CorruptDenoise(s.denoise, s.sigma),
-    "half": lambda s, h: CorruptDenoise(s.denoise, s.sigma, "half"),
-    "naive": lambda s, h: CorruptDenoise(s.denoise, s.sigma, "naive"),
+    "half": "Corrupt, then go half of the way that denoising goes (2410.05837).",
+    "naive": "Corrupt and denoise as it is: Langevin at temperature 1/2, so that samples are too narrow.",
     "gsn": lambda s, h: GSN(s.denoise, s.sigma, "isotropic"),
     "annealed": lambda s, h: AnnealedLangevin(s.at, _levels(s, 200), repeats=1, step=h or 0.2),
     "tempering": lambda s, h: ParallelTempering(s.at, _levels(s, 10), step=h or 0.3),
@@ -112,3 +112,28 @@ def noise_start(score: Score, shape: tuple[int, ...], n: int, seed: int, device:
         for _ in range(3):
             centre = torch.cat([top.denoise(centre + part) for part in noise[:1000].split(250)]).mean(0)
     return centre + noise
+
+
+_SUMMARIES = {
+    "mala": "Metropolis-adjusted Langevin: a step along the score, then accepted or rejected.",
+    "random-walk": "Random-walk Metropolis: Gaussian proposals; the score alone gives the acceptance ratio.",
+    "ula": "Unadjusted Langevin: steps along the score without an acceptance test.",
+    "langevin": "Corrupt and denoise, with the noise that makes it a Langevin step.",
+    "half": "Corrupt, then go half of the way that denoising goes (2410.05837).",
+    "naive": "Corrupt and denoise as it is: Langevin at temperature 1/2, so that samples are too narrow.",
+    "gsn": "Generative stochastic network: corrupt, then draw from the denoising distribution.",
+    "annealed": "Annealed Langevin over noise levels, from noise to data; for noise-conditional models.",
+    "tempering": "Parallel tempering over noise levels; for noise-conditional models.",
+}
+
+
+def summary(name: str) -> str:
+    """One sentence about a sampler.
+
+    Args:
+        name: one of `NAMES`.
+
+    Raises:
+        KeyError: there is no such sampler.
+    """
+    return _SUMMARIES[name]

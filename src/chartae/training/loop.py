@@ -10,13 +10,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import signal
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Unpack, cast
 
 import torch
@@ -28,6 +25,7 @@ from chartae.data import Batch, Batches
 from chartae.maths.random import Stream
 from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
+from chartae.records.interrupts import Interrupted, catching
 from chartae.records.training import Training
 from chartae.training import checkpoint
 from chartae.training.average import Average
@@ -133,7 +131,7 @@ class _Loop:
         )
         objective.plan(self.horizon, self.batches)
         self.fixed: Fixed = checkpoint.fixed(objective, batches, training)
-        self.stop_requested = False
+        self.signal = 0  # the number of the signal that asks for a stop
 
     def load(self) -> None:
         assert self.folder is not None
@@ -144,7 +142,7 @@ class _Loop:
         history = state.history
         with (
             TrainingProgress(progress, self.device.is_main, self.horizon, self.steps) as bar,
-            self._interrupts(),
+            catching(self._stop),
         ):
             while state.epoch < epochs and not history.stopped:
                 started = time.perf_counter()
@@ -154,7 +152,7 @@ class _Loop:
                 for batch in self._epoch(state.step):
                     self._advance(batch)
                     bar.tick()
-                    if self.stop_requested:
+                    if self.signal:
                         history.seconds += time.perf_counter() - started
                         self._interrupted()
                 examine(state, start, self._epoch, self._advance, self.folder)
@@ -288,30 +286,17 @@ class _Loop:
 
     # -- the end --------------------------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """The first interrupt waits for the end of the step, so that the state is whole; a second does not."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def request(number: int, frame: FrameType | None) -> None:
-            if self.stop_requested:
-                raise KeyboardInterrupt
-            self.stop_requested = True
-
-        former = {s: signal.signal(s, request) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for s, handler in former.items():
-                signal.signal(s, handler)
+    def _stop(self, number: int) -> None:
+        """The first signal waits for the end of the step, so that the state is whole; a second one does not."""
+        if self.signal:
+            raise Interrupted("interrupted within a step", number)
+        self.signal = number
 
     def _interrupted(self) -> None:
         checkpoint.save(self.state, self.folder, self.fixed)
         where = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
         kept = f"; go on from {self.folder} with resume" if self.folder else ""
-        raise KeyboardInterrupt(f"stopped in {where}{kept}")
+        raise Interrupted(f"stopped in {where}{kept}", self.signal)
 
 
 def _optimiser(training: Training, name: str, player: Player) -> Optimizer:

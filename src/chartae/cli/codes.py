@@ -1,0 +1,307 @@
+"""`chartae encode`, `decode`, `reconstruct`, `interpolate` and `traverse`: data to codes, and codes to data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from tyro.conf import Positional
+
+from chartae.cli.flags import DataFlags, RunFolder, flag
+from chartae.cli.verb import Verb, say
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from chartae.runs import Run
+
+__all__ = ["Decode", "Encode", "Interpolate", "Reconstruct", "Traverse"]
+
+Dataset = Annotated[
+    Positional[str], flag("name of a data set, or a path: what `chartae fit` reads for this kind of data", "DATA")
+]
+Condition = Annotated[
+    str | None,
+    flag("for a conditional run: the value, such as 3, or a=1,b=2 for several columns; by default the labels of a "
+         "named data set, or the columns of a .csv file", "VALUE"),
+]  # fmt: skip
+Out = Annotated[
+    Path | None, flag("file: .png, .npy, .csv, .txt, as the data allow; by default a file in the run's folder", "FILE")
+]
+#: examples in a picture, where the number is not given
+SHOWN = 32
+
+
+@dataclass(frozen=True)
+class SplitFlags(DataFlags):
+    """Which rows of the data are used."""
+
+    split: Annotated[str, flag("split of a named data set: train, valid or test; a file has no splits", "NAME")] = (
+        "test"
+    )
+    n: Annotated[int | None, flag("use only the first N rows", "N")] = None
+
+
+def rows_of(run: Run, data: str, flags: SplitFlags, condition: str | None) -> tuple[Tensor, Tensor | None]:
+    """Rows of data in the model's form, in their order, with their conditions.
+
+    Args:
+        run: the run, which reads the data.
+        data: the name of a data set, of which one split is read, or a path, of which everything is read.
+        flags: which rows.
+        condition: one value for all rows, for a conditional run; by default that of each row.
+
+    Raises:
+        ValueError: no such split, data of another kind, n below 1, or a condition that is missing or does not fit.
+    """
+    from chartae.data import NAMES, taken_apart
+    from chartae.data.arrays import SPLITS
+    from chartae.records.choices import choices
+
+    if flags.n is not None and flags.n < 1:
+        raise ValueError(f"--n is {flags.n}; expected at least 1")
+    if flags.split not in SPLITS:
+        raise ValueError(f"--split is {flags.split!r}. {choices(flags.split, SPLITS)}")
+    values: object = condition
+    if taken_apart(data)[0] in NAMES:
+        dataset = run.read(data, root=flags.data_root)
+        x = run.kind.inside(dataset.split(flags.split))
+        if not len(x):
+            raise ValueError(f"the {flags.split} split of {data} is empty; choose another --split")
+        values = dataset.conditions(flags.split) if condition is None else condition
+    elif run.condition is not None and condition is None and data.lower().endswith(".csv"):
+        x, values = run.read_rows(_frame(data))
+    else:
+        x = run.kind.read(data)
+    encoded = run.conditions(values, len(x))
+    rows = slice(flags.n)
+    return x[rows], None if encoded is None else encoded[rows]
+
+
+def _frame(path: str) -> object:
+    """A .csv file as a data frame, which names its columns."""
+    try:
+        import pandas  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise ImportError(
+            f"reading the condition of each row from {path} needs pandas: pip install pandas; or give --condition"
+        ) from error
+    return pandas.read_csv(path)
+
+
+def _encoded(condition: Tensor | None) -> object:
+    from chartae.data import Encoded
+
+    return None if condition is None else Encoded(condition)
+
+
+@dataclass(frozen=True)
+class Encode(Verb):
+    """Encode data: the codes, one row for each example, in order."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "encode runs/a fashion-mini --out codes.npy",
+        "encode runs/table table.csv --out codes.csv",
+    )
+
+    run_folder: RunFolder
+    dataset: Dataset
+    out: Annotated[Path, flag("file: .npy, .npz, or .csv with a header z1,z2,...", "FILE")]
+    condition: Condition = None
+    rows: SplitFlags = field(default_factory=SplitFlags)
+
+    def run(self, options: Mapping[str, str]) -> None:
+        suffix = self.out.suffix.lower()
+        if suffix not in (".npy", ".npz", ".csv"):
+            raise ValueError(f"--out is {self.out}; expected a name that ends in .npy, .npz or .csv")
+        import numpy as np
+
+        from chartae import runs
+        from chartae.data.files import whole_file
+
+        run = runs.load(self.run_folder)
+        x, condition = rows_of(run, self.dataset, self.rows, self.condition)
+        codes = run.encode_inside(x, _encoded(condition)).numpy(force=True)
+        if suffix == ".csv" and codes.ndim != 2:
+            raise ValueError(f"--out is {self.out}, but codes have shape {codes.shape[1:]}; use .npy")
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(self.out) as part:
+            if suffix == ".npy":
+                np.save(part, codes)
+            elif suffix == ".npz":
+                np.savez_compressed(part, codes=codes)
+            else:
+                head = ",".join(f"z{i + 1}" for i in range(codes.shape[1]))
+                np.savetxt(part, codes, "%.9g", ",", header=head, comments="")
+        say(f"{len(codes):,} codes of size {'x'.join(map(str, codes.shape[1:]))} are in {self.out}")
+
+
+@dataclass(frozen=True)
+class Decode(Verb):
+    """Decode codes: one example for each row, in the form of the data."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "decode runs/a codes.npy --out pictures.png",
+        "decode runs/table codes.csv --out rows.csv",
+    )
+
+    run_folder: RunFolder
+    codes: Annotated[Positional[Path], flag("codes (N, D): .npy, .npz, or .csv with or without a header", "CODES")]
+    out: Out = None
+    condition: Annotated[
+        str | None, flag("for a conditional run: the value, such as 3, or a=1,b=2 for several columns", "VALUE")
+    ] = None
+
+    def run(self, options: Mapping[str, str]) -> None:
+        from chartae import runs
+        from chartae.cli.writers import writer_for
+
+        run = runs.load(self.run_folder)
+        z = _read_codes(self.codes)
+        writer = writer_for(run, self.out, len(z), "decoded")
+        x = run.decode_inside(z, self.condition)
+        writer(x)
+        say(f"{len(x):,} decoded {run.kind.noun} are in {writer.path}")
+
+
+def _read_codes(path: Path) -> Tensor:
+    """Codes of a file (N, ...).
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no codes.
+    """
+    import numpy as np
+    import torch
+
+    from chartae.data.files import read_contents
+
+    if path.suffix.lower() == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            if "codes" not in arrays:
+                raise ValueError(f"{path} has the keys {', '.join(arrays) or '(none)'}; expected codes")
+            values = arrays["codes"]
+    else:
+        values = np.asarray(read_contents(path, label="", required=False).every())
+    if values.dtype.kind not in "fiu":
+        raise ValueError(f"{path} holds {values.dtype}; expected numbers")
+    z = torch.from_numpy(values.astype(np.float32))
+    if not z.isfinite().all():
+        raise ValueError(f"{path} holds NaN or infinite values; expected finite codes")
+    return z
+
+
+@dataclass(frozen=True)
+class Reconstruct(Verb):
+    """Encode and decode data: a picture shows each original above its reconstruction; other files hold these alone."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "reconstruct runs/a fashion-mini --n 16 --out pairs.png",
+        "reconstruct runs/table table.csv --out reconstructed.csv",
+    )
+
+    run_folder: RunFolder
+    dataset: Dataset
+    out: Out = None
+    condition: Condition = None
+    rows: SplitFlags = field(default_factory=SplitFlags)
+
+    def run(self, options: Mapping[str, str]) -> None:
+        from chartae import runs
+        from chartae.cli.writers import writer_for
+
+        run = runs.load(self.run_folder)
+        writer = writer_for(run, self.out, self.rows.n or 1, "reconstructions")
+        x, condition = rows_of(run, self.dataset, self.rows, self.condition)
+        if writer.is_picture and self.rows.n is None:
+            x, condition = x[:SHOWN], None if condition is None else condition[:SHOWN]
+        writer.in_pairs(x)(run.reconstruct_inside(x, _encoded(condition)))
+        say(f"{len(x):,} reconstructions are in {writer.path}")
+
+
+@dataclass(frozen=True)
+class Interpolate(Verb):
+    """Examples on the path between the codes of two examples: two rows of one data set, or the first of two files."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "interpolate runs/a --rows 0 7 --steps 10 --out path.png",
+        "interpolate runs/a first.npy second.npy --how spherical --out path.npy",
+    )
+
+    run_folder: RunFolder
+    datasets: Annotated[
+        Positional[tuple[str, ...]],
+        flag("one data set or path, or two; by default the run's data, loaded again", "DATA ..."),
+    ] = ()
+    rows: Annotated[
+        tuple[int, int] | None,
+        flag("the two rows, counted from 0, or one row of each of two paths; by default the first ones", "A B"),
+    ] = None
+    steps: Annotated[int, flag("number of points on the path, both ends included", "N")] = 8
+    how: Annotated[str, flag("linear or spherical", "NAME")] = "linear"
+    out: Out = None
+    condition: Annotated[
+        str | None, flag("for a conditional run: one value for the whole path, such as 3, or a=1,b=2", "VALUE")
+    ] = None
+    data: SplitFlags = field(default_factory=SplitFlags)
+
+    def run(self, options: Mapping[str, str]) -> None:
+        from chartae import runs
+        from chartae.cli.writers import writer_for
+
+        if len(self.datasets) > 2:
+            raise ValueError(f"{len(self.datasets)} data sets are given; expected none, one or two")
+        run = runs.load(self.run_folder)
+        writer = writer_for(run, self.out, max(1, self.steps), "interpolation")
+        run.conditions(self.condition, 1)  # a wrong condition is refused before data are read
+        names = self.datasets or (run.settings.data,)
+        sources = [self._rows(run, name) for name in names]
+        numbers = self.rows or ((0, 1) if len(sources) == 1 else (0, 0))
+        ends = []
+        for x, number in zip(sources * (3 - len(sources)), numbers, strict=True):
+            if not 0 <= number < len(x):
+                raise ValueError(f"--rows names row {number}, but the data have {len(x):,}; expected 0 to {len(x) - 1}")
+            ends.append(x[number : number + 1])
+        writer.in_rows(self.steps)(run.path_inside(*ends, self.steps, self.how, self.condition))
+        say(f"{self.steps} points of the {self.how} path are in {writer.path}")
+
+    def _rows(self, run: Run, name: str) -> Tensor:
+        """The rows of the data set or path; of the run's own data, those of the split."""
+        if not self.datasets:
+            data = run.data(self.data.data_root)
+            return run.kind.inside(data.split(self.data.split) if len(data.split(self.data.split)) else data.train)
+        return rows_of(run, name, self.data, self.condition)[0]
+
+
+@dataclass(frozen=True)
+class Traverse(Verb):
+    """Examples along the principal axes of the codes: a row for each axis, through the mean of the training codes."""
+
+    examples: ClassVar[tuple[str, ...]] = (
+        "traverse runs/a --axes 5 --out axes.png",
+        "traverse runs/table --axes 2 --steps 9 --span 3 --out axes.csv",
+    )
+
+    run_folder: RunFolder
+    axes: Annotated[int | None, flag("number of axes, those of largest variance first; by default at most 8", "N")] = (
+        None
+    )
+    steps: Annotated[int, flag("number of points on each axis", "N")] = 7
+    span: Annotated[float, flag("reach of the axes to both sides of the mean, in standard deviations", "SD")] = 2.0
+    out: Out = None
+    condition: Annotated[
+        str | None, flag("for a conditional run: one value for all points, such as 3, or a=1,b=2", "VALUE")
+    ] = None
+    data: DataFlags = field(default_factory=DataFlags)
+
+    def run(self, options: Mapping[str, str]) -> None:
+        from chartae import runs
+        from chartae.cli.writers import writer_for
+
+        run = runs.load(self.run_folder)
+        writer = writer_for(run, self.out, max(1, (self.axes or 1) * self.steps), "traversal")
+        x = run.axes_inside(self.axes, self.steps, self.span, condition=self.condition, root=self.data.data_root)
+        writer.in_rows(self.steps)(x.flatten(0, 1))
+        say(f"{x.shape[0]} axes with {x.shape[1]} points each are in {writer.path}")

@@ -1,0 +1,253 @@
+"""Data to codes and back: the methods of a run, and the verbs encode, decode, reconstruct, interpolate, traverse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import chartae as ch
+from chartae import cli
+from chartae.maths.interpolation import slerp
+
+pytestmark = pytest.mark.usefixtures("float32")
+
+
+def fitted(folder, data, **settings):
+    torch.set_default_dtype(torch.float32)
+    settings = {
+        "recipe": "rae",
+        "latent_dim": 3,
+        "epochs": 1,
+        "densities": (),
+        "out": folder,
+        "progress": False,
+    } | settings
+    return ch.fit(settings.pop("recipe"), data, **settings)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return fitted(tmp_path_factory.mktemp("codes") / "pictures", "digits")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codes")
+    x = np.random.default_rng(0).normal(size=(80, 4)) * [1, 10, 100, 1] + [0, 50, -500, 2]
+    np.savetxt(folder / "t.csv", x, delimiter=",", header="a,b,c,d", comments="")
+    return fitted(folder / "table", str(folder / "t.csv")), folder / "t.csv", x
+
+
+@pytest.fixture(scope="module")
+def strings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("codes")
+    (folder / "e.txt").write_text("\n".join(["x", "x+x", "sin(x)", "x*x", "1+x", "exp(x)"] * 8))
+    return fitted(folder / "strings", str(folder / "e.txt"), recipe="grae", grammar="expressions", net="gru:8")
+
+
+@pytest.fixture(scope="module")
+def conditional(tmp_path_factory):
+    pandas = pytest.importorskip("pandas")
+    folder = tmp_path_factory.mktemp("codes")
+    rng = np.random.default_rng(0)
+    sex = rng.integers(2, size=90)
+    frame = pandas.DataFrame({"sex": sex, "a": rng.normal(size=90) + 5 * sex, "b": rng.normal(size=90)})
+    frame.to_csv(folder / "t.csv", index=False)
+    return fitted(folder / "run", str(folder / "t.csv"), condition="sex", latent_dim=1), folder / "t.csv", frame
+
+
+# -- methods -----------------------------------------------------------------------------------------------------------
+
+
+def test_reconstructions_are_decoded_codes(pictures, strings):
+    x = ch.data.load("digits").test[:7]
+    assert torch.equal(pictures.reconstruct(x), pictures.decode(pictures.encode(x)))
+    texts = ["x+x", "sin(x)"]
+    assert strings.reconstruct(texts) == strings.decode(strings.encode(texts))
+
+
+@pytest.mark.parametrize("how", ["linear", "spherical"])
+def test_a_path_has_its_ends_at_the_reconstructions(pictures, how):
+    a, b = ch.data.load("digits").test[:1], ch.data.load("digits").test[1:2]
+    path = pictures.interpolate(a, b, 5, how=how)
+    assert path.shape == (5, 1, 8, 8)
+    torch.testing.assert_close(path[:1], pictures.reconstruct(a))
+    torch.testing.assert_close(path[-1:], pictures.reconstruct(b))
+    za, zb = pictures.encode(a), pictures.encode(b)
+    middle = (za + zb) / 2 if how == "linear" else slerp(za, zb, 0.5)
+    torch.testing.assert_close(path[2:3], pictures.decode(middle))
+
+
+def test_axes_are_the_principal_ones(table):
+    run, path, _ = table
+    codes = run.encode(str(path))
+    mean, (_, s, v) = codes.mean(0), torch.linalg.svd(codes - codes.mean(0), full_matrices=False)
+    deviation = s / (len(codes) - 1) ** 0.5
+    rows = run.traverse(2, 3, span=1.5, codes=codes)
+    assert rows.shape == (6, 4)
+    torch.testing.assert_close(rows[1::3], run.decode(mean[None]).expand(2, -1), rtol=1e-4, atol=1e-3)
+    for k in range(2):
+        sign = v[k, v[k].abs().argmax()].sign()
+        ends = run.decode(mean + torch.tensor([[-1.5], [1.5]]) * sign * deviation[k] * v[k])
+        torch.testing.assert_close(rows[[3 * k, 3 * k + 2]], ends, rtol=1e-3, atol=1e-2)
+
+
+BAD = [
+    (lambda run, x: run.interpolate(x[:2], x[:1]), "a holds 2 examples; expected one"),
+    (lambda run, x: run.interpolate(x[:1], x[:1], 1), "steps is 1; expected at least 2"),
+    (lambda run, x: run.interpolate(x[:1], x[:1], how="lineal"), "Did you mean 'linear'"),
+    (lambda run, x: run.traverse(4, codes=torch.randn(9, 3)), "axes is 4; expected a number from 1 to 3"),
+    (lambda run, x: run.traverse(span=0.0, codes=torch.randn(9, 3)), "span is 0.0"),
+    (lambda run, x: run.traverse(codes=torch.randn(1, 3)), "expected .N, D., N >= 2"),
+    (lambda run, x: run.decode(torch.zeros(2, 4)), r"z has shape \(2, 4\); expected codes of shape \(N, 3\)"),
+    (lambda run, x: run.reconstruct(x, condition=3), "this run has none"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+def test_bad_arguments(pictures, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(pictures, ch.data.load("digits").test)
+
+
+def test_conditions_of_rows_stand_in_the_frame(conditional):
+    run, _, frame = conditional
+    given = run.reconstruct(frame.drop(columns="sex"), frame["sex"])
+    np.testing.assert_allclose(run.reconstruct(frame), given)
+    other = run.reconstruct(frame.drop(columns="sex"), 1 - frame["sex"])
+    assert np.abs(np.asarray(other) - np.asarray(given)).max() > 0.01
+
+
+# -- verbs -------------------------------------------------------------------------------------------------------------
+
+
+def chartae(*words, status=0):
+    assert cli.main([str(word) for word in words]) == status
+
+
+def test_encode_and_decode_are_those_of_the_run(pictures, table, tmp_path):
+    chartae("encode", pictures.folder, "digits", "--out", tmp_path / "z.npy", "--split", "valid", "--n", 9)
+    z = np.load(tmp_path / "z.npy")
+    np.testing.assert_array_equal(z, pictures.encode(ch.data.load("digits").valid[:9]).numpy())
+    chartae("decode", pictures.folder, tmp_path / "z.npy", "--out", tmp_path / "x.npy")
+    expected = (pictures.decode(z) * 255).round().byte().numpy()
+    np.testing.assert_array_equal(np.load(tmp_path / "x.npy"), expected)
+    run, path, _ = table
+    chartae("encode", run.folder, path, "--out", tmp_path / "z.csv")
+    head, *rows = (tmp_path / "z.csv").read_text().splitlines()
+    assert head == "z1,z2,z3"
+    np.testing.assert_allclose(np.loadtxt(rows, delimiter=","), run.encode(str(path)).numpy(), rtol=1e-6)
+    chartae("encode", run.folder, path, "--out", tmp_path / "z.npz")
+    for name in ("z.csv", "z.npz"):
+        chartae("decode", run.folder, tmp_path / name, "--out", tmp_path / "rows.csv")
+        head, *rows = (tmp_path / "rows.csv").read_text().splitlines()
+        assert head == "a,b,c,d"
+        np.testing.assert_allclose(np.loadtxt(rows, delimiter=","), run.reconstruct(str(path)).numpy(), rtol=1e-4)
+
+
+def test_rows_keep_their_order(table, tmp_path):
+    run, path, x = table
+    chartae("reconstruct", run.folder, path, "--out", tmp_path / "r.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "r.npy"), run.reconstruct(x.astype(np.float32)).numpy(), rtol=1e-4)
+
+
+def size_of(path):
+    with Image.open(path) as picture:
+        return picture.size
+
+
+def test_pictures_show_pairs_paths_and_axes(pictures, tmp_path, capsys):
+    tile = 8 + 2
+    chartae("reconstruct", pictures.folder, "digits", "--n", 6, "--out", tmp_path / "pairs.png")
+    assert size_of(tmp_path / "pairs.png") == (2 * (6 * tile + 2), 2 * (2 * tile + 2))
+    chartae("interpolate", pictures.folder, "digits", "--rows", 0, 3, "--steps", 5, "--out", tmp_path / "path.png")
+    assert size_of(tmp_path / "path.png") == (2 * (5 * tile + 2), 2 * (tile + 2))
+    chartae("traverse", pictures.folder, "--axes", 2, "--steps", 7)
+    assert size_of(pictures.folder / "traversal.png") == (2 * (7 * tile + 2), 2 * (2 * tile + 2))
+    assert '"traversal.png"' in (pictures.folder / "manifest.json").read_text()
+    assert "2 axes with 7 points each" in capsys.readouterr().err
+
+
+def test_paths_between_rows_and_files(pictures, tmp_path):
+    x = ch.data.load("digits").test
+    np.save(tmp_path / "a.npy", x[4:6].numpy())
+    np.save(tmp_path / "b.npy", x[9:11].numpy())
+    expected = (pictures.interpolate(x[4:5], x[9:10], 4) * 255).round().byte().numpy()
+    chartae(
+        "interpolate",
+        pictures.folder,
+        tmp_path / "a.npy",
+        tmp_path / "b.npy",
+        "--steps",
+        4,
+        "--out",
+        tmp_path / "p.npy",
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "p.npy"), expected)
+    chartae("interpolate", pictures.folder, "digits", "--rows", 4, 9, "--steps", 4, "--out", tmp_path / "q.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "q.npy"), expected)
+    chartae("interpolate", pictures.folder, "--rows", 4, 9, "--steps", 4, "--out", tmp_path / "r.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "r.npy"), expected)
+
+
+def test_strings_are_written_as_text(strings, tmp_path):
+    chartae("interpolate", strings.folder, "--steps", 4, "--out", tmp_path / "p.txt")
+    assert len((tmp_path / "p.txt").read_text().splitlines()) == 4
+    chartae("traverse", strings.folder, "--axes", 2, "--steps", 3, "--out", tmp_path / "t.txt")
+    assert len((tmp_path / "t.txt").read_text().splitlines()) == 6
+    (tmp_path / "new.txt").write_text("x+1\nexp(x)\n")
+    chartae("reconstruct", strings.folder, tmp_path / "new.txt", "--out", tmp_path / "r.txt")
+    assert (tmp_path / "r.txt").read_text().splitlines() == strings.reconstruct(["x+1", "exp(x)"])
+
+
+def test_conditions_of_a_file_and_of_the_command_line(conditional, tmp_path):
+    run, path, frame = conditional
+    chartae("encode", run.folder, path, "--out", tmp_path / "z.npy")
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), run.encode(frame).numpy(), rtol=1e-5)
+    frame.drop(columns="sex").to_csv(tmp_path / "new.csv", index=False)
+    chartae("reconstruct", run.folder, tmp_path / "new.csv", "--condition", 1, "--out", tmp_path / "r.npy")
+    expected = run.reconstruct(frame.drop(columns="sex"), 1)
+    np.testing.assert_allclose(np.load(tmp_path / "r.npy"), np.asarray(expected), rtol=1e-4)
+    chartae("traverse", run.folder, "--condition", 0, "--steps", 3, "--out", tmp_path / "t.csv")
+    assert len((tmp_path / "t.csv").read_text().splitlines()) == 1 + 3
+
+
+REFUSED = [
+    (["encode", "{run}", "digits", "--out", "{new}/z.txt"], "expected a name that ends in .npy"),
+    (["encode", "{run}", "digits", "--out", "{new}/z.npy", "--split", "tset"], "Did you mean 'test'"),
+    (["encode", "{run}", "digits", "--out", "{new}/z.npy", "--n", "0"], "--n is 0; expected at least 1"),
+    (["encode", "{run}", "mixture-2d", "--out", "{new}/z.npy"], "expected images"),
+    (["encode", "{run}", "nowhere.npy", "--out", "{new}/z.npy"], "nowhere.npy"),
+    (["encode", "{run}", "digits", "--out", "{new}/z.npy", "--condition", "3"], "this run has none"),
+    (["decode", "{run}", "{wide}", "--out", "{new}/x.png"], "expected codes of shape (N, 3)"),
+    (["decode", "{run}", "{nan}", "--out", "{new}/x.png"], "NaN or infinite"),
+    (["decode", "{run}", "nowhere.npy", "--out", "{new}/x.png"], "nowhere.npy"),
+    (["reconstruct", "{run}", "digits", "--out", "{new}/x.csv"], "use .png or .npy or .npz"),
+    (
+        ["interpolate", "{run}", "digits", "--rows", "0", "250", "--out", "{new}/x.png"],
+        "row 250, but the data have 250",
+    ),
+    (["interpolate", "{run}", "a", "b", "c", "--out", "{new}/x.png"], "3 data sets are given"),
+    (["interpolate", "{run}", "digits", "--how", "cubic", "--out", "{new}/x.png"], "how is 'cubic'"),
+    (["interpolate", "{run}", "digits", "--steps", "1", "--out", "{new}/x.png"], "steps is 1"),
+    (["traverse", "{run}", "--axes", "9", "--out", "{new}/x.png"], "axes is 9; expected a number from 1 to 3"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED)
+def test_bad_input_is_refused_and_leaves_no_file(pictures, words, message, tmp_path, capsys):
+    np.save(tmp_path / "wide.npy", np.zeros((2, 5), np.float32))
+    np.save(tmp_path / "nan.npy", np.full((2, 3), np.nan, np.float32))
+    before = {path.name for path in pictures.folder.iterdir()}
+    places = {
+        "run": pictures.folder,
+        "new": tmp_path / "new",
+        "wide": tmp_path / "wide.npy",
+        "nan": tmp_path / "nan.npy",
+    }
+    chartae(*(word.format(**places) for word in words), status=2)
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+    assert {path.name for path in pictures.folder.iterdir()} == before
