@@ -174,4 +174,4 @@ class Penalised(Objective):
 
 
 def _tells(corrupt: Conditional) -> bool:
-    return isinstance(corrupt, Corruption) and corrupt.tells
+    return isinstance(corrupt, Corruption) and corrupt.noise_conditional
