@@ -154,7 +154,7 @@ def test_neighbours_should_be_of_one_category():
     assert (graph[:, 0] == first).double().mean() > 0.8  # ten of sixty axes are left out
     assert nearest(x[:3], 9).shape == (3, 2)
     for bad in ({"x": x[:1], "k": 1}, {"x": x, "k": 0}, {"x": x, "k": 1, "axes": 0}):
-        with pytest.raises(ValueError, match="give 2 rows or more"):
+        with pytest.raises(ValueError, match="at least 2 rows"):
             nearest(**bad)
 
     class Seen(Corruption):

@@ -74,9 +74,7 @@ class MaskedCategorical(Conditional):
             self.stack = StackDecoder(codec, semantics=chemistry)
             least = int(codec.costs[codec.nonterminals.index(codec.start)])
             if limit < least:
-                raise ValueError(
-                    f"limit is {limit}; the shortest derivation of {codec.name} takes {least} steps. Use limit >= {least}."
-                )
+                raise ValueError(f"limit is {limit}; the shortest derivation of {codec.name} takes {least} steps.")
             lhs, closed = codec.lhs.tolist(), ~torch.from_numpy(codec.masks)
         self.register_buffer("lhs", torch.tensor(lhs), persistent=False)
         self.register_buffer("closed", torch.zeros(closed.shape).masked_fill(closed, -1e9), persistent=False)
