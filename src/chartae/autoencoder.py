@@ -131,11 +131,11 @@ class Autoencoder(nn.Module):
         """Encode data: the mean of q(z|x).
 
         Args:
-            x: data (B, *S), a tensor or a numpy array.
+            x: data `(B, *S)`, a tensor or a numpy array.
             condition: condition of each row (B, K), for a conditional model; default None.
 
         Returns:
-            Codes (B, *D).
+            Codes `(B, *D)`.
 
         Raises:
             TypeError: `x` is neither a tensor nor a numpy array.
@@ -146,11 +146,11 @@ class Autoencoder(nn.Module):
         """Decode codes: the mean of p(x|z).
 
         Args:
-            z: codes (B, *D), a tensor or a numpy array.
+            z: codes `(B, *D)`, a tensor or a numpy array.
             condition: condition of each row (B, K), for a conditional model; default None.
 
         Returns:
-            Data (B, *S).
+            Data `(B, *S)`.
 
         Raises:
             TypeError: `z` is neither a tensor nor a numpy array.
@@ -161,11 +161,11 @@ class Autoencoder(nn.Module):
         """Encode data and decode the codes: decode(encode(x)).
 
         Args:
-            x: data (B, *S), a tensor or a numpy array.
+            x: data `(B, *S)`, a tensor or a numpy array.
             condition: condition of each row (B, K), for a conditional model; default None.
 
         Returns:
-            Reconstructions (B, *S).
+            Reconstructions `(B, *S)`.
 
         Raises:
             TypeError: `x` is neither a tensor nor a numpy array.
@@ -192,7 +192,7 @@ class Autoencoder(nn.Module):
             generator: random generator of the draws; default None: the current `Stream`, or torch's global generator.
 
         Returns:
-            Points (n, *S), on the model's device.
+            Points `(n, *S)`, on the model's device.
 
         Raises:
             ValueError: `n` is below 1.

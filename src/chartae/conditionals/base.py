@@ -84,7 +84,7 @@ class Conditional(nn.Module, ABC):
             generator: random generator; default None: the current `Stream`, or torch's global generator.
 
         Returns:
-            Draws (n, *S) of an unconditional distribution, else (n, B, *S), or (B, *S) if `n` is None.
+            Draws `(n, *S)` of an unconditional distribution, else `(n, B, *S)`, or `(B, *S)` if `n` is None.
         """
         return self(c, condition).sample(n, generator=generator)
 
@@ -92,7 +92,7 @@ class Conditional(nn.Module, ABC):
         """Return the log density log p(a | c), in nats.
 
         Args:
-            a: points (B, *S).
+            a: points `(B, *S)`.
             c: what the distribution depends on (B, ...); None for an unconditional distribution.
             condition: labels or covariates (B, K) of a conditional model; default None.
 

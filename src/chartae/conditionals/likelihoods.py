@@ -27,7 +27,7 @@ class Dirac(Conditional):
     """A deterministic map: a point mass at net(c). It has no density.
 
     Args:
-        net: network from `c` (B, ...) to points (B, *S).
+        net: network from `c` (B, ...) to points `(B, *S)`.
 
     >>> import torch
     >>> import chartae as ch
@@ -116,7 +116,7 @@ class Bernoulli(Conditional):
     -log p(x | c) is the binary cross-entropy; values between 0 and 1 are read as probabilities.
 
     Args:
-        net: network from `c` (B, ...) to logits (B, *S).
+        net: network from `c` (B, ...) to logits `(B, *S)`.
 
     >>> import torch
     >>> import chartae as ch
@@ -200,7 +200,7 @@ class Product(Conditional):
         parts: distributions of the parts. For an encoder, conditionals that take slices of the net's output, such as
             ``Categorical(nn.Identity())`` and ``Dirac(nn.Identity())``; for a prior, priors.
         sizes: number of dimensions of each part.
-        net: network of an encoder, from (B, *S) to (B, sum of `sizes`); default None, for a prior.
+        net: network of an encoder, from `(B, *S)` to (B, sum of `sizes`); default None, for a prior.
 
     Raises:
         ValueError: there are no parts, or not one size for each part.

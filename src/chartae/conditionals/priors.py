@@ -225,7 +225,7 @@ class Empirical(Conditional):
         """Store the first `size` examples; fewer examples are repeated from the start.
 
         Args:
-            examples: examples (N, *shape), N >= 1.
+            examples: examples `(N, *shape)`, N >= 1.
 
         Raises:
             ValueError: there are no examples, or they have another shape.

@@ -40,7 +40,7 @@ class Distribution(ABC):
             generator: random generator; default None: the current `Stream`, or torch's global generator.
 
         Returns:
-            Draws (n, *B, *S), or (*B, *S) if `n` is None.
+            Draws `(n, *B, *S)`, or `(*B, *S)` if `n` is None.
         """
 
     @abstractmethod
@@ -48,10 +48,10 @@ class Distribution(ABC):
         """Return the log density (or log mass) of points, in nats, summed over the event dimensions.
 
         Args:
-            x: points (*B, *S).
+            x: points `(*B, *S)`.
 
         Returns:
-            One value for each point (*B).
+            One value for each point `(*B)`.
 
         Raises:
             TypeError: the distribution has no density.
@@ -62,10 +62,10 @@ class Distribution(ABC):
 
         Args:
             other: the second distribution.
-            draw: one draw (*B, *S) from this distribution; the estimate is log self(draw) - log other(draw).
+            draw: one draw `(*B, *S)` from this distribution; the estimate is log self(draw) - log other(draw).
 
         Returns:
-            One value for each row (*B).
+            One value for each row `(*B)`.
         """
         return self.log_prob(draw) - other.log_prob(draw)
 
@@ -76,7 +76,7 @@ class Distribution(ABC):
             generator: random generator of a draw; default None.
 
         Returns:
-            Points (*B, *S).
+            Points `(*B, *S)`.
         """
         return self.mean
 
@@ -84,10 +84,10 @@ class Distribution(ABC):
         """Return the differentiable output that a gradient penalty acts on: the mean, or logits for discrete points.
 
         Args:
-            x: points (*B, *S) at which logits are taken.
+            x: points `(*B, *S)` at which logits are taken.
 
         Returns:
-            The mean (*B, *S), or logits.
+            The mean `(*B, *S)`, or logits.
         """
         return self.mean
 
@@ -95,11 +95,11 @@ class Distribution(ABC):
         """Return E log p(u) over u ~ N(mean, sigma^2), in closed form or by quadrature.
 
         Args:
-            mean: mean of u (*B, *S).
+            mean: mean of u `(*B, *S)`.
             sigma: standard deviation of u, a number > 0 or a tensor that broadcasts.
 
         Returns:
-            One value in nats for each row (*B), or None if neither a closed form nor a quadrature is implemented.
+            One value in nats for each row `(*B)`, or None if neither a closed form nor a quadrature is implemented.
         """
         return None
 
@@ -116,7 +116,7 @@ class PointMass(Distribution):
     """A point mass: the distribution of a deterministic encoder or decoder. It has no density.
 
     Args:
-        value: the point of each row (*B, *S).
+        value: the point of each row `(*B, *S)`.
         event_ndim: number of event dimensions; default None: all but the first.
 
     >>> import torch

@@ -22,7 +22,7 @@ class LogitBeta(Distribution):
     Its density is p(u) = s^a (1 - s)^b / B(a, b) with s = sigmoid(u). a = b = 1 is the standard logistic distribution.
 
     Args:
-        a, b: parameters (*B, *S), > 0.
+        a, b: parameters `(*B, *S)`, > 0.
         event_ndim: number of event dimensions.
 
     >>> import torch
@@ -54,11 +54,11 @@ class LogitBeta(Distribution):
         The quadrature gives E log s; then E log(1 - s) = E log s - mean.
 
         Args:
-            mean: mean of u (*B, *S).
+            mean: mean of u `(*B, *S)`.
             sigma: standard deviation of u, a number > 0 or a tensor that broadcasts.
 
         Returns:
-            One value in nats for each row (*B).
+            One value in nats for each row `(*B)`.
         """
         nodes, weights = (torch.as_tensor(c, dtype=mean.dtype, device=mean.device) for c in _gauss_hermite())
         spread = sigma if isinstance(sigma, float) else sigma[..., None]
@@ -112,10 +112,10 @@ class Squashed(Distribution):
 
         Args:
             other: the second distribution.
-            draw: one draw (*B, *S) from this distribution, for an estimate if there is no closed form.
+            draw: one draw `(*B, *S)` from this distribution, for an estimate if there is no closed form.
 
         Returns:
-            One value for each row (*B).
+            One value for each row `(*B)`.
         """
         if not isinstance(other, Squashed):
             return super().kl(other, draw)
@@ -126,7 +126,7 @@ def Beta(a: Tensor, b: Tensor, event_ndim: int = 1) -> Squashed:
     """Build independent Beta(a, b) distributions over (0, 1); a = b = 1 is the uniform distribution.
 
     Args:
-        a, b: parameters (*B, *S), > 0.
+        a, b: parameters `(*B, *S)`, > 0.
         event_ndim: number of event dimensions; default 1.
 
     Returns:

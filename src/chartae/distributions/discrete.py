@@ -20,7 +20,7 @@ class Bernoulli(Distribution):
     log p(x) is the negative binary cross-entropy; values of x between 0 and 1 are read as probabilities.
 
     Args:
-        logits: logits (B, *S).
+        logits: logits `(B, *S)`.
 
     >>> import torch
     >>> from chartae.distributions import Bernoulli
@@ -48,7 +48,7 @@ class OneHot(Distribution):
     """A category as a one-hot vector, with probabilities softmax(logits).
 
     Args:
-        logits: logits (*B, K).
+        logits: logits `(*B, K)`.
         mode: what a draw is: ``"softmax"`` (default), the probabilities themselves, which a critic on the codes drives
             towards one-hot vectors; ``"straight-through"``, the most probable category with the gradient of the
             probabilities; ``"gumbel"``, a random category (Gumbel-max) with the gradient of its softmax at
@@ -137,7 +137,7 @@ class Atoms(Distribution):
     """The uniform distribution over a finite set of points; it has no density.
 
     Args:
-        points: the points (N, *S).
+        points: the points `(N, *S)`.
 
     >>> import torch
     >>> from chartae.distributions import Atoms
@@ -168,7 +168,7 @@ class Replaced(Distribution):
     """The distribution of data in which each value is replaced with a fixed probability; it has no density.
 
     Args:
-        x: data (B, *S).
+        x: data `(B, *S)`.
         share: probability that a value is replaced, from 0 to 1.
         values: values that replace it, all equally likely.
 

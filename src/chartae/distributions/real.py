@@ -17,7 +17,7 @@ class Normal(Distribution):
     """Independent normal distributions N(mean, sigma^2) in every coordinate.
 
     Args:
-        mean: mean (*B, *S).
+        mean: mean `(*B, *S)`.
         sigma: standard deviation, a number > 0 or a tensor that broadcasts over `mean`.
         event_ndim: number of event dimensions; default None: all but the first.
 
@@ -59,7 +59,7 @@ class Normal(Distribution):
         """Return the differential entropy, ½ Σ log(2 pi e sigma^2), in nats.
 
         Returns:
-            One value for each row (*B).
+            One value for each row `(*B)`.
         """
         log_sigma = self.sigma.log() if isinstance(self.sigma, Tensor) else math.log(self.sigma)
         return self._sum(torch.zeros_like(self._mean) + log_sigma + 0.5 * (LOG_2PI + 1))
@@ -69,10 +69,10 @@ class Normal(Distribution):
 
         Args:
             other: the second distribution.
-            draw: one draw (*B, *S) from this distribution, for an estimate if there is no closed form.
+            draw: one draw `(*B, *S)` from this distribution, for an estimate if there is no closed form.
 
         Returns:
-            One value for each row (*B).
+            One value for each row `(*B)`.
         """
         if not isinstance(other, Normal):
             expected = other.expected_log_prob(self._mean, self.sigma)
@@ -87,7 +87,7 @@ class Laplace(Distribution):
     """Independent Laplace distributions about 0, with density exp(-abs(z) / scale) / (2 scale).
 
     Args:
-        zero: zeros (*B, *S), which define shape, dtype and device.
+        zero: zeros `(*B, *S)`, which define shape, dtype and device.
         scale: scale of every coordinate, > 0; the standard deviation is sqrt(2) scale.
         event_ndim: number of event dimensions; default None: all but the first.
 
@@ -120,11 +120,11 @@ class Laplace(Distribution):
         E abs(u) = s sqrt(2/pi) exp(-m^2 / (2 s^2)) + m erf(m / (s sqrt 2)).
 
         Args:
-            mean: mean m of u (*B, *S).
+            mean: mean m of u `(*B, *S)`.
             sigma: standard deviation s of u, a number > 0 or a tensor that broadcasts.
 
         Returns:
-            One value in nats for each row (*B).
+            One value in nats for each row `(*B)`.
         """
         ratio = mean / sigma
         size = sigma * math.sqrt(2 / math.pi) * (-0.5 * ratio.square()).exp() + mean * (ratio * math.sqrt(0.5)).erf()
@@ -138,7 +138,7 @@ class OptimalNormal(Distribution):
     Decoders", 2021 (arXiv 2006.13202).
 
     Args:
-        mean: mean (B, *S).
+        mean: mean `(B, *S)`.
         running: running mean of the squared error, a 0-d tensor; `sample`, and `log_prob` with ``momentum=0``, use it
             as sigma^2.
         momentum: weight of the current batch in `running`, from 0 to 1; `log_prob` updates `running` if it is above 0.

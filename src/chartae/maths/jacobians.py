@@ -55,8 +55,8 @@ def jacobian_norm(out: Float[Tensor, B * S], z: Float[Tensor, B * T]) -> Float[T
     in expectation: moving all examples together would cancel in the normalisation.
 
     Args:
-        out: output (B, *S), computed from `z` with autograd.
-        z: input (B, *T) that requires grad.
+        out: output `(B, *S)`, computed from `z` with autograd.
+        z: input `(B, *T)` that requires grad.
 
     Returns:
         One value for each example (B,), differentiable.
@@ -85,8 +85,8 @@ def jacobian_norm_hutchinson(out: Float[Tensor, B * S], z: Float[Tensor, B * T])
     matrix", 1990.
 
     Args:
-        out: output (B, *S), computed from `z` with autograd.
-        z: input (B, *T) that requires grad.
+        out: output `(B, *S)`, computed from `z` with autograd.
+        z: input `(B, *T)` that requires grad.
 
     Returns:
         One value for each example (B,), differentiable.
@@ -107,8 +107,8 @@ def jacobian_norm_by_rows(out: Float[Tensor, B * S], x: Float[Tensor, B * T]) ->
     Use it for maps with few outputs. Examples must not influence each other (no batch normalisation in training mode).
 
     Args:
-        out: output (B, *S), computed from `x` with autograd.
-        x: input (B, *T) that requires grad.
+        out: output `(B, *S)`, computed from `x` with autograd.
+        x: input `(B, *T)` that requires grad.
 
     Returns:
         One value for each example (B,), differentiable.
@@ -165,7 +165,7 @@ def output_energy_gradient(out: Float[Tensor, B * S], z: Float[Tensor, "B D"]) -
     This is what the code of the RAE authors (Ghosh et al., arXiv 1903.12436) minimises as the gradient penalty.
 
     Args:
-        out: output (B, *S), computed from `z` with autograd.
+        out: output `(B, *S)`, computed from `z` with autograd.
         z: input (B, D) that requires grad.
 
     Returns:
@@ -187,11 +187,11 @@ def jacobian(function: Callable[[Tensor], Tensor], z: Float[Tensor, "B D"]) -> F
     It is computed by D forward-mode products in one batch, and is differentiable.
 
     Args:
-        function: map from (B, D) to (B, *S) that treats each row separately.
+        function: map from (B, D) to `(B, *S)` that treats each row separately.
         z: points (B, D).
 
     Returns:
-        The Jacobians (B, *S, D).
+        The Jacobians `(B, *S, D)`.
 
     >>> import torch
     >>> from chartae.maths import jacobian
@@ -211,8 +211,8 @@ def jacobian_of(function: ScoreFunction, x: Float[Tensor, B * S]) -> Float[Tenso
     """Return the Jacobian of a function at each point, with outputs and inputs flattened, by reverse-mode autograd.
 
     Args:
-        function: map from (B, *S) to (B, ...) that treats each row separately, such as a score.
-        x: points (B, *S).
+        function: map from `(B, *S)` to (B, ...) that treats each row separately, such as a score.
+        x: points `(B, *S)`.
 
     Returns:
         The Jacobians (B, M, N): M output values, N input values.
@@ -233,7 +233,7 @@ def column_gram(jacobian: Float[Tensor, "B *S D"]) -> Float[Tensor, "B D D"]:
     """Return JᵀJ of each Jacobian, the scalar products of its columns, in float64.
 
     Args:
-        jacobian: Jacobians (B, *S, D).
+        jacobian: Jacobians `(B, *S, D)`.
 
     Returns:
         The Gram matrices (B, D, D), float64.

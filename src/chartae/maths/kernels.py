@@ -141,8 +141,8 @@ def info_nce(x: Float[Tensor, B * S], y: Float[Tensor, B * S]) -> float:
     Bounds of Mutual Information", 2019 (arXiv 1905.06922).
 
     Args:
-        x: points (B, *S).
-        y: points (B, *S); row i belongs to row i of `x`.
+        x: points `(B, *S)`.
+        y: points `(B, *S)`; row i belongs to row i of `x`.
 
     Returns:
         The bound in nats, from 0 to log B.

@@ -1,4 +1,4 @@
-"""Scores, the gradients of log densities, as functions (B, *S) -> (B, *S): path integrals and training losses."""
+"""Scores, the gradients of log densities, as functions `(B, *S)` -> `(B, *S)`: path integrals and training losses."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def log_ratio(
     Exchanging x and y changes the sign, except for the first-order rule.
 
     Args:
-        score: function from points (B, *S) to grad log p (B, *S).
-        x: start points (B, *S).
-        y: end points (B, *S).
+        score: function from points `(B, *S)` to grad log p `(B, *S)`.
+        x: start points `(B, *S)`.
+        y: end points `(B, *S)`.
         rule: quadrature rule: ``"gauss-legendre"`` (default), exact if the integrand is a polynomial of degree
             2 nodes - 1; ``"trapezoid"``, with both ends at half weight; ``"first-order"``, s(x)·(y - x), the simplest
             form of Alain and Bengio (arXiv 1211.4246), which over-estimates.
@@ -82,10 +82,10 @@ def denoising_score_matching(
     Between Score Matching and Denoising Autoencoders", 2011.
 
     Args:
-        score: function from points (B, *S) to the score (B, *S).
-        x: clean data (B, *S).
+        score: function from points `(B, *S)` to the score `(B, *S)`.
+        x: clean data `(B, *S)`.
         sigma: noise standard deviation, in the units of the data; > 0.
-        noise: standard normal noise e (B, *S).
+        noise: standard normal noise e `(B, *S)`.
 
     Returns:
         One value for each example (B,).
@@ -105,8 +105,8 @@ def implicit_score_matching(score: ScoreFunction, x: Float[Tensor, B * S]) -> Fl
     pass for each coordinate. Hyvärinen, "Estimation of Non-Normalized Statistical Models by Score Matching", 2005.
 
     Args:
-        score: function from points (B, *S) to the score (B, *S), which treats each row separately.
-        x: data (B, *S).
+        score: function from points `(B, *S)` to the score `(B, *S)`, which treats each row separately.
+        x: data `(B, *S)`.
 
     Returns:
         One value for each example (B,).

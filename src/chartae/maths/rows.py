@@ -38,7 +38,7 @@ def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:
     (uint8 values are scaled to [0, 1]). The search compares all pairs, on the CPU.
 
     Args:
-        x: data (N, *S), N >= 2.
+        x: data `(N, *S)`, N >= 2.
         k: number of neighbours, >= 1; at most N - 1 are returned.
         axes: number of principal components, >= 1; default 50. Data with fewer dimensions are compared in all.
 
@@ -91,7 +91,7 @@ def total_variance(x: Tensor) -> Tensor:
     """Return the total variance tr Cov(x) of a batch, the square of its length scale.
 
     Args:
-        x: data (B, *S).
+        x: data `(B, *S)`.
 
     Returns:
         The sum of the variances of all coordinates (divisor B - 1), a 0-d tensor without gradient; 0 for one row.

@@ -25,7 +25,7 @@ class State(NamedTuple):
     """The state of the chains between two steps.
 
     Attributes:
-        x: positions (B, *S), or (L, B, *S) for L noise levels.
+        x: positions `(B, *S)`, or `(L, B, *S)` for L noise levels.
         step: step size, a tensor, which warm-up tunes.
         made: number of steps made so far; default 0.
         score: score at `x`, if the kernel stores it; default None.
@@ -69,8 +69,8 @@ class Info(NamedTuple):
 class Kernel(ABC):
     """The transition kernel of a Markov chain: one step of all chains at once. It holds no state of its own.
 
-    Subclasses define `init` and `step`. Most kernels consist of a score, any function (B, *S) -> (B, *S), and a step
-    size.
+    Subclasses define `init` and `step`. Most kernels consist of a score, any function from `(B, *S)` to `(B, *S)`, and
+    a step size.
     """
 
     #: mean acceptance to which warm-up tunes the step size; None: the step size stays fixed
@@ -83,7 +83,7 @@ class Kernel(ABC):
         """Return the initial state of chains.
 
         Args:
-            x: initial positions (B, *S).
+            x: initial positions `(B, *S)`.
         """
 
     @abstractmethod
@@ -99,7 +99,7 @@ class Kernel(ABC):
         """
 
     def positions(self, state: State) -> Float[Tensor, B * S]:
-        """Return the positions (B, *S) of the chains that sample the target.
+        """Return the positions `(B, *S)` of the chains that sample the target.
 
         Args:
             state: current state.
@@ -107,7 +107,7 @@ class Kernel(ABC):
         return state.x
 
     def finish(self, state: State) -> Float[Tensor, B * S]:
-        """Return the final positions (B, *S), after a last step that the kernel may add, such as denoising.
+        """Return the final positions `(B, *S)`, after a last step that the kernel may add, such as denoising.
 
         Args:
             state: state after the last step.
@@ -149,9 +149,9 @@ class Chain:
     """The result of `run`: positions and statistics of Markov chains.
 
     Attributes:
-        positions: kept positions (T, B, *S), every `thin`-th step after warm-up.
+        positions: kept positions `(T, B, *S)`, every `thin`-th step after warm-up.
         info: statistics of the kept steps, stacked: `info.acceptance` is (T, B).
-        final: final positions (B, *S), after the last denoising step if the kernel has one.
+        final: final positions `(B, *S)`, after the last denoising step if the kernel has one.
         step: step size after warm-up, a tensor.
         stopped: reason why the run stopped early, or "" (default) if it did not.
 
@@ -173,7 +173,7 @@ class Chain:
         return f"Chain({steps} steps of {chains} chains of shape {tuple(shape)}, {accepted})"
 
     def to_arviz(self) -> xarray.Dataset:
-        """Return the positions as an ArviZ dataset with one variable `x` (B, T, *S).
+        """Return the positions as an ArviZ dataset with one variable `x` `(B, T, *S)`.
 
         Returns:
             The dataset.
@@ -189,7 +189,7 @@ class Chain:
         Vehtari et al., "Rank-normalization, folding, and localization: an improved R-hat", 2021.
 
         Returns:
-            Tensors (*S): `r_hat` (rank-normalised, split), the effective sample sizes `ess_bulk` and `ess_tail`, and
+            Tensors `(*S)`: `r_hat` (rank-normalised, split), the effective sample sizes `ess_bulk` and `ess_tail`, and
             `autocorrelation_time` = number of draws / ess_bulk, in kept steps.
 
         Raises:
@@ -238,7 +238,7 @@ def run(
 
     Args:
         kernel: transition kernel, such as `MALA`.
-        x0: initial positions (B, *S), a floating-point tensor.
+        x0: initial positions `(B, *S)`, a floating-point tensor.
         steps: number of steps after warm-up, >= 1; default None: the kernel's schedule, if it has one.
         warmup: number of warm-up steps, which are discarded, >= 0; default 0.
         seed: seed of all random numbers; the same seed gives the same chains; default 0.

@@ -108,7 +108,7 @@ def run(
     Args:
         score: estimate of the score with its noise level.
         name: one of `NAMES`.
-        start: initial positions (B, *S).
+        start: initial positions `(B, *S)`.
         steps: number of steps after warm-up; default None: the kernel's schedule, or 1,000.
         warmup: number of warm-up steps; default None: 500 if they tune the step size, else 0.
         step: step size of the kernel; default None: chosen from the noise level.
@@ -140,7 +140,7 @@ def noise_start(score: Score, shape: tuple[int, ...], n: int, seed: int, device:
         device: device of the points.
 
     Returns:
-        Points (n, *shape).
+        Points `(n, *shape)`.
     """
     generator = torch.Generator(device).manual_seed(seed)
     top = score.at(score.levels[1])

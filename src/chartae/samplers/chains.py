@@ -37,7 +37,7 @@ class CorruptDenoise(Kernel):
     included for comparison.
 
     Args:
-        denoise: denoiser r, a function from points (B, *S) to points, such as `chartae.diagnostics.Score.denoise`.
+        denoise: denoiser r, a function from points `(B, *S)` to points, such as `chartae.diagnostics.Score.denoise`.
         sigma: noise standard deviation that r removes, in the units of the data; finite, > 0.
         form: ``"langevin"`` (default), ``"after"``, ``"half"`` or ``"naive"``, see the table.
 
@@ -83,7 +83,7 @@ class GSN(Kernel):
     approximated by a normal distribution about r(x~), which is exact if the data are normal.
 
     Args:
-        denoise: denoiser r, a function from points (B, *S) to points, such as `chartae.diagnostics.Score.denoise`.
+        denoise: denoiser r, a function from points `(B, *S)` to points, such as `chartae.diagnostics.Score.denoise`.
         sigma: noise standard deviation that r removes, in the units of the data; finite, > 0.
         spread: covariance of p(x | x~): ``"tweedie"`` (default), its exact covariance sigma^2 dr/dx (symmetric part,
             negative eigenvalues set to 0), with one backward pass for each dimension; ``"isotropic"``,

@@ -16,7 +16,7 @@ __all__ = ["ULA", "AnnealedLangevin", "geometric"]
 
 
 def all_moved(x: Tensor) -> Info:
-    """Return the statistics of a step that all chains accept, to positions x (B, *S)."""
+    """Return the statistics of a step that all chains accept, to positions x `(B, *S)`."""
     one = x.new_ones(len(x))
     return Info(one, one.mean(), ~x.isfinite().flatten(1).all(1))
 
@@ -27,7 +27,7 @@ class ULA(Kernel):
     For the target N(0, v) its variance is v / (1 - h / (2v)), too large by about h / 2.
 
     Args:
-        score: function from points (B, *S) to the score (B, *S).
+        score: function from points `(B, *S)` to the score `(B, *S)`.
         step: step size h, in squared units of the data; finite, > 0.
 
     Raises:

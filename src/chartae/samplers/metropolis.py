@@ -68,7 +68,7 @@ class RandomWalk(_Metropolis):
     does not have this error.
 
     Args:
-        score: function from points (B, *S) to the score (B, *S). If it has a method `log_ratio(x, y)`, such as
+        score: function from points `(B, *S)` to the score `(B, *S)`. If it has a method `log_ratio(x, y)`, such as
             `chartae.diagnostics.Score`, the density ratio is taken from it.
         step: standard deviation of a proposal, in the units of the data; finite, > 0.
         log_ratio: function (x, y) -> log p(y) - log p(x) (B,), if it is known; default None: the score's own, or a path
@@ -123,7 +123,7 @@ class MALA(_Metropolis):
     Tweedie, "Exponential Convergence of Langevin Distributions and Their Discrete Approximations", 1996.
 
     Args:
-        score: function from points (B, *S) to the score (B, *S). If it has a method `log_ratio(x, y)`, such as
+        score: function from points `(B, *S)` to the score `(B, *S)`. If it has a method `log_ratio(x, y)`, such as
             `chartae.diagnostics.Score`, the density ratio is taken from it.
         step: step size h, in squared units of the data; finite, > 0.
         log_ratio: function (x, y) -> log p(y) - log p(x) (B,), if it is known; default None: the score's own, or a path
