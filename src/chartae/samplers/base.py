@@ -296,11 +296,11 @@ def run(
                 end = i == warmup - 1 and weight
                 next_state = next_state._replace(step=(average / weight if end else tuned).exp())
             state = next_state
-            made = i - warmup + 1
-            if made > 0:
+            number = i - warmup + 1
+            if number > 0:
                 accepted = accepted + info.acceptance.mean()
-            if made > 0 and made % thin == 0:
-                positions[made // thin - 1] = kernel.positions(state)
+            if number > 0 and number % thin == 0:
+                positions[number // thin - 1] = kernel.positions(state)
                 kept.append(info)
             if len(faults) == CHECK_EVERY or i == warmup + steps - 1:
                 first = torch.stack([f.any() for f, _, _ in faults]).nonzero()
