@@ -15,7 +15,7 @@ from chartae.data import Batch, Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
 from chartae.evaluation import clusters_of
-from chartae.maths import LOSSES, gradient_penalty, judged
+from chartae.maths import LOSSES, critic_loss, gradient_penalty
 from chartae.metrics import cluster_score
 from chartae.nn import Critic
 from chartae.objectives.adversarial import Adversarial
@@ -281,7 +281,7 @@ def test_a_critics_logit_is_the_log_ratio():
     for _ in range(400):
         p, q = torch.randn(512, 1, generator=g), 1 + 0.7 * torch.randn(512, 1, generator=g)
         optimiser.zero_grad()
-        judged(critic, (p,), (q,)).loss.backward()
+        critic_loss(critic, (p,), (q,)).loss.backward()
         optimiser.step()
     x = torch.linspace(-1, 2.5, 100)[:, None]
     truth = StandardNormal(1).log_prob(x) - torch.distributions.Normal(1.0, 0.7).log_prob(x)[:, 0]

@@ -524,8 +524,8 @@ def test_score_and_chains(tmp_path, capsys):
     capsys.readouterr()
     for wrong, message in (
         (["score", run, "--sigma", "0.1"], "trained with noise 0.3"),
-        (["sample", run, "--sampler", "annealed"], "train the recipe ncdae"),
-        (["sample", run, "--sampler", "hmc"], "there is no sampler 'hmc'"),
+        (["sample", run, "--sampler", "annealed"], "Train the recipe ncdae"),
+        (["sample", run, "--sampler", "hmc"], "sampler is 'hmc'"),
         (["sample", run, "--sampler", "mala", "--density", "gmm"], "give one of them"),
         (["fit", "mixture-2d", "--recipe", "dae", "--sigma", "-1", "--out", str(tmp_path / "n")], "0 or above"),
     ):

@@ -95,11 +95,11 @@ def test_priors_have_their_moments_and_densities(name):
 def test_bad_priors():
     with pytest.raises(ValueError, match="scale is 0"):
         Laplace(3, 0.0)
-    with pytest.raises(ValueError, match=r"a and b are 0.* above 0"):
+    with pytest.raises(ValueError, match=r"a is 0.* above 0"):
         Beta(3, 0.0, 1.0)
     with pytest.raises(ValueError, match="above 1"):
         Beta(3, 1.0, 2.0, learnt=True)
-    with pytest.raises(ValueError, match="dimension of at least 1"):
+    with pytest.raises(ValueError, match="dimensions of at least 1"):
         Uniform(0)
 
 

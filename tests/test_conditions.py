@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from chartae.data.conditions import Categories, Condition, Covariate
-from chartae.maths import gradient_penalty, judged, logits_of, penalised_logits
+from chartae.maths import critic_loss, gradient_penalty, logits_of, penalised_logits
 from chartae.nn import ConditionedDecoder, ConditionedEncoder, Critic, critic, sequence_encoder
 
 BOOTS = ("T-shirt", "Trouser", "Ankle boot")
@@ -237,8 +237,8 @@ def test_both_sides_of_a_critic_have_the_condition(options):
         (above, below), logits_of(Quadratic(), real, made, condition=c, batches=batches), strict=True
     ):
         assert torch.allclose(side, logits)
-    whole = judged(Quadratic(), real, made, penalty=0.5, condition=c, **options)
-    plain = judged(Quadratic(), real, made, condition=c, batches=batches)
+    whole = critic_loss(Quadratic(), real, made, penalty=0.5, condition=c, **options)
+    plain = critic_loss(Quadratic(), real, made, condition=c, batches=batches)
     assert torch.allclose(whole.loss, plain.loss + 0.5 * penalty)
 
 

@@ -63,7 +63,7 @@ class Critic(Term):
     def forward(self, t):
         return self.net(t.z)[:, 0]
 
-    def rival(self, t):
+    def critic_loss(self, t):
         return {"loss": -self.net(t.z.detach())[:, 0].mean()}
 
 
@@ -91,7 +91,7 @@ def test_wrong_combinations_name_the_remedy():
     points_only = ch.Autoencoder(ch.Dirac(nn.Identity()), ch.Dirac(nn.Identity()), ch.StandardNormal(2))
     with pytest.raises(TypeError, match=r"decoder is Dirac \(a point\). Use Gaussian"):
         ch.Penalised(points_only, ch.Reconstruction())
-    with pytest.raises(TypeError, match="wrap a net in Dirac"):
+    with pytest.raises(TypeError, match="Wrap the net in Dirac"):
         ch.Autoencoder(nn.Identity(), ch.Gaussian(nn.Identity()), ch.StandardNormal(2))
     with pytest.raises(TypeError, match="give a Term"):
         ch.Penalised(linear_autoencoder(), nn.MSELoss())
@@ -112,9 +112,9 @@ def test_an_autoencoder_takes_data_as_they_are_stored():
     model.eval()
     assert torch.allclose(codes, model.encode(x / 255))
     assert model.encode(x / 255).requires_grad
-    with pytest.raises(TypeError, match="give a tensor or a numpy array"):
+    with pytest.raises(TypeError, match="expected a tensor or a numpy array"):
         model.encode([[1.0]])
-    with pytest.raises(ValueError, match="at least one sample"):
+    with pytest.raises(ValueError, match="n is 0; expected at least 1"):
         model.sample(0)
     g = torch.Generator
     assert torch.equal(model.sample(3, generator=g().manual_seed(1)), model.sample(3, generator=g().manual_seed(1)))

@@ -252,13 +252,13 @@ def test_chains_that_start_outside_the_support():
         (lambda: CorruptDenoise(denoise, 1.0, "double"), "form is 'double'"),
         (lambda: GSN(denoise, 1.0, "wide"), "spread is 'wide'"),
         (lambda: GSN(denoise, 1.0, 0.0), "spread is 0"),
-        (lambda: AnnealedLangevin(at, [0.1, 1.0]), "each below the last"),
-        (lambda: AnnealedLangevin(at, []), "each below the last"),
-        (lambda: AnnealedLangevin(at, [1.0], step=2.0), "step 2"),
-        (lambda: AnnealedLangevin(at, [1.0, 0.5]), "take more levels, or a step of at least 0.5"),
+        (lambda: AnnealedLangevin(at, [0.1, 1.0]), "falling order"),
+        (lambda: AnnealedLangevin(at, []), "falling order"),
+        (lambda: AnnealedLangevin(at, [1.0], step=2.0), "step is 2"),
+        (lambda: AnnealedLangevin(at, [1.0, 0.5]), "expected at least 0.5, .* Use more levels"),
         (lambda: ParallelTempering(at, [1.0]), "at least 2"),
         (lambda: geometric(0.1, 1.0, 3), "0 < low <= high"),
-        (lambda: run(MALA(SCORE, 1.0), torch.zeros(3, 2)), "say how many steps"),
+        (lambda: run(MALA(SCORE, 1.0), torch.zeros(3, 2)), "Pass the number of steps"),
         (lambda: run(MALA(SCORE, 1.0), torch.zeros(3, 2), steps=0), "steps is 0"),
         (lambda: run(MALA(SCORE, 1.0), torch.zeros(3, 2), steps=3, thin=4), "thin 4"),
         (lambda: run(MALA(SCORE, 1.0), torch.zeros(3, 2, dtype=int), steps=3), "one row for each chain"),
@@ -308,9 +308,9 @@ def test_every_named_sampler_runs_on_a_run(name, float32):
 def test_samplers_by_name_refuse_what_they_cannot_do():
     model = build("dae", Setting((2,), 8, unit=False)).objective.model
     score = ch.diagnostics.Score(model)
-    with pytest.raises(ValueError, match="did you mean 'mala'"):
+    with pytest.raises(ValueError, match="Did you mean 'mala'"):
         by_name.kernel("mal", score)
-    with pytest.raises(ValueError, match="train the recipe ncdae"):
+    with pytest.raises(ValueError, match="Train the recipe ncdae"):
         by_name.kernel("annealed", score)
 
 

@@ -260,7 +260,7 @@ def noiseless():
         (lambda: optimal_reconstruction(toys.sextic().log_prob, torch.linspace(-1, 1, 99), 1.0, "cae"), ValueError,
          "choose 'rcae' or 'dae'"),
         (lambda: ch.Contraction("closed").check(linear()), TypeError, "needs one hidden layer"),
-        (lambda: ch.Contraction("fast"), ValueError, "choose from exact"),
+        (lambda: ch.Contraction("fast"), ValueError, "expected one of exact"),
         (lambda: ch.Contraction(of="decoder"), ValueError, "the whole map"),
         (lambda: ch.SlicedScoreMatching(0.0), ValueError, "sigma is 0"),
     ],

@@ -226,12 +226,12 @@ def test_molecules_are_valid_without_any_training():
 def test_scheduled_forcing_and_dropout():
     made = law(forcing=0.5)
     made.plan(10)
-    assert made.true() == 1
+    assert made.forcing_now() == 1
     made.passes += 5
-    assert made.true() == pytest.approx(0.75)
+    assert made.forcing_now() == pytest.approx(0.75)
     made.passes += 50
-    assert made.true() == 0.5
-    assert made.eval().true() == 1
+    assert made.forcing_now() == 0.5
+    assert made.eval().forcing_now() == 1
     x, z = rows(CORPUS[:4]), torch.randn(4, 5)
     exact = made(z).log_prob(x)
     assert torch.equal(exact, made(z).log_prob(x))  # in evaluation nothing is random

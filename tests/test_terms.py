@@ -246,9 +246,9 @@ def test_decoder_l2_selections():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: DecoderGradient("fast"), "choose from exact, hutchinson, authors"),
-        (lambda: DecoderL2("some"), "choose 'all'"),
-        (lambda: MMD("linear"), "choose 'imq' or 'rbf'"),
+        (lambda: DecoderGradient("fast"), "expected one of exact, hutchinson, authors"),
+        (lambda: DecoderL2("some"), "expected 'all'"),
+        (lambda: MMD("linear"), "expected 'imq' or 'rbf'"),
         (lambda: MMD(scales=()), "at least one"),
         (lambda: SlicedWasserstein(0), "at least 1"),
     ],

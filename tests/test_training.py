@@ -239,7 +239,7 @@ class Critic(Term):
     def forward(self, t):
         return self.net(t.z)[:, 0]
 
-    def rival(self, t):
+    def critic_loss(self, t):
         return {"loss": (self.net(t.z.detach())[:, 0] - 1).square().mean()}
 
 

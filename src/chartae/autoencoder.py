@@ -20,7 +20,11 @@ __all__ = ["Autoencoder", "evaluating", "in_slices"]
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; the former mode of every submodule comes back afterwards."""
+    """Put a module in evaluation mode, without gradients; afterwards restore the mode of every submodule.
+
+    Args:
+        module: the module.
+    """
     modes = [(m, m.training) for m in module.modules()]
     module.eval()
     try:
@@ -32,54 +36,62 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 
 def in_slices(
-    module: nn.Module, function: Callable[..., Tensor], x: Tensor | np.ndarray, *beside: Tensor, size: int = 1000
+    module: nn.Module, function: Callable[..., Tensor], x: Tensor | np.ndarray, *extra: Tensor, size: int = 1000
 ) -> Tensor:
-    """function(x, ...) in evaluation mode, without gradients, `size` rows at a time on the module's device.
+    """Apply a function to `size` rows at a time, with a module in evaluation mode and without gradients.
 
     Args:
-        module: whose mode and device count.
-        function: of rows of `x`, and of the same rows of what is `beside` it.
-        x: a tensor or an array (N, ...); uint8 is read as [0, 1].
-        beside: tensors (N, ...).
-        size: rows at a time.
+        module: the module that `function` uses; it is put in evaluation mode, and its device and dtype are used.
+        function: a function of rows of `x` and the same rows of each tensor in `extra`; returns one row for each.
+        x: a tensor or an array (N, ...); uint8 values are scaled to [0, 1].
+        *extra: further tensors (N, ...), sliced like `x`.
+        size: number of rows in a slice, >= 1; default 1,000.
 
     Returns:
-        The results, one behind the other, on the module's device.
+        The results of all slices, concatenated in order: (N, ...), on the module's device.
     """
     x = torch.as_tensor(x)
-    home = next((t for t in (*module.parameters(), *module.buffers())), x)
+    reference = next((t for t in (*module.parameters(), *module.buffers())), x)
+    device, dtype = reference.device, _floating_dtype(reference)
     with evaluating(module):
-        slices = zip(*(t.to(home.device).split(size) for t in beside), strict=True) if beside else itertools.repeat(())
+        slices = zip(*(t.to(device).split(size) for t in extra), strict=True) if extra else itertools.repeat(())
         parts = [
-            function(as_float(part.to(home.device), _floating(home)), *others)
+            function(as_float(part.to(device), dtype), *others)
             for part, others in zip(x.split(size), slices, strict=False)
         ]
     return torch.cat(parts) if len(parts) != 1 else parts[0]
 
 
-def _floating(t: Tensor) -> torch.dtype:
+def _floating_dtype(t: Tensor) -> torch.dtype:
     return t.dtype if t.is_floating_point() else torch.get_default_dtype()
 
 
 @final
 class Autoencoder(nn.Module):
-    """Encoder q(z|x), decoder p(x|z) and prior p(z), each a `Conditional`.
+    """A generative autoencoder: an encoder q(z|x), a decoder p(x|z) and a prior p(z), each a `Conditional`.
 
-    `encode`, `decode` and `reconstruct` take a floating tensor as a network does: in one differentiable pass, in the
-    mode the module is in. Data as they are stored (uint8 tensors, numpy arrays) are scaled to [0, 1] where they are
-    uint8, and go through in slices, in evaluation mode and without gradients.
+    `encode`, `decode` and `reconstruct` treat floating-point tensors as any network does: one differentiable forward
+    pass, in the mode that the module is in. Stored data (integer tensors, numpy arrays) go through in slices, in
+    evaluation mode and without gradients; uint8 values are scaled to [0, 1] first.
 
     Args:
-        encoder: q(z|x).
-        decoder: p(x|z).
-        prior: p(z); what `sample` draws from unless it is given another.
-        noise: the noise it is trained to remove, if any: a standard deviation, or (lowest, highest) where it is told
-            the level as its condition y. (r(x) - x) / noise^2 is then an estimate of the score.
+        encoder: q(z|x), the distribution of the code given the data.
+        decoder: p(x|z), the distribution of the data given the code.
+        prior: p(z), the distribution of the codes; `sample` draws from it unless it gets another one.
+        noise: noise level that the model is trained to remove, in the units of the data: one standard deviation, or
+            (lowest, highest) if the model is conditioned on the level. (r(x) - x) / noise^2, r the reconstruction,
+            then estimates the score. Default None: not trained on noise.
 
-    >>> from chartae.conditionals import Dirac, Gaussian, StandardNormal
-    >>> model = Autoencoder(Dirac(nn.Linear(3, 2)), Gaussian(nn.Linear(2, 3), sigma=0.5), StandardNormal(2))
-    >>> model.sample(5).shape, model.code_shape
-    (torch.Size([5, 3]), (2,))
+    Raises:
+        TypeError: `encoder`, `decoder` or `prior` is not a `Conditional`.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> encoder = ch.Dirac(torch.nn.Linear(3, 2))
+    >>> decoder = ch.Gaussian(torch.nn.Linear(2, 3), sigma=0.5)
+    >>> model = ch.Autoencoder(encoder, decoder, ch.StandardNormal(2))
+    >>> model.code_shape, model.encode(torch.zeros(4, 3)).shape, model.sample(5).shape
+    ((2,), torch.Size([4, 2]), torch.Size([5, 3]))
     """
 
     def __init__(
@@ -94,38 +106,71 @@ class Autoencoder(nn.Module):
         for role, part in (("encoder", encoder), ("decoder", decoder), ("prior", prior)):
             if not isinstance(part, Conditional):
                 raise TypeError(
-                    f"the {role} is a {type(part).__name__}, but must be a Conditional: "
-                    "wrap a net in Dirac(net), Gaussian(net, sigma) or Bernoulli(net)"
+                    f"{role} is a {type(part).__name__}; expected a Conditional. "
+                    "Wrap the net in Dirac(net), Gaussian(net, sigma) or Bernoulli(net)."
                 )
         self.encoder, self.decoder, self.prior, self.noise = encoder, decoder, prior, noise
 
     @property
     def code_shape(self) -> tuple[int, ...]:
-        """The shape of a code, which is the prior's."""
+        """The shape of one code, taken from the prior."""
         return tuple(self.prior().mean.shape)
 
-    def _through(
+    def _apply_to(
         self, function: Callable[[Tensor, Tensor | None], Tensor], x: Tensor | np.ndarray, condition: Tensor | None
     ) -> Tensor:
         if isinstance(x, Tensor) and x.is_floating_point():
             return function(x, condition)
         if not isinstance(x, Tensor | np.ndarray):
-            raise TypeError(f"got a {type(x).__name__}; give a tensor or a numpy array")
+            raise TypeError(f"the input is a {type(x).__name__}; expected a tensor or a numpy array.")
         if condition is None:
             return in_slices(self, lambda part: function(part, None), x)
         return in_slices(self, function, x, condition)
 
     def encode(self, x: Tensor | np.ndarray, condition: Tensor | None = None) -> Float[Tensor, B * D]:
-        """The mean of q(z|x)."""
-        return self._through(lambda a, c: self.encoder(a, c).mean, x, condition)
+        """Encode data: the mean of q(z|x).
+
+        Args:
+            x: data `(B, *S)`, a tensor or a numpy array.
+            condition: condition of each row (B, K), for a conditional model; default None.
+
+        Returns:
+            Codes `(B, *D)`.
+
+        Raises:
+            TypeError: `x` is neither a tensor nor a numpy array.
+        """
+        return self._apply_to(lambda a, c: self.encoder(a, c).mean, x, condition)
 
     def decode(self, z: Tensor | np.ndarray, condition: Tensor | None = None) -> Float[Tensor, B * S]:
-        """The mean of p(x|z)."""
-        return self._through(lambda a, c: self.decoder(a, c).mean, z, condition)
+        """Decode codes: the mean of p(x|z).
+
+        Args:
+            z: codes `(B, *D)`, a tensor or a numpy array.
+            condition: condition of each row (B, K), for a conditional model; default None.
+
+        Returns:
+            Data `(B, *S)`.
+
+        Raises:
+            TypeError: `z` is neither a tensor nor a numpy array.
+        """
+        return self._apply_to(lambda a, c: self.decoder(a, c).mean, z, condition)
 
     def reconstruct(self, x: Tensor | np.ndarray, condition: Tensor | None = None) -> Float[Tensor, B * S]:
-        """decode(encode(x))."""
-        return self._through(lambda a, c: self.decoder(self.encoder(a, c).mean, c).mean, x, condition)
+        """Encode data and decode the codes: decode(encode(x)).
+
+        Args:
+            x: data `(B, *S)`, a tensor or a numpy array.
+            condition: condition of each row (B, K), for a conditional model; default None.
+
+        Returns:
+            Reconstructions `(B, *S)`.
+
+        Raises:
+            TypeError: `x` is neither a tensor nor a numpy array.
+        """
+        return self._apply_to(lambda a, c: self.decoder(self.encoder(a, c).mean, c).mean, x, condition)
 
     def sample(
         self,
@@ -135,19 +180,25 @@ class Autoencoder(nn.Module):
         condition: Tensor | None = None,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, n * S]:
-        """`n` new points: codes from `prior` (a fitted density; else the model's own), through the decoder's mean.
+        """Generate new points: draw codes from the prior and decode them to the decoder's mean.
 
-        Ancestral sampling as in 1903.12436: the likelihood's own noise is left out. An implicit decoder, which has no
-        mean to show, is drawn from.
+        This is ancestral sampling as in Ghosh et al. (arXiv 1903.12436): the noise of p(x|z) is left out. An implicit
+        decoder has no mean in closed form, so a point is drawn from it.
 
         Args:
-            n: how many, >= 1.
-            prior: what codes are drawn from; by default the model's own.
-            condition: of each point (n, K), where the model is conditional.
-            generator: of the draws.
+            n: number of points, >= 1.
+            prior: distribution of the codes, such as a fitted density; default None: the model's own prior.
+            condition: condition of each point (n, K), for a conditional model; default None.
+            generator: random generator of the draws; default None: the current `Stream`, or torch's global generator.
+
+        Returns:
+            Points `(n, *S)`, on the model's device.
+
+        Raises:
+            ValueError: `n` is below 1.
         """
         if n < 1:
-            raise ValueError(f"n is {n}; ask for at least one sample")
+            raise ValueError(f"n is {n}; expected at least 1.")
         with torch.no_grad():
             z = (self.prior if prior is None else prior).sample(n, condition=condition, generator=generator)
         if condition is None:

@@ -1,4 +1,4 @@
-"""Conditional distributions: q(z|x), p(x|z), p(z) and the corruption C(x~|x) are one kind of thing."""
+"""Conditional distributions: q(z|x), p(x|z), p(z) and the corruption C(x~|x) share one interface."""
 
 from chartae.conditionals.base import Conditional, event_shape, through
 from chartae.conditionals.corruptions import (

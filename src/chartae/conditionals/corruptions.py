@@ -1,4 +1,4 @@
-"""Corruptions C(x~|x): what a denoising autoencoder sees in place of x."""
+"""Corruptions C(x~|x): the encoder of a denoising autoencoder sees x~ instead of x."""
 
 from __future__ import annotations
 
@@ -28,47 +28,70 @@ __all__ = [
 ]
 
 
-def _level(sigma: float, what: str = "sigma") -> float:
+def _checked_level(sigma: float, name: str = "sigma") -> float:
     if not 0 < sigma < math.inf:
-        raise ValueError(f"{what} is {sigma}; a noise level is a finite number above 0")
+        raise ValueError(f"{name} is {sigma}; expected a finite number above 0.")
     return float(sigma)
 
 
-def _share(share: float, what: str) -> float:
+def _checked_share(share: float, name: str) -> float:
     if not 0 < share < 1:
-        raise ValueError(f"{what} is {share}; a share lies between 0 and 1")
+        raise ValueError(f"{name} is {share}; expected a number above 0 and below 1.")
     return float(share)
 
 
-def _column(c: Tensor) -> tuple[int, ...]:
-    """A shape of one number for each example, which broadcasts."""
+def _one_per_example(c: Tensor) -> tuple[int, ...]:
+    """The shape (B, 1, ...) of one number for each example, which broadcasts over `c`."""
     return (len(c), *[1] * (c.ndim - 1))
 
 
 class Corruption(Conditional):
-    """C(x~|x): what a denoising autoencoder sees in place of x."""
+    """A corruption C(x~|x): the encoder of a denoising autoencoder sees x~ instead of x.
 
-    #: whether the autoencoder is told the noise level of each example, as its condition
-    tells: bool = False
+    Subclasses define `forward(c, condition)`, which returns the distribution of x~ given the clean data `c`.
+    """
+
+    #: whether the autoencoder is conditioned on the noise level of each example
+    noise_conditional: bool = False
     #: whether x + e and x - e are equally likely
     symmetric: bool = True
 
     @property
     def noise(self) -> float | tuple[float, float] | None:
-        """The level at which removing it estimates the score; None where it does not."""
+        """The noise level, or (lowest, highest), at which a denoiser estimates the score; None if it does not."""
         return None
 
     def weight(self, noise: Distribution) -> Tensor | None:
-        """How much each example counts in the loss, given its noise; None: all alike."""
+        """Return the weight of each example in the loss.
+
+        Args:
+            noise: distribution of x~, as `forward` returns it.
+
+        Returns:
+            Weights (B,), or None if all examples weigh the same.
+        """
         return None
 
 
 class GaussianNoise(Corruption):
-    """The corruption C(x~|x) = N(x, sigma^2 I), sigma in the units of the data."""
+    """Gaussian noise, C(x~|x) = N(x, sigma^2 I).
+
+    Args:
+        sigma: noise standard deviation, in the units of the data; finite, > 0.
+
+    Raises:
+        ValueError: `sigma` is not a finite number above 0.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> noise = ch.GaussianNoise(0.1)
+    >>> noise(torch.zeros(4, 3)).sample().shape, noise.noise
+    (torch.Size([4, 3]), 0.1)
+    """
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
-        self.sigma = _level(sigma)
+        self.sigma = _checked_level(sigma)
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
         assert c is not None
@@ -83,13 +106,28 @@ class GaussianNoise(Corruption):
 
 
 class RareNoise(GaussianNoise):
-    """N(x, sigma^2 I), and for a share of the examples further noise of factor sigma on top.
+    """Gaussian noise N(x, sigma^2 I), with additional larger noise for a random share of the examples.
 
-    The rare large steps teach the map what to do in the empty regions, which are else left to chance: spurious
-    attractors (Alain and Bengio, 1211.4246). Near the data the optimum stays that of sigma alone.
+    An example has the standard deviation sigma with probability 1 - share, else sigma sqrt(1 + factor^2). The rare
+    large noise trains the map in regions without data, where it is otherwise undetermined and has spurious attractors
+    (Alain and Bengio, arXiv 1211.4246). Near the data the optimum remains that of sigma alone.
 
-    An example counts by the inverse of its noise's variance, in units of sigma^2: unweighted, the rare ones would make
-    up most of the loss, and blur the field near the data.
+    `weight` gives each example the inverse of its noise variance, in units of 1 / sigma^2. Without these weights the
+    rare examples would dominate the loss and blur the vector field near the data.
+
+    Args:
+        sigma: noise standard deviation, in the units of the data; finite, > 0.
+        share: probability that an example gets the additional noise, above 0 and below 1; default 0.05.
+        factor: standard deviation of the additional noise, in units of `sigma`; finite, > 0; default 10.
+
+    Raises:
+        ValueError: a parameter is out of range.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> noise = ch.RareNoise(0.1, share=0.5, factor=10.0)
+    >>> noise(torch.zeros(1000, 2)).sigma.unique()
+    tensor([0.1000, 1.0050])
     """
 
     def weight(self, noise: Distribution) -> Tensor | None:
@@ -98,28 +136,45 @@ class RareNoise(GaussianNoise):
 
     def __init__(self, sigma: float, share: float = 0.05, factor: float = 10.0) -> None:
         super().__init__(sigma)
-        self.share, self.factor = _share(share, "share"), _level(factor, "factor")
+        self.share, self.factor = _checked_share(share, "share"), _checked_level(factor, "factor")
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
         assert c is not None
-        large = rand(_column(c), c) < self.share
+        large = rand(_one_per_example(c), c) < self.share
         return Normal(c, torch.where(large, self.sigma * math.hypot(1, self.factor), self.sigma).to(c.dtype))
 
     def extra_repr(self) -> str:
-        return f"{self.sigma:g}, {self.share:g} of the examples {self.factor:g} times as much on top"
+        return f"{self.sigma:g}, share={self.share:g}, factor={self.factor:g}"
 
 
 class AnnealedNoise(GaussianNoise):
-    """N(x, s_t^2 I), s_t falling geometrically from `start` to `sigma` over so many draws in training, then `sigma`.
+    """Gaussian noise N(x, s_t^2 I) whose level s_t falls geometrically from `start` to `sigma` during training.
 
-    Outside training it is `sigma`. How far it has come is part of its state.
+    s_t = sigma (start / sigma)^(1 - t / draws) at draw t < `draws`, then `sigma`. In evaluation mode the level is
+    `sigma`. The number of draws so far is part of the state dict.
+
+    Args:
+        sigma: final noise standard deviation, in the units of the data; finite, > 0.
+        start: initial noise standard deviation, finite, >= `sigma`.
+        draws: number of forward passes in training mode until `sigma` is reached, >= 1.
+
+    Raises:
+        ValueError: a parameter is out of range.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> noise = ch.AnnealedNoise(0.01, start=1.0, draws=2)
+    >>> [round(float(noise(torch.zeros(1, 1)).sigma), 2) for _ in range(3)]
+    [1.0, 0.1, 0.01]
     """
 
     def __init__(self, sigma: float, start: float, draws: int) -> None:
         super().__init__(sigma)
-        self.start, self.draws = _level(start, "start"), draws
+        self.start, self.draws = _checked_level(start, "start"), draws
         if start < sigma or draws < 1:
-            raise ValueError(f"start is {start}, draws {draws}; noise falls from a start above sigma = {sigma}")
+            raise ValueError(
+                f"start is {start} and draws is {draws}; expected start >= sigma = {sigma} and draws >= 1."
+            )
         self.register_buffer("drawn", torch.zeros((), dtype=torch.float64))
         self.drawn: Tensor
 
@@ -127,28 +182,44 @@ class AnnealedNoise(GaussianNoise):
         assert c is not None
         if not self.training:
             return Normal(c, self.sigma)
-        left = 1 - (self.drawn / self.draws).clamp_max(1)
+        remaining = 1 - (self.drawn / self.draws).clamp_max(1)
         self.drawn += 1
-        return Normal(c, (self.sigma * (self.start / self.sigma) ** left).to(c.dtype).reshape([1] * c.ndim))
+        return Normal(c, (self.sigma * (self.start / self.sigma) ** remaining).to(c.dtype).reshape([1] * c.ndim))
 
     def extra_repr(self) -> str:
         return f"{self.start:g} to {self.sigma:g} in {self.draws} draws"
 
 
 class NoiseLevels(Corruption):
-    """N(x, s^2 I), log s uniform between two levels for each example, which the autoencoder is told."""
+    """Gaussian noise N(x, s^2 I) with a random level s for each example, on which the autoencoder is conditioned.
 
-    tells = True
+    log s is uniform between log(low) and log(high).
+
+    Args:
+        low: lowest noise standard deviation, in the units of the data; finite, > 0.
+        high: highest noise standard deviation; finite, above `low`.
+
+    Raises:
+        ValueError: a level is not a finite number above 0, or `low` is not below `high`.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> levels = ch.NoiseLevels(0.1, 10.0)(torch.zeros(1000, 3)).sigma
+    >>> levels.shape, bool((levels >= 0.1).all() and (levels <= 10).all())
+    (torch.Size([1000, 1]), True)
+    """
+
+    noise_conditional = True
 
     def __init__(self, low: float, high: float) -> None:
         super().__init__()
-        self.low, self.high = _level(low, "low"), _level(high, "high")
+        self.low, self.high = _checked_level(low, "low"), _checked_level(high, "high")
         if not low < high:
-            raise ValueError(f"levels run from {low} to {high}; the first must be the lower")
+            raise ValueError(f"low is {low} and high is {high}; expected low < high.")
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Normal:
         assert c is not None
-        u = rand(_column(c), c)
+        u = rand(_one_per_example(c), c)
         return Normal(c, self.low * (self.high / self.low) ** u)
 
     @property
@@ -160,11 +231,29 @@ class NoiseLevels(Corruption):
 
 
 class Jitter(Corruption):
-    """An image turned, moved and scaled a little at random: views that keep what it shows, not how.
+    """Random small affine transforms of images: views that keep the content and change its pose.
 
-    Rotation by up to `degrees` either way, shifts by up to a share `shift` of the side, scales within 1 +- `scale`,
-    shear by up to `shear`, each uniform; what comes in from outside is 0. Vectors are seen under normal noise of
-    `noise` times each coordinate's standard deviation in the batch.
+    Each parameter of the transform is uniform in its range, for each image separately; pixels from outside the image
+    are 0. Data that are not images (B, C, H, W) get Gaussian noise instead.
+
+    Args:
+        degrees: largest rotation in either direction, in degrees, >= 0; default 15.
+        shift: largest shift in either direction, as a share of the image's side, >= 0; default 0.05.
+        scale: largest relative change of size, from 1 - scale to 1 + scale; >= 0 and below 1; default 0.15.
+        shear: largest shear in either direction, as a slope, >= 0; default 0.15.
+        noise: standard deviation of the noise for data that are not images, in units of the standard deviation of
+            each coordinate in the batch, >= 0; default 0.1.
+
+    Raises:
+        ValueError: a parameter is out of range.
+
+    >>> import torch
+    >>> from chartae.conditionals import Jitter
+    >>> x = torch.rand(2, 1, 8, 8)
+    >>> Jitter()(x).sample().shape
+    torch.Size([2, 1, 8, 8])
+    >>> torch.allclose(Jitter(degrees=0, shift=0, scale=0, shear=0)(x).mean, x, atol=1e-5)
+    True
     """
 
     has_density = False
@@ -173,9 +262,9 @@ class Jitter(Corruption):
         self, degrees: float = 15.0, shift: float = 0.05, scale: float = 0.15, shear: float = 0.15, noise: float = 0.1
     ) -> None:
         super().__init__()
-        given = {"degrees": degrees, "shift": shift, "scale": scale, "shear": shear, "noise": noise}
-        if wrong := [name for name, v in given.items() if not 0 <= v < math.inf] or (scale >= 1 and ["scale"]):
-            raise ValueError(f"{wrong[0]} is {given[wrong[0]]}; give a range of 0 or above (scale below 1)")
+        ranges = {"degrees": degrees, "shift": shift, "scale": scale, "shear": shear, "noise": noise}
+        if wrong := [name for name, v in ranges.items() if not 0 <= v < math.inf] or (scale >= 1 and ["scale"]):
+            raise ValueError(f"{wrong[0]} is {ranges[wrong[0]]}; expected a finite number >= 0 (scale: below 1).")
         self.degrees, self.shift, self.scale, self.shear, self.noise_share = degrees, shift, scale, shear, noise
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> PointMass:
@@ -186,26 +275,40 @@ class Jitter(Corruption):
         u = 2 * rand((5, len(c)), c) - 1
         angle, factor, shear = u[0] * math.radians(self.degrees), 1 + self.scale * u[1], self.shear * u[2]
         cos, sin = angle.cos() / factor, angle.sin() / factor
-        # each side runs from -1 to 1, however long it is: a turn of those numbers alone would be none of pixels
-        tall = c.shape[2] / c.shape[3]
-        across, down = (shear * cos - sin) * tall, sin / tall
+        # the grid runs from -1 to 1 along both sides, so a rotation of pixels needs the aspect ratio
+        aspect = c.shape[2] / c.shape[3]
+        across, down = (shear * cos - sin) * aspect, sin / aspect
         rows = [cos, across, 2 * self.shift * u[3], down, shear * sin + cos, 2 * self.shift * u[4]]
-        where = nn.functional.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), list(c.shape), align_corners=False)
-        return PointMass(nn.functional.grid_sample(c, where, align_corners=False))
+        grid = nn.functional.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), list(c.shape), align_corners=False)
+        return PointMass(nn.functional.grid_sample(c, grid, align_corners=False))
 
     def extra_repr(self) -> str:
         return f"{self.degrees:g} degrees, shift {self.shift:g}, scale {self.scale:g}, shear {self.shear:g}"
 
 
 class Masking(Corruption):
-    """Each value is set to zero with a probability, independently: the corruption of Vincent et al., 2008."""
+    """Masking noise: each value is set to 0 independently with a fixed probability.
+
+    Vincent et al., "Extracting and Composing Robust Features with Denoising Autoencoders", 2008.
+
+    Args:
+        share: probability that a value is replaced, above 0 and below 1.
+
+    Raises:
+        ValueError: `share` is not above 0 and below 1.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> ch.Masking(0.25)(torch.ones(1, 3)).mean
+    tensor([[0.7500, 0.7500, 0.7500]])
+    """
 
     has_density = False
     symmetric = False
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self.share = _share(share, "share")
+        self.share = _checked_share(share, "share")
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Replaced:
         assert c is not None
@@ -216,7 +319,21 @@ class Masking(Corruption):
 
 
 class SaltAndPepper(Masking):
-    """Each value is set to 0 or 1, either as likely, with a probability: for data in [0, 1]."""
+    """Salt-and-pepper noise: each value is replaced by 0 or 1 with a fixed probability, for data in [0, 1].
+
+    0 and 1 are equally likely.
+
+    Args:
+        share: probability that a value is replaced, above 0 and below 1.
+
+    Raises:
+        ValueError: `share` is not above 0 and below 1.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> ch.SaltAndPepper(0.5)(torch.zeros(1, 3)).mean
+    tensor([[0.2500, 0.2500, 0.2500]])
+    """
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Replaced:
         assert c is not None

@@ -1,4 +1,4 @@
-"""Conditionals that are drawn from and never evaluated."""
+"""Implicit conditionals: they can be sampled, but their density cannot be evaluated."""
 
 from __future__ import annotations
 
@@ -13,18 +13,25 @@ __all__ = ["Implicit"]
 
 
 class Implicit(Conditional):
-    """a = net(c, n), n ~ N(0, I) of so many dimensions beside c: a distribution that is drawn from, never evaluated.
+    """An implicit distribution, a = net(c, n) with noise n ~ N(0, I): it can be sampled, but has no density.
 
-    Both conditionals of an implicit autoencoder (Makhzani, 2018, arXiv 1805.09804). With no noise it is a map.
+    The noise is concatenated to `c` in dimension 1. With ``noise_dim=0`` it is a deterministic map. Encoder and
+    decoder of an implicit autoencoder are of this kind: Makhzani, "Implicit Autoencoders", 2018 (arXiv 1805.09804).
 
     Args:
-        net: of vectors (B, d + noise_dim), or of images (B, C + noise_dim, H, W), each number of the noise a constant
-            channel; whatever its output.
-        noise_dim: 0 or more.
-        trunk: what c goes through before the noise joins it, such as from an image to a vector (B, d).
+        net: network that takes vectors (B, d + noise_dim), or images (B, C + noise_dim, H, W) in which each noise
+            value fills one constant channel; its output may have any shape.
+        noise_dim: number of noise dimensions, >= 0.
+        trunk: network applied to `c` before the noise is concatenated, such as one from images to vectors (B, d);
+            default None: `c` itself.
+
+    Raises:
+        ValueError: `noise_dim` is negative.
 
     >>> import torch
-    >>> Implicit(nn.Linear(5, 7), noise_dim=2)(torch.zeros(4, 3)).sample().shape
+    >>> from chartae.conditionals import Implicit
+    >>> decoder = Implicit(torch.nn.Linear(5, 7), noise_dim=2)
+    >>> decoder(torch.zeros(4, 3)).sample().shape
     torch.Size([4, 7])
     """
 
@@ -33,7 +40,7 @@ class Implicit(Conditional):
     def __init__(self, net: nn.Module, noise_dim: int, trunk: nn.Module | None = None) -> None:
         super().__init__()
         if noise_dim < 0:
-            raise ValueError(f"noise_dim is {noise_dim}; give 0 or more")
+            raise ValueError(f"noise_dim is {noise_dim}; expected 0 or more.")
         self.net, self.noise_dim, self.trunk = net, noise_dim, trunk
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Pushed:

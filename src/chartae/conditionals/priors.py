@@ -1,4 +1,4 @@
-"""Distributions of codes, conditioned on nothing."""
+"""Priors: unconditional distributions of codes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,28 @@ __all__ = ["Beta", "Empirical", "Laplace", "StandardNormal", "Uniform", "Uniform
 
 
 class Laplace(Conditional):
-    """Independent Laplace distributions about 0, exp(-abs(z)/scale) / (2 scale): heavier tails, axes that can be told.
+    """A prior of independent Laplace distributions about 0, with density exp(-abs(z) / scale) / (2 scale).
 
-    With a rotation-invariant prior no diagonal direction differs from another: here one does.
+    Its tails are heavier than a normal's. It is not invariant to rotations, so it can identify the axes of the codes.
+
+    Args:
+        shape: number of dimensions, or shape, of a code.
+        scale: scale of every coordinate, finite, > 0; the standard deviation is sqrt(2) scale; default 1.
+
+    Raises:
+        ValueError: `shape` or `scale` is out of range.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> prior = ch.Laplace(2)
+    >>> prior.sample(5).shape, round(prior.log_prob(torch.zeros(1, 2)).item(), 4)  # -2 log 2
+    (torch.Size([5, 2]), -1.3863)
     """
 
     def __init__(self, shape: int | tuple[int, ...], scale: float = 1.0) -> None:
         super().__init__()
         if not 0 < scale < math.inf:
-            raise ValueError(f"scale is {scale}; a scale is a finite number above 0")
+            raise ValueError(f"scale is {scale}; expected a finite number above 0.")
         self.scale = float(scale)
         self.register_buffer("zero", torch.zeros(event_shape(shape, "a Laplace prior")), persistent=False)
         self.zero: Tensor
@@ -44,12 +57,21 @@ class Laplace(Conditional):
 
 
 class Beta(Conditional):
-    """Independent Beta(a, b) priors over (0, 1).
+    """A prior of independent Beta(a, b) distributions over (0, 1).
 
     Args:
-        shape: of a code.
-        a, b: above 0, or above 1 where they are learnt.
-        learnt: a and b of each coordinate are parameters, 1 + softplus of them: what is fitted stays unimodal.
+        shape: number of dimensions, or shape, of a code.
+        a, b: parameters of every coordinate, finite, > 0; > 1 if they are learnt; default 1, the uniform distribution.
+        learnt: whether a and b of each coordinate are trained; default False. They are 1 + softplus of the trained
+            parameters, so that the density stays unimodal.
+
+    Raises:
+        ValueError: `shape`, `a` or `b` is out of range.
+
+    >>> import chartae as ch
+    >>> prior = ch.Beta(3, a=2.0, b=2.0)
+    >>> prior().mean, prior.sample(4).shape
+    (tensor([0.5000, 0.5000, 0.5000]), torch.Size([4, 3]))
     """
 
     bounded = True
@@ -58,7 +80,7 @@ class Beta(Conditional):
         super().__init__()
         event, least = event_shape(shape, "a Beta prior"), 1.0 if learnt else 0.0
         if not (least < a < math.inf and least < b < math.inf):
-            raise ValueError(f"a and b are {a} and {b}; they are finite numbers above {least:g}")
+            raise ValueError(f"a is {a} and b is {b}; expected finite numbers above {least:g}.")
         self.learnt = learnt
         for name, value in (("raw_a", a), ("raw_b", b)):
             start = torch.full(event, math.log(math.expm1(value - 1)) if learnt else float(value))
@@ -82,9 +104,16 @@ class Beta(Conditional):
 
 @final
 class Uniform(Conditional):
-    """The uniform prior over (0, 1) in every coordinate: Beta(1, 1).
+    """A uniform prior over (0, 1) in every coordinate.
 
-    >>> Uniform(3).sample(4).shape
+    Args:
+        shape: number of dimensions, or shape, of a code.
+
+    Raises:
+        ValueError: `shape` is empty, or an entry is below 1.
+
+    >>> import chartae as ch
+    >>> ch.Uniform(3).sample(4).shape
     torch.Size([4, 3])
     """
 
@@ -103,9 +132,17 @@ class Uniform(Conditional):
 
 
 class StandardNormal(Conditional):
-    """N(0, I) over vectors of a dimension, or arrays of a shape.
+    """The standard normal prior N(0, I).
 
-    >>> StandardNormal(16).sample(4, generator=torch.Generator().manual_seed(0)).shape
+    Args:
+        shape: number of dimensions, or shape, of a code.
+
+    Raises:
+        ValueError: `shape` is empty, or an entry is below 1.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> ch.StandardNormal(16).sample(4, generator=torch.Generator().manual_seed(0)).shape
     torch.Size([4, 16])
     """
 
@@ -122,7 +159,18 @@ class StandardNormal(Conditional):
 
 
 class UniformCategorical(Conditional):
-    """One of K categories, all equally likely, as a one-hot vector."""
+    """A uniform prior over K categories, as one-hot vectors.
+
+    Args:
+        categories: number of categories K, >= 2.
+
+    Raises:
+        ValueError: `categories` is below 2.
+
+    >>> from chartae.conditionals import UniformCategorical
+    >>> UniformCategorical(4).sample(10).sum(1).unique()  # one 1 in each row
+    tensor([1.])
+    """
 
     bounded = True
     has_category = True
@@ -130,7 +178,7 @@ class UniformCategorical(Conditional):
     def __init__(self, categories: int) -> None:
         super().__init__()
         if categories < 2:
-            raise ValueError(f"categories is {categories}; give at least 2")
+            raise ValueError(f"categories is {categories}; expected at least 2.")
         self.register_buffer("logits", torch.zeros(categories), persistent=False)
         self.logits: Tensor
 
@@ -142,10 +190,20 @@ class UniformCategorical(Conditional):
 
 
 class Empirical(Conditional):
-    """One of some examples that it remembers, all equally likely: a prior where codes are points of another set.
+    """The empirical distribution of stored examples: each draw is one of them, with equal probability.
 
-    They are part of its state, so that they are saved with a model's weights, and zeros before `remember`.
+    It serves as the prior of a model whose codes are the examples of another data set. The examples are part of the
+    state dict, so they are saved with the model's weights. Before `remember` they are all zero.
 
+    Args:
+        shape: shape of an example.
+        size: number of examples to store, >= 1; default 128.
+
+    Raises:
+        ValueError: `shape` or `size` is out of range.
+
+    >>> import torch
+    >>> from chartae.conditionals import Empirical
     >>> prior = Empirical((3,), size=5)
     >>> prior.remember(torch.ones(2, 3))
     >>> prior.sample(4).sum()
@@ -158,21 +216,23 @@ class Empirical(Conditional):
     def __init__(self, shape: int | tuple[int, ...], size: int = 128) -> None:
         super().__init__()
         if size < 1:
-            raise ValueError(f"size is {size}; remember at least 1 example")
+            raise ValueError(f"size is {size}; expected at least 1.")
         self.register_buffer("points", torch.zeros(size, *event_shape(shape, "a prior of examples")))
         self.points: Tensor
 
     @torch.no_grad()
     def remember(self, examples: Tensor) -> None:
-        """The first examples, again from the start where there are fewer than it holds.
+        """Store the first `size` examples; fewer examples are repeated from the start.
+
+        Args:
+            examples: examples `(N, *shape)`, N >= 1.
 
         Raises:
-            ValueError: no examples, or of another shape.
+            ValueError: there are no examples, or they have another shape.
         """
         if not len(examples) or examples.shape[1:] != self.points.shape[1:]:
-            raise ValueError(
-                f"examples have shape {tuple(examples.shape)}; give at least one of {tuple(self.points.shape[1:])}"
-            )
+            shape = ", ".join(map(str, self.points.shape[1:]))
+            raise ValueError(f"examples have shape {tuple(examples.shape)}; expected (N, {shape}) with N >= 1.")
         self.points.copy_(examples[torch.arange(len(self.points)) % len(examples)])
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Atoms:

@@ -1,4 +1,4 @@
-"""The likelihood of strings: a categorical over indices at each step, of which a stack allows some."""
+"""The likelihood of strings: a categorical distribution at each step over the indices that a stack allows."""
 
 from __future__ import annotations
 
@@ -19,28 +19,34 @@ __all__ = ["Derivation", "MaskedCategorical"]
 
 
 class MaskedCategorical(Conditional):
-    """p(x|z) of derivations: at each step a softmax over the productions of the nonterminal that is leftmost.
+    """The likelihood p(x|z) of a derivation: at each step a softmax over the productions that fit.
+
+    A production fits if its left-hand side is the leftmost nonterminal:
 
         log p(x|z) = Σ_t log softmax over {p: lhs(p) = lhs(x_t)} of logits_t(z, x_<t), at x_t
 
-    in nats for each string; padding costs nothing. Kusner, Paige, Hernández-Lobato, "Grammar variational autoencoder",
-    2017 (arXiv 1703.01925), whose logits do not depend on x_<t, and whose authors' code takes a binary cross-entropy
-    over the allowed productions; with a net that sees x_<t the likelihood is exact. Of a codec without a stack
-    (characters, tokens) everything may follow anything, and the first padding is the end, which counts.
+    in nats per string; padding contributes nothing. Kusner, Paige, Hernández-Lobato, "Grammar variational
+    autoencoder", 2017 (arXiv 1703.01925). Two differences: their logits do not depend on x_<t, and their code computes
+    a binary cross-entropy over the allowed productions; here the likelihood is exact also for a net that sees x_<t. A
+    codec without a stack (characters, tokens) allows every index at every step, and the first padding index, which
+    ends the string, is part of the likelihood.
 
     Args:
-        net: logits of codes.
-        codec: what the indices mean.
-        limit: steps that a drawn derivation may take; with a grammar every one is complete by then.
-        semantics: whether decoding also respects valence, rings and brackets, where the grammar is one of molecules.
-        forcing: in training, the net sees the true index before with this probability at the end, its own choice
-            otherwise; it falls linearly from 1 (scheduled sampling: Bengio et al., 2015, arXiv 1506.03099, in the
-            parallel form of two passes: Mihaylova, Martins, 2019, arXiv 1906.07651).
-        dropout: in training, the share of indices before that the net sees as padding, so that it needs the code
-            (Bowman et al., 2016, arXiv 1511.06349).
+        net: network from codes (and the previous indices) to logits.
+        codec: grammar or alphabet that defines the indices.
+        limit: largest number of steps of a sampled derivation; with a grammar, every derivation is complete by then.
+        semantics: whether decoding also respects valence, rings and brackets, if the grammar is that of molecules;
+            default True.
+        forcing: teacher forcing: probability, at the end of training, that the net sees the true previous index rather
+            than its own prediction, from 0 to 1; default 1. The probability falls linearly from 1 (scheduled sampling:
+            Bengio et al., 2015, arXiv 1506.03099, in the parallel form with two forward passes: Mihaylova, Martins,
+            2019, arXiv 1906.07651).
+        dropout: probability in training that the net sees padding in place of a previous index, from 0 to 1, so that
+            it has to use the code (Bowman et al., 2016, arXiv 1511.06349); default 0.
 
     Raises:
-        ValueError: a share outside 0 to 1, or fewer steps than the shortest derivation takes.
+        ValueError: `forcing` or `dropout` is not between 0 and 1, or `limit` is below the length of the shortest
+            derivation.
     """
 
     differentiable = False
@@ -58,7 +64,7 @@ class MaskedCategorical(Conditional):
         super().__init__()
         for name, share in (("forcing", forcing), ("dropout", dropout)):
             if not 0 <= share <= 1:
-                raise ValueError(f"{name} is {share}; a share is between 0 and 1")
+                raise ValueError(f"{name} is {share}; expected a number between 0 and 1.")
         self.net, self.codec, self.limit = net, codec, int(limit)
         self.forcing, self.dropout = float(forcing), float(dropout)
         self.stack: StackDecoder | None = None
@@ -68,7 +74,7 @@ class MaskedCategorical(Conditional):
             self.stack = StackDecoder(codec, semantics=chemistry)
             least = int(codec.costs[codec.nonterminals.index(codec.start)])
             if limit < least:
-                raise ValueError(f"limit is {limit}, but the shortest derivation of {codec.name} takes {least} steps")
+                raise ValueError(f"limit is {limit}; the shortest derivation of {codec.name} takes {least} steps.")
             lhs, closed = codec.lhs.tolist(), ~torch.from_numpy(codec.masks)
         self.register_buffer("lhs", torch.tensor(lhs), persistent=False)
         self.register_buffer("closed", torch.zeros(closed.shape).masked_fill(closed, -1e9), persistent=False)
@@ -82,16 +88,24 @@ class MaskedCategorical(Conditional):
     def plan(self, steps: int) -> None:
         self.steps = steps
 
-    def true(self) -> float:
-        """How often the net sees what was true before, now."""
+    def forcing_now(self) -> float:
+        """Return the current probability that the net sees the true previous index, which falls during training."""
         if not self.training or self.forcing == 1:
             return 1.0
         share = 1.0 if not self.steps else min(1.0, int(self.passes) / self.steps)
         return 1 - (1 - self.forcing) * share
 
     def mend(self, examples: object) -> object:
-        """With chemistry, aromatic rings that have no alternating arrangement are mended in strings, which no mask can
-        see to."""
+        """Repair aromatic rings without an alternating arrangement of bonds in decoded SMILES strings.
+
+        No mask can prevent such rings. Without the semantics of molecules, examples are returned unchanged.
+
+        Args:
+            examples: decoded strings.
+
+        Returns:
+            The repaired strings.
+        """
         if self.stack is None or self.stack.semantics is None or not isinstance(examples, list):
             return examples
         return repair(examples)
@@ -105,96 +119,111 @@ class MaskedCategorical(Conditional):
 
 
 class Derivation(Distribution):
-    """Derivations (B, T), padding behind their end, given codes."""
+    """The distribution of derivations (B, T), padded after their end, given codes.
+
+    Args:
+        decoder: the likelihood.
+        z: codes (B, D).
+    """
 
     event_ndim = 1
 
-    def __init__(self, law: MaskedCategorical, z: Float[Tensor, "B D"]) -> None:
-        self.law, self.z = law, z
-        self._made: tuple[Tensor, Tensor] | None = None  # the x that was asked about, and its logits
+    def __init__(self, decoder: MaskedCategorical, z: Float[Tensor, "B D"]) -> None:
+        self.decoder, self.z = decoder, z
+        self._cache: tuple[Tensor, Tensor] | None = None  # the last x and its logits
 
     @property
     def mean(self) -> Tensor:
-        """The derivation of the most probable production at each step (B, limit); categories have no mean."""
-        return self._drawn(self.z, False, None)
+        """The greedy derivation (B, limit): the most probable production at each step, as categories have no mean."""
+        return self._decode(self.z, False, None)
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         z = self.z if n is None else self.z.repeat(n, 1)
-        drawn = self._drawn(z, True, generator)
-        return drawn if n is None else drawn.unflatten(0, (n, len(self.z)))
+        derivations = self._decode(z, True, generator)
+        return derivations if n is None else derivations.unflatten(0, (n, len(self.z)))
 
     def smooth(self, x: Num[Tensor, "B T"]) -> Float[Tensor, "B S P"]:
         return self.logits(x)
 
     def logits(self, x: Num[Tensor, "B T"]) -> Float[Tensor, "B S P"]:
-        """Logits, -1e9 where a production does not fit, up to the longest end in the batch, as training sees them; of
-        the same `x` they are made once."""
-        law = self.law
-        if self._made is not None and self._made[0] is x:
-            return self._made[1]
-        given, x = x, self._cut(x)
-        before = F.pad(x[:, :-1], (1, 0), value=law.codec.padding)
-        tops = law.lhs[x]
-        true = law.true()
-        if true < 1:
+        """Return the logits of every step, with -1e9 for productions that do not fit.
+
+        In training the previous indices are replaced according to `forcing` and `dropout`. The logits of the last `x`
+        are cached.
+
+        Args:
+            x: derivations (B, T).
+
+        Returns:
+            Logits (B, S, P), S the length of the longest derivation in the batch.
+        """
+        decoder = self.decoder
+        if self._cache is not None and self._cache[0] is x:
+            return self._cache[1]
+        key, x = x, self._trim(x)
+        before = F.pad(x[:, :-1], (1, 0), value=decoder.codec.padding)
+        tops = decoder.lhs[x]
+        forcing = decoder.forcing_now()
+        if forcing < 1:
             with torch.no_grad():
-                own = (law.net(self.z, before, tops) + law.closed[tops]).argmax(2)
-            own = F.pad(own[:, :-1], (1, 0), value=law.codec.padding)
+                predicted = (decoder.net(self.z, before, tops) + decoder.closed[tops]).argmax(2)
+            predicted = F.pad(predicted[:, :-1], (1, 0), value=decoder.codec.padding)
             u = torch.rand(before.shape, device=x.device, generator=generator_for(x.device))
-            before = torch.where(u < true, before, own)
-        if law.training and law.dropout:
-            hidden = torch.rand(before.shape, device=x.device, generator=generator_for(x.device)) < law.dropout
-            before = before.masked_fill(hidden, law.codec.padding)
-        if law.training:
-            law.passes += 1
-        made = law.net(self.z, before, tops) + law.closed[tops]
-        self._made = given, made
-        return made
+            before = torch.where(u < forcing, before, predicted)
+        if decoder.training and decoder.dropout:
+            hidden = torch.rand(before.shape, device=x.device, generator=generator_for(x.device)) < decoder.dropout
+            before = before.masked_fill(hidden, decoder.codec.padding)
+        if decoder.training:
+            decoder.passes += 1
+        logits = decoder.net(self.z, before, tops) + decoder.closed[tops]
+        self._cache = key, logits
+        return logits
 
     def log_prob(self, x: Num[Tensor, "B T"]) -> Float[Tensor, " B"]:
         logits = self.logits(x)
         x = x.long()[:, : logits.shape[1]]
         each = -F.cross_entropy(logits.transpose(1, 2), x, reduction="none")
-        if self.law.stack is None:  # the end counts, and nothing behind it
-            counts = F.pad(x[:, :-1] != self.law.codec.padding, (1, 0), value=True)
+        if self.decoder.stack is None:  # the index that ends the string counts, and nothing after it
+            counts = F.pad(x[:, :-1] != self.decoder.codec.padding, (1, 0), value=True)
             each = each * counts
         return each.sum(1)
 
-    def _cut(self, x: Num[Tensor, "B T"]) -> Int[Tensor, "B S"]:
-        """Without the places behind the longest end, but for one where ends are told by padding."""
+    def _trim(self, x: Num[Tensor, "B T"]) -> Int[Tensor, "B S"]:
+        """Cut off the steps after the longest end, but keep one step of padding if padding marks the end."""
         x = x.long()
-        longest = int((x != self.law.codec.padding).sum(1).max())
-        return x[:, : max(1, longest + (self.law.stack is None))]
+        longest = int((x != self.decoder.codec.padding).sum(1).max())
+        return x[:, : max(1, longest + (self.decoder.stack is None))]
 
-    def _drawn(self, z: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
-        law = self.law
+    def _decode(self, z: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
+        """Decode codes to derivations (B, limit), greedily or by sampling."""
+        decoder = self.decoder
         generator = generator_for(z.device, generator)
         with torch.no_grad():
-            if law.stack is None:
-                found = _free(law, z, sample, generator)
+            if decoder.stack is None:
+                derivations = _decode_freely(decoder, z, sample, generator)
             else:
-                settings: dict[str, Any] = {"limit": law.limit, "sample": sample, "generator": generator}
-                found = law.stack.run(
-                    law.net.step, law.net.begin(z), len(z), device=z.device, **settings
+                settings: dict[str, Any] = {"limit": decoder.limit, "sample": sample, "generator": generator}
+                derivations = decoder.stack.run(
+                    decoder.net.step, decoder.net.begin(z), len(z), device=z.device, **settings
                 ).productions.long()
-        rest = law.limit - found.shape[1]
-        return F.pad(found, (0, rest), value=law.codec.padding).to(z.dtype)
+        missing = decoder.limit - derivations.shape[1]
+        return F.pad(derivations, (0, missing), value=decoder.codec.padding).to(z.dtype)
 
 
-def _free(law: MaskedCategorical, z: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
-    """Indices one by one until each row has ended in padding, or the limit is there."""
-    padding = law.codec.padding
+def _decode_freely(decoder: MaskedCategorical, z: Tensor, sample: bool, generator: torch.Generator | None) -> Tensor:
+    """Decode index by index, without a stack, until each row has ended in padding or the limit is reached."""
+    padding = decoder.codec.padding
     before = torch.full((len(z),), padding, device=z.device)
-    top, going = torch.zeros_like(before), torch.ones_like(before, dtype=torch.bool)
-    state, out = law.net.begin(z), []
-    for _ in range(law.limit):
-        logits, state = law.net.step(before, top, state)
-        taken = logits.argmax(1)
+    top, unfinished = torch.zeros_like(before), torch.ones_like(before, dtype=torch.bool)
+    state, out = decoder.net.begin(z), []
+    for _ in range(decoder.limit):
+        logits, state = decoder.net.step(before, top, state)
+        chosen = logits.argmax(1)
         if sample:
-            taken = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
-        before = torch.where(going, taken, padding)
+            chosen = torch.multinomial(logits.softmax(1), 1, generator=generator)[:, 0]
+        before = torch.where(unfinished, chosen, padding)
         out.append(before)
-        going = before != padding
-        if not going.any():
+        unfinished = before != padding
+        if not unfinished.any():
             break
     return torch.stack(out, 1)

@@ -1,4 +1,4 @@
-"""What a conditional returns: a distribution over points, cheap enough to be built in every training step."""
+"""Distributions over points, as conditionals return them; cheap enough to be built in every training step."""
 
 from chartae.distributions.base import LOG_2PI, Distribution, PointMass
 from chartae.distributions.bounded import Beta, LogitBeta, Squashed

@@ -1,4 +1,4 @@
-"""Distributions over the unit cube, as squashed ones over the real line."""
+"""Distributions over the unit cube: the sigmoid of distributions over the real line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,20 @@ __all__ = ["Beta", "LogitBeta", "Squashed"]
 
 
 class LogitBeta(Distribution):
-    """The law of logit(s), s ~ Beta(a, b): p(u) = s^a (1 - s)^b / B(a, b); a = b = 1 is the standard logistic."""
+    """The distribution of u = logit(s) with s ~ Beta(a, b), independent in every coordinate.
+
+    Its density is p(u) = s^a (1 - s)^b / B(a, b) with s = sigmoid(u). a = b = 1 is the standard logistic distribution.
+
+    Args:
+        a, b: parameters `(*B, *S)`, > 0.
+        event_ndim: number of event dimensions.
+
+    >>> import torch
+    >>> from chartae.distributions import LogitBeta
+    >>> logistic = LogitBeta(torch.ones(1), torch.ones(1), event_ndim=1)
+    >>> round(logistic.log_prob(torch.zeros(1)).item(), 4)  # log 1/4
+    -1.3863
+    """
 
     def __init__(self, a: Tensor, b: Tensor, event_ndim: int) -> None:
         self.a, self.b, self.event_ndim = a, b, event_ndim
@@ -36,8 +49,18 @@ class LogitBeta(Distribution):
         return self._sum(-self.a * F.softplus(-x) - self.b * F.softplus(x) - self._log_norm())
 
     def expected_log_prob(self, mean: Tensor, sigma: float | Tensor) -> Tensor:
-        """By 16-point Gauss-Hermite quadrature of E log s; E log(1 - s) = E log s - mean."""
-        nodes, weights = (torch.as_tensor(c, dtype=mean.dtype, device=mean.device) for c in _hermite())
+        """Return E log p(u) over u ~ N(mean, sigma^2), by 16-point Gauss-Hermite quadrature.
+
+        The quadrature gives E log s; then E log(1 - s) = E log s - mean.
+
+        Args:
+            mean: mean of u `(*B, *S)`.
+            sigma: standard deviation of u, a number > 0 or a tensor that broadcasts.
+
+        Returns:
+            One value in nats for each row `(*B)`.
+        """
+        nodes, weights = (torch.as_tensor(c, dtype=mean.dtype, device=mean.device) for c in _gauss_hermite())
         spread = sigma if isinstance(sigma, float) else sigma[..., None]
         log_s = -(F.softplus(-(mean[..., None] + spread * nodes)) @ weights)
         return self._sum((self.a + self.b) * log_s - self.b * mean - self._log_norm())
@@ -47,16 +70,25 @@ class LogitBeta(Distribution):
 
 
 @functools.cache
-def _hermite() -> tuple[list[float], list[float]]:
-    """Nodes and weights of E f(e), e ~ N(0, 1)."""
+def _gauss_hermite() -> tuple[list[float], list[float]]:
+    """Nodes and weights of the quadrature of E f(e), e ~ N(0, 1)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(16)
     return nodes.tolist(), (weights / weights.sum()).tolist()
 
 
 class Squashed(Distribution):
-    """sigmoid(u), u of a distribution over the real numbers: log p(z) = log p(u) - Σ log z(1-z) in the unit cube.
+    """The distribution of z = sigmoid(u) over the unit cube, for any distribution of u over the real numbers.
 
-    `mean` is sigmoid of the mean of u, which is the median of a squashed normal.
+    log p(z) = log p(u) - Σ log z (1 - z). `mean` is the sigmoid of the mean of u; for a normal u that is the median.
+
+    Args:
+        base: distribution of u.
+
+    >>> import torch
+    >>> from chartae.distributions import Normal, Squashed
+    >>> z = Squashed(Normal(torch.zeros(4, 3), 1.0))
+    >>> z.mean[0], z.sample().shape
+    (tensor([0.5000, 0.5000, 0.5000]), torch.Size([4, 3]))
     """
 
     def __init__(self, base: Distribution) -> None:
@@ -74,12 +106,35 @@ class Squashed(Distribution):
         return self.base.log_prob(x.logit()) - self._sum(x.log() + (-x).log1p())
 
     def kl(self, other: Distribution, draw: Tensor) -> Tensor:
-        """That of the two bases where both are squashed: a change of variables leaves it alone."""
+        """Return KL(self || other) in nats; between two squashed distributions it is that of their bases.
+
+        The KL divergence does not change under a change of variables.
+
+        Args:
+            other: the second distribution.
+            draw: one draw `(*B, *S)` from this distribution, for an estimate if there is no closed form.
+
+        Returns:
+            One value for each row `(*B)`.
+        """
         if not isinstance(other, Squashed):
             return super().kl(other, draw)
         return self.base.kl(other.base, draw.logit(1e-6))
 
 
 def Beta(a: Tensor, b: Tensor, event_ndim: int = 1) -> Squashed:
-    """Independent Beta(a, b) distributions over (0, 1); a = b = 1 is uniform."""
+    """Build independent Beta(a, b) distributions over (0, 1); a = b = 1 is the uniform distribution.
+
+    Args:
+        a, b: parameters `(*B, *S)`, > 0.
+        event_ndim: number of event dimensions; default 1.
+
+    Returns:
+        The distribution, as the sigmoid of a `LogitBeta`.
+
+    >>> import torch
+    >>> from chartae.distributions import Beta
+    >>> Beta(torch.ones(2), torch.ones(2)).log_prob(torch.tensor([0.3, 0.6])).abs() < 1e-6  # uniform: log 1
+    tensor(True)
+    """
     return Squashed(LogitBeta(a, b, event_ndim))

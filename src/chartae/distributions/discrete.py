@@ -1,4 +1,4 @@
-"""Distributions over coins, categories and examples."""
+"""Distributions over binary values, categories and stored examples, and products of distributions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ __all__ = ["Atoms", "Bernoulli", "OneHot", "Product", "Replaced"]
 
 
 class Bernoulli(Distribution):
-    """Independent coins with the given logits; data in [0, 1] are read as probabilities (cross-entropy)."""
+    """Independent Bernoulli distributions with probabilities sigmoid(logits).
+
+    log p(x) is the negative binary cross-entropy; values of x between 0 and 1 are read as probabilities.
+
+    Args:
+        logits: logits `(B, *S)`.
+
+    >>> import torch
+    >>> from chartae.distributions import Bernoulli
+    >>> round(Bernoulli(torch.zeros(1, 2)).log_prob(torch.ones(1, 2)).item(), 4)  # 2 log 1/2
+    -1.3863
+    """
 
     def __init__(self, logits: Tensor) -> None:
         self.logits = logits
@@ -36,10 +47,17 @@ class Bernoulli(Distribution):
 class OneHot(Distribution):
     """A category as a one-hot vector, with probabilities softmax(logits).
 
-    `mode` says what a draw is: ``"softmax"``, the probabilities themselves, which a latent critic drives into the
-    corners; ``"straight-through"``, the likeliest category, with the gradient of the probabilities; ``"gumbel"``, a
-    category drawn by the Gumbel-max rule, with the gradient of its softmax at temperature 1; ``"exact"``, a category
-    drawn, without gradient.
+    Args:
+        logits: logits `(*B, K)`.
+        mode: what a draw is: ``"softmax"`` (default), the probabilities themselves, which a critic on the codes drives
+            towards one-hot vectors; ``"straight-through"``, the most probable category with the gradient of the
+            probabilities; ``"gumbel"``, a random category (Gumbel-max) with the gradient of its softmax at
+            temperature 1; ``"exact"``, a random category without gradient.
+
+    >>> import torch
+    >>> from chartae.distributions import OneHot
+    >>> OneHot(torch.tensor([0.0, 2.0, 1.0]), "straight-through").sample()
+    tensor([0., 1., 0.])
     """
 
     has_category = True
@@ -75,7 +93,18 @@ class OneHot(Distribution):
 
 
 class Product(Distribution):
-    """Independent parts side by side: vectors whose first coordinates have the first law, and so on."""
+    """Vectors that concatenate independent parts: the first coordinates follow the first distribution, and so on.
+
+    Args:
+        parts: distributions of the parts, each over vectors.
+        sizes: number of dimensions of each part.
+
+    >>> import torch
+    >>> from chartae.distributions import Normal, OneHot, Product
+    >>> codes = Product([OneHot(torch.zeros(4, 3)), Normal(torch.zeros(4, 2), 1.0)], [3, 2])
+    >>> codes.sample().shape, codes.has_category
+    (torch.Size([4, 5]), True)
+    """
 
     def __init__(self, parts: Sequence[Distribution], sizes: Sequence[int]) -> None:
         self.parts, self.sizes = list(parts), list(sizes)
@@ -105,7 +134,17 @@ class Product(Distribution):
 
 
 class Atoms(Distribution):
-    """One of some points (N, *S), all equally likely."""
+    """The uniform distribution over a finite set of points; it has no density.
+
+    Args:
+        points: the points `(N, *S)`.
+
+    >>> import torch
+    >>> from chartae.distributions import Atoms
+    >>> atoms = Atoms(torch.tensor([[0.0], [1.0]]))
+    >>> atoms.mean, atoms.sample(5).shape
+    (tensor([0.5000]), torch.Size([5, 1]))
+    """
 
     def __init__(self, points: Tensor) -> None:
         self.points = points
@@ -122,11 +161,22 @@ class Atoms(Distribution):
         return self.points[rows[0]] if n is None else self.points[rows]
 
     def log_prob(self, x: Tensor) -> Tensor:
-        raise TypeError("points that are drawn from have no density to evaluate; fit one of chartae.densities to them")
+        raise TypeError("Atoms has no density. Fit one of chartae.densities to the points.")
 
 
 class Replaced(Distribution):
-    """Each value stays with probability 1 - share, else is one of `values`, all equally likely."""
+    """The distribution of data in which each value is replaced with a fixed probability; it has no density.
+
+    Args:
+        x: data `(B, *S)`.
+        share: probability that a value is replaced, from 0 to 1.
+        values: values that replace it, all equally likely.
+
+    >>> import torch
+    >>> from chartae.distributions import Replaced
+    >>> Replaced(torch.ones(1, 2), 0.5, (0.0,)).mean
+    tensor([[0.5000, 0.5000]])
+    """
 
     def __init__(self, x: Tensor, share: float, values: tuple[float, ...]) -> None:
         self.x, self.share, self.values = x, share, values
@@ -144,4 +194,4 @@ class Replaced(Distribution):
         return x
 
     def log_prob(self, x: Tensor) -> Tensor:
-        raise TypeError("values that may be replaced have no density; use GaussianNoise where a likelihood is needed")
+        raise TypeError("Replaced has no density. Use GaussianNoise(sigma) if a likelihood is needed.")

@@ -1,14 +1,14 @@
-"""Pure tensor mathematics, and the random numbers it needs: no modules, nothing of ours imported."""
+"""Functions of tensors and the random numbers that they use, without modules and without other parts of chartae."""
 
 from chartae.maths.critics import (
     LOSSES,
-    Judged,
+    CriticLoss,
+    critic_loss,
     gradient_penalty,
-    judged,
+    logistic_loss,
     logits_of,
     loss_of,
     penalised_logits,
-    told_apart,
 )
 from chartae.maths.frechet import (
     covariance_factor,
@@ -36,11 +36,12 @@ from chartae.maths.rows import as_float, nearest, sample_rows, total_variance
 
 __all__ = [
     "LOSSES",
-    "Judged",
+    "CriticLoss",
     "ScoreFunction",
     "as_float",
     "column_gram",
     "covariance_factor",
+    "critic_loss",
     "denoising_score_matching",
     "energy_distance",
     "frechet_distance",
@@ -55,8 +56,8 @@ __all__ = [
     "jacobian_norm_by_rows",
     "jacobian_norm_hutchinson",
     "jacobian_of",
-    "judged",
     "log_ratio",
+    "logistic_loss",
     "logits_of",
     "loss_of",
     "mean_and_factor",
@@ -69,6 +70,5 @@ __all__ = [
     "sample_rows",
     "sliced_wasserstein",
     "squared_distances",
-    "told_apart",
     "total_variance",
 ]

@@ -1,7 +1,7 @@
-"""The one place that uses what torch keeps to itself: faster, or with a generator, and never needed.
+"""The only module that uses private functions of torch and Python; they are faster or take a generator.
 
-Each function does the same by public means where a version of torch lacks the private ones, or where `ALLOWED` is
-False (as a test sets it).
+Each function falls back on public functions with the same result if a version of torch lacks the private ones, or if
+`ALLOWED` is False (tests set it).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
     "transformed",
 ]
 
-#: pairs of an operator and what it is applied to; the standard library has no types for them
+#: pairs of an operator and its arguments, in a parsed regular expression; the standard library has no types for them
 Tree = Iterable[tuple[object, Any]]
-#: whether the private ways may be used
+#: whether private functions may be used
 ALLOWED = True
 
 
 def _private(root: object, path: str) -> Callable[..., object] | None:
-    """A private function by its path from a public module; None where there is none."""
+    """Return a private function by its path from a public module, or None if it does not exist."""
     if not ALLOWED:
         return None
     for name in path.split("."):
@@ -46,19 +46,28 @@ def _private(root: object, path: str) -> Callable[..., object] | None:
 
 
 def transformed() -> bool:
-    """Whether `torch.func` transforms or forward-mode differentiation are at work; True where torch does not say."""
+    """Return whether a `torch.func` transform or forward-mode differentiation is active; True if torch cannot say."""
     level = _private(torch, "_C._functorch.maybe_current_level")
     forward = getattr(forward_ad, "_current_level", None)
     return level is None or forward is None or level() is not None or forward >= 0
 
 
 def has_onednn() -> bool:
-    """Whether `onednn_linear` uses oneDNN."""
+    """Return whether `onednn_linear` uses oneDNN."""
     return torch.backends.mkldnn.is_available() and _private(torch, "ops.mkldnn._linear_pointwise") is not None
 
 
 def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b of float32 matrices by oneDNN, without derivatives; by `linear` where torch does not have it."""
+    """Return x Wᵀ + b for float32 matrices by oneDNN, without derivatives; by `linear` if torch has no oneDNN.
+
+    Args:
+        x: input (N, D).
+        weight: matrix W (K, D).
+        bias: vector b (K,), or None.
+
+    Returns:
+        The product (N, K).
+    """
     product = _private(torch, "ops.mkldnn._linear_pointwise")
     if product is None:
         return F.linear(x, weight, bias)
@@ -66,9 +75,16 @@ def onednn_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tens
 
 
 def standard_gamma(a: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draws of Gamma(a, 1) in the shape of `a`, differentiable in `a`.
+    """Draw from Gamma(a, 1), differentiable with respect to `a`.
 
-    The public way has no generator: it seeds torch's process-wide one from ours, for the length of the draw.
+    The public function takes no generator, so the fallback seeds torch's global one from `generator` for one draw.
+
+    Args:
+        a: concentrations, > 0.
+        generator: random generator; default None.
+
+    Returns:
+        Draws in the shape of `a`.
     """
     draw = _private(torch, "_standard_gamma")
     if draw is not None:
@@ -82,7 +98,13 @@ def standard_gamma(a: Tensor, generator: torch.Generator | None = None) -> Tenso
 
 
 def foreach_lerp_(targets: Sequence[Tensor], ends: Sequence[Tensor], weight: float) -> None:
-    """target += weight (end - target) for each pair, in place."""
+    """Update each target in place: target += weight (end - target).
+
+    Args:
+        targets: tensors to update.
+        ends: tensors of the same shapes.
+        weight: weight of `ends`, from 0 to 1.
+    """
     lerp = _private(torch, "_foreach_lerp_")
     if lerp is not None:
         lerp(list(targets), list(ends), weight)
@@ -92,7 +114,12 @@ def foreach_lerp_(targets: Sequence[Tensor], ends: Sequence[Tensor], weight: flo
 
 
 def foreach_copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Each target becomes its source, in place."""
+    """Copy each source into its target, in place.
+
+    Args:
+        targets: tensors to overwrite.
+        sources: tensors of the same shapes.
+    """
     copy = _private(torch, "_foreach_copy_")
     if copy is not None:
         copy(list(targets), list(sources))
@@ -102,9 +129,18 @@ def foreach_copy_(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
 
 
 def parsed_regex(pattern: str) -> Tree:
-    """The syntax tree of a regular expression, as the standard library parses it; a `re.error` where it cannot.
+    """Parse a regular expression with the parser of the standard library.
 
-    The public name of the parser is deprecated, and warns once where it is imported.
+    The public name of the parser is deprecated and warns once when it is imported.
+
+    Args:
+        pattern: regular expression.
+
+    Returns:
+        The syntax tree.
+
+    Raises:
+        re.error: the pattern is not a valid regular expression.
     """
     parser = _private(re, "_parser.parse")
     if parser is not None:

@@ -1,8 +1,8 @@
-"""Random numbers that belong to one piece of work, such as a fit, and to nothing else in the process.
+"""Random numbers that belong to one task, such as a fit, and do not affect anything else in the process.
 
-torch's own generator is one for the whole process: two threads that draw from it disturb each other. Inside
-`Stream.used` every draw of ours comes from generators that the stream holds. A stream seeded with s gives the numbers
-that torch gives after `torch.manual_seed(s)`, bit for bit.
+torch has one global generator for the whole process, so two threads that draw from it disturb each other. Inside
+`Stream.used`, chartae draws from the generators of that stream instead. A stream with seed s gives the numbers that
+torch gives after `torch.manual_seed(s)`, bit for bit.
 """
 
 from __future__ import annotations
@@ -18,16 +18,20 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["Stream", "generator_for", "rand", "randn", "supplied"]
 
-#: held by the one thread whose stream torch's process-wide generator continues
+#: held by the thread whose stream currently sets torch's global generator
 _lock = threading.RLock()
 
 
 class Stream:
-    """Random numbers from a seed: one generator a device, each seeded alike, as `torch.manual_seed` does.
+    """A stream of random numbers from a seed, with one generator for each device.
+
+    All generators get the same seed, as with `torch.manual_seed`.
 
     Args:
-        seed: any integer that `torch.manual_seed` takes.
+        seed: any integer that `torch.manual_seed` accepts.
 
+    >>> import torch
+    >>> from chartae.maths.random import Stream, randn
     >>> with Stream(0).used():
     ...     a = randn((3,), torch.zeros(()))
     >>> torch.equal(a, torch.randn(3, generator=torch.Generator().manual_seed(0), dtype=a.dtype))
@@ -39,7 +43,11 @@ class Stream:
         self._generators: dict[torch.device, torch.Generator] = {}
 
     def on(self, device: torch.device | str) -> torch.Generator:
-        """The stream's generator on a device."""
+        """Return the stream's generator on a device, which is created when it is first used.
+
+        Args:
+            device: device of the generator.
+        """
         key = torch.device(device)
         if key.type == "cuda" and key.index is None:
             key = torch.device("cuda", torch.cuda.current_device())
@@ -49,9 +57,9 @@ class Stream:
 
     @contextmanager
     def used(self) -> Iterator[Stream]:
-        """In this thread, draws of ours come from the stream, where no generator is passed to them.
+        """Make chartae draw from the stream in this thread, unless a generator is passed to the function that draws.
 
-        torch's process-wide generator is not touched, so that any number of threads may be in streams of their own.
+        torch's global generator is not changed, so any number of threads can each use their own stream.
         """
         token = _stream.set(self)
         try:
@@ -61,21 +69,25 @@ class Stream:
 
     @contextmanager
     def initialising(self) -> Iterator[Stream]:
-        """In this thread, what torch's layers and `nn.init` draw comes from the stream as well; nothing else notices.
+        """Make torch's layers and `nn.init` draw from the stream as well, in this thread only.
 
-        torch then shows each call of its functions to Python first, some 2 microseconds a call: for building, not for
-        training. A function that takes no generator, such as `torch.randn_like`, still draws from torch's own.
+        Every call of a torch function then passes through Python first, which takes about 2 microseconds. So use it to
+        build models, not to train them. A function that takes no generator, such as `torch.randn_like`, still draws
+        from torch's global generator.
         """
         with self.used(), _Redirected():
             yield self
 
     @contextmanager
     def lent(self, device: torch.device | str = "cpu") -> Iterator[Stream]:
-        """torch's process-wide generators, of the CPU and of `device`, continue the stream; then theirs come back.
+        """Let torch's global generators, of the CPU and of `device`, continue the stream; afterwards restore them.
 
-        For code that asks torch itself for random numbers, such as `nn.Dropout` and compiled code. A lock lets
-        one thread in at a time. It cannot keep out a thread that draws from torch without asking for the lock: that
-        thread's numbers, and ours, would depend on the moment.
+        This is for code that draws from torch's global generators, such as `nn.Dropout` and compiled code. A lock lets
+        one thread in at a time. It cannot stop another thread from drawing from torch without the lock; the numbers of
+        both threads would then depend on timing.
+
+        Args:
+            device: device whose generator continues the stream, in addition to the CPU's.
         """
         device = torch.device(device)
         cards = [device.index or 0] if device.type == "cuda" else []
@@ -93,12 +105,21 @@ class Stream:
                     self.on(device).set_state(torch.cuda.get_rng_state(device))
 
     def state(self, device: torch.device | str = "cpu") -> Tensor:
-        """The state of the generators of the CPU and of `device`, as one row of bytes."""
+        """Return the state of the generators of the CPU and of `device`, as one row of bytes.
+
+        Args:
+            device: device whose state is saved, in addition to the CPU's.
+        """
         devices = dict.fromkeys((torch.device("cpu"), torch.device(device)))
         return torch.cat([self.on(d).get_state() for d in devices])
 
     def restore(self, row: Tensor, device: torch.device | str = "cpu") -> None:
-        """Continue where `state` was taken; a row of the CPU alone leaves the other device as it is."""
+        """Restore a state that `state` returned; the state of the CPU alone leaves the other device unchanged.
+
+        Args:
+            row: bytes from `state`.
+            device: device for which the state was saved.
+        """
         row = row.cpu()
         size = len(self.on("cpu").get_state())
         self.on("cpu").set_state(row[:size].clone())
@@ -107,7 +128,7 @@ class Stream:
 
 
 class _Redirected(TorchFunctionMode):
-    """Functions of torch that draw, called in this thread without a generator, get that of the stream in use."""
+    """Pass the current stream's generator to torch functions that draw and are called without one, in this thread."""
 
     def __torch_function__(
         self,
@@ -124,22 +145,29 @@ class _Redirected(TorchFunctionMode):
         return func(*args, **options)
 
 
-#: functions that draw and take a generator; those of `nn.init` hand it on
+#: functions that draw and take a generator; those of `nn.init` pass it on
 _DRAWING = {
     torch.bernoulli, torch.multinomial, torch.normal, torch.rand, torch.randint, torch.randn, torch.randperm,
     Tensor.bernoulli_, Tensor.exponential_, Tensor.normal_, Tensor.random_, Tensor.uniform_,
 }  # fmt: skip
 
-#: the stream that this thread draws from, if any
+#: the current stream of this thread, if any
 _stream: ContextVar[Stream | None] = ContextVar("stream", default=None)
-#: where normal numbers come from, if not from a generator
+#: function that supplies normal numbers instead of a generator, if any
 _source: ContextVar[Callable[[tuple[int, ...], Tensor], Tensor] | None] = ContextVar("source", default=None)
 
 
 def generator_for(device: torch.device, generator: torch.Generator | None = None) -> torch.Generator | None:
-    """The generator to draw with on a device: the one passed, else that of the `Stream` in use, else None (torch's).
+    """Return the generator to draw with on a device.
 
-    Compiled code cannot hold a generator, so it always draws from torch's process-wide one: call it in `Stream.lent`.
+    Compiled code cannot hold a generator, so it always draws from torch's global one: call it inside `Stream.lent`.
+
+    Args:
+        device: device of the numbers.
+        generator: generator that the caller passed, if any; default None.
+
+    Returns:
+        `generator` if it is not None, else the generator of the current `Stream`, else None: torch's global one.
     """
     if generator is not None or torch.compiler.is_compiling():
         return generator
@@ -148,8 +176,25 @@ def generator_for(device: torch.device, generator: torch.Generator | None = None
 
 
 def randn(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Standard normal numbers of a shape, with the dtype and device of `like`; the `supplied` ones, if any are."""
-    # compiled code breaks where a context variable is read
+    """Draw standard normal numbers.
+
+    Without a generator they come from the source of `supplied`, if one is active, else from the current `Stream`, else
+    from torch's global generator.
+
+    Args:
+        shape: shape of the result.
+        like: tensor that defines dtype and device.
+        generator: random generator; default None.
+
+    Returns:
+        Random numbers of the given shape.
+
+    >>> import torch
+    >>> from chartae.distributions import randn
+    >>> randn((2, 3), torch.zeros(()), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 3])
+    """
+    # reading a context variable would break compiled code
     source = None if generator is not None or torch.compiler.is_compiling() else _source.get()
     if source is not None:
         return source(tuple(shape), like)
@@ -158,16 +203,37 @@ def randn(shape: Sequence[int], like: Tensor, generator: torch.Generator | None 
 
 
 def rand(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Numbers uniform in [0, 1) of a shape, with the dtype and device of `like`."""
+    """Draw random numbers that are uniform in [0, 1).
+
+    Args:
+        shape: shape of the result.
+        like: tensor that defines dtype and device.
+        generator: random generator; default None: that of the current `Stream`, or torch's global one.
+
+    Returns:
+        Random numbers of the given shape.
+    """
     generator = generator_for(like.device, generator)
     return torch.rand(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)
 
 
 @contextmanager
 def supplied(source: Callable[[tuple[int, ...], Tensor], Tensor]) -> Iterator[None]:
-    """Within it, normal numbers drawn without a generator are `source(shape, like)`.
+    """Take normal numbers from a function, inside a `with` block, wherever `randn` is called without a generator.
 
-    So each of the models of an ensemble, trained in one pass, sees the numbers that it would draw alone.
+    The models of an ensemble, which are trained in one batch, get in this way the numbers that each would draw alone.
+
+    Args:
+        source: function from a shape and a tensor (for dtype and device) to numbers of that shape.
+
+    Yields:
+        None; afterwards the previous source is restored.
+
+    >>> import torch
+    >>> from chartae.distributions import randn, supplied
+    >>> with supplied(lambda shape, like: torch.ones(shape)):
+    ...     randn((3,), torch.zeros(()))
+    tensor([1., 1., 1.])
     """
     token = _source.set(source)
     try:

@@ -1,4 +1,4 @@
-"""Rows of data: as floats, sampled, and their nearest neighbours."""
+"""Functions of the rows of data: conversion to floats, subsets, nearest neighbours, variance."""
 
 from __future__ import annotations
 
@@ -10,9 +10,19 @@ __all__ = ["as_float", "nearest", "sample_rows", "total_variance"]
 
 
 def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Data as a network reads them: uint8 (0..255) becomes [0, 1]; anything else only changes its dtype, such as
-    indices, which are int8 or int16.
+    """Convert data to floating point, as a network reads them: uint8 values are scaled from 0..255 to [0, 1].
 
+    Any other dtype, such as the int8 or int16 of indices, is only cast.
+
+    Args:
+        x: data of any shape.
+        dtype: floating-point dtype; default float32.
+
+    Returns:
+        The data in the same shape.
+
+    >>> import torch
+    >>> from chartae.maths import as_float
     >>> as_float(torch.tensor([0, 255], dtype=torch.uint8))
     tensor([0., 1.])
     """
@@ -22,32 +32,73 @@ def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:
-    """The `k` nearest other rows of each row, the nearest first: N - 1 of them where k is larger.
+    """Return the `k` nearest other rows of each row, nearest first.
 
-    By the Euclidean distance in the first principal `axes` of the data, unscaled, so in the data's own units (uint8 as
-    [0, 1]); in all of them where there are no more. On the CPU, as row numbers, each row against every other.
+    The distance is Euclidean in the space of the first principal components of the data, in the units of the data
+    (uint8 values are scaled to [0, 1]). The search compares all pairs, on the CPU.
+
+    Args:
+        x: data `(N, *S)`, N >= 2.
+        k: number of neighbours, >= 1; at most N - 1 are returned.
+        axes: number of principal components, >= 1; default 50. Data with fewer dimensions are compared in all.
+
+    Returns:
+        Row numbers (N, min(k, N - 1)).
 
     Raises:
-        ValueError: fewer than 2 rows, k or axes below 1.
+        ValueError: there are fewer than 2 rows, or `k` or `axes` is below 1.
+
+    >>> import torch
+    >>> from chartae.maths import nearest
+    >>> nearest(torch.tensor([[0.0], [1.0], [10.0]]), k=1).flatten()
+    tensor([1, 0, 1])
     """
     from sklearn.neighbors import NearestNeighbors
 
     if len(x) < 2 or k < 1 or axes < 1:
-        raise ValueError(f"there are {len(x)} rows, k is {k} and axes {axes}; give 2 rows or more, and k, axes from 1")
+        raise ValueError(
+            f"x has {len(x)} rows, k is {k} and axes is {axes}; expected at least 2 rows, k >= 1 and axes >= 1."
+        )
     flat = as_float(x.cpu()).flatten(1)
     k = min(k, len(flat) - 1)
     flat = flat - flat.mean(0)
     if flat.shape[1] > axes:
         flat = flat @ torch.linalg.eigh(flat.T @ flat).eigenvectors[:, -axes:]
-    found = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(flat.numpy()).kneighbors(return_distance=False)
-    return torch.from_numpy(found)
+    neighbours = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(flat.numpy())
+    return torch.from_numpy(neighbours.kneighbors(return_distance=False))
 
 
 def sample_rows(total: int, n: int) -> Int[Tensor, " n"]:
-    """Which `n` of `total` rows are looked at, or all: at random, as a set may be sorted, the same every time."""
+    """Choose `n` of `total` rows at random, the same ones in every call; random, because a data set may be sorted.
+
+    Args:
+        total: number of rows, >= 0.
+        n: number of rows to choose; all if it is larger than `total`.
+
+    Returns:
+        Row numbers (min(n, total),), without repetition.
+
+    >>> import torch
+    >>> from chartae.maths import sample_rows
+    >>> rows = sample_rows(100, 10)
+    >>> len(rows.unique()), torch.equal(rows, sample_rows(100, 10))
+    (10, True)
+    """
     return torch.randperm(total, generator=torch.Generator().manual_seed(0))[:n]
 
 
 def total_variance(x: Tensor) -> Tensor:
-    """tr Cov(x) of a batch (B, *S), the square of its length scale; 0 of a single row."""
+    """Return the total variance tr Cov(x) of a batch, the square of its length scale.
+
+    Args:
+        x: data `(B, *S)`.
+
+    Returns:
+        The sum of the variances of all coordinates (divisor B - 1), a 0-d tensor without gradient; 0 for one row.
+
+    >>> import torch
+    >>> from chartae.maths import total_variance
+    >>> total_variance(torch.tensor([[0.0, 5.0], [2.0, 5.0]]))
+    tensor(2.)
+    """
     return x.detach().flatten(1).var(0, correction=min(1, len(x) - 1)).sum()

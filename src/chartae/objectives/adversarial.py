@@ -12,7 +12,7 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batch, Batches
-from chartae.maths import judged, logits_of, loss_of, total_variance
+from chartae.maths import critic_loss, logits_of, loss_of, total_variance
 from chartae.nn import Critic
 from chartae.objectives.base import Objective, Player, needs_several
 from chartae.objectives.pull import PullMeter
@@ -287,7 +287,7 @@ class Adversarial(Objective):
         loss = x.new_zeros(())
         for name, (real, made) in found.items():
             critic = self.critics[name]
-            verdict = judged(
+            verdict = critic_loss(
                 critic, real, made, penalty=self.penalty, lengths=[lengths[part] for part in self.MATCHES[name]],
                 share=self.penalised, pairs=self.loss == "relativistic", batches=bool(critic.statistics),
                 condition=batch.condition,

@@ -116,14 +116,14 @@ class Penalised(Objective):
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
         meter = PullMeter()
-        judged = z if self.comparable or not self.training else meter.watch(z)
+        critic_z = z if self.comparable or not self.training else meter.watch(z)
         p = self.model.decoder(z, condition)
-        return Trace(self.model, x, condition, seen, q, z, p, weight, judged, meter.ratio)
+        return Trace(self.model, x, condition, seen, q, z, p, weight, critic_z, meter.ratio)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:
         """The loss of the autoencoder and every term by its name, of one forward pass."""
         values = self.terms.values(trace)
-        pull = {} if trace.pull is None else {"latent_pull": trace.pull}
+        pull = {} if trace.gradient_ratio is None else {"latent_pull": trace.gradient_ratio}
         return {"loss": self.terms.weigh(values), **values, **pull}
 
     def see(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
@@ -165,7 +165,7 @@ class Penalised(Objective):
         term = self.terms.parts()[player]
         with torch.no_grad():
             trace = self.trace(batch)
-        return term.rival(trace)
+        return term.critic_loss(trace)
 
     def __repr__(self) -> str:
         seen = "" if self.corrupt is None else f", the encoder seeing {self.corrupt!r}"
@@ -174,4 +174,4 @@ class Penalised(Objective):
 
 
 def _tells(corrupt: Conditional) -> bool:
-    return isinstance(corrupt, Corruption) and corrupt.tells
+    return isinstance(corrupt, Corruption) and corrupt.noise_conditional

@@ -8,7 +8,7 @@ from torch.nn.functional import softplus
 
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batch, Batches
-from chartae.maths import judged, total_variance
+from chartae.maths import critic_loss, total_variance
 from chartae.nn import Critic
 from chartae.objectives.base import Objective, Player, needs_several
 
@@ -102,7 +102,7 @@ class VAEGAN(Objective):
         with torch.no_grad():
             again, drawn = self._fakes(self.model.encoder(x, condition).sample(), condition)
         made = torch.cat([again[::2], drawn[1::2]])  # each kind half
-        verdict = judged(
+        verdict = critic_loss(
             self.critic, (x,), (made,), penalty=self.penalty, lengths=[total_variance(x)],
             batches=self.critic.statistics,
         )  # fmt: skip

@@ -1,7 +1,11 @@
-"""Samplers: Markov chains that draw from what was fitted.
+"""Samplers: Markov chains that follow an estimated score.
 
-chain = run(MALA(score, step=0.01), x0, steps=2000, warmup=500, seed=0)
-chain.positions, chain.info.acceptance
+>>> import torch
+>>> from chartae.samplers import MALA, run
+>>> score = lambda x: -x  # of the standard normal
+>>> chain = run(MALA(score, step=0.5), torch.zeros(100, 2), steps=50, warmup=50, seed=0)
+>>> chain.positions.shape, chain.info.acceptance.shape
+(torch.Size([50, 100, 2]), torch.Size([50, 100]))
 """
 
 from chartae.samplers import by_name

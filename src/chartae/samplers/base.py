@@ -1,4 +1,4 @@
-"""State, Info, Kernel, run: Markov chains, thousands at once, driven by any function x -> score."""
+"""The interface of samplers: a `Kernel` makes one step of many Markov chains, and `run` runs them in one batch."""
 
 from __future__ import annotations
 
@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Chain", "Info", "Kernel", "State", "run"]
 
-LOOK = 16  # steps between two looks at whether a score is still finite: each look waits for the device
+CHECK_EVERY = 16  # steps between two checks for values that are not finite: each check waits for the device
 
 
 class State(NamedTuple):
-    """Where the chains are.
+    """The state of the chains between two steps.
 
     Attributes:
-        x: positions (B, *S); of several temperatures (L, B, *S).
-        step: the step size, a tensor that warm-up tunes.
-        made: steps made.
-        score: at x, where the kernel keeps it.
+        x: positions `(B, *S)`, or `(L, B, *S)` for L noise levels.
+        step: step size, a tensor, which warm-up tunes.
+        made: number of steps made so far; default 0.
+        score: score at `x`, if the kernel stores it; default None.
+
+    >>> import torch
+    >>> from chartae.samplers import MALA
+    >>> state = MALA(lambda x: -x, step=0.5).init(torch.ones(4, 2))
+    >>> state.step, state.made, state.score[0]
+    (tensor(0.5000), 0, tensor([-1., -1.]))
     """
 
     x: Tensor
@@ -38,13 +44,20 @@ class State(NamedTuple):
 
 
 class Info(NamedTuple):
-    """What one step did.
+    """Statistics of one step, or of all kept steps of a `Chain` (with a first dimension T).
 
     Attributes:
-        acceptance: the probability with which each chain moved (B,); 1 where nothing is refused.
-        pooled: its mean, in the shape of the step size: what warm-up tunes by.
-        fault: which chains met a score or a ratio that is no number (B,).
-        swaps: between temperatures, the share of chains that changed places (L - 1,).
+        acceptance: probability with which each chain accepted its proposal (B,); 1 for kernels that accept all.
+        pooled: mean acceptance, in the shape of the step size; warm-up tunes the step size with it.
+        fault: which chains met a score or a density ratio that is not finite (B,), bool.
+        swaps: share of chains that were swapped between neighbouring noise levels (L - 1,); default None.
+
+    >>> import torch
+    >>> from chartae.samplers import ULA
+    >>> kernel = ULA(lambda x: -x, step=0.1)
+    >>> state, info = kernel.step(kernel.init(torch.zeros(3, 2)), torch.Generator().manual_seed(0))
+    >>> info.acceptance, info.fault.any()
+    (tensor([1., 1., 1.]), tensor(False))
     """
 
     acceptance: Tensor
@@ -54,34 +67,59 @@ class Info(NamedTuple):
 
 
 class Kernel(ABC):
-    """One step of a Markov chain, of all chains at once; holds no state.
+    """The transition kernel of a Markov chain: one step of all chains at once. It holds no state of its own.
 
-    A kernel is made of a score, any function (B, *S) -> (B, *S), and a step size.
+    Subclasses define `init` and `step`. Most kernels consist of a score, any function from `(B, *S)` to `(B, *S)`, and
+    a step size.
     """
 
-    #: the acceptance that warm-up tunes the step size to; None: it stays
+    #: mean acceptance to which warm-up tunes the step size; None: the step size stays fixed
     target: float | None = None
-    #: steps of one pass, where the kernel has a schedule
+    #: default number of steps, for kernels with a schedule
     length: int | None = None
 
     @abstractmethod
     def init(self, x: Tensor) -> State:
-        """The state of chains that start at x."""
+        """Return the initial state of chains.
+
+        Args:
+            x: initial positions `(B, *S)`.
+        """
 
     @abstractmethod
     def step(self, state: State, generator: torch.Generator) -> tuple[State, Info]:
-        """The next state."""
+        """Make one step.
+
+        Args:
+            state: current state.
+            generator: random generator of all draws.
+
+        Returns:
+            The next state and the statistics of the step.
+        """
 
     def positions(self, state: State) -> Float[Tensor, B * S]:
-        """Where the chains of interest are."""
+        """Return the positions `(B, *S)` of the chains that sample the target.
+
+        Args:
+            state: current state.
+        """
         return state.x
 
     def finish(self, state: State) -> Float[Tensor, B * S]:
-        """The positions after the last step."""
+        """Return the final positions `(B, *S)`, after a last step that the kernel may add, such as denoising.
+
+        Args:
+            state: state after the last step.
+        """
         return self.positions(state)
 
     def starts_well(self, state: State) -> Tensor:
-        """Whether each chain starts where the target has mass, as far as can be told (B,)."""
+        """Return whether each chain starts at a finite position with a finite score (B,), bool.
+
+        Args:
+            state: initial state.
+        """
         return _finite(self.positions(state)) & (torch.ones(()) > 0 if state.score is None else _finite(state.score))
 
 
@@ -89,33 +127,38 @@ def _finite(x: Tensor) -> Tensor:
     return x.isfinite().flatten(1).all(1)
 
 
-def positive(value: float, what: str = "step") -> float:
-    """The value, if it is finite and above 0; else a ValueError."""
+def positive(value: float, name: str = "step") -> float:
+    """Return a value as a float, after checking that it is finite and above 0; else raise ValueError."""
     if not 0 < value < math.inf:
-        raise ValueError(f"{what} is {value}; give a finite number above 0")
+        raise ValueError(f"{name} is {value}; expected a finite number above 0.")
     return float(value)
 
 
 def randn(like: Tensor, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers in the shape of `like`."""
+    """Draw standard normal numbers in the shape of `like`."""
     return torch.randn(like.shape, dtype=like.dtype, device=like.device, generator=generator)
 
 
-def wide(value: Tensor, like: Tensor) -> Tensor:
-    """One number a chain (B,), in a shape that broadcasts over positions."""
+def per_chain(value: Tensor, like: Tensor) -> Tensor:
+    """Reshape one number for each chain (B,) so that it broadcasts over positions."""
     return value.reshape(value.shape + (1,) * (like.ndim - value.ndim))
 
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """What `run` saw.
+    """The result of `run`: positions and statistics of Markov chains.
 
     Attributes:
-        positions: (steps, chains, *S), every `thin`-th after warm-up.
-        info: `Info` of the kept steps, stacked: `info.acceptance` is (steps, chains).
-        final: (chains, *S), after the kernel's last touch (a denoising step, where it has one).
-        step: the step size after warm-up.
-        stopped: why the run ended before its time; empty where it did not.
+        positions: kept positions `(T, B, *S)`, every `thin`-th step after warm-up.
+        info: statistics of the kept steps, stacked: `info.acceptance` is (T, B).
+        final: final positions `(B, *S)`, after the last denoising step if the kernel has one.
+        step: step size after warm-up, a tensor.
+        stopped: reason why the run stopped early, or "" (default) if it did not.
+
+    >>> import torch
+    >>> from chartae.samplers import MALA, run
+    >>> run(MALA(lambda x: -x, step=0.5), torch.zeros(100, 2), steps=50)
+    Chain(50 steps of 100 chains of shape (2,), acceptance 0...)
     """
 
     positions: Float[Tensor, "T B *S"]
@@ -130,21 +173,33 @@ class Chain:
         return f"Chain({steps} steps of {chains} chains of shape {tuple(shape)}, {accepted})"
 
     def to_arviz(self) -> xarray.Dataset:
-        """The positions as an ArviZ dataset of one variable `x` (needs chartae[mcmc])."""
-        return _arviz().convert_to_dataset({"x": self.positions.transpose(0, 1).numpy(force=True)})
+        """Return the positions as an ArviZ dataset with one variable `x` `(B, T, *S)`.
 
-    def diagnose(self) -> dict[str, Tensor]:
-        """How well the chains mix, for each coordinate (*S): `r_hat` (rank-normalised, split), `ess_bulk` and
-        `ess_tail`, the effective sample sizes, and `autocorrelation_time` = draws / ess_bulk, in kept steps.
-
-        By ArviZ. Vehtari et al., "Rank-normalization, folding, and localization: an improved R-hat", 2021.
+        Returns:
+            The dataset.
 
         Raises:
             ImportError: ArviZ is not installed: ``pip install 'chartae[mcmc]'``.
-            ValueError: fewer than 4 steps.
+        """
+        return _arviz().convert_to_dataset({"x": self.positions.transpose(0, 1).numpy(force=True)})
+
+    def diagnose(self) -> dict[str, Tensor]:
+        """Compute diagnostics of mixing for each coordinate, by ArviZ.
+
+        Vehtari et al., "Rank-normalization, folding, and localization: an improved R-hat", 2021.
+
+        Returns:
+            Tensors `(*S)`: `r_hat` (rank-normalised, split), the effective sample sizes `ess_bulk` and `ess_tail`, and
+            `autocorrelation_time` = number of draws / ess_bulk, in kept steps.
+
+        Raises:
+            ImportError: ArviZ is not installed: ``pip install 'chartae[mcmc]'``.
+            ValueError: fewer than 4 steps were kept.
         """
         if len(self.positions) < 4:
-            raise ValueError(f"{len(self.positions)} steps were kept; diagnostics of mixing need at least 4")
+            raise ValueError(
+                f"the chain has {len(self.positions)} kept steps; expected at least 4. Run more steps, or lower thin."
+            )
         az, data = _arviz(), self.to_arviz()
         values = {
             "r_hat": az.rhat(data),
@@ -159,10 +214,10 @@ class Chain:
 def _arviz() -> ModuleType:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # it announces its next version
+            warnings.simplefilter("ignore", FutureWarning)  # ArviZ announces its next version
             import arviz
     except ImportError as error:
-        raise ImportError("diagnostics of mixing need ArviZ: pip install 'chartae[mcmc]'") from error
+        raise ImportError("diagnostics of mixing need ArviZ. Install it with pip install 'chartae[mcmc]'.") from error
     return arviz
 
 
@@ -175,57 +230,63 @@ def run(
     seed: int = 0,
     thin: int = 1,
 ) -> Chain:
-    """Run chains from x0, one for each row, all in one batch and without gradients.
+    """Run Markov chains, one for each row of `x0`, all in one batch and without gradients.
+
+    During warm-up the step size of a kernel with a `target` acceptance is tuned by stochastic approximation (Robbins
+    and Monro): in step t, log step rises by (a - target) / (target (1 - target)) / t^0.6, a the mean acceptance of all
+    chains. The result is the average of log step over the second half of warm-up.
 
     Args:
-        kernel: what makes a step.
-        x0: where the chains start, (chains, *S).
-        steps: how many are made after warm-up; by default the kernel's own schedule.
-        warmup: steps before, which are thrown away; while they last, a kernel with an acceptance `target` has its step
-            size tuned to it, by the mean a over all chains (Robbins and Monro: log step rises by
-            (a - target) / (target (1 - target)) / t^0.6 in step t; the later half is averaged).
-        seed: of all random numbers; the same seed gives the same chains.
-        thin: keep every thin-th position; ``thin=steps`` keeps the last.
+        kernel: transition kernel, such as `MALA`.
+        x0: initial positions `(B, *S)`, a floating-point tensor.
+        steps: number of steps after warm-up, >= 1; default None: the kernel's schedule, if it has one.
+        warmup: number of warm-up steps, which are discarded, >= 0; default 0.
+        seed: seed of all random numbers; the same seed gives the same chains; default 0.
+        thin: interval of the kept positions: every thin-th step, from 1 to `steps`; default 1. ``thin=steps`` keeps
+            only the last one.
 
     Returns:
-        A `Chain`. Where a score or a ratio stops being a number, the run stops, keeps the steps before, and says where
-        in `chain.stopped` and in a warning.
+        The chains. If a score or a density ratio is not finite, the run stops, keeps the steps before, and reports
+        where in `Chain.stopped` and in a RuntimeWarning.
 
     Raises:
-        ValueError: counts out of range, or chains that start where the target has no mass.
+        ValueError: `steps`, `warmup`, `thin` or `x0` is invalid, or chains start where the score is not finite or the
+            density is 0.
 
-    >>> from chartae.samplers import MALA
+    >>> import torch
+    >>> from chartae.samplers import MALA, run
     >>> chain = run(MALA(lambda x: -x, step=0.5), torch.zeros(100, 2), steps=50, warmup=50)
     >>> chain.positions.shape, chain.info.acceptance.shape
     (torch.Size([50, 100, 2]), torch.Size([50, 100]))
     """
     steps = kernel.length if steps is None else steps
     if steps is None:
-        raise ValueError(f"{type(kernel).__name__} has no schedule of its own; say how many steps")
+        raise ValueError(f"steps is None, and {type(kernel).__name__} has no schedule. Pass the number of steps.")
     if steps < 1 or warmup < 0 or not 1 <= thin <= steps:
-        raise ValueError(f"steps is {steps}, warmup {warmup}, thin {thin}; give steps >= thin >= 1 and warmup >= 0")
+        raise ValueError(f"steps is {steps}, warmup {warmup}, thin {thin}; expected steps >= thin >= 1, warmup >= 0.")
     if not isinstance(x0, Tensor) or not x0.is_floating_point() or x0.ndim < 2 or not len(x0):
-        raise ValueError("x0 must be a floating-point tensor (chains, *S), one row for each chain")
+        described = f"{x0.dtype} of shape {tuple(x0.shape)}" if isinstance(x0, Tensor) else type(x0).__name__
+        raise ValueError(f"x0 is {described}; expected a floating-point tensor (chains, *S), one row for each chain.")
     generator = torch.Generator(x0.device).manual_seed(seed)
     with torch.no_grad():
         state = kernel.init(x0.detach().clone())
-        good = kernel.starts_well(state).expand(len(x0))
-        if not good.all():
-            bad = (~good).nonzero().flatten().tolist()
+        valid = kernel.starts_well(state).expand(len(x0))
+        if not valid.all():
+            bad = (~valid).nonzero().flatten().tolist()
             raise ValueError(
                 f"{len(bad)} of {len(x0)} chains start where the score is not finite or the density is 0 (the first: "
-                f"chain {bad[0]} at {_show(x0[bad[0]])}); start inside the support, such as at points of the data"
+                f"chain {bad[0]} at {_show(x0[bad[0]])}). Start inside the support, for example at points of the data."
             )
         accepted = x0.new_zeros(())
         tuned = state.step.log()
         average, weight = torch.zeros_like(tuned), 0
         kept: list[Info] = []
         positions = x0.new_empty(steps // thin, *x0.shape)
-        # a check waits for the device, so that it is made now and then; what was good before it is known afterwards
+        # a check waits for the device, so it covers several steps at once; the last good state is found afterwards
         faults: list[tuple[Tensor, Tensor, State]] = []
         stopped, last = "", state
         for i in range(warmup + steps):
-            following, info = kernel.step(state, generator)
+            next_state, info = kernel.step(state, generator)
             faults.append((info.fault, kernel.positions(state), state))
             if kernel.target is not None and i < warmup:
                 gain = 1 / (kernel.target * (1 - kernel.target) * (i + 1) ** 0.6)
@@ -233,15 +294,15 @@ def run(
                 if 2 * i >= warmup:
                     average, weight = average + tuned, weight + 1
                 end = i == warmup - 1 and weight
-                following = following._replace(step=(average / weight if end else tuned).exp())
-            state = following
-            made = i - warmup + 1
-            if made > 0:
+                next_state = next_state._replace(step=(average / weight if end else tuned).exp())
+            state = next_state
+            number = i - warmup + 1
+            if number > 0:
                 accepted = accepted + info.acceptance.mean()
-            if made > 0 and made % thin == 0:
-                positions[made // thin - 1] = kernel.positions(state)
+            if number > 0 and number % thin == 0:
+                positions[number // thin - 1] = kernel.positions(state)
                 kept.append(info)
-            if len(faults) == LOOK or i == warmup + steps - 1:
+            if len(faults) == CHECK_EVERY or i == warmup + steps - 1:
                 first = torch.stack([f.any() for f, _, _ in faults]).nonzero()
                 if len(first):
                     at = i + 1 - len(faults) + int(first[0])
@@ -249,7 +310,7 @@ def run(
                     chains = fault.nonzero().flatten()
                     phase = f"step {at - warmup + 1}" if at >= warmup else f"warm-up step {at + 1}"
                     stopped = (
-                        f"{phase}: the score or the density's ratio is no number for {len(chains)} of {len(x0)} chains "
+                        f"{phase}: the score or the density ratio is not finite for {len(chains)} of {len(x0)} chains "
                         f"(the first: chain {int(chains[0])}, coming from {_show(x[chains[0]])})"
                     )
                     kept = kept[: max(0, at - warmup) // thin]
@@ -258,15 +319,15 @@ def run(
                 faults = []
     if stopped:
         warnings.warn(
-            f"the chains stopped at {stopped}. {len(kept)} kept positions before it are returned; start closer to the "
-            "data, lower the step, or train the score where the chains went",
+            f"the chains stopped at {stopped}. The {len(kept)} positions kept before that are returned. Start closer "
+            "to the data, lower the step size, or train the score in the region that the chains reached.",
             RuntimeWarning,
             stacklevel=2,
         )
     final = kernel.positions(state) if stopped else _finished(kernel, state)
     chain = Chain(positions[: len(kept)], _stack(kept, x0), final, state.step, stopped)
     if kernel.target is not None and not stopped:
-        _judge(float(accepted) / steps, float(chain.step.max()))
+        _warn_of_acceptance(float(accepted) / steps, float(chain.step.max()))
     return chain
 
 
@@ -283,13 +344,14 @@ def _stack(kept: list[Info], x0: Tensor) -> Info:
     return Info(acceptance, pooled, fault, swaps)
 
 
-def _judge(rate: float, step: float) -> None:
+def _warn_of_acceptance(rate: float, step: float) -> None:
+    """Warn if the chains accept almost nothing or almost everything."""
     if 0.01 <= rate <= 0.995:
         return
-    what, remedy = ("nothing", "lower") if rate < 0.5 else ("everything", "raise")
+    what, remedy = ("nothing", "Lower") if rate < 0.5 else ("everything", "Raise")
     warnings.warn(
-        f"the chains accept almost {what} ({rate:.1%} at step {step:.3g}), and so hardly move: "
-        f"{remedy} the step, or give warmup, which tunes it",
+        f"the chains accept almost {what} ({rate:.1%} at step {step:.3g}), so they hardly move. "
+        f"{remedy} the step size, or use warmup steps, which tune it.",
         RuntimeWarning,
         stacklevel=3,
     )

@@ -1,4 +1,4 @@
-"""Samplers by name, with settings that follow from the score's own noise level."""
+"""Samplers by name, with step sizes that follow from the noise level of the score."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["NAMES", "WITH_LEVELS", "kernel", "noise_start", "run", "starts_from_
 
 
 class Score(Protocol):
-    """An estimate of a score, as `chartae.diagnostics.Score` is one."""
+    """An estimate of the score with its noise level, such as `chartae.diagnostics.Score`."""
 
     @property
     def sigma(self) -> float: ...
@@ -49,7 +49,7 @@ _KERNELS: dict[str, Callable[[Score, float | None], Kernel]] = {
 NAMES = tuple(_KERNELS)
 #: samplers that need a noise-conditional model
 WITH_LEVELS = ("annealed", "tempering")
-#: samplers that walk down the levels, from noise
+#: samplers that start from noise at the highest level
 FROM_NOISE = ("annealed",)
 
 
@@ -58,24 +58,36 @@ def _levels(s: Score, n: int) -> list[float]:
 
 
 def starts_from_noise(name: str) -> bool:
-    """Whether chains of a sampler begin in noise of the highest level, and need no data."""
+    """Return whether a sampler starts from noise at the highest level, so that it needs no data.
+
+    Args:
+        name: name of the sampler.
+    """
     return name in FROM_NOISE
 
 
 def kernel(name: str, score: Score, step: float | None = None) -> Kernel:
-    """A kernel by name; its step size, where not given, follows from the noise level.
+    """Return a kernel by name.
+
+    Args:
+        name: one of `NAMES`.
+        score: estimate of the score with its noise level.
+        step: step size of the kernel; default None: chosen from the noise level.
+
+    Returns:
+        The kernel.
 
     Raises:
-        ValueError: an unknown name, or a sampler over noise levels for a model of one.
+        ValueError: unknown name, or a sampler that needs several noise levels for a model with one.
     """
     if name not in _KERNELS:
         close = difflib.get_close_matches(name, NAMES, 1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
-        raise ValueError(f"there is no sampler {name!r}{hint}; choose from {', '.join(NAMES)}")
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"sampler is {name!r}; expected one of {', '.join(NAMES)}.{hint}")
     if name in WITH_LEVELS and score.levels[0] == score.levels[1]:
         raise ValueError(
-            f"the sampler {name!r} walks over noise levels, but the model was trained at sigma = {score.sigma:g} "
-            "alone; train the recipe ncdae, or use mala"
+            f"sampler is {name!r}, which needs several noise levels, but the model was trained only at sigma = "
+            f"{score.sigma:g}. Train the recipe ncdae, or use the sampler mala."
         )
     return _KERNELS[name](score, step)
 
@@ -91,18 +103,44 @@ def run(
     seed: int = 0,
     thin: int | None = None,
 ) -> Chain:
-    """Run a named sampler from `start` (chains, *S); by default 1,000 steps (or the kernel's schedule) after 500 of
-    warm-up where that tunes something, of which the last positions are kept."""
-    made = kernel(name, score, step)
-    steps = steps or made.length or 1000
-    warmup = (0 if made.target is None else 500) if warmup is None else warmup
-    return base.run(made, start, steps, warmup=warmup, seed=seed, thin=thin or steps)
+    """Run a sampler by name.
+
+    Args:
+        score: estimate of the score with its noise level.
+        name: one of `NAMES`.
+        start: initial positions `(B, *S)`.
+        steps: number of steps after warm-up; default None: the kernel's schedule, or 1,000.
+        warmup: number of warm-up steps; default None: 500 if they tune the step size, else 0.
+        step: step size of the kernel; default None: chosen from the noise level.
+        seed: seed of all random numbers; default 0.
+        thin: interval of the kept positions; default None: `steps`, which keeps only the last.
+
+    Returns:
+        The chains.
+
+    Raises:
+        ValueError: unknown name, a sampler that does not fit the model, or invalid counts.
+    """
+    chosen = kernel(name, score, step)
+    steps = steps or chosen.length or 1000
+    warmup = (0 if chosen.target is None else 500) if warmup is None else warmup
+    return base.run(chosen, start, steps, warmup=warmup, seed=seed, thin=thin or steps)
 
 
 def noise_start(score: Score, shape: tuple[int, ...], n: int, seed: int, device: torch.device) -> Tensor:
-    """Noise of the highest level about the data's mean: where a walk down the levels begins.
+    """Draw initial positions for annealed sampling: noise at the highest level about the mean of the data.
 
-    The mean is what the denoiser makes of so much noise; off it, chains would begin on one side of the data.
+    The mean is estimated by denoising such noise. Without it, chains would start on one side of the data.
+
+    Args:
+        score: estimate of the score with its noise levels.
+        shape: shape of a point.
+        n: number of points.
+        seed: seed of the noise.
+        device: device of the points.
+
+    Returns:
+        Points `(n, *shape)`.
     """
     generator = torch.Generator(device).manual_seed(seed)
     top = score.at(score.levels[1])

@@ -1,4 +1,4 @@
-"""Chains that corrupt and denoise, and chains at several noise levels that change places."""
+"""Chains that corrupt and denoise, and parallel tempering over noise levels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor
 
 from chartae import maths
 from chartae.maths import ScoreFunction, jacobian_of
-from chartae.samplers.base import Info, Kernel, State, positive, randn, wide
-from chartae.samplers.langevin import falling, moved
+from chartae.samplers.base import Info, Kernel, State, per_chain, positive, randn
+from chartae.samplers.langevin import all_moved, check_falling
 from chartae.samplers.metropolis import MALA
 
 __all__ = ["GSN", "CorruptDenoise", "ParallelTempering"]
 
 
 class CorruptDenoise(Kernel):
-    """Corrupt, denoise, repeat, with a denoiser r at noise level sigma; which law this has depends on the form.
+    """Alternate between corruption and denoising, with a denoiser r at noise level sigma.
 
-    On N(0, v) with the best r(x) = a x, a = v / (v + sigma^2):
+    The stationary distribution depends on the form. For data from N(0, v) and the optimal r(x) = a x,
+    a = v / (v + sigma^2):
 
     ==============  =======================================  ===================================
     form            a step                                   variance
@@ -31,19 +32,32 @@ class CorruptDenoise(Kernel):
     ``naive``       r(x + sigma e)                           a^2 sigma^2 / (1 - a^2) ~ **v / 2**
     ==============  =======================================  ===================================
 
-    ``langevin`` is the authors' of 1211.4246, ``half`` Hyvärinen's of 2410.05837. ``naive`` is what tutorials show:
-    Langevin with half the noise, at temperature 1/2; it is here to be compared with.
+    ``langevin`` is the form of Alain and Bengio (arXiv 1211.4246), ``half`` that of Hyvärinen (arXiv 2410.05837).
+    ``naive`` is the form that tutorials show: Langevin with half the noise, so it samples at temperature 1/2. It is
+    included for comparison.
 
     Args:
-        denoise: x -> r(x), such as `Score.denoise`.
-        sigma: the level that r removes.
+        denoise: denoiser r, a function from points `(B, *S)` to points, such as `chartae.diagnostics.Score.denoise`.
+        sigma: noise standard deviation that r removes, in the units of the data; finite, > 0.
+        form: ``"langevin"`` (default), ``"after"``, ``"half"`` or ``"naive"``, see the table.
+
+    Raises:
+        ValueError: unknown `form`, or `sigma` is out of range.
+
+    >>> import torch
+    >>> from chartae.samplers import CorruptDenoise, run
+    >>> denoise = lambda x: x / 1.01  # optimal for N(0, 1) at sigma = 0.1
+    >>> x0 = torch.randn(5000, 1, generator=torch.Generator().manual_seed(0))
+    >>> chain = run(CorruptDenoise(denoise, 0.1), x0, steps=10, thin=10)
+    >>> chain.final.shape, bool((chain.final.var() - 1).abs() < 0.1)
+    (torch.Size([5000, 1]), True)
     """
 
     FORMS = ("langevin", "after", "half", "naive")
 
     def __init__(self, denoise: ScoreFunction, sigma: float, form: str = "langevin") -> None:
         if form not in self.FORMS:
-            raise ValueError(f"form is {form!r}; choose from {', '.join(self.FORMS)}")
+            raise ValueError(f"form is {form!r}; expected one of {', '.join(self.FORMS)}.")
         self.denoise, self.sigma, self.form = denoise, positive(sigma, "sigma"), form
 
     def init(self, x: Tensor) -> State:
@@ -58,26 +72,39 @@ class CorruptDenoise(Kernel):
             x = 0.5 * (y + self.denoise(y))
         else:
             x = self.denoise(state.x + noise * (math.sqrt(2) if self.form == "langevin" else 1))
-        return State(x, state.step, state.made + 1), moved(x)
+        return State(x, state.step, state.made + 1), all_moved(x)
 
 
 class GSN(Kernel):
-    """Corrupt with sigma, then *draw* from p(x | x~) in place of its mean: the data's own law is stationary.
+    """A generative stochastic network: corrupt with noise, then draw from p(x | x~) instead of taking its mean.
 
-    Bengio, Yao, Alain, Vincent, "Generalized Denoising Auto-Encoders as Generative Models", 2013 (arXiv 1305.6663): the
-    chain of a model trained by walkback. p(x | x~) is taken for a normal about r(x~), of covariance
+    So the data distribution is stationary. Bengio, Yao, Alain, Vincent, "Generalized Denoising Auto-Encoders as
+    Generative Models", 2013 (arXiv 1305.6663): the chain of a model that is trained by walkback. p(x | x~) is
+    approximated by a normal distribution about r(x~), which is exact if the data are normal.
 
-    - ``"tweedie"``: sigma^2 dr/dx, its exact covariance (symmetric part, negative eigenvalues cut); a backward a value;
-    - ``"isotropic"``: sigma^2 tr(dr/dx) / d, the trace by one random probe: for many dimensions;
-    - a number: that standard deviation.
+    Args:
+        denoise: denoiser r, a function from points `(B, *S)` to points, such as `chartae.diagnostics.Score.denoise`.
+        sigma: noise standard deviation that r removes, in the units of the data; finite, > 0.
+        spread: covariance of p(x | x~): ``"tweedie"`` (default), its exact covariance sigma^2 dr/dx (symmetric part,
+            negative eigenvalues set to 0), with one backward pass for each dimension; ``"isotropic"``,
+            sigma^2 tr(dr/dx) / d with the trace from one random probe, for many dimensions; or a number > 0, a fixed
+            standard deviation.
 
-    Exact where the data are normal.
+    Raises:
+        ValueError: `sigma` or `spread` is out of range.
+
+    >>> import torch
+    >>> from chartae.samplers import GSN, run
+    >>> denoise = lambda x: x / 2  # optimal for N(0, 1) at sigma = 1
+    >>> chain = run(GSN(denoise, 1.0), torch.zeros(5000, 1), steps=10, thin=10)
+    >>> bool((chain.final.var() - 1).abs() < 0.1)
+    True
     """
 
     def __init__(self, denoise: ScoreFunction, sigma: float, spread: str | float = "tweedie") -> None:
         if isinstance(spread, str):
             if spread not in ("tweedie", "isotropic"):
-                raise ValueError(f"spread is {spread!r}; choose 'tweedie', 'isotropic' or a standard deviation")
+                raise ValueError(f"spread is {spread!r}; expected 'tweedie', 'isotropic' or a standard deviation.")
         else:
             positive(spread, "spread")
         self.denoise, self.sigma, self.spread = denoise, positive(sigma, "sigma"), spread
@@ -96,31 +123,42 @@ class GSN(Kernel):
             x = self.denoise(y) + torch.einsum("bij,bj->bi", root, e.flatten(1)).reshape(y.shape)
         elif self.spread == "isotropic":
             with torch.enable_grad():
-                seen = y.detach().requires_grad_()
+                leaf = y.detach().requires_grad_()
                 u = (2 * torch.rand(y.shape, dtype=y.dtype, device=y.device, generator=generator).round()) - 1
-                out = self.denoise(seen)
-                (pulled,) = torch.autograd.grad(out, seen, u)
-            share = (pulled * u).flatten(1).mean(1).clamp(0, 1)
-            x = out.detach() + wide(self.sigma * share.sqrt(), y) * e
+                out = self.denoise(leaf)
+                (product,) = torch.autograd.grad(out, leaf, u)
+            share = (product * u).flatten(1).mean(1).clamp(0, 1)
+            x = out.detach() + per_chain(self.sigma * share.sqrt(), y) * e
         else:
             assert isinstance(self.spread, float | int)
             x = self.denoise(y) + self.spread * e
-        return State(x, state.step, state.made + 1), moved(x)
+        return State(x, state.step, state.made + 1), all_moved(x)
 
 
 class ParallelTempering(Kernel):
-    """Chains at rising noise levels, each moving by MALA; neighbours offer each other their places.
+    """Parallel tempering over noise levels: a MALA chain at each level, with swaps between neighbouring levels.
 
-    At a high level the smoothed density has no gaps, so that what happens there carries the lower chains from mode to
+    At a high noise level the smoothed density has no gaps, so the swaps carry the chains at lower levels from mode to
     mode. A swap of x at level i and y at level j is accepted with probability
-    min(1, p_i(y) p_j(x) / (p_i(x) p_j(y))), both ratios by the path integral between x and y. The positions are those
-    of the lowest level.
+    min(1, p_i(y) p_j(x) / (p_i(x) p_j(y))); both ratios are path integrals of the score between x and y. The sampled
+    positions are those of the lowest level.
 
     Args:
-        at: sigma -> the score at that level.
-        levels: noise levels, falling: the last is sampled.
-        step: of MALA, in units of (s0^2 + sigma^2), tuned at each level in warm-up; s0 is the lowest level.
-        nodes: of the path integral between two levels' chains, which may be far apart.
+        at: function from a noise level to the score at that level, such as `chartae.diagnostics.Score.at`.
+        levels: noise levels, at least 2, > 0, in falling order; the last one is sampled.
+        step: initial step size of MALA, in units of s0^2 + sigma^2, s0 the lowest level; > 0; warm-up tunes it for
+            each level; default 0.3.
+        nodes: number of nodes of the path integrals, >= 1; default 15, as chains of two levels may be far apart.
+
+    Raises:
+        ValueError: `levels` or `step` is out of range.
+
+    >>> import torch
+    >>> from chartae.samplers import ParallelTempering, run
+    >>> at = lambda sigma: lambda x: -x / (1 + sigma**2)  # the smoothed standard normal
+    >>> chain = run(ParallelTempering(at, [2.0, 1.0, 0.1]), torch.zeros(50, 2), steps=10)
+    >>> chain.positions.shape, chain.info.swaps.shape
+    (torch.Size([10, 50, 2]), torch.Size([10, 2]))
     """
 
     target: float | None = 0.6
@@ -128,9 +166,9 @@ class ParallelTempering(Kernel):
     def __init__(
         self, at: Callable[[float], ScoreFunction], levels: Sequence[float], *, step: float = 0.3, nodes: int = 15
     ) -> None:
-        falling(levels)
+        check_falling(levels)
         if len(levels) < 2:
-            raise ValueError(f"levels are {list(levels)}; tempering needs at least 2")
+            raise ValueError(f"levels is {list(levels)}; expected at least 2 noise levels.")
         self.levels, self.nodes = list(levels)[::-1], nodes
         self.scores = [at(sigma) for sigma in self.levels]
         self.kernels = [
@@ -168,15 +206,15 @@ class ParallelTempering(Kernel):
             u = torch.rand(len(a), dtype=a.dtype, device=a.device, generator=generator)
             swap = u < log_alpha.clamp_max(0).exp()
             fault = fault | log_alpha.isnan()
-            there = wide(swap, a)
-            x[i], x[i + 1] = torch.where(there, b, a), torch.where(there, a, b)
+            mask = per_chain(swap, a)
+            x[i], x[i + 1] = torch.where(mask, b, a), torch.where(mask, a, b)
             swapped[i] = swap.to(a.dtype).mean()
             for j in (i, i + 1):
-                score[j] = torch.where(there, self.scores[j](x[j]), score[j])  # type: ignore[arg-type]
+                score[j] = torch.where(mask, self.scores[j](x[j]), score[j])  # type: ignore[arg-type]
         pooled = torch.stack([i.pooled for i in infos])
-        following = State(torch.stack(x), state.step, state.made + 1, torch.stack(score))  # type: ignore[arg-type]
-        return following, Info(infos[0].acceptance, pooled, fault, swapped)
+        next_state = State(torch.stack(x), state.step, state.made + 1, torch.stack(score))  # type: ignore[arg-type]
+        return next_state, Info(infos[0].acceptance, pooled, fault, swapped)
 
     def _difference(self, i: int) -> ScoreFunction:
-        """s_i - s_{i+1}: its integral from a to b is the log ratio of the swap."""
+        """s_i - s_{i+1}, whose integral from a to b is the log acceptance ratio of the swap."""
         return lambda x: self.scores[i](x) - self.scores[i + 1](x)

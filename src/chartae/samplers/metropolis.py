@@ -1,4 +1,4 @@
-"""Chains that may refuse a move, by a ratio of densities that is itself estimated from the score."""
+"""Metropolis-Hastings chains, whose density ratios are estimated from the score."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from chartae import maths
 from chartae.maths import ScoreFunction
-from chartae.samplers.base import Info, Kernel, State, positive, randn, wide
+from chartae.samplers.base import Info, Kernel, State, per_chain, positive, randn
 
 __all__ = ["MALA", "RandomWalk"]
 
-#: (x, y) -> log p(y) - log p(x)
+#: function from points x, y (B, *S) to log p(y) - log p(x) (B,)
 Ratio = Callable[[Tensor, Tensor], Tensor]
 
 
 class _Metropolis(Kernel):
-    """Propose, then accept with probability min(1, p(y) q(x|y) / (p(x) q(y|x))), each chain for itself."""
+    """Propose a move of each chain, and accept it with probability min(1, p(y) q(x|y) / (p(x) q(y|x)))."""
 
     def __init__(
         self,
@@ -33,24 +33,25 @@ class _Metropolis(Kernel):
         target: float | None,
     ) -> None:
         if not callable(score):
-            raise TypeError(f"the score is a {type(score).__name__}; give a function (B, *S) -> (B, *S)")
+            raise TypeError(f"score is a {type(score).__name__}; expected a function (B, *S) -> (B, *S).")
         if target is not None and not 0 < target < 1:
-            raise ValueError(f"target is {target}; an acceptance lies between 0 and 1, None leaves the step as it is")
-        own: Ratio | None = getattr(score, "log_ratio", None)
+            raise ValueError(f"target is {target}; expected a number above 0 and below 1, or None for a fixed step.")
+        ratio_of_score: Ratio | None = getattr(score, "log_ratio", None)
         if log_ratio is not None:
             self.log_ratio = log_ratio
-        elif own is not None and rule is None:
-            self.log_ratio = own
+        elif ratio_of_score is not None and rule is None:
+            self.log_ratio = ratio_of_score
         else:
-            by = rule or "gauss-legendre"
-            maths.log_ratio(torch.zeros_like, torch.zeros(1, 1), torch.zeros(1, 1), rule=by, nodes=nodes)
-            self.log_ratio = lambda x, y: maths.log_ratio(score, x, y, rule=by, nodes=nodes)
+            name = rule or "gauss-legendre"
+            # raises ValueError for an unknown rule or too few nodes
+            maths.log_ratio(torch.zeros_like, torch.zeros(1, 1), torch.zeros(1, 1), rule=name, nodes=nodes)
+            self.log_ratio = lambda x, y: maths.log_ratio(score, x, y, rule=name, nodes=nodes)
         self.score, self.size, self.target = score, positive(step), target
         self.temperature = positive(temperature, "temperature")
 
     def accept(self, state: State, y: Tensor, log_alpha: Tensor, generator: torch.Generator) -> tuple[Tensor, Info]:
-        """Which chains move (B,), and what to say of the step."""
-        # NaN: neither accepted nor refused, but a fault
+        """Return which chains move (B,), and the statistics of the step."""
+        # NaN is neither accepted nor rejected; it is reported as a fault
         alpha = log_alpha.clamp_max(0).exp()
         u = torch.rand(alpha.shape, dtype=alpha.dtype, device=alpha.device, generator=generator)
         return u < alpha, Info(alpha, alpha.mean(), log_alpha.isnan() | (log_alpha == math.inf))
@@ -60,18 +61,35 @@ class _Metropolis(Kernel):
 
 
 class RandomWalk(_Metropolis):
-    """Random-walk Metropolis: y = x + step e, accepted with probability min(1, p(y) / p(x)).
+    """Random-walk Metropolis: propose y = x + step e with normal noise e, accept with probability min(1, p(y) / p(x)).
 
-    With ``rule="first-order"`` it is the simplest sampler of Alain and Bengio (1211.4246), whose ratio
-    exp(s(x)·(y - x)) accepts too much and so spreads too wide; the path integral mends that.
+    With ``rule="first-order"`` it is the simplest sampler of Alain and Bengio (arXiv 1211.4246), with the ratio
+    exp(s(x)·(y - x)). That ratio accepts too often, so the samples spread too wide; the path integral, the default,
+    does not have this error.
 
     Args:
-        score: x -> the score; its own `log_ratio` is used where it has one.
-        step: standard deviation of a proposal, in the units of the data.
-        log_ratio: (x, y) -> log p(y) - log p(x), where it is known.
-        rule, nodes: of the path integral in its place, as in `chartae.maths.log_ratio`.
-        temperature: T samples p^(1/T).
-        target: acceptance that warm-up tunes to.
+        score: function from points `(B, *S)` to the score `(B, *S)`. If it has a method `log_ratio(x, y)`, such as
+            `chartae.diagnostics.Score`, the density ratio is taken from it.
+        step: standard deviation of a proposal, in the units of the data; finite, > 0.
+        log_ratio: function (x, y) -> log p(y) - log p(x) (B,), if it is known; default None: the score's own, or a path
+            integral of the score.
+        rule: quadrature rule of the path integral: ``"gauss-legendre"``, ``"trapezoid"`` or ``"first-order"``; default
+            None: the score's `log_ratio` if it has one, else ``"gauss-legendre"``.
+        nodes: number of nodes of the path integral, >= 1; default 5.
+        temperature: temperature T > 0; the chains sample p^(1/T); default 1.
+        target: mean acceptance to which warm-up tunes the step size, above 0 and below 1; None: the step size stays
+            fixed; default 0.35.
+
+    Raises:
+        TypeError: `score` is not callable.
+        ValueError: a parameter is out of range.
+
+    >>> import torch
+    >>> from chartae.samplers import RandomWalk, run
+    >>> kernel = RandomWalk(lambda x: -x, step=0.1)  # of the standard normal
+    >>> chain = run(kernel, torch.zeros(500, 2), steps=20, warmup=200)
+    >>> chain.positions.shape, bool((chain.info.acceptance.mean() - 0.35).abs() < 0.05)
+    (torch.Size([20, 500, 2]), True)
     """
 
     def __init__(
@@ -95,15 +113,38 @@ class RandomWalk(_Metropolis):
     def step(self, state: State, generator: torch.Generator) -> tuple[State, Info]:
         y = state.x + state.step * randn(state.x, generator)
         moved, info = self.accept(state, y, self.log_ratio(state.x, y) / self.temperature, generator)
-        return State(torch.where(wide(moved, y), y, state.x), state.step, state.made + 1), info
+        return State(torch.where(per_chain(moved, y), y, state.x), state.step, state.made + 1), info
 
 
 class MALA(_Metropolis):
-    """Metropolis-adjusted Langevin: y = x + h s(x) + sqrt(2h) e, accepted with probability
-    min(1, p(y) N(x; y + h s(y), 2h) / (p(x) N(y; x + h s(x), 2h))).
+    """The Metropolis-adjusted Langevin algorithm: propose y = x + h s(x) + sqrt(2h) e with normal noise e.
 
-    Roberts and Tweedie, 1996. The arguments are those of `RandomWalk`, `step` being h, in the square of the data's
-    units.
+    A proposal is accepted with probability min(1, p(y) N(x; y + h s(y), 2h) / (p(x) N(y; x + h s(x), 2h))). Roberts and
+    Tweedie, "Exponential Convergence of Langevin Distributions and Their Discrete Approximations", 1996.
+
+    Args:
+        score: function from points `(B, *S)` to the score `(B, *S)`. If it has a method `log_ratio(x, y)`, such as
+            `chartae.diagnostics.Score`, the density ratio is taken from it.
+        step: step size h, in squared units of the data; finite, > 0.
+        log_ratio: function (x, y) -> log p(y) - log p(x) (B,), if it is known; default None: the score's own, or a path
+            integral of the score.
+        rule: quadrature rule of the path integral: ``"gauss-legendre"``, ``"trapezoid"`` or ``"first-order"``; default
+            None: the score's `log_ratio` if it has one, else ``"gauss-legendre"``.
+        nodes: number of nodes of the path integral, >= 1; default 5.
+        temperature: temperature T > 0; the chains sample p^(1/T); default 1.
+        target: mean acceptance to which warm-up tunes the step size, above 0 and below 1; None: the step size stays
+            fixed; default 0.6.
+
+    Raises:
+        TypeError: `score` is not callable.
+        ValueError: a parameter is out of range.
+
+    >>> import torch
+    >>> from chartae.samplers import MALA, run
+    >>> kernel = MALA(lambda x: -x, step=0.1)  # of the standard normal
+    >>> chain = run(kernel, torch.zeros(500, 2), steps=20, warmup=200)
+    >>> chain.positions.shape, bool((chain.info.acceptance.mean() - 0.6).abs() < 0.05)
+    (torch.Size([20, 500, 2]), True)
     """
 
     def __init__(
@@ -132,8 +173,8 @@ class MALA(_Metropolis):
         t = self.score(y) / self.temperature
         back = (x - y - h * t).flatten(1).square().sum(1) / (4 * h)
         ratio = self.log_ratio(x, y) / self.temperature
-        # from outside the support there is no way back to be weighed
+        # a proposal outside the support is rejected, whatever the (undefined) score there says of the way back
         log_alpha = torch.where(ratio == -math.inf, ratio, ratio - back + 0.5 * e.flatten(1).square().sum(1))
         moved, info = self.accept(state, y, log_alpha, generator)
-        there = wide(moved, y)
-        return State(torch.where(there, y, x), h, state.made + 1, torch.where(there, t, s)), info
+        mask = per_chain(moved, y)
+        return State(torch.where(mask, y, x), h, state.made + 1, torch.where(mask, t, s)), info

@@ -1,4 +1,4 @@
-"""Terms: what an objective is a sum of. Each is one class, a function of one forward pass."""
+"""Terms, the summands of an objective. Each is one class: a function of one forward pass of the autoencoder."""
 
 from chartae.terms.adversarial import AdversarialKL, AdversarialLatent
 from chartae.terms.base import Sum, Term, Trace

@@ -1,4 +1,4 @@
-"""Trace, Term, Sum: a regulariser is a function of one forward pass, and an objective is a sum of such functions."""
+"""Trace, Term, Sum: a term is a function of one forward pass, and an objective is a weighted sum of terms."""
 
 from __future__ import annotations
 
@@ -18,19 +18,29 @@ __all__ = ["Sum", "Term", "Trace"]
 
 @dataclass(frozen=True)
 class Trace:
-    """One forward pass, computed once and handed to every term.
+    """The results of one forward pass, computed once and passed to every term.
 
     Attributes:
         model: the autoencoder.
-        x: the data (B, *S).
-        condition: what encoder and decoder are conditioned on (B, K), if anything.
-        seen: what the encoder saw: `x`, or a draw of the corruption C(x~|x).
-        q: q(z|seen).
-        z: one draw of it (B, D), with gradients.
-        p: p(x|z).
-        weight: how much each example counts (B,), where the corruption says so.
-        judged: `z` again, for critics: what they tell the encoder is compared with what the other terms do.
-        pull: the ratio of the two gradients, which the backward pass sets; None outside training.
+        x: data `(B, *S)`.
+        condition: condition of encoder and decoder (B, K), or None.
+        seen: input of the encoder `(B, *S)`: `x`, or a draw from the corruption C(x~|x).
+        q: the distribution q(z|seen).
+        z: one draw from q (B, D), differentiable.
+        p: the distribution p(x|z).
+        weight: weight of each example in the loss (B,), or None (default) if all weigh the same.
+        critic_z: alias of `z`, used to compare the critics' gradient with that of the other terms; default None: terms
+            with a critic then use `z`.
+        gradient_ratio: ratio of these two gradients, set by the backward pass; None (default) outside training.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> model = ch.Autoencoder(
+    ...     ch.Dirac(torch.nn.Linear(3, 2)), ch.Gaussian(torch.nn.Linear(2, 3)), ch.StandardNormal(2)
+    ... )
+    >>> trace = ch.Penalised(model, ch.Reconstruction()).trace(ch.data.Batch(torch.zeros(5, 3)))
+    >>> trace.z.shape, trace.p.mean.shape
+    (torch.Size([5, 2]), torch.Size([5, 3]))
     """
 
     model: Autoencoder
@@ -41,35 +51,61 @@ class Trace:
     z: Tensor
     p: Distribution
     weight: Tensor | None = None
-    judged: Tensor | None = None
-    pull: Tensor | None = None
+    critic_z: Tensor | None = None
+    gradient_ratio: Tensor | None = None
 
 
 class Term(nn.Module, ABC):
-    """A summand of an objective, in nats per example; a pure function of its `Trace`."""
+    """A summand of an objective, in nats per example: a pure function of one forward pass (its `Trace`).
 
-    #: whether the value is itself made of gradients, so that training differentiates twice
+    Subclasses define `forward`. Terms are added and multiplied by weights: ``Reconstruction() + 0.1 * LatentNorm()``.
+    """
+
+    #: whether the value depends on gradients, so that training differentiates twice
     second_order: bool = False
-    #: whether it differentiates with respect to what the encoder saw (a second-order term; others: with respect to z)
+    #: whether a second-order term differentiates with respect to the encoder's input; False: with respect to z
     through_input: bool = False
 
     @abstractmethod
     def forward(self, t: Trace) -> Float[Tensor, "*B"]:
-        """One value an example (B,), or one for the batch ()."""
+        """Return the value of the term.
 
-    def rival(self, t: Trace) -> dict[str, Tensor]:
-        """What this term's critic minimises, as ``"loss"``, and what else to log; only of terms with parameters.
+        Args:
+            t: the forward pass.
 
-        No gradients reach the model from here.
+        Returns:
+            One value for each example (B,), or one for the batch ().
         """
-        raise TypeError(f"the term {self.name} has parameters of its own, but no rival() that says what they minimise")
+
+    def critic_loss(self, t: Trace) -> dict[str, Tensor]:
+        """Return the loss of this term's own parameters, those of a critic; only terms with parameters define it.
+
+        No gradient from here reaches the model.
+
+        Args:
+            t: the forward pass.
+
+        Returns:
+            The loss to minimise as ``"loss"``, and further values to log.
+
+        Raises:
+            TypeError: the term does not define this method.
+        """
+        raise TypeError(f"the term {self.name} has parameters. Define critic_loss(t), which returns their loss.")
 
     def check(self, model: Autoencoder) -> None:
-        """Raise TypeError if the term makes no sense for `model`; called where an objective is put together."""
+        """Check that the term can be used with a model; called when an objective is built.
+
+        Args:
+            model: the autoencoder.
+
+        Raises:
+            TypeError: the term is not defined for `model`; the message names the remedy.
+        """
 
     @property
     def name(self) -> str:
-        """The class's name in snake case: the term's name in logs."""
+        """The name of the term in logs: the name of its class in snake case."""
         return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(self).__name__).lower()
 
     def __add__(self, other: Term) -> Sum:
@@ -84,12 +120,19 @@ class Term(nn.Module, ABC):
         return [(1.0, self)]
 
     def __repr__(self) -> str:
-        inside = self.extra_repr()
-        return f"{type(self).__name__}({inside})"
+        return f"{type(self).__name__}({self.extra_repr()})"
 
 
 class Sum(Term):
-    """w_1 T_1 + w_2 T_2 + ...; built by writing it. Terms of one class are numbered apart.
+    """A weighted sum of terms, w_1 T_1 + w_2 T_2 + ..., as Python's + and * build it.
+
+    The second term of a class is named with ``-2`` appended, and so on.
+
+    Args:
+        summands: pairs of a finite weight and a term.
+
+    Raises:
+        ValueError: a weight is not finite.
 
     >>> from chartae.terms import LatentNorm, Reconstruction
     >>> Reconstruction() + 0.1 * LatentNorm()
@@ -100,7 +143,7 @@ class Sum(Term):
         super().__init__()
         for w, term in summands:
             if not math.isfinite(w):
-                raise ValueError(f"the weight of {term!r} is {w}; a weight is a finite number")
+                raise ValueError(f"the weight of {term!r} is {w}; expected a finite number.")
         self.weights: dict[str, float] = {}
         self.terms = nn.ModuleDict()
         for w, term in summands:
@@ -112,21 +155,29 @@ class Sum(Term):
         self.through_input = any(term.through_input for _, term in summands)
 
     def parts(self) -> dict[str, Term]:
-        """The terms by their names."""
+        """Return the terms by name."""
         return dict(self.terms.items())  # type: ignore[arg-type]
 
     def values(self, t: Trace) -> dict[str, Tensor]:
-        """Every term by its name, unweighted, averaged over the batch."""
+        """Return the value of every term by name, unweighted and averaged over the batch.
+
+        Args:
+            t: the forward pass.
+        """
         return {name: _mean(term(t), t.weight) for name, term in self.terms.items()}
 
     def forward(self, t: Trace) -> Tensor:
         return self.weigh(self.values(t))
 
     def weigh(self, values: dict[str, Tensor]) -> Tensor:
-        """The weighted sum of the terms' values."""
+        """Return the weighted sum of the terms' values.
+
+        Args:
+            values: value of every term by name, as `values` returns them.
+        """
         total = None
         for name, w in self.weights.items():
-            # in an ensemble, weights that differ are tensors
+            # in an ensemble, weights that differ between the models are tensors
             part = values[name] if isinstance(w, float) and w == 1 else w * values[name]
             total = part if total is None else total + part
         assert total is not None

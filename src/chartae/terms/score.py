@@ -1,4 +1,4 @@
-"""Score matching, of the score that a reconstruction implies."""
+"""Score matching for the score that the reconstruction of an autoencoder defines."""
 
 from __future__ import annotations
 
@@ -15,11 +15,26 @@ __all__ = ["SlicedScoreMatching"]
 
 
 class SlicedScoreMatching(Term):
-    """½ ||s||^2 + u·(∇s) u with u of random signs, s = (r(x) - x) / sigma^2: Hyvärinen's implicit score matching.
+    """Sliced score matching of s = (r(x) - x) / sigma^2, r the reconstruction: ½ ||s||^2 + uᵀ(∇s) u, u random signs.
 
-    It is what is left of the contractive criterion: ||r - x||^2 + sigma^2 ||J||_F^2 is
-    sigma^2 d + 2 sigma^4 (½ ||s||^2 + tr ∇s) + sigma^6 ||∇s||_F^2. Song et al., "Sliced Score Matching", 2019
-    (arXiv 1905.07088), with their reduction of variance. May be negative.
+    It is an unbiased estimate of Hyvärinen's implicit score matching, ½ ||s||^2 + tr ∇s, and may be negative. Song et
+    al., "Sliced Score Matching", 2019 (arXiv 1905.07088), with their variance reduction. The contractive criterion
+    contains it: ||r - x||^2 + sigma^2 ||J||_F^2 = sigma^2 d + 2 sigma^4 (½ ||s||^2 + tr ∇s) + sigma^6 ||∇s||_F^2.
+
+    Args:
+        sigma: noise level that defines the score, in the units of the data; finite, > 0.
+
+    Raises:
+        ValueError: `sigma` is out of range.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> half = torch.nn.Linear(1, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(half.weight, 0.5)
+    >>> model = ch.Autoencoder(ch.Dirac(torch.nn.Identity()), ch.Gaussian(half), ch.StandardNormal(1))
+    >>> objective = ch.Penalised(model, ch.SlicedScoreMatching(sigma=1.0))
+    >>> objective(torch.ones(4, 1))["sliced_score_matching"].item()  # s = -x / 2: half of 0.5^2, minus 0.5
+    -0.375
     """
 
     second_order = True
@@ -28,14 +43,14 @@ class SlicedScoreMatching(Term):
     def __init__(self, sigma: float) -> None:
         super().__init__()
         if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma is {sigma}; a noise level is a finite number above 0")
+            raise ValueError(f"sigma is {sigma}; expected a finite number above 0.")
         self.sigma = float(sigma)
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
         score = (t.p.mean - t.seen) / self.sigma**2
         u = random_signs(score.detach())
-        (pulled,) = torch.autograd.grad(score, t.seen, u, create_graph=True)
-        return 0.5 * score.flatten(1).square().sum(1) + (pulled * u).flatten(1).sum(1)
+        (product,) = torch.autograd.grad(score, t.seen, u, create_graph=True)
+        return 0.5 * score.flatten(1).square().sum(1) + (product * u).flatten(1).sum(1)
 
     def extra_repr(self) -> str:
         return f"{self.sigma:g}"

@@ -1,4 +1,4 @@
-"""Terms that keep the decoder smooth: its weights' norm, and the gradient with respect to its input."""
+"""Terms that make maps smooth: norms of the decoder's weights, and norms and angles of Jacobians."""
 
 from __future__ import annotations
 
@@ -24,22 +24,40 @@ __all__ = ["Contraction", "DecoderGradient", "DecoderL2", "Orthogonality"]
 
 
 class DecoderL2(Term):
-    """||theta||^2, the squared norm of the decoder's parameters: the regulariser of RAE-L2 (1903.12436).
+    """The squared norm of the decoder's parameters, ||theta||^2: the regulariser of RAE-L2.
+
+    Ghosh et al., "From Variational to Deterministic Autoencoders", 2020 (arXiv 1903.12436).
 
     Args:
-        select: ``"all"`` parameters, as the paper prints it; ``"weights"``, kernels without biases and
-            normalisation; ``"transposed"``, the kernels of transposed convolutions only, as the authors' code does on
-            MNIST and CIFAR-10 (its CelebA net adds the first dense layer).
+        select: which parameters are included: ``"all"`` (default), as the paper prints it; ``"weights"``, those with
+            more than one dimension, so no biases and no normalisation; ``"transposed"``, the kernels of transposed
+            convolutions only, as in the authors' code for MNIST and CIFAR-10 (for CelebA it adds the first dense
+            layer).
+
+    Raises:
+        ValueError: unknown `select`.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> decoder = torch.nn.Linear(2, 3)
+    >>> _ = torch.nn.init.ones_(decoder.weight)
+    >>> model = ch.Autoencoder(ch.Dirac(torch.nn.Linear(3, 2)), ch.Gaussian(decoder), ch.StandardNormal(2))
+    >>> ch.Penalised(model, ch.DecoderL2("weights"))(torch.zeros(4, 3))["decoder_l2"].item()
+    6.0
     """
 
     def __init__(self, select: str = "all") -> None:
         super().__init__()
         if select not in ("all", "weights", "transposed"):
-            raise ValueError(f"select is {select!r}; choose 'all', 'weights' or 'transposed'")
+            raise ValueError(f"select is {select!r}; expected 'all', 'weights' or 'transposed'.")
         self.select = select
 
     def parameters_of(self, decoder: nn.Module) -> list[Tensor]:
-        """The decoder's parameters that are counted."""
+        """Return the parameters of a decoder that the norm includes.
+
+        Args:
+            decoder: the decoder.
+        """
         if self.select == "transposed":
             layers = [m for m in decoder.modules() if isinstance(m, nn.ConvTranspose1d | nn.ConvTranspose2d)]
             return [p for m in layers for p in m.parameters() if p.ndim > 1]
@@ -50,22 +68,37 @@ class DecoderL2(Term):
 
     def check(self, model: Autoencoder) -> None:
         if not self.parameters_of(model.decoder):
-            raise TypeError(f"DecoderL2({self.select!r}) finds no such parameters in the decoder; use select='all'")
+            raise TypeError(f"DecoderL2({self.select!r}) finds no such parameters in the decoder. Use select='all'.")
 
     def extra_repr(self) -> str:
         return "" if self.select == "all" else repr(self.select)
 
 
 class DecoderGradient(Term):
-    """The squared norm of the decoder's gradient with respect to its input z: the regulariser of RAE-GP (1903.12436).
+    """The squared norm of the decoder's Jacobian with respect to z: the gradient penalty of RAE-GP.
 
-    With J the Jacobian of D(z), the mean of p(x|z) (of categories the logits), at the trace's z:
+    J = dD/dz at the code z, D the mean of p(x|z) (for categories the logits). Ghosh et al., "From Variational to
+    Deterministic Autoencoders", 2020 (arXiv 1903.12436). If batch normalisation couples the examples of a batch, the
+    derivative passes through it, as in the authors' code.
 
-    - ``"exact"``: ||J||_F^2, by one double backward for each latent dimension;
-    - ``"hutchinson"``: ||J^T u||^2 with u of random signs, whose mean over u is ||J||_F^2; one backward;
-    - ``"authors"``: mean_j (d/dz_j Σ D(z)^2)^2 = (4/d) ||J^T D(z)||^2, what the authors' code minimises; one backward.
+    Args:
+        method: how the norm is computed:
 
-    In training, batch normalisation couples the examples of a batch; the derivative goes through it, as theirs does.
+            - ``"exact"``: ||J||_F^2, with one double backward pass for each latent dimension;
+            - ``"hutchinson"`` (default): ||Jᵀu||^2 with random signs u, whose mean is ||J||_F^2; one backward pass;
+            - ``"authors"``: mean_j (d/dz_j Σ D(z)^2)^2 = (4/d) ||Jᵀ D(z)||^2, which the authors' code minimises; one
+              backward pass.
+
+    Raises:
+        ValueError: unknown `method`.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> decoder = torch.nn.Linear(2, 3)
+    >>> _ = torch.nn.init.ones_(decoder.weight)
+    >>> model = ch.Autoencoder(ch.Dirac(torch.nn.Linear(3, 2)), ch.Gaussian(decoder), ch.StandardNormal(2))
+    >>> ch.Penalised(model, ch.DecoderGradient("exact"))(torch.zeros(4, 3))["decoder_gradient"].item()
+    6.0
     """
 
     second_order = True
@@ -79,7 +112,7 @@ class DecoderGradient(Term):
     def __init__(self, method: str = "hutchinson") -> None:
         super().__init__()
         if method not in self.METHODS:
-            raise ValueError(f"method is {method!r}; choose from {', '.join(self.METHODS)}")
+            raise ValueError(f"method is {method!r}; expected one of {', '.join(self.METHODS)}.")
         self.method = method
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
@@ -90,17 +123,34 @@ class DecoderGradient(Term):
 
 
 class Contraction(Term):
-    """||J||_F^2, J the Jacobian of the whole map r(x) = decode(encode(x)) with respect to x, or of the encoder alone.
+    """The contractive penalty ||J||_F^2, J the Jacobian with respect to x of the reconstruction or of the encoder.
 
-    Of the whole map it makes the reconstruction contractive autoencoder of Alain and Bengio (1211.4246): beside the
-    printed ||r(x) - x||^2 its weight is sigma^2, beside a Gaussian likelihood of standard deviation t it is
-    sigma^2 / (2 t^2), and (r(x) - x) / sigma^2 estimates the score. Of the encoder it is the contractive autoencoder
-    of Rifai et al., 2011, whose decoder may undo the contraction.
+    For the reconstruction r(x) = decode(encode(x)) it gives the reconstruction contractive autoencoder (RCAE) of Alain
+    and Bengio (arXiv 1211.4246). Its weight is sigma^2 in a sum with ||r(x) - x||^2 as printed, and sigma^2 / (2 t^2)
+    with a Gaussian likelihood of standard deviation t; (r(x) - x) / sigma^2 then estimates the score. For the encoder
+    it gives the contractive autoencoder of Rifai et al., 2011, whose decoder may undo the contraction.
 
-    - ``"exact"``: one backward for each output, or for each input where those are fewer;
-    - ``"hutchinson"``: ||Jᵀu||^2 with u of random signs (less variance than normal numbers), one backward;
-    - ``"closed"``: one hidden layer, r(x) = V φ(W x + b) + c, free or tied, with or without the residual x + s^2 (.):
-      φ'ᵀ [(VᵀV) ∘ (WWᵀ)] φ' and no derivative by autograd at all; it pays where a batch is larger than the input.
+    Args:
+        method: how the norm is computed:
+
+            - ``"exact"``: one backward pass for each output, or for each input if those are fewer;
+            - ``"hutchinson"`` (default): ||Jᵀu||^2 with random signs u (less variance than normal numbers); one
+              backward pass;
+            - ``"closed"``: for one hidden layer, r(x) = V φ(W x + b) + c, free or tied, with or without a skip
+              connection x + s^2 (.): φ'ᵀ [(VᵀV) ∘ (WWᵀ)] φ', without autograd; it is faster if a batch has more rows
+              than the input has dimensions.
+
+        of: ``"reconstruction"`` (default) or ``"encoder"``.
+
+    Raises:
+        ValueError: unknown `method` or `of`.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> identity = torch.nn.Identity()
+    >>> model = ch.Autoencoder(ch.Dirac(identity), ch.Gaussian(identity), ch.StandardNormal(3))
+    >>> ch.Penalised(model, ch.Contraction("exact"))(torch.ones(4, 3))["contraction"].item()  # J = I
+    3.0
     """
 
     METHODS = ("exact", "hutchinson", "closed")
@@ -108,9 +158,9 @@ class Contraction(Term):
     def __init__(self, method: str = "hutchinson", of: str = "reconstruction") -> None:
         super().__init__()
         if method not in self.METHODS:
-            raise ValueError(f"method is {method!r}; choose from {', '.join(self.METHODS)}")
+            raise ValueError(f"method is {method!r}; expected one of {', '.join(self.METHODS)}.")
         if of not in ("reconstruction", "encoder"):
-            raise ValueError(f"of is {of!r}; choose 'reconstruction' (the whole map) or 'encoder'")
+            raise ValueError(f"of is {of!r}; expected 'reconstruction' (the whole map) or 'encoder'.")
         self.method, self.of = method, of
         self.second_order = self.through_input = method != "closed"
 
@@ -120,8 +170,8 @@ class Contraction(Term):
         out = t.p.mean if self.of == "reconstruction" else t.q.mean
         if self.method == "hutchinson":
             return jacobian_norm_hutchinson(out, t.seen)
-        few = out[0].numel() <= 2 * t.seen[0].numel()
-        return jacobian_norm_by_rows(out, t.seen) if few else jacobian_norm(out, t.seen)
+        few_outputs = out[0].numel() <= 2 * t.seen[0].numel()
+        return jacobian_norm_by_rows(out, t.seen) if few_outputs else jacobian_norm(out, t.seen)
 
     def _closed(self, t: Trace) -> Tensor:
         layer, V, scale, skip = self._layers(t.model)
@@ -131,7 +181,7 @@ class Contraction(Term):
         return one_hidden_jacobian_norm(slope, layer.weight, V, scale, skip)
 
     def _layers(self, model: Autoencoder) -> tuple[HiddenLayer, Tensor, float, bool]:
-        """The hidden layer, the matrix out of it, what that is scaled by, and whether x is added."""
+        """The hidden layer, the matrix out of it, the scale of its output, and whether x is added."""
         encoder, decoder = getattr(model.encoder, "net", None), getattr(model.decoder, "net", None)
         scale, skip = 1.0, False
         if isinstance(encoder, SkipEncoder) and isinstance(decoder, SkipDecoder):
@@ -139,8 +189,8 @@ class Contraction(Term):
             encoder, decoder = encoder.body, decoder.body
         if not isinstance(encoder, HiddenLayer) or not isinstance(decoder, nn.Linear | TiedDecoder):
             raise TypeError(
-                "Contraction('closed') needs one hidden layer: the encoder a Dirac(HiddenLayer), the decoder a Linear "
-                "or TiedDecoder. Use method='hutchinson' or 'exact' for other nets"
+                "Contraction('closed') needs one hidden layer: a HiddenLayer as the encoder's net and a Linear or "
+                "TiedDecoder as the decoder's. Use method='hutchinson' or 'exact' for other nets."
             )
         return encoder, decoder.weight.t() if isinstance(decoder, TiedDecoder) else decoder.weight, scale, skip
 
@@ -153,26 +203,40 @@ class Contraction(Term):
 
 
 class Orthogonality(Term):
-    """c_IMA of the decoder at the codes: Σ_k log ||J_k|| - ½ log det JᵀJ, J_k the columns of its Jacobian; in nats.
+    """The IMA contrast of the decoder at the codes, which is 0 iff the columns of its Jacobian are orthogonal.
 
-    0 iff the columns are orthogonal. What the ELBO of a near-deterministic VAE holds without being asked (Reizinger et
-    al., 2022, arXiv 2206.02416), put beside a deterministic autoencoder's loss; by D forward-mode products. The
-    autoencoder's lengths are free: it fixes no scale of the codes.
+        c_IMA = Σ_k log ||J_k|| - ½ log det JᵀJ, in nats, J_k the columns of the Jacobian
+
+    The ELBO of a near-deterministic VAE contains it implicitly (Reizinger et al., 2022, arXiv 2206.02416); this term
+    adds it to the loss of a deterministic autoencoder. It takes D forward-mode products. It does not depend on the
+    norms of the columns, so it does not fix the scale of the codes.
 
     Args:
-        points: examples of each batch at which it is computed; all by default.
+        points: number of examples of each batch at which it is computed, >= 1; default None: all.
+
+    Raises:
+        ValueError: `points` is below 1.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> decoder = torch.nn.Linear(2, 2)
+    >>> decoder.weight.data = torch.tensor([[1.0, 0.6], [0.0, 0.8]])  # unit columns with cosine 0.6
+    >>> model = ch.Autoencoder(ch.Dirac(torch.nn.Linear(2, 2)), ch.Gaussian(decoder), ch.StandardNormal(2))
+    >>> value = ch.Penalised(model, ch.Orthogonality())(torch.zeros(4, 2))["orthogonality"]
+    >>> round(value.item(), 4)  # -½ log(1 - 0.6^2)
+    0.2231
     """
 
     def __init__(self, points: int | None = None) -> None:
         super().__init__()
         if points is not None and points < 1:
-            raise ValueError(f"points is {points}; give at least 1")
+            raise ValueError(f"points is {points}; expected at least 1.")
         self.points = points
 
     def forward(self, t: Trace) -> Float[Tensor, ""]:
         condition = None if t.condition is None else t.condition[: self.points]
         gram = column_gram(jacobian(lambda z: t.model.decoder(z, condition).mean, t.z[: self.points]))
-        # a singular Jacobian has an infinite contrast and no gradient: a little of the identity leaves it one
+        # the contrast of a singular Jacobian is infinite and has no gradient, so add a small multiple of the identity
         ridge = 1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
         return hadamard_gap(gram + ridge * eye).mean().to(t.z.dtype)
@@ -180,8 +244,8 @@ class Orthogonality(Term):
     def check(self, model: Autoencoder) -> None:
         if any(isinstance(m, BATCH_NORMS) for m in model.decoder.modules()):
             raise TypeError(
-                "Orthogonality needs the Jacobian of each point alone, but the decoder has batch normalisation. Use "
-                "net='smooth' or 'smooth-conv'"
+                "Orthogonality needs the Jacobian of each point separately, but the decoder has batch normalisation. "
+                "Use net='smooth' or net='smooth-conv'."
             )
 
     def extra_repr(self) -> str:
