@@ -128,7 +128,7 @@ NAN[[2, 4], 1] = np.nan
         (TABLE, NAN, r"2 values of x in 2 of 20 examples are NaN or infinite \(first: row 2\)"),
         (POINTS, NAN, "NaN or infinite"),
         (IMAGES, np.full((2, 8, 6), np.nan), "NaN or infinite"),
-        (IMAGES, np.full((2, 8, 6), 2.0), r"must lie in \[0, 1\]"),
+        (IMAGES, np.full((2, 8, 6), 2.0), r"expected values in \[0, 1\]"),
         (IMAGES, np.full((2, 8, 6), 300), "levels 0..255"),
         (STRINGS, ["x+?"], r"\?"),
         (TABLE, [[1, 2], [3]], "ragged"),

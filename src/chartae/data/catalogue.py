@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from chartae.data import sprites, toys
 from chartae.data.arrays import SPLITS, held_out
 from chartae.data.dataset import Dataset, Shares, from_path
-from chartae.data.derived import VIEWS, derive, taken_apart
+from chartae.data.derived import VIEWS, derive, split_views
 from chartae.data.download import extract, fetch
 from chartae.data.kinds import Points
 
@@ -334,7 +334,7 @@ def load(
     path = Path(name).expanduser()
     if path.exists():
         return from_path(path, size=size, shares=Shares(seed))
-    base, views = taken_apart(name)
+    base, views = split_views(name)
     if views:
         wrong = [view for view in views if view not in VIEWS]
         if wrong:

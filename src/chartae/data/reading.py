@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chartae.data.catalogue import NAMES, load
 from chartae.data.columns import Columns, Frame, frame_columns, is_frame
 from chartae.data.dataset import Dataset, Shares, assemble, from_path
-from chartae.data.derived import VIEWS, taken_apart
+from chartae.data.derived import VIEWS, split_views
 from chartae.data.files import Part
 from chartae.data.kinds import Kind, Strings, kind_of
 from chartae.data.kinds import kinds as every_kind
@@ -232,7 +232,7 @@ class Origin:
 
     def same_examples(self, other: Origin) -> bool:
         """Whether both are views of the same pictures, such as mnist and mnist+coloured."""
-        return not self.in_memory and taken_apart(self.data)[0] == taken_apart(other.data)[0]
+        return not self.in_memory and split_views(self.data)[0] == split_views(other.data)[0]
 
 
 def origin(data: Dataset) -> Origin:
@@ -242,14 +242,14 @@ def origin(data: Dataset) -> Origin:
     >>> origin(load("digits")), origin(from_arrays(np.eye(4))).in_memory
     (Origin(data='digits', root=''), True)
     """
-    base, views = taken_apart(data.name)
+    base, views = split_views(data.name)
     source = Path(data.source)
     if base in NAMES and set(views) <= set(VIEWS):
         # where a set was read from serves as its root; one that ships has none
         return Origin(data.name, str(source.resolve()) if source.is_dir() else "")
     if source.exists():
         return Origin(str(source.resolve()))
-    file, views = taken_apart(data.source)
+    file, views = split_views(data.source)
     if views and Path(file).exists():
         return Origin("+".join([str(Path(file).resolve()), *views]))
     return Origin(IN_MEMORY)
