@@ -92,7 +92,7 @@ def numbered_strings(
                     break
     except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as e:
         raise ValueError(
-            f"{path} cannot be read as text after line {number}: {e}; expected UTF-8. Save it as UTF-8 text."
+            f"{path} cannot be read as text after line {number}: {e}. Save it as UTF-8, gzipped only if it ends in .gz."
         ) from e
     if not strings:
         raise ValueError(f"{path} holds no strings; expected one per line.")

@@ -152,7 +152,7 @@ class Kind(ABC):
                 expected.
         """
         if isinstance(x, str | os.PathLike):
-            return self.read(self.contents(x).every())
+            return self.read(self.contents(x).examples())
         self.refuse_others(x)
         examples = self.examples(x)
         self.check_shape(examples)

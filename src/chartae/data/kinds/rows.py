@@ -63,7 +63,7 @@ class Rows(Kind):
             # where columns are known by name, so is that of the labels; a file need not have it
             label = str(self.columns.label) if self.columns.names else None
             contents = self.contents(x, label)
-            return self._select(contents.every(), contents.columns.names, os.fspath(x))
+            return self._select(contents.examples(), contents.columns.names, os.fspath(x))
         if is_frame(x):
             names = frame_columns(x).names
             return self._select(x, names, "the data frame")
