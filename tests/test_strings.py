@@ -466,11 +466,11 @@ def test_bad_input(tmp_path, float32):
         (lambda: ch.fit("grae", CORPUS, **QUICK), "needs a grammar: one of zinc-smiles, expressions"),
         (
             lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK),
-            "strings are expected: a list of them, or a file",
+            "expected strings: a list of them, or a file",
         ),
         (
             lambda: ch.fit("rae", "digits", grammar="expressions", **QUICK),
-            "grammar: for strings, but .* holds images",
+            "grammar is an option for strings; .* holds images",
         ),
         (lambda: ch.fit("grae", CORPUS, grammar="expresions", **QUICK), "did you mean 'expressions'"),
         (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "for strings choose from gru"),
