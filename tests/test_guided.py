@@ -260,7 +260,7 @@ def test_batches_bring_labelled_examples_along():
     assert [len(b) for b in halves[0]] == [9, 9, 7]
     assert torch.equal(torch.cat([b.x[:-5, 0] for half in halves for b in half]).sort().values, x[:, 0])
     for labels in (None, torch.full((20,), -1), torch.rand(20)):
-        with pytest.raises(ValueError, match="none has a label"):
+        with pytest.raises(ValueError, match="no example has a label"):
             Batches(x, 8, labels=labels, labelled=5)
 
 
