@@ -260,7 +260,7 @@ def test_indices_are_a_byte_each_and_reach_nets_unchanged():
     assert x.is_floating_point()
     assert torch.equal(x.long(), data.train[:8].long())
     assert "strings 15 int8" in repr(data)
-    with pytest.raises(ValueError, match="not strings"):
+    with pytest.raises(ValueError, match="expected strings"):
         ch.data.from_arrays(np.eye(4)).strings()
 
 
