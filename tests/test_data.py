@@ -263,9 +263,9 @@ IMAGES = idx(np.ones((3, 2, 2), np.uint8))
     ("raw", "message"),
     [
         (gzip.compress(IMAGES, mtime=0)[:-10], "cut short"),
-        (gzip.compress(IMAGES[:-1], mtime=0), "announces .* = 12 bytes but holds 11"),
-        (gzip.compress(IMAGES + b"x", mtime=0), "holds more"),
-        (gzip.compress(b"\0\0\x0d\x03" + IMAGES[4:], mtime=0), "no IDX file of bytes: it begins with 00000d03"),
+        (gzip.compress(IMAGES[:-1], mtime=0), "has 11 bytes; expected .* = 12"),
+        (gzip.compress(IMAGES + b"x", mtime=0), "has more bytes"),
+        (gzip.compress(b"\0\0\x0d\x03" + IMAGES[4:], mtime=0), "begins with 00000d03; expected an IDX file of bytes"),
         (gzip.compress(IMAGES[:9], mtime=0), "damaged"),
         (b"no gzip at all", "damaged"),
         (b"", "begins with nothing"),
@@ -290,12 +290,12 @@ def test_cifar_files(tmp_path: Path) -> None:
     assert sizes(d) == (8, 2, 2)
     assert torch.cat([d.train_labels, d.valid_labels]).tolist() == [*range(6), *range(4)]
     (folder / "data_batch_1.bin").write_bytes(b"x" * 3074)
-    with pytest.raises(ValueError, match=r"data_batch_1.bin has 3,074 bytes, not a multiple of 3,073"):
+    with pytest.raises(ValueError, match=r"data_batch_1.bin has 3,074 bytes; expected a multiple of 3,073"):
         load("cifar10", tmp_path)
 
 
 def test_names_and_places_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"'minst' \(did you mean 'mnist'\?\); the names are .*path"):
+    with pytest.raises(ValueError, match=r"no data set 'minst'; expected one of .*path.* Did you mean 'mnist'\?"):
         load("minst")
     with pytest.raises(FileNotFoundError, match="no file or folder"):
         load(tmp_path / "x.csv")

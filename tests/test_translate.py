@@ -87,7 +87,7 @@ def test_views_of_files_are_loaded_again(tmp_path, float32):
         ("digits+glitter", r"view is 'glitter'; expected a view of digits: one of \+coloured, \+edges, \+inverted"),
         ("digits+coloured+edges", r"shape \(3, 8, 8\); \+edges expects grey images \(1, H, W\)"),
         ("spiral+edges", r"grey images"),
-        ("digit+edges", "did you mean 'digits'"),
+        ("digit+edges", "Did you mean 'digits'"),
     ],
 )
 def test_views_that_are_not(name, message):
@@ -280,7 +280,7 @@ def test_vectors_of_any_length(float32):
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", latent_dim=3, **QUICK), "leave out latent_dim"),
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", net="mlp", **QUICK), "out latent_dim and net"),
         (lambda: ch.fit("iae-translate", "digits", to=np.zeros((0, 8, 8)), **QUICK), "domain B: x is empty"),
-        (lambda: ch.fit("iae-translate", "digits", to="digitz", **QUICK), "domain B: unknown data set 'digitz'"),
+        (lambda: ch.fit("iae-translate", "digits", to="digitz", **QUICK), "domain B: there is no data set 'digitz'"),
         (lambda: ch.fit("iae-translate", "digits", to=some(side=9), **QUICK), r"no net between .*\(1, 9, 9\)"),
         (lambda: ch.fit("iae-translate", "digits", to=torch.randn(9, 5), **QUICK), "same height and width: resize"),
         (lambda: build("iae-translate", Setting((5,), 5, other=(1, 8, 8))), "no net between"),
@@ -325,7 +325,7 @@ def test_bad_translations(tmp_path, float32, capsys):
         ([str(tmp_path / "run"), "--from", "A", "--to", "B", *out], "domain A of this run was in memory"),
         ([str(tmp_path / "run"), "--to", "A", *out], "name the data to translate (--data)"),
         ([str(tmp_path / "run"), "--data", "fashion-mini", *out], "expected shape (1, 8, 8)"),
-        ([str(tmp_path / "run"), "--data", "digitz", *out], "unknown data set 'digitz'"),
+        ([str(tmp_path / "run"), "--data", "digitz", *out], "there is no data set 'digitz'"),
         ([str(tmp_path / "none"), "--from", "A", "--to", "B", *out], "there is no run"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "B", "--out", "g.gif"], "ends in .png or .npy"),
     ):
