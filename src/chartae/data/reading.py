@@ -59,7 +59,7 @@ class Reading:
             in a file the first column named label, target, class or y.
         size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
 
-    >>> from chartae.data import Reading, Strings, read
+    >>> from chartae.data import Reading, read
     >>> data = read(["x+1", "x*x"], valid=0, test=0, reading=Reading(grammar="expressions"))
     >>> data.strings()
     ['x+1', 'x*x']

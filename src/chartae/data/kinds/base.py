@@ -275,8 +275,8 @@ def kinds() -> tuple[type[Kind], ...]:
         The classes, in the order of registration.
 
     >>> from chartae.data.kinds import kinds
-    >>> sorted(kind.name for kind in kinds())
-    ['images', 'points', 'strings', 'table'...]
+    >>> [kind.name for kind in kinds()][:4]
+    ['images', 'points', 'strings', 'table']
     """
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
