@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae.data import VIEWS, Dataset, apart, derive, load
+from chartae.data import VIEWS, Dataset, derive, disjoint_halves, load
 from chartae.draw import pictures
 from chartae.maths import as_float
 from chartae.metrics import LeNetFeatures, default_for, to_uint8
@@ -198,7 +198,7 @@ def judge(name: str, base: Dataset, seed: int, request: Request) -> Row:
 
 def trained(a: Dataset, b: Dataset, task: Task, seed: int, request: Request) -> Run:
     training, steps = (QUICK, task.steps[0]) if request.quick else (FULL, task.steps[1])
-    x, y = apart(a.train, b.train, seed)
+    x, y = disjoint_halves(a.train, b.train, seed)
     # few steps see less than one half, and an epoch is what is trained at least
     examples = steps * training["batch_size"]
     kept = min(len(x), examples)

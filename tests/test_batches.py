@@ -69,9 +69,9 @@ def test_ranks_share_the_single_process_batches_and_resume(n: int, shuffle: bool
 def test_a_remainder_smaller_than_the_world_is_left_out() -> None:
     b = Batches(IDS[:21], 10)
     assert (b.steps(1), b.steps(2)) == (3, 2)
-    with pytest.raises(ValueError, match="batch of 10 cannot be split over 11 ranks"):
+    with pytest.raises(ValueError, match="batch_size is 10; expected at least 11, the number of ranks"):
         b.epoch(0, world=11)
-    with pytest.raises(ValueError, match="3 examples cannot be split over 4 ranks"):
+    with pytest.raises(ValueError, match="x has 3 examples; expected at least 4, the number of ranks"):
         Batches(IDS[:3], 10).steps(4)
 
 
@@ -117,7 +117,7 @@ def test_read_only_and_reversed_arrays_are_taken_without_a_warning() -> None:
         ({"x": torch.tensor(1.0)}, "at least one example"),
         ({"labels": np.zeros(4)}, r"labels has shape \(4,\) for 5 examples"),
         ({"seed": -1}, "seed is -1"),
-        ({"batch_size": 6, "drop_last": True}, "5 examples do not fill one batch of 6"),
+        ({"batch_size": 6, "drop_last": True}, "batch_size is 6; expected at most 5, the number of examples"),
         ({"x": torch.tensor([[0.0], [torch.nan], [torch.inf]])}, r"2 of 3 examples .*\(first: row 1\)"),
     ],
 )

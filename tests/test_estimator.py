@@ -218,7 +218,7 @@ def test_strings():
         e.transform([[1.0, 2.0]])
     with pytest.raises(ValueError, match="strings needs? a grammar"):
         estimator(recipe="grae").fit(CORPUS)
-    with pytest.raises(ValueError, match="strings are expected"):
+    with pytest.raises(ValueError, match="expected strings: a list of them"):
         estimator(recipe="grae", options={"grammar": "expressions"}).fit(TABLE)
     with pytest.raises(ValueError, match="expected images or table rows"):
         estimator().fit(CORPUS)

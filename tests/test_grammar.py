@@ -524,9 +524,9 @@ def test_reading_strings(tmp_path):
     assert read_strings(file("b.csv", "CC\nO\n")) == ["CC", "O"]
     assert read_strings(file("c.tsv", "name\tformula\nx\tH2O\n"), column="formula") == ["H2O"]
     for name, text, settings, message in (
-        ("a.pdf", "x", {}, "is none of"),
+        ("a.pdf", "x", {}, "has an unknown suffix"),
         ("d.csv", "a,smiles\nb\n", {}, "line 2, has 1 columns"),
-        ("e.csv", "a,b\nb,c\n", {"column": "smiles"}, "no column 'smiles'"),
+        ("e.csv", "a,b\nb,c\n", {"column": "smiles"}, "column is 'smiles'; expected a column of"),
         ("f.txt", "\n", {}, "holds no strings"),
         ("g.txt", "x", {"column": "a"}, "no columns"),
         ("h.txt.gz", "not gzip", {}, "cannot be read"),

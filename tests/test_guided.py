@@ -260,7 +260,7 @@ def test_batches_bring_labelled_examples_along():
     assert [len(b) for b in halves[0]] == [9, 9, 7]
     assert torch.equal(torch.cat([b.x[:-5, 0] for half in halves for b in half]).sort().values, x[:, 0])
     for labels in (None, torch.full((20,), -1), torch.rand(20)):
-        with pytest.raises(ValueError, match="none has a label"):
+        with pytest.raises(ValueError, match="no example has a label"):
             Batches(x, 8, labels=labels, labelled=5)
 
 
@@ -276,20 +276,20 @@ def test_which_labels_are_known():
     assert not torch.equal(y, choose_labels(known, keep=25, seed=1))
     assert torch.equal(y, choose_labels(known, keep=25, seed=0))
     for options, message in (
-        ({"keep": 9}, "at least one a class"),
-        ({"keep": 10**6}, "no more than there are"),
-        ({"classes": 11}, "labels run up to 9, and classes without a label: 10"),
+        ({"keep": 9}, "labels is 9; expected at least 10, one for each class"),
+        ({"keep": 10**6}, "at most 1297, the number of labelled examples"),
+        ({"classes": 11}, "labels run up to 9 and the classes without a label are 10; .* all 11 classes"),
         ({"classes": 5}, "labels run up to 9"),
-        ({"classes": 1}, "there is 1 class"),
+        ({"classes": 1}, "classes is 1; expected two or more"),
     ):
         with pytest.raises(ValueError, match=message):
             choose_labels(known, **options)
     for labels, message in (
-        (torch.full((50,), -1), "all .* labels are missing"),
+        (torch.full((50,), -1), "all .* labels are unknown"),
         (None, "has no labels|have no labels"),
         (torch.rand(50), "continuous labels"),
-        (2020 + torch.arange(50) % 3, r"up to 2022.*: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and more; number the classes"),
-        (10**12 * (torch.arange(50) % 3), "number the classes"),
+        (2020 + torch.arange(50) % 3, r"up to 2022.* 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and more; .*Number the classes"),
+        (10**12 * (torch.arange(50) % 3), "Number the classes"),
     ):
         with pytest.raises(ValueError, match=message):
             choose_labels(labels)
@@ -324,11 +324,11 @@ def test_classes_of_any_kind(y, classes, codes):
         ([0, 1, math.nan, 1], ValueError, "y holds NaN"),
         ([0.5, 1, 2, 1], ValueError, "y holds fractions"),
         (np.array(["a", None, "b", "a"], dtype=object), TypeError, "y holds NoneType, str"),
-        ([1, -1, 1, -1], ValueError, "-1 is no class, it marks what is not known"),
-        ([-1, -1, -1, -1], ValueError, "all 4 labels are missing"),
+        ([1, -1, 1, -1], ValueError, "-1 is not a class: it marks an unknown label"),
+        ([-1, -1, -1, -1], ValueError, "all 4 labels in y are unknown"),
         ([0, 1, 1], ValueError, "for 4 examples"),
         (np.zeros((4, 2)), ValueError, "for 4 examples"),
-        (np.zeros(4, dtype="datetime64[s]"), TypeError, "classes are whole numbers or text"),
+        (np.zeros(4, dtype="datetime64[s]"), TypeError, "expected classes: whole numbers or text"),
     ],
 )
 def test_labels_that_are_no_classes(y, error, message):
@@ -362,7 +362,7 @@ def test_the_estimator_learns_classes_from_few_labels(recipe, float32):
     assert estimator.transform(X).shape == (600, size)
     assert estimator.inverse_transform(estimator.transform(X)).shape == X.shape
     assert estimator.sample(4).shape == (4, 3)
-    with pytest.raises(ValueError, match="all 600 labels are missing"):
+    with pytest.raises(ValueError, match="all 600 labels in y are unknown"):
         ch.GenerativeAutoencoder(recipe=recipe).fit(X, np.full(600, -1))
     with pytest.raises(ValueError, match="give y, with -1"):
         ch.GenerativeAutoencoder(recipe=recipe).fit(X)

@@ -134,14 +134,14 @@ def test_cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: sprites.draw(torch.zeros(3, 5)), r"shape \(3, 5\); give \(N, 4\): x, y, scale, hue"),
-        (lambda: sprites.draw([[0.5, 0.5, 0.0, 0.5]]), "scale above 0"),
+        (lambda: sprites.draw(torch.zeros(3, 5)), r"shape \(3, 5\); expected \(N, 4\): x, y, scale, hue"),
+        (lambda: sprites.draw([[0.5, 0.5, 0.0, 0.5]]), "scale > 0"),
         (lambda: sprites.draw([[0.5, math.nan, 0.1, 0.5]]), "finite"),
         (lambda: sprites.draw([[0.5, 0.5, 0.1, 0.5]], size=0), "size is 0"),
         (lambda: sprites.factors(0), "n is 0"),
         (lambda: sprites.grid(angle=[0.0]), "no factor 'angle'"),
-        (lambda: sprites.grid(x=[]), "give a list"),
-        (lambda: load("sprites", size=32), "has the size it has"),
+        (lambda: sprites.grid(x=[]), "expected a list"),
+        (lambda: load("sprites", size=32), "'sprites' has a fixed size"),
     ],
 )
 def test_bad_input(call, message):

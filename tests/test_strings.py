@@ -260,7 +260,7 @@ def test_indices_are_a_byte_each_and_reach_nets_unchanged():
     assert x.is_floating_point()
     assert torch.equal(x.long(), data.train[:8].long())
     assert "strings 15 int8" in repr(data)
-    with pytest.raises(ValueError, match="not strings"):
+    with pytest.raises(ValueError, match="expected strings"):
         ch.data.from_arrays(np.eye(4)).strings()
 
 
@@ -276,7 +276,7 @@ def test_one_long_string_that_all_are_padded_to_is_told_of(monkeypatch):
     strings = ["x+1"] * 50 + ["+".join(["x"] * 300)]
     assert from_strings(strings, "expressions").shape == (600,)
     monkeypatch.setattr("chartae.data.strings._MANY", 10_000)
-    with pytest.warns(UserWarning, match=r"'x\+x.*has 600 indices, half of the strings have 4 or fewer; all rows"):
+    with pytest.warns(UserWarning, match=r"'x\+x.*has 600 indices, while half of the strings have 4 or fewer; all"):
         from_strings(strings, "expressions")
     from_strings(strings[:50], "expressions")
 
@@ -290,7 +290,7 @@ def test_what_a_grammar_cannot_read_is_said_with_its_line(tmp_path):
     assert data.skipped == 1
     assert data.strings() == ["x+1", "x*x", "sin(x)"]
     assert from_strings(path, "expressions", limit=2, valid=0, test=0).strings() == ["x+1", "x*x"]
-    with pytest.raises(ValueError, match="1 of 1 strings of .* can be encoded; at least 2"):
+    with pytest.raises(ValueError, match="1 of 1 strings of .* can be encoded; expected at least 2"):
         from_strings(path, "expressions", limit=1)
     with pytest.raises(ValueError, match="errors is 'ignore'"):
         from_strings(path, "expressions", errors="ignore")
@@ -466,11 +466,11 @@ def test_bad_input(tmp_path, float32):
         (lambda: ch.fit("grae", CORPUS, **QUICK), "needs a grammar: one of zinc-smiles, expressions"),
         (
             lambda: ch.fit("grae", "digits", grammar="expressions", **QUICK),
-            "strings are expected: a list of them, or a file",
+            "expected strings: a list of them, or a file",
         ),
         (
             lambda: ch.fit("rae", "digits", grammar="expressions", **QUICK),
-            "grammar: for strings, but .* holds images",
+            "grammar is an option for strings; .* holds images",
         ),
         (lambda: ch.fit("grae", CORPUS, grammar="expresions", **QUICK), "did you mean 'expressions'"),
         (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "for strings choose from gru"),
@@ -601,9 +601,9 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     assert named.train_target[ethanol] == pytest.approx(46.07, abs=0.01)
     path.write_text("smiles,activity\nCCO,1\nCC,high\n")
     for target, told in (
-        ("activity", "no column of numbers"),
-        ("other", "has no column 'other'"),
-        ([1.0], "for 2 str"),
+        ("activity", "column 'activity' of .* is not numeric"),
+        ("other", "column is 'other'; expected a column of"),
+        ([1.0], "each of 2 strings"),
     ):
         with pytest.raises(ValueError, match=told):
             from_strings(path, "zinc-smiles", target=target)

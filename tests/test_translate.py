@@ -15,7 +15,7 @@ import chartae as ch
 from chartae import nn
 from chartae.cli import main
 from chartae.conditionals import Empirical, Implicit
-from chartae.data import Batch, Batches, Origin, apart, derive, from_arrays, load, origin, taken_apart
+from chartae.data import Batch, Batches, Origin, derive, disjoint_halves, from_arrays, load, origin, split_views
 from chartae.nn import Critic
 from chartae.objectives.adversarial import Adversarial
 from chartae.recipes import Setting, build
@@ -74,7 +74,7 @@ def test_views_of_files_are_loaded_again(tmp_path, float32):
     (tmp_path / "a+b").mkdir()
     path = tmp_path / "a+b" / "x.npy"
     np.save(path, some()[:, 0].numpy())
-    assert taken_apart(f"{path}+edges") == (str(path), ("edges",))
+    assert split_views(f"{path}+edges") == (str(path), ("edges",))
     run = ch.fit("ae", f"{path}+edges", latent_dim=2, densities=(), **QUICK)
     assert run.settings.data == f"{path}+edges"
     assert torch.equal(run.data().train, load(f"{path}+edges").train)
@@ -84,10 +84,10 @@ def test_views_of_files_are_loaded_again(tmp_path, float32):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("digits+glitter", r"unknown view 'glitter' of digits; choose from \+coloured, \+edges, \+inverted"),
-        ("digits+coloured+edges", r"\+edges is a view of grey pictures \(1, H, W\), but .* shape \(3, 8, 8\)"),
-        ("spiral+edges", r"grey pictures"),
-        ("digit+edges", "did you mean 'digits'"),
+        ("digits+glitter", r"view is 'glitter'; expected a view of digits: one of \+coloured, \+edges, \+inverted"),
+        ("digits+coloured+edges", r"shape \(3, 8, 8\); \+edges expects grey images \(1, H, W\)"),
+        ("spiral+edges", r"grey images"),
+        ("digit+edges", "Did you mean 'digits'"),
     ],
 )
 def test_views_that_are_not(name, message):
@@ -124,11 +124,11 @@ def test_batches_with_partners():
 
 def test_halves_share_nothing():
     x = torch.arange(9.0)[:, None]
-    a, b = apart(x, x + 100, seed=1)
+    a, b = disjoint_halves(x, x + 100, seed=1)
     assert sorted(torch.cat([a, b - 100])[:, 0].tolist()) == x[:, 0].tolist()
     assert (len(a), len(b)) == (4, 5)
     with pytest.raises(ValueError, match="as many of each"):
-        apart(x, x[:3], seed=0)
+        disjoint_halves(x, x[:3], seed=0)
 
 
 def linear(**options) -> Adversarial:
@@ -280,7 +280,7 @@ def test_vectors_of_any_length(float32):
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", latent_dim=3, **QUICK), "leave out latent_dim"),
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", net="mlp", **QUICK), "out latent_dim and net"),
         (lambda: ch.fit("iae-translate", "digits", to=np.zeros((0, 8, 8)), **QUICK), "domain B: x is empty"),
-        (lambda: ch.fit("iae-translate", "digits", to="digitz", **QUICK), "domain B: unknown data set 'digitz'"),
+        (lambda: ch.fit("iae-translate", "digits", to="digitz", **QUICK), "domain B: there is no data set 'digitz'"),
         (lambda: ch.fit("iae-translate", "digits", to=some(side=9), **QUICK), r"no net between .*\(1, 9, 9\)"),
         (lambda: ch.fit("iae-translate", "digits", to=torch.randn(9, 5), **QUICK), "same height and width: resize"),
         (lambda: build("iae-translate", Setting((5,), 5, other=(1, 8, 8))), "no net between"),
@@ -309,7 +309,7 @@ def test_bad_translations(tmp_path, float32, capsys):
         (lambda: translate(run, some()[:0]), "x is empty"),
         (lambda: translate(run, some(), n=0), "n is 0"),
         (lambda: translate(run, some() + math.nan), "values of x in 24 of 24 examples are NaN"),
-        (lambda: translate(run, some() + 7.0), "runs from 7"),
+        (lambda: translate(run, some() + 7.0), "values from 7"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -325,7 +325,7 @@ def test_bad_translations(tmp_path, float32, capsys):
         ([str(tmp_path / "run"), "--from", "A", "--to", "B", *out], "domain A of this run was in memory"),
         ([str(tmp_path / "run"), "--to", "A", *out], "name the data to translate (--data)"),
         ([str(tmp_path / "run"), "--data", "fashion-mini", *out], "expected shape (1, 8, 8)"),
-        ([str(tmp_path / "run"), "--data", "digitz", *out], "unknown data set 'digitz'"),
+        ([str(tmp_path / "run"), "--data", "digitz", *out], "there is no data set 'digitz'"),
         ([str(tmp_path / "none"), "--from", "A", "--to", "B", *out], "there is no run"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "B", "--out", "g.gif"], "ends in .png or .npy"),
     ):
@@ -340,7 +340,7 @@ def test_bad_translations(tmp_path, float32, capsys):
 def test_digits_are_coloured(data_root, float32):
     """A quarter more steps give content .99, hues .68 and diversity .64 (docs/translate.md)."""
     a, b = (load(name, root=data_root) for name in ("mnist", "mnist+coloured"))
-    x, y = apart(a.train, b.train, 0)
+    x, y = disjoint_halves(a.train, b.train, 0)
     small = from_arrays(x[:12800], valid=0.01, test=0.01)
     run = ch.fit("iae-translate", small, to=y, epochs=1, batch_size=32, ema=0.99, cosine=True, progress=False)
     found = measures(run, a, b, n=300)

@@ -303,7 +303,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         if "labels" not in self._objective().uses:
             return float(self.score_samples(X, y if self._conditional else None).mean())
         predicted = self.predict(X)
-        classes, codes = class_codes(cast(ArrayLike, y), len(predicted), alone=True)
+        classes, codes = class_codes(cast(ArrayLike, y), len(predicted), allow_one_class=True)
         return float((predicted == classes[codes])[codes >= 0].mean())
 
     # -- what it can do ---------------------------------------------------------------------------------------------

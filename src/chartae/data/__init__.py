@@ -1,6 +1,6 @@
-"""Images, tables and strings: read, checked, split without overlap, and handed out in batches from where they reside.
+"""Images, tables, points and strings: read, checked, split without overlap and served in batches.
 
-data = load("fashion-mini")                      # or a path: a folder of pictures, .npy, .npz, .csv, .parquet
+data = load("fashion-mini")                      # or a path: a folder of images, .npy, .npz, .csv, .parquet
 for batch in Batches(data.train, 128, labels=data.train_labels).epoch(0): ...
 """
 
@@ -10,7 +10,7 @@ from chartae.data.batches import Batch, Batches
 from chartae.data.catalogue import NAMES, load
 from chartae.data.conditions import Condition, Encoded
 from chartae.data.dataset import Dataset, from_arrays
-from chartae.data.derived import VIEWS, apart, derive, taken_apart
+from chartae.data.derived import VIEWS, derive, disjoint_halves, split_views
 from chartae.data.download import fetch
 from chartae.data.kinds import Images, Kind, Points, Strings, Table
 from chartae.data.lines import indices, is_strings, read_strings
@@ -34,10 +34,10 @@ __all__ = [
     "Strings",
     "Table",
     "WrongKind",
-    "apart",
     "as_examples",
     "as_tensor",
     "derive",
+    "disjoint_halves",
     "fetch",
     "from_arrays",
     "from_strings",
@@ -48,7 +48,7 @@ __all__ = [
     "origin",
     "read",
     "read_strings",
+    "split_views",
     "sprites",
-    "taken_apart",
     "toys",
 ]

@@ -1,4 +1,4 @@
-"""Arrays of users become examples: checked, in one layout and type, and split without overlap."""
+"""Turn users' arrays into examples: checked, in one layout and dtype, and split without overlap."""
 
 from __future__ import annotations
 
@@ -12,18 +12,37 @@ SPLITS = ("train", "valid", "test")
 
 
 def as_tensor(x: object, what: str = "x") -> Tensor:
-    """`x` (numpy, torch, lists, a data frame) as a detached tensor of real numbers, shared where possible."""
+    """Convert `x` to a detached tensor of real numbers, without a copy where possible.
+
+    Args:
+        x: numpy array, torch tensor, (nested) list of numbers or numeric data frame.
+        what: name of `x` in error messages; default "x".
+
+    Returns:
+        Tensor of the same shape. Unsigned integers wider than 8 bits become int64, floats wider than 64 bits float64;
+        other dtypes are unchanged. Memory is shared with `x` where torch can do so.
+
+    Raises:
+        TypeError: `x` is text, an object array, complex or sparse.
+        ValueError: `x` is ragged or has masked values.
+
+    >>> import numpy as np
+    >>> from chartae.data import as_tensor
+    >>> as_tensor(np.array([[1, 2], [3, 4]], np.uint16))
+    tensor([[1, 2],
+            [3, 4]])
+    """
     if not isinstance(x, Tensor):
         if np.ma.is_masked(x):
-            raise ValueError(f"{what} has masked (missing) values; drop or impute them")
+            raise ValueError(f"{what} has masked (missing) values; expected none. Drop or impute them.")
         try:
             a = np.asarray(x)
         except ValueError as e:
-            raise ValueError(f"{what} is ragged: its rows differ in length; give a rectangular array") from e
+            raise ValueError(f"{what} is ragged: its rows differ in length; expected a rectangular array.") from e
         if a.dtype.kind not in "biufc":
             raise TypeError(
-                f"{what} has dtype {a.dtype}; numbers are needed. Encode text columns as numbers, call"
-                " .toarray() on a sparse matrix, and convert an object array of numbers with .astype(float)"
+                f"{what} has dtype {a.dtype}; expected numbers. Encode text columns as numbers, call"
+                " .toarray() on a sparse matrix, and convert an object array of numbers with .astype(float)."
             )
         if a.dtype.kind == "u" and a.dtype.itemsize > 1:
             a = a.astype(np.int64)
@@ -35,46 +54,56 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
         x = torch.from_numpy(a)
     x = x.detach()
     if x.is_complex():
-        raise TypeError(f"{what} is complex ({x.dtype}); give real numbers, such as its real and imaginary parts")
+        raise TypeError(f"{what} is complex ({x.dtype}); expected real numbers. Give its real and imaginary parts.")
     if x.layout != torch.strided:
-        raise TypeError(f"{what} is a sparse tensor; call .to_dense() on it")
+        raise TypeError(f"{what} is a sparse tensor; expected a dense one. Call .to_dense() on it.")
     return x
 
 
 def as_examples(x: object, *, at_least: int = 2) -> Tensor:
-    """`x` as checked examples in the layout and type that everything downstream expects.
+    """Check an array of examples and convert it to the layout and dtype that the library works with.
 
-    Accepted are numpy arrays, torch tensors and what `numpy.asarray` makes numbers of:
+    Numpy arrays, torch tensors and anything that `numpy.asarray` converts to numbers are accepted:
 
-    * tables (n, d): any real type becomes float32 (booleans 0 and 1), values unchanged, any range;
-    * images (n, h, w), (n, c, h, w) or channels-last (n, h, w, c) with c in {1, 3, 4} (taken for
-      channels-last where the last size is one of these and the second is not) become (n, c, h, w): booleans
-      become uint8 0 and 255, integers within 0..255 uint8, floats float32, which must lie in [0, 1].
+    * Tables (n, d): any real dtype becomes float32 (booleans become 0 and 1). Values may have any range and are
+      unchanged.
+    * Images (n, h, w), (n, c, h, w) or channels-last (n, h, w, c) become (n, c, h, w). Booleans become uint8 0 and
+      255; integers in 0..255 become uint8; floats become float32 and must lie in [0, 1]. An array is taken as
+      channels-last if its last size is 1, 3 or 4 and its second size is not.
 
     Args:
-        x: the array; it is copied only where layout or type must change.
-        at_least: the fewest examples that will do. With 1 (to apply a fitted model, not to fit one), the
-            checks that concern the set as a whole, constant data and images of zeros and ones, are left out.
+        x: array of examples. It is copied only where layout or dtype must change.
+        at_least: smallest number of examples; default 2. With 1 (to apply a fitted model rather than to fit one),
+            the checks of the set as a whole, constant data and integer images of only 0 and 1, are skipped.
+
+    Returns:
+        Contiguous tensor: (n, d) float32 for tables, (n, c, h, w) uint8 or float32 for images.
 
     Raises:
-        TypeError: text, objects, complex numbers, sparse matrices.
-        ValueError: too few examples, a wrong number of dimensions, NaN or infinity, integers outside 0..255
-            or floats outside [0, 1] in images, integer images of only 0 and 1, examples that are all identical.
+        TypeError: `x` is text, an object array, complex or sparse.
+        ValueError: there are too few examples, `x` has a wrong number of dimensions, holds NaN or infinity, or all
+            examples are identical; or images hold integers outside 0..255, floats outside [0, 1], or integers of
+            only 0 and 1.
 
-    >>> as_examples(np.linspace(0, 1, 5 * 28 * 28 * 3).reshape(5, 28, 28, 3)).shape
+    >>> import numpy as np
+    >>> from chartae.data import as_examples
+    >>> images = as_examples(np.array([[[0, 128], [255, 3]], [[1, 2], [3, 4]]]))
+    >>> images.shape, images.dtype
+    (torch.Size([2, 1, 2, 2]), torch.uint8)
+    >>> as_examples(np.linspace(0, 1, 5 * 28 * 28 * 3).reshape(5, 28, 28, 3)).shape  # channels-last
     torch.Size([5, 3, 28, 28])
     """
     x = as_tensor(x)
     shape = tuple(x.shape)
     if x.ndim not in (2, 3, 4):
-        hint = "; use x.reshape(-1, 1) for a single column" if x.ndim == 1 else ""
+        remedy = " Use x.reshape(-1, 1) for a single column." if x.ndim == 1 else ""
         raise ValueError(
-            f"x has shape {shape}; expected a table (n, d), or images (n, h, w), (n, c, h, w) or (n, h, w, c){hint}"
+            f"x has shape {shape}; expected a table (n, d), or images (n, h, w), (n, c, h, w) or (n, h, w, c).{remedy}"
         )
     if x.numel() == 0:
-        raise ValueError(f"x is empty (shape {shape}); at least {at_least} examples are needed")
+        raise ValueError(f"x is empty (shape {shape}); expected at least {at_least} examples.")
     if len(x) < at_least:
-        raise ValueError(f"x has {len(x)} example{'s' * (len(x) > 1)} (shape {shape}); at least {at_least} are needed")
+        raise ValueError(f"x has {len(x)} example{'s' * (len(x) > 1)} (shape {shape}); expected at least {at_least}.")
 
     if x.ndim == 3:
         x = x.unsqueeze(1)
@@ -87,16 +116,17 @@ def as_examples(x: object, *, at_least: int = 2) -> Tensor:
         lo, hi = (float(v) for v in x.aminmax())  # one pass; NaN propagates
         if not (np.isfinite(lo) and np.isfinite(hi)):
             bad = ~x.isfinite().flatten(1).all(1)
-            first, gone = int(bad.nonzero()[0]), int((~x.isfinite()).sum())
+            first, count = int(bad.nonzero()[0]), int((~x.isfinite()).sum())
             why = "NaN or infinite" if not wide.isfinite().all() else "beyond the range of float32"
             raise ValueError(
-                f"{gone} value{'s' * (gone > 1)} of x in {int(bad.sum())} of {len(x)} examples"
-                f" {'are' if gone > 1 else 'is'} {why} (first: row {first}); drop or impute these rows"
+                f"{count} value{'s' * (count > 1)} of x in {int(bad.sum())} of {len(x)} examples"
+                f" {'are' if count > 1 else 'is'} {why} (first: row {first}); expected finite numbers."
+                " Drop or impute these rows."
             )
         if image and not (lo >= 0 and hi <= 1):
             raise ValueError(
-                f"floating-point images must lie in [0, 1], but x runs from {lo:g} to {hi:g}; rescale it,"
-                " such as (x - x.min()) / (x.max() - x.min()), or give levels 0..255 as uint8"
+                f"x holds floating-point images with values from {lo:g} to {hi:g}; expected values in [0, 1]. Rescale"
+                " it, such as (x - x.min()) / (x.max() - x.min()), or give levels 0..255 as uint8."
             )
     elif x.dtype == torch.bool:
         x = x.to(torch.uint8) * 255
@@ -104,36 +134,50 @@ def as_examples(x: object, *, at_least: int = 2) -> Tensor:
         lo, hi = (int(v) for v in x.aminmax())
         if not (lo >= 0 and hi <= 255):
             raise ValueError(
-                f"integer images must be levels 0..255, but x ({str(x.dtype).removeprefix('torch.')}) runs"
-                f" from {lo} to {hi}; rescale it to floats in [0, 1]"
+                f"x holds integer images ({str(x.dtype).removeprefix('torch.')}) with values from {lo} to {hi};"
+                " expected levels 0..255. Rescale it to floats in [0, 1]."
             )
         if hi == 1 and at_least > 1:
             raise ValueError(
-                "x holds integer images of only 0 and 1, which as levels 0..255 would be black; give binary images as"
-                " x.astype(bool) or 0 and 255"
+                "x holds integer images of only 0 and 1, which are almost black as levels; expected levels 0..255."
+                " Give binary images as x.astype(bool), or as 0 and 255."
             )
         x = x.to(torch.uint8)
 
     if at_least > 1 and torch.equal(x[0], x[1]) and bool((x == x[0]).all()):
-        raise ValueError(f"all {len(x)} examples of x are identical; there is nothing to learn from constant data")
+        raise ValueError(f"all {len(x)} examples of x are identical; expected data that vary.")
     return x.contiguous()
 
 
 def as_labels(labels: object, n: int, what: str = "labels") -> tuple[Tensor, tuple[str, ...]]:
-    """Labels for `n` examples and the names of their classes: text becomes int64, in the names' order, and the text
-    "-1" is -1, a label that is not known."""
+    """Convert the labels of `n` examples to a tensor, and list the names of their classes.
+
+    Text becomes int64 class numbers, in the sorted order of the names; the text "-1" becomes -1, an unknown label.
+
+    Args:
+        labels: one label for each example: text, integers or floats; (n,), (n, 1) or (n, k).
+        n: number of examples.
+        what: what to call the labels in error messages.
+
+    Returns:
+        (tensor, names): int64 for text and integers, float32 for floats; no names unless the labels are text.
+
+    Raises:
+        ValueError: there is not one label for each example, or a label is NaN or infinite.
+        TypeError: the labels are neither numbers nor text.
+    """
     a = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if a.ndim == 2 and a.shape[1] == 1:
         a = a[:, 0]
     if a.ndim == 0 or len(a) != n:
         have = f"shape {a.shape}" if a.ndim != 1 else f"{len(a)} entries"
-        raise ValueError(f"{what}: {have} for {n} examples; one label for each example is needed")
+        raise ValueError(f"{what} have {have} for {n} examples; expected one label for each.")
     if a.dtype.kind == "O" and all(isinstance(v, str) for v in a.flat):
         a = a.astype(str)
     if a.dtype.kind in "US":
         names, codes = np.unique(a.astype(str), return_inverse=True)
         codes = codes.astype(np.int64).reshape(a.shape)
-        if "-1" in names:  # not known
+        if "-1" in names:  # an unknown label
             at = int(np.searchsorted(names, "-1"))
             codes = np.where(codes == at, -1, codes - (codes > at))
         return torch.from_numpy(codes), tuple(str(name) for name in names if name != "-1")
@@ -141,35 +185,46 @@ def as_labels(labels: object, n: int, what: str = "labels") -> tuple[Tensor, tup
     if not y.is_floating_point():
         return y.to(torch.int64), ()
     if not y.isfinite().all():
-        raise ValueError(f"{what} hold NaN or infinity (first: row {int((~y.isfinite()).nonzero()[0][0])})")
+        raise ValueError(
+            f"{what} hold NaN or infinity (first: row {int((~y.isfinite()).nonzero()[0][0])}); expected finite numbers."
+            " Drop these rows."
+        )
     return y.to(torch.float32), ()
 
 
 def held_out(n: int, valid: float, test: float) -> tuple[int, int]:
-    """How many of `n` examples go to (valid, test).
+    """Numbers of examples, of `n`, that are held out for (valid, test).
 
-    The rounded fractions, one at least where a fraction is positive, but two at least are left to train on.
+    Each is the rounded fraction, at least 1 if the fraction is positive; at least 2 examples stay in train.
+
+    Raises:
+        ValueError: a fraction is outside [0, 1), or their sum is 1 or more.
     """
     for name, f in (("valid", valid), ("test", test)):
         if not 0 <= f < 1:
-            raise ValueError(f"{name} is {f}; expected a fraction 0 <= {name} < 1 of the examples")
+            raise ValueError(f"{name} is {f}; expected a fraction of the examples, 0 <= {name} < 1.")
     if valid + test >= 1:
-        raise ValueError(f"valid ({valid}) and test ({test}) leave nothing to train on; their sum must be below 1")
+        raise ValueError(
+            f"valid is {valid} and test is {test}, which leave nothing to train on; expected a sum below 1."
+        )
     n_test = min(max(1, round(n * test)), max(n - 2, 0)) if test else 0
     n_valid = min(max(1, round(n * valid)), max(n - n_test - 2, 0)) if valid else 0
     return n_valid, n_test
 
 
 def splits(n: int, valid: float, test: float, seed: int) -> dict[str, Tensor]:
-    """The row numbers of each split of `n` examples, drawn by `seed`; where nothing is held out, the order stays.
+    """Row numbers of each split of `n` examples, at random; in order if nothing is held out.
 
     Args:
         n: number of examples.
-        valid, test: fractions to hold out, as in `held_out`.
-        seed: of the random order.
+        valid, test: fractions to hold out, in [0, 1), with a sum below 1.
+        seed: seed of the random order.
 
     Returns:
-        ``{"train": rows, "valid": rows, "test": rows}``, int64, which share no row.
+        ``{"train": rows, "valid": rows, "test": rows}``: disjoint int64 tensors.
+
+    Raises:
+        ValueError: a fraction is outside [0, 1), or their sum is 1 or more.
     """
     sizes = held_out(n, valid, test)
     order = torch.arange(n)

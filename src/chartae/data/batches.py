@@ -1,4 +1,4 @@
-"""The fast path from a set in memory to batches: gathered by index, scaled where the data reside."""
+"""Batches of a data set in memory, gathered by index and scaled on the device of the data."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ from chartae.maths import as_float
 
 __all__ = ["Batch", "Batches"]
 
-#: on an accelerator, one set of kernel launches gathers and scales several batches, up to this many bytes
+#: on an accelerator, several batches are gathered and scaled by the same kernel launches, up to this many bytes
 _CHUNK_BYTES = 32 << 20
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What the training loop hands to an objective; each field has one meaning, and is None where there is none.
+    """A batch of B examples, as the training loop passes it to an objective. Fields without data are None.
 
     Attributes:
-        x: examples (B, *S), as the model reads them.
-        condition: what encoder, decoder and density are conditioned on (B, K).
-        labels: classes to learn from (B,), int64; -1 where the class is unknown.
-        target: a property of each example to predict (B,); NaN where it is unknown.
-        partner: examples of the other domain (B, *T), paired with `x` at random.
-        weight: how much each example counts (B,).
+        x: examples (B, ...), as the model reads them.
+        condition: values (B, K) that encoder, decoder and density are conditioned on.
+        labels: classes (B,) to learn from, int64; -1 where the class is unknown.
+        target: property (B,) of each example to predict; NaN where it is unknown.
+        partner: examples (B, ...) of the other domain, paired with `x` at random.
+        weight: weight (B,) of each example in the loss.
+
+    >>> import torch
+    >>> from chartae.data import Batch
+    >>> batch = Batch(torch.zeros(4, 3), labels=torch.tensor([0, 1, -1, 1]))
+    >>> len(batch), batch.join(batch).x.shape, batch.target
+    (4, torch.Size([8, 3]), None)
     """
 
     x: Tensor
@@ -43,59 +49,68 @@ class Batch:
         return len(self.x)
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch of `function` of every tensor that is there."""
-        return self._of({f.name: None if (t := getattr(self, f.name)) is None else function(t) for f in fields(self)})
+        """Apply `function` to every tensor of the batch."""
+        return self._from({f.name: None if (t := getattr(self, f.name)) is None else function(t) for f in fields(self)})
 
     def join(self, other: Batch) -> Batch:
-        """This batch with another behind it; what one of the two lacks is left out."""
+        """Concatenate this batch and another one; a field that is None in either is None in the result."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
-        return self._of({name: None if a is None or b is None else torch.cat([a, b]) for name, (a, b) in pairs.items()})
+        return self._from(
+            {name: None if a is None or b is None else torch.cat([a, b]) for name, (a, b) in pairs.items()}
+        )
 
     @staticmethod
-    def _of(values: dict[str, Tensor | None]) -> Batch:
+    def _from(values: dict[str, Tensor | None]) -> Batch:
         x = values.pop("x")
         assert x is not None
         return Batch(x, **values)
 
 
-#: the fields of a batch that have one row for each example of the set
-_BESIDE = ("condition", "labels", "target", "weight")
+#: the fields of a batch, besides x, that have one row for each example of the data set
+_COLUMNS = ("condition", "labels", "target", "weight")
 
 
 class Batches:
-    """A whole set resident on one device, handed out as `Batch` objects.
+    """A data set that resides on one device and is served as `Batch` objects.
 
-    uint8 becomes float32 in [0, 1], and int8 or int16 (indices) float32 of the same values, batch by batch, on the
-    device: the resident set keeps one or two bytes a value (50,000 MNIST images: 39 MB, not 157). What else an epoch
-    takes is one permutation of 8 bytes an example, and, on an accelerator, the few batches that are gathered at once
-    (32 MiB); nothing grows with the number of epochs.
+    uint8 levels become float32 in [0, 1], and int8 or int16 indices float32 of the same values, batch by batch on the
+    device, so that the data set takes only one or two bytes per value (50,000 MNIST images: 39 MB instead of 157).
+    An epoch also needs a permutation of 8 bytes per example and, on an accelerator, the few batches that are gathered
+    at once (32 MiB). Memory does not grow with the number of epochs.
 
-    The order is a function of (seed, epoch) alone: it is drawn on the CPU by a generator of its own, so that
-    it is the same on every device and neither reads nor moves torch's global state.
+    The order of the examples depends only on (seed, epoch). It is drawn on the CPU by a separate generator, so it is
+    the same on every device and neither depends on nor changes torch's global random state.
 
     Args:
-        x: (N, ...) numbers, numpy or torch; uint8, int8 and int16 stay, everything else becomes float32 once.
-        batch_size: examples in a (global) batch, >= 1.
-        seed: non-negative.
-        condition, labels, target, weight: (N, ...), the fields of `Batch` of the same names, types unchanged.
-        shuffle: a new order every epoch; without it batches are slices in the order of the set (of float
-            data: views, not to be written into).
-        drop_last: leave out the last batch where it is smaller.
-        labelled: number of labelled examples (label 0 or above) drawn beside each batch, at random with replacement;
-            they come last in it, with their labels; labels of the batch itself are then withheld, as -1.
-        partner: (M, ...) examples of another set, as many as there are in the batch and scaled like x: in an order of
-            its own, which is new every epoch where x is shuffled, and begins again where it ends. Pairing is random.
-        device: where the set shall reside; where it already is, if None.
+        x: (N, ...) numpy array or tensor of numbers, N >= 1. uint8, int8 and int16 are kept; other dtypes are
+            converted to float32.
+        batch_size: number of examples in a (global) batch; >= 1.
+        seed: seed of the order; >= 0; default 0.
+        condition: (N, K) conditions of the examples; None by default.
+        labels: (N,) classes of the examples, -1 where unknown; None by default.
+        target: (N,) property of the examples, NaN where unknown; None by default.
+        partner: (M, ...) examples of another domain; each batch has as many of them as examples, scaled like `x`.
+            They are in a separate order, new in every epoch if `shuffle`, and start again at the end. Pairing is
+            random.
+        weight: (N,) weights of the examples; None by default.
+        shuffle: whether every epoch has a new order (default). Otherwise batches are slices in the order of the data;
+            slices of float data are views, which must not be modified.
+        drop_last: whether to drop the last batch if it is smaller; default False.
+        labelled: number of labelled examples (label >= 0) that are added at the end of each batch, drawn at random
+            with replacement; default 0. Only these have their labels; all other labels of the batch are set to -1.
+        device: device of the data set; by default the one where `x` is.
 
     Raises:
-        ValueError: no examples, sizes that do not agree, values that are not finite, labels missing where they are
-            wanted.
+        ValueError: there are no examples, numbers of rows do not agree, values are not finite, or no labels exist
+            although `labelled` is positive.
 
-    >>> b = Batches(np.arange(10.0)[:, None], 4, seed=1)
-    >>> [len(batch) for batch in b.epoch(0)], len(b)
+    >>> import numpy as np
+    >>> from chartae.data import Batches
+    >>> batches = Batches(np.arange(10.0)[:, None], 4, seed=1)
+    >>> [len(batch) for batch in batches.epoch(0)], len(batches)
     ([4, 4, 2], 3)
-    >>> torch.cat([batch.x for batch in b.epoch(3)]).flatten().sort().values.tolist() == list(range(10))
-    True
+    >>> sorted(value.item() for batch in batches.epoch(3) for value in batch.x)
+    [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
     """
 
     def __init__(
@@ -116,67 +131,68 @@ class Batches:
     ) -> None:
         rows = as_tensor(x)
         if rows.ndim < 1 or rows.numel() == 0:
-            raise ValueError(f"x has shape {tuple(rows.shape)}; batches need at least one example (N, ...)")
+            raise ValueError(f"x has shape {tuple(rows.shape)}; expected at least one example (N, ...).")
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size!r}; expected a whole number of at least 1")
+            raise ValueError(f"batch_size is {batch_size!r}; expected a whole number of at least 1.")
         if seed < 0:
-            raise ValueError(f"seed is {seed}; expected a number of at least 0")
+            raise ValueError(f"seed is {seed}; expected a number of at least 0.")
         if drop_last and len(rows) < batch_size:
             raise ValueError(
-                f"{len(rows)} examples do not fill one batch of {batch_size}, and drop_last leaves nothing; use"
-                " a smaller batch_size or drop_last=False"
+                f"batch_size is {batch_size}; expected at most {len(rows)}, the number of examples, as drop_last drops"
+                " the only batch. Use a smaller batch_size or drop_last=False."
             )
         if rows.dtype not in (torch.uint8, torch.int8, torch.int16, torch.float32):
             rows = as_float(rows)
         if rows.is_floating_point() and not all(v.isfinite() for v in rows.aminmax()):
             bad = (~rows.isfinite()).flatten(1).any(1) if rows.ndim > 1 else ~rows.isfinite()
             raise ValueError(
-                f"{int(bad.sum())} of {len(rows)} examples hold NaN or infinity (first: row {int(bad.nonzero()[0])})"
+                f"x has NaN or infinity in {int(bad.sum())} of {len(rows)} examples (first: row"
+                f" {int(bad.nonzero()[0])}); expected finite numbers. Drop or impute these rows."
             )
-        beside = {
+        columns = {
             name: _column(name, value, len(rows))
-            for name, value in zip(_BESIDE, (condition, labels, target, weight), strict=True)
+            for name, value in zip(_COLUMNS, (condition, labels, target, weight), strict=True)
         }
-        self.labelled, self._known = labelled, _labelled_rows(beside["labels"], labelled)
-        other = None if partner is None else as_tensor(partner, "partner")
-        if other is not None and (other.ndim < 1 or other.numel() == 0):
-            raise ValueError(f"partner has shape {tuple(other.shape)}; it needs at least one example")
+        self.labelled, self._labelled_indices = labelled, _labelled_rows(columns["labels"], labelled)
+        partners = None if partner is None else as_tensor(partner, "partner")
+        if partners is not None and (partners.ndim < 1 or partners.numel() == 0):
+            raise ValueError(f"partner has shape {tuple(partners.shape)}; expected at least one example (M, ...).")
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.shuffle, self.drop_last = shuffle, drop_last
-        self._set = Batch(rows.contiguous(), **beside, partner=other)
+        self._data = Batch(rows.contiguous(), **columns, partner=partners)
         if device is not None:
-            self._set = self.to(device)._set
+            self._data = self.to(device)._data
 
     @property
     def x(self) -> Tensor:
-        """The whole set (N, ...)."""
-        return self._set.x
+        """All examples (N, ...)."""
+        return self._data.x
 
     @property
     def labels(self) -> Tensor | None:
-        """The labels of the whole set, where there are any."""
-        return self._set.labels
+        """Labels of all examples; None if there are none."""
+        return self._data.labels
 
     @property
     def target(self) -> Tensor | None:
-        """The property of the whole set, where there is one."""
-        return self._set.target
+        """Targets of all examples; None if there are none."""
+        return self._data.target
 
     @property
     def condition(self) -> Tensor | None:
-        """The conditions of the whole set, where there are any."""
-        return self._set.condition
+        """Conditions of all examples; None if there are none."""
+        return self._data.condition
 
     @property
     def partner(self) -> Tensor | None:
-        """The examples of the other domain, where there are any."""
-        return self._set.partner
+        """All examples of the other domain; None if there are none."""
+        return self._data.partner
 
     def to(self, device: torch.device | str) -> Batches:
-        """The same batches from another device; where the set is there already, it is shared."""
-        there = copy.copy(self)
-        there._set = self._set.map(lambda values: values.to(device))
-        return there
+        """The same batches on another device; tensors that are already there are shared."""
+        moved = copy.copy(self)
+        moved._data = self._data.map(lambda values: values.to(device))
+        return moved
 
     def first(self, n: int) -> Batches:
         """Batches of the first `n` examples, or of all if there are fewer."""
@@ -198,130 +214,151 @@ class Batches:
         return tuple(self.x.shape[1:])
 
     def steps(self, world: int = 1) -> int:
-        """Batches in an epoch on each of `world` ranks; the last counts if every rank gets a share of it."""
+        """Number of batches in an epoch on each rank.
+
+        Args:
+            world: number of ranks (processes); default 1. The last batch counts if every rank gets a share of it.
+
+        Raises:
+            ValueError: a batch, or all examples together, cannot be split over the ranks.
+        """
         if world < 1:
-            raise ValueError(f"world is {world}; expected a number of at least 1")
+            raise ValueError(f"world is {world}; expected a number of at least 1.")
         if self.batch_size < world:
             raise ValueError(
-                f"a batch of {self.batch_size} cannot be split over {world} ranks; use a larger batch_size"
+                f"batch_size is {self.batch_size}; expected at least {world}, the number of ranks. Use a larger"
+                " batch_size or fewer ranks."
             )
-        full, rest = divmod(self.n, self.batch_size)
-        steps = full + (not self.drop_last and rest >= world)
+        full, remainder = divmod(self.n, self.batch_size)
+        steps = full + (not self.drop_last and remainder >= world)
         if not steps:
-            raise ValueError(f"{self.n} examples cannot be split over {world} ranks; use fewer ranks")
+            raise ValueError(
+                f"x has {self.n} examples; expected at least {world}, the number of ranks. Use fewer ranks."
+            )
         return steps
 
     def __len__(self) -> int:
         return self.steps()
 
     def order(self, epoch: int) -> Tensor:
-        """The order of the examples in that epoch: a permutation of 0..N-1, on the CPU."""
+        """Order of the examples in an epoch: a permutation of 0..N-1, on the CPU."""
         if not self.shuffle:
             return torch.arange(self.n)
-        mixed = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)
-        return torch.randperm(self.n, generator=torch.Generator().manual_seed(int(mixed[0])))
+        state = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)
+        return torch.randperm(self.n, generator=torch.Generator().manual_seed(int(state[0])))
 
     def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """The batches of one epoch from number `start` on, float32 (b, *shape) on the device.
+        """Iterate over the batches of one epoch, with float32 examples (b, ...) on the device.
 
-        With `world` > 1 every global batch is cut to a multiple of `world` and split evenly: the batches of
-        all ranks, one after the other, are the batch that a single process would see (so cut). A last batch
-        smaller than `world` is left out on every rank.
+        With several ranks every global batch is cut to a multiple of `world` and split evenly, so that the batches of
+        all ranks, concatenated, are the (cut) batch of a single process. A last batch smaller than `world` is dropped
+        on every rank.
+
+        Args:
+            epoch: number of the epoch, >= 0; it determines the order.
+            start: number of the first batch, >= 0; default 0.
+            rank: number of this process, 0 <= rank < world; default 0.
+            world: number of processes; default 1.
+
+        Raises:
+            ValueError: an argument is out of range, or the batches cannot be split over the ranks.
         """
         steps = self.steps(world)
         if epoch < 0 or start < 0:
-            raise ValueError(f"epoch is {epoch} and start is {start}; both must be at least 0")
+            raise ValueError(f"epoch is {epoch} and start is {start}; expected numbers of at least 0.")
         if not 0 <= rank < world:
-            raise ValueError(f"rank is {rank}; expected 0 <= rank < {world}, the world")
+            raise ValueError(f"rank is {rank}; expected 0 <= rank < {world}, the world.")
         batches = self._gathered(epoch, start, rank, world) if self.shuffle else self._sliced(start, steps, rank, world)
-        if self._set.partner is not None:
-            batches = self._partnered(batches, self._set.partner, epoch, start, rank)
-        return self._joined(batches, epoch, start, steps, rank, world) if self.labelled else batches
+        if self._data.partner is not None:
+            batches = self._with_partners(batches, self._data.partner, epoch, start, rank)
+        return self._with_labelled(batches, epoch, start, steps, rank, world) if self.labelled else batches
 
-    def _partnered(
+    def _with_partners(
         self, batches: Iterator[Batch], partner: Tensor, epoch: int, start: int, rank: int
     ) -> Iterator[Batch]:
-        """Each batch with as many of the other set; of a global batch every rank has its own."""
+        """Add partners to each batch, different ones on each rank."""
         order = torch.arange(len(partner))
         if self.shuffle:
-            mixed = np.random.SeedSequence((self.seed, epoch, 2)).generate_state(1, np.uint64)
-            order = torch.randperm(len(order), generator=torch.Generator().manual_seed(int(mixed[0])))
+            state = np.random.SeedSequence((self.seed, epoch, 2)).generate_state(1, np.uint64)
+            order = torch.randperm(len(order), generator=torch.Generator().manual_seed(int(state[0])))
         for number, batch in enumerate(batches, start):
             size = len(batch)
             rows = order[(number * self.batch_size + rank * size + torch.arange(size)) % len(order)]
             yield replace(batch, partner=as_float(partner.index_select(0, rows.to(batch.x.device))))
 
-    def _joined(
+    def _with_labelled(
         self, batches: Iterator[Batch], epoch: int, start: int, steps: int, rank: int, world: int
     ) -> Iterator[Batch]:
-        """Each batch with its labelled examples behind it; ranks draw different ones."""
-        mixed = np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(mixed[0]))
-        drawn = self._known[torch.randint(len(self._known), (steps, world, self.labelled), generator=generator)]
+        """Append labelled examples to each batch, different ones on each rank."""
+        state = np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        candidates = self._labelled_indices
+        drawn = candidates[torch.randint(len(candidates), (steps, world, self.labelled), generator=generator)]
         for batch, rows in zip(batches, drawn[start:, rank].to(self.x.device), strict=False):
-            known = self._rows(rows)
+            labelled = self._rows(rows)
             assert batch.labels is not None
-            hidden = replace(batch, labels=torch.full_like(batch.labels, -1))
-            yield hidden.join(known)
+            unlabelled = replace(batch, labels=torch.full_like(batch.labels, -1))
+            yield unlabelled.join(labelled)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
 
     def _sliced(self, start: int, steps: int, rank: int, world: int) -> Iterator[Batch]:
-        present = self._present()
+        columns = self._columns()
         for b in range(start, steps):
             lo = b * self.batch_size
             share = min(self.batch_size, self.n - lo) // world
             lo += rank * share
-            yield Batch(as_float(self.x[lo : lo + share]), **{name: v[lo : lo + share] for name, v in present.items()})
+            yield Batch(as_float(self.x[lo : lo + share]), **{name: v[lo : lo + share] for name, v in columns.items()})
 
-    def _present(self) -> dict[str, Tensor]:
-        """What each example has beside it."""
-        return {name: v for name in _BESIDE if (v := getattr(self._set, name)) is not None}
+    def _columns(self) -> dict[str, Tensor]:
+        """The fields besides x that have one row for each example."""
+        return {name: v for name in _COLUMNS if (v := getattr(self._data, name)) is not None}
 
     def _rows(self, rows: Tensor) -> Batch:
-        beside = {name: v.index_select(0, rows) for name, v in self._present().items()}
-        return Batch(as_float(self.x.index_select(0, rows)), **beside)
+        columns = {name: v.index_select(0, rows) for name, v in self._columns().items()}
+        return Batch(as_float(self.x.index_select(0, rows)), **columns)
 
     def _gathered(self, epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
-        full, rest = divmod(self.n, self.batch_size)
-        share, last = self.batch_size // world, 0 if self.drop_last else rest // world
+        full, remainder = divmod(self.n, self.batch_size)
+        share, last = self.batch_size // world, 0 if self.drop_last else remainder // world
         order = self.order(epoch)
-        head, tail = order[: self.n - rest].view(full, self.batch_size), order[self.n - rest :]
-        mine = head[start:, rank * share : (rank + 1) * share].reshape(-1)
+        head, tail = order[: self.n - remainder].view(full, self.batch_size), order[self.n - remainder :]
+        local = head[start:, rank * share : (rank + 1) * share].reshape(-1)
         if start <= full:
-            mine = torch.cat([mine, tail[rank * last : (rank + 1) * last]])
-        if not len(mine):  # split would make one empty batch of it
+            local = torch.cat([local, tail[rank * last : (rank + 1) * last]])
+        if not len(local):  # split would yield one empty batch
             return
-        for rows in mine.to(self.x.device).split(share * self._chunk(share)):
+        for rows in local.to(self.x.device).split(share * self._chunk(share)):
             chunk = self._rows(rows)
-            parts = {name: getattr(chunk, name).split(share) for name in ("x", *self._present())}
+            parts = {name: getattr(chunk, name).split(share) for name in ("x", *self._columns())}
             for values in zip(*parts.values(), strict=True):
-                yield Batch(values[0], **dict(zip(self._present(), values[1:], strict=True)))
+                yield Batch(values[0], **dict(zip(self._columns(), values[1:], strict=True)))
 
     def _chunk(self, share: int) -> int:
-        """How many batches are gathered at once: on the CPU one, which stays in its cache (measured)."""
+        """Number of batches that are gathered at once; 1 on the CPU, where it fits the cache (measured)."""
         if self.x.device.type == "cpu":
             return 1
         return max(1, min(16, _CHUNK_BYTES // (4 * share * max(1, self.x[0].numel()))))
 
 
 def _column(name: str, value: object, n: int) -> Tensor | None:
-    """One row for each of `n` examples."""
+    """Convert one field of a batch, checking that it has one row for each of `n` examples."""
     if value is None:
         return None
     column = as_tensor(value, name)
     if column.ndim < 1 or len(column) != n:
-        raise ValueError(f"{name} has shape {tuple(column.shape)} for {n} examples; one row for each is needed")
+        raise ValueError(f"{name} has shape {tuple(column.shape)} for {n} examples; expected one row for each.")
     return column
 
 
 def _labelled_rows(labels: Tensor | None, labelled: int) -> Tensor:
-    """The numbers of the examples that have a label, where labelled ones are wanted in each batch."""
+    """Row numbers of the labelled examples; empty if no labelled examples are added to the batches."""
     if not labelled:
         return torch.empty(0, dtype=torch.int64)
     if labels is None or labels.ndim != 1 or labels.is_floating_point() or not (labels >= 0).any():
         raise ValueError(
-            f"{labelled} labelled examples are wanted in each batch, but none has a label (0, 1, ...; -1 for none)"
+            f"labelled is {labelled}, but no example has a label; expected labels 0, 1, ..., and -1 for none."
+            " Give labels=, or labelled=0."
         )
     return (labels >= 0).nonzero()[:, 0].cpu()

@@ -1,4 +1,4 @@
-"""The data sets with a name, where their files are found, and `load` for these and for any path."""
+"""The named data sets, and `load` for a named data set or any path."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from chartae.data import sprites, toys
 from chartae.data.arrays import SPLITS, held_out
 from chartae.data.dataset import Dataset, Shares, from_path
-from chartae.data.derived import VIEWS, derive, taken_apart
+from chartae.data.derived import VIEWS, derive, split_views
 from chartae.data.download import extract, fetch
 from chartae.data.kinds import Points
 
@@ -51,7 +51,7 @@ Labelled: TypeAlias = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 
 
 class _Published(NamedTuple):
-    """A file as its authors publish it."""
+    """A published file: its name without suffix, checksum and size in bytes."""
 
     stem: str
     md5: str
@@ -78,43 +78,55 @@ _FASHION_MIRRORS = ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
-    """The unsigned bytes of an IDX file (gzipped or not): images (n, h, w), or labels (n,)."""
+    """Read an IDX file of unsigned bytes, plain or gzipped: images (n, h, w) or labels (n,).
+
+    Raises:
+        ValueError: the file is damaged or not an IDX file of bytes.
+    """
     path = Path(path)
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as f:
             magic = f.read(4)
             if len(magic) < 4 or magic[:3] != b"\0\0\x08" or magic[3] not in (1, 3):
                 raise ValueError(
-                    f"{path} is no IDX file of bytes: it begins with {magic.hex() or 'nothing'}, expected"
-                    " 00000801"
-                    " (labels) or 00000803 (images)"
+                    f"{path} begins with {magic.hex() or 'nothing'}; expected an IDX file of bytes, which begins with"
+                    " 00000801 (labels) or 00000803 (images)."
                 )
-            head = f.read(4 * magic[3])
-            shape = tuple(int(v) for v in np.frombuffer(head[: len(head) // 4 * 4], ">u4"))
-            want = math.prod(shape)
-            # a byte more than wanted tells a file that is too long from one that is right
-            body = f.read(want + 1) if len(shape) == magic[3] else b""
+            header = f.read(4 * magic[3])
+            shape = tuple(int(v) for v in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
+            length = math.prod(shape)
+            # one more byte, to detect a file that is too long
+            body = f.read(length + 1) if len(shape) == magic[3] else b""
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ValueError(f"{path} is damaged or cut short ({e}); fetch it again") from e
-    if len(shape) < magic[3] or len(body) != want:
-        have = "more" if len(shape) == magic[3] and len(body) > want else f"{len(body):,}"
-        raise ValueError(f"{path} announces {shape} = {want:,} bytes but holds {have}; it is damaged, fetch it again")
+        raise ValueError(f"{path} is damaged or cut short ({e}). Download it again.") from e
+    if len(shape) < magic[3] or len(body) != length:
+        actual = "more" if len(shape) == magic[3] and len(body) > length else f"{len(body):,}"
+        raise ValueError(f"{path} is damaged: it has {actual} bytes; expected {shape} = {length:,}. Download it again.")
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
 def read_cifar(path: str | os.PathLike[str]) -> Labelled:
-    """Images (n, 3, 32, 32) and labels (n,) of a file of the binary version of CIFAR-10."""
+    """Read images (n, 3, 32, 32) and labels (n,) from a file of the binary version of CIFAR-10.
+
+    Raises:
+        ValueError: the file has a wrong size, or holds labels above 9.
+    """
     raw = np.fromfile(path, np.uint8)
     if len(raw) == 0 or len(raw) % 3073:
-        raise ValueError(f"{path} has {len(raw):,} bytes, not a multiple of 3,073 (a label and 3x32x32 levels)")
+        raise ValueError(
+            f"{path} has {len(raw):,} bytes; expected a multiple of 3,073 (a label and 3x32x32 levels). Download it"
+            " again."
+        )
     raw = raw.reshape(-1, 3073)
     if raw[:, 0].max() > 9:
-        raise ValueError(f"{path} holds a label {raw[:, 0].max()}; CIFAR-10 has 0..9, so this is another file")
+        raise ValueError(
+            f"{path} holds a label {raw[:, 0].max()}; expected the labels 0..9 of CIFAR-10. Download the file again."
+        )
     return raw[:, 1:].reshape(-1, 3, 32, 32), raw[:, 0]
 
 
 def _fixed(name: str, train: Labelled, test: Labelled, last: int, classes: tuple[str, ...], source: object) -> Dataset:
-    """The split of the field: the last 1/`last` of the training file is for validation."""
+    """The usual split: the last 1/`last` of the training file is used for validation."""
     x, y = (torch.from_numpy(np.array(a)) for a in train)
     xt, yt = (torch.from_numpy(np.array(a)) for a in test)
     y, yt = y.long(), yt.long()
@@ -128,10 +140,10 @@ def _cache(name: str) -> Path:
 
 def _missing(name: str, folders: list[Path], names: list[str]) -> FileNotFoundError:
     return FileNotFoundError(
-        f"the files of {name!r} are not all there: looked for {', '.join(names)} in "
+        f"files of {name!r} are missing; looked for {', '.join(names)} in "
         + ", ".join(map(str, folders))
-        + ". Put them there, or name their folder by root= or the environment variable CHARTAE_DATA;"
-        " with neither given, they are downloaded"
+        + ". Put them there, or give their folder as root= or in the environment variable CHARTAE_DATA."
+        " Without either, they are downloaded."
     )
 
 
@@ -148,7 +160,10 @@ def _idx(name: str, root: Path | None, files: tuple[_Published, ...], mirrors: t
             x, y, xt, yt = (read_idx(p) for p in paths if p)
             for images, labels, where in ((x, y, paths[0]), (xt, yt, paths[2])):
                 if images.ndim != 3 or labels.shape != images.shape[:1]:
-                    raise ValueError(f"{where} has shape {images.shape}, its labels {labels.shape}; not of one set")
+                    raise ValueError(
+                        f"{where} has shape {images.shape} and its labels {labels.shape}; expected (n, h, w) and (n,)."
+                        " Download both files again."
+                    )
             return _fixed(name, (x[:, None], y), (xt[:, None], yt), 6, classes, folder)
     raise _missing(name, folders, [f.stem + "[.gz]" for f in files])
 
@@ -197,7 +212,7 @@ def _fashion_mini(root: Path | None, seed: int) -> Dataset:
     return Dataset("fashion-mini", a, b, c, ya, yb, yc, _FASHION, "shipped with chartae")
 
 
-#: pictures in the three splits of sprites
+#: number of images in the three splits of sprites
 SPRITES = (20_000, 2_000, 2_000)
 _DSPRITES_FACTORS = ("shape", "scale", "orientation", "x", "y")
 _DSPRITES = "dsprites_downsampled.npz"
@@ -215,8 +230,8 @@ def _dsprites(root: Path | None, seed: int) -> Dataset:
     path = next((p for f in folders if (p := f / _DSPRITES).is_file()), None)
     if path is None:
         raise FileNotFoundError(
-            f"the file of 'dsprites' is not there: looked for {_DSPRITES} in {', '.join(map(str, folders))}. Put it"
-            " there, or name its folder by root= or the environment variable CHARTAE_DATA; it is not downloaded"
+            f"the file of 'dsprites' is missing; looked for {_DSPRITES} in {', '.join(map(str, folders))}. Put it"
+            " there, or give its folder as root= or in the environment variable CHARTAE_DATA; it is not downloaded."
         )
     keys = ("imgs", "latents_values")
     try:
@@ -225,12 +240,12 @@ def _dsprites(root: Path | None, seed: int) -> Dataset:
                 raise ValueError(f"it lacks {', '.join(missing)} (it has {', '.join(f.files) or 'nothing'})")
             images, values = (f[k] for k in keys)
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
-        raise ValueError(f"{path} cannot be read as dSprites: {e}; fetch it again") from e
+        raise ValueError(f"{path} cannot be read as dSprites: {e}. Download it again.") from e
     n = len(images)
     if images.shape != (n, 64, 64) or values.shape != (n, 5) or n < 3 or images.dtype != np.uint8 or images.max() > 1:
         raise ValueError(
             f"{path} holds images {images.shape} {images.dtype} and values {values.shape}; expected (N, 64, 64)"
-            " uint8 of 0 and 1, and (N, 5)"
+            " uint8 of 0 and 1, and (N, 5). Download it again."
         )
     x, y = torch.from_numpy(images)[:, None] * 255, torch.from_numpy(values).float()
     valid, test = held_out(n, 0.1, 0.1)
@@ -259,7 +274,7 @@ _SETS: dict[str, Callable[[Path | None, int], Dataset]] = {
     **{name: _toy(name) for name in toys.WORLDS},
 }
 
-#: the names that `load` knows; only mnist, fashion-mnist, cifar10 and dsprites need files or a network
+#: names of the data sets of `load`; only mnist, fashion-mnist, cifar10 and dsprites need files or a network
 NAMES: tuple[str, ...] = tuple(_SETS)
 
 
@@ -270,93 +285,101 @@ def load(
     seed: int = 0,
     size: int | None = None,
 ) -> Dataset:
-    """A data set by name, or the one in a file or folder, in three splits that share no example.
+    """Load a named data set, or the one in a file or folder, as three disjoint splits.
 
-    The names, with the sizes of train + valid + test:
+    The named data sets, with the sizes of train + valid + test, are:
 
-    * ``fashion-mini``, 6,000 + 1,000 + 1,000: 28x28 grey, Fashion-MNIST in balanced classes; ships with the
-      package;
-    * ``digits``, 1,297 + 250 + 250: 8x8 grey, scikit-learn's, levels 0..16 rescaled to 0..255; random split;
-    * ``mnist``, 50,000 + 10,000 + 10,000: 28x28 grey (LeCun, Bottou, Bengio, Haffner, 1998);
-    * ``fashion-mnist``, as mnist (Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747);
-    * ``cifar10``, 40,000 + 10,000 + 10,000: 32x32 colour, the binary version (Krizhevsky, 2009); with fewer
-      of the five training files, what there is;
-    * ``sprites``, 20,000 + 2,000 + 2,000: 64x64 colour, one triangle each, drawn by `seed` with
-      `chartae.data.sprites` (15 s) and kept in ``~/.cache/chartae`` (or XDG_CACHE_HOME); the labels are the four
-      factors (Reizinger et al., 2022, arXiv:2206.02416);
-    * ``dsprites``, 36,864 + 4,608 + 4,608: 64x64 binary, every combination of five factors, which are the labels,
-      from ``dsprites_downsampled.npz`` (Matthey, Higgins, Hassabis, Lerchner, 2017, thinned out by C. Gillon); random
-      split; not downloaded;
-    * the worlds of `chartae.data.toys.WORLDS`, such as ``mixture-2d`` or ``spiral``, 20,000 + 5,000 + 5,000 points
-      drawn by `seed`: their density and score are known.
+    * ``fashion-mini``, 6,000 + 1,000 + 1,000: 28x28 grey images, a class-balanced subset of Fashion-MNIST that ships
+      with the package;
+    * ``digits``, 1,297 + 250 + 250: 8x8 grey images of scikit-learn, levels 0..16 rescaled to 0..255; random split;
+    * ``mnist``, 50,000 + 10,000 + 10,000: 28x28 grey images (LeCun, Bottou, Bengio, Haffner, 1998);
+    * ``fashion-mnist``, the same sizes as mnist (Xiao, Rasul, Vollgraf, 2017, arXiv:1708.07747);
+    * ``cifar10``, 40,000 + 10,000 + 10,000: 32x32 colour images, the binary version (Krizhevsky, 2009); smaller if
+      some of the five training files are missing;
+    * ``sprites``, 20,000 + 2,000 + 2,000: 64x64 colour images of one triangle each, drawn by `chartae.data.sprites`
+      (15 s) and cached in ``~/.cache/chartae`` (or XDG_CACHE_HOME); the labels are the four factors (Reizinger et al.,
+      2022, arXiv:2206.02416);
+    * ``dsprites``, 36,864 + 4,608 + 4,608: 64x64 binary images of every combination of five factors, which are the
+      labels, from ``dsprites_downsampled.npz`` (Matthey, Higgins, Hassabis, Lerchner, 2017, downsampled by C. Gillon);
+      random split; not downloaded;
+    * the distributions of `chartae.data.toys.WORLDS`, such as ``mixture-2d`` or ``spiral``, 20,000 + 5,000 + 5,000
+      points, whose density and score are known.
 
-    valid is the last sixth (``cifar10``: fifth) of the training files; the code of "From Variational to
-    Deterministic Autoencoders" (Ghosh et al., 2020, arXiv:1903.12436) instead validates on images that it
-    also trains on.
+    The validation split is the last sixth (``cifar10``: the last fifth) of the training files. In contrast, the code
+    of "From Variational to Deterministic Autoencoders" (Ghosh et al., 2020, arXiv:1903.12436) validates on images that
+    it also trains on.
 
-    A path names one of
+    A path is one of:
 
-    * a folder of pictures (png, jpg, jpeg, bmp, gif, tif, tiff, webp, at any depth). Grey ones have one
-      channel; if any is coloured, all have three; transparency is dropped. Where every picture lies in one of
-      several subfolders, their names are the labels. Subfolders ``train`` and ``valid`` (or ``val``) or
-      ``test`` are the splits;
-    * ``.npy``: an array, as `as_examples` accepts it. ``.npz``: ``train``, ``valid``, ``test`` (each with
-      ``..._labels``), or else one of X, x, data, images, imgs, with y or labels. Pickles are refused. Images
-      of 0 and 1 are taken for binary;
-    * ``.csv`` (with or without a header) and ``.parquet`` (needs ``chartae[parquet]``): numbers; a column
-      named label, target, class or y holds the labels, which may be text. A first column without a name is an
-      index, and dropped.
+    * a folder of images (png, jpg, jpeg, bmp, gif, tif, tiff, webp, at any depth). Grey images have one channel; if
+      any image is coloured, all have three; transparency is dropped. If every image is in one of several subfolders,
+      the names of the subfolders are the labels. Subfolders ``train`` and ``valid`` (or ``val``) or ``test`` are the
+      splits;
+    * a ``.npy`` file: an array as for `from_arrays`. A ``.npz`` file: ``train``, ``valid``, ``test`` (each with
+      ``..._labels``), or one of X, x, data, images, imgs, with y or labels. Pickles are refused. Integer images of
+      only 0 and 1 are binary;
+    * a ``.csv`` file (with or without a header) or a ``.parquet`` file (requires ``chartae[parquet]``): numbers. A
+      column named label, target, class or y holds the labels, which may be text. A first column without a name is an
+      index, which is dropped.
 
-    Splits that are not there are drawn at random by `seed`, a tenth each.
+    Splits that a path does not have are held out of train at random, a tenth each.
 
-    Of grey pictures there are further views, by a suffix: ``mnist+coloured``, ``fashion-mini+edges``,
-    ``x.npy+inverted`` (`chartae.data.derive`).
-
-    Pictures are `Images` of `chartae.data.kinds`, tables `Table`, and the worlds `Points`.
+    A suffix selects a view of a data set of grey images: ``mnist+coloured``, ``fashion-mini+edges``,
+    ``x.npy+inverted`` (see `chartae.data.derive`).
 
     Args:
-        name_or_path: one of `NAMES`, or a path; a name wins over a file of that name in the current folder.
-        root: where the files of a named set are, in ``root/<name>/`` or `root` itself. Without it, the
-            environment variable CHARTAE_DATA; without that, they are downloaded to ``~/.cache/chartae`` (or
-            XDG_CACHE_HOME).
-        seed: of the random splits.
-        size: for folders of pictures: cut the middle square out of each and resize it to `size` x `size`
-            pixels.
+        name_or_path: one of `NAMES`, or a path. A name takes precedence over a file of that name in the current
+            folder.
+        root: folder of the files of a named data set, which are in ``root/<name>/`` or `root` itself. By default the
+            environment variable CHARTAE_DATA; if that is not set either, they are downloaded to ``~/.cache/chartae``
+            (or XDG_CACHE_HOME).
+        seed: seed of random splits and drawn data; default 0.
+        size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
 
+    Returns:
+        The data set, of kind `Images`, `Table` or (for the distributions of `chartae.data.toys`) `Points`.
+
+    Raises:
+        FileNotFoundError: there is no such file, or the files of a named data set are missing under `root`.
+        ValueError: the name or view is unknown, or a file cannot be read.
+        ConnectionError: the files cannot be downloaded.
+
+    >>> from chartae.data import load
     >>> load("digits")
     Dataset('digits': images 1x8x8 uint8, 1,297 + 250 + 250 (train + valid + test), 10 classes; scikit-learn)
     """
     name = os.fspath(name_or_path)
     if isinstance(name_or_path, str) and name in _SETS:
         if size is not None:
-            raise ValueError(f"size={size} is for folders of pictures; {name!r} has the size it has")
-        where = root or os.environ.get("CHARTAE_DATA")
-        return _SETS[name](Path(where).expanduser() if where else None, seed)
+            raise ValueError(
+                f"size is {size}; expected None, as {name!r} has a fixed size. Use it for folders of images."
+            )
+        folder = root or os.environ.get("CHARTAE_DATA")
+        return _SETS[name](Path(folder).expanduser() if folder else None, seed)
     path = Path(name).expanduser()
     if path.exists():
         return from_path(path, size=size, shares=Shares(seed))
-    base, views = taken_apart(name)
+    base, views = split_views(name)
     if views:
-        wrong = [view for view in views if view not in VIEWS]
-        if wrong:
+        unknown = [view for view in views if view not in VIEWS]
+        if unknown:
             raise ValueError(
-                f"{name!r} asks for an unknown view {wrong[0]!r} of {base}; choose from"
-                f" {', '.join(f'+{v}' for v in VIEWS)}"
+                f"view is {unknown[0]!r}; expected a view of {base}: one of {', '.join(f'+{v}' for v in VIEWS)}."
             )
         data = load(base, root, seed=seed, size=size)
-        # what is read from a path is known by it, a named set by its name and its folder
-        named = data.name in _SETS
+        # data from a path are found again by the path, named data by their name and folder
+        is_named = data.name in _SETS
         for view in views:
             data = derive(data, view, seed=seed)
-        return data if named else replace(data, source=f"{data.source}+{'+'.join(views)}")
+        return data if is_named else replace(data, source=f"{data.source}+{'+'.join(views)}")
     close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, 1)
-    known = (
-        f"the names are {', '.join(NAMES)}; a path to a folder of pictures or to a .npy, .npz, .csv or"
-        " .parquet file is accepted too"
+    expected = (
+        f"expected one of {', '.join(NAMES)}, or a path to a folder of images or to a .npy, .npz, .csv or .parquet file"
     )
+    remedy = f" Did you mean {close[0]!r}?" if close else ""
     if path.suffix or path.name != name or not isinstance(name_or_path, str):
-        raise FileNotFoundError(f"there is no file or folder {name!r}; {known}")
-    raise ValueError(f"unknown data set {name!r}{f' (did you mean {close[0]!r}?)' if close else ''}; {known}")
+        raise FileNotFoundError(f"there is no file or folder {name!r}; {expected}.{remedy}")
+    raise ValueError(f"there is no data set {name!r}; {expected}.{remedy}")
 
 
 _SUMMARIES = {

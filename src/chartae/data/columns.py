@@ -1,4 +1,4 @@
-"""The columns of a table: their names and types, and pandas data frames to numbers and back."""
+"""The columns of a table: their names and types, and conversion between pandas data frames and numbers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 __all__ = ["Columns", "Frame", "frame_columns", "frame_of", "frame_values", "is_frame"]
 
-#: columns that are taken for labels, where a file has one of them
+#: names by which the column of labels of a file is recognised
 LABEL_COLUMNS = ("label", "target", "class", "y")
 
 
 class Frame(Protocol):
-    """What is used of a pandas data frame."""
+    """The part of the interface of a pandas data frame that is used here."""
 
     @property
     def columns(self) -> Sequence[object]: ...
@@ -34,12 +34,12 @@ class Frame(Protocol):
 
 @dataclass(frozen=True)
 class Columns:
-    """What a reader knows of the columns of a table.
+    """Names and types of the columns of a table that was read.
 
     Attributes:
-        names: names in order; empty where the table has none.
+        names: names in order; empty if the table has none.
         dtypes: pandas' names of their types; empty unless a data frame was read.
-        label: name of the column that held the labels, which is not among `names`; "" if there was none.
+        label: name of the column of labels, which is not among `names`; "" if there is none.
     """
 
     names: tuple[str | int, ...] = ()
@@ -47,35 +47,38 @@ class Columns:
     label: str | int = ""
 
     def order(self, names: Sequence[object], source: str) -> list[int]:
-        """Where each of these columns stands among `names`; the column of the labels may be there too.
+        """Positions of these columns among `names`; a column of labels is ignored.
 
         Args:
-            names: names of the columns of another table.
-            source: what to call that table in errors.
+            names: names of the columns of another table, in any order.
+            source: what to call that table in error messages.
+
+        Returns:
+            One index into `names` for each of these columns.
 
         Raises:
-            ValueError: a column is missing, superfluous, or there twice; the message names it.
+            ValueError: a column is missing, unknown or duplicated; the message names it.
         """
-        there = [str(name) for name in names]
-        wanted = [str(name) for name in self.names]
-        twice = sorted({name for name in there if there.count(name) > 1})
-        missing = [name for name in wanted if name not in there]
-        extra = [name for name in there if name not in wanted and name != str(self.label)]
+        others = [str(name) for name in names]
+        fitted = [str(name) for name in self.names]
+        duplicated = sorted({name for name in others if others.count(name) > 1})
+        missing = [name for name in fitted if name not in others]
+        unknown = [name for name in others if name not in fitted and name != str(self.label)]
         faults = [
             f"{what}: {', '.join(map(repr, columns))}"
-            for what, columns in (("missing", missing), ("unknown", extra), ("twice", twice))
+            for what, columns in (("missing", missing), ("unknown", unknown), ("duplicated", duplicated))
             if columns
         ]
         if faults:
             raise ValueError(
-                f"{source} has other columns than the {len(wanted)} that were fitted ({'; '.join(faults)}); "
-                f"give {', '.join(wanted[:20])}{', ...' if len(wanted) > 20 else ''}, in any order"
+                f"{source} has other columns than the {len(fitted)} fitted ones ({'; '.join(faults)}); "
+                f"expected {', '.join(fitted[:20])}{', ...' if len(fitted) > 20 else ''}, in any order."
             )
-        return [there.index(name) for name in wanted]
+        return [others.index(name) for name in fitted]
 
 
 def is_frame(x: object) -> TypeGuard[Frame]:
-    """Whether `x` is a pandas data frame; pandas is not imported for it."""
+    """Whether `x` is a pandas data frame. This does not import pandas."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(x, pandas.DataFrame)
 
@@ -83,8 +86,12 @@ def is_frame(x: object) -> TypeGuard[Frame]:
 def frame_columns(frame: Frame, label: str | int = "") -> Columns:
     """Names and types of the columns of a data frame.
 
+    Args:
+        frame: pandas data frame.
+        label: name of the column that the labels were taken from; "" if there is none.
+
     Raises:
-        ValueError: two columns have one name.
+        ValueError: two columns have the same name.
         TypeError: a name is neither text nor a whole number.
     """
     names: list[str | int] = []
@@ -92,12 +99,15 @@ def frame_columns(frame: Frame, label: str | int = "") -> Columns:
         if not isinstance(name, str | int | np.integer):
             raise TypeError(
                 f"the data frame has a column named {name!r}; expected text or a whole number. Rename the columns, "
-                "such as frame.columns = [...]"
+                "such as frame.columns = [...]."
             )
         names.append(name if isinstance(name, str) else int(name))
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
-    if twice:
-        raise ValueError(f"the data frame has two columns named {', '.join(map(repr, twice))}; rename one of each")
+    duplicated = sorted({str(name) for name in names if names.count(name) > 1})
+    if duplicated:
+        raise ValueError(
+            f"the data frame has two columns named {', '.join(map(repr, duplicated))}; expected different names."
+            " Rename one of each."
+        )
     return Columns(tuple(names), tuple(str(dtype) for dtype in frame.dtypes), label)
 
 
@@ -105,33 +115,38 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
     """The numbers (n, d) of a data frame, in float64.
 
     Raises:
-        TypeError: columns that are not numeric; the message names them.
-        ValueError: missing values; the message names column and row.
+        TypeError: a column is not numeric; the message names it.
+        ValueError: values are missing; the message names column and row.
     """
     from pandas.api.types import is_complex_dtype, is_numeric_dtype  # type: ignore[import-untyped, unused-ignore]
 
     dtypes = list(zip(frame.columns, frame.dtypes, strict=True))
     other = [f"{name!r} ({t})" for name, t in dtypes if not is_numeric_dtype(t) or is_complex_dtype(t)]
     if other:
-        raise TypeError(f"not numeric: column {', '.join(other[:20])}; encode these columns as numbers, or drop them")
+        raise TypeError(
+            f"the data frame is not numeric in column {', '.join(other[:20])}; expected numbers. Encode these columns"
+            " as numbers, or drop them."
+        )
     values = np.asarray(frame.to_numpy("float64", na_value=np.nan))
     missing = np.isnan(values)
     if missing.any():
         count = int(missing.sum())
         row, column = (int(i) for i in np.argwhere(missing)[0])
         raise ValueError(
-            f"{count} missing value{'s' * (count > 1)} in the data frame, the first in row {row}, "
-            f"column {frame.columns[column]!r}; drop or impute"
+            f"the data frame has {count} missing value{'s' * (count > 1)}, the first in row {row}, "
+            f"column {frame.columns[column]!r}; expected none. Drop or impute them."
         )
     return values
 
 
 def frame_of(values: NDArray[np.float64], columns: Columns) -> Frame:
-    """A data frame of the types that were read: whole numbers and truth values are rounded, and cut to their range.
+    """Build a data frame with the names and dtypes of the one that was read.
+
+    Integers are rounded and clipped to the range of their dtype; booleans are thresholded at 0.5.
 
     Args:
         values: (n, d) numbers.
-        columns: with `dtypes`.
+        columns: names and dtypes of the d columns.
 
     Raises:
         ImportError: pandas is not installed.
@@ -140,7 +155,7 @@ def frame_of(values: NDArray[np.float64], columns: Columns) -> Frame:
         import pandas  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
         raise ImportError(
-            "the data were read from a data frame, and writing one needs pandas: pip install pandas"
+            "pandas is not installed; expected it, as the data were read from a data frame. Run pip install pandas."
         ) from error
     values = values.copy()
     for i, dtype in enumerate(columns.dtypes):
@@ -149,7 +164,7 @@ def frame_of(values: NDArray[np.float64], columns: Columns) -> Frame:
         elif dtype.lower().startswith(("int", "uint")):
             info = np.iinfo(dtype.lower())
             largest = float(info.max)
-            if int(largest) > info.max:  # the largest of 64 bits is no float64
+            if int(largest) > info.max:  # the largest 64-bit integer is not a float64
                 largest = float(np.nextafter(largest, 0))
             values[:, i] = values[:, i].round().clip(float(info.min), largest)
     frame: Frame = pandas.DataFrame(values, columns=list(columns.names))

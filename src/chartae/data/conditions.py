@@ -1,4 +1,4 @@
-"""Conditions: which columns encoder, decoder and density are conditioned on, and how their values are read."""
+"""Conditions: the columns that encoder, decoder and density are conditioned on, and how their values are encoded."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from torch import Tensor
 
 __all__ = ["Categories", "Column", "Condition", "ConditionRecord", "Covariate", "Encoded"]
 
-#: whole numbers with at most so many different values are read as labels
+#: a column of whole numbers with at most this many different values is categorical by default
 MOST_LABELS = 20
 #: a column of more classes than this is an identifier rather than a condition
 MOST_CLASSES = 1000
-#: a message lists at most so many classes
+#: number of classes that an error message lists
 LISTED = 20
 
-#: the value of a class: a whole number, a truth value or text
+#: value of a class: a whole number, a boolean or text
 Label: TypeAlias = int | str
 
 
 class ColumnRecord(TypedDict):
-    """A column as plain values: `classes` (and their `names`) of a categorical one, `mean` and `sd` of a real one."""
+    """A column as plain values: `classes` and `names` if it is categorical, `mean` and `sd` if it is real."""
 
     name: str
     classes: NotRequired[list[Label]]
@@ -40,7 +40,7 @@ class ColumnRecord(TypedDict):
 
 
 class ConditionRecord(TypedDict):
-    """A condition as plain values, as they stand in run.toml."""
+    """A condition as plain values, as in run.toml."""
 
     columns: list[ColumnRecord]
 
@@ -56,36 +56,40 @@ class _Frame(Protocol):
 
 
 class Column(ABC):
-    """One column of a condition, and how its values become numbers that a net reads."""
+    """One column of a condition, which encodes values as numbers and decodes them."""
 
     name: str
 
     @property
     @abstractmethod
     def entries(self) -> tuple[str, ...]:
-        """A name for each number that the column becomes, such as ``class=Sandal`` or ``age``."""
+        """Names of the w numbers that encode a value, such as ``class=Sandal`` or ``age``."""
 
     @abstractmethod
     def read(self, values: Sequence[object]) -> Float[np.ndarray, "n w"]:
-        """The numbers of each value; a ValueError says which value cannot be read."""
+        """Encode n values as w numbers each; a ValueError names a value that cannot be read."""
 
     @abstractmethod
     def restore(self, block: Float[Tensor, "n w"]) -> list[Label] | list[float]:
-        """The values that `read` turned into these numbers."""
+        """Decode numbers into values: the inverse of `read`."""
 
     @abstractmethod
     def to_dict(self) -> ColumnRecord:
-        """Plain values, from which `Condition.from_dict` makes the column again."""
+        """Plain values, from which `Condition.from_dict` rebuilds the column."""
 
 
 @dataclass(frozen=True)
 class Categories(Column):
-    """A categorical column, read as one-hot vectors.
+    """A categorical column, encoded as one-hot vectors.
 
     Args:
-        name: of the column.
-        classes: the value of each class, in the order of the one-hot vector's entries.
-        names: a name for each class; none by default.
+        name: name of the column.
+        classes: value of each class, in the order of the entries of the one-hot vector.
+        names: name of each class; none by default.
+
+    >>> Categories("class", (0, 1), ("cat", "dog")).read(["dog", 0])
+    array([[0., 1.],
+           [1., 0.]])
     """
 
     name: str
@@ -94,7 +98,7 @@ class Categories(Column):
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """What each class is called in messages: its name where it has one, otherwise its value."""
+        """Name of each class in messages: its name if it has one, otherwise its value."""
         return self.names or tuple(map(_text, self.classes))
 
     @property
@@ -110,14 +114,18 @@ class Categories(Column):
         return {name: k for k, name in enumerate(self.names)}
 
     def _index(self, value: object) -> int | None:
-        """The class that a value names, None where there is none: text by name first, numbers by value first."""
+        """Index of the class with this value or name, None if there is none.
+
+        Text is compared with the names first, numbers with the values first. Without an exact match, case is ignored,
+        if exactly one class then matches.
+        """
         text = _text(value)
         tables = (self._by_name, self._by_value) if isinstance(value, str) else (self._by_value, self._by_name)
         for table in tables:
             if text in table:
                 return table[text]
-        alike = {k for table in tables for key, k in table.items() if key.casefold() == text.casefold()}
-        return alike.pop() if len(alike) == 1 else None
+        matches = {k for table in tables for key, k in table.items() if key.casefold() == text.casefold()}
+        return matches.pop() if len(matches) == 1 else None
 
     def read(self, values: Sequence[object]) -> Float[np.ndarray, "n w"]:
         _check_known(self.name, values)
@@ -129,9 +137,9 @@ class Categories(Column):
         return np.eye(len(self.classes))[[index[value] for value in values]]
 
     def _unknown(self, value: object) -> str:
-        near = {label.casefold(): label for label in self.shown}
-        close = difflib.get_close_matches(_text(value).casefold(), near, 1)
-        remedy = f"Did you mean {near[close[0]]!r}?" if close else "Give one of these."
+        labels = {label.casefold(): label for label in self.shown}
+        close = difflib.get_close_matches(_text(value).casefold(), labels, 1)
+        remedy = f"Did you mean {labels[close[0]]!r}?" if close else "Give one of these."
         return f"condition is {value!r}; expected a class of {self.name!r}: {_listed(self.shown)}. {remedy}"
 
     def restore(self, block: Float[Tensor, "n w"]) -> list[Label]:
@@ -147,11 +155,16 @@ class Categories(Column):
 
 @dataclass(frozen=True)
 class Covariate(Column):
-    """A real column, standardised: (value - mean) / sd.
+    """A real column, standardised: ``(value - mean) / sd``.
 
     Args:
-        name: of the column.
-        mean, sd: of the values it was made of, in their units.
+        name: name of the column.
+        mean: mean of the training values, in their units; default 0.
+        sd: standard deviation of the training values, in their units; > 0; default 1.
+
+    >>> Covariate("age", mean=40.0, sd=10.0).read([40, "55"])
+    array([[0. ],
+           [1.5]])
     """
 
     name: str
@@ -178,17 +191,19 @@ class Covariate(Column):
 
 @dataclass(frozen=True)
 class Condition:
-    """Which columns a model is conditioned on; it reads new values as it read those it was made of.
+    """The columns that a model is conditioned on, and their encoding as numbers.
 
-    A condition becomes a tensor (n, K): the one-hot vectors of all categorical columns, in the order of the columns,
-    then the standardised real columns.
+    A condition encodes n values as a tensor (n, K): first the one-hot vectors of the categorical columns, then the
+    standardised real columns, each in the order of the columns. `Condition.of` fits it to training values; `read`
+    encodes new values in the same way.
 
     Args:
-        columns: `Categories` and `Covariate` columns, of different names.
+        columns: `Categories` and `Covariate` columns with different names; at least one.
 
     Raises:
-        ValueError: no columns, or two of the same name.
+        ValueError: there are no columns, or two have the same name.
 
+    >>> from chartae.data import Condition
     >>> condition = Condition.of({"class": ["cat", "dog", "cat"], "age": [1.0, 2.0, 3.0]})
     >>> condition.size, condition.discrete, condition.entries
     (3, 2, ('class=cat', 'class=dog', 'age'))
@@ -205,7 +220,7 @@ class Condition:
         if len(set(self.names)) < len(self.names):
             raise ValueError(f"condition has columns {', '.join(self.names)}; expected different names. Rename one.")
 
-    # -- made of values ------------------------------------------------------------------------------------------------
+    # -- fitting -------------------------------------------------------------------------------------------------------
 
     @classmethod
     def of(
@@ -216,43 +231,43 @@ class Condition:
         classes: Sequence[str] | Mapping[str, Sequence[str]] = (),
         categorical: Collection[str] | None = None,
     ) -> Condition:
-        """The condition that some values are read by: of a training set, usually.
+        """Fit a condition to values, usually those of a training set.
 
         Args:
-            values: one column (n,), several (n, k) of numbers or text, a data frame, or a dictionary of columns.
-            names: of the columns; by default those of a frame or a dictionary, otherwise ``condition``, or
+            values: one column (n,), k columns (n, k) of numbers or text, a data frame, or a dictionary of columns.
+            names: names of the columns; by default those of the frame or the dictionary, otherwise ``condition``, or
                 ``condition1``, ``condition2``, ...
-            classes: names of the classes of the categorical column, where its values are their numbers from 0; of
-                several such columns, a dictionary by column.
-            categorical: the names of the categorical columns, all others being real. By default text, truth values and
-                whole numbers (of integer type) with at most 20 different values are categorical.
+            classes: names of the classes of a categorical column whose values are the numbers 0, 1, ...; a dictionary
+                of such lists by column if there are several categorical columns.
+            categorical: names of the categorical columns; all others are real. By default columns of text, of
+                booleans, and of integers with at most 20 different values are categorical.
 
         Returns:
             The condition, with the classes, means and standard deviations of these values.
 
         Raises:
-            ValueError: values that are missing or not finite, labels that are unknown (-1), columns that do not vary or
-                whose lengths differ, or names that do not fit the columns.
-            TypeError: values that are neither numbers, truth values nor text.
+            ValueError: values are missing or not finite, labels are unknown (-1), columns do not vary or differ in
+                length, or names do not fit the columns.
+            TypeError: values are neither numbers, booleans nor text.
         """
         columns = _renamed(_columns(values), names)
         lengths = {name: len(column) for name, column in columns.items()}
         if len(set(lengths.values())) > 1:
             sizes = ", ".join(f"{name}: {n}" for name, n in lengths.items())
-            raise ValueError(f"condition has columns of different lengths ({sizes}); expected one value an example.")
+            raise ValueError(f"condition has columns of different lengths ({sizes}); expected one value per example.")
         _check_names("categorical", categorical or (), columns)
-        of_classes = {name for name, column in columns.items() if _is_categorical(name, column, categorical)}
-        named = _class_names(classes, of_classes)
+        discrete = {name for name, column in columns.items() if _is_categorical(name, column, categorical)}
+        class_names = _class_names(classes, discrete)
         return cls(tuple(
-            _categories(name, column, named.get(name, ())) if name in of_classes else _covariate(name, column)
+            _categories(name, column, class_names.get(name, ())) if name in discrete else _covariate(name, column)
             for name, column in columns.items()
         ))  # fmt: skip
 
-    # -- what it looks like --------------------------------------------------------------------------------------------
+    # -- properties ----------------------------------------------------------------------------------------------------
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the columns."""
+        """Names of the columns."""
         return tuple(column.name for column in self.columns)
 
     @cached_property
@@ -262,27 +277,27 @@ class Condition:
 
     @cached_property
     def _layout(self) -> tuple[Column, ...]:
-        """The columns in the order of the tensor: categorical ones first."""
+        """The columns in the order of the tensor: categorical columns first."""
         return (*self.categories, *(column for column in self.columns if column not in self.categories))
 
     @cached_property
     def entries(self) -> tuple[str, ...]:
-        """A name for each of the K numbers of the tensor."""
+        """Names of the K numbers of an encoded value."""
         return tuple(entry for column in self._layout for entry in column.entries)
 
     @property
     def size(self) -> int:
-        """K, how many numbers a condition becomes."""
+        """K, the length of an encoded value."""
         return len(self.entries)
 
     @property
     def discrete(self) -> int:
-        """How many of the K numbers, the first ones, are one-hot."""
+        """Number of leading entries, out of K, that are one-hot."""
         return sum(len(column.classes) for column in self.categories)
 
     @property
     def example(self) -> str:
-        """One value, as the command line takes it."""
+        """One value in the notation of the command line, for error messages."""
         first = {column.name: str(column.restore(torch.zeros(1, len(column.entries)))[0]) for column in self.columns}
         return next(iter(first.values())) if len(first) == 1 else ",".join(f"{k}={v}" for k, v in first.items())
 
@@ -292,20 +307,20 @@ class Condition:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def read(self, values: object, n: int) -> Float[Tensor, "n K"]:
-        """Values as the tensor that nets and densities take.
+        """Encode values as the tensor that networks and densities take.
 
         Args:
-            values: one value for all, or one a draw, of each column. With one column: a class (its value or its name)
-                or a number, or `n` of them. With several: a dictionary or data frame of columns, or rows (n, k). Text
-                such as ``class=3,age=40`` is read as the command line gives it.
-            n: the number of draws; at least 1.
+            values: for each column one value for all rows, or one per row. With one column: a class (its value or its
+                name) or a number, or `n` of them. With k columns: a dictionary or data frame of columns, or rows
+                (n, k). Text in the notation of the command line, such as ``class=3,age=40``, is one value for all.
+            n: number of rows; >= 1.
 
         Returns:
-            (n, K), in torch's default dtype.
+            (n, K) tensor of torch's default dtype.
 
         Raises:
-            ValueError: a wrong number of values, an unknown class or column, a missing column or value.
-            TypeError: values that are neither numbers, truth values nor text.
+            ValueError: the number of values is wrong, a class or column is unknown, or a column or value is missing.
+            TypeError: values are neither numbers, booleans nor text.
         """
         table = self._table(values)
         _check_names("condition", table, self.names)
@@ -327,13 +342,13 @@ class Condition:
         return torch.as_tensor(np.concatenate(blocks, 1), dtype=torch.get_default_dtype())
 
     def restore(self, condition: Float[Tensor, "n K"]) -> dict[str, list[Label] | list[float]]:
-        """The values of each column that `read` turned into this tensor."""
+        """Decode an encoded condition (n, K) into values by column: the inverse of `read`."""
         widths = [len(column.entries) for column in self._layout]
         blocks = dict(zip(self._layout, condition.split(widths, 1), strict=True))
         return {column.name: column.restore(blocks[column]) for column in self.columns}
 
     def _table(self, values: object) -> dict[str, Sequence[object]]:
-        """The cells of each column: one value, or one a draw."""
+        """The cells of each column: one value, or one per row."""
         if values is None:
             raise ValueError(f"condition is None; expected {self}. Give a value, such as {self.example!r}.")
         if isinstance(values, str):
@@ -348,12 +363,13 @@ class Condition:
         if rows.ndim != 2 or rows.shape[1] != len(self.columns):
             raise ValueError(
                 f"condition has shape {array.shape}; expected {len(self.columns)} column"
-                f"{'s' * (not single)}: {', '.join(self.names)}. Give a value, such as {self.example!r}, or one a draw."
+                f"{'s' * (not single)}: {', '.join(self.names)}. Give one value, such as {self.example!r}, or one per "
+                "row."
             )
         return {name: _list(column) for name, column in zip(self.names, rows.T, strict=True)}
 
     def _pairs(self, text: str) -> dict[str, str]:
-        """Values by column of ``class=3,age=40``; of a single column the value alone will do."""
+        """Parse ``class=3,age=40`` into values by column; for a single column its name may be omitted."""
         names = "|".join(sorted(map(re.escape, self.names), key=len, reverse=True))
         first, *parts = re.split(rf"(?:^|,)\s*({names})\s*=", text)
         if parts and not first.strip():
@@ -368,18 +384,18 @@ class Condition:
             f"Write it as {self.example!r}."
         )
 
-    # -- kept ----------------------------------------------------------------------------------------------------------
+    # -- saving --------------------------------------------------------------------------------------------------------
 
     def to_dict(self) -> ConditionRecord:
-        """Plain values for run.toml or JSON, from which `from_dict` makes the condition again."""
+        """Plain values for run.toml or JSON, from which `from_dict` rebuilds the condition."""
         return {"columns": [column.to_dict() for column in self.columns]}
 
     @classmethod
     def from_dict(cls, record: ConditionRecord) -> Condition:
-        """The condition that `to_dict` wrote.
+        """Rebuild a condition from the plain values that `to_dict` returns.
 
         Raises:
-            ValueError: values that `to_dict` does not write.
+            ValueError: `record` has other entries than `to_dict` writes.
         """
         return cls(tuple(map(_column_of, record["columns"])))
 
@@ -402,18 +418,18 @@ def _column_of(record: ColumnRecord) -> Column:
 
 
 class One(tuple[object, ...]):
-    """The cell of a column that has one value for all draws."""
+    """The cell of a column that has one value for all rows."""
 
 
 def _array(values: object) -> np.ndarray:
     if isinstance(values, Tensor):
         return values.numpy(force=True)
-    # as objects, numbers beside text stay numbers
+    # dtype=object keeps the numbers of a list that mixes numbers and text
     array = np.array(values, dtype=object) if isinstance(values, list | tuple) else np.asarray(values)
     if array.dtype.kind == "S":
         return array.astype(str)
     if array.dtype.kind not in "biufUOT":
-        raise TypeError(f"condition has dtype {array.dtype}; expected numbers, truth values or text. Convert it first.")
+        raise TypeError(f"condition has dtype {array.dtype}; expected numbers, booleans or text. Convert it first.")
     return array
 
 
@@ -428,7 +444,7 @@ def _cells(values: object) -> Sequence[object]:
         array = array[:, 0]
     if array.ndim > 1:
         raise ValueError(
-            f"condition has a column of shape {array.shape}; expected one value a row. Name each column by itself."
+            f"condition has a column of shape {array.shape}; expected one value per row. Give each column its own name."
         )
     return _list(array) if array.ndim else One(_list(array[None]))
 
@@ -439,12 +455,12 @@ def _items(values: _Frame | Mapping[object, object]) -> Iterator[tuple[str, obje
 
 
 def _columns(values: object) -> dict[str, Sequence[object]]:
-    """The columns of a training set's values."""
+    """The columns of the values of a training set, by name."""
     if isinstance(values, _Frame | Mapping):
         return {name: _cells(column) for name, column in _items(values)}
     array = _array(values)
     if array.ndim not in (1, 2) or not array.size:
-        raise ValueError(f"condition has shape {array.shape}; expected one value (n,), or k values (n, k), an example.")
+        raise ValueError(f"condition has shape {array.shape}; expected one value (n,) or k values (n, k) per example.")
     columns = [array] if array.ndim == 1 else list(array.T)
     return {f"condition{k + 1 if len(columns) > 1 else ''}": _list(column) for k, column in enumerate(columns)}
 
@@ -454,17 +470,16 @@ def _renamed(columns: dict[str, Sequence[object]], names: Sequence[str] | None) 
         return columns
     if len(names) != len(columns) or len(set(names)) < len(names):
         raise ValueError(
-            f"names is {list(names)}; expected {len(columns)} different ones, as there are {len(columns)} columns. "
-            "Name each column once."
+            f"names is {list(names)}; expected a different name for each column, of which there are {len(columns)}."
         )
     return dict(zip(names, columns.values(), strict=True))
 
 
-# -- a column's values -------------------------------------------------------------------------------------------------
+# -- the values of a column --------------------------------------------------------------------------------------------
 
 
 def _text(value: object) -> str:
-    """The text of a value, the same for 3, 3.0 and "3"."""
+    """A value as text; the same for 3, 3.0 and "3"."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
 
 
@@ -482,7 +497,7 @@ def _check_names(what: str, names: Collection[str], known: Collection[str]) -> N
 
 
 def _is_missing(value: object) -> bool:
-    """Empty text, None, NaN and the missing values of pandas."""
+    """Whether a value is empty text, None, NaN or one of pandas' missing values."""
     if isinstance(value, float | str):
         return value != value or value == ""
     return value is None or type(value).__name__ in ("NAType", "NaTType")
@@ -500,15 +515,15 @@ def _check_present(name: str, values: Sequence[object]) -> None:
             f"condition column {name!r} is missing (NaN or empty){_where(rows, values)}; expected a value in every "
             "row. Leave out these rows, or fill them."
         )
-    if strange := sorted(kind.__name__ for kind in kinds - {bool, int, float, str}):
+    if unsupported := sorted(kind.__name__ for kind in kinds - {bool, int, float, str}):
         raise TypeError(
-            f"condition column {name!r} holds {', '.join(strange)}; expected numbers, truth values or text. "
+            f"condition column {name!r} holds {', '.join(unsupported)}; expected numbers, booleans or text. "
             "Convert it first."
         )
 
 
 def _check_known(name: str, values: Sequence[object]) -> None:
-    """That values can name classes: none is missing, a fraction, or -1, which marks an unknown label."""
+    """Raise ValueError if a value cannot be a class: it is missing, a fraction, or -1, an unknown label."""
     _check_present(name, values)
     distinct = dict.fromkeys(values)
     if any(_text(value) == "-1" for value in distinct):
@@ -526,7 +541,7 @@ def _check_known(name: str, values: Sequence[object]) -> None:
 
 
 def _numbers(name: str, values: Sequence[object]) -> Float[np.ndarray, " n"]:
-    """Values as finite numbers; text is read as such, as on the command line."""
+    """Convert values to finite numbers; text, as from the command line, is parsed."""
     _check_present(name, values)
     numbers = np.empty(len(values))
     for row, value in enumerate(values):
@@ -534,7 +549,7 @@ def _numbers(name: str, values: Sequence[object]) -> Float[np.ndarray, " n"]:
         try:
             numbers[row] = float(value)
         except ValueError:
-            raise ValueError(f"condition column {name!r} is {value!r}; expected a number. Give one.") from None
+            raise ValueError(f"condition column {name!r} is {value!r}; expected a number.") from None
         if not math.isfinite(numbers[row]):
             raise ValueError(
                 f"condition column {name!r} is {value!r} in row {row}; expected a finite number. "
@@ -550,8 +565,7 @@ def _is_categorical(name: str, values: Sequence[object], categorical: Collection
     kinds = {type(value) for value in values}
     if str in kinds and len(kinds) > 1:
         raise TypeError(
-            f"condition column {name!r} mixes text with numbers; expected one of them. Convert it to text to have "
-            "classes."
+            f"condition column {name!r} mixes text and numbers; expected one type. Convert it to text to have classes."
         )
     return kinds in ({str}, {bool}) or (kinds == {int} and len(set(values)) <= MOST_LABELS)
 
@@ -566,8 +580,8 @@ def _class_names(
         return {}
     if len(columns) != 1:
         raise ValueError(
-            f"classes is a list of {len(classes)} names, but {len(columns)} columns are categorical; expected a "
-            "dictionary of lists. Give the names by column, such as {'class': [...]}."
+            f"classes is a list of {len(classes)} names; expected a dictionary of lists, as {len(columns)} columns "
+            "are categorical. Give the names by column, such as {'class': [...]}."
         )
     return {next(iter(columns)): classes}
 
@@ -592,10 +606,10 @@ def _categories(name: str, values: Sequence[object], names: Sequence[str]) -> Ca
         return Categories(name, classes)
     numbers = [value for value in classes if isinstance(value, int) and 0 <= value < len(names)]
     if len(numbers) < len(classes):
-        strange = next(value for value in classes if value not in numbers)
+        unnamed = next(value for value in classes if value not in numbers)
         raise ValueError(
-            f"condition column {name!r} holds {strange!r}, but classes names {len(names)}; expected numbers from 0 to "
-            f"{len(names) - 1}. Leave classes out, or name all of them."
+            f"condition column {name!r} holds {unnamed!r}; expected numbers from 0 to {len(names) - 1}, as classes has "
+            f"{len(names)} names. Leave classes out, or name all of them."
         )
     return Categories(name, classes, tuple(str(names[k]) for k in numbers))
 
@@ -613,10 +627,16 @@ def _covariate(name: str, values: Sequence[object]) -> Covariate:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Conditions that were read already, as `Condition.read` gives them.
+    """Conditions that are already encoded, as `Condition.read` returns them.
 
-    Attributes:
-        rows: (n, K).
+    Args:
+        rows: (n, K) tensor of encoded conditions.
+
+    >>> from chartae.data import Condition, Encoded
+    >>> condition = Condition.of(["cat", "dog", "cat"])
+    >>> encoded = Encoded(condition.read("dog", 5))
+    >>> len(encoded), encoded.rows.shape
+    (5, torch.Size([5, 2]))
     """
 
     rows: Tensor

@@ -1,4 +1,4 @@
-"""Three splits that share no example, and of what kind the examples are."""
+"""A data set: three disjoint splits and the kind of their examples."""
 
 from __future__ import annotations
 
@@ -23,21 +23,35 @@ __all__ = ["Dataset", "assemble", "from_arrays", "from_path"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Three splits that share no example, each with its labels where there are any, in the user's units.
+    """Three disjoint splits of examples in the user's units, with their labels, targets and conditions.
 
-    Images are (N, C, H, W): uint8 levels 0..255, or float32 in [0, 1]. Tables and points are float32 (N, d), in the
-    units of their columns. Strings are rows of indices (N, T), int8 or int16, whose meaning is that of `codec`;
-    `skipped` counts the strings that it could not encode. An empty split is a tensor with no rows.
+    Args:
+        name: name of the data set.
+        train, valid, test: examples of each split. Images are (N, C, H, W), uint8 levels 0..255 or float32 in [0, 1];
+            tables and points (N, d) float32 in the units of their columns; strings (N, T) rows of int8 or int16
+            indices into `kind.codec`. An empty split is a tensor with no rows.
+        train_labels, valid_labels, test_labels: labels of each split: int64 if they are classes, -1 where the class
+            is unknown; float32 (N, K) if they are the factors that generated the examples; None by default.
+        classes: name of each class, ``classes[label]``; empty (default) if there are none.
+        source: path or name that the data came from.
+        factors: names of the columns of the labels, if these are generative factors.
+        skipped: number of strings that the codec could not encode and that were left out; default 0.
+        train_target, valid_target, test_target: (N,) float32, a property of each example that can be predicted, NaN
+            where it is unknown; None by default.
+        condition: `Condition` that a model of these data is conditioned on; None by default.
+        train_condition, valid_condition, test_condition: (N, K) values of the condition.
+        kind: what one example is, and how it is scaled for the model; by default images or a table, by the number of
+            dimensions of `train`.
 
-    Labels are int64 where they name classes (`classes[label]` is the name, where names are known), otherwise what the
-    file holds; where they are the factors that made the examples, float32 (N, K), `factors` names their columns.
-    Targets are float32 (N,), a property of each example that can be learnt, NaN where it is not known.
+    Raises:
+        ValueError: no kind fits the shape of `train`, or `kind` has another shape.
 
-    `condition` says what a model of these data is conditioned on, if anything; `train_condition` (N, K) and so on are
-    its values.
-
-    `kind` says what one example is, and scales it for the model; by default it is the one that `train` looks like.
-    `source` is the path or name that the data came from.
+    >>> import torch
+    >>> from chartae.data import Dataset
+    >>> x = torch.arange(20.0).reshape(10, 2)
+    >>> data = Dataset("ramp", x[:6], x[6:8], x[8:])
+    >>> data.kind, data.shape, len(data.split("valid"))
+    (Table((2,)), (2,), 2)
     """
 
     name: str
@@ -64,10 +78,16 @@ class Dataset:
         if self.kind is None:
             kind = kind_of(self.train)
             if kind is None:
-                raise ValueError(f"train has shape {tuple(self.train.shape)}, which is that of no kind; give kind=")
+                raise ValueError(
+                    f"train has shape {tuple(self.train.shape)}; expected images (N, C, H, W) or rows (N, d)."
+                    " Give kind= for other data."
+                )
             object.__setattr__(self, "kind", kind.of(self.train))
         if self.kind.shape != self.shape:
-            raise ValueError(f"examples have shape {self.shape}, their kind {self.kind.shape}; give the kind of these")
+            raise ValueError(
+                f"kind is of shape {self.kind.shape}; expected {self.shape}, the shape of the examples."
+                " Give the kind of these examples."
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -76,43 +96,57 @@ class Dataset:
 
     @property
     def is_image(self) -> bool:
-        """Whether one example is a picture (C, H, W)."""
+        """Whether one example is an image (C, H, W)."""
         return len(self.shape) == 3
 
     @property
     def codec(self) -> Codec | None:
-        """What the indices mean, of strings; None of other kinds."""
+        """Codec that maps indices to strings and back; None for other kinds."""
         return self.kind.codec
 
     def split(self, name: str) -> Tensor:
-        """The examples of ``"train"``, ``"valid"`` or ``"test"``; a ValueError of another name."""
+        """Examples of one split.
+
+        Args:
+            name: ``"train"``, ``"valid"`` or ``"test"``.
+
+        Raises:
+            ValueError: another name.
+        """
         try:
             return {"train": self.train, "valid": self.valid, "test": self.test}[name]
         except KeyError:
-            raise ValueError(f"unknown split {name!r}; choose from {', '.join(SPLITS)}") from None
+            raise ValueError(f"split is {name!r}; expected one of {', '.join(SPLITS)}.") from None
 
     def conditions(self, split: str) -> Encoded | None:
-        """The conditions of a split, where there are any."""
+        """Conditions of a split, ``"train"``, ``"valid"`` or ``"test"``; None if there are none."""
         rows = {"train": self.train_condition, "valid": self.valid_condition, "test": self.test_condition}[split]
         return None if rows is None else Encoded(rows)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The names of the columns, where they have any."""
+        """Names of the columns; empty if they have none."""
         return tuple(map(str, self.kind.columns.names))
 
     def strings(self, split: str = "train") -> list[str]:
-        """The strings of a split, as the codec writes them; a ValueError where the examples are no strings."""
+        """Strings of a split, decoded by the codec.
+
+        Args:
+            split: ``"train"`` (default), ``"valid"`` or ``"test"``.
+
+        Raises:
+            ValueError: the examples are not strings.
+        """
         return self.kind.strings(self.split(split))
 
     def __repr__(self) -> str:
         shape = "x".join(map(str, self.shape))
         dtype = str(self.train.dtype).removeprefix("torch.")
         sizes = " + ".join(f"{len(self.split(s)):,}" for s in SPLITS)
-        kinds = f"{len(self.classes)} classes" if self.classes else "labelled"
+        labelled = f"{len(self.classes)} classes" if self.classes else "labelled"
         if self.factors:
-            kinds = f"{len(self.factors)} factors"
-        labels = "" if self.train_labels is None else f", {kinds}"
+            labelled = f"{len(self.factors)} factors"
+        labels = "" if self.train_labels is None else f", {labelled}"
         target = "" if self.train_target is None else ", with a target"
         split = f"{sizes} (train + valid + test)"
         return f"Dataset({self.name!r}: {self.kind.noun} {shape} {dtype}, {split}{labels}{target}; {self.source})"
@@ -120,7 +154,12 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Shares:
-    """How to hold examples out: fractions of the training examples, drawn by `seed`."""
+    """Fractions of the training examples that are held out at random.
+
+    Attributes:
+        seed: seed of the random split; default 0.
+        valid, test: fractions, in [0, 1); default 0.1 each.
+    """
 
     seed: int = 0
     valid: float = 0.1
@@ -136,35 +175,38 @@ def assemble(
     columns: Columns | None = None,
     source: str = "",
 ) -> Dataset:
-    """A `Dataset` of parts ``{"train": Part(x, labels or None), ...}``; a missing one is held out of train.
+    """Build a `Dataset` of parts ``{"train": Part(x, labels or None), ...}``; a missing split is held out of train.
 
     Args:
-        name: of the data set.
-        parts: at least ``"train"``.
-        shares: fractions of train to hold out, used only for the parts that are missing.
-        kind: of the examples; by default the one that they look like.
+        name: name of the data set.
+        parts: examples and labels of each split; ``"train"`` is required.
+        shares: fractions of train to hold out; only those of missing parts are used.
+        kind: kind of the examples; by default images or a table, by their number of dimensions.
         columns: names and types of the columns of a table.
         source: path or name that the data came from.
 
+    Returns:
+        The data set, with all three splits.
+
     Raises:
-        ValueError, TypeError: parts that are no examples of one kind and shape, or whose labels do not fit.
+        ValueError, TypeError: the parts are not examples of one kind and shape, or their labels do not fit.
     """
     first = parts["train"].x
-    kind = kind or kind_of(first) or Table  # what looks like nothing is refused as a table, which says what is expected
+    kind = kind or kind_of(first) or Table  # Table's error message says what is expected
     x = {s: kind.examples(part.x, at_least=2 if s == "train" else 1) for s, part in parts.items()}
     for s, v in x.items():
         if v.shape[1:] != x["train"].shape[1:] or v.dtype != x["train"].dtype:
             raise ValueError(
-                f"{s} holds {v.dtype} examples of shape {tuple(v.shape[1:])}, train {x['train'].dtype} of"
-                f" {tuple(x['train'].shape[1:])}; all splits must agree"
+                f"{s} holds {v.dtype} examples of shape {tuple(v.shape[1:])}; expected {x['train'].dtype} examples of"
+                f" shape {tuple(x['train'].shape[1:])}, as in train. Give all splits in one format."
             )
     y, classes = _joint_labels(parts, {s: len(v) for s, v in x.items()})
     train, labels = x["train"], y["train"]
     valid, test = (0.0 if s in x else share for s, share in (("valid", shares.valid), ("test", shares.test)))
     rows = splits(len(train), valid, test, shares.seed)
-    drawn = any(held_out(len(train), valid, test))
+    is_split = any(held_out(len(train), valid, test))
     for s, i in rows.items():
-        if s not in parts or (s == "train" and drawn):
+        if s not in parts or (s == "train" and is_split):
             x[s], y[s] = train[i.to(train.device)], None if labels is None else labels[i]
     (a, b, c), (ya, yb, yc) = (x[s] for s in SPLITS), (y[s] for s in SPLITS)
     return Dataset(name, a, b, c, ya, yb, yc, classes, source, kind=kind.of(a, columns=columns))
@@ -173,18 +215,21 @@ def assemble(
 def _joint_labels(
     parts: Mapping[str, Part], sizes: Mapping[str, int]
 ) -> tuple[dict[str, Tensor | None], tuple[str, ...]]:
-    """Labels of all parts, encoded together so that one name is one number in every split, and the names."""
+    """Labels of all parts and the names of the classes; a class has the same number in every split."""
     labelled = {s for s, part in parts.items() if part.labels is not None}
     if not labelled:
         return dict.fromkeys(parts), ()
     if labelled != set(parts):
-        raise ValueError(f"labels are given for {sorted(labelled)} but not for {sorted(set(parts) - labelled)}")
-    each: list[NDArray[np.generic]] = [
+        raise ValueError(
+            f"labels are given for {sorted(labelled)} but not for {sorted(set(parts) - labelled)}; expected labels for"
+            " all splits or for none."
+        )
+    arrays: list[NDArray[np.generic]] = [
         np.asarray(p.labels.detach().cpu() if isinstance(p.labels, Tensor) else p.labels) for p in parts.values()
     ]
-    for s, labels in zip(parts, each, strict=True):
+    for s, labels in zip(parts, arrays, strict=True):
         as_labels(labels, sizes[s], f"labels of {s}" if len(parts) > 1 else "labels")
-    joint, names = as_labels(np.concatenate(each), sum(map(len, each)))
+    joint, names = as_labels(np.concatenate(arrays), sum(map(len, arrays)))
     return dict(zip(parts, joint.split([sizes[s] for s in parts]), strict=True)), names
 
 
@@ -198,23 +243,32 @@ def from_arrays(
     valid: float = 0.1,
     test: float = 0.1,
 ) -> Dataset:
-    """A `Dataset` of an array or a data frame, with a random split that is the same for the same seed.
+    """Build a `Dataset` from an array or a data frame, split at random.
 
     Args:
-        x: images or a table, as `as_examples` accepts them; or a pandas data frame of numbers.
-        labels: one for each example; text becomes int64 classes, integers int64, floats float32.
-        kind: `Images`, `Table` or `Points` of `chartae.data.kinds`, or another that was registered; by default images
-            or a table, by the number of dimensions.
-        name: of the data set.
-        seed: of the random split.
-        valid, test: fractions to hold out, rounded, at least one example where positive; 0 leaves that split
-            empty. Two examples at least stay in train, however few there are.
+        x: table (n, d) of any real dtype; images (n, h, w), (n, c, h, w) or (n, h, w, c) as booleans, integers in
+            0..255 or floats in [0, 1]; or a pandas data frame of numbers.
+        labels: one label for each example. Text becomes int64 classes, integers int64, floats float32. None by
+            default.
+        kind: `Images`, `Table` or `Points` of `chartae.data.kinds`, or another registered kind; by default images or
+            a table, by the number of dimensions.
+        name: name of the data set; default "array".
+        seed: seed of the random split; default 0. The same seed gives the same split.
+        valid, test: fractions to hold out, in [0, 1); default 0.1 each. They are rounded, to at least one example if
+            positive; 0 leaves the split empty. At least two examples stay in train.
+
+    Returns:
+        The data set, with three disjoint splits.
 
     Raises:
-        ValueError, TypeError: `x` or `labels` are not what is expected; the message says what is.
+        ValueError, TypeError: `x`, `labels` or the fractions are not as described; the message says what is expected.
 
+    >>> import numpy as np
+    >>> from chartae.data import from_arrays
     >>> from_arrays(np.eye(10), valid=0.2, test=0)
     Dataset('array': table rows 10 float32, 8 + 2 + 0 (train + valid + test); array)
+    >>> from_arrays(np.eye(4), ["b", "a", "b", "a"], valid=0, test=0).classes
+    ('a', 'b')
     """
     columns = frame_columns(x) if is_frame(x) else None
     return assemble(
@@ -230,17 +284,22 @@ def from_path(
     kind: type[Kind] | None = None,
     shares: Shares = Shares(),
 ) -> Dataset:
-    """The `Dataset` in a file or folder; `chartae.data.load` says which kinds there are.
+    """Read the `Dataset` in a file or folder; `chartae.data.load` lists the formats.
 
     Args:
-        path: a file, or a folder of pictures.
-        size: for folders of pictures: cut the middle square out of each and resize it to `size` x `size` pixels.
-        label: for tables: name of the column of labels; "" for none; by default one named label, target, class or y.
-        kind: of the examples; by default images or a table, by the number of dimensions.
-        shares: fractions to hold out where the file does not say.
+        path: a file, or a folder of images.
+        size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
+        label: for tables: name of the column of labels; "" for none; by default the first column named label, target,
+            class or y.
+        kind: kind of the examples; by default images or a table, by the number of dimensions.
+        shares: fractions to hold out if the file has no splits.
+
+    Returns:
+        The data set, named after the file.
 
     Raises:
-        ValueError, TypeError: it cannot be read; the message begins with the path.
+        FileNotFoundError: there is no such file or folder.
+        ValueError, TypeError: the file cannot be read; the message begins with the path.
     """
     path = Path(path).expanduser()
     contents = read_contents(path, size=size, label=label)

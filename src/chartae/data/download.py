@@ -1,4 +1,4 @@
-"""One file from the network: resumed where it broke off, checked, and put in place only when it is whole."""
+"""Download a file: resume where the connection broke off, verify the checksum, and rename it when complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TRIES = 5
 
 
 def digest(path: str | os.PathLike[str], algorithm: str) -> str:
-    """Hexadecimal checksum of a file, by the name of the algorithm in `hashlib`."""
+    """Hexadecimal checksum of a file; `algorithm` is a name of `hashlib`."""
     with open(path, "rb") as f:
         return hashlib.file_digest(f, algorithm).hexdigest()
 
@@ -35,29 +35,42 @@ def fetch(
     timeout: float = 10.0,
     progress: bool = False,
 ) -> Path:
-    """Download `url` to `path`, unless the right file is there already, and return the path.
+    """Download a file and verify its checksum, unless the right file exists already.
 
-    The bytes go to ``<path>.part``; what a broken download left there is continued by an HTTP range request
-    (or started anew where the server ignores ranges). The checksum is compared before the file gets its name,
-    so `path` is either absent or right. For one process at a time: with several ranks, let the first one
-    fetch.
+    The bytes are written to ``<path>.part``. An interrupted download is resumed by an HTTP range request, or started
+    again if the server ignores ranges. The file is renamed to `path` only after its checksum was compared, so `path`
+    is always complete. Only one process may download a file at a time: with several ranks, call this on the first.
 
     Args:
-        url: one http(s) address, or several mirrors of the same file, tried in order.
-        sha256, md5: the published checksum in hexadecimal; exactly one.
-        size: in bytes where it is known; a longer answer is refused.
-        timeout: seconds without an answer after which a mirror is given up.
-        progress: draw a bar on a terminal.
+        url: http(s) address, or several mirrors of the same file, tried in order.
+        path: path of the file; its folder is created if necessary.
+        sha256, md5: published checksum in hexadecimal; exactly one of the two.
+        size: size in bytes, if it is known; a longer response is refused.
+        timeout: seconds without a response after which a mirror is given up; default 10.
+        progress: whether to draw a progress bar on a terminal; default False.
+
+    Returns:
+        `path`, as a `pathlib.Path`.
 
     Raises:
-        ValueError: the file that came has another checksum or size; the partial file is deleted.
-        ConnectionError: no mirror delivered; says why for each, and where to put the file by hand.
+        ValueError: an argument is invalid, or the downloaded file has another checksum or size; the partial file is
+            deleted.
+        ConnectionError: no mirror delivered the file; the message says why for each, and where to put the file by
+            hand.
+
+    >>> import hashlib, pathlib, tempfile
+    >>> from chartae.data import fetch
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "a.txt")
+    ...     _ = path.write_bytes(b"abc")
+    ...     fetch("https://example.org/a.txt", path, md5=hashlib.md5(b"abc").hexdigest()).name  # exists: no download
+    'a.txt'
     """
     urls = [url] if isinstance(url, str) else list(url)
     if not urls or any(not u.startswith(("https://", "http://")) for u in urls):
-        raise ValueError(f"url is {url!r}; expected http:// or https:// addresses")
+        raise ValueError(f"url is {url!r}; expected http:// or https:// addresses.")
     if (sha256 is None) == (md5 is None):
-        raise ValueError("give exactly one checksum, sha256= or md5=")
+        raise ValueError(f"sha256 is {sha256!r} and md5 is {md5!r}; expected exactly one checksum.")
     algorithm, expected = ("sha256", sha256) if sha256 else ("md5", md5)
     assert expected is not None
     path = Path(path)
@@ -73,20 +86,20 @@ def fetch(
             before = part.stat().st_size if part.exists() else 0
             try:
                 _stream(u, part, size, timeout, progress)
-                if (found := digest(part, algorithm)) == expected.lower():
+                if (actual := digest(part, algorithm)) == expected.lower():
                     os.replace(part, path)
                     return path
-                why = f"has {algorithm} {found}, expected {expected}"
+                why = f"has {algorithm} {actual}, expected {expected}"
             except (OSError, HTTPException) as e:
                 if isinstance(e, _TooLong):
                     why = str(e)
                 else:
                     reasons.append(f"{u}: {e}")
                     if part.exists() and part.stat().st_size > before:
-                        continue  # it broke off on the way: the same mirror, from there
+                        continue  # the connection broke off: resume from the same mirror
                     break
             part.unlink()
-            if not resumed:  # a part left by an earlier call may be of another file: once more without it
+            if not resumed:  # a partial file of an earlier call may be of another file: try once without it
                 reasons.append(f"{u}: {why}; the partial file was deleted")
                 wrong = True
                 break
@@ -95,53 +108,53 @@ def fetch(
         f"could not download {path.name}:\n  "
         + "\n  ".join(dict.fromkeys(reasons))
         + f"\nPut the file at {path} by hand"
-        + f", or call again to continue from {part.name}" * part.exists()
+        + f", or call again to resume from {part.name}" * part.exists()
     )
     raise ValueError(text) if wrong else ConnectionError(text)
 
 
 class _TooLong(OSError):
-    """More bytes than the file has."""
+    """The response has more bytes than the file."""
 
 
 def _stream(url: str, part: Path, size: int | None, timeout: float, progress: bool) -> None:
-    """Append to `part` what it lacks of `url`."""
-    have = part.stat().st_size if part.exists() else 0
+    """Append to `part` the bytes of `url` that it lacks."""
+    received = part.stat().st_size if part.exists() else 0
     headers = {"User-Agent": "chartae", "Accept-Encoding": "identity"}
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    if received:
+        headers["Range"] = f"bytes={received}-"
     try:
-        answer = urlopen(Request(url, headers=headers), timeout=timeout)
+        response = urlopen(Request(url, headers=headers), timeout=timeout)
     except HTTPError as e:
         e.close()
-        if e.code == 416 and have:  # nothing is lacking; the checksum decides
+        if e.code == 416 and received:  # no bytes are left to send; the checksum decides
             return
         raise ConnectionError(f"the server answered {e.code} {e.reason}") from None
-    with answer:
-        start = answer.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
-        resumes = answer.status == 206 and start == str(have)
-        if answer.status == 206 and not resumes:
-            raise ConnectionError(f"the server answered a range from {start or '?'}, not from {have}")
-        have = have if resumes else 0
-        length = answer.headers.get("Content-Length")
-        total = have + int(length) if length and length.isdigit() else None
+    with response:
+        start = response.headers.get("Content-Range", "").removeprefix("bytes ").split("-")[0]
+        resumes = response.status == 206 and start == str(received)
+        if response.status == 206 and not resumes:
+            raise ConnectionError(f"the server sent a range from {start or '?'}, not from {received}")
+        received = received if resumes else 0
+        length = response.headers.get("Content-Length")
+        total = received + int(length) if length and length.isdigit() else None
         if size is not None and total is not None and total > size:
             part.touch()
             raise _TooLong(f"has {total} bytes, expected {size}")
         with open(part, "ab" if resumes else "wb") as f:
-            for block in _drawn(answer, part.stem, have, total, progress):
+            for block in _blocks(response, part.stem, received, total, progress):
                 f.write(block)
-                have += len(block)
-                if size is not None and have > size:
+                received += len(block)
+                if size is not None and received > size:
                     raise _TooLong(f"has more than the expected {size} bytes")
-    if total is not None and have < total:
-        raise ConnectionError(f"broke off after {have} of {total} bytes")
+    if total is not None and received < total:
+        raise ConnectionError(f"broke off after {received} of {total} bytes")
 
 
-def _drawn(answer: IO[bytes], name: str, have: int, total: int | None, progress: bool) -> Iterable[bytes]:
-    """The blocks of an answer, with a bar where one is wanted."""
+def _blocks(response: IO[bytes], name: str, received: int, total: int | None, progress: bool) -> Iterable[bytes]:
+    """The blocks of a response, with a progress bar if `progress`."""
     if not progress:
-        yield from iter(lambda: answer.read(_BLOCK), b"")
+        yield from iter(lambda: response.read(_BLOCK), b"")
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
@@ -149,17 +162,21 @@ def _drawn(answer: IO[bytes], name: str, have: int, total: int | None, progress:
     console = Console(stderr=True)
     columns = [TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()]
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(name, total=total, completed=have)
-        while block := answer.read(_BLOCK):
+        task = bar.add_task(name, total=total, completed=received)
+        while block := response.read(_BLOCK):
             yield block
             bar.advance(task, len(block))
 
 
 def extract(archive: Path, folder: Path, names: Iterable[str]) -> None:
-    """Write the plain files of the tar archive whose base names are among `names` straight into `folder`.
+    """Extract files of a tar archive directly into a folder.
 
-    Nothing but the base name is taken from the archive, so no member can leave the folder; links are passed
-    over.
+    Only the base name of a member is used, so that no member can be written outside the folder. Links are skipped.
+
+    Args:
+        archive: path of the tar archive.
+        folder: existing folder to write to.
+        names: base names of the files to extract.
     """
     names = set(names)
     with tarfile.open(archive) as tar:

@@ -1,4 +1,4 @@
-"""The arrays in a user's file or folder: pictures, numpy's files, and tables."""
+"""Read the arrays in a user's file or folder: images, numpy files and tables."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from chartae.data.columns import LABEL_COLUMNS, Columns
 
 __all__ = ["Contents", "Part", "read_contents", "whole_file"]
 
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
+_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 _FEATURES = ("X", "x", "data", "images", "imgs")
 _LABELS = ("y", "labels")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Examples, and their labels where there are any: numbers, or the names of classes."""
+    """Examples, and their labels if there are any: numbers, or the names of classes."""
 
     x: object
     labels: object | None = None
@@ -34,55 +34,71 @@ class Part:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file or folder holds: its splits by name, or all of it as ``train``, and the columns of a table."""
+    """Contents of a file or folder.
+
+    Attributes:
+        parts: examples by split; ``train`` holds all of them if the file has no splits.
+        columns: names and types of the columns, for tables.
+    """
 
     parts: Mapping[str, Part]
     columns: Columns = field(default_factory=Columns)
 
-    def every(self) -> NDArray[np.number]:
-        """All examples, split after split."""
+    def examples(self) -> NDArray[np.number]:
+        """The examples of all splits, one after the other."""
         return np.concatenate([np.asarray(part.x) for part in self.parts.values()])
 
 
 def read_contents(
     path: str | os.PathLike[str], *, size: int | None = None, label: str | None = None, required: bool = True
 ) -> Contents:
-    """What lies in a file or folder; `chartae.data.load` says which kinds there are.
+    """Read a file or folder; `chartae.data.load` lists the formats.
 
     Args:
-        path: a file, or a folder of pictures.
-        size: for folders of pictures: cut the middle square out of each and resize it to `size` x `size` pixels.
-        label: for tables: name of the column of labels; "" for none; by default one named label, target, class or y.
-        required: whether a file without the column `label` is an error.
+        path: a file, or a folder of images.
+        size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
+        label: for tables: name of the column of labels; "" for none; by default the first column named label, target,
+            class or y.
+        required: whether to raise if a file has no column `label`; default True.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
-        ValueError: it cannot be read, or an option is for another kind of file.
+        ValueError: the file cannot be read, or an option is for another kind of file.
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {str(path)!r}")
-    read = _READERS.get(path.suffix.lower())
-    table = _TABLES.get(path.suffix.lower())
-    if label is not None and required and (path.is_dir() or table is None):
-        raise ValueError(f"label={label!r} is for tables ({', '.join(_TABLES)}); {path} has no columns")
+        raise FileNotFoundError(f"there is no file or folder {str(path)!r}.")
+    read_arrays = _READERS.get(path.suffix.lower())
+    read_table = _TABLES.get(path.suffix.lower())
+    if label is not None and required and (path.is_dir() or read_table is None):
+        raise ValueError(
+            f"label is {label!r}; expected None, as {path} has no columns. Use it for tables ({', '.join(_TABLES)})."
+        )
     if path.is_dir():
         return _folder(path, size)
     if size is not None:
-        raise ValueError(f"size={size} is for folders of pictures, but {path} is a file; resize its arrays")
-    if table is not None:
-        return table(path, LabelColumn(label, required))
-    if read is not None:
-        return read(path)
-    raise ValueError(f"{path} is none of {', '.join([*_READERS, *_TABLES])} nor a folder of pictures")
+        raise ValueError(
+            f"size is {size}; expected None, as {path} is a file. Use it for folders of images, and resize arrays"
+            " beforehand."
+        )
+    if read_table is not None:
+        return read_table(path, LabelColumn(label, required))
+    if read_arrays is not None:
+        return read_arrays(path)
+    raise ValueError(
+        f"{path} has an unknown format; expected {', '.join([*_READERS, *_TABLES])} or a folder of images."
+    )
 
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A place to write a file to, which gets its name when it is whole; its folder is made where it is absent."""
+    """Write a file whole or not at all: yields a temporary path, renamed to `path` on success.
+
+    The folder is created if it does not exist.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part.{path.name}")  # writers look at the end of the name
+    part = path.with_name(f".part.{path.name}")  # writers choose the format by the suffix
     try:
         yield part
         os.replace(part, path)
@@ -90,17 +106,17 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-# -- pictures ------------------------------------------------------------------------------------------------
+# -- images --------------------------------------------------------------------------------------------------
 
 
-def _pictures(folder: Path) -> list[Path]:
-    """Sorted; nothing hidden, such as the ._ files of one system and the checkpoint folders of another."""
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in _PICTURES and p.is_file())
+def _image_paths(folder: Path) -> list[Path]:
+    """Sorted paths, without hidden ones such as the ._ files of macOS and the checkpoints of Jupyter."""
+    paths = (p for p in folder.rglob("*") if p.suffix.lower() in _IMAGES and p.is_file())
     return sorted(p for p in paths if not any(s.startswith(".") for s in p.relative_to(folder).parts))
 
 
-def _picture(path: Path, size: int | None) -> NDArray[np.uint8]:
-    """(h, w) levels of a grey picture, (h, w, 3) of any other."""
+def _image(path: Path, size: int | None) -> NDArray[np.uint8]:
+    """Levels (h, w) of a grey image, (h, w, 3) of any other."""
     from PIL import Image, ImageOps
 
     try:
@@ -110,51 +126,52 @@ def _picture(path: Path, size: int | None) -> NDArray[np.uint8]:
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             if image.mode in ("I", "F"):
                 raise ValueError(
-                    f"it has 32-bit pixels (mode {image.mode}), whose range is unknown; save it with 8 bits"
+                    f"it has 32-bit pixels (mode {image.mode}), whose range is unknown; expected 8 bits. Convert it"
                 )
             image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
             if size is not None:
                 image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
             return np.array(image)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as e:
-        raise ValueError(f"{path} cannot be read as a picture: {e}") from e
+        raise ValueError(f"{path} cannot be read as an image: {e}.") from e
 
 
 def _folder(path: Path, size: int | None) -> Contents:
     if size is not None and size < 1:
-        raise ValueError(f"size is {size}; expected a number of pixels of at least 1")
-    tops = {"train": path / "train", "valid": path / "valid", "test": path / "test"}
-    if not tops["valid"].is_dir():
-        tops["valid"] = path / "val"
-    tops = {s: p for s, p in tops.items() if p.is_dir()}
-    if "train" not in tops or len(tops) == 1:
-        tops = {"train": path}
-    files = {s: _pictures(p) for s, p in tops.items()}
-    for s, pictures in files.items():
-        if not pictures:
-            raise ValueError(f"{tops[s]} holds no pictures ({', '.join(sorted(_PICTURES))})")
-    every = [p for pictures in files.values() for p in pictures]
-    with ThreadPoolExecutor() as pool:  # Pillow decodes without the interpreter's lock
-        images = list(pool.map(lambda p: _picture(p, size), every))
-    for p, image in zip(every, images, strict=True):
+        raise ValueError(f"size is {size}; expected a number of pixels of at least 1.")
+    folders = {"train": path / "train", "valid": path / "valid", "test": path / "test"}
+    if not folders["valid"].is_dir():
+        folders["valid"] = path / "val"
+    folders = {s: p for s, p in folders.items() if p.is_dir()}
+    if "train" not in folders or len(folders) == 1:
+        folders = {"train": path}
+    files = {s: _image_paths(p) for s, p in folders.items()}
+    for s, paths in files.items():
+        if not paths:
+            raise ValueError(f"{folders[s]} holds no images; expected files {', '.join(sorted(_IMAGES))}.")
+    all_paths = [p for paths in files.values() for p in paths]
+    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
+        images = list(pool.map(lambda p: _image(p, size), all_paths))
+    for p, image in zip(all_paths, images, strict=True):
         if image.shape[:2] != images[0].shape[:2]:
             (h, w), (h0, w0) = image.shape[:2], images[0].shape[:2]
             raise ValueError(
-                f"{p} has {w}x{h} pixels but {every[0]} {w0}x{h0}; give size= to cut squares and resize them alike"
+                f"{p} has {w}x{h} pixels but {all_paths[0]} {w0}x{h0}; expected images of one size. Give size= to"
+                " crop squares and resize them."
             )
     if any(i.ndim == 3 for i in images):
         images = [i if i.ndim == 3 else np.stack([i] * 3, 2) for i in images]
-    names = [p.relative_to(tops[s]).parts for s, pictures in files.items() for p in pictures]
+    names = [p.relative_to(folders[s]).parts for s, paths in files.items() for p in paths]
     labelled = all(len(n) > 1 for n in names) and len({n[0] for n in names}) > 1
 
     parts: dict[str, Part] = {}
-    at = 0
-    for s, pictures in files.items():
-        end = at + len(pictures)
-        x = np.stack(images[at:end])
+    start = 0
+    for s, paths in files.items():
+        end = start + len(paths)
+        x = np.stack(images[start:end])
         x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
-        parts[s] = Part(x, [n[0] for n in names[at:end]] if labelled else None)
-        at = end
+        parts[s] = Part(x, [n[0] for n in names[start:end]] if labelled else None)
+        start = end
     return Contents(parts)
 
 
@@ -162,9 +179,9 @@ def _folder(path: Path, size: int | None) -> Contents:
 
 
 def _binary(x: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Images of 0 and 1, as dSprites keeps them, are binary, not almost black."""
-    binary = x.ndim > 2 and x.dtype.kind in "iu" and x.size and x.min() >= 0 and x.max() == 1
-    return x.astype(bool) if binary else x
+    """Convert integer images of only 0 and 1 to booleans: they are binary (as in dSprites), not almost black."""
+    is_binary = x.ndim > 2 and x.dtype.kind in "iu" and x.size and x.min() >= 0 and x.max() == 1
+    return x.astype(bool) if is_binary else x
 
 
 def _numpy(path: Path) -> Contents:
@@ -186,30 +203,30 @@ def _numpy(path: Path) -> Contents:
                 if k in keys
             }
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
-        what = "holds pickled objects, which are never loaded" if "pickle" in str(e) else "cannot be read"
-        raise ValueError(f"{path} {what}; save a plain array of numbers ({e})") from e
+        fault = "holds pickled objects, which are never loaded" if "pickle" in str(e) else "cannot be read"
+        raise ValueError(f"{path} {fault} ({e}); expected a plain array of numbers. Save it as one.") from e
     if parts:
         return Contents(parts)
     raise ValueError(
         f"{path} has the keys {', '.join(keys) or '(none)'}; expected train (and valid, test), or one of"
-        f" {', '.join(_FEATURES)}"
+        f" {', '.join(_FEATURES)}."
     )
 
 
 # -- tables --------------------------------------------------------------------------------------------------
 
 
-#: what stands for a truth value, as pandas writes it
-_TRUTH = {"true": 1.0, "false": 0.0}
+#: booleans as pandas writes them
+_BOOLEANS = {"true": 1.0, "false": 0.0}
 
 
-def _cell(text: str) -> float:
+def _number(cell: str) -> float:
     """The number in a cell; True is 1, False is 0."""
-    truth = _TRUTH.get(text.strip().lower())
-    return float(text) if truth is None else truth
+    value = _BOOLEANS.get(cell.strip().lower())
+    return float(cell) if value is None else value
 
 
-def _number(cell: str) -> bool:
+def _is_number(cell: str) -> bool:
     try:
         float(cell)
     except ValueError:
@@ -219,32 +236,37 @@ def _number(cell: str) -> bool:
 
 @dataclass(frozen=True)
 class LabelColumn:
-    """Which column holds labels: that of a name, "" for none, or else the first that has one of the usual names."""
+    """Which column holds the labels.
+
+    Attributes:
+        name: name of the column; "" for none; None for the first column named label, target, class or y.
+        required: whether a named column must exist.
+    """
 
     name: str | None = None
     required: bool = True
 
-    def among(self, names: list[str], path: Path) -> int | None:
-        """Where it stands; a ValueError if a required one is missing."""
+    def position(self, names: list[str], path: Path) -> int | None:
+        """Index of the column among `names`, None if there is none; ValueError if a required one is missing."""
         lower = [n.strip().lower() for n in names]
         if self.name is None:
             return next((lower.index(n) for n in LABEL_COLUMNS if n in lower), None)
-        wanted = self.name.strip().lower()
-        if wanted in lower and wanted:
-            return lower.index(wanted)
-        if wanted and self.required:
-            raise ValueError(f"{path} has no column {self.name!r}; its columns are {', '.join(names)[:200]}")
+        name = self.name.strip().lower()
+        if name in lower and name:
+            return lower.index(name)
+        if name and self.required:
+            raise ValueError(f"label is {self.name!r}; expected a column of {path}: {', '.join(names)[:200]}.")
         return None
 
 
 def _columns(features: list[str], names: list[str], label: int | None) -> Columns:
-    """What is known of the columns; where two have one name, they are known by their places alone."""
+    """Names of the columns; none if two have the same name, so that columns are identified by position only."""
     unique = features if len(set(features)) == len(features) else []
     return Columns(tuple(unique), (), "" if label is None else names[label].strip())
 
 
 def _labels_of(cells: NDArray[np.str_]) -> NDArray[np.generic]:
-    """Text that is numbers throughout becomes numbers, and integers where these are whole."""
+    """Convert text to numbers if all of it is numeric, to integers if all of them are whole."""
     try:
         y = cells.astype(np.float64)
     except ValueError:
@@ -252,130 +274,138 @@ def _labels_of(cells: NDArray[np.str_]) -> NDArray[np.generic]:
     return y.astype(np.int64) if np.array_equal(y, np.rint(y)) and np.abs(y).max() < 2**53 else y
 
 
-def _csv(path: Path, asked: LabelColumn) -> Contents:
+def _csv(path: Path, label_column: LabelColumn) -> Contents:
     try:
-        return _csv_text(path, asked)
+        return _csv_text(path, label_column)
     except UnicodeDecodeError as e:
-        raise ValueError(f"{path} is not UTF-8 text ({e}); save it as UTF-8") from e
+        raise ValueError(f"{path} is not UTF-8 text ({e}); expected UTF-8. Save it as UTF-8.") from e
 
 
-def _csv_text(path: Path, asked: LabelColumn) -> Contents:
+def _csv_text(path: Path, label_column: LabelColumn) -> Contents:
     with open(path, encoding="utf-8-sig", newline="") as f:
         first = f.readline()
         if not first.strip():
-            raise ValueError(f"{path} has no rows; its first line is empty")
+            raise ValueError(f"{path} has an empty first line; expected a header or numbers.")
         delimiter = max(",;\t", key=first.count)
-        names, *below = csv.reader([first, f.readline()], delimiter=delimiter)
-    label = asked.among(names, path)
-    counted = [str(i) for i in range(len(names))]  # what pandas writes over columns that have no names
-    header = label is not None or not any(map(_number, names)) or (len(names) > 1 and names == counted)
-    if header and not any(below):
-        raise ValueError(f"{path} has a header but no rows")
-    if any(below) and len(below[0]) != len(names):
-        raise ValueError(f"{path}, line 2: {len(below[0])} cells where there are {len(names)} columns")
-    heads = names if header else [f"column {i + 1}" for i in range(len(names))]
-    index = 0 if header and names[0] == "" else None
+        names, *second = csv.reader([first, f.readline()], delimiter=delimiter)
+    label = label_column.position(names, path)
+    numbered = [str(i) for i in range(len(names))]  # the header that pandas writes for columns without names
+    has_header = label is not None or not any(map(_is_number, names)) or (len(names) > 1 and names == numbered)
+    if has_header and not any(second):
+        raise ValueError(f"{path} has a header but no rows; expected rows of numbers.")
+    if any(second) and len(second[0]) != len(names):
+        raise ValueError(f"{path}, line 2, has {len(second[0])} cells; expected {len(names)}, as in line 1.")
+    titles = names if has_header else [f"column {i + 1}" for i in range(len(names))]
+    index = 0 if has_header and names[0] == "" else None
     columns = [i for i in range(len(names)) if i not in (label, index)]
 
     def parse(
         use: list[int], dtype: type[np.generic], cell: Callable[[str], float] | None = None
     ) -> NDArray[np.generic]:
-        return np.loadtxt(path, dtype, comments=None, delimiter=delimiter, skiprows=int(header), usecols=use,
+        return np.loadtxt(path, dtype, comments=None, delimiter=delimiter, skiprows=int(has_header), usecols=use,
                           ndmin=2, encoding="utf-8-sig", quotechar='"', converters=cell)  # fmt: skip
 
     if not columns:
-        raise ValueError(f"{path} has no columns beside the label")
+        raise ValueError(f"{path} has no columns but the labels; expected at least one column of numbers.")
     try:
         try:
             x = parse(columns, np.float32)
-        except ValueError:  # slower, and reads truth values
-            x = parse(columns, np.float32, _cell)
+        except ValueError:  # slower, but reads booleans
+            x = parse(columns, np.float32, _number)
     except ValueError as e:
-        raise _csv_fault(path, delimiter, header, heads, columns) or ValueError(f"{path}: {e}") from e
+        raise _csv_fault(path, delimiter, has_header, titles, columns) or ValueError(f"{path}: {e}") from e
     if np.isnan(x.astype(np.float32, copy=False)).any() and (
-        fault := _csv_fault(path, delimiter, header, heads, columns)
+        fault := _csv_fault(path, delimiter, has_header, titles, columns)
     ):
         raise fault
-    known = _columns([names[i].strip() for i in columns] if header else [], names, label)
+    feature_columns = _columns([names[i].strip() for i in columns] if has_header else [], names, label)
     if label is None:
-        return Contents({"train": Part(x)}, known)
+        return Contents({"train": Part(x)}, feature_columns)
     cells = np.char.strip(parse([label], np.str_)[:, 0].astype(np.str_))
     if (cells == "").any():
         row = int((cells == "").argmax()) + 1
-        raise ValueError(f"{path}: {names[label]!r} is missing, first in row {row} below the header")
-    return Contents({"train": Part(x, _labels_of(cells))}, known)
+        raise ValueError(
+            f"{path} has no label in column {names[label]!r}, first in row {row} below the header; expected one in"
+            " every row. Fill or drop these rows."
+        )
+    return Contents({"train": Part(x, _labels_of(cells))}, feature_columns)
 
 
-def _csv_fault(path: Path, delimiter: str, header: bool, names: list[str], columns: list[int]) -> ValueError | None:
-    """A second, slow reading that says what was wrong in the first."""
+def _csv_fault(path: Path, delimiter: str, has_header: bool, names: list[str], columns: list[int]) -> ValueError | None:
+    """Read the file again, slowly, to find what made the fast reader fail."""
     text: dict[int, tuple[int, str]] = {}
     missing: list[tuple[int, int]] = []
     with open(path, encoding="utf-8-sig", newline="") as f:
         rows = csv.reader(f, delimiter=delimiter)
-        if header:
+        if has_header:
             next(rows)
         for row in rows:
             if not row:
                 continue
             if len(row) != len(names):
                 return ValueError(
-                    f"{path}, line {rows.line_num}: {len(row)} cells where there are {len(names)} columns"
+                    f"{path}, line {rows.line_num}, has {len(row)} cells; expected {len(names)}, as in line 1."
                 )
             for i in columns:
                 cell = row[i].strip()
                 if cell.lower() in ("", "na", "n/a", "nan", "null", "none", "?"):
                     missing.append((rows.line_num, i))
-                elif not _number(cell) and cell.lower() not in _TRUTH and i not in text:
+                elif not _is_number(cell) and cell.lower() not in _BOOLEANS and i not in text:
                     text[i] = (rows.line_num, cell)
     if text:
-        each = ", ".join(f"{names[i]!r} ({cell!r} in line {line})" for i, (line, cell) in text.items())
-        return ValueError(
-            f"{path}: not numeric: {each}; encode or drop these columns (labels go into a column named"
-            f" {', '.join(LABEL_COLUMNS)})"
-        )
+        cells = ", ".join(f"{names[i]!r} ({cell!r} in line {line})" for i, (line, cell) in text.items())
+        return _not_numeric(path, cells)
     if missing:
         line, i = missing[0]
         return ValueError(
-            f"{path}: {len(missing)} missing value{'s' * (len(missing) > 1)}, the first in line {line},"
-            f" column {names[i]!r}; drop or impute"
+            f"{path} has {len(missing)} missing value{'s' * (len(missing) > 1)}, the first in line {line},"
+            f" column {names[i]!r}; expected none. Drop or impute them."
         )
     return None
 
 
-def _parquet(path: Path, asked: LabelColumn) -> Contents:
+def _not_numeric(path: Path, columns: str) -> ValueError:
+    return ValueError(
+        f"{path} is not numeric in column {columns}; expected numbers. Encode or drop these columns, and name the"
+        f" column of labels {', '.join(LABEL_COLUMNS[:-1])} or {LABEL_COLUMNS[-1]}."
+    )
+
+
+def _parquet(path: Path, label_column: LabelColumn) -> Contents:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as e:
-        raise ImportError(f"reading {path} needs pyarrow: pip install 'chartae[parquet]'") from e
+        raise ImportError(
+            f"pyarrow is not installed; expected it to read {path}. Run pip install 'chartae[parquet]'."
+        ) from e
     try:
         table = pq.read_table(path)
     except (pa.ArrowException, OSError) as e:
-        raise ValueError(f"{path} cannot be read as parquet: {e}") from e
+        raise ValueError(f"{path} cannot be read as parquet: {e}.") from e
     names = table.column_names
-    # a data frame's index travels as a column of its own
+    # pandas writes the index of a data frame as a column
     index = [n for n in names if n.startswith("__index_level_")]
-    label = asked.among(names, path)
+    label = label_column.position(names, path)
     columns = [i for i, n in enumerate(names) if i != label and n not in index]
     numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
     text = [names[i] for i in columns if not any(test(table.schema.types[i]) for test in numeric)]
-    if text or not columns:
-        raise ValueError(
-            f"{path}: not numeric: {', '.join(map(repr, text)) or 'there are no columns beside the label'};"
-            f" encode or drop these columns (labels go into a column named {', '.join(LABEL_COLUMNS)})"
-        )
+    if text:
+        raise _not_numeric(path, ", ".join(map(repr, text)))
+    if not columns:
+        raise ValueError(f"{path} has no columns but the labels; expected at least one column of numbers.")
     for i in columns if label is None else [*columns, label]:
         if missing := table.column(i).null_count:
             row = table.column(i).is_null().to_numpy().argmax()
             raise ValueError(
-                f"{path}: {missing} missing value{'s' * (missing > 1)} in column {names[i]!r}, the first in"
-                f" row {row}; drop or impute"
+                f"{path} has {missing} missing value{'s' * (missing > 1)} in column {names[i]!r}, the first in"
+                f" row {row}; expected none. Drop or impute them."
             )
     x = np.empty((table.num_rows, len(columns)), np.float32)
     for j, i in enumerate(columns):
         x[:, j] = table.column(i).to_numpy()
-    known = _columns([names[i] for i in columns], names, label)
-    return Contents({"train": Part(x, None if label is None else np.asarray(table.column(label).to_pylist()))}, known)
+    y = None if label is None else np.asarray(table.column(label).to_pylist())
+    return Contents({"train": Part(x, y)}, _columns([names[i] for i in columns], names, label))
 
 
 _READERS: dict[str, Callable[[Path], Contents]] = {".npy": _numpy, ".npz": _numpy}

@@ -1,4 +1,4 @@
-"""Mixings: observations x = f(z) of independent sources z, the map, its inverse and its Jacobian all known.
+"""Mixings: observations x = f(z) of independent sources z, with known map, inverse and Jacobian.
 
 world = moebius(dim=3, seed=0)
 x, z = world.sample(60_000, seed=1)
@@ -41,43 +41,47 @@ __all__ = [
     "unit_determinant",
 ]
 
-#: the laws of one source: U(-1/2, 1/2), N(0, 1), Laplace of scale 1, Beta(a, b) - 1/2
+#: distributions of one source: U(-1/2, 1/2), N(0, 1), Laplace of scale 1, Beta(a, b) - 1/2
 SOURCES = ("uniform", "normal", "laplace", "beta")
 BOUNDED = ("uniform", "beta")
-#: the shapes of Beta sources where none are given
+#: default shapes (a, b) of Beta sources
 BETA = (3.0, 5.0)
-#: points in a fixed sample, from which the centre of a map is taken
+#: number of points from which the centre of a map is estimated
 CENTRE = 1 << 17
-#: how far outside of its box a bounded source may lie, in roundings: what an inverse leaves
+#: tolerance, in units of machine epsilon, of the box of bounded sources; it absorbs rounding errors of an inverse
 MARGIN = 100
 
 
 class Mixing(ABC):
-    """x = f(z), the sources z independent and alike; f differentiable, injective, with a known inverse.
+    """A map x = f(z) of independent, identically distributed sources z; injective, with known inverse and Jacobian.
 
-    z is (B, dim), x is (B, size), size >= dim. What is computed has the dtype and device of what is given; samples
-    have torch's default dtype. Parameters are float64 tensors, attributes of the instance: keep them, not a seed
-    alone, where a map must be had again, as the numbers that a seed gives may differ between versions of torch.
+    z is (B, dim) and x is (B, size), with size >= dim. Results have the dtype and device of the arguments; samples
+    have torch's default dtype. Parameters are float64 tensors and attributes of the instance. To reproduce a map, save
+    them rather than the seed, as the numbers of a seed may differ between versions of torch.
 
     Args:
-        dim: of the sources.
-        size: of the observations.
-        sources: one of `SOURCES`.
-        beta: (a, b), both above 0, of Beta sources.
+        dim: number of sources.
+        size: dimension of the observations.
+        sources: distribution of each source: ``"uniform"`` (default), U(-1/2, 1/2); ``"normal"``, N(0, 1);
+            ``"laplace"`` of scale 1; ``"beta"``, Beta(a, b) - 1/2.
+        beta: (a, b), > 0, the shapes of Beta sources; default (3, 5).
+
+    Raises:
+        ValueError: `sources` or `beta` is not as described.
     """
 
     def __init__(self, dim: int, size: int, sources: str = "uniform", beta: tuple[float, float] = BETA) -> None:
         if sources not in SOURCES:
-            raise ValueError(f"sources are {sources!r}; choose one of {', '.join(SOURCES)}")
+            raise ValueError(f"sources is {sources!r}; expected one of {', '.join(SOURCES)}.")
         if len(beta) != 2 or not all(0 < v < math.inf for v in beta):
-            raise ValueError(f"beta is {beta}; give two finite numbers above 0")
+            raise ValueError(f"beta is {beta}; expected two finite numbers above 0.")
         self.dim, self.size, self.sources = dim, size, sources
         self.beta = (float(beta[0]), float(beta[1]))
 
     # -- sources
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """`n` sources in float64."""
+        """Draw `n` sources (n, dim) in float64."""
         shape = (n, self.dim)
         if self.sources == "normal":
             return torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -87,19 +91,30 @@ class Mixing(ABC):
         u = torch.rand(shape, generator=generator, dtype=torch.float64) - 0.5
         if self.sources == "uniform":
             return u
-        # 2|u| = 1 at one end, where there is no logarithm
+        # clamped, as u = -1/2 would give log(0)
         return -u.sign() * (-2 * u.abs()).clamp_min(-1 + 2**-53).log1p()
 
     def sample(self, n: int, seed: int = 0) -> tuple[Float[Tensor, "n size"], Float[Tensor, "n d"]]:
-        """`n` observations and their sources, (x, z); the same seed gives the same points."""
+        """Draw observations and their sources.
+
+        Args:
+            n: number of points; >= 1.
+            seed: seed of the sources; default 0. The same seed gives the same points.
+
+        Returns:
+            Observations (n, size) and sources (n, dim).
+
+        Raises:
+            ValueError: `n` is below 1.
+        """
         if n < 1:
-            raise ValueError(f"n is {n}; ask for at least one point")
+            raise ValueError(f"n is {n}; expected at least 1.")
         z = self.draw(n, torch.Generator().manual_seed(seed))
         dtype = torch.get_default_dtype()
         return self.decode(z).to(dtype), z.to(dtype)
 
     def source_log_prob(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
-        """log p(z) = Σ_k log p(z_k), in nats; -inf outside of the box of bounded sources."""
+        """Log density of the sources, ``sum_k log p(z_k)``, in nats; -inf outside the box of bounded sources."""
         self._check(z, self.dim, "sources")
         if self.sources == "normal":
             return (-0.5 * z.square() - 0.5 * math.log(2 * math.pi)).sum(1)
@@ -117,67 +132,67 @@ class Mixing(ABC):
 
     @abstractmethod
     def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
-        """x = f(z)."""
+        """Observations x = f(z), (B, size)."""
 
     @abstractmethod
     def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
-        """z = f^-1(x), to 1e-10 in float64."""
+        """Sources z = f^-1(x), (B, dim), accurate to 1e-10 in float64."""
 
     @abstractmethod
     def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
-        """log|det J_f(z)|; ½ log det JᵀJ where size > dim."""
+        """log |det J_f(z)| (B,); ``log det(J^T J) / 2`` if size > dim."""
 
     def jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size d"]:
-        """J_f(z), by `dim` passes in forward mode."""
+        """Jacobian J_f(z), (B, size, dim), by `dim` forward-mode derivatives."""
         self._check(z, self.dim, "sources")
         e = torch.eye(self.dim, dtype=z.dtype, device=z.device)
         columns = [torch.func.jvp(self.decode, (z,), (e[k].expand_as(z).contiguous(),))[1] for k in range(self.dim)]
         return torch.stack(columns, 2)
 
     def log_prob(self, x: Float[Tensor, "B size"]) -> Float[Tensor, " B"]:
-        """log p(x) = log p(z) - log|det J_f(z)|, z = f^-1(x), in nats.
+        """Log density of observations, ``log p(x) = log p(z) - log |det J_f(z)|`` with z = f^-1(x), in nats.
 
-        Where size > dim, the density on the image of f, with respect to its volume, of the point found for x.
+        If size > dim, it is the density on the image of f with respect to its volume, at the point f(f^-1(x)).
         """
         z = self.encode(x)
         return self.source_log_prob(z) - self.log_abs_det_jacobian(z)
 
     @cached_property
     def scale(self) -> float:
-        """(tr Cov x / size)^½, from 20,000 fixed points."""
+        """Root mean variance of the observations, ``sqrt(tr Cov(x) / size)``, from 20,000 fixed points."""
         x = self.decode(self.draw(20_000, torch.Generator().manual_seed(0)))
         return x.var(0).mean().sqrt().item()
 
     def _check(self, a: Tensor, width: int, what: str) -> None:
         if a.ndim != 2 or a.shape[1] != width:
-            raise ValueError(f"{what} have shape {tuple(a.shape)}; this mixing takes (B, {width})")
+            raise ValueError(f"{what} have shape {tuple(a.shape)}; expected (B, {width}).")
         if not a.is_floating_point():
-            raise ValueError(f"{what} have dtype {a.dtype}; give floating-point numbers")
+            raise ValueError(f"{what} have dtype {a.dtype}; expected floating-point numbers. Call .double() on them.")
 
-    def _bounded(self, why: str) -> None:
+    def _require_bounded(self, why: str) -> None:
         if self.sources not in BOUNDED:
-            raise ValueError(f"sources are {self.sources!r}; {why}: choose one of {', '.join(BOUNDED)}")
+            raise ValueError(f"sources is {self.sources!r}; expected one of {', '.join(BOUNDED)}, as {why}.")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.dim} {self.sources} sources, {self.size} observed)"
 
 
 def _matrix(a: ArrayLike, what: str, square: bool = False) -> Tensor:
-    """A finite matrix of full column rank, in float64."""
+    """Convert to a float64 matrix, checking that it is finite and of full column rank."""
     a = torch.as_tensor(a).detach().double()
     if a.ndim != 2 or not a.numel() or a.shape[0] < a.shape[1] or (square and a.shape[0] != a.shape[1]):
         form = "a square matrix" if square else "a matrix with at least as many rows as columns"
-        raise ValueError(f"{what} has shape {tuple(a.shape)}; give {form}")
+        raise ValueError(f"{what} has shape {tuple(a.shape)}; expected {form}.")
     if not a.isfinite().all():
-        raise ValueError(f"{what} holds NaN or infinity; give finite numbers")
+        raise ValueError(f"{what} holds NaN or infinity; expected finite numbers.")
     if (rank := int(torch.linalg.matrix_rank(a))) < a.shape[1]:
-        raise ValueError(f"{what} has rank {rank} but {a.shape[1]} columns, which must be independent")
+        raise ValueError(f"{what} has rank {rank} but {a.shape[1]} columns; expected independent columns.")
     return a
 
 
 def _at_least(dim: int, least: int) -> int:
     if dim < least:
-        raise ValueError(f"dim is {dim}; it must be at least {least}")
+        raise ValueError(f"dim is {dim}; expected at least {least}.")
     return dim
 
 
@@ -195,7 +210,7 @@ def _slope(t: Tensor) -> Tensor:
 
 
 def _inverse_activation(y: Tensor) -> Tensor:
-    """Newton from the right of the root: the activation is convex, so that it descends, never past the root."""
+    """Newton's method, started to the right of the root: the activation is convex, so it descends without overshoot."""
     t = torch.minimum(y, 5 * y)
     for _ in range(12):
         t = t - (_activation(t) - y) / _slope(t)
@@ -203,9 +218,10 @@ def _inverse_activation(y: Tensor) -> Tensor:
 
 
 class Moebius(Mixing):
-    """f(z) = b + α A (z - a) / ‖z - a‖^2: conformal, JᵀJ = (α / ‖z - a‖^2)^2 I, so that its IMA contrast is 0.
+    """Möbius map ``f(z) = b + alpha A (z - a) / ||z - a||^2``; `moebius` builds one.
 
-    f^-1(x) = a + Aᵀ w / ‖w‖^2, w = (x - b) / α; log|det J| = d log α - 2d log ‖z - a‖.
+    It is conformal, ``J^T J = (alpha / ||z - a||^2)^2 I``, so its IMA contrast is 0. Its inverse is
+    ``a + A^T w / ||w||^2`` with ``w = (x - b) / alpha``, and ``log |det J| = d log alpha - 2 d log ||z - a||``.
     """
 
     def __init__(
@@ -218,17 +234,19 @@ class Moebius(Mixing):
         beta: tuple[float, float],
     ) -> None:
         if not 0 < alpha < math.inf:
-            raise ValueError(f"alpha is {alpha}; give a finite number above 0")
+            raise ValueError(f"alpha is {alpha}; expected a finite number above 0.")
         a = torch.as_tensor(a).detach().double()
         if a.ndim != 1 or not a.isfinite().all():
-            raise ValueError(f"a has shape {tuple(a.shape)}; give the pole as a vector of finite numbers")
+            raise ValueError(f"a has shape {tuple(a.shape)}; expected a vector of finite numbers, the pole.")
         d = _at_least(len(a), 2)
         super().__init__(d, d, sources, beta)
         A = _matrix(A, "A", square=True)
         if A.shape != (d, d) or not torch.allclose(A.T @ A, torch.eye(d, dtype=torch.float64), atol=1e-6):
-            raise ValueError(f"A has shape {tuple(A.shape)}; give an orthogonal matrix ({d}, {d})")
+            raise ValueError(f"A has shape {tuple(A.shape)}; expected an orthogonal matrix ({d}, {d}).")
         if sources in BOUNDED and (a.abs() <= 0.5).all():
-            raise ValueError(f"the pole a = {a.tolist()} lies in the box of the sources; some |a_i| must be above 1/2")
+            raise ValueError(
+                f"a is {a.tolist()}, a pole that lies in the box of the sources; expected at least one |a_i| above 1/2."
+            )
         self.alpha, self.a, self.A = float(alpha), a, A
         self.b = torch.zeros(d, dtype=torch.float64)
         if b is None:
@@ -236,7 +254,7 @@ class Moebius(Mixing):
         else:
             self.b = torch.as_tensor(b).detach().double()
             if self.b.shape != (d,) or not self.b.isfinite().all():
-                raise ValueError(f"b has shape {tuple(self.b.shape)}; give {d} finite numbers")
+                raise ValueError(f"b has shape {tuple(self.b.shape)}; expected {d} finite numbers.")
 
     def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
         self._check(z, self.dim, "sources")
@@ -254,7 +272,7 @@ class Moebius(Mixing):
 
 
 class Linear(Mixing):
-    """f(z) = A z, A (size, dim) of full column rank; the inverse is the pseudo-inverse."""
+    """Linear map f(z) = A z, with A (size, dim) of full column rank; the inverse is the pseudo-inverse."""
 
     def __init__(self, A: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         self.A = _matrix(A, "A")
@@ -276,15 +294,17 @@ class Linear(Mixing):
 
 
 class After(Mixing):
-    """x = L f(z): an invertible linear map after another mixing, whose sources it keeps.
+    """x = L f(z): an invertible linear map applied to the observations of another mixing, with the same sources.
 
-    L that is no multiple of an orthogonal matrix makes the columns of J oblique.
+    Unless L is a multiple of an orthogonal matrix, the columns of the Jacobian are no longer orthogonal.
     """
 
     def __init__(self, L: ArrayLike, mixing: Mixing) -> None:
         self.L, self.mixing = _matrix(L, "L", square=True), mixing
         if len(self.L) != mixing.size:
-            raise ValueError(f"L has shape {tuple(self.L.shape)}; {mixing!r} needs ({mixing.size}, {mixing.size})")
+            raise ValueError(
+                f"L has shape {tuple(self.L.shape)}; expected ({mixing.size}, {mixing.size}) for {mixing!r}."
+            )
         super().__init__(mixing.dim, mixing.size, mixing.sources, mixing.beta)
         self.inverse = torch.linalg.inv(self.L)
         self.log_det = torch.linalg.svdvals(self.L).log().sum().item()
@@ -304,15 +324,16 @@ class After(Mixing):
 
 
 class Layered(Mixing):
-    """For each of L layers: x <- act(x), act(t) = .2 t + .8 log(1 + e^t); then x <- W_l x. Smooth, and onto R^d.
+    """Invertible network of L layers ``x <- W_l act(x)``, with ``act(t) = .2 t + .8 log(1 + e^t)``.
 
-    log|det J| = Σ_l (Σ_i log act'(x_i) + log|det W_l|); act is inverted by Newton's method.
+    The map is smooth and onto R^d. ``log |det J| = sum_l (sum_i log act'(x_i) + log |det W_l|)``; act is inverted by
+    Newton's method.
     """
 
     def __init__(self, weights: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         weights = torch.as_tensor(weights).detach().double()
         if weights.ndim != 3 or not len(weights):
-            raise ValueError(f"weights have shape {tuple(weights.shape)}; give (layers, dim, dim)")
+            raise ValueError(f"weights has shape {tuple(weights.shape)}; expected (layers, dim, dim).")
         self.weights = torch.stack([_matrix(w, f"weights[{i}]", square=True) for i, w in enumerate(weights)])
         super().__init__(weights.shape[1], weights.shape[1], sources, beta)
         self.log_det = torch.linalg.slogdet(self.weights)[1].sum().item()
@@ -339,25 +360,30 @@ class Layered(Mixing):
 
 
 class Conformal(Mixing):
-    """h(w) = w + Σ_{k>=2} c_k w^k of w = z_1 + i z_2, with Σ_k k |c_k| 2^(-(k-1)/2) < 1.
+    """Complex polynomial ``h(w) = w + sum_{k>=2} c_k w^k`` of ``w = z_1 + i z_2``; `conformal` builds one.
 
-    That condition makes h injective and its image starlike on the disc |w| < 2^-½ around the sources' box
-    (Alexander, 1915), so that Newton's method, led along the ray from 0 to x, finds the inverse.
-    log|det J| = 2 log|h'(w)|.
+    The coefficients must satisfy ``sum_k k |c_k| 2^(-(k-1)/2) < 1``. Then h is injective and its image starlike on the
+    disc ``|w| < 2^(-1/2)`` around the box of the sources (Alexander, 1915), so that Newton's method, continued along
+    the ray from 0 to x, converges to the inverse. ``log |det J| = 2 log |h'(w)|``.
 
     Args:
         coefficients: (K, 2), the real and imaginary parts of c_2, c_3, ...
+        sources: ``"uniform"`` or ``"beta"``.
+        beta: (a, b), > 0, the shapes of Beta sources.
     """
 
     def __init__(self, coefficients: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         super().__init__(2, 2, sources, beta)
-        self._bounded("a conformal map of the whole plane is affine")
+        self._require_bounded("a conformal map of the whole plane is affine")
         c = torch.as_tensor(coefficients).detach().double()
         if c.ndim != 2 or c.shape[1] != 2 or not c.isfinite().all():
-            raise ValueError(f"coefficients have shape {tuple(c.shape)}; give finite numbers (K, 2)")
-        size = sum(k * math.hypot(*v) * 0.5 ** ((k - 1) / 2) for k, v in enumerate(c.tolist(), 2))
-        if not size < 1:
-            raise ValueError(f"Σ k |c_k| 2^(-(k-1)/2) is {size:.4g}; make it less than 1, so that the map is injective")
+            raise ValueError(f"coefficients has shape {tuple(c.shape)}; expected finite numbers (K, 2).")
+        strength = sum(k * math.hypot(*v) * 0.5 ** ((k - 1) / 2) for k, v in enumerate(c.tolist(), 2))
+        if not strength < 1:
+            raise ValueError(
+                f"coefficients has sum_k k |c_k| 2^(-(k-1)/2) = {strength:.4g}; expected less than 1, so that the map"
+                " is injective. Scale them down."
+            )
         self.coefficients = c
 
     def _values(self, z: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -390,30 +416,35 @@ class Conformal(Mixing):
         return (r * r + s * s).log()
 
     def log_prob(self, x: Float[Tensor, "B size"]) -> Float[Tensor, " B"]:
-        # outside of the image there is no inverse, and what Newton leaves means nothing
+        # outside the image of h no inverse exists, and the result of Newton's method is meaningless
         z = self.encode(x)
-        found = (self.decode(z) - x).abs().amax(1) < 1e3 * torch.finfo(x.dtype).eps
-        return torch.where(found, self.source_log_prob(z) - self.log_abs_det_jacobian(z), -math.inf)
+        converged = (self.decode(z) - x).abs().amax(1) < 1e3 * torch.finfo(x.dtype).eps
+        return torch.where(converged, self.source_log_prob(z) - self.log_abs_det_jacobian(z), -math.inf)
 
 
 class Polar(Mixing):
-    """x = (ρ cos φ, ρ sin φ), (ρ, φ) = r z + a: orthogonal columns of unequal length; log|det J| = log(ρ r_1 r_2).
+    """Polar to Cartesian coordinates, ``x = (rho cos phi, rho sin phi)`` with ``(rho, phi) = r z + a``.
+
+    The columns of the Jacobian are orthogonal and differ in length; ``log |det J| = log(rho r_1 r_2)``. `polar` builds
+    one.
 
     Args:
-        r: (2,), above 0, r_2 <= 2π.
-        a: (2,), a_1 > r_1 / 2, so that ρ > 0.
+        r: (2,), > 0, with r_2 <= 2 pi.
+        a: (2,), with a_1 > r_1 / 2, so that rho > 0.
+        sources: ``"uniform"`` or ``"beta"``.
+        beta: (a, b), > 0, the shapes of Beta sources.
     """
 
     def __init__(self, r: ArrayLike, a: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         super().__init__(2, 2, sources, beta)
-        self._bounded("the radius must stay above 0")
+        self._require_bounded("the radius must stay above 0")
         self.r, self.a = (torch.as_tensor(v).detach().double() for v in (r, a))
         for name, v in (("r", self.r), ("a", self.a)):
             if v.shape != (2,) or not v.isfinite().all():
-                raise ValueError(f"{name} has shape {tuple(v.shape)}; give 2 finite numbers")
+                raise ValueError(f"{name} has shape {tuple(v.shape)}; expected 2 finite numbers.")
         if not (self.r > 0).all() or self.r[1] > 2 * math.pi or not self.a[0] > self.r[0] / 2:
             raise ValueError(
-                f"r is {self.r.tolist()}, a {self.a.tolist()}; r must be above 0, r[1] at most 2π, a[0] above r[0] / 2"
+                f"r is {self.r.tolist()} and a is {self.a.tolist()}; expected r > 0, r[1] <= 2 pi and a[0] > r[0] / 2."
             )
 
     def decode(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size"]:
@@ -424,7 +455,7 @@ class Polar(Mixing):
     def encode(self, x: Float[Tensor, "B size"]) -> Float[Tensor, "B d"]:
         self._check(x, 2, "observations")
         a = self.a.to(x)
-        # the angle from that of the middle of the box, in [-π, π)
+        # the angle relative to the centre of the box, in [-π, π)
         angle = (torch.atan2(x[:, 1], x[:, 0]) - a[1] + math.pi).remainder(2 * math.pi) - math.pi
         return torch.stack([x.square().sum(1).sqrt() - a[0], angle], 1) / self.r.to(x)
 
@@ -435,9 +466,9 @@ class Polar(Mixing):
 
 
 class TwoDimensional(Mixing):
-    """f(z) = (z_1 + .3 sin z_1, z_2 + .5 z_1 + .3 sin z_2 + .2 sin z_1), sources N(0, 1).
+    """``f(z) = (z_1 + .3 sin z_1, z_2 + .5 z_1 + .3 sin z_2 + .2 sin z_1)``, with sources N(0, 1).
 
-    c_IMA(z) = ½ log(1 + ((.5 + .2 cos z_1) / (1 + .3 cos z_1))^2).
+    Its IMA contrast is ``log(1 + ((.5 + .2 cos z_1) / (1 + .3 cos z_1))^2) / 2``.
     """
 
     def __init__(self) -> None:
@@ -455,7 +486,7 @@ class TwoDimensional(Mixing):
 
     @staticmethod
     def _solve(y: Tensor) -> Tensor:
-        """t + .3 sin t = y by Newton: the root is within .3 of y, near enough that it always converges."""
+        """Solve t + .3 sin t = y by Newton's method from t = y, which converges: the root is within .3 of y."""
         t = y
         for _ in range(8):
             t = t - (t + 0.3 * t.sin() - y) / (1 + 0.3 * t.cos())
@@ -470,12 +501,46 @@ class TwoDimensional(Mixing):
 
 
 def orthogonal(dim: int, seed: int = 0) -> Float[Tensor, "d d"]:
-    """An orthogonal matrix, uniform (Haar), in float64."""
+    """Draw a random orthogonal matrix from the uniform (Haar) distribution.
+
+    Args:
+        dim: d; >= 1.
+        seed: seed of the draw; default 0.
+
+    Returns:
+        (d, d) float64.
+
+    Raises:
+        ValueError: `dim` is below 1.
+
+    >>> import torch
+    >>> from chartae.data import mixings
+    >>> q = mixings.orthogonal(3)
+    >>> torch.allclose(q.T @ q, torch.eye(3, dtype=torch.float64))
+    True
+    """
     return _haar(_at_least(dim, 1), torch.Generator().manual_seed(seed))
 
 
 def unit_determinant(dim: int, seed: int = 0) -> Float[Tensor, "d d"]:
-    """M / |det M|^(1/d), M uniform on [0, 1]^(d x d) and of full rank, in float64: it keeps volumes."""
+    """Draw a random matrix of determinant 1 or -1, which preserves volumes.
+
+    It is ``M / |det M|^(1/d)``, with M uniform on [0, 1]^(d x d) and of full rank.
+
+    Args:
+        dim: d; >= 1.
+        seed: seed of the draw; default 0.
+
+    Returns:
+        (d, d) float64.
+
+    Raises:
+        ValueError: `dim` is below 1.
+
+    >>> from chartae.data import mixings
+    >>> mixings.unit_determinant(3).det().abs()
+    tensor(1.0000, dtype=torch.float64)
+    """
     generator = torch.Generator().manual_seed(seed)
     while True:
         m = torch.rand(_at_least(dim, 1), dim, generator=generator, dtype=torch.float64)
@@ -494,43 +559,86 @@ def moebius(
     *,
     beta: tuple[float, float] = BETA,
 ) -> Moebius:
-    """The Möbius map b + α A (z - a) / ‖z - a‖^2 of Reizinger et al. (arXiv:2206.02416): conformal, contrast 0.
+    """Möbius map ``x = b + alpha A (z - a) / ||z - a||^2``, which is conformal: its IMA contrast is 0.
+
+    Reizinger et al., "Embrace the Gap: VAEs Perform Independent Mechanism Analysis", 2022 (arXiv:2206.02416).
 
     Args:
-        dim: at least 2; where `a` or `A` is given, theirs.
-        seed: of the parameters that are not given.
-        sources: one of `SOURCES`; unbounded ones reach the pole, near which observations are large.
-        alpha: above 0.
-        a: the pole (d,); N(0, 1), each number drawn again until it is above 1/2 in size. Outside of the box of
-            bounded sources.
-        A: orthogonal (d, d); uniform (Haar).
-        b: the shift (d,); such that observations have mean 0, up to the error of a fixed sample.
-        beta: the shapes of Beta sources.
+        dim: d, the number of sources; >= 2; default 3. If `a` or `A` is given, theirs.
+        seed: seed of the parameters that are not given; default 0.
+        sources: ``"uniform"`` (default), ``"normal"``, ``"laplace"`` or ``"beta"``. Unbounded sources reach the pole,
+            near which observations are large.
+        alpha: scale; > 0; default 1.
+        a: (d,) pole, outside the box of bounded sources; by default N(0, 1), each number redrawn until its absolute
+            value is above 1/2.
+        A: (d, d) orthogonal matrix; by default drawn from the uniform (Haar) distribution.
+        b: (d,) shift; by default such that observations have mean 0, up to the error of a fixed sample.
+        beta: (a, b), > 0, the shapes of Beta sources; default (3, 5).
 
-    >>> world = moebius(a=[1.0, -0.8, 0.6])
+    Returns:
+        The mixing, of d sources and d observed dimensions.
+
+    Raises:
+        ValueError: a parameter is not as described.
+
+    >>> import torch
+    >>> from chartae.data import mixings
+    >>> world = mixings.moebius(a=[1.0, -0.8, 0.6])
     >>> world.log_abs_det_jacobian(torch.tensor([[0.1, 0.2, -0.3]], dtype=torch.float64)).item()
     -2.88952...
     """
-    for given in (a, A):
-        if given is not None:
-            dim = np.shape(given)[0]
+    for parameter in (a, A):
+        if parameter is not None:
+            dim = np.shape(parameter)[0]
     generator = torch.Generator().manual_seed(seed)
     haar = _haar(_at_least(dim, 2), generator)
     pole = torch.randn(dim, generator=generator, dtype=torch.float64)
-    while (near := pole.abs() <= 0.5).any():
-        pole = torch.where(near, torch.randn(dim, generator=generator, dtype=torch.float64), pole)
+    while (small := pole.abs() <= 0.5).any():
+        pole = torch.where(small, torch.randn(dim, generator=generator, dtype=torch.float64), pole)
     return Moebius(alpha, pole if a is None else a, haar if A is None else A, b, sources, beta)
 
 
 def linear(A: ArrayLike, sources: str = "normal", *, beta: tuple[float, float] = BETA) -> Linear:
-    """x = A z, A (size, dim) of full column rank; the inverse is the pseudo-inverse."""
+    """Linear map x = A z; its inverse is the pseudo-inverse.
+
+    Args:
+        A: (size, dim) matrix of full column rank.
+        sources: ``"normal"`` (default), ``"uniform"``, ``"laplace"`` or ``"beta"``.
+        beta: (a, b), > 0, the shapes of Beta sources; default (3, 5).
+
+    Returns:
+        The mixing, of dim sources and size observed dimensions.
+
+    Raises:
+        ValueError: `A` is not a matrix of full column rank, or `sources` or `beta` is not as described.
+
+    >>> import torch
+    >>> from chartae.data import mixings
+    >>> world = mixings.linear([[2.0, 0.0], [0.0, 3.0]])
+    >>> world.log_abs_det_jacobian(torch.zeros(1, 2))  # log 6
+    tensor([1.7918])
+    """
     return Linear(A, sources, beta)
 
 
 def after(L: ArrayLike, mixing: Mixing) -> After:
-    """x = L f(z), L invertible; after a Möbius map it violates the IMA (arXiv:2206.02416).
+    """Apply an invertible linear map to another mixing, x = L f(z).
 
-    >>> after(unit_determinant(3), moebius(3))
+    After a Möbius map, the result violates independent mechanism analysis (Reizinger et al., 2022, arXiv:2206.02416),
+    unless L is a multiple of an orthogonal matrix.
+
+    Args:
+        L: (size, size) invertible matrix.
+        mixing: mixing f with observations of dimension size.
+
+    Returns:
+        The mixing, with the sources of `mixing`.
+
+    Raises:
+        ValueError: `L` is not invertible or has another size.
+
+    >>> from chartae.data import mixings
+    >>> mixings.after(mixings.unit_determinant(3), mixings.moebius(3))
     After(3 uniform sources, 3 observed)
     """
     return After(L, mixing)
@@ -539,9 +647,29 @@ def after(L: ArrayLike, mixing: Mixing) -> After:
 def mlp(
     dim: int = 3, layers: int = 3, seed: int = 0, sources: str = "normal", *, beta: tuple[float, float] = BETA
 ) -> Layered:
-    """Layers x <- Q_l act(x), Q_l orthogonal (Haar), act(t) = .2 t + .8 log(1 + e^t) (arXiv:2206.02416).
+    """Invertible network of layers ``x <- Q_l act(x)``, with Q_l orthogonal and ``act(t) = .2 t + .8 log(1 + e^t)``.
 
-    One layer has contrast 0; three at dim 3 about .15 in the mean over maps.
+    From Reizinger et al., 2022 (arXiv:2206.02416). The IMA contrast of one layer is 0, that of three layers at dim 3
+    about .15 in the mean over maps.
+
+    Args:
+        dim: number of sources; >= 1; default 3.
+        layers: number of layers; >= 1; default 3.
+        seed: seed of Q_l, which are drawn from the uniform (Haar) distribution; default 0.
+        sources: ``"normal"`` (default), ``"uniform"``, ``"laplace"`` or ``"beta"``.
+        beta: (a, b), > 0, the shapes of Beta sources; default (3, 5).
+
+    Returns:
+        The mixing, of dim sources and dim observed dimensions.
+
+    Raises:
+        ValueError: an argument is not as described.
+
+    >>> from chartae.data import mixings
+    >>> world = mixings.mlp()
+    >>> x, z = world.sample(100)
+    >>> bool((world.encode(x) - z).abs().max() < 1e-4)
+    True
     """
     generator = torch.Generator().manual_seed(seed)
     weights = [_haar(_at_least(dim, 1), generator) for _ in range(_layers(layers))]
@@ -551,7 +679,29 @@ def mlp(
 def triangular(
     dim: int = 3, layers: int = 2, seed: int = 0, sources: str = "normal", *, beta: tuple[float, float] = BETA
 ) -> Layered:
-    """Layers x <- W_l act(x), W_l lower triangular: the diagonal U(.5, 1.5), below it N(0, 1); contrast above 0."""
+    """Invertible network of layers ``x <- W_l act(x)``, with W_l lower triangular; its IMA contrast is positive.
+
+    ``act(t) = .2 t + .8 log(1 + e^t)``; the diagonals of W_l are drawn from U(.5, 1.5), the entries below from N(0, 1).
+
+    Args:
+        dim: number of sources; >= 1; default 3.
+        layers: number of layers; >= 1; default 2.
+        seed: seed of W_l; default 0.
+        sources: ``"normal"`` (default), ``"uniform"``, ``"laplace"`` or ``"beta"``.
+        beta: (a, b), > 0, the shapes of Beta sources; default (3, 5).
+
+    Returns:
+        The mixing, of dim sources and dim observed dimensions.
+
+    Raises:
+        ValueError: an argument is not as described.
+
+    >>> import torch
+    >>> from chartae.data import mixings
+    >>> jacobian = mixings.triangular().jacobian(torch.zeros(1, 3))[0]
+    >>> torch.equal(jacobian, jacobian.tril())
+    True
+    """
     generator = torch.Generator().manual_seed(seed)
     shape = (_layers(layers), _at_least(dim, 1), dim)
     diagonal = 0.5 + torch.rand(shape[:2], generator=generator, dtype=torch.float64)
@@ -561,7 +711,7 @@ def triangular(
 
 def _layers(layers: int) -> int:
     if layers < 1:
-        raise ValueError(f"layers is {layers}; it must be at least 1")
+        raise ValueError(f"layers is {layers}; expected at least 1.")
     return layers
 
 
@@ -574,19 +724,34 @@ def conformal(
     coefficients: ArrayLike | None = None,
     beta: tuple[float, float] = BETA,
 ) -> Conformal:
-    """A complex polynomial w + Σ c_k w^k of z_1 + i z_2: conformal, contrast 0.
+    """Complex polynomial ``h(w) = w + sum_{k>=2} c_k w^k`` of ``w = z_1 + i z_2``: conformal, with IMA contrast 0.
 
     Args:
-        seed: of the coefficients, complex normal before they are scaled.
-        sources: bounded ones.
-        degree: the highest power, at least 2.
-        strength: Σ_k k |c_k| 2^(-(k-1)/2), at least 0 and less than 1: how far h' moves away from 1.
-        coefficients: (K, 2), c_2, c_3, ... instead of drawn ones.
-        beta: the shapes of Beta sources.
+        seed: seed of the coefficients, which are complex normal before they are scaled; default 0.
+        sources: ``"uniform"`` (default) or ``"beta"``.
+        degree: highest power; >= 2; default 4.
+        strength: ``sum_k k |c_k| 2^(-(k-1)/2)``, in [0, 1); default 0.8. It bounds the distance of h' from 1.
+        coefficients: (K, 2) real and imaginary parts of c_2, c_3, ..., instead of drawn ones.
+        beta: (a, b), > 0, the shapes of Beta sources; default (3, 5).
+
+    Returns:
+        The mixing, of 2 sources and 2 observed dimensions.
+
+    Raises:
+        ValueError: an argument is not as described, or the map is not injective.
+
+    >>> import torch
+    >>> from chartae.data import mixings
+    >>> jacobian = mixings.conformal().jacobian(torch.tensor([[0.2, -0.3]], dtype=torch.float64))[0]
+    >>> gram = jacobian.T @ jacobian  # a multiple of the identity
+    >>> torch.allclose(gram, gram[0, 0] * torch.eye(2, dtype=torch.float64))
+    True
     """
     if coefficients is None:
         if degree < 2 or not 0 <= strength < 1:
-            raise ValueError(f"degree is {degree}, strength {strength}; at least 2, and 0 <= strength < 1")
+            raise ValueError(
+                f"degree is {degree} and strength is {strength}; expected degree >= 2 and 0 <= strength < 1."
+            )
         generator = torch.Generator().manual_seed(seed)
         coefficients = torch.randn(degree - 1, 2, generator=generator, dtype=torch.float64)
         k = torch.arange(2, degree + 1, dtype=torch.float64)
@@ -602,13 +767,29 @@ def polar(
     *,
     beta: tuple[float, float] = BETA,
 ) -> Polar:
-    """Polar to Cartesian coordinates, (ρ, φ) = r z + a: contrast 0, not conformal.
+    """Polar to Cartesian coordinates, ``x = (rho cos phi, rho sin phi)`` with ``(rho, phi) = r z + a``.
+
+    Its IMA contrast is 0, although it is not conformal.
 
     Args:
-        seed: of r_i ~ U(.5, 1.5) and a_i ~ U(0, 2), a_1 drawn again until it is above r_1 / 2 + .1: ρ > .1.
-        sources: bounded ones.
-        r, a: two numbers each, instead of drawn ones; r > 0, r_2 <= 2π, a_1 > r_1 / 2.
-        beta: the shapes of Beta sources.
+        seed: seed of r and a; default 0.
+        sources: ``"uniform"`` (default) or ``"beta"``.
+        r: (2,), > 0, with r_2 <= 2 pi; by default drawn from U(.5, 1.5).
+        a: (2,), with a_1 > r_1 / 2; by default drawn from U(0, 2), a_1 again until a_1 > r_1 / 2 + .1, so that
+            rho > .1.
+        beta: (a, b), > 0, the shapes of Beta sources; default (3, 5).
+
+    Returns:
+        The mixing, of 2 sources and 2 observed dimensions.
+
+    Raises:
+        ValueError: an argument is not as described.
+
+    >>> import torch
+    >>> from chartae.data import mixings
+    >>> world = mixings.polar(r=[1.0, 2.0], a=[1.5, 0.0])
+    >>> world.decode(torch.zeros(1, 2))  # rho = 1.5, phi = 0
+    tensor([[1.5000, 0.0000]])
     """
     generator = torch.Generator().manual_seed(seed)
     drawn = 0.5 + torch.rand(2, generator=generator, dtype=torch.float64)
@@ -620,5 +801,16 @@ def polar(
 
 
 def two_dimensional() -> TwoDimensional:
-    """The map of `TwoDimensional`: smooth, with contrast .126306 at (.4, -.7); a reference for limits of VAEs."""
+    """``f(z) = (z_1 + .3 sin z_1, z_2 + .5 z_1 + .3 sin z_2 + .2 sin z_1)``, with sources N(0, 1).
+
+    A smooth map with IMA contrast .126306 at z = (.4, -.7); a reference for limits of VAEs.
+
+    Returns:
+        The mixing, of 2 sources and 2 observed dimensions.
+
+    >>> import torch
+    >>> from chartae.data import mixings
+    >>> mixings.two_dimensional().decode(torch.zeros(1, 2))
+    tensor([[0., 0.]])
+    """
     return TwoDimensional()

@@ -1,4 +1,4 @@
-"""Properties of molecules that can be a target by name, computed by RDKit."""
+"""Properties of molecules that can be selected as a target by name; RDKit computes them."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from numpy.typing import NDArray
 
 from chartae.metrics import molecules
 
-__all__ = ["TARGETS", "measured"]
+__all__ = ["TARGETS", "molecule_property"]
 
-#: properties of molecules that can be a target by name
+#: names of the properties of molecules that can be a target
 TARGETS = (*molecules.PROPERTIES, "penalised-logp")
 
 
-def measured(name: str, strings: Sequence[str]) -> NDArray[np.float64]:
-    """A property of each of N molecules.
+def molecule_property(name: str, strings: Sequence[str]) -> NDArray[np.float64]:
+    """Compute a property of each of N molecules.
 
     Args:
         name: one of `TARGETS`.
         strings: SMILES.
 
     Returns:
-        (N,) numbers, NaN for strings that are no molecules.
+        (N,) values; NaN for strings that are not molecules.
 
     Raises:
-        ValueError: an unknown name.
+        ValueError: the name is unknown.
         ImportError: RDKit is not installed.
     """
     if name == "penalised-logp":

@@ -1,4 +1,4 @@
-"""The one reader: whatever a user has becomes a data set, and where a data set can be loaded from again."""
+"""The one reader, which turns arrays, frames, files and names into a data set, and the origin of a data set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from chartae.data.catalogue import NAMES, load
 from chartae.data.columns import Columns, Frame, frame_columns, is_frame
 from chartae.data.dataset import Dataset, Shares, assemble, from_path
-from chartae.data.derived import VIEWS, taken_apart
+from chartae.data.derived import VIEWS, split_views
 from chartae.data.files import Part
 from chartae.data.kinds import Kind, Strings, kind_of
 from chartae.data.kinds import kinds as every_kind
@@ -25,12 +25,17 @@ from chartae.grammar import NAMES as GRAMMARS
 
 __all__ = ["IN_MEMORY", "Origin", "Reading", "WrongKind", "origin", "read"]
 
-#: the name of data that lie in memory, and cannot be loaded again
+#: the name of in-memory data, which cannot be loaded again
 IN_MEMORY = "array"
 
 
 class WrongKind(ValueError):
-    """Data of another kind than is asked for; `kind` is theirs."""
+    """Raised by `read` for data of a kind that is not accepted.
+
+    Args:
+        message: error message.
+        kind: kind of the data.
+    """
 
     def __init__(self, message: str, kind: type[Kind]) -> None:
         super().__init__(message)
@@ -39,17 +44,25 @@ class WrongKind(ValueError):
 
 @dataclass(frozen=True)
 class Reading:
-    """What a user may say about how to read data; each kind understands some of it (`Kind.options`).
+    """Options for reading data; each kind of data has some of them (`Kind.options`), all None by default.
 
     Attributes:
-        grammar: for strings: a grammar's name or file, or another codec, as the codec of `chartae.data.from_strings`.
-        limit: for strings: use only the first `limit`; >= 1.
-        column: for strings: head of the column of a table that holds them.
-        target: for strings: a property of each, as in `chartae.data.from_strings`.
-        errors: for strings: ``"raise"`` (the default) or ``"skip"``, for what cannot be encoded.
-        label: for tables: name of the column of labels; "" for none; by default, in files, one named label, target,
-            class or y.
-        size: for folders of pictures: cut the middle square out of each and resize it to `size` x `size` pixels.
+        grammar: for strings: name of a grammar or codec (such as ``"expressions"`` or ``"characters"``), path of a
+            file of a grammar, or a `chartae.grammar.Codec`.
+        limit: for strings: use only the first `limit` strings; >= 1; all by default.
+        column: for strings: name of the column of a table that holds them; by default one named smiles, selfies,
+            string, sequence, expression or text.
+        target: for strings: property to predict: name of a property of molecules (logp, sa, qed, weight,
+            penalised-logp), name of another column, or one number for each string.
+        errors: for strings: ``"raise"`` (default) to raise if a string cannot be encoded, ``"skip"`` to leave it out.
+        label: for tables: name of the column of labels; "" for none. By default there are none in a data frame, and
+            in a file the first column named label, target, class or y.
+        size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
+
+    >>> from chartae.data import Reading, read
+    >>> data = read(["x+1", "x*x"], valid=0, test=0, reading=Reading(grammar="expressions"))
+    >>> data.strings()
+    ['x+1', 'x*x']
     """
 
     grammar: str | os.PathLike[str] | Codec | None = None
@@ -61,7 +74,7 @@ class Reading:
     size: int | None = None
 
     def stated(self) -> tuple[str, ...]:
-        """The names of what was said."""
+        """Names of the options that are set."""
         return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
 
@@ -75,79 +88,88 @@ def read(
     test: float = 0.1,
     reading: Reading = Reading(),
 ) -> Dataset:
-    """Whatever a user has, as a `Dataset` of one of the kinds that are asked for.
+    """Read any input as a `Dataset` of one of the accepted kinds.
 
-    * A `Dataset` passes as it is.
-    * A name or path is loaded (`chartae.data.load`); a file of strings is read by the grammar. A ``.csv`` file holds
-      strings if these alone are asked for, and a table otherwise.
-    * An array, a data frame or a list is split at random. It becomes the kind that it looks like: (n, d) numbers a
-      table if tables will do, else points if points will.
+    * A `Dataset` is returned as it is.
+    * A name or path is loaded, as by `chartae.data.load`. A file of strings is encoded by the grammar of `reading`.
+      A ``.csv`` file is read as strings if only strings are accepted, otherwise as a table.
+    * An array, a data frame or a list is split at random. Numbers (n, d) become a table if tables are accepted,
+      otherwise points.
 
-    Table and points are one thing read in two ways, (n, d) numbers in the user's units: where the data come as the one
-    and only the other is asked for, they become the other. A table standardises its columns, points stay unscaled.
+    Tables and points are the same numbers (n, d) in the user's units: a table standardises its columns for the model,
+    points are not scaled. Data that come as one of the two are converted to the other if only that one is accepted.
 
     Args:
-        anything: a `Dataset`, a name, a path, an array, a tensor, a data frame, a list of numbers or of strings.
-        kinds: the kinds of data that will do; all by default.
-        root: where the files of named data are, as in `chartae.data.load`.
-        seed: of the random split.
-        valid, test: fractions to hold out, where the data do not come in splits.
-        reading: how to read them.
+        anything: `Dataset`, name, path, array, tensor, data frame, or list of numbers or strings.
+        kinds: accepted kinds of data, such as ``(Images, Table)``; all by default.
+        root: folder of the files of named data; by default the environment variable CHARTAE_DATA, otherwise they are
+            downloaded.
+        seed: seed of the random split; default 0.
+        valid, test: fractions to hold out, in [0, 1), of data that do not come in splits; default 0.1 each.
+        reading: options for reading; none by default.
+
+    Returns:
+        The data set, with three disjoint splits.
 
     Raises:
-        ValueError, TypeError: the data cannot be read, are of another kind than asked for, or an option is for another
+        ValueError, TypeError: the data cannot be read, are of a kind that is not accepted, or an option is for another
             kind of data.
         FileNotFoundError: there is no such file.
 
-    >>> read([[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]], valid=0, test=0).kind
-    Table((2,))
+    >>> from chartae.data import Points, read
+    >>> rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 7.0]]
+    >>> read(rows, valid=0, test=0).kind, read(rows, kinds=[Points], valid=0, test=0).kind
+    (Table((2,)), Points((2,)))
     """
-    wanted = tuple(kinds) if kinds is not None else every_kind()
+    accepted = tuple(kinds) if kinds is not None else every_kind()
     if isinstance(anything, Dataset):
         if stated := reading.stated():
-            raise ValueError(f"{', '.join(stated)}: {anything.name!r} is a data set that has been read; leave it out")
-        return _as_one_of(anything, wanted)
-    if _holds_strings(anything, wanted):
-        if Strings not in wanted:
-            raise WrongKind(f"{_brief(anything)} holds strings; expected {_nouns(wanted)}", Strings)
+            raise ValueError(
+                f"reading has {', '.join(stated)}; expected no options, as {anything.name!r} is a data set that has"
+                " been read. Leave them out."
+            )
+        return _as_one_of(anything, accepted)
+    if _holds_strings(anything, accepted):
+        if Strings not in accepted:
+            raise WrongKind(f"{_brief(anything)} holds strings; expected {_nouns(accepted)}", Strings)
         _refuse_options(reading, Strings, anything)
         return _read_strings(anything, reading, seed, valid, test)
-    if wanted == (Strings,):
+    if accepted == (Strings,):
         raise ValueError(
-            "strings are expected: a list of them, or a file (.txt, .smi, .csv, .tsv, also with .gz), not "
-            f"{_brief(anything)}"
+            f"x is {_brief(anything)}; expected strings: a list of them, or a file (.txt, .smi, .csv, .tsv, also with"
+            " .gz)."
         )
     if isinstance(anything, str | os.PathLike):
-        return _load(anything, wanted, root, Shares(seed, valid, test), reading)
-    by_look = sorted(wanted, key=lambda kind: not kind.guessed)
-    kind = next((kind for kind in by_look if kind.takes(anything)), None)
-    look = kind or kind_of(anything)
-    if look is not None:
-        _refuse_options(reading, look, anything)
+        return _load(anything, accepted, root, Shares(seed, valid, test), reading)
+    guessed_first = sorted(accepted, key=lambda kind: not kind.guessed)
+    kind = next((kind for kind in guessed_first if kind.takes(anything)), None) or kind_of(anything)
+    if kind is not None:
+        _refuse_options(reading, kind, anything)
     part, columns = Part(anything), None
     if is_frame(anything):
         part, columns = _frame_part(anything, "" if reading.label is None else reading.label)
     shares = Shares(seed, valid, test)
-    data = assemble(IN_MEMORY, {"train": part}, shares=shares, kind=look, columns=columns, source=IN_MEMORY)
-    return _as_one_of(data, wanted)
+    data = assemble(IN_MEMORY, {"train": part}, shares=shares, kind=kind, columns=columns, source=IN_MEMORY)
+    return _as_one_of(data, accepted)
 
 
 def _frame_part(frame: Frame, label: str | int) -> tuple[Part, Columns]:
-    """The numbers of a data frame, the labels in a column of it if one is named, and what its columns are."""
+    """The numbers and labels of a data frame, and its columns; "" stands for no column of labels."""
     if label == "":
         return Part(frame), frame_columns(frame)
     if label not in list(frame.columns):
-        raise ValueError(f"the data frame has no column {label!r} to take labels from")
+        names = ", ".join(map(str, frame.columns))[:200]
+        raise ValueError(f"label is {label!r}; expected a column of the data frame: {names}.")
     labels = frame[[label]].to_numpy("O", na_value=np.nan)[:, 0]
-    rest = frame.drop(columns=[label])
-    return Part(rest, labels), frame_columns(rest, label)
+    features = frame.drop(columns=[label])
+    return Part(features, labels), frame_columns(features, label)
 
 
-def _holds_strings(x: object, wanted: Sequence[type[Kind]]) -> TypeGuard[str | os.PathLike[str] | Sequence[str]]:
+def _holds_strings(x: object, accepted: Sequence[type[Kind]]) -> TypeGuard[str | os.PathLike[str] | Sequence[str]]:
     if isinstance(x, str) and x in NAMES:
         return False
-    table = isinstance(x, str | os.PathLike) and Path(x).suffix.lower() == ".csv"
-    return is_string_list(x) or (is_string_file(x) and (not table or tuple(wanted) == (Strings,)))
+    is_csv = isinstance(x, str | os.PathLike) and Path(x).suffix.lower() == ".csv"
+    return is_string_list(x) or (is_string_file(x) and (not is_csv or tuple(accepted) == (Strings,)))
 
 
 def _read_strings(
@@ -155,8 +177,8 @@ def _read_strings(
 ) -> Dataset:
     if reading.grammar is None:
         raise ValueError(
-            f"reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or a list of "
-            f"productions), or a codec without a grammar: {', '.join(CODECS)}"
+            f"grammar is None; reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or "
+            f"a list of productions), or a codec without a grammar: {', '.join(CODECS)}."
         )
     return from_strings(
         strings, reading.grammar, limit=reading.limit, column=reading.column, target=reading.target,
@@ -166,12 +188,12 @@ def _read_strings(
 
 def _load(
     name: str | os.PathLike[str],
-    wanted: Sequence[type[Kind]],
+    accepted: Sequence[type[Kind]],
     root: str | os.PathLike[str] | None,
     shares: Shares,
     reading: Reading,
 ) -> Dataset:
-    """A named set, or a file or folder of numbers."""
+    """Load a named data set, or a file or folder of numbers."""
     path = Path(name).expanduser()
     if not (isinstance(name, str) and name in NAMES) and path.exists():
         label = None if reading.label is None else str(reading.label)
@@ -179,34 +201,39 @@ def _load(
     else:
         data = load(name, root, seed=shares.seed, size=reading.size)
         if reading.label is not None:
-            raise ValueError(f"label={reading.label!r} is for tables of yours; {data.name!r} has the labels it has")
+            raise ValueError(
+                f"label is {reading.label!r}; expected None, as {data.name!r} comes with its labels. Use label for"
+                " tables in files and data frames."
+            )
     _refuse_options(reading, type(data.kind), name)
-    return _as_one_of(data, wanted)
+    return _as_one_of(data, accepted)
 
 
-def _as_one_of(data: Dataset, wanted: Sequence[type[Kind]]) -> Dataset:
-    """The data, as one of these kinds."""
-    if type(data.kind) in wanted:
+def _as_one_of(data: Dataset, accepted: Sequence[type[Kind]]) -> Dataset:
+    """The data, converted to one of these kinds if necessary."""
+    if type(data.kind) in accepted:
         return data
-    for kind in wanted:
+    for kind in accepted:
         if (adopted := kind.adopt(data.kind, data.train)) is not None:
             return replace(data, kind=adopted)
-    raise ValueError(f"{data.name!r} holds {data.kind.noun} of shape {data.shape}; expected {_nouns(wanted)}")
+    raise ValueError(f"{data.name!r} holds {data.kind.noun} of shape {data.shape}; expected {_nouns(accepted)}.")
 
 
 def _refuse_options(reading: Reading, kind: type[Kind], x: object) -> None:
-    """Raise ValueError if something was said that this kind of data has no use for."""
-    idle = [name for name in reading.stated() if name not in kind.options]
-    if idle:
-        users = sorted({other.noun for other in every_kind() if set(idle) <= other.options})
+    """Raise ValueError if an option is set that this kind of data does not have."""
+    unused = [name for name in reading.stated() if name not in kind.options]
+    if unused:
+        users = sorted({other.noun for other in every_kind() if set(unused) <= other.options})
+        several = len(unused) > 1
         raise ValueError(
-            f"{', '.join(idle)}: {'for ' + ' and '.join(users) + ', but' if users else 'not for data like this:'} "
-            f"{_brief(x)} holds {kind.noun}; leave {'it' if len(idle) == 1 else 'them'} out"
+            f"{', '.join(unused)} {'are options' if several else 'is an option'} for "
+            f"{' and '.join(users) or 'different kinds of data'}; {_brief(x)} holds {kind.noun}. Leave "
+            f"{'them' if several else 'it'} out."
         )
 
 
-def _nouns(wanted: Sequence[type[Kind]]) -> str:
-    return " or ".join(kind.noun for kind in wanted)
+def _nouns(accepted: Sequence[type[Kind]]) -> str:
+    return " or ".join(kind.noun for kind in accepted)
 
 
 def _brief(x: object) -> str:
@@ -215,11 +242,15 @@ def _brief(x: object) -> str:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where data can be loaded from again.
+    """Where a data set can be loaded from again.
 
     Attributes:
-        data: a name or an absolute path, with views as suffixes; `IN_MEMORY` for data that cannot be loaded again.
-        root: the folder where the files of named data were found; "" where none is needed.
+        data: name or absolute path, with views as suffixes; `IN_MEMORY` for data that cannot be loaded again.
+        root: folder of the files of named data; "" (default) if none is needed.
+
+    >>> from chartae.data import Origin
+    >>> Origin("mnist").same_examples(Origin("mnist+coloured")), Origin("array").in_memory
+    (True, True)
     """
 
     data: str
@@ -227,29 +258,37 @@ class Origin:
 
     @property
     def in_memory(self) -> bool:
-        """Whether the data lie in memory only."""
+        """Whether the data exist in memory only."""
         return self.data == IN_MEMORY
 
     def same_examples(self, other: Origin) -> bool:
-        """Whether both are views of the same pictures, such as mnist and mnist+coloured."""
-        return not self.in_memory and taken_apart(self.data)[0] == taken_apart(other.data)[0]
+        """Whether both are views of the same images, such as mnist and mnist+coloured."""
+        return not self.in_memory and split_views(self.data)[0] == split_views(other.data)[0]
 
 
 def origin(data: Dataset) -> Origin:
-    """Where a data set can be loaded from again, by its name and source.
+    """Find where a data set can be loaded from again.
 
-    >>> from chartae.data import from_arrays, load
+    Args:
+        data: data set; its name and source are looked at.
+
+    Returns:
+        Name of a named data set and the folder of its files, or the absolute path of a file or folder; `Origin.data`
+        is `IN_MEMORY` if the source no longer exists or never did.
+
+    >>> import numpy as np
+    >>> from chartae.data import from_arrays, load, origin
     >>> origin(load("digits")), origin(from_arrays(np.eye(4))).in_memory
     (Origin(data='digits', root=''), True)
     """
-    base, views = taken_apart(data.name)
+    base, views = split_views(data.name)
     source = Path(data.source)
     if base in NAMES and set(views) <= set(VIEWS):
-        # where a set was read from serves as its root; one that ships has none
+        # the folder it was read from serves as root; a set that ships with the package needs none
         return Origin(data.name, str(source.resolve()) if source.is_dir() else "")
     if source.exists():
         return Origin(str(source.resolve()))
-    file, views = taken_apart(data.source)
+    file, views = split_views(data.source)
     if views and Path(file).exists():
         return Origin("+".join([str(Path(file).resolve()), *views]))
     return Origin(IN_MEMORY)

@@ -1,4 +1,4 @@
-"""Sprites: pictures of one triangle, whose place, size and hue are the factors to be found again.
+"""Sprites: images of one triangle, whose position, size and hue are the ground-truth factors.
 
 z = factors(1000, seed=0)         # (N, 4): x, y, scale, hue
 x = draw(z)                       # (N, 3, 64, 64) uint8
@@ -26,25 +26,36 @@ from chartae.maths.private import standard_gamma
 
 __all__ = ["FACTORS", "RANGES", "cached", "draw", "factors", "grid", "shapes"]
 
-#: the columns of factors: the centre (in widths of the frame, y upwards), the root of the area, the hue
+#: names of the factors: centre (in widths of the frame, y upwards), square root of the area, hue
 FACTORS = ("x", "y", "scale", "hue")
-#: (low, width) of each factor: it is low + width B, B ~ Beta(a_k, b_k)
+#: (low, width) of each factor, which is low + width B with B ~ Beta(a_k, b_k)
 RANGES = ((0.2, 0.55), (0.2, 0.55), (0.11, 0.09), (0.0, 1.0))
-#: pixels drawn for one pixel kept, along each side
+#: supersampling factor along each side
 FINER = 5
-#: pixels around the triangle that Lanczos's kernel (3 each way) may reach
+#: margin in pixels around the triangle, for the Lanczos kernel (3 pixels each way)
 REACH = 4
-#: pictures drawn in one go
+#: number of images drawn at once
 CHUNK = 250
 
-# regular, of area 1, a corner up
+# corners of a regular triangle of area 1 that points upwards
 _RADIUS = 1 / math.sqrt(3 * math.sqrt(3) / 4)
 _ANGLES = math.pi / 2 + 2 * math.pi / 3 * np.arange(3)
 _CORNERS = _RADIUS * np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
 
 
 def shapes(seed: int = 0) -> Float[Tensor, "4 2"]:
-    """(a_k, b_k) of the four Betas, each drawn from U(2, 15)."""
+    """Shapes (a_k, b_k) of the Beta distributions of the four factors, each drawn from U(2, 15).
+
+    Args:
+        seed: seed of the draws; default 0.
+
+    Returns:
+        (4, 2) float64.
+
+    >>> from chartae.data import sprites
+    >>> sprites.shapes(seed=0).shape
+    torch.Size([4, 2])
+    """
     return _shapes(torch.Generator().manual_seed(seed))
 
 
@@ -53,12 +64,27 @@ def _shapes(generator: torch.Generator) -> Tensor:
 
 
 def factors(n: int, seed: int = 0) -> Float[Tensor, "N 4"]:
-    """`n` independent draws of the factors, float64: low_k + width_k Beta(a_k, b_k), see `RANGES` and `shapes`.
+    """Draw independent factors: ``low_k + width_k Beta(a_k, b_k)``, with `RANGES` and `shapes`.
 
-    The seed draws the Betas as well as from them (Reizinger et al., 2022, arXiv:2206.02416, and its code).
+    As in the code of Reizinger et al. (2022, arXiv:2206.02416), the seed determines the shapes as well as the draws.
+
+    Args:
+        n: number of images; >= 1.
+        seed: seed of the shapes and the draws; default 0.
+
+    Returns:
+        (n, 4) float64: x, y, scale, hue.
+
+    Raises:
+        ValueError: `n` is below 1.
+
+    >>> from chartae.data import sprites
+    >>> z = sprites.factors(1000)
+    >>> z.shape, bool((z[:, 2] > 0.11).all() and (z[:, 2] < 0.2).all())
+    (torch.Size([1000, 4]), True)
     """
     if n < 1:
-        raise ValueError(f"n is {n}; ask for at least one picture")
+        raise ValueError(f"n is {n}; expected at least 1.")
     generator = torch.Generator().manual_seed(seed)
     a, b = (standard_gamma(v.repeat(n, 1), generator) for v in _shapes(generator).unbind(1))
     low, width = torch.tensor(RANGES, dtype=torch.float64).unbind(1)
@@ -66,65 +92,80 @@ def factors(n: int, seed: int = 0) -> Float[Tensor, "N 4"]:
 
 
 def grid(**values: Iterable[float]) -> Float[Tensor, "N 4"]:
-    """Every combination of the values given for x, y, scale, hue, the last one fastest; float64.
+    """All combinations of the given values of the factors; the last factor varies fastest.
 
-    A factor that is not named stays at the middle of its range.
+    Args:
+        **values: values of each of ``x``, ``y``, ``scale`` and ``hue``; by default the middle of the range.
 
-    >>> grid(x=[0.3, 0.5], hue=[0.0, 0.5])
+    Returns:
+        (N, 4) float64: x, y, scale, hue.
+
+    Raises:
+        ValueError: there is no such factor, or its values are not a list of numbers.
+
+    >>> from chartae.data import sprites
+    >>> sprites.grid(x=[0.3, 0.5], hue=[0.0, 0.5])
     tensor([[0.3000, 0.4750, 0.1550, 0.0000],
             [0.3000, 0.4750, 0.1550, 0.5000],
             [0.5000, 0.4750, 0.1550, 0.0000],
             [0.5000, 0.4750, 0.1550, 0.5000]], dtype=torch.float64)
     """
     if unknown := set(values) - set(FACTORS):
-        raise ValueError(f"there is no factor {sorted(unknown)[0]!r}; they are {', '.join(FACTORS)}")
-    each = [
+        raise ValueError(f"there is no factor {sorted(unknown)[0]!r}; expected {', '.join(FACTORS)}.")
+    columns = [
         torch.as_tensor(list(values.get(name, [low + width / 2])), dtype=torch.float64)
         for name, (low, width) in zip(FACTORS, RANGES, strict=True)
     ]
-    for name, v in zip(FACTORS, each, strict=True):
+    for name, v in zip(FACTORS, columns, strict=True):
         if v.ndim != 1 or not len(v):
-            raise ValueError(f"{name} has shape {tuple(v.shape)}; give a list of numbers")
-    return torch.cartesian_prod(*each)
+            raise ValueError(f"{name} has shape {tuple(v.shape)}; expected a list of numbers.")
+    return torch.cartesian_prod(*columns)
 
 
 def draw(
     factors: ArrayLike, size: int = 64, *, progress: Callable[[int], object] | None = None
 ) -> UInt8[Tensor, "N 3 size size"]:
-    """The pictures of factors (N, 4) = (x, y, scale, hue): one triangle on black, (N, 3, size, size) uint8.
+    """Draw an image of one triangle on black for each row of factors.
 
-    A regular triangle, a corner up, its centre at (x, y) of the frame (y upwards), its area scale^2 of the frame, of
-    the colour HSV (hue, 1, 1); drawn `FINER` times as fine and reduced by Lanczos's kernel. The edge belongs to it,
-    which adds a few per cent to the area. What lies outside of the frame is cut off. A picture takes half a
-    millisecond.
+    The triangle is regular and points upwards. Its centre is (x, y) in widths of the frame (y upwards), its area
+    ``scale^2`` of the frame, its colour HSV (hue, 1, 1). It is drawn at `FINER` times the resolution and downsampled
+    with the Lanczos kernel. Its edge is included, which adds a few per cent to the area. Parts outside the frame are
+    cut off. An image takes half a millisecond.
 
     Args:
-        factors: what `factors` or `grid` give, or any array of finite numbers, scale > 0.
-        size: of a side, in pixels.
-        progress: called with the number of pictures drawn since it was last called.
+        factors: (N, 4) finite numbers x, y, scale > 0, hue, such as those of `factors` or `grid`.
+        size: side of the images in pixels; >= 1; default 64.
+        progress: function that is called with the number of images drawn since its last call; None by default.
 
-    >>> draw([[0.5, 0.5, 0.2, 0.0]])[0, :, 32, 32]
+    Returns:
+        (N, 3, size, size) uint8.
+
+    Raises:
+        ValueError: the factors have a wrong shape, are not finite, or a scale is not positive; `size` is below 1.
+
+    >>> from chartae.data import sprites
+    >>> sprites.draw([[0.5, 0.5, 0.2, 0.0]])[0, :, 32, 32]
     tensor([255,   0,   0], dtype=torch.uint8)
     """
     z = as_tensor(factors, "factors").double()
     if z.ndim != 2 or z.shape[1] != len(FACTORS):
-        raise ValueError(f"factors have shape {tuple(z.shape)}; give (N, 4): {', '.join(FACTORS)}")
+        raise ValueError(f"factors has shape {tuple(z.shape)}; expected (N, 4): {', '.join(FACTORS)}.")
     if not z.isfinite().all() or not (z[:, 2] > 0).all():
-        raise ValueError("factors must be finite, and the scale above 0")
+        raise ValueError("factors holds a scale of 0 or below, NaN or infinity; expected finite numbers and scale > 0.")
     if size < 1:
-        raise ValueError(f"size is {size}; expected a number of pixels of at least 1")
+        raise ValueError(f"size is {size}; expected a number of pixels of at least 1.")
     rows = z.cpu().numpy()
     out = np.zeros((len(rows), size, size, 3), np.uint8)
     for i in range(0, len(rows), CHUNK):
-        done = _draw(rows[i : i + CHUNK], out[i : i + CHUNK], size)
+        drawn = _draw(rows[i : i + CHUNK], out[i : i + CHUNK], size)
         if progress is not None:
-            progress(done)
-    # rows from the bottom up
+            progress(drawn)
+    # y is upwards, rows of an image go downwards
     return torch.from_numpy(out).flip(1).permute(0, 3, 1, 2).contiguous()
 
 
 def _draw(rows: np.ndarray, out: np.ndarray, size: int) -> int:
-    """Into `out` (N, size, size, 3), rows upside down: on one canvas, of which only the triangle's part is reduced."""
+    """Draw into `out` (N, size, size, 3), upside down; one canvas is used, and only the triangle's box downsampled."""
     from PIL import Image, ImageDraw
 
     fine = size * FINER
@@ -147,10 +188,18 @@ def _draw(rows: np.ndarray, out: np.ndarray, size: int) -> int:
 
 
 def cached(n: int, seed: int, folder: Path) -> tuple[UInt8[Tensor, "N 3 64 64"], Float[Tensor, "N 4"]]:
-    """`n` pictures and their factors from ``folder/sprites-<n>-<seed>.npz``, drawn and written where it is not there.
+    """Load images and their factors from ``<folder>/sprites-<n>-<seed>.npz``, or draw and save them.
 
-    A file that is damaged or of other contents is written anew; where none can be written, the pictures are drawn
-    each time.
+    A damaged file, or one with other contents, is replaced. If the file cannot be written, the images are drawn each
+    time.
+
+    Args:
+        n: number of images; >= 1.
+        seed: seed of `factors`.
+        folder: folder of the file; created if necessary.
+
+    Returns:
+        (n, 3, 64, 64) uint8 images and (n, 4) float64 factors.
     """
     path = folder / f"sprites-{n}-{seed}.npz"
     try:
@@ -160,21 +209,23 @@ def cached(n: int, seed: int, folder: Path) -> tuple[UInt8[Tensor, "N 3 64 64"],
             return torch.from_numpy(images), torch.from_numpy(z.astype(np.float64))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         pass
-    true = factors(n, seed)
-    drawn = _with_bar(true)
+    drawn_factors = factors(n, seed)
+    drawn_images = _draw_with_bar(drawn_factors)
     part = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(part, images=drawn.numpy(), factors=true.numpy(), shapes=shapes(seed).numpy())
+        np.savez_compressed(
+            part, images=drawn_images.numpy(), factors=drawn_factors.numpy(), shapes=shapes(seed).numpy()
+        )
         os.replace(part, path)
     except OSError:
         with contextlib.suppress(OSError):
             part.unlink()
-    return drawn, true
+    return drawn_images, drawn_factors
 
 
-def _with_bar(z: Tensor) -> Tensor:
-    """The pictures, with a bar on a terminal."""
+def _draw_with_bar(z: Tensor) -> Tensor:
+    """Draw the images, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -1,4 +1,4 @@
-"""Strings as sets of indices to train on, with a property of each where one is to be learnt."""
+"""Data sets of strings, encoded as rows of indices, with an optional property of each string as target."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from chartae.data.arrays import splits
 from chartae.data.dataset import Dataset
 from chartae.data.kinds import Strings
 from chartae.data.lines import indices, numbered_strings
-from chartae.data.properties import TARGETS, measured
+from chartae.data.properties import TARGETS, molecule_property
 from chartae.grammar import Codec, Derivations, codec_for
 
 __all__ = ["from_strings"]
 
-#: indices of a set, above which one long string that all rows are padded to is warned of
+#: warn if padding every row to the longest string makes a set of more indices than this
 _MANY = 1 << 26
 
 
@@ -37,27 +37,42 @@ def from_strings(
     valid: float = 0.1,
     test: float = 0.1,
 ) -> Dataset:
-    """A `Dataset` of strings as rows of indices, one byte each (two, where the codec has more than 128).
+    """Build a `Dataset` of strings, encoded as rows of indices and split at random.
+
+    An index takes one byte, or two if the codec has more than 128.
 
     Args:
-        data: a list of strings, or a file as `read_strings` reads it.
-        codec: a name of `chartae.grammar.codec_for`, a file of a grammar, or a codec.
-        limit: use only the first `limit` strings; all by default.
-        column: head of the column of a table that holds the strings.
-        target: a property of each string, which becomes its target: one of `chartae.data.properties.TARGETS`, which
-            RDKit computes, another column of the table, or numbers; NaN where it is not known.
-        errors: what cannot be encoded is an error (``"raise"``), or left out and counted (``"skip"``).
-        seed, valid, test: of the random split, as in `from_arrays`.
+        data: list of strings, or path of a ``.txt``, ``.smi``, ``.smiles``, ``.csv`` or ``.tsv`` file, plain or
+            gzipped.
+        codec: name of a grammar (such as ``"expressions"`` or ``"zinc-smiles"``) or of a codec without one
+            (``"characters"``, ``"tokens"``, ``"selfies"``), path of a file of a grammar, or a `chartae.grammar.Codec`.
+        limit: use only the first `limit` strings; >= 1; all by default.
+        column: name of the column of strings of a ``.csv`` or ``.tsv`` file; by default one named smiles, selfies,
+            string, sequence, expression or text.
+        target: property of each string to predict: the name of one that RDKit computes
+            (`chartae.data.properties.TARGETS`: logp, sa, qed, weight, ...), the name of another column of the table,
+            or one number for each string, NaN where it is unknown. None (default) for no target.
+        errors: ``"raise"`` (default) to raise if a string cannot be encoded; ``"skip"`` to leave such strings out and
+            count them in `Dataset.skipped`.
+        seed: seed of the random split; default 0.
+        valid, test: fractions to hold out, in [0, 1); default 0.1 each.
+
+    Returns:
+        The data set, with three disjoint splits.
 
     Raises:
-        ValueError: strings that cannot be encoded, with file, line, place and what was expected there; too few.
-        ImportError: a target of `TARGETS` without RDKit.
+        ValueError: strings cannot be encoded (the message gives file, line, position and what is expected there), or
+            fewer than 2 can; an option is not as described.
+        ImportError: the target is one of `TARGETS` and RDKit is not installed.
 
+    >>> from chartae.data import from_strings
     >>> from_strings(["x+1", "sin(x)", "x*x"], "expressions", valid=0, test=0)
     Dataset('strings': strings 15 int8, 3 + 0 + 0 (train + valid + test); strings)
+    >>> from_strings(["ab", "c", "a?"], "characters", target=[1.0, 2.0, 3.0], valid=0, test=0).train_target
+    tensor([1., 2., 3.])
     """
     if errors not in ("raise", "skip"):
-        raise ValueError(f"errors is {errors!r}; choose 'raise' or 'skip'")
+        raise ValueError(f"errors is {errors!r}; expected 'raise' or 'skip'.")
     if isinstance(data, str | os.PathLike):
         strings, lines = numbered_strings(data, column, limit)
         name, source = Path(data).name.split(".")[0], str(data)
@@ -66,9 +81,9 @@ def from_strings(
         name = source = "strings"
     values = None
     if isinstance(target, str) and target in TARGETS:
-        values = _numbers(measured(target, strings), len(strings))
+        values = _target_tensor(molecule_property(target, strings), len(strings))
     elif target is not None:
-        values = _property(target, data, len(strings), limit)
+        values = _target_values(target, data, len(strings), limit)
     codec = codec_for(codec, strings)
     rows = codec.encode(strings, errors="skip")
     if rows.failures and errors == "raise":
@@ -76,10 +91,10 @@ def from_strings(
         where = f"{source}, line {lines[first.index]}: " if lines else ""
         raise ValueError(
             f"{len(rows.failures):,} of {len(strings):,} strings cannot be encoded. The first, {where}{first}. Leave "
-            "them out (errors='skip', --skip), or see what is lost with chartae grammar audit"
+            "them out (errors='skip', --skip), or list what is lost with chartae grammar audit."
         )
     if len(rows) < 2:
-        raise ValueError(f"{len(rows)} of {len(strings):,} strings of {source} can be encoded; at least 2 are needed")
+        raise ValueError(f"{len(rows)} of {len(strings):,} strings of {source} can be encoded; expected at least 2.")
     x = indices(rows, codec)
     _warn_of_padding(x, rows, strings)
     split = splits(len(x), valid, test, seed)
@@ -94,41 +109,45 @@ def from_strings(
 
 
 def _warn_of_padding(x: Tensor, rows: Derivations, strings: Sequence[str]) -> None:
-    """Say so if one long string makes all rows long."""
+    """Warn if one long string makes all rows long."""
     if x.numel() > max(_MANY, 20 * int(rows.lengths.sum())):
         longest = int(rows.lengths.argmax())
         warnings.warn(
-            f"{strings[int(rows.kept[longest])][:40]!r}... has {int(rows.lengths[longest]):,} indices, half of the "
-            f"strings have {int(np.median(rows.lengths))} or fewer; all rows are padded to it, {x.nbytes >> 20:,} MiB. "
-            "Leave strings as long as that out",
+            f"{strings[int(rows.kept[longest])][:40]!r}... has {int(rows.lengths[longest]):,} indices, while half of "
+            f"the strings have {int(np.median(rows.lengths))} or fewer; all rows are padded to this length "
+            f"({x.nbytes >> 20:,} MiB). Leave out such long strings.",
             stacklevel=3,
         )
 
 
-def _property(
+def _target_values(
     target: str | Sequence[float] | NDArray[np.number],
     data: str | os.PathLike[str] | Sequence[str],
     n: int,
     limit: int | None,
 ) -> Tensor:
-    """A number for each of `n` strings, from a column of their table or as they are."""
+    """The target of each of `n` strings: numbers as given, or read from a column of the file of strings."""
     if not isinstance(target, str):
-        return _numbers(target, n)
+        return _target_tensor(target, n)
     if not isinstance(data, str | os.PathLike):
         raise ValueError(
-            f"target is {target!r}; for a list of strings give numbers, or one of {', '.join(TARGETS)} for molecules"
+            f"target is {target!r}; expected numbers for a list of strings, or one of {', '.join(TARGETS)} for"
+            " molecules. A column needs a file."
         )
     cells, _ = numbered_strings(data, target, limit)
     if len(cells) != n:
-        raise ValueError(f"column {target!r} of {data} has {len(cells)} cells for {n} strings; write nan")
+        raise ValueError(
+            f"column {target!r} of {data} has {len(cells)} values for {n} strings; expected one for each. Write nan"
+            " where it is unknown."
+        )
     try:
-        return _numbers([float(cell) for cell in cells], n)
+        return _target_tensor([float(cell) for cell in cells], n)
     except ValueError as error:
-        raise ValueError(f"column {target!r} of {data} is no column of numbers: {error}") from error
+        raise ValueError(f"column {target!r} of {data} is not numeric: {error}; expected numbers.") from error
 
 
-def _numbers(values: Sequence[float] | NDArray[np.number], n: int) -> Tensor:
+def _target_tensor(values: Sequence[float] | NDArray[np.number], n: int) -> Tensor:
     y = torch.as_tensor(np.asarray(values, np.float32))
     if y.shape != (n,):
-        raise ValueError(f"target has shape {tuple(y.shape)} for {n} strings; give a number for each")
+        raise ValueError(f"target has shape {tuple(y.shape)}; expected one number for each of {n} strings, ({n},).")
     return y

@@ -1,10 +1,10 @@
-"""Worlds: distributions whose density, score and Hessian are known, to judge by.
+"""Toy distributions with known density, score and Hessian, as ground truth for tests and benchmarks.
 
 world = mixture([[-2.0], [0.5], [2.0]], sds=[0.5, 0.4, 0.7], weights=[0.3, 0.4, 0.3])
 x = world.sample(1000, seed=0)
 world.log_prob(x), world.score(x), world.hessian(x), world.smoothed(0.1).score(x)
 
-Worlds with known factors, `moebius` and others, are those of `chartae.data.mixings`.
+Distributions with known factors, such as `moebius`, are re-exported from `chartae.data.mixings`.
 """
 
 from __future__ import annotations
@@ -61,66 +61,78 @@ __all__ = [
 ]
 
 LOG_2PI = math.log(2 * math.pi)
-#: pairs of a point and a component that are looked at together
+#: number of (point, component) pairs that are evaluated at once
 PAIRS = 1 << 22
 
 
 class World(ABC):
-    """A distribution of which everything is known.
+    """A distribution with known density, score and Hessian.
 
-    Points are (B, d). What is computed has the dtype of the points; samples have torch's default dtype.
+    Points are (B, d). Results have the dtype of the points; samples have torch's default dtype.
     """
 
     dim: int
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """`n` points in float64."""
+        """Draw `n` points (n, d) in float64."""
 
     @abstractmethod
     def log_prob(self, x: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
-        """The normalised log density, in nats."""
+        """Normalised log density of points (B, d), in nats."""
 
     @abstractmethod
     def smoothed(self, sigma: float) -> World:
-        """The law of a point plus noise N(0, sigma^2 I): p_sigma = p * N(0, sigma^2 I)."""
+        """Distribution of a point plus noise N(0, sigma^2 I): ``p_sigma = p * N(0, sigma^2 I)``.
+
+        Args:
+            sigma: noise standard deviation, in the units of the points; > 0.
+        """
 
     def sample(self, n: int, seed: int = 0) -> Float[Tensor, "n d"]:
-        """`n` independent points; the same seed gives the same points."""
+        """Draw `n` independent points (n, d); the same seed gives the same points.
+
+        Raises:
+            ValueError: `n` is below 1.
+        """
         if n < 1:
-            raise ValueError(f"n is {n}; ask for at least one point")
+            raise ValueError(f"n is {n}; expected at least 1.")
         return self.draw(n, torch.Generator().manual_seed(seed)).to(torch.get_default_dtype())
 
     def score(self, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
-        """The gradient of log p."""
-        return torch.func.vmap(torch.func.grad(self._alone))(x)
+        """Score, the gradient of log p, at points (B, d)."""
+        return torch.func.vmap(torch.func.grad(self._log_prob_of_point))(x)
 
     def hessian(self, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d d"]:
-        """The matrix of second derivatives of log p."""
-        return torch.func.vmap(torch.func.hessian(self._alone))(x)
+        """Hessian of log p, (B, d, d), at points (B, d)."""
+        return torch.func.vmap(torch.func.hessian(self._log_prob_of_point))(x)
 
-    def _alone(self, x: Tensor) -> Tensor:
+    def _log_prob_of_point(self, x: Tensor) -> Tensor:
         return self.log_prob(x[None])[0]
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != 2 or x.shape[1] != self.dim:
-            raise ValueError(f"points have shape {tuple(x.shape)}; this world has dimension {self.dim}: give (B, d)")
+            raise ValueError(f"x has shape {tuple(x.shape)}; expected points (B, {self.dim}).")
 
 
 def _positive(sigma: float) -> float:
     if not 0 < sigma < math.inf:
-        raise ValueError(f"sigma is {sigma}; a noise level is a finite number above 0")
+        raise ValueError(f"sigma is {sigma}; expected a finite noise level above 0.")
     return float(sigma)
 
 
 class Mixture(World):
-    """Σ_k w_k N(m_k, C_k): everything in closed form, and smoothing stays in the family.
+    """Mixture of normals, ``p(x) = sum_k w_k N(x; m_k, C_k)``, with everything in closed form.
+
+    A smoothed mixture is a mixture again. `mixture` builds one from means and standard deviations or covariances, and
+    checks them.
 
     Args:
-        means: (K, d).
-        variances: (K,) of isotropic components; with `axes`, (K, d) along each component's axes.
-        weights: (K,), above 0; they are divided by their sum.
-        axes: (K, d, d), orthonormal columns: C_k = Q_k diag(v_k) Q_kᵀ.
+        means: (K, d) means.
+        variances: (K,) variances of isotropic components; with `axes`, (K, d) variances along the axes.
+        weights: (K,) weights, > 0; they are divided by their sum.
+        axes: (K, d, d) matrices with orthonormal columns, ``C_k = Q_k diag(v_k) Q_k^T``; None (default) for isotropic
+            components.
     """
 
     def __init__(self, means: Tensor, variances: Tensor, weights: Tensor, axes: Tensor | None = None) -> None:
@@ -130,7 +142,7 @@ class Mixture(World):
         self._cast: dict[torch.dtype, tuple[Tensor, ...]] = {}
 
     def _parts(self, dtype: torch.dtype) -> tuple[Tensor, ...]:
-        """Means, variances, constants of the log densities, axes; in the dtype of the points."""
+        """Means, variances, constants of the log densities and axes, in the dtype of the points."""
         if dtype not in self._cast:
             v = self.variances if self.axes is not None else self.variances[:, None].expand(-1, self.dim)
             constant = self.weights.log() - 0.5 * (v.log().sum(1) + self.dim * LOG_2PI)
@@ -138,45 +150,45 @@ class Mixture(World):
             self._cast[dtype] = tuple(t.to(dtype) for t in (self.means, self.variances, constant, axes))
         return self._cast[dtype]
 
-    def _in_parts(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    def _in_chunks(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         self._check(x)
-        return torch.cat([function(part) for part in x.split(max(1, PAIRS // len(self.means)))])
+        return torch.cat([function(chunk) for chunk in x.split(max(1, PAIRS // len(self.means)))])
 
     def _joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """log w_k N(x; m_k, C_k), and C_k^-1 (m_k - x) where components have axes."""
+        """log w_k N(x; m_k, C_k) (B, K), and the scores C_k^-1 (m_k - x) of the components (B, K, d)."""
         means, variances, constant, axes = self._parts(x.dtype)
         delta = means - x[:, None]
         if self.axes is None:
             return constant - 0.5 * delta.square().sum(2) / variances, delta / variances[:, None]
         along = torch.einsum("kij,bki->bkj", axes, delta)
-        pull = torch.einsum("kij,bkj->bki", axes, along / variances)
-        return constant - 0.5 * (along.square() / variances).sum(2), pull
+        scores = torch.einsum("kij,bkj->bki", axes, along / variances)
+        return constant - 0.5 * (along.square() / variances).sum(2), scores
 
     def log_prob(self, x: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
-        return self._in_parts(lambda a: self._joint(a)[0].logsumexp(1), x)
+        return self._in_chunks(lambda a: self._joint(a)[0].logsumexp(1), x)
 
     def score(self, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
-        def part(a: Tensor) -> Tensor:
-            joint, pull = self._joint(a)
-            return torch.einsum("bk,bki->bi", joint.softmax(1), pull)
+        def score_of(chunk: Tensor) -> Tensor:
+            joint, scores = self._joint(chunk)
+            return torch.einsum("bk,bki->bi", joint.softmax(1), scores)
 
-        return self._in_parts(part, x)
+        return self._in_chunks(score_of, x)
 
     def hessian(self, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d d"]:
-        def part(a: Tensor) -> Tensor:
-            joint, pull = self._joint(a)
+        def hessian_of(chunk: Tensor) -> Tensor:
+            joint, scores = self._joint(chunk)
             r = joint.softmax(1)
-            _, variances, _, axes = self._parts(a.dtype)
+            _, variances, _, axes = self._parts(chunk.dtype)
             if self.axes is None:
                 precision = (r @ (1 / variances))[:, None, None] * axes
             else:
                 precision = torch.einsum("bk,kij->bij", r, axes / variances[:, None] @ axes.mT)
-            score = torch.einsum("bk,bki->bi", r, pull)
-            # about their mean the pulls lose no digits
-            spread = pull - score[:, None]
+            score = torch.einsum("bk,bki->bi", r, scores)
+            # centring the scores first avoids cancellation
+            spread = scores - score[:, None]
             return torch.einsum("bk,bki,bkj->bij", r, spread, spread) - precision
 
-        return self._in_parts(part, x)
+        return self._in_chunks(hessian_of, x)
 
     def smoothed(self, sigma: float) -> Mixture:
         return Mixture(self.means, self.variances + _positive(sigma) ** 2, self.weights, self.axes)
@@ -190,11 +202,12 @@ class Mixture(World):
 
     @property
     def mean(self) -> Float[Tensor, " d"]:
+        """Mean (d,) of the mixture."""
         return self.weights @ self.means
 
     @property
     def covariance(self) -> Float[Tensor, "d d"]:
-        """The covariance of the whole mixture."""
+        """Covariance (d, d) of the mixture."""
         delta = self.means - self.mean
         within = (
             (self.weights @ self.variances) * torch.eye(self.dim, dtype=torch.float64)
@@ -208,12 +221,12 @@ class Mixture(World):
 
 
 class Energy(World):
-    """exp(-E(x)) / Z over a box, outside of which there is nothing to speak of.
+    """Density ``exp(-E(x)) / Z``, normalised over a box, outside of which it is negligible.
 
     Args:
-        energy: (B, d) -> (B,), differentiable.
-        side: the box is [-side, side]^d; d is 1 or 2.
-        dim: d.
+        energy: differentiable function of points (B, d) that returns (B,).
+        side: half the side of the box [-side, side]^d, in the units of the points.
+        dim: d, 1 or 2.
     """
 
     def __init__(self, energy: Callable[[Tensor], Tensor], side: float, dim: int) -> None:
@@ -223,7 +236,7 @@ class Energy(World):
         self.log_z = math.log(float(mass.sum()))
 
     def _nodes(self, n: int) -> tuple[Tensor, Tensor]:
-        """A grid, and exp(-E) times the size of a cell."""
+        """Points of a grid, and exp(-E) times the volume of a cell."""
         line = torch.linspace(-self.side, self.side, n, dtype=torch.float64)
         x = torch.cartesian_prod(*[line] * self.dim).reshape(-1, self.dim)
         return x, (-self.energy(x)).exp() * (line[1] - line[0]) ** self.dim
@@ -233,14 +246,14 @@ class Energy(World):
         return -self.energy(x) - self.log_z
 
     def smoothed(self, sigma: float) -> Mixture:
-        # a sum over a grid no wider than the kernel is exact to 1e-8; half of that, to rounding
+        # with a grid spacing of sigma the sum is exact to 1e-8, with half of that to rounding errors
         n = max(2001 if self.dim == 1 else 201, math.ceil(2 * self.side / _positive(sigma) * (3 - self.dim)) + 1)
         x, mass = self._nodes(n)
         kept = mass > 1e-14 * mass.max()
         return Mixture(x[kept], torch.full((int(kept.sum()),), sigma**2), mass[kept])
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
-        """Rejection from cells of the grid, each as high as its highest corner and a half more: exact."""
+        """Draw by rejection from the cells of a grid, bounded by 1.5 times the largest density of their corners."""
         m = 2001 if self.dim == 1 else 401
         x, _ = self._nodes(m)
         e = self.energy(x).reshape([m] * self.dim)
@@ -254,23 +267,26 @@ class Energy(World):
         while len(drawn) < n:
             k = torch.multinomial((low.min() - low).exp(), 4 * n, replacement=True, generator=generator)
             u = torch.rand(4 * n, self.dim + 1, generator=generator, dtype=torch.float64)
-            at = (corner[k] + u[:, :-1]) * h - self.side
-            drawn = torch.cat([drawn, at[u[:, -1].log() < low[k] - self.energy(at)]])
+            proposals = (corner[k] + u[:, :-1]) * h - self.side
+            drawn = torch.cat([drawn, proposals[u[:, -1].log() < low[k] - self.energy(proposals)]])
         return drawn[:n]
 
 
 class Curve(World):
-    """Points t -> c(t), t uniform on an interval, plus noise N(0, noise^2 I); without noise there is no density.
+    """Points c(t) on a curve, t uniform on an interval, plus noise N(0, noise^2 I); without noise, no density exists.
 
     Args:
-        curve: (n,) -> (n, 2).
-        ends: the interval.
-        noise: standard deviation.
+        curve: function of t (n,) that returns points (n, 2).
+        ends: the interval of t.
+        noise: noise standard deviation, in the units of the points; >= 0; default 0.
+
+    Raises:
+        ValueError: `noise` is negative or not finite.
     """
 
     def __init__(self, curve: Callable[[Tensor], Tensor], ends: tuple[float, float], noise: float = 0.0) -> None:
         if not 0 <= noise < math.inf:
-            raise ValueError(f"noise is {noise}; a standard deviation is a finite number, 0 or above")
+            raise ValueError(f"noise is {noise}; expected a finite standard deviation of at least 0.")
         self.curve, self.ends, self.noise = curve, ends, float(noise)
         self.dim = curve(torch.zeros(1, dtype=torch.float64)).shape[1]
 
@@ -284,19 +300,19 @@ class Curve(World):
         x = self.curve(self._t(max(200, math.ceil(2 * length / total))))
         return Mixture(x, torch.full((len(x),), total**2), torch.ones(len(x)))
 
-    def _law(self) -> World:
+    def _density(self) -> World:
         if not self.noise:
-            raise ValueError("a curve without noise has no density; use .smoothed(sigma)")
+            raise ValueError("noise is 0, so that the curve has no density; expected noise > 0. Use .smoothed(sigma).")
         return Curve(self.curve, self.ends).smoothed(self.noise)
 
     def log_prob(self, x: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
-        return self._law().log_prob(x)
+        return self._density().log_prob(x)
 
     def score(self, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d"]:
-        return self._law().score(x)
+        return self._density().score(x)
 
     def hessian(self, x: Float[Tensor, "B d"]) -> Float[Tensor, "B d d"]:
-        return self._law().hessian(x)
+        return self._density().hessian(x)
 
     def draw(self, n: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
         u = torch.rand(n, generator=generator, dtype=torch.float64)
@@ -304,69 +320,92 @@ class Curve(World):
         return x + self.noise * torch.randn(x.shape, generator=generator, dtype=torch.float64)
 
     def distance(self, x: Float[Tensor, "B d"], nodes: int = 10_000) -> Float[Tensor, " B"]:
-        """How far points lie from the curve: from the nearest of `nodes` points along it."""
+        """Distance (B,) of points (B, d) from the curve, taken as the nearest of `nodes` points along it."""
         line = self.curve(self._t(nodes))
-        parts = [torch.cdist(part, line).min(1).values for part in x.double().split(PAIRS // nodes)]
-        return torch.cat(parts).to(x.dtype)
+        distances = [torch.cdist(chunk, line).min(1).values for chunk in x.double().split(PAIRS // nodes)]
+        return torch.cat(distances).to(x.dtype)
 
 
-# -- the worlds -------------------------------------------------------------------------------------------------------
+# -- the distributions ------------------------------------------------------------------------------------------------
 
 
 def mixture(
     means: ArrayLike, sds: ArrayLike = 1.0, weights: ArrayLike | None = None, *, covariances: ArrayLike | None = None
 ) -> Mixture:
-    """A mixture of normals in any dimension.
+    """Mixture of normals in any dimension, ``sum_k w_k N(m_k, C_k)``.
 
     Args:
-        means: (K, d), or a list of vectors.
-        sds: the standard deviations of isotropic components: one number, or K.
-        weights: K numbers above 0, divided by their sum; equal by default.
-        covariances: (K, d, d), in place of `sds`.
+        means: (K, d) means of the components.
+        sds: standard deviations of isotropic components, > 0: one number for all, or K; default 1.
+        weights: K weights, > 0, which are divided by their sum; equal by default.
+        covariances: (K, d, d) covariances of the components, instead of `sds`.
+
+    Returns:
+        The mixture.
 
     Raises:
-        ValueError: shapes that do not fit, a standard deviation or weight that is not above 0, a covariance that is
-            not symmetric and positive definite.
+        ValueError: shapes do not agree, a standard deviation or weight is not positive, or a covariance is not
+            symmetric and positive definite.
 
-    >>> world = mixture([[-2.0], [0.5], [2.0]], sds=[0.5, 0.4, 0.7], weights=[0.3, 0.4, 0.3])
+    >>> import torch
+    >>> from chartae.data import toys
+    >>> world = toys.mixture([[-2.0], [0.5], [2.0]], sds=[0.5, 0.4, 0.7], weights=[0.3, 0.4, 0.3])
     >>> round(world.score(torch.zeros(1, 1, dtype=torch.float64)).item(), 4)
     3.1351
     """
     means = torch.as_tensor(means, dtype=torch.float64)
     if means.ndim != 2 or not means.numel() or not means.isfinite().all():
-        raise ValueError(f"means have shape {tuple(means.shape)}; give finite numbers (K, d): one row a component")
+        raise ValueError(f"means has shape {tuple(means.shape)}; expected finite numbers (K, d), a row per component.")
     k, d = means.shape
     w = torch.ones(k) if weights is None else torch.as_tensor(weights, dtype=torch.float64)
     if w.shape != (k,) or not (w > 0).all() or not w.isfinite().all():
-        raise ValueError(f"weights are {w.tolist()}; give {k} finite numbers above 0, one for each component")
+        raise ValueError(f"weights is {w.tolist()}; expected {k} finite numbers above 0, one for each component.")
     if covariances is None:
         s = torch.as_tensor(sds, dtype=torch.float64)
         if s.shape not in ((), (k,)) or not (s > 0).all() or not s.isfinite().all():
-            raise ValueError(f"sds are {s.tolist()}; give one finite number above 0, or one for each of {k} components")
+            raise ValueError(
+                f"sds is {s.tolist()}; expected one finite number above 0, or one for each of {k} components."
+            )
         return Mixture(means, s.expand(k).square(), w)
     c = torch.as_tensor(covariances, dtype=torch.float64)
     if c.shape != (k, d, d) or not torch.allclose(c, c.mT):
-        raise ValueError(f"covariances have shape {tuple(c.shape)}; give symmetric matrices ({k}, {d}, {d})")
+        raise ValueError(f"covariances has shape {tuple(c.shape)}; expected symmetric matrices ({k}, {d}, {d}).")
     values, axes = torch.linalg.eigh(c)
     if not (values > 0).all():
-        raise ValueError("a covariance is not positive definite; its eigenvalues must be above 0")
+        raise ValueError("covariances holds a matrix that is not positive definite; expected eigenvalues above 0.")
     return Mixture(means, values, w, axes)
 
 
 def gaussian(covariance: ArrayLike, mean: ArrayLike | None = None) -> Mixture:
-    """N(mean, covariance), the covariance a matrix (d, d)."""
+    """Normal distribution N(mean, covariance).
+
+    Args:
+        covariance: (d, d) symmetric, positive definite.
+        mean: (d,); 0 by default.
+
+    Returns:
+        A mixture of one component.
+
+    Raises:
+        ValueError: the covariance is not symmetric and positive definite, or the shapes do not agree.
+
+    >>> import torch
+    >>> from chartae.data import toys
+    >>> toys.gaussian(torch.eye(2)).log_prob(torch.zeros(1, 2))  # -log(2 pi)
+    tensor([-1.8379])
+    """
     c = torch.as_tensor(covariance, dtype=torch.float64)
     m = torch.zeros(len(c)) if mean is None else torch.as_tensor(mean, dtype=torch.float64)
     return mixture(m[None], covariances=c[None])
 
 
 def mixture_1d() -> Mixture:
-    """Weights (.3, .4, .3), means (-2, .5, 2), standard deviations (.5, .4, .7)."""
+    """Mixture in 1 dimension: weights (.3, .4, .3), means (-2, .5, 2), standard deviations (.5, .4, .7)."""
     return mixture([[-2.0], [0.5], [2.0]], sds=[0.5, 0.4, 0.7], weights=[0.3, 0.4, 0.3])
 
 
 def mixture_2d() -> Mixture:
-    """Weights (.4, .35, .25), means (-2, 0), (2, .5), (0, 2), standard deviations (.6, .5, .7)."""
+    """Mixture in 2 dimensions: weights (.4, .35, .25), means (-2, 0), (2, .5), (0, 2), sds (.6, .5, .7)."""
     return mixture([[-2.0, 0.0], [2.0, 0.5], [0.0, 2.0]], sds=[0.6, 0.5, 0.7], weights=[0.4, 0.35, 0.25])
 
 
@@ -376,60 +415,94 @@ def _sextic(x: Tensor) -> Tensor:
 
 
 def sextic() -> Energy:
-    """The one-dimensional density of Alain and Bengio (1211.4246):
+    """The one-dimensional density ``exp(-E(x)) / Z`` of Alain and Bengio (arXiv:1211.4246).
 
-    E(x) = (10 (x+1)^2 + 1) (20 x^2 + 1) (30 (x-1)^2 + 1) / 1000, two wells and a shoulder.
+    ``E(x) = (10 (x+1)^2 + 1) (20 x^2 + 1) (30 (x-1)^2 + 1) / 1000`` has two wells and a shoulder.
     """
     return Energy(_sextic, 2.0, 1)
 
 
 def _ninja(x: Tensor) -> Tensor:
     squares = x.square().sum(1)
-    # at the origin the gradient of the radius is undefined: zero here
+    # the gradient of the radius is undefined at the origin; this makes it 0
     radius = (squares + 1e-30).sqrt()
     return (radius - 2) ** 2 + (x[:, 0] ** 2 - x[:, 1] ** 2) ** 2 + 0.5 * (squares + 1).log()
 
 
 def ninja_star() -> Energy:
-    """Four narrow blades: E = (ρ - 2)^2 + (x^2 - y^2)^2 + ½ log(ρ^2 + 1), ρ the distance from the origin."""
+    """Density ``exp(-E) / Z`` in 2 dimensions with four narrow blades.
+
+    ``E = (rho - 2)^2 + (x^2 - y^2)^2 + log(rho^2 + 1) / 2``, where rho is the distance from the origin.
+    """
     return Energy(_ninja, 6.0, 2)
 
 
 def spiral(noise: float = 0.0) -> Curve:
-    """The spiral of Alain and Bengio: (.04 t sin t, .04 t cos t), t uniform on [3, 15], plus isotropic noise.
+    """The spiral of Alain and Bengio (arXiv:1211.4246): ``(.04 t sin t, .04 t cos t)``, t uniform on [3, 15].
 
-    Radius .12 to .60, arms .251 apart. (Their noise runs along the radius; isotropic noise has a density in closed
-    form.)
+    The radius is .12 to .60, the distance between arms .251. Their noise is radial; here it is isotropic, which gives
+    a density in closed form.
+
+    Args:
+        noise: noise standard deviation; >= 0; default 0. Without noise there is no density.
+
+    Raises:
+        ValueError: `noise` is negative or not finite.
     """
     return Curve(lambda t: 0.04 * t[:, None] * torch.stack([t.sin(), t.cos()], 1), (3.0, 15.0), noise)
 
 
 def ring(modes: int = 8, radius: float = 2.0, sd: float = 0.15) -> Mixture:
-    """Equal normals around a circle."""
+    """Mixture of equal normals on a circle about the origin.
+
+    Args:
+        modes: number of normals; >= 1; default 8.
+        radius: radius of the circle; default 2.
+        sd: standard deviation of each normal; > 0; default 0.15.
+
+    >>> from chartae.data import toys
+    >>> toys.ring(modes=6)
+    Mixture(6 components in 2 dimensions)
+    """
     angle = torch.arange(modes, dtype=torch.float64) * (2 * math.pi / modes)
     return mixture(radius * torch.stack([angle.cos(), angle.sin()], 1), sds=sd)
 
 
 def grid(side: int = 5, spacing: float = 2.0, sd: float = 0.05) -> Mixture:
-    """side x side equal normals on a square grid about the origin."""
+    """Mixture of equal normals on a square grid about the origin.
+
+    Args:
+        side: number of normals along each side; >= 1; default 5.
+        spacing: distance between neighbours; default 2.
+        sd: standard deviation of each normal; > 0; default 0.05.
+    """
     line = spacing * (torch.arange(side, dtype=torch.float64) - (side - 1) / 2)
     return mixture(torch.cartesian_prod(line, line), sds=sd)
 
 
 def two_bumps() -> Mixture:
-    """N((5, 0), S) and its mirror image, S = ((22.5, 17.5), (17.5, 22.5)): long ridges that cross."""
+    """Mixture of N((5, 0), S) and its mirror image, S = ((22.5, 17.5), (17.5, 22.5)): long ridges that cross."""
     s = [[22.5, 17.5], [17.5, 22.5]]
     return mixture([[5.0, 0.0], [-5.0, 0.0]], covariances=[s, [[22.5, -17.5], [-17.5, 22.5]]])
 
 
 def manifold(dim: int = 10, components: int = 25, seed: int = 0) -> Mixture:
-    """Normals strung along a random curve: the 10-dimensional experiment of Alain and Bengio.
+    """Mixture of normals along a random curve, after the 10-dimensional experiment of Alain and Bengio.
 
-    Coordinate i of the means is sin(2π f_i t)^{e_i}, f_i uniform on (-1, 1), e_i 1 or 2, t even on [0, 1]. Along the
-    chord to the next mean the standard deviation is the chord's length, across it a tenth.
+    Coordinate i of the means is ``sin(2 pi f_i t)^e_i``, with f_i uniform on (-1, 1), e_i either 1 or 2, and t evenly
+    spaced on [0, 1]. The standard deviation of a component is the distance to the next mean in the direction of this
+    mean, and a tenth of it in all other directions.
+
+    Args:
+        dim: dimension; >= 2; default 10.
+        components: number of normals; >= 2; default 25.
+        seed: seed of f and e; default 0.
+
+    Raises:
+        ValueError: `dim` or `components` is below 2.
     """
     if dim < 2 or components < 2:
-        raise ValueError(f"dim is {dim}, components {components}; each must be at least 2")
+        raise ValueError(f"dim is {dim} and components is {components}; expected at least 2 each.")
     g = torch.Generator().manual_seed(seed)
     f = 2 * torch.rand(dim, generator=g, dtype=torch.float64) - 1
     e = torch.randint(1, 3, (dim,), generator=g)
@@ -444,7 +517,7 @@ def manifold(dim: int = 10, components: int = 25, seed: int = 0) -> Mixture:
     return mixture(means, covariances=across + along)
 
 
-#: worlds by name, as `chartae.data.load` knows them
+#: distributions by the name under which `chartae.data.load` samples them
 WORLDS: dict[str, Callable[[], World]] = {
     "mixture-1d": mixture_1d,
     "mixture-2d": mixture_2d,

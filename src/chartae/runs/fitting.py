@@ -13,7 +13,7 @@ from torch import Tensor
 from chartae import densities as density_table
 from chartae import training as loop
 from chartae.conditionals import Empirical
-from chartae.data import Batches, Dataset, Origin, Reading, WrongKind, apart, origin
+from chartae.data import Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
 from chartae.data import read as read_data
 from chartae.densities import Density
 from chartae.grammar import Codec
@@ -297,7 +297,7 @@ def _paired(
     source, to = origin(data), origin(other)
     x, partners = data.train, other.train
     if source.same_examples(to):
-        x, partners = apart(x, partners, seed)
+        x, partners = disjoint_halves(x, partners, seed)
     partners = other.kind.inside(partners)
     valid = other.kind.inside(other.valid if len(other.valid) else other.train)
     valid = valid.roll(len(valid) // 2, 0)  # no picture beside itself

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.autoencoder import in_slices
-from chartae.data import Dataset, taken_apart
+from chartae.data import Dataset, split_views
 from chartae.data import read as read_data
 from chartae.data.kinds import Kind
 from chartae.records.settings import IN_MEMORY
@@ -41,7 +41,7 @@ def domain_kind(run: Run, name: str) -> Kind:
 def same_pictures(run: Run) -> bool:
     """Whether the two domains are the same pictures, so that each was trained on a half of them."""
     s = run.settings
-    return run.translates and s.data != IN_MEMORY and taken_apart(s.data)[0] == taken_apart(s.to)[0]
+    return run.translates and s.data != IN_MEMORY and split_views(s.data)[0] == split_views(s.to)[0]
 
 
 def domain(run: Run, name: str, root: str | Path | None = None) -> Dataset:

@@ -1,4 +1,4 @@
-"""What one example is: a picture, a row of a table, a point, a string; one class in one file each."""
+"""Kinds of data: what one example is, an image, a row of a table, a point or a string; one class per file."""
 
 from chartae.data.kinds.base import Kind, Plain, kind_named, kind_of, kinds, register
 from chartae.data.kinds.images import Images

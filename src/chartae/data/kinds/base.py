@@ -1,4 +1,4 @@
-"""What a kind of data is, and the table of all kinds."""
+"""The abstract kind of data, and the table of all kinds."""
 
 from __future__ import annotations
 
@@ -26,112 +26,123 @@ Writer: TypeAlias = Callable[[Tensor, Path], None]
 
 
 class Kind(ABC):
-    """What one example is, and how examples travel between the user's form and the model.
+    """What one example is, and how examples are converted between the user's form and the model's.
 
-    There are three forms. The *user's*: a list of strings, a data frame, an array, a file. The *data set's*: a tensor
-    in the user's units, as `chartae.data.Dataset` keeps it. The *model's*: what a network reads, such as standardised
-    columns, and what it gives back.
+    There are three forms. The *user's* form is a list of strings, a data frame, an array or a file. The *data set's*
+    form is a tensor in the user's units, as in `chartae.data.Dataset`. The *model's* form is what a network reads and
+    returns, such as standardised columns::
 
         read(anything) -> model's        inside(data set's) -> model's
         restore(model's) -> user's       outside(model's) -> data set's        write(model's, path)
 
-    A kind is fitted to training examples by `of`, and lies in the run folder as `to_dict` writes it: a run can read new
-    data for ever. A new kind is one class in one file of this package, or anywhere with `register`.
+    `of` fits a kind to training examples. The run folder keeps it as `to_dict` returns it, so that a run can always
+    read new data. A new kind is one class in one file of this package, or in any module with `register`.
     """
 
-    #: what run.toml calls it
+    #: name of the kind in run.toml
     name: ClassVar[str]
-    #: what messages call several of its examples
+    #: plural noun for its examples in messages
     noun: ClassVar[str]
-    #: whether the model's form lies in [0, 1]
+    #: whether values of the model's form are in [0, 1]
     unit: ClassVar[bool] = False
-    #: whether data are taken for this kind by their look, before those kinds that must be asked for
+    #: whether data that `takes` accepts are read as this kind by default; other kinds must be requested
     guessed: ClassVar[bool] = False
-    #: the fields of `chartae.data.Reading` that this kind understands
+    #: fields of `chartae.data.Reading` that this kind uses
     options: ClassVar[frozenset[str]] = frozenset()
-    #: of one example, as the model sees it
+    #: shape of one example in the model's form
     shape: tuple[int, ...]
     #: names and types of the columns, for tables and points
     columns: Columns = Columns()
-    #: what the indices mean, for strings
+    #: codec of the indices, for strings
     codec: Codec | None = None
 
     @classmethod
     @abstractmethod
     def takes(cls, x: object) -> bool:
-        """Whether `x`, which is no path, looks like examples of this kind; it may be wrong in other ways."""
+        """Whether `x`, which is not a path, has the type and dimensions of this kind; its values are not checked."""
 
     @classmethod
     @abstractmethod
     def examples(cls, x: object, *, at_least: int = 1) -> Tensor:
-        """`x` in the data set's form, checked.
+        """Check examples and convert them to the data set's form.
 
         Args:
-            x: examples in the user's form, but no path.
-            at_least: the fewest examples that will do; with 2 or more, constant data are refused as well.
+            x: examples in the user's form, but not a path.
+            at_least: smallest number of examples; default 1. With 2 or more, constant data are refused too.
+
+        Returns:
+            (N, ...) tensor in the data set's form.
 
         Raises:
-            ValueError, TypeError: these are no examples of this kind.
+            ValueError, TypeError: `x` does not hold examples of this kind.
         """
 
     @classmethod
     @abstractmethod
     def of(cls, train: Tensor, *, columns: Columns | None = None, codec: Codec | None = None) -> Self:
-        """The kind of these training examples.
+        """Fit the kind to training examples.
 
         Args:
-            train: (N, *shape) in the data set's form.
-            columns: names and types of the columns, for tables.
-            codec: what the indices mean, for strings.
+            train: (N, *shape) training examples in the data set's form.
+            columns: names and types of the columns, for tables and points.
+            codec: codec of the indices, for strings.
         """
 
     @classmethod
     def adopt(cls, kind: Kind, train: Tensor) -> Kind | None:
-        """This kind for data that were read as another `kind`, where that makes sense; else None."""
+        """Convert another kind to this one, for the same training examples; None if that is impossible.
+
+        Args:
+            kind: kind that the data were read as.
+            train: (N, *shape) training examples in the data set's form.
+        """
         return None
 
     @abstractmethod
     def inside(self, x: Tensor) -> Tensor:
-        """From the data set's form (N, ...) to the model's (N, *shape)."""
+        """Convert examples from the data set's form (N, ...) to the model's (N, ``*shape``)."""
 
     @abstractmethod
     def outside(self, x: Tensor) -> Tensor:
-        """From the model's form (N, *shape) to the data set's units."""
+        """Convert examples from the model's form (N, ``*shape``) to the data set's."""
 
     @property
     def log_scale(self) -> float:
-        """log |d outside(x) / dx|, by which a log density in the data set's units is lower than in the model's."""
+        """log |d outside(x) / dx|: a log density in the data set's units is lower by it than in the model's."""
         return 0.0
 
     @abstractmethod
     def restore(self, x: Tensor) -> object:
-        """From the model's form (N, *shape) to the user's."""
+        """Convert examples from the model's form (N, ``*shape``) to the user's."""
 
     def strings(self, x: Tensor) -> list[str]:
-        """Examples in the data set's form as strings; a ValueError where they are none."""
-        raise ValueError(f"examples are {self.noun}, not strings")
+        """Decode examples in the data set's form as strings; ValueError if the kind is not strings."""
+        raise ValueError(f"examples are {self.noun}; expected strings.")
 
     @abstractmethod
     def writers(self) -> Mapping[str, Writer]:
-        """How to write examples in the model's form, by the end of the file's name."""
+        """Functions that write examples in the model's form to a file, by the suffix of its name."""
 
     @abstractmethod
     def to_dict(self) -> dict[str, Plain]:
-        """Everything it consists of, as JSON or TOML can hold it, with ``kind``, its name."""
+        """Plain values, as JSON and TOML can store them, from which `from_dict` rebuilds the kind."""
 
     @classmethod
     @abstractmethod
     def restored(cls, facts: Mapping[str, Plain]) -> Self:
-        """The kind that `to_dict` described."""
+        """Rebuild the kind from the plain values that its `to_dict` returned."""
 
     @staticmethod
     def from_dict(facts: Mapping[str, Plain]) -> Kind:
-        """The kind that `to_dict` described, by its name.
+        """Rebuild a kind of any class from the plain values that `to_dict` returned.
+
+        Args:
+            facts: values by key; ``facts["kind"]`` is the name of the kind.
 
         Raises:
-            ValueError: an unknown name, or other entries than that kind has.
+            ValueError: the name is unknown, or the entries are not those of that kind.
 
-        >>> from chartae.data.kinds import Images
+        >>> from chartae.data.kinds import Images, Kind
         >>> Kind.from_dict(Images((1, 8, 8)).to_dict())
         Images((1, 8, 8))
         """
@@ -139,63 +150,82 @@ class Kind(ABC):
         try:
             return kind.restored(facts)
         except (KeyError, TypeError) as error:
-            raise ValueError(f"this is no description of {kind.noun}: {error!r} in {str(dict(facts))[:200]}") from error
+            raise ValueError(
+                f"facts is {str(dict(facts))[:200]}; expected the entries of {kind.noun} ({error!r}). Load it with the"
+                " version of chartae that wrote it."
+            ) from error
 
     def read(self, x: object) -> Tensor:
-        """Examples in the model's form (N, *shape), checked; one example is enough.
+        """Check examples and convert them from the user's form to the model's.
 
         Args:
-            x: what `fit` accepts for this kind: a file, an array, a tensor, a data frame, a list of strings.
+            x: one or more examples in any form that `fit` accepts for this kind: a file, an array, a tensor, a data
+                frame or a list of strings.
+
+        Returns:
+            (N, ``*shape``) tensor in the model's form.
 
         Raises:
-            ValueError, TypeError: another kind of data, another shape, missing values; the message says what is
+            ValueError, TypeError: `x` is of another kind or shape, or has missing values; the message says what is
                 expected.
         """
         if isinstance(x, str | os.PathLike):
-            return self.read(self.contents(x).every())
+            return self.read(self.contents(x).examples())
         self.refuse_others(x)
         examples = self.examples(x)
         self.check_shape(examples)
         return self.inside(examples)
 
     def contents(self, path: str | os.PathLike[str], label: str | None = None) -> Contents:
-        """What lies in a file, which is none of strings; `label` names the column of labels, which it may lack."""
+        """Read a file of numbers.
+
+        Args:
+            path: a file or folder, but not a file of strings.
+            label: name of the column of labels, which the file need not have.
+
+        Raises:
+            ValueError: the file holds strings, or cannot be read.
+        """
         suffix = Path(path).suffix.lower()
         if is_string_file(path) and suffix != ".csv":
-            raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}")
+            raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}.")
         return read_contents(path, label=label, required=False)
 
     def refuse_others(self, x: object) -> None:
-        """Raise ValueError if `x` looks like another kind of data than this."""
+        """Raise ValueError if `x` looks like data of another kind."""
         if self.takes(x):
             return
         other = kind_of(x)
         if other is not None:
-            raise ValueError(f"x holds {other.noun} ({_look(x)}); expected {self.noun} of shape {self.shape}")
+            raise ValueError(
+                f"x holds {other.noun} ({_type_and_shape(x)}); expected {self.noun} of shape {self.shape}."
+            )
 
     def check_shape(self, examples: Tensor) -> None:
-        """Raise ValueError unless each of these examples has the shape of this kind."""
+        """Raise ValueError unless each example has the shape of this kind."""
         shape = tuple(examples.shape[1:])
         if shape != self.shape:
             raise ValueError(
-                f"x holds {self.noun} of shape {shape}; expected shape {self.shape}, as in the data that were fitted"
+                f"x holds {self.noun} of shape {shape}; expected shape {self.shape}, that of the fitted data."
             )
 
     def write(self, x: Tensor, path: str | os.PathLike[str]) -> None:
-        """Write examples as a file in the user's form, whole or not at all.
+        """Write examples to a file in the user's form, whole or not at all.
 
         Args:
-            x: (N, *shape) in the model's form.
-            path: its end says what is written.
+            x: (N, ``*shape``) examples in the model's form.
+            path: path of the file; its suffix selects the format, one of `writers`.
 
         Raises:
-            ValueError: no such file can be written of this kind.
+            ValueError: the suffix is not one of this kind's formats.
         """
         path = Path(path)
         writers = self.writers()
         writer = writers.get(path.suffix.lower())
         if writer is None:
-            raise ValueError(f"{path} is no file of {self.noun}; give a name that ends in {' or '.join(writers)}")
+            raise ValueError(
+                f"path is {str(path)!r}; expected a suffix for {self.noun}: {', '.join(writers)}. Rename the file."
+            )
         writer(x.detach().cpu(), path)
 
     def __eq__(self, other: object) -> bool:
@@ -213,20 +243,41 @@ _KINDS: dict[str, type[Kind]] = {}
 
 
 def register(kind: type[K]) -> type[K]:
-    """Enter a kind in the table of kinds, by its name; a decorator of its class.
+    """Class decorator that adds a kind to the table of kinds, by its name.
+
+    Args:
+        kind: subclass of `Kind`, with a `name` that no other class has.
+
+    Returns:
+        The class itself.
 
     Raises:
-        ValueError: another class has that name.
+        ValueError: another class has the same name.
+
+    >>> from chartae.data.kinds import Table, kind_named, register
+    >>> register(Table) is kind_named("table")  # the same class may be registered again
+    True
     """
-    there = _KINDS.setdefault(kind.name, kind)
-    if (there.__module__, there.__qualname__) != (kind.__module__, kind.__qualname__):
-        raise ValueError(f"there are two kinds named {kind.name!r}: {there.__qualname__} and {kind.__qualname__}")
+    registered = _KINDS.setdefault(kind.name, kind)
+    if (registered.__module__, registered.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise ValueError(
+            f"there are two kinds named {kind.name!r}: {registered.__qualname__} and {kind.__qualname__}; expected"
+            " different names. Rename one."
+        )
     _KINDS[kind.name] = kind
     return kind
 
 
 def kinds() -> tuple[type[Kind], ...]:
-    """All kinds: those of the files of this package, and those that were registered elsewhere."""
+    """All kinds of data: those of this package, and those registered by other modules.
+
+    Returns:
+        The classes, in the order of registration.
+
+    >>> from chartae.data.kinds import kinds
+    >>> [kind.name for kind in kinds()][:4]
+    ['images', 'points', 'strings', 'table']
+    """
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         importlib.import_module(f"{package}.{module.name}")
@@ -234,16 +285,38 @@ def kinds() -> tuple[type[Kind], ...]:
 
 
 def kind_named(name: str) -> type[Kind]:
-    """The kind of a name; a ValueError, which lists the names, if there is none."""
+    """Look up a kind by its name.
+
+    Args:
+        name: name of a kind, such as ``"images"``, ``"table"``, ``"points"`` or ``"strings"``.
+
+    Returns:
+        The class.
+
+    Raises:
+        ValueError: no kind has this name; the message lists the names.
+
+    >>> from chartae.data.kinds import kind_named
+    >>> kind_named("points").noun
+    'points'
+    """
     table = {kind.name: kind for kind in kinds()}
     if name not in table:
-        raise ValueError(f"unknown kind of data {name!r}; choose from {', '.join(table)}")
+        raise ValueError(f"kind is {name!r}; expected one of {', '.join(table)}.")
     return table[name]
 
 
 def kind_of(x: object) -> type[Kind] | None:
-    """What `x` looks like, which is no path; None where it looks like nothing that is known.
+    """Guess the kind of data from their type and dimensions.
 
+    Args:
+        x: examples in the user's form, but not a path.
+
+    Returns:
+        `Strings` for a list of strings, `Table` for (n, d) numbers, `Images` for 3 or 4 dimensions; None if no kind
+        fits. Points are never guessed.
+
+    >>> from chartae.data.kinds import kind_of
     >>> kind_of([[1.0, 2.0], [3.0, 4.0]])
     <class 'chartae.data.kinds.table.Table'>
     """
@@ -251,7 +324,7 @@ def kind_of(x: object) -> type[Kind] | None:
 
 
 def shape_of(x: object) -> tuple[int, ...] | None:
-    """Shape of an array, tensor, data frame or list of numbers; None where the rows of a list differ in length."""
+    """Shape of an array, tensor, data frame or list of numbers; None if the rows of a list differ in length."""
     if isinstance(x, Tensor):
         return tuple(x.shape)
     try:
@@ -261,11 +334,11 @@ def shape_of(x: object) -> tuple[int, ...] | None:
 
 
 def dimensions(x: object) -> int:
-    """How many dimensions an array, tensor, data frame or list of numbers has; -1 where it is none of these."""
+    """Number of dimensions of an array, tensor, data frame or list of numbers; -1 if the rows differ in length."""
     shape = shape_of(x)
     return -1 if shape is None else len(shape)
 
 
-def _look(x: object) -> str:
+def _type_and_shape(x: object) -> str:
     shape = shape_of(x) or ()
     return f"a {type(x).__name__} of shape {shape}" if len(shape) > 1 else f"a {type(x).__name__}"

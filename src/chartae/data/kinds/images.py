@@ -1,4 +1,4 @@
-"""Pictures: levels or floats, whose model's form is [0, 1]."""
+"""Images: levels or floats, which the model sees in [0, 1]."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ __all__ = ["Images"]
 @final
 @register
 class Images(Kind):
-    """Pictures (C, H, W), as floats in [0, 1] inside and as they come back; uint8 levels 0..255 in files.
+    """Images (C, H, W): floats in [0, 1] for the model and in results, uint8 levels 0..255 in files.
 
-    Read are (n, h, w), (n, c, h, w) and channels-last (n, h, w, c): truth values, levels 0..255, floats in [0, 1].
-    Levels and floats of one picture are read alike.
+    Arrays (n, h, w), (n, c, h, w) and channels-last (n, h, w, c) of booleans, levels 0..255 or floats in [0, 1] are
+    read. Levels are divided by 255, so that levels and floats of the same image give the same result.
 
     Args:
-        shape: (C, H, W).
+        shape: shape (C, H, W) of one image.
 
-    >>> Images((1, 2, 2)).read(np.full((3, 2, 2), 255, np.uint8)).shape
-    torch.Size([3, 1, 2, 2])
+    >>> import numpy as np
+    >>> from chartae.data import Images
+    >>> x = Images((1, 2, 2)).read(np.full((3, 2, 2), 255, np.uint8))
+    >>> x.shape, x.max()
+    (torch.Size([3, 1, 2, 2]), tensor(1.))
     """
 
     name: ClassVar[str] = "images"
@@ -58,19 +61,19 @@ class Images(Kind):
         return cls(tuple(train.shape[1:]))
 
     def read(self, x: object) -> Tensor:
-        # floats, whatever came: levels stay bytes only in a resident data set
+        # levels stay uint8 only in a data set, to save memory
         return as_float(super().read(x))
 
     def inside(self, x: Tensor) -> Tensor:
-        """Unchanged: levels stay uint8, which batches and slices scale to [0, 1] on the device (`maths.as_float`)."""
+        """The same tensor: uint8 levels are scaled to [0, 1] batch by batch, on the device (`maths.as_float`)."""
         return x
 
     def outside(self, x: Tensor) -> Tensor:
-        """Unchanged: pictures are floats in [0, 1] on both sides."""
+        """The same tensor: images are floats in [0, 1] in both forms."""
         return x
 
     def restore(self, x: Tensor) -> Tensor:
-        """Floats (n, C, H, W), as they come from the model."""
+        """The same tensor: floats (n, C, H, W), as they come from the model."""
         return x
 
     def writers(self) -> Mapping[str, Writer]:
@@ -85,7 +88,7 @@ class Images(Kind):
 
 
 def levels(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Levels 0..255 of floats in [0, 1]; what lies beyond is cut."""
+    """Levels 0..255 of floats in [0, 1]; values outside are clipped."""
     return np.asarray(as_float(x).clamp(0, 1).mul(255).round().to(torch.uint8).numpy())
 
 

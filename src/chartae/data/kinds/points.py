@@ -1,4 +1,4 @@
-"""Points: rows of numbers that all have the same unit, which is the model's as well."""
+"""Points: rows of numbers of one unit, which the model sees unscaled."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ __all__ = ["Points"]
 @final
 @register
 class Points(Rows):
-    """Points (d,) in the data's own units, which the model sees unchanged: distances and noise levels keep their
-    meaning. The worlds of `chartae.data.toys` are points.
+    """Points (d,), which the model sees unscaled, so that distances and noise levels are in the units of the data.
+
+    The distributions of `chartae.data.toys` are points.
 
     Args:
-        shape: (d,).
-        columns: names and types of the coordinates, as far as they are known.
+        shape: shape (d,) of one point.
+        columns: names and types of the coordinates; unnamed by default.
 
+    >>> from chartae.data import Points
     >>> Points((2,)).read([[1, 10], [2, 20]])
     tensor([[ 1., 10.],
             [ 2., 20.]])

@@ -1,4 +1,4 @@
-"""Rows of numbers: what tables and points have in common."""
+"""Rows of numbers: the common base of tables and points."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from chartae.data.lines import is_string_list
 
 __all__ = ["Rows"]
 
-#: largest rounding error of float32, as a share of a column's standard deviation
+#: largest acceptable rounding error of float32, as a fraction of a column's standard deviation
 COARSEST = 0.01
 
 
 class Rows(Kind):
-    """Rows (d,) of numbers, of any real type and range.
+    """Rows (d,) of numbers of any real dtype and range.
 
-    Columns of a data frame or of a file with a header are known by name: new data may have them in any order, and may
-    have the column of the labels, which is left out. Where a data frame was read, a data frame comes back, of the same
-    columns, order and types; whole numbers are rounded.
+    Columns of a data frame or of a file with a header are identified by name: new data may have them in any order,
+    and may contain the column of labels, which is ignored. If a data frame was read, `restore` returns a data frame
+    with the same columns, order and dtypes; integers are rounded.
 
     Attributes:
-        columns: names and types of the columns, as far as they are known.
+        columns: names and types of the columns; empty if they are unknown.
     """
 
     options: ClassVar[frozenset[str]] = frozenset({"label"})
@@ -51,8 +51,8 @@ class Rows(Kind):
     def examples(cls, x: object, *, at_least: int = 1) -> Tensor:
         values = as_tensor(frame_values(x) if is_frame(x) else x)
         if values.ndim != 2:
-            hint = "; use x.reshape(-1, 1) for a single column" if values.ndim == 1 else ""
-            raise ValueError(f"x has shape {tuple(values.shape)}; expected a table (n, d){hint}")
+            remedy = " Use x.reshape(-1, 1) for a single column." if values.ndim == 1 else ""
+            raise ValueError(f"x has shape {tuple(values.shape)}; expected a table (n, d).{remedy}")
         rows = as_examples(values, at_least=at_least)
         if at_least > 1:
             _check_resolution(values, rows)
@@ -60,17 +60,17 @@ class Rows(Kind):
 
     def read(self, x: object) -> Tensor:
         if isinstance(x, str | os.PathLike):
-            # where columns are known by name, so is that of the labels; a file need not have it
+            # if columns have names, so has the column of labels; a file need not have it
             label = str(self.columns.label) if self.columns.names else None
             contents = self.contents(x, label)
-            return self._select(contents.every(), contents.columns.names, os.fspath(x))
+            return self._select(contents.examples(), contents.columns.names, os.fspath(x))
         if is_frame(x):
             names = frame_columns(x).names
             return self._select(x, names, "the data frame")
         return super().read(x)
 
     def _select(self, x: NDArray[np.number] | Frame, names: Sequence[str | int], source: str) -> Tensor:
-        """The fitted columns of `x`, whose columns have these names, if any."""
+        """Read the fitted columns of `x`, whose columns have these names, if any."""
         if self.columns.names and names:
             order = self.columns.order(names, source)
             x = x[[names[i] for i in order]] if is_frame(x) else np.asarray(x)[:, order]
@@ -79,7 +79,7 @@ class Rows(Kind):
         return super().read(frame_values(x) if is_frame(x) else x)
 
     def restore(self, x: Tensor) -> Tensor | Frame:
-        """Numbers (n, d) in the user's units, as a data frame if one was read, else as a tensor."""
+        """Convert examples to numbers (n, d) in the user's units: a data frame if one was read, otherwise a tensor."""
         rows = self.outside(x)
         if not self.columns.dtypes:
             return rows
@@ -108,7 +108,9 @@ class Rows(Kind):
             import pyarrow
             from pyarrow import parquet
         except ImportError as error:
-            raise ImportError(f"writing {path} needs pyarrow: pip install 'chartae[parquet]'") from error
+            raise ImportError(
+                f"pyarrow is not installed; expected it to write {path}. Run pip install 'chartae[parquet]'."
+            ) from error
         with whole_file(path) as part:
             if is_frame(rows):
                 rows.to_parquet(str(part), index=False)
@@ -137,7 +139,7 @@ class Rows(Kind):
 
 
 def columns_from(facts: Mapping[str, Plain]) -> Columns:
-    """The columns that `Rows.to_dict` described."""
+    """Rebuild the columns from the plain values that `Rows.to_dict` returned."""
     return Columns(
         tuple(cast(list[str | int], facts["columns"])),
         tuple(cast(list[str], facts["dtypes"])),
@@ -146,7 +148,7 @@ def columns_from(facts: Mapping[str, Plain]) -> Columns:
 
 
 def _check_resolution(values: Tensor, rows: Tensor) -> None:
-    """Raise ValueError if a column varies too little around too large a number for float32."""
+    """Raise ValueError if a column varies too little around too large a mean for float32."""
     if values.dtype not in (torch.float64, torch.int64, torch.int32):
         return
     exact = values.to(torch.float64)
@@ -157,6 +159,6 @@ def _check_resolution(values: Tensor, rows: Tensor) -> None:
         first = coarse[0]
         raise ValueError(
             f"column {first} of x (counted from 0) varies by {float(sd[first]):.3g} around "
-            f"{float(exact[:, first].mean()):.6g}, which 32-bit floats cannot tell apart; subtract an "
-            "offset from it first"
+            f"{float(exact[:, first].mean()):.6g}; expected a variation that 32-bit floats can represent. Subtract an "
+            "offset from the column."
         )

@@ -1,4 +1,4 @@
-"""Strings: rows of indices, whose meaning is a codec's."""
+"""Strings, encoded by a codec as rows of indices."""
 
 from __future__ import annotations
 
@@ -24,12 +24,13 @@ __all__ = ["Strings"]
 @final
 @register
 class Strings(Kind):
-    """Strings, which the model sees as rows (T,) of indices with padding behind their end.
+    """Strings, which the model sees as rows (T,) of indices, padded at the end.
 
     Args:
-        codec: what the indices mean.
-        length: T, number of indices in a row.
+        codec: codec that encodes strings as indices, such as a grammar.
+        length: T, the number of indices in a row.
 
+    >>> from chartae.data import Strings
     >>> from chartae.grammar import codec_for
     >>> strings = Strings(codec_for("characters", ["abc"]), 4)
     >>> strings.read(["ab", "c"])
@@ -60,57 +61,60 @@ class Strings(Kind):
 
     @classmethod
     def examples(cls, x: object, *, at_least: int = 1) -> Tensor:
-        """Refused: strings become indices by a codec (`chartae.data.from_strings`), or by `read` of a fitted kind."""
-        raise TypeError("strings have no numbers of their own; use chartae.data.from_strings with a grammar")
+        """Not supported, as strings need a codec: use `chartae.data.from_strings`, or `read` of a fitted kind."""
+        raise TypeError("kind is Strings; expected a codec as well. Use chartae.data.from_strings with a grammar.")
 
     @classmethod
     def of(cls, train: Tensor, *, columns: Columns | None = None, codec: Codec | None = None) -> Self:
         return cls(needed(codec), train.shape[1])
 
     def read(self, x: object) -> Tensor:
-        """Rows of indices (N, T).
+        """Encode strings as rows of indices.
 
         Args:
-            x: a list of strings, a file of them, or rows of indices (N, T), which pass where they are in range.
+            x: a list of strings, a file of strings, or rows of indices (N, T) in the range of the codec.
+
+        Returns:
+            (N, T) tensor of int8, int16 or int32.
 
         Raises:
-            ValueError, TypeError: a string that cannot be encoded or is too long, or no strings.
+            ValueError, TypeError: a string cannot be encoded or is too long, or `x` does not hold strings.
         """
         if isinstance(x, str | os.PathLike):
             if not is_string_file(x):
                 raise ValueError(
-                    f"x is {os.fspath(x)!r}; expected a list of strings, such as [{os.fspath(x)!r}], or a file"
+                    f"x is {os.fspath(x)!r}; expected a list of strings, such as [{os.fspath(x)!r}], or a file."
                 )
             return self.read(read_strings(x))
         if is_string_list(x):
             rows = self.codec.encode([str(s) for s in x])
             longest = int(rows.lengths.max(initial=0))
-            # where no mask tells the end, padding must
-            room = self.shape[0] - (self.codec.masks is None)
-            if longest > room:
+            # without masks at least one padding index must mark the end
+            limit = self.shape[0] - (self.codec.masks is None)
+            if longest > limit:
                 first = int(rows.lengths.argmax())
                 raise ValueError(
-                    f"string {first}, {str(x[first])[:40]!r}, has {longest} indices; expected at most {room}, as in "
-                    "the data that were fitted. Leave it out"
+                    f"string {first}, {str(x[first])[:40]!r}, has {longest} indices; expected at most {limit}, as in "
+                    "the fitted data. Leave it out."
                 )
             return indices(rows, self.codec, self.shape[0])
         shape = shape_of(x)
         if shape is not None and shape[1:] == self.shape:
             return self._indices(as_tensor(x))
         self.refuse_others(x)
-        raise ValueError(f"x is {_brief(x)}; expected a list of strings, or a file of them")
+        raise ValueError(f"x is {_brief(x)}; expected a list of strings, or a file of strings.")
 
     def _indices(self, x: Tensor) -> Tensor:
-        whole = x.round()
-        if not (torch.equal(whole, x) and len(x) and x.min() >= 0 and x.max() < self.codec.size):
+        rounded = x.round()
+        if not (torch.equal(rounded, x) and len(x) and x.min() >= 0 and x.max() < self.codec.size):
             raise ValueError(
-                f"x holds numbers that are no indices of strings; expected strings, or whole numbers from 0 to "
-                f"{self.codec.size - 1}"
+                f"x holds numbers that are not indices of the codec; expected strings, or whole numbers from 0 to "
+                f"{self.codec.size - 1}."
             )
         return self.outside(x)
 
     def inside(self, x: Tensor) -> Tensor:
-        """Unchanged: batches make floats of indices."""
+        """The same tensor: batches convert indices to floats."""
         return x
 
     def outside(self, x: Tensor) -> Tensor:
@@ -118,7 +122,7 @@ class Strings(Kind):
         return x.round().to(dtype)
 
     def restore(self, x: Tensor) -> list[str]:
-        """The strings, as the codec writes them."""
+        """Decode rows of indices (N, T) as strings."""
         return self.codec.decode(x.detach().cpu().round().to(torch.int64).numpy())
 
     def strings(self, x: Tensor) -> list[str]:

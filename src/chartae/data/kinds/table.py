@@ -1,4 +1,4 @@
-"""Tables: rows of columns with units of their own, standardised for the model."""
+"""Tables: rows of columns with different units, standardised for the model."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ __all__ = ["Table"]
 @final
 @register
 class Table(Rows):
-    """Rows (d,) of columns with units of their own: the model sees (x - mean) / sd, and users never do.
+    """Rows (d,) of columns with different units; the model sees ``(x - mean) / sd``, the user the original units.
 
     Args:
-        mean: d means of the columns of the training examples.
-        sd: d standard deviations, with n in the denominator; 0 for a constant column, which comes back as it is.
-        columns: names and types of the columns, as far as they are known.
+        mean: mean of each of the d columns of the training examples.
+        sd: standard deviation of each column, >= 0, with n in the denominator; 0 for a constant column, which is only
+            centred.
+        columns: names and types of the columns; unnamed by default.
 
     Raises:
-        ValueError: as many means as standard deviations are expected, these 0 or above, and as many names, if any.
+        ValueError: the numbers of means, standard deviations and names differ, or a standard deviation is negative.
 
+    >>> import torch
+    >>> from chartae.data import Table
     >>> table = Table.of(torch.tensor([[1.0, 10.0], [3.0, 30.0]]))
     >>> table.read([[1, 10], [2, 20]])
     tensor([[-1., -1.],
@@ -49,17 +52,19 @@ class Table(Rows):
         names, dtypes = self.columns.names, self.columns.dtypes
         if len(self.sd) != len(self.mean) or not all(sd >= 0 for sd in self.sd):
             raise ValueError(
-                f"there are {len(mean)} means and {len(sd)} standard deviations; expected one of 0 or above each"
+                f"sd is {list(sd)}; expected {len(mean)} standard deviations of at least 0, as many as means."
             )
         if len(names) not in (0, len(mean)) or len(dtypes) not in (0, len(mean)):
-            raise ValueError(f"there are {len(names)} names and {len(dtypes)} types of {len(mean)} columns")
+            raise ValueError(
+                f"columns has {len(names)} names and {len(dtypes)} types; expected {len(mean)} of each, or none."
+            )
 
     @classmethod
     def of(cls, train: Tensor, *, columns: Columns | None = None, codec: Codec | None = None) -> Self:
         width = train.shape[1]
         if not len(train):
             return cls([0.0] * width, [1.0] * width, columns)
-        # in float64: a column may lie far from 0
+        # float64, as the mean of a column may be large compared with its sd
         exact = train.to(torch.float64)
         mean = exact.mean(0)
         sd = (exact - mean).square().mean(0).sqrt()
