@@ -61,7 +61,7 @@ class Decoded:
     >>> g = load("expressions")
     >>> out = StackDecoder(g)(torch.zeros(2, 15, g.size))
     >>> out.lengths, out.complete
-    (tensor([15, 15]), tensor([True, True]))
+    (tensor([14, 14]), tensor([True, True]))
     """
 
     productions: Integer[Tensor, "B T"]

@@ -91,7 +91,7 @@ def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
 
 def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
     """The terminals that could follow where no derivation of `text` continues, and whether the text could end there."""
-    # parsed again without look-ahead, so that the last set holds all items and not only those that the text suits
+    # without look-ahead, so that the last set also holds the items that the next token of the text does not fit
     used = np.asarray(tables.viable).reshape(len(tables.symbol), -1).any(1, keepdims=True)
     loose = tables._replace(viable=(used * np.ones(int(tables.sizes[1]) + 2, np.uint8)).astype(np.uint8).reshape(-1))
     items, hashed = 1 << 13, 1 << 10

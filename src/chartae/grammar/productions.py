@@ -14,7 +14,10 @@ __all__ = ["Production", "Terminal", "read", "read_ebnf", "read_lark", "read_pro
 
 
 class Terminal(str):
-    """A terminal symbol of a grammar: a string of one or more characters. A nonterminal is a plain `str`.
+    """A terminal symbol of a grammar; a subclass of `str`, to tell it from nonterminals, which are plain strings.
+
+    Args:
+        symbol: the text of the terminal, one or more characters.
 
     >>> from chartae.grammar import Production, Terminal
     >>> print(Production("S", (Terminal("a"), "S")))
@@ -22,6 +25,9 @@ class Terminal(str):
     """
 
     __slots__ = ()
+
+    def __new__(cls, symbol: str) -> Terminal:
+        return super().__new__(cls, symbol)
 
 
 class Production(NamedTuple):
