@@ -1,4 +1,4 @@
-"""Grammars against golden derivations, against NLTK's rules as brute force, and against themselves there and back."""
+"""Grammars: golden derivations, brute force, NLTK, round trips, notations, errors, decoding, codecs and the command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from chartae import cli, grammar
 from chartae.data import read_strings
-from chartae.grammar import NAMES, Characters, Derivations, Grammar, StackDecoder, Tokens, audit, earley, load, walks
+from chartae.grammar import NAMES, Characters, Derivations, Grammar, StackDecoder, Tokens, audit, earley, load, rowwise
 from chartae.grammar.productions import read_ebnf
 
 GOLDEN = {
@@ -49,7 +49,7 @@ def test_the_papers_grammars():
     assert (len(g.productions), len(g.nonterminals), g.start, g.padding) == (76, 23, "smiles", 75)
     assert max(sum(s in g.nonterminals for s in p.rhs) for p in g.productions) == 3
     assert g.masks.shape == (23, 76)
-    # 29 and 31 need a nonterminal that has no productions
+    # productions 29 and 31 need a nonterminal that has no production
     assert np.flatnonzero(~g.masks.any(0)).tolist() == [29, 31]
     assert (g.masks.sum(0) <= 1).all()
     e = load("expressions")
@@ -61,7 +61,7 @@ def test_the_papers_grammars():
     assert load("zinc-smiles") is g
 
 
-# -- ambiguity and disambiguation, against all derivations ---------------------------------------------------
+# -- ambiguity, compared with all derivations ----------------------------------------------------------------
 
 SMALL = {
     "sums": ("E -> E '+' E | E '*' E | 'x'", ["x", "x+x", "x+x*x", "x*x+x+x"]),
@@ -75,8 +75,8 @@ SMALL = {
 
 
 def every(g: Grammar, text: str) -> list[list[int]]:
-    """All leftmost derivations, by trying all productions."""
-    found = []
+    """All leftmost derivations of a text, by brute force."""
+    derivations = []
     terminal = len(g.nonterminals)
     todo = [((g.nonterminals.index(g.start),), 0, [])]
     while todo:
@@ -85,7 +85,7 @@ def every(g: Grammar, text: str) -> list[list[int]]:
             at += len(g.terminals[symbols[0] - terminal])
             symbols = symbols[1:]
         if not symbols:
-            found += [path] if at == len(text) else []
+            derivations += [path] if at == len(text) else []
         elif (
             symbols[0] < terminal
             and sum(s >= terminal for s in symbols) <= len(text) - at
@@ -93,11 +93,11 @@ def every(g: Grammar, text: str) -> list[list[int]]:
         ):
             for p in np.flatnonzero(g.masks[symbols[0]]):
                 todo.append(((*g.rules[p][1], *symbols[1:]), at, [*path, int(p)]))
-    return found
+    return derivations
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_ambiguity_is_that_of_all_derivations(name):
+def test_a_string_is_ambiguous_if_it_has_several_derivations(name):
     text, strings = SMALL[name]
     g = Grammar(text)
     for s in strings:
@@ -111,7 +111,7 @@ def test_ambiguity_is_that_of_all_derivations(name):
             assert len(g.encode([s], ambiguous="refuse", errors="skip").failures) == 1
 
 
-def test_the_rule_of_preference():
+def test_which_of_several_derivations_is_taken():
     g = Grammar("E -> E '+' E | 'x'")
     assert g.encode(["x+x+x"])[0].tolist() == [0, 0, 1, 1, 1]  # (x+x)+x
     g = Grammar("S -> A | B\nA -> 'x'\nB -> 'x'")
@@ -122,25 +122,25 @@ def test_equal_to_nltk(data_root):
     nltk = pytest.importorskip("nltk")
     g = load("zinc-smiles")
     strings = read_strings(data_root / "zinc250k" / "250k_rndm_zinc_drugs_clean.smi.gz", limit=8)
-    live = [str(p) for p, used in zip(g.productions, g.masks.any(0), strict=True) if used][:-1]
-    parser = nltk.ChartParser(nltk.CFG.fromstring([p.replace("'\\\\'", '"\\"') for p in live]))
+    usable = [str(p) for p, used in zip(g.productions, g.masks.any(0), strict=True) if used][:-1]
+    parser = nltk.ChartParser(nltk.CFG.fromstring([p.replace("'\\\\'", '"\\"') for p in usable]))
     numbers = {p: i for i, p in enumerate(map(str, g.productions))}
+    long_terminals = [t for t in g.terminals if len(t) > 1]
     for s in strings:
-        tokens = [t for t in g.terminals if len(t) > 1]
-        cut, at = [], 0
+        tokens, at = [], 0
         while at < len(s):
-            cut.append(next((t for t in tokens if s.startswith(t, at)), s[at]))
-            at += len(cut[-1])
-        trees = list(parser.parse(cut))
+            tokens.append(next((t for t in long_terminals if s.startswith(t, at)), s[at]))
+            at += len(tokens[-1])
+        trees = list(parser.parse(tokens))
         assert len(trees) == 1
-        theirs = [numbers[str(p).replace('"\\"', "'\\\\'")] for p in trees[0].productions()]
-        assert g.encode([s])[0].tolist() == theirs
+        by_nltk = [numbers[str(p).replace('"\\"', "'\\\\'")] for p in trees[0].productions()]
+        assert g.encode([s])[0].tolist() == by_nltk
 
 
 # -- round trips ---------------------------------------------------------------------------------------------
 
 
-def drawn(g: Grammar, n: int, steps: int, **settings) -> list[str]:
+def drawn_and_parsed(g: Grammar, n: int, steps: int, **settings) -> list[str]:
     logits = torch.randn(n, steps, g.size, dtype=torch.float32, generator=torch.Generator().manual_seed(0))
     out = StackDecoder(g, **settings)(logits, sample=True, generator=torch.Generator().manual_seed(1))
     assert out.complete.all()
@@ -148,25 +148,25 @@ def drawn(g: Grammar, n: int, steps: int, **settings) -> list[str]:
     ids = out.derivations()
     strings = g.decode(ids)
     assert g.decode(out.productions.numpy()) == strings  # padded rows
-    # an unambiguous grammar: parsing finds the derivation that was drawn
-    again = g.encode(strings)
-    assert np.array_equal(again.flat, ids.flat)
-    assert np.array_equal(again.offsets, ids.offsets)
+    # these grammars are unambiguous, so parsing returns the derivation that was drawn
+    parsed = g.encode(strings)
+    assert np.array_equal(parsed.flat, ids.flat)
+    assert np.array_equal(parsed.offsets, ids.offsets)
     return strings
 
 
 @pytest.mark.parametrize(("name", "steps"), [("expressions", 15), ("rna", 40), ("arithmetic", 40), ("smiles", 60)])
-def test_random_derivations_come_back(name, steps):
-    drawn(load(name), 300, steps)
+def test_parsing_recovers_random_derivations(name, steps):
+    drawn_and_parsed(load(name), 300, steps)
 
 
-def test_zinc_comes_back_and_steps_are_enough():
-    strings = drawn(load("zinc-smiles"), 300, 80)
+def test_random_derivations_of_zinc_differ():
+    strings = drawn_and_parsed(load("zinc-smiles"), 300, 80)
     assert len(set(strings)) > 250
 
 
 @pytest.mark.slow
-def test_real_data_come_back(data_root):
+def test_real_data_survive_encoding_and_decoding(data_root):
     g = load("zinc-smiles")
     strings = read_strings(data_root / "zinc250k" / "250k_rndm_zinc_drugs_clean.smi.gz")
     ids = g.encode(strings, workers=2)
@@ -198,37 +198,37 @@ def test_long_strings(form):
     assert nested.decode(nested.encode([s])) == [s]
 
 
-def test_without_numba_the_same(monkeypatch):
-    from chartae.grammar import running
+def test_parsing_without_numba_is_the_same(monkeypatch):
+    from chartae.grammar import parsing
 
     strings = [*GOLDEN["zinc-smiles"], FIRST, "C(", "X"]
     g = load("zinc-smiles")
     compiled = g.encode(strings, errors="skip")
     small = {name: (Grammar(text), s) for name, (text, s) in SMALL.items()}
-    wanted = {name: made.encode(s) for name, (made, s) in small.items()}
+    expected = {name: language.encode(s) for name, (language, s) in small.items()}
     with monkeypatch.context() as m:
         m.setitem(sys.modules, "numba", None)
         importlib.reload(earley)
         try:
             assert not earley.COMPILED
-            plain = g.encode(strings, errors="skip")
-            assert g.decode(plain) == strings[:-2]
-            for name, (made, s) in small.items():
-                got = made.encode(s)
-                assert np.array_equal(got.flat, wanted[name].flat)
-                assert np.array_equal(got.ambiguous, wanted[name].ambiguous)
+            interpreted = g.encode(strings, errors="skip")
+            assert g.decode(interpreted) == strings[:-2]
+            for name, (language, s) in small.items():
+                ids = language.encode(s)
+                assert np.array_equal(ids.flat, expected[name].flat)
+                assert np.array_equal(ids.ambiguous, expected[name].ambiguous)
         finally:
             m.undo()
             importlib.reload(earley)
-    assert running.earley is earley
-    assert np.array_equal(plain.flat, compiled.flat)
-    assert plain.failures == compiled.failures
+    assert parsing.earley is earley
+    assert np.array_equal(interpreted.flat, compiled.flat)
+    assert interpreted.failures == compiled.failures
 
 
 # -- notations -----------------------------------------------------------------------------------------------
 
 
-def test_ebnf_and_lists_say_the_same():
+def test_ebnf_and_production_lists_describe_the_same_language():
     a = Grammar("list = item {',' item} ; item = ('a'..'c')+ ['!'] ;")
     b = Grammar("list -> item | list ',' item\nitem -> word | word '!'\nword -> c | word c\nc -> 'a' | 'b' | 'c'")
     for s in ("a", "ab!,c,aaa", "b!"):
@@ -236,7 +236,7 @@ def test_ebnf_and_lists_say_the_same():
     for s in ("", ",", "a,", "d"):
         for g in (a, b):
             assert len(g.encode([s], errors="skip")) == 0
-    assert Grammar(a.text, start="list") == a  # its own text is a production list
+    assert Grammar(a.text, start="list") == a  # `text` is a production list
     assert [str(p) for p in read_ebnf("s ::= 'x' s | 'x'")] == ["s -> 'x' s", "s -> 'x'"]
 
 
@@ -272,8 +272,11 @@ BAD = {
     "no left side": ("-> 'x'", "expected: nonterminal ->"),
     "nothing": (" ", "expected a text"),
     "open bracket": ("a = 'x' | ( 'y' ", "never closed"),
+    "stray bracket": ("a = 'x' )", r"has '\)'; expected a symbol"),
+    "no rule": ("'x' = 'y'", r"has \"'x'\"; expected a rule"),
+    "empty terminal": ("S -> ''", "has an empty terminal"),
     "ebnf sign": ("a = 'x' ~ 'y'", "is not understood"),
-    "range": ("a = '9'..'0'", "a range is"),
+    "range": ("a = '9'..'0'", "single characters in ascending order"),
     "padding": ("S -> Nothing 'x'\nNothing -> 'y'", "name of the padding"),
 }
 
@@ -310,15 +313,15 @@ OUTSIDE = [
 ]
 
 
-@pytest.mark.parametrize(("string", "place", "found", "expected"), OUTSIDE)
-def test_strings_outside_the_grammar(string, place, found, expected):
+@pytest.mark.parametrize(("string", "place", "unexpected", "expected"), OUTSIDE)
+def test_strings_outside_the_grammar(string, place, unexpected, expected):
     g = load("zinc-smiles")
     with pytest.raises(ValueError, match=f"string 1 .*at character {place}, expected"):
         g.encode(["CC", string])
     ids = g.encode(["CC", string, "O"], errors="skip")
     assert ids.kept.tolist() == [0, 2]
     (failure,) = ids.failures
-    assert (failure.index, failure.place, failure.found) == (1, place, found)
+    assert (failure.index, failure.place, failure.unexpected) == (1, place, unexpected)
     assert expected in failure.expected
 
 
@@ -333,7 +336,7 @@ def test_wrong_derivations():
         ([[0, 3]], "ends although"),
         ([[0, 5]], "at step 1, where another nonterminal"),
         ([[3, 7, 7]], "at step 2"),
-        ([[12]], "the grammar has 0 to 11"),
+        ([[12]], "has production 12 at step 0; expected 0 to 11"),
         ([[3, 7, 11, 7]], "at step 3"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -353,17 +356,19 @@ def test_derivations_are_ragged(tmp_path):
     assert ids[[2, 0]].lengths.tolist() == [4, 2]
     assert ids[::2].kept.tolist() == [0, 2]
     assert ids.padded(11).tolist() == [[3, 7, 11, 11], [0, 3, 7, 8], [3, 5, 3, 7]]
-    with pytest.raises(ValueError, match="more than length=3"):
+    with pytest.raises(ValueError, match="length is 3; expected at least 4"):
         ids.padded(11, 3)
+    with pytest.raises(ValueError, match="fill is -1; expected 0 to 255"):
+        ids.padded(-1)
     ids.save(tmp_path / "ids.npz")
     assert np.array_equal(Derivations.load(tmp_path / "ids.npz").flat, ids.flat)
     np.savez(tmp_path / "other.npz", flat=ids.flat)
     with pytest.raises(ValueError, match="lacks kept, offsets"):
         Derivations.load(tmp_path / "other.npz")
     wide = Grammar("\n".join(f"S -> 'a{i};' S" for i in range(300)) + "\nS -> '.'")
-    made = wide.encode(["a299;a0;."])
-    assert made.flat.dtype == np.uint16
-    assert wide.decode(made) == ["a299;a0;."]
+    many = wide.encode(["a299;a0;."])
+    assert many.flat.dtype == np.uint16
+    assert wide.decode(many) == ["a299;a0;."]
 
 
 # -- decoding ------------------------------------------------------------------------------------------------
@@ -373,15 +378,15 @@ def test_decoding_follows_the_reference_algorithm():
     g = load("expressions")
     logits = torch.randn(50, 15, g.size)
     out = StackDecoder(g, close=False)(logits)
-    for row, mine, complete in zip(logits, out.productions.tolist(), out.complete.tolist(), strict=True):
+    for row, decoded, complete in zip(logits, out.productions.tolist(), out.complete.tolist(), strict=True):
         stack, taken = [g.start], []
         for step in row:
             top = stack.pop() if stack else "Nothing"
-            own = torch.from_numpy(g.masks[g.nonterminals.index(top)])
-            p = int(torch.where(own, step, -torch.inf).argmax())
+            mask = torch.from_numpy(g.masks[g.nonterminals.index(top)])
+            p = int(torch.where(mask, step, -torch.inf).argmax())
             taken.append(p)
             stack += [s for s in g.productions[p].rhs if s in g.nonterminals][::-1]
-        assert taken == mine
+        assert taken == decoded
         assert complete == (not stack)
 
 
@@ -390,40 +395,40 @@ def test_draws_have_the_masked_probabilities():
     logits = torch.tensor([0.5, -0.3, -torch.inf, 9.0, 9.0]).expand(40_000, 2, 5)
     out = StackDecoder(g)(logits, sample=True, generator=torch.Generator().manual_seed(0))
     share = (out.productions[:, 0] == 0).double().mean()
-    want = torch.tensor([0.5, -0.3]).softmax(0)[0]
-    assert abs(share - want) < 4 * (want * (1 - want) / 40_000) ** 0.5
+    probability = torch.tensor([0.5, -0.3]).softmax(0)[0]
+    assert abs(share - probability) < 4 * (probability * (1 - probability) / 40_000) ** 0.5
     hot = StackDecoder(g)(logits, sample=True, temperature=100.0, generator=torch.Generator().manual_seed(0))
     assert abs((hot.productions[:, 0] == 0).double().mean() - 0.5) < 0.02
 
 
 @pytest.mark.parametrize("close", [True, False])
 @pytest.mark.parametrize("name", NAMES)
-def test_walking_row_by_row_takes_the_same(name, close, monkeypatch):
+def test_decoding_row_by_row_equals_batched_decoding(name, close, monkeypatch):
     g = load(name)
     decoder = StackDecoder(g, close=close)
     logits = 3 * torch.randn(300, 60, g.size, dtype=torch.float32, generator=torch.Generator().manual_seed(2))
-    logits[:40] = logits[:40].round()  # many of the same size
+    logits[:40] = logits[:40].round()  # many equal logits
     logits[40:43], logits[43:46], logits[46:49] = torch.nan, torch.inf, -torch.inf
     logits[50:60, :, ::2] = -torch.inf
     settings = ({}, {"sample": True}, {"sample": True, "temperature": 0.2}, {"sample": True, "temperature": 30.0})
-    for given in (logits, logits.double(), logits[:9, ::2]):
-        for chosen in settings:
+    for x in (logits, logits.double(), logits[:9, ::2]):
+        for drawing in settings:
             outs = []
             for compiled in (True, False):
                 monkeypatch.setattr(earley, "COMPILED", compiled)
-                outs.append(decoder(given, generator=torch.Generator().manual_seed(1), **chosen))
+                outs.append(decoder(x, generator=torch.Generator().manual_seed(1), **drawing))
             for field in ("productions", "lengths", "complete", "relaxed"):
                 a, b = (getattr(out, field) for out in outs)
                 assert a.dtype == b.dtype
                 assert torch.equal(a, b)
-    # the loop as it stands, without numba
-    monkeypatch.setattr(walks, "walk", getattr(walks.walk, "py_func", walks.walk))
+    # the same loop, interpreted
+    monkeypatch.setattr(rowwise, "decode_rows", getattr(rowwise.decode_rows, "py_func", rowwise.decode_rows))
     monkeypatch.setattr(earley, "COMPILED", True)
-    plain = decoder(given, generator=torch.Generator().manual_seed(1), **chosen)
-    assert torch.equal(plain.productions, outs[0].productions)
+    interpreted = decoder(x, generator=torch.Generator().manual_seed(1), **drawing)
+    assert torch.equal(interpreted.productions, outs[0].productions)
 
 
-def test_draws_of_a_row_are_its_own():
+def test_draws_of_a_row_do_not_depend_on_other_rows():
     g = load("arithmetic")
     logits = torch.randn(20, 40, g.size)
     draw = {"sample": True, "temperature": 0.7}
@@ -439,26 +444,26 @@ def test_draws_of_a_row_are_its_own():
 def test_autoregressive_decoding_ends_in_time():
     g = load("rna")
     weights = torch.randn(g.size, g.size, generator=torch.Generator().manual_seed(0))
-    seen, tops = [], []
+    inputs, tops = [], []
 
     def step(previous, top, count):
-        seen.append(previous.clone())
+        inputs.append(previous.clone())
         tops.append(top.clone())
         return weights[previous], count + 1
 
     out = StackDecoder(g).run(step, 0, 64, limit=70, sample=True, generator=torch.Generator().manual_seed(0))
     assert out.complete.all()
-    assert seen[0].eq(g.padding).all()
-    # every step sees what the step before it took
-    for t in range(1, len(seen)):
-        assert torch.equal(seen[t], out.productions[:, t - 1].long())
-    # and what is on top of the stack is the left side of what it takes
+    assert inputs[0].eq(g.padding).all()
+    # every step gets the productions of the previous step
+    for t in range(1, len(inputs)):
+        assert torch.equal(inputs[t], out.productions[:, t - 1].long())
+    # and the nonterminal on top of the stack is the left side of the production that it takes
     for t, top in enumerate(tops):
         assert torch.equal(top, torch.from_numpy(g.lhs)[out.productions[:, t].long()])
     assert all(len(s) for s in g.decode(out.derivations()))
 
 
-def test_decoding_refuses():
+def test_errors_of_decoding():
     g = load("zinc-smiles")
     with pytest.raises(ValueError, match=r"expected \(B, T, 76\)"):
         StackDecoder(g)(torch.zeros(2, 5, 75))
@@ -491,11 +496,11 @@ def test_baselines():
         longest.decode([[4]])
 
 
-def test_audit_says_why():
-    found = audit(["CCO", "CCX", "CX", "C(", "CCO"], load("zinc-smiles"))
-    assert (found.strings, found.different, found.parsed, found.survived) == (5, 4, 2, 2)
-    assert [(r.why, r.count, r.index) for r in found.reasons] == [("found 'X'", 2, 1), ("ends too early", 1, 3)]
-    with pytest.raises(ValueError, match="no strings"):
+def test_an_audit_gives_reasons():
+    result = audit(["CCO", "CCX", "CX", "C(", "CCO"], load("zinc-smiles"))
+    assert (result.strings, result.different, result.parsed, result.survived) == (5, 4, 2, 2)
+    assert [(r.why, r.count, r.index) for r in result.reasons] == [("found 'X'", 2, 1), ("ends too early", 1, 3)]
+    with pytest.raises(ValueError, match="strings is empty"):
         audit([], load("rna"))
 
 
@@ -538,7 +543,7 @@ def test_reading_strings(tmp_path):
         read_strings(tmp_path / "absent.txt")
 
 
-def test_importing_the_package_leaves_the_optional_ones_alone():
+def test_importing_the_package_imports_no_optional_package():
     import subprocess
 
     code = (

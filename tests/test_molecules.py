@@ -1,4 +1,4 @@
-"""Molecules: golden scores, measures with known values, and decoding that writes valid ones."""
+"""Molecules: golden properties, metrics with known values, pictures, and decoding to valid molecules."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ NINE = {
 
 def test_penalised_logp():
     strings = list(GOLDEN)
-    want = np.array(list(GOLDEN.values()))
-    found = molecules.properties(strings)
-    assert np.array_equal(molecules.properties(strings, ["qed"])["qed"], found["qed"], equal_nan=True)
+    expected = np.array(list(GOLDEN.values()))
+    properties = molecules.properties(strings)
+    assert np.array_equal(molecules.properties(strings, ["qed"])["qed"], properties["qed"], equal_nan=True)
     with pytest.raises(ValueError, match="no property 'qde'; choose from logp, sa, qed, weight"):
         molecules.properties(strings, ["qde"])
-    np.testing.assert_allclose(found["logp"], want[:, 0], atol=0.01)
-    np.testing.assert_allclose(found["sa"], want[:, 1], atol=0.01)
-    np.testing.assert_allclose(molecules.penalised_logp(strings), want[:, 2], atol=0.01)
+    np.testing.assert_allclose(properties["logp"], expected[:, 0], atol=0.01)
+    np.testing.assert_allclose(properties["sa"], expected[:, 1], atol=0.01)
+    np.testing.assert_allclose(molecules.penalised_logp(strings), expected[:, 2], atol=0.01)
     assert molecules.penalised_logp([strings[3]], "recomputed")[0] == pytest.approx(4.518, abs=0.01)
     assert molecules.penalised_logp([strings[4]], "recomputed")[0] == pytest.approx(-61.59, abs=0.01)
     assert np.isnan(molecules.penalised_logp(["C1CC", ""])).all()
@@ -134,24 +134,24 @@ def test_similarities_by_hand():
     for similarity in (molecules.fragment_similarity, molecules.scaffold_similarity):
         assert similarity(a, a) == pytest.approx(1)
         assert 0 <= similarity(a, b) < 1
-    mine, theirs = molecules.properties(a), molecules.properties(b)
+    properties_a, properties_b = molecules.properties(a), molecules.properties(b)
     for name, value in molecules.distances(a, b).items():
-        assert value == pytest.approx(wasserstein_distance(mine[name], theirs[name]))
+        assert value == pytest.approx(wasserstein_distance(properties_a[name], properties_b[name]))
 
 
-def test_fragments_are_counted_as_they_occur():
+def test_fragments_are_counted_with_repetitions():
     # one cut at the ester, one at the amide; two phenyls are two fragments
     assert molecules.Described(["CC(=O)OC"]).fragments.total() == 2
     assert molecules.Described(["c1ccc(cc1)-c1ccccc1", "CC"]).fragments == {"[16*]c1ccccc1": 2, "CC": 1}
 
 
-def test_what_is_described_once_serves_many_times():
+def test_described_molecules_stand_in_for_strings():
     a, b = list(GOLDEN)[:3], list(GOLDEN)[2:]
-    own, other = molecules.Described([*a, "X"]), molecules.Described(b)
-    for measure in (molecules.snn, molecules.fragment_similarity, molecules.novelty, molecules.distances):
-        assert measure(own, other) == measure([*a, "X"], b)
-    assert molecules.validity(own) == 0.75
-    assert own.molecules is own.molecules
+    described, other = molecules.Described([*a, "X"]), molecules.Described(b)
+    for metric in (molecules.snn, molecules.fragment_similarity, molecules.novelty, molecules.distances):
+        assert metric(described, other) == metric([*a, "X"], b)
+    assert molecules.validity(described) == 0.75
+    assert described.molecules is described.molecules  # computed once
     with pytest.raises(ValueError, match="none of the 1 reference"):
         molecules.snn(["C"], ["X"])
 
@@ -172,22 +172,22 @@ class _Coded:
 
 @pytest.fixture
 def stand_in(monkeypatch):
-    """In the place of the package fcd: a net of two features."""
-    made = types.ModuleType("fcd")
-    made.__spec__ = importlib.machinery.ModuleSpec("fcd", None)
-    made.load_ref_model, made.utils = _Net, types.SimpleNamespace(SmilesDataset=_Coded)
-    monkeypatch.setitem(sys.modules, "fcd", made)
+    """Replaces the package fcd by a net of two features."""
+    package = types.ModuleType("fcd")
+    package.__spec__ = importlib.machinery.ModuleSpec("fcd", None)
+    package.load_ref_model, package.utils = _Net, types.SimpleNamespace(SmilesDataset=_Coded)
+    monkeypatch.setitem(sys.modules, "fcd", package)
     molecules._net.cache_clear()
     yield
     molecules._net.cache_clear()
 
 
-def test_chemnet_distance_by_a_stand_in(stand_in):
+def test_chemnet_distance_with_a_replaced_net(stand_in):
     a, b = [*GOLDEN, "X", "CCO"], ["OCC", "CCN", "c1ccccc1"] * 60
     assert molecules.fcd(a, a) == pytest.approx(0, abs=1e-4)  # of large features in float32
     assert molecules.fcd(a, b) == pytest.approx(molecules.fcd(b, a))
     assert molecules.fcd(a, b) > 0
-    # what is read is canonical
+    # the net reads canonical SMILES
     assert molecules.Described(["OCC"]).activations.tolist() == molecules.Described(["CCO"]).activations.tolist()
     assert len(molecules.Described(b).activations) == 180
     with pytest.raises(ValueError, match="reference holds 1 valid molecules"):
@@ -203,16 +203,16 @@ def test_chemnet_distance_names_its_extra(monkeypatch):
         molecules.fcd(list(GOLDEN), list(GOLDEN))
 
 
-def test_chemnet_distance_as_the_package():
+def test_chemnet_distance_equals_that_of_the_package():
     package = pytest.importorskip("fcd")
     a, b = list(GOLDEN), ["CCO", "CCN", "c1ccccc1", "CC(=O)Nc1ccc(S(N)(=O)=O)cc1"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         net = package.load_ref_model().float()
-        found = [package.get_predictions(net, molecules.canonical(s), n_jobs=0, device="cpu") for s in (a, b)]
-        want = package.calculate_frechet_distance(*(f for x in found for f in (x.mean(0), np.cov(x.T))))
-    np.testing.assert_allclose(molecules.Described(a).activations, found[0], atol=1e-5)
-    assert molecules.fcd(a, b) == pytest.approx(want, rel=1e-3)
+        activations = [package.get_predictions(net, molecules.canonical(s), n_jobs=0, device="cpu") for s in (a, b)]
+        expected = package.calculate_frechet_distance(*(f for x in activations for f in (x.mean(0), np.cov(x.T))))
+    np.testing.assert_allclose(molecules.Described(a).activations, activations[0], atol=1e-5)
+    assert molecules.fcd(a, b) == pytest.approx(expected, rel=1e-3)
 
 
 def without_chemnet(*sets):
@@ -221,21 +221,21 @@ def without_chemnet(*sets):
 
 def test_summary():
     a, b = [*GOLDEN, "CCO", "C1CC", ""], [*list(GOLDEN)[:3], "CCN"]
-    found = without_chemnet(a, ["OCC"], b)
-    assert found["count"] == 8
-    assert found["valid"] == 6
-    assert found["validity"] == 0.75
-    assert found["uniqueness"] == 1
-    assert found["novelty"] == pytest.approx(5 / 6)
-    assert found["snn"] == molecules.snn(a, b)
-    assert found["internal_diversity"] == molecules.internal_diversity(a)
-    assert found["fragments"] == molecules.fragment_similarity(a, b)
-    assert found["scaffolds"] == molecules.scaffold_similarity(a, b)
-    assert {k.removeprefix("distance_"): v for k, v in found.items() if "distance" in k} == molecules.distances(a, b)
-    assert found["notes"] == {}
-    json.dumps(found)
+    summary = without_chemnet(a, ["OCC"], b)
+    assert summary["count"] == 8
+    assert summary["valid"] == 6
+    assert summary["validity"] == 0.75
+    assert summary["uniqueness"] == 1
+    assert summary["novelty"] == pytest.approx(5 / 6)
+    assert summary["snn"] == molecules.snn(a, b)
+    assert summary["internal_diversity"] == molecules.internal_diversity(a)
+    assert summary["fragments"] == molecules.fragment_similarity(a, b)
+    assert summary["scaffolds"] == molecules.scaffold_similarity(a, b)
+    assert {k.removeprefix("distance_"): v for k, v in summary.items() if "distance" in k} == molecules.distances(a, b)
+    assert summary["notes"] == {}
+    json.dumps(summary)
     fewer = molecules.summary(a, [], b, without=["fcd", "novelty", "distances", "snn"])
-    assert set(fewer) == set(found) - {"novelty", "snn"} - {k for k in found if "distance" in k}
+    assert set(fewer) == set(summary) - {"novelty", "snn"} - {k for k in summary if "distance" in k}
     with pytest.raises(ValueError, match=r"without names \['sn'\]"):
         molecules.summary(a, [], b, without=["sn"])
 
@@ -243,10 +243,10 @@ def test_summary():
 @pytest.mark.parametrize("strings", [[], ["X"], ["", ""], ["C"], ["C", "X"], ["[H][H]", "[Na+].[Cl-]"]])
 @pytest.mark.parametrize("reference", [[], ["X"], ["C"], ["CCO", "C1CC"]])
 def test_a_summary_never_fails(strings, reference):
-    found = without_chemnet(strings, ["X", "C"], reference)
-    assert {k for k, v in found.items() if v is None} == set(found["notes"])
-    json.dumps(found, allow_nan=False)
-    assert set(found) == set(without_chemnet(list(GOLDEN), [], list(GOLDEN)))
+    summary = without_chemnet(strings, ["X", "C"], reference)
+    assert {k for k, v in summary.items() if v is None} == set(summary["notes"])
+    json.dumps(summary, allow_nan=False)
+    assert set(summary) == set(without_chemnet(list(GOLDEN), [], list(GOLDEN)))
 
 
 # -- pictures ------------------------------------------------------------------------------------------------
@@ -264,12 +264,12 @@ def test_structures():
     wider = structures.molecules(strings[:2], ["0.42", "a legend that is too long for its place by far"], side=80)
     assert wider.shape == (80 + 16 + 4, 2 * 82 + 2, 3)
     assert (wider[84:96, 2:82] < 200).any()
-    again = structures.molecules(strings[:2], side=80)
-    assert np.array_equal(again, structures.molecules(strings[:2], side=80))
-    assert np.array_equal(again[:82], wider[:82])
+    plain = structures.molecules(strings[:2], side=80)
+    assert np.array_equal(plain, structures.molecules(strings[:2], side=80))
+    assert np.array_equal(plain[:82], wider[:82])
 
 
-def test_structures_refuse():
+def test_errors_of_structures():
     with pytest.raises(TypeError, match="list of SMILES"):
         structures.molecules("CCO")
     with pytest.raises(ValueError, match="at least one"):
@@ -286,12 +286,12 @@ def test_structures_refuse():
 def test_the_numbers_of_the_productions():
     g = load("zinc-smiles")
     assert tuple(p.rhs[0] for p in g.productions[4:18]) == ELEMENTS
-    with pytest.raises(ValueError, match="those of 'zinc-smiles'"):
+    with pytest.raises(ValueError, match="expected the grammar 'zinc-smiles'"):
         Molecules(load("smiles"))
 
 
 @pytest.mark.parametrize("steps", [20, 60, 150])
-def test_random_logits_write_molecules(steps):
+def test_random_logits_decode_to_molecules(steps):
     g = load("zinc-smiles")
     logits = torch.randn(400, steps, g.size, dtype=torch.float32, generator=torch.Generator().manual_seed(steps))
     draw = {"sample": True, "generator": torch.Generator().manual_seed(0)}
@@ -306,7 +306,7 @@ def test_random_logits_write_molecules(steps):
     assert molecules.validity(g.decode(plain.derivations())) < 0.3
 
 
-def test_arg_max_writes_molecules_too():
+def test_largest_logits_decode_to_molecules():
     g = load("zinc-smiles")
     logits = torch.randn(200, 80, g.size, dtype=torch.float32, generator=torch.Generator().manual_seed(3))
     assert molecules.validity(repair(g.decode(StackDecoder(g, semantics=Molecules())(logits).derivations()))) >= 0.99
@@ -315,7 +315,7 @@ def test_arg_max_writes_molecules_too():
 @pytest.mark.parametrize(
     "smiles", [*GOLDEN, "CC(=O)Nc1ccc(S(N)(=O)=O)cc1", "C[N+](=O)[O-]", "c1ccc2[nH]ccc2c1", "FC(F)(F)C#N"]
 )
-def test_real_molecules_can_be_derived(smiles):
+def test_the_masks_admit_real_molecules(smiles):
     ids = load("zinc-smiles").encode([smiles])
     assert Molecules().admits(torch.from_numpy(ids.padded(75).astype(np.int64))).all()
     assert repair([smiles]) == [smiles]
@@ -324,7 +324,7 @@ def test_real_molecules_can_be_derived(smiles):
 @pytest.mark.parametrize(
     "smiles", ["C(C)(C)(C)(C)C", "C1CC", "C11", "C1C1", "cC", "C=C=C=O=C", "C#C#C", "O=O=O", "CF=C", "[NH5]"]
 )
-def test_nonsense_cannot(smiles):
+def test_the_masks_exclude_invalid_molecules(smiles):
     ids = load("zinc-smiles").encode([smiles])
     assert not Molecules().admits(torch.from_numpy(ids.padded(75).astype(np.int64))).any()
 
@@ -348,7 +348,7 @@ def test_repair(broken):
 
 
 @pytest.mark.slow
-def test_zinc_is_derived_and_left_alone(data_root):
+def test_the_masks_admit_zinc_and_repair_leaves_it_unchanged(data_root):
     strings = read_strings(data_root / "zinc250k" / "250k_rndm_zinc_drugs_clean.smi.gz", limit=5000)
     assert repair(strings) == strings
     rows = torch.from_numpy(load("zinc-smiles").encode(strings).padded(75).astype(np.int64))

@@ -1,4 +1,4 @@
-"""Pictures: where every pixel lands, and what is refused."""
+"""Pictures: the place of every pixel, and errors."""
 
 import numpy as np
 import pytest
@@ -54,16 +54,16 @@ def test_an_enlarged_picture_is_made_of_squares(tmp_path):
         (
             lambda: pictures.grid(np.zeros((2, 3, 3), np.uint8)),
             ValueError,
-            r"\(2, 3, 3\); give \(n, C, H, W\)",
+            r"\(2, 3, 3\); expected \(n, C, H, W\)",
         ),
-        (lambda: pictures.grid(numbered(0)), ValueError, "nothing to show"),
-        (lambda: pictures.grid(numbered(2), columns=0), ValueError, "columns=0.* from 1"),
-        (lambda: pictures.grid(numbered(2), pad=-1), ValueError, "pad=-1"),
-        (lambda: pictures.grid(numbered(2), background=256), ValueError, "background=256"),
+        (lambda: pictures.grid(numbered(0)), ValueError, "expected no dimension of size 0"),
+        (lambda: pictures.grid(numbered(2), columns=0), ValueError, "columns is 0.* columns >= 1"),
+        (lambda: pictures.grid(numbered(2), pad=-1), ValueError, "pad is -1"),
+        (lambda: pictures.grid(numbered(2), background=256), ValueError, "background is 256"),
         (lambda: pictures.strip(np.zeros((2, 2), np.uint8)), ValueError, "steps, C, H, W"),
-        (lambda: pictures.pairs(numbered(2), numbered(3)), ValueError, "make no pairs"),
-        (lambda: pictures.pairs(numbered(2), numbered(2), columns=0), ValueError, "columns=0"),
-        (lambda: pictures.enlarge(np.zeros((2, 2), np.uint8), 0), ValueError, "factor=0"),
+        (lambda: pictures.pairs(numbered(2), numbered(3)), ValueError, "expected the same shape"),
+        (lambda: pictures.pairs(numbered(2), numbered(2), columns=0), ValueError, "columns is 0"),
+        (lambda: pictures.enlarge(np.zeros((2, 2), np.uint8), 0), ValueError, "factor is 0"),
         (lambda: pictures.png(np.zeros((2, 2))), TypeError, "float64"),
         (lambda: pictures.png(np.zeros((2, 2, 2), np.uint8)), ValueError, r"\(2, 2, 2\)"),
     ],

@@ -1,4 +1,4 @@
-"""Summaries of sets of strings, by hand and by scipy."""
+"""Summaries of sets of strings, compared with hand-computed values and scipy."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def test_wasserstein_is_scipys():
 
 def test_counts():
     strings = ["x", "x", "x+1", "", "1+x"]
-    found = string_summary(strings, ["x", "x+x+x"])
-    assert found == {
+    summary = string_summary(strings, ["x", "x+x+x"])
+    assert summary == {
         "count": 5,
         "complete": 0.8,
         "unique": 0.75,
@@ -42,6 +42,6 @@ def test_counts():
 @pytest.mark.parametrize("strings", [[], [""], ["x"]])
 @pytest.mark.parametrize("training", [[], [""], ["x"]])
 def test_never_fails(strings, training):
-    found = string_summary(strings, training)
-    assert {k for k, v in found.items() if v is None} == set(found["notes"])
-    json.dumps(found, allow_nan=False)
+    summary = string_summary(strings, training)
+    assert {k for k, v in summary.items() if v is None} == set(summary["notes"])
+    json.dumps(summary, allow_nan=False)

@@ -1,4 +1,4 @@
-"""Autoencoders of strings: nets, the masked likelihood, recipes, runs, the estimator, and what goes wrong."""
+"""Autoencoders of strings: nets, the masked likelihood, recipes, runs, the estimator, and errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CORPUS = [
 QUICK = {"epochs": 1, "batch_size": 16, "progress": False, "seed": 0, "latent_dim": 5}
 
 
-def law(net="gru", codec=EXPRESSIONS, limit=15, latent=5, **settings):
+def masked_categorical(net="gru", codec=EXPRESSIONS, limit=15, latent=5, **settings):
     torch.manual_seed(0)
     return MaskedCategorical(
         sequence_decoder(net, latent, codec.size, codec.states, (limit,)), codec, limit, **settings
@@ -56,7 +56,7 @@ def rows(strings, codec=EXPRESSIONS):
 @pytest.mark.parametrize(
     ("net", "count"),
     [(GrammarEncoder(76, 75, 277, 56), 1_124_604), (GrammarEncoder(12, 11, 15, 25), 6_366),
-     # torch's GRU has a second bias: 3 hidden numbers more a layer
+     # torch's GRU has a second bias, which adds 3 times the hidden size per layer
      (GrammarDecoder(56, 76, 277), 3_895_036 + 3 * 1_503), (GrammarDecoder(25, 12, 15), 160_312 + 3 * 300)],
 )  # fmt: skip
 def test_the_papers_nets_have_their_parameters(net, count):
@@ -65,7 +65,7 @@ def test_the_papers_nets_have_their_parameters(net, count):
 
 @pytest.mark.parametrize("net", SEQUENCE_NETS)
 def test_encoders_do_not_see_padding(net):
-    """A code is the same whatever else is in the batch, and however much padding there is."""
+    """A code depends neither on the other rows of the batch nor on the amount of padding."""
     torch.manual_seed(0)
     encoder = sequence_encoder(net, 12, 11, (15,), 4).eval()
     x = rows(CORPUS)
@@ -77,7 +77,7 @@ def test_encoders_do_not_see_padding(net):
         assert torch.allclose(encoder(x[i : i + 1]), together[i], atol=1e-9)
         assert torch.allclose(encoder(x[i : i + 1, :length]), together[i], atol=1e-9)
     if net != "paper":
-        assert encoder(torch.zeros(2, 40)).isfinite().all()  # longer than any seen
+        assert encoder(torch.zeros(2, 40)).isfinite().all()  # longer than the training strings
 
 
 @pytest.mark.parametrize("net", SEQUENCE_NETS)
@@ -119,7 +119,7 @@ def test_unknown_nets(bad):
         sequence_encoder(bad, 12, 11, (15,), 4)
 
 
-def test_the_papers_net_refuses_what_is_too_long():
+def test_the_papers_net_refuses_longer_strings():
     with pytest.raises(ValueError, match="built for 15: use net='gru'"):
         GrammarEncoder(12, 11, 15, 4)(torch.zeros(1, 16))
     with pytest.raises(ValueError, match="reads 7 rows or more, not 5"):
@@ -133,21 +133,21 @@ def test_the_papers_net_refuses_what_is_too_long():
 def test_probabilities_of_all_derivations_add_up_to_one(net):
     g = Grammar("S -> 'a' S | 'b' T | 'c' \n T -> 'd' | 'e'")
     z = torch.randn(1, 5)
-    made = law(net, g, 8).eval()
-    # all derivations of at most 5 productions; those that begin with so many a's that they are longer take the rest
-    whole = ["a" * k + end for k in range(4) for end in ("c", "bd", "be")]
-    x = rows(whole, g)
-    logs = made(z.expand(len(x), -1)).log_prob(x)
-    p = made(z)
+    decoder = masked_categorical(net, g, 8).eval()
+    # all derivations of at most 5 productions; longer ones begin with four a's and have the remaining probability
+    short = ["a" * k + end for k in range(4) for end in ("c", "bd", "be")]
+    x = rows(short, g)
+    logs = decoder(z.expand(len(x), -1)).log_prob(x)
+    p = decoder(z)
     longer = p.logits(rows(["aaaac"], g)).log_softmax(2)[0, :4, 0].sum()
     assert (logs.exp().sum() + longer.exp()).item() == pytest.approx(1, abs=1e-9)
 
 
 @torch.no_grad()
 def test_log_prob_is_the_masked_softmax():
-    made = law().eval()
+    decoder = masked_categorical().eval()
     z, x = torch.randn(len(CORPUS), 5), rows(CORPUS)
-    p = made(z)
+    p = decoder(z)
     logits = p.logits(x)
     by_hand = []
     for i, row in enumerate(x.long()):
@@ -156,60 +156,60 @@ def test_log_prob_is_the_masked_softmax():
             if production == EXPRESSIONS.padding:
                 break
             allowed = EXPRESSIONS.masks[EXPRESSIONS.lhs[production]]
-            own = logits[i, t][torch.from_numpy(allowed)]
-            total += float(logits[i, t, production] - own.logsumexp(0))
+            unmasked = logits[i, t][torch.from_numpy(allowed)]
+            total += float(logits[i, t, production] - unmasked.logsumexp(0))
         by_hand.append(total)
     assert p.log_prob(x).tolist() == pytest.approx(by_hand)
-    # and padding costs nothing
+    # padding adds nothing
     longer = torch.nn.functional.pad(x, (0, 7), value=EXPRESSIONS.padding)
     assert torch.allclose(p.log_prob(longer), p.log_prob(x))
 
 
 @torch.no_grad()
 def test_draws_have_their_probabilities():
-    """What is drawn is drawn as often as log p says, where derivations are short enough not to be hurried."""
+    """Frequencies of draws agree with log p if derivations are much shorter than the limit."""
     g = Grammar("S -> 'a' S | 'b' T | 'c' \n T -> 'd' | 'e'")
-    made, z = law(codec=g, limit=60).eval(), torch.randn(1, 5)
-    drawn = g.decode(made(z.expand(4000, -1)).sample(generator=torch.Generator().manual_seed(0)).long().numpy())
+    decoder, z = masked_categorical(codec=g, limit=60).eval(), torch.randn(1, 5)
+    draws = g.decode(decoder(z.expand(4000, -1)).sample(generator=torch.Generator().manual_seed(0)).long().numpy())
     for text in ("c", "bd", "be", "ac"):
-        share = float(made(z).log_prob(rows([text], g)).exp())
-        assert drawn.count(text) / 4000 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 4000))
+        share = float(decoder(z).log_prob(rows([text], g)).exp())
+        assert draws.count(text) / 4000 == pytest.approx(share, abs=4 * math.sqrt(share * (1 - share) / 4000))
 
 
 @torch.no_grad()
 def test_without_a_grammar_the_end_counts():
     codec = codec_for("characters", ["ab"])
-    made = law(codec=codec, limit=3).eval()
+    decoder = masked_categorical(codec=codec, limit=3).eval()
     z = torch.randn(1, 5)
     texts = ["", "a", "b", "aa", "ab", "ba", "bb"]
     x = torch.full((7, 3), codec.padding, dtype=torch.get_default_dtype())
     for i, text in enumerate(texts):
         for t, c in enumerate(text):
             x[i, t] = codec.encode([c])[0][0]
-    total = float(made(z.expand(7, -1)).log_prob(x).exp().sum())
-    # the rest: three characters or more
-    p = made(z)
-    rest = 0.0
+    total = float(decoder(z.expand(7, -1)).log_prob(x).exp().sum())
+    # the probability of three characters or more
+    p = decoder(z)
+    longer = 0.0
     for a in range(2):
         for b in range(2):
             row = torch.tensor([[a, b, 0]], dtype=x.dtype)
             steps = p.logits(row).log_softmax(2)[0]
-            rest += float((steps[0, a] + steps[1, b]).exp() * (1 - steps[2, codec.padding].exp()))
-    assert total + rest == pytest.approx(1, abs=1e-9)
-    drawn = made(torch.randn(50, 5)).sample(generator=torch.Generator().manual_seed(1))
-    assert drawn.shape == (50, 3)
+            longer += float((steps[0, a] + steps[1, b]).exp() * (1 - steps[2, codec.padding].exp()))
+    assert total + longer == pytest.approx(1, abs=1e-9)
+    draws = decoder(torch.randn(50, 5)).sample(generator=torch.Generator().manual_seed(1))
+    assert draws.shape == (50, 3)
 
 
 @pytest.mark.parametrize("net", SEQUENCE_NETS)
-def test_every_string_that_comes_out_is_in_the_language(net):
-    made = law(net).eval()
+def test_every_decoded_string_is_in_the_language(net):
+    decoder = masked_categorical(net).eval()
     z = 3 * torch.randn(40, 5)
-    p = made(z)
+    p = decoder(z)
     for x in (p.mean, p.sample(generator=torch.Generator().manual_seed(0)), p.sample(2).flatten(0, 1)):
         texts = EXPRESSIONS.decode(x.long().numpy())
         assert all(texts)
         assert [list(r) for r in EXPRESSIONS.encode(texts)] == [[int(v) for v in r if v != 11] for r in x]
-    assert torch.equal(p.mean, made(z).mean)
+    assert torch.equal(p.mean, decoder(z).mean)
     assert p.mean.shape == (40, 15)
 
 
@@ -224,28 +224,28 @@ def test_molecules_are_valid_without_any_training():
 
 
 def test_scheduled_forcing_and_dropout():
-    made = law(forcing=0.5)
-    made.plan(10)
-    assert made.forcing_now() == 1
-    made.passes += 5
-    assert made.forcing_now() == pytest.approx(0.75)
-    made.passes += 50
-    assert made.forcing_now() == 0.5
-    assert made.eval().forcing_now() == 1
+    decoder = masked_categorical(forcing=0.5)
+    decoder.plan(10)
+    assert decoder.forcing_now() == 1
+    decoder.passes += 5
+    assert decoder.forcing_now() == pytest.approx(0.75)
+    decoder.passes += 50
+    assert decoder.forcing_now() == 0.5
+    assert decoder.eval().forcing_now() == 1
     x, z = rows(CORPUS[:4]), torch.randn(4, 5)
-    exact = made(z).log_prob(x)
-    assert torch.equal(exact, made(z).log_prob(x))  # in evaluation nothing is random
-    made.train()
-    passes = int(made.passes)
-    assert not torch.equal(made(z).log_prob(x), made(z).log_prob(x))
-    assert int(made.passes) == passes + 2
-    dropping = law(dropout=0.5).train()
+    exact = decoder(z).log_prob(x)
+    assert torch.equal(exact, decoder(z).log_prob(x))  # nothing is random in evaluation mode
+    decoder.train()
+    passes = int(decoder.passes)
+    assert not torch.equal(decoder(z).log_prob(x), decoder(z).log_prob(x))
+    assert int(decoder.passes) == passes + 2
+    dropping = masked_categorical(dropout=0.5).train()
     assert not torch.equal(dropping(z).log_prob(x), dropping(z).log_prob(x))
     for settings in ({"forcing": 1.2}, {"dropout": -0.1}):
         with pytest.raises(ValueError, match="between 0 and 1"):
-            law(**settings)
+            masked_categorical(**settings)
     with pytest.raises(ValueError, match="the shortest derivation of expressions takes 2 steps"):
-        law(limit=1)
+        masked_categorical(limit=1)
 
 
 # -- data -------------------------------------------------------------------------------------------------------------
@@ -268,11 +268,11 @@ def test_many_tokens_take_two_bytes():
     words = [chr(0x4E00 + i) for i in range(200)]
     data = from_strings(["".join(words[i : i + 3]) for i in range(190)], "characters", valid=0, test=0)
     assert data.train.dtype == torch.int16
-    assert data.train.shape == (190, 4)  # a place more, which tells the end
+    assert data.train.shape == (190, 4)  # three tokens and the padding that ends the string
     assert data.strings()[5] == "".join(words[5:8])
 
 
-def test_one_long_string_that_all_are_padded_to_is_told_of(monkeypatch):
+def test_a_string_much_longer_than_the_others_causes_a_warning(monkeypatch):
     strings = ["x+1"] * 50 + ["+".join(["x"] * 300)]
     assert from_strings(strings, "expressions").shape == (600,)
     monkeypatch.setattr("chartae.data.strings._MANY", 10_000)
@@ -281,7 +281,7 @@ def test_one_long_string_that_all_are_padded_to_is_told_of(monkeypatch):
     from_strings(strings[:50], "expressions")
 
 
-def test_what_a_grammar_cannot_read_is_said_with_its_line(tmp_path):
+def test_errors_name_the_line_of_a_string_outside_the_grammar(tmp_path):
     path = tmp_path / "e.txt"
     path.write_text("x+1\n\nx*x\nx+?\nsin(x)\n")
     with pytest.raises(ValueError, match=r"1 of 4 strings cannot be encoded. The first, .*e.txt, line 4: .*found '\?'"):
@@ -302,25 +302,25 @@ def test_what_a_grammar_cannot_read_is_said_with_its_line(tmp_path):
 
 @pytest.mark.parametrize(
     "codec",
-    [load("expressions"), load("zinc-smiles"), Grammar("S -> 'a' S | 'b'", name="own", ignore=" "),
+    [load("expressions"), load("zinc-smiles"), Grammar("S -> 'a' S | 'b'", name="custom", ignore=" "),
      codec_for("characters", ["ab c", 'quote"']), codec_for("tokens", ["C[NH+]C", "BrCl"])],
     ids=repr,
 )  # fmt: skip
-def test_codecs_are_written_down_and_made_again(codec):
-    again = restored(json.dumps(json.loads(described(codec))))
-    assert (again.size, again.padding, type(again)) == (codec.size, codec.padding, type(codec))
-    some = {"expressions": "x+1", "zinc-smiles": "CCO", "own": "aab"}.get(getattr(codec, "name", ""))
-    some = some or codec.decode([[0, 1, 2]])[0]
-    assert [r.tolist() for r in again.encode([some])] == [r.tolist() for r in codec.encode([some])]
-    assert described(again) == described(codec)
+def test_codecs_are_described_and_restored(codec):
+    copied = restored(json.dumps(json.loads(described(codec))))
+    assert (copied.size, copied.padding, type(copied)) == (codec.size, codec.padding, type(codec))
+    text = {"expressions": "x+1", "zinc-smiles": "CCO", "custom": "aab"}.get(getattr(codec, "name", ""))
+    text = text or codec.decode([[0, 1, 2]])[0]
+    assert [r.tolist() for r in copied.encode([text])] == [r.tolist() for r in codec.encode([text])]
+    assert described(copied) == described(codec)
 
 
-def test_selfies_are_written_down():
+def test_selfies_are_described_and_restored():
     pytest.importorskip("selfies")
     codec = Selfies(["CCO", "c1ccccc1"])
-    again = restored(described(codec))
-    assert again.decode(again.encode(["CCO"])) == codec.decode(codec.encode(["CCO"])) == ["CCO"]
-    with pytest.raises(ValueError, match="no description of a codec"):
+    copied = restored(described(codec))
+    assert copied.decode(copied.encode(["CCO"])) == codec.decode(codec.encode(["CCO"])) == ["CCO"]
+    with pytest.raises(ValueError, match="expected a description of a codec"):
         restored("[1]")
 
 
@@ -336,7 +336,7 @@ def test_contract(name, net):
     values = recipe.objective(x)
     assert all(v.isfinite() for v in values.values())
     values["loss"].backward()
-    # no stack: its one nonterminal is always on top
+    # every parameter gets a gradient, even without a stack, where the only nonterminal is always on top
     assert all(p.grad is not None for p in recipe.objective.model.parameters())
     again = build(name, recipe.setting, seed=1).objective
     for key, weight in again.named_parameters():
@@ -345,14 +345,14 @@ def test_contract(name, net):
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "terms"),
     [({"penalty": "gp"}, "0.001 DecoderGradient(hutchinson)"), ({"penalty": "l2", "weight": 0.5}, "0.5 DecoderL2()"),
      ({"penalty": "none", "beta": 0.25}, "Reconstruction() + 0.25 LatentNorm()"), ({"penalty": "sn"}, "LatentNorm()")],
 )  # fmt: skip
-def test_regularisers_of_the_grammar_rae(option, told):
+def test_regularisers_of_the_grammar_rae(option, terms):
     setting = Setting((15,), 5, "auto", False, codec=EXPRESSIONS)
     objective = build("grae", setting, **option).objective
-    assert repr(objective).endswith(told)
+    assert repr(objective).endswith(terms)
     objective(rows(CORPUS[:5]))["loss"].backward()
     normed = any(nn.utils.parametrize.is_parametrized(m) for m in objective.model.decoder.modules())
     assert normed == (option["penalty"] == "sn")
@@ -360,16 +360,16 @@ def test_regularisers_of_the_grammar_rae(option, told):
 
 
 def test_the_gradient_penalty_is_that_of_the_logits():
-    made, z = law().eval(), torch.randn(3, 5, requires_grad=True)
+    decoder, z = masked_categorical().eval(), torch.randn(3, 5, requires_grad=True)
     x = rows(CORPUS[:3])
-    p = made(z)
-    rows_of = [torch.autograd.grad(v, z, retain_graph=True)[0].square().sum(1) for v in p.smooth(x).flatten(1).sum(0)]
-    exact = torch.stack(rows_of).sum(0)
+    p = decoder(z)
+    norms = [torch.autograd.grad(v, z, retain_graph=True)[0].square().sum(1) for v in p.smooth(x).flatten(1).sum(0)]
+    exact = torch.stack(norms).sum(0)
     torch.manual_seed(0)
     from chartae.maths import jacobian_norm_hutchinson
 
-    found = torch.stack([jacobian_norm_hutchinson(p.smooth(x), z).detach() for _ in range(600)]).mean(0)
-    assert torch.allclose(found, exact, rtol=0.3)
+    estimate = torch.stack([jacobian_norm_hutchinson(p.smooth(x), z).detach() for _ in range(600)]).mean(0)
+    assert torch.allclose(estimate, exact, rtol=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -381,16 +381,16 @@ def run(tmp_path_factory):
     return ch.fit("grae", path, grammar="expressions", components=3, out=path.parent / "run", **settings)
 
 
-def test_it_learns_and_comes_back(run, float32):
+def test_a_run_reconstructs_and_is_loaded_again(run, float32):
     data = run.data()
     texts = data.strings("test")
-    back = run.decode(run.encode(data.test))
-    assert np.mean([a == b for a, b in zip(back, texts, strict=True)]) > 0.9
-    again = ch.load(run.folder)
-    assert again.settings == run.settings
-    assert torch.equal(again.encode(texts), run.encode(data.test))
-    assert again.sample(9, "gmm", seed=3) == run.sample(9, "gmm", seed=3)
-    assert again.data().strings() == data.strings()
+    decoded = run.decode(run.encode(data.test))
+    assert np.mean([a == b for a, b in zip(decoded, texts, strict=True)]) > 0.9
+    loaded = ch.load(run.folder)
+    assert loaded.settings == run.settings
+    assert torch.equal(loaded.encode(texts), run.encode(data.test))
+    assert loaded.sample(9, "gmm", seed=3) == run.sample(9, "gmm", seed=3)
+    assert loaded.data().strings() == data.strings()
     assert all(EXPRESSIONS.encode(run.sample(50, "gmm")).lengths > 0)
     with pytest.raises(ValueError, match="found 'y' at character 2"):
         run.encode(["x+y"])
@@ -399,29 +399,29 @@ def test_it_learns_and_comes_back(run, float32):
 
 
 def test_evaluation_of_strings(run, float32):
-    found = ch.evaluate(run, n=60)
-    assert found["reconstruction"]["exact"] > 0.9
-    assert found["reconstruction"]["steps"] > 0.95
-    assert found["reconstruction"]["nll"] > 0
-    assert set(found["sets"]) == {"prior", "normal", "gmm", "floor"}
-    for scores in found["sets"].values():
-        assert scores["valid"] == 1
-        assert 0 < scores["unique"] <= 1
-    assert found["sets"]["floor"]["novel"] < 0.2  # each string is there four times
-    assert Results.read(run.folder / "results.json") == found
+    results = ch.evaluate(run, n=60)
+    assert results["reconstruction"]["exact"] > 0.9
+    assert results["reconstruction"]["steps"] > 0.95
+    assert results["reconstruction"]["nll"] > 0
+    assert set(results["sets"]) == {"prior", "normal", "gmm", "floor"}
+    for metrics in results["sets"].values():
+        assert metrics["valid"] == 1
+        assert 0 < metrics["unique"] <= 1
+    assert results["sets"]["floor"]["novel"] < 0.2  # each string occurs four times in the data
+    assert Results.read(run.folder / "results.json") == results
     wider = ch.evaluate(run, n=60, language="arithmetic", densities=["gmm"])
     assert wider.protocol["valid"] == "arithmetic"
-    assert wider.sets.gmm.valid == 1  # which has all expressions
+    assert wider.sets.gmm.valid == 1  # every expression belongs to this language too
     other = ch.evaluate(run, n=60, language="rna", densities=["gmm"])
-    assert other["sets"]["gmm"]["valid"] == 0  # and no expression is a secondary structure
+    assert other["sets"]["gmm"]["valid"] == 0  # no expression is a secondary structure
     with pytest.raises(ValueError, match="unknown grammar 'aritmetic'"):
         ch.evaluate(run, language="aritmetic")
     with pytest.raises(ValueError, match="extractor: for images .* but these data are strings"):
         ch.evaluate(run, extractor="pixels")
 
 
-def test_verbs_that_strings_are_not_for(run, tmp_path, capsys, float32):
-    """Each is refused by name, with what to use instead, before any work."""
+def test_commands_that_do_not_apply_to_strings(run, tmp_path, capsys, float32):
+    """Each is refused before any work, and the message names the alternative."""
     folder, out = str(run.folder), str(tmp_path / "out")
     cases = [
         (["score", folder], "'grae' estimates no score"),
@@ -431,9 +431,9 @@ def test_verbs_that_strings_are_not_for(run, tmp_path, capsys, float32):
         (["sample", folder, "--out", "s.png"], "are strings; use .txt or .smi"),
         (["compare", "absent.smi.gz", "--recipes", "ae", "--out", out], "holds strings"),
     ]  # fmt: skip
-    for words, told in cases:
+    for words, message in cases:
         assert cli.main(words) == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
     with pytest.raises(ValueError, match="holds strings"):
         ch.evaluation.compare(run.data(), ["ae"], out)
     assert not (tmp_path / "out").exists()
@@ -448,7 +448,7 @@ def test_the_report_of_a_run_on_strings(run, capsys, float32):
 
 
 def test_formulas_from_the_command_line(tmp_path, monkeypatch, capsys, float32):
-    """Nets of any weights write molecules under the grammar, and `sample` draws them."""
+    """Even an untrained net decodes molecules under the grammar, and `sample` draws their formulas."""
     pytest.importorskip("rdkit")
     smiles = ["C" * i + end for i in range(1, 9) for end in ("O", "N", "Cl", "=O", "C(C)C")]
     ch.fit("grae", smiles, grammar="zinc-smiles", net="gru:8", densities=(), out=tmp_path / "run", **QUICK)
@@ -481,8 +481,8 @@ def test_bad_input(tmp_path, float32):
         (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="sn", weight=1), "has none"),
         (lambda: codec_of(ch.fit("ae", np.eye(8), densities=(), **QUICK)), "this is a run of 'ae' on table rows"),
     ]
-    for call, told in cases:
-        with pytest.raises(ValueError, match=told):
+    for call, message in cases:
+        with pytest.raises(ValueError, match=message):
             call()
 
 
@@ -508,19 +508,19 @@ def test_the_estimator_takes_lists_of_strings():
     assert baseline.transform(CORPUS[:2]).shape == (2, 5)
 
 
-def test_an_own_grammar_from_the_command_line(tmp_path, monkeypatch, capsys, float32):
+def test_a_custom_grammar_from_the_command_line(tmp_path, monkeypatch, capsys, float32):
     pytest.importorskip("lark")
-    (tmp_path / "own.lark").write_text('start: "a" start | "b"\n')
+    (tmp_path / "custom.lark").write_text('start: "a" start | "b"\n')
     (tmp_path / "data.txt").write_text("\n".join("a" * (i % 9) + "b" for i in range(300)) + "\nabc\n")
     monkeypatch.chdir(tmp_path)
-    fit = ["fit", "data.txt", "--grammar", "own.lark", "--recipe", "grae", "--epochs", "1", "--out", "run",
+    fit = ["fit", "data.txt", "--grammar", "custom.lark", "--recipe", "grae", "--epochs", "1", "--out", "run",
            "--latent-dim", "3"]  # fmt: skip
     assert cli.main(fit) == 2
     assert "data.txt, line 301" in capsys.readouterr().err
     assert cli.main([*fit, "--skip"]) == 0
     assert "1 strings were left out" in capsys.readouterr().err
-    # the grammar is in the run: its file may go
-    (tmp_path / "own.lark").unlink()
+    # the run stores the grammar, so it no longer needs the file
+    (tmp_path / "custom.lark").unlink()
     assert cli.main(["sample", "run", "--n", "7", "--out", "s.txt"]) == 0
     assert len(read_strings("s.txt")) == 7
     assert cli.main(["evaluate", "run", "--n", "40"]) == 0
@@ -529,10 +529,11 @@ def test_an_own_grammar_from_the_command_line(tmp_path, monkeypatch, capsys, flo
     assert "are strings; use .txt or .smi" in capsys.readouterr().err
 
 
-def test_an_autoencoder_by_hand():
-    """The parts go together without a recipe."""
+def test_an_autoencoder_without_a_recipe():
     torch.manual_seed(0)
-    model = Autoencoder(Dirac(sequence_encoder("gru", 12, 11, (15,), 3)), law(latent=3), StandardNormal(3))
+    model = Autoencoder(
+        Dirac(sequence_encoder("gru", 12, 11, (15,), 3)), masked_categorical(latent=3), StandardNormal(3)
+    )
     x = rows(CORPUS[:5])
     assert model.reconstruct(x).shape == (5, 15)
     assert model.sample(4).shape == (4, 15)
@@ -540,45 +541,45 @@ def test_an_autoencoder_by_hand():
 
 
 def test_weighted_retraining(run, float32):
-    """What is trained on again is what the weights say: the likelihood of a string that gets all of it rises."""
-    strings = ["exp(1)/exp(2)", "2*exp(x*2)", "3/(1+2)", *CORPUS]  # the first three are new to it
+    """Retraining follows the weights: the likelihood of strings that have all the weight rises."""
+    strings = ["exp(1)/exp(2)", "2*exp(x*2)", "3/(1+2)", *CORPUS]  # the first three are not in the training data
     weights = torch.zeros(len(strings))
     weights[:3] = 1.0
-    made = retrained(run, strings, weights, epochs=5, seed=0)
+    tuned = retrained(run, strings, weights, epochs=5, seed=0)
 
-    def likelihood(of):
+    def likelihood(trained):
         x = rows(strings[:3])
         with torch.no_grad():
-            return float(of.model.decoder(of.model.encoder(x).mean).log_prob(x).mean())
+            return float(trained.model.decoder(trained.model.encoder(x).mean).log_prob(x).mean())
 
     before = likelihood(run)
-    assert likelihood(made) > before
+    assert likelihood(tuned) > before
     assert likelihood(run) == before
-    assert made.folder is None
-    again = retrained(run, strings, weights, epochs=5, seed=0)
-    assert torch.equal(again.encode(strings[:3]), made.encode(strings[:3]))
+    assert tuned.folder is None
+    repeated = retrained(run, strings, weights, epochs=5, seed=0)
+    assert torch.equal(repeated.encode(strings[:3]), tuned.encode(strings[:3]))
     with pytest.raises(ValueError, match="there are 2 strings and 3 weights"):
         retrained(run, ["x", "1"], torch.ones(3))
 
 
-# -- a property of the code -------------------------------------------------------------------------------------------
+# -- properties -------------------------------------------------------------------------------------------------------
 
 
-def test_a_property_is_read_off_the_code(tmp_path, float32):
-    """Length of a string, given for half of them, is told of the others; and it is there after loading."""
+def test_a_property_is_predicted_from_the_code(tmp_path, float32):
+    """The length of strings is learnt from half of them and predicted for all, also by the loaded run."""
     strings = CORPUS * 3
     length = np.array([float(len(s)) for s in strings])
     known = np.where(np.random.default_rng(0).random(len(strings)) < 0.5, length, np.nan)
     settings = QUICK | {"epochs": 20, "batch_size": 32, "lr": 8e-3}
     run = ch.fit("grae", strings, grammar="expressions", target=known, densities=(), **settings)
-    told = properties(run, CORPUS).numpy()
+    predicted = properties(run, CORPUS).numpy()
     truth = np.array([len(s) for s in CORPUS])
-    assert np.sqrt(np.mean((told - truth) ** 2)) < 0.4 * truth.std()
+    assert np.sqrt(np.mean((predicted - truth) ** 2)) < 0.4 * truth.std()
     assert repr(run.objective).endswith("+ 1 ½ ((y - h(z)) / s)²")
-    made = retrained(run, ["x+1", "x*x"], torch.ones(2))
-    assert properties(made, ["x+1"]).isfinite().all()
-    again = ch.load(run.save(tmp_path / "run").folder)
-    assert torch.equal(properties(again, CORPUS[:5]), properties(run, CORPUS[:5]))
+    tuned = retrained(run, ["x+1", "x*x"], torch.ones(2))
+    assert properties(tuned, ["x+1"]).isfinite().all()
+    loaded = ch.load(run.save(tmp_path / "run").folder)
+    assert torch.equal(properties(loaded, CORPUS[:5]), properties(run, CORPUS[:5]))
     with pytest.raises(ValueError, match="has learnt no property"):
         properties(ch.fit("grae", CORPUS, grammar="expressions", densities=(), **QUICK), ["x+1"])
     blurred = Penalised(copy.deepcopy(run.model), Reconstruction(), corrupt=GaussianNoise(0.1))
@@ -593,19 +594,19 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     assert [len(s) - 2 for s in data.strings()] == data.train_target.tolist()
     settings = QUICK | {"densities": ("normal",), "out": tmp_path / "run"}
     run = ch.fit("grae", path, grammar="zinc-smiles", target="activity", property=0.5, **settings)
-    found = ch.evaluate(ch.load(run.folder), n=20)
-    assert set(found["property"]) == {"rmse", "trivial_rmse"}
+    results = ch.evaluate(ch.load(run.folder), n=20)
+    assert set(results["property"]) == {"rmse", "trivial_rmse"}
     pytest.importorskip("rdkit")
     named = read(path, kinds=[Strings], reading=Reading(grammar="zinc-smiles", target="weight"))
     ethanol = named.strings().index("CCO")
     assert named.train_target[ethanol] == pytest.approx(46.07, abs=0.01)
     path.write_text("smiles,activity\nCCO,1\nCC,high\n")
-    for target, told in (
+    for target, message in (
         ("activity", "column 'activity' of .* is not numeric"),
         ("other", "column is 'other'; expected a column of"),
         ([1.0], "each of 2 strings"),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             from_strings(path, "zinc-smiles", target=target)
     with pytest.raises(ValueError, match="learns a target, but there is none"):
         ch.fit("grae", CORPUS, grammar="expressions", property=1.0, **QUICK)

@@ -1,1 +1,1 @@
-"""Pictures, plots and formulas of molecules, as arrays and files."""
+"""Pictures, plots and structural formulas of molecules, as arrays and files."""

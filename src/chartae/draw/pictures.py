@@ -1,4 +1,4 @@
-"""Many small images as one picture: grids, strips, pairs; uint8 arrays in, uint8 arrays or PNG out."""
+"""Grids, strips and pairs of small images as one picture: from uint8 arrays to uint8 arrays or PNG."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Picture = NDArray[np.uint8]
 
 
 def _images(images: ArrayLike, name: str = "images") -> Picture:
-    """`images` as (n, H, W) or (n, H, W, 3)."""
+    """Convert images (n, C, H, W) to (n, H, W), or (n, H, W, 3) for three channels."""
     x = np.asarray(images)
     if x.dtype != np.uint8:
-        raise TypeError(f"{name} are {x.dtype}; a picture is made of uint8 from 0 to 255")
+        raise TypeError(f"{name} are {x.dtype}; expected uint8, 0 to 255")
     if x.ndim != 4:
-        raise ValueError(f"{name} have shape {x.shape}; give (n, C, H, W)")
+        raise ValueError(f"{name} have shape {x.shape}; expected (n, C, H, W)")
     if 0 in x.shape:
-        raise ValueError(f"{name} have shape {x.shape}: there is nothing to show")
+        raise ValueError(f"{name} have shape {x.shape}; expected no dimension of size 0")
     if x.shape[1] == 3:
         return x.transpose(0, 2, 3, 1)
     return x[:, 0] if x.shape[1] == 1 else x.mean(1).round().astype(np.uint8)
@@ -33,8 +33,8 @@ def _images(images: ArrayLike, name: str = "images") -> Picture:
 def _tile(x: Picture, columns: int, pad: int, background: int) -> Picture:
     if columns < 1 or pad < 0 or not 0 <= background <= 255:
         raise ValueError(
-            f"columns={columns}, pad={pad}, background={background}; "
-            "take columns from 1, pad from 0, a grey from 0 to 255"
+            f"columns is {columns}, pad is {pad}, background is {background};"
+            " expected columns >= 1, pad >= 0, background in 0 to 255"
         )
     n, h, w = x.shape[:3]
     rows = math.ceil(n / columns)
@@ -46,20 +46,26 @@ def _tile(x: Picture, columns: int, pad: int, background: int) -> Picture:
 
 
 def grid(images: ArrayLike, columns: int | None = None, pad: int = 2, background: int = 255) -> Picture:
-    """Images (n, C, H, W) side by side, row by row: (H', W') grey or (H', W', 3).
+    """Arrange images in a grid, row by row.
 
-    One channel is grey and three are red, green and blue; of any other number of channels the mean is shown.
+    One channel is shown as grey, three channels as red, green and blue; for any other number of channels their mean is
+    shown.
 
     Args:
-        images: uint8, as an array or anything NumPy reads as one.
-        columns: images in a row; as square as can be by default, and never more than there are images.
-        pad: pixels between the images and around them.
-        background: the grey, 0..255, of what no image covers.
+        images: uint8 images (n, C, H, W), n >= 1.
+        columns: number of images in a row, >= 1, at most n. By default the grid is as square as possible.
+        pad: pixels between and around the images; default 2.
+        background: grey level of the pixels outside the images, 0 to 255; default 255 (white).
+
+    Returns:
+        A uint8 picture, (H', W') if it is grey, else (H', W', 3).
 
     Raises:
-        TypeError: images that are not uint8.
-        ValueError: another shape, no images, or a number out of its range.
+        TypeError: the images are not uint8.
+        ValueError: the images have another shape, there are none, or a number is out of its range.
 
+    >>> import numpy as np
+    >>> from chartae.draw.pictures import grid
     >>> grid(np.zeros((5, 1, 28, 28), np.uint8)).shape
     (62, 92)
     """
@@ -69,61 +75,118 @@ def grid(images: ArrayLike, columns: int | None = None, pad: int = 2, background
 
 
 def strip(images: ArrayLike, pad: int = 2, background: int = 255) -> Picture:
-    """A path of images (steps, C, H, W) as one row, or several paths (rows, steps, C, H, W) as one row each.
+    """Arrange paths of images, such as interpolations, in one row each.
 
+    Args:
+        images: uint8 images of one path (steps, C, H, W), or of several paths (rows, steps, C, H, W).
+        pad: pixels between and around the images; default 2.
+        background: grey level of the pixels outside the images, 0 to 255; default 255 (white).
+
+    Returns:
+        A uint8 picture, (H', W') if it is grey, else (H', W', 3).
+
+    Raises:
+        TypeError: the images are not uint8.
+        ValueError: the images have another shape, there are none, or a number is out of its range.
+
+    >>> import numpy as np
+    >>> from chartae.draw.pictures import strip
     >>> strip(np.zeros((2, 7, 3, 8, 8), np.uint8), pad=1).shape
     (19, 64, 3)
     """
     x = np.asarray(images)
     if x.ndim not in (4, 5):
-        raise ValueError(f"images have shape {x.shape}; give (steps, C, H, W) or (rows, steps, C, H, W)")
+        raise ValueError(f"images have shape {x.shape}; expected (steps, C, H, W) or (rows, steps, C, H, W)")
     return grid(x.reshape(-1, *x.shape[-3:]), x.shape[-4], pad, background)
 
 
 def pairs(above: ArrayLike, below: ArrayLike, columns: int = 8, pad: int = 2, background: int = 255) -> Picture:
-    """Each image of one set over its partner of another, `columns` pairs in a row, the rows four pads apart.
+    """Show each image of one set above its partner of another set, such as inputs above their reconstructions.
 
+    Args:
+        above: uint8 images (n, C, H, W), n >= 1.
+        below: their partners, of the same shape.
+        columns: pairs in a row, >= 1, at most n; default 8.
+        pad: pixels between and around the images; default 2. Rows of pairs are four times as far apart.
+        background: grey level of the pixels outside the images, 0 to 255; default 255 (white).
+
+    Returns:
+        A uint8 picture, (H', W') if it is grey, else (H', W', 3).
+
+    Raises:
+        TypeError: the images are not uint8.
+        ValueError: the shapes differ or are not valid, there are no images, or a number is out of its range.
+
+    >>> import numpy as np
+    >>> from chartae.draw.pictures import pairs
     >>> pairs(np.zeros((8, 1, 4, 4), np.uint8), np.ones((8, 1, 4, 4), np.uint8), columns=4, pad=1).shape
     (24, 21)
     """
     a, b = _images(above, "the images above"), _images(below, "the images below")
     if a.shape != b.shape:
-        raise ValueError(f"{a.shape} images above and {b.shape} below make no pairs; give the same number and size")
+        raise ValueError(
+            f"the images above have shape {np.shape(above)}, those below {np.shape(below)}; expected the same shape"
+        )
     columns = min(columns, len(a))
     bands: list[Picture] = []
     for i in range(0, len(a), max(columns, 1)):
-        part = np.full((2, columns, *a.shape[1:]), background, np.uint8)
-        for row, x in zip(part, (a, b), strict=True):
+        rows = np.full((2, columns, *a.shape[1:]), background, np.uint8)
+        for row, x in zip(rows, (a, b), strict=True):
             row[: len(x[i : i + columns])] = x[i : i + columns]
-        band = _tile(part.reshape(-1, *a.shape[1:]), columns, pad, background)
+        band = _tile(rows.reshape(-1, *a.shape[1:]), columns, pad, background)
         bands += [np.full((2 * pad, *band.shape[1:]), background, np.uint8), band]
     return np.concatenate(bands[1:])
 
 
 def enlarge(picture: Picture, factor: int) -> Picture:
-    """Every pixel of a picture (H, W[, 3]) as a square of `factor` x `factor`: nothing is smoothed.
+    """Enlarge a picture without smoothing: every pixel becomes a square.
 
+    Args:
+        picture: uint8 picture (H, W), (H, W, 3) or (H, W, 4).
+        factor: side of the square in pixels, an integer >= 1.
+
+    Returns:
+        The picture, with H and W multiplied by `factor`.
+
+    Raises:
+        TypeError: the picture is not uint8.
+        ValueError: the picture has another shape, or `factor` is smaller than 1.
+
+    >>> import numpy as np
+    >>> from chartae.draw.pictures import enlarge
     >>> enlarge(np.array([[0, 9]], np.uint8), 2)
     array([[0, 0, 9, 9],
            [0, 0, 9, 9]], dtype=uint8)
     """
     if factor < 1:
-        raise ValueError(f"factor={factor}; a picture is enlarged by a whole number from 1")
+        raise ValueError(f"factor is {factor}; expected an integer >= 1")
     return _picture(picture).repeat(factor, 0).repeat(factor, 1)
 
 
 def _picture(picture: ArrayLike) -> Picture:
     x = np.asarray(picture)
     if x.dtype != np.uint8:
-        raise TypeError(f"the picture is {x.dtype}; give uint8 from 0 to 255")
+        raise TypeError(f"the picture is {x.dtype}; expected uint8, 0 to 255")
     if x.ndim not in (2, 3) or (x.ndim == 3 and x.shape[2] not in (3, 4)) or 0 in x.shape:
-        raise ValueError(f"the picture has shape {x.shape}; give (H, W), (H, W, 3) or (H, W, 4)")
+        raise ValueError(f"the picture has shape {x.shape}; expected (H, W), (H, W, 3) or (H, W, 4), none of size 0")
     return x
 
 
 def png(picture: Picture) -> bytes:
-    """A picture (H, W), (H, W, 3) or, with opacity, (H, W, 4) as the bytes of a PNG file.
+    """Encode a picture as PNG.
 
+    Args:
+        picture: uint8 picture: grey (H, W), colour (H, W, 3), or colour with opacity (H, W, 4).
+
+    Returns:
+        The bytes of a PNG file.
+
+    Raises:
+        TypeError: the picture is not uint8.
+        ValueError: the picture has another shape.
+
+    >>> import numpy as np
+    >>> from chartae.draw.pictures import png
     >>> png(np.zeros((2, 2), np.uint8))[1:4]
     b'PNG'
     """
@@ -133,7 +196,26 @@ def png(picture: Picture) -> bytes:
 
 
 def save_png(path: str | Path, picture: Picture) -> Path:
-    """Write a picture as a PNG file, whole or not at all; its folder is made where it is absent."""
+    """Write a picture to a PNG file. The write is atomic: an interrupted call leaves no partial file at `path`.
+
+    Args:
+        path: path of the file; its folder is created if it does not exist.
+        picture: uint8 picture: grey (H, W), colour (H, W, 3), or colour with opacity (H, W, 4).
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        TypeError: the picture is not uint8.
+        ValueError: the picture has another shape.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from chartae.draw.pictures import save_png
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_png(f"{folder}/new/picture.png", np.zeros((2, 2), np.uint8)).name
+    'picture.png'
+    """
     path, data = Path(path), png(picture)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")

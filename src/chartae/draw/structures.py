@@ -1,4 +1,4 @@
-"""Molecules as structural formulas: SMILES in, a uint8 picture out. Needs RDKit (``chartae[molecules]``)."""
+"""Structural formulas of molecules: from SMILES to a uint8 picture. Needs RDKit (``chartae[molecules]``)."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _rdkit() -> SimpleNamespace:
         from rdkit import Chem, rdBase
         from rdkit.Chem.Draw import rdMolDraw2D
     except ImportError as e:
-        raise ImportError("pictures of molecules need RDKit: pip install 'chartae[molecules]'") from e
+        raise ImportError("pictures of molecules need RDKit. Install it by pip install 'chartae[molecules]'.") from e
     if not hasattr(rdMolDraw2D, "MolDraw2DCairo"):
-        raise ImportError("this RDKit was built without Cairo and draws no pixels; install a wheel of rdkit")
+        raise ImportError("this RDKit was built without Cairo, so it cannot draw pictures. Install a wheel of rdkit.")
     return SimpleNamespace(chem=Chem, quiet=rdBase.BlockLogs, draw=rdMolDraw2D)
 
 
@@ -46,7 +46,7 @@ def _formula(molecule: Mol, side: int) -> Image.Image:
     draw = _rdkit().draw
     canvas = draw.MolDraw2DCairo(side, side)
     options = canvas.drawOptions()
-    # small molecules are not blown up until their bonds fill the square
+    # bonds of a fixed length, so that small molecules are not enlarged to fill the square
     options.fixedBondLength, options.padding, options.bondLineWidth = 0.16 * side, 0.06, max(1.0, side / 130)
     draw.PrepareAndDrawMolecule(canvas, molecule)
     canvas.FinishDrawing()
@@ -54,15 +54,17 @@ def _formula(molecule: Mol, side: int) -> Image.Image:
 
 
 def _crossed(text: str, side: int) -> Image.Image:
+    """A square with the text of an invalid string in front of a cross."""
     image = Image.new("RGB", (side, side), "white")
-    draw, size, rim = ImageDraw.Draw(image), max(8, side // 15), side // 20
-    for a, b in (((rim, rim), (side - rim, side - rim)), ((rim, side - rim), (side - rim, rim))):
+    draw, size, margin = ImageDraw.Draw(image), max(8, side // 15), side // 20
+    low, high = margin, side - margin
+    for a, b in (((low, low), (high, high)), ((low, high), (high, low))):
         draw.line([a, b], fill=(*_RED,), width=max(1, side // 120))
     font = _font(size)
-    wide = max(4, int((side - 4 * rim) / font.getlength("C=(0)") * 5))
-    lines = textwrap.wrap(text, wide)[: (side - 4 * rim) // (size + 2)] or ["(empty)"]
+    width = max(4, int((side - 4 * margin) / font.getlength("C=(0)") * 5))  # in characters
+    lines = textwrap.wrap(text, width)[: (side - 4 * margin) // (size + 2)] or ["(empty)"]
     if "".join(lines) != "".join(text.split()) and text:
-        lines[-1] = lines[-1][: wide - 1] + "…"
+        lines[-1] = lines[-1][: width - 1] + "…"
     top = (side - len(lines) * (size + 2)) // 2
     for k, line in enumerate(lines):
         at = ((side - font.getlength(line)) / 2, top + k * (size + 2))
@@ -75,34 +77,43 @@ def _crossed(text: str, side: int) -> Image.Image:
 def molecules(
     strings: Sequence[str], legends: Sequence[str] | None = None, columns: int = 8, side: int = 180
 ) -> NDArray[np.uint8]:
-    """The structural formulas of SMILES, row by row, as a picture (H, W, 3); `pictures.png` makes a file of it.
+    """Draw the structural formulas of SMILES in a grid, row by row.
 
-    A string that is no molecule is written out, crossed; what does not fit is cut off.
+    A string that is not a valid molecule is written out and crossed; text that does not fit is cut off.
 
     Args:
-        strings: SMILES.
-        legends: a line below each formula.
-        columns: formulas in a row, and never more than there are strings.
-        side: pixels of a formula's square.
+        strings: n SMILES, n >= 1.
+        legends: n lines of text, one below each formula; none by default.
+        columns: number of formulas in a row, >= 1, at most n; default 8.
+        side: side of each formula's square in pixels, >= 40; default 180.
 
+    Returns:
+        A uint8 picture (H, W, 3); `pictures.save_png` writes it to a file.
+
+    Raises:
+        TypeError: `strings` is a single string.
+        ValueError: there are no strings, the numbers of strings and legends differ, or a number is out of its range.
+        ImportError: RDKit is not installed, or was built without Cairo.
+
+    >>> from chartae.draw.structures import molecules
     >>> molecules(["CCO", "c1ccccc1", "C1CC"], columns=2, side=60).shape
     (126, 126, 3)
     """
     if isinstance(strings, str):
-        raise TypeError(f"strings is the one string {strings[:40]!r}; expected a list of SMILES")
+        raise TypeError(f"strings is the single string {strings[:40]!r}; expected a list of SMILES")
     if not len(strings):
-        raise ValueError("there are no strings; expected at least one")
+        raise ValueError("strings is empty; expected at least one SMILES")
     if legends is not None and len(legends) != len(strings):
-        raise ValueError(f"there are {len(legends)} legends for {len(strings)} strings; give one for each")
+        raise ValueError(f"there are {len(legends)} legends for {len(strings)} strings; expected one for each string")
     if side < 40:
-        raise ValueError(f"side is {side}; a formula needs 40 pixels or more")
-    rd, size = _rdkit(), max(8, side // 14)
+        raise ValueError(f"side is {side}; expected at least 40 pixels")
+    rdkit, size = _rdkit(), max(8, side // 14)
     below = 0 if legends is None else size + 8
     cells = np.full((len(strings), side + below, side, 3), 255, np.uint8)
-    block = rd.quiet()
+    block = rdkit.quiet()  # RDKit's warnings about invalid SMILES, until `block` is deleted
     try:
         for i, text in enumerate(strings):
-            molecule = rd.chem.MolFromSmiles(text) if text else None
+            molecule = rdkit.chem.MolFromSmiles(text) if text else None
             image = _crossed(text, side) if molecule is None else _formula(molecule, side)
             cells[i, :side] = np.asarray(image)
             if legends is not None:

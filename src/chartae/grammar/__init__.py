@@ -1,9 +1,11 @@
-"""Context-free grammars as codecs: strings to leftmost derivations and back, masks, stacks, and what a data set loses.
+"""Context-free grammars as codecs between strings and leftmost derivations, and decoding under their masks.
 
-g = load("zinc-smiles")
-ids = g.encode(["CCO"])         # Derivations: production numbers, ragged, uint8
-g.decode(ids)                   # ["CCO"]
-StackDecoder(g, semantics=Molecules())(logits)     # (B, T, P) logits to derivations, all of them complete
+::
+
+    g = load("zinc-smiles")
+    ids = g.encode(["CCO"])  # Derivations: production numbers, ragged, uint8
+    g.decode(ids)  # ["CCO"]
+    StackDecoder(g, semantics=Molecules())(logits)  # (B, T, P) logits to derivations, all of them complete
 """
 
 from chartae.grammar.aromatic import repair

@@ -1,4 +1,4 @@
-"""What a set of productions says of itself: nullable, FIRST and FOLLOW sets, shortest derivations, and its defects."""
+"""Analysis of a set of productions: nullable symbols, FIRST and FOLLOW sets, shortest derivations, defects."""
 
 from __future__ import annotations
 
@@ -8,17 +8,25 @@ import numpy as np
 
 __all__ = ["UNREACHED", "Rules", "costs", "cycle", "follow", "nullable", "reachable", "viable"]
 
-#: the cost of what derives no string
+#: the cost of a nonterminal or production that derives no string
 UNREACHED = np.iinfo(np.int32).max // 4
 
-#: left side and right side of every production: k < K is the k-th nonterminal, K + t the t-th terminal
+#: the left and the right side of every production, as numbers: k < K is the k-th nonterminal, K + t the t-th terminal
 Rules = Sequence[tuple[int, tuple[int, ...]]]
 
 
 def costs(rules: Rules, nonterminals: int) -> tuple[np.ndarray, np.ndarray]:
-    """The fewest productions that derive a string from each nonterminal, (K,), and by each production, (P,).
+    """The fewest productions that derive a string.
 
-    cost(A) = min over A -> alpha of 1 + sum over the nonterminals B in alpha of cost(B); `UNREACHED` for no string.
+    cost(A) = min over A -> alpha of 1 + sum over the nonterminals B in alpha of cost(B); `UNREACHED` if A derives no
+    string.
+
+    Args:
+        rules: the productions.
+        nonterminals: number K of nonterminals.
+
+    Returns:
+        The cost of each nonterminal, (K,), and the cost of a derivation that begins with each production, (P,).
     """
     least = np.full(nonterminals, UNREACHED, dtype=np.int64)
     each = np.full(len(rules), UNREACHED, dtype=np.int64)
@@ -36,16 +44,16 @@ def costs(rules: Rules, nonterminals: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def reachable(rules: Rules, nonterminals: int, start: int) -> set[int]:
-    """The nonterminals that occur in what can be derived from `start`."""
-    seen, todo = {start}, [start]
+    """The nonterminals that occur in derivations from `start`."""
+    reached, todo = {start}, [start]
     while todo:
         a = todo.pop()
         for lhs, rhs in rules:
             if lhs == a:
-                fresh = {s for s in rhs if s < nonterminals} - seen
-                seen |= fresh
+                fresh = {s for s in rhs if s < nonterminals} - reached
+                reached |= fresh
                 todo += fresh
-    return seen
+    return reached
 
 
 def nullable(rules: Rules, nonterminals: int) -> np.ndarray:
@@ -61,7 +69,7 @@ def nullable(rules: Rules, nonterminals: int) -> np.ndarray:
 
 
 def cycle(rules: Rules, nonterminals: int) -> list[int]:
-    """Nonterminals A => B => ... => A that derive themselves and nothing else, [] where there are none."""
+    """A cycle A => B => ... => A of nonterminals that derive each other without further symbols; [] if none exists."""
     empty = nullable(rules, nonterminals)
     units: dict[int, set[int]] = {a: set() for a in range(nonterminals)}
     for lhs, rhs in rules:
@@ -69,7 +77,7 @@ def cycle(rules: Rules, nonterminals: int) -> list[int]:
             if s < nonterminals and all(r < nonterminals and empty[r] for r in (*rhs[:i], *rhs[i + 1 :])):
                 units[lhs].add(s)
     for a in range(nonterminals):
-        back: dict[int, int] = {}
+        parent: dict[int, int] = {}
         todo = [a]
         while todo:
             b = todo.pop()
@@ -77,16 +85,16 @@ def cycle(rules: Rules, nonterminals: int) -> list[int]:
                 if c == a:
                     path = [b]
                     while path[-1] != a:
-                        path.append(back[path[-1]])
+                        path.append(parent[path[-1]])
                     return path[::-1]
-                if c not in back:
-                    back[c] = b
+                if c not in parent:
+                    parent[c] = b
                     todo.append(c)
     return []
 
 
 def _first(rules: Rules, nonterminals: int, terminals: int, empty: np.ndarray) -> np.ndarray:
-    """FIRST of every symbol, (K + T, T)."""
+    """FIRST sets of all symbols, (K + T, T) bool."""
     first = np.zeros((nonterminals + terminals, terminals), dtype=bool)
     first[nonterminals:][np.diag_indices(terminals)] = True
     before = -1
@@ -101,9 +109,9 @@ def _first(rules: Rules, nonterminals: int, terminals: int, empty: np.ndarray) -
 
 
 def follow(rules: Rules, nonterminals: int, terminals: int, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """FIRST (K + T, T), FOLLOW (K, T + 1) whose last column is the end of the string, and nullable (K,).
+    """FIRST sets (K + T, T), FOLLOW sets (K, T + 1) and nullable nonterminals (K,), as bool.
 
-    Aho, Lam, Sethi, Ullman, "Compilers", section 4.4.2.
+    The last column of FOLLOW stands for the end of the string. See Aho, Lam, Sethi, Ullman, "Compilers", section 4.4.2.
     """
     empty = nullable(rules, nonterminals)
     first = _first(rules, nonterminals, terminals, empty)
@@ -124,26 +132,27 @@ def follow(rules: Rules, nonterminals: int, terminals: int, start: int) -> tuple
 
 
 def viable(rules: Rules, nonterminals: int, terminals: Sequence[bytes], start: int) -> np.ndarray:
-    """Which tokens may come next at every dot, (D, T + 2).
+    """The tokens that may come next at every dot, (D, T + 2) uint8.
 
-    Dots are numbered production by production, from before the first symbol to after the last. The token at a place is
-    the longest terminal that the text has there: column t < T; T where it has none, T + 1 at the end. Terminals that
-    are beginnings of t are there too, so that column t is the union over them.
+    A dot is a position in a production. Dots are numbered production by production, from before the first symbol to
+    after the last. The token at a position of the text is the longest terminal that matches there: column t < T for
+    terminal t, column T if no terminal matches, column T + 1 at the end of the text. Terminals that are prefixes of
+    terminal t match there too, so column t is the union over these prefixes.
     """
     count = len(terminals)
     first, after, empty = follow(rules, nonterminals, count, start)
-    begins = np.array([[u.startswith(t) for t in terminals] for u in terminals], dtype=bool).reshape(count, count)
+    prefix = np.array([[u.startswith(t) for t in terminals] for u in terminals], dtype=bool).reshape(count, count)
     rows = []
     for lhs, rhs in rules:
         row = after[lhs].copy()
-        part = [row]
+        reversed_rows = [row]
         for s in reversed(rhs):
             row = row.copy() if s < nonterminals and empty[s] else np.zeros(count + 1, dtype=bool)
             row[:count] |= first[s]
-            part.append(row)
-        rows += part[::-1]
+            reversed_rows.append(row)
+        rows += reversed_rows[::-1]
     exact = np.array(rows)
     table = np.zeros((len(rows), count + 2), dtype=np.uint8)
-    table[:, :count] = exact[:, :count].astype(np.uint8) @ begins.T.astype(np.uint8) > 0
+    table[:, :count] = exact[:, :count].astype(np.uint8) @ prefix.T.astype(np.uint8) > 0
     table[:, count + 1] = exact[:, count]
     return table

@@ -1,4 +1,4 @@
-"""Grammars by name."""
+"""Built-in grammars, loaded by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from chartae.grammar.cfg import Grammar
 
 __all__ = ["MOLECULES", "NAMES", "load"]
 
-# Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925: the productions of their experiments, in their order, which
-# numbers them. "class" has none, as there; + * / share one precedence.
+# The productions of the experiments of Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925, in their order, which
+# gives them their numbers. As in the paper, "class" has no production, and + * / share one precedence.
 _EXPRESSIONS = """
 S -> S '+' T | S '*' T | S '/' T | T
 T -> '(' S ')' | 'sin(' S ')' | 'exp(' S ')' | 'x' | '1' | '2' | '3'
@@ -44,8 +44,8 @@ branch -> '(' chain ')' | '(' bond chain ')'
 chain -> branched_atom | chain branched_atom | chain bond branched_atom
 """
 
-# After the OpenSMILES specification 1.0 (2016), http://opensmiles.org/opensmiles.html, with lists left-recursive. Its
-# "**" and "++" forms of charge are kept; whitespace and what follows it are no part of a string here.
+# After the OpenSMILES specification 1.0 (2016), http://opensmiles.org/opensmiles.html, with left-recursive lists. The
+# deprecated charges "--" and "++" are kept. A string ends before any whitespace.
 _ELEMENTS = [
     "H",
     "He",
@@ -203,8 +203,8 @@ digits -> digit | digits digit
 digit -> '0' | '1' | '2' | '3' | '4' | '5' | '6' | '7' | '8' | '9'
 """
 
-# Secondary structures in dot-bracket notation without pseudoknots: a pair encloses another pair or at least three
-# unpaired bases (Waterman, "Secondary structure of single-stranded nucleic acids", 1978).
+# RNA secondary structures in dot-bracket notation, without pseudoknots. A base pair encloses another pair or at least
+# three unpaired bases (Waterman, "Secondary structure of single-stranded nucleic acids", 1978).
 _RNA = """
 structure -> unpaired | paired
 unpaired -> '.' | unpaired '.'
@@ -222,9 +222,9 @@ _BUILT: dict[str, Callable[[], Grammar]] = {
     "rna": lambda: Grammar(_RNA, name="rna"),
 }
 
-#: the grammars that `load` knows by name
+#: names of the built-in grammars, for `load`
 NAMES: tuple[str, ...] = tuple(_BUILT)
-#: the languages of codecs whose strings are molecules
+#: values of `Codec.language` for codecs whose strings are molecules
 MOLECULES = frozenset({"molecules", "smiles", "zinc-smiles"})
 
 
@@ -234,24 +234,43 @@ def _built(name: str) -> Grammar:
 
 
 def load(name_or_path: str | os.PathLike[str], start: str | None = None) -> Grammar:
-    """A grammar by name, or from a file.
+    """Load a grammar by name, or from a file.
+
+    The built-in grammars are:
 
     * ``zinc-smiles``: 76 productions, the grammar of SMILES of "Grammar variational autoencoder" (Kusner, Paige,
       Hernández-Lobato, 2017, arXiv:1703.01925), numbered as there; drug-like molecules with up to eight open rings;
-    * ``expressions``: 12 productions, their grammar of expressions in x; spaces are ignored;
-    * ``smiles``: SMILES as OpenSMILES has it: all elements, isotopes, charges, classes, dots, ring numbers to 99;
-    * ``arithmetic``: + - * / ^, numbers, functions, variables x, y, z, with the usual precedence; spaces are ignored;
-    * ``rna``: secondary structures in dot-bracket notation, hairpins of three bases or more.
+    * ``expressions``: 12 productions, the grammar of expressions in x of the same paper; spaces are ignored;
+    * ``smiles``: SMILES after OpenSMILES: all elements, isotopes, charges, classes, dots, ring numbers up to 99;
+    * ``arithmetic``: ``+ - * / ^``, numbers, functions and variables x, y, z with the usual precedence; spaces are
+      ignored;
+    * ``rna``: RNA secondary structures in dot-bracket notation, with hairpins of three bases or more.
 
-    A path ending in ``.lark`` is read by lark (``chartae[grammar]``); any other file is a production list or EBNF.
+    Args:
+        name_or_path: name of a built-in grammar, or path of a grammar file. A file ending in ``.lark`` is read by lark
+            (``chartae[grammar]``); any other file is read as a production list or EBNF.
+        start: start symbol of a grammar from a file. By default it is the left side of the first production, or the
+            rule ``start`` of a ``.lark`` file that has one. Not for built-in grammars.
 
+    Returns:
+        The grammar. A built-in grammar is built once; later calls return the same object.
+
+    Raises:
+        ValueError: no grammar or file has this name, the file holds no valid grammar, or `start` is given for a
+            built-in grammar.
+        ImportError: the file ends in ``.lark``, and lark is not installed.
+
+    >>> from chartae.grammar import load
     >>> load("zinc-smiles")
     Grammar('zinc-smiles': 76 productions (1 padding), 23 nonterminals, 35 terminals, start smiles)
     """
     name = os.fspath(name_or_path)
     if name in _BUILT:
         if start is not None:
-            raise ValueError(f"start={start!r} is for grammars from files; {name!r} has its own")
+            raise ValueError(
+                f"start is {start!r}; expected None, because the built-in grammar {name!r} has a start symbol."
+                " Leave it out."
+            )
         return _built(name)
     path = Path(name).expanduser()
     if path.is_file():
@@ -264,7 +283,7 @@ def load(name_or_path: str | os.PathLike[str], start: str | None = None) -> Gram
     close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, 1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     raise ValueError(
-        f"unknown grammar {name!r}{hint}; the names are {', '.join(NAMES)}, or give a file (.lark, or text)"
+        f"unknown grammar {name!r}{hint}; expected one of {', '.join(NAMES)}, or a grammar file (.lark, or text)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Context-free grammars: checked when they are made, compiled once, then strings to leftmost derivations and back."""
+"""Context-free grammars: checked when they are built, and codecs between strings and leftmost derivations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PADDING", "Grammar"]
 
-#: left side of the last production of every grammar, which fills rows of different lengths up
+#: left side of the last production of every grammar, which pads rows to a common length
 PADDING = "Nothing"
 
 _BATCH = 8192
@@ -31,33 +31,39 @@ def _listed(names: Iterable[str]) -> str:
 
 
 class Grammar(Codec):
-    """A context-free grammar, as a codec of its strings.
+    """A context-free grammar, as a codec between strings and leftmost derivations.
 
-    A string becomes the sequence of productions of its leftmost derivation (Kusner, Paige, Hernández-Lobato, "Grammar
-    variational autoencoder", 2017, arXiv:1703.01925). The last production, ``Nothing ->``, is no part of the grammar:
-    it is padding. Parsing is Earley's, so that left recursion and empty productions are allowed; productions that lead
-    round in a circle (A => B => A) are not. Where a string has several derivations one is taken by rule, and marked:
-    from the start symbol downwards, the production of least number, then each last symbol as short as it can be (so
-    that 1+2+3 under E -> E '+' E is (1+2)+3).
+    A string is encoded as the sequence of productions of its leftmost derivation (Kusner, Paige, Hernández-Lobato,
+    "Grammar variational autoencoder", 2017, arXiv:1703.01925). The last production, ``Nothing ->``, does not belong to
+    the language: it pads sequences to a common length.
+
+    Strings are parsed by Earley's algorithm, which allows left recursion and empty productions. Cycles (A => B => A)
+    are refused. If a string has several derivations, `encode` takes one by rule and marks the string as ambiguous: from
+    the start symbol downwards, it takes the production of the smallest number, and then the derivation in which each
+    last symbol is as short as possible. So 1+2+3 under E -> E '+' E is read as (1+2)+3.
 
     Args:
-        productions: `Production` objects, or a text in either notation of `productions.read`.
-        start: by default the left side of the first production.
-        name: shown in messages.
-        ignore: characters that are left out of strings before they are parsed, such as " ".
-        useless: ``refuse`` nonterminals that are undefined, derive no string, or are not reached from the start; or
-            ``mask`` their productions, which keep their numbers and are never used (as the paper's grammar of SMILES
-            needs it).
+        productions: a sequence of `Production`, or a text. A text with ``->`` is a production list, one left side a
+            line (``S -> S '+' T | T``); any other text is EBNF (``s = t {'+' t};``).
+        start: start symbol; by default the left side of the first production.
+        name: name of the grammar in messages and in saved runs.
+        ignore: characters that are removed from strings before parsing, such as ``" "``; default none.
+        useless: what to do with nonterminals that are undefined, derive no string, or are not reached from the start
+            symbol: ``"refuse"`` (default) raises ValueError; ``"mask"`` keeps their productions, which keep their
+            numbers but are never used. The paper's grammar of SMILES needs ``"mask"``.
 
     Attributes:
-        productions: in their order, padding last; P = len(productions) = size.
-        terminals, nonterminals: in order of appearance; the K-th nonterminal is `PADDING`.
-        masks: (K, P) bool: the productions that can be used for each nonterminal.
-        costs: (K,) fewest productions that derive a string from each nonterminal.
+        productions: the productions in their order, padding last; P = len(productions) = size.
+        terminals: terminal symbols in order of appearance.
+        nonterminals: K nonterminals in order of appearance; the last one, ``Nothing``, is that of the padding.
+        masks: (K, P) bool, the productions that can be used for each nonterminal.
+        costs: (K,) int, the fewest productions that derive a string from each nonterminal.
 
     Raises:
-        ValueError: what is wrong with the grammar, and what to do.
+        ValueError: the text cannot be read, or the grammar has undefined, endless or unreached nonterminals, an empty
+            language, a cycle, or a production twice. The message names them and says what to change.
 
+    >>> from chartae.grammar import Grammar
     >>> g = Grammar("S -> S '+' T | T  \\n T -> 'x' | '1'")
     >>> g
     Grammar('grammar': 5 productions (1 padding), 3 nonterminals, 3 terminals, start S)
@@ -76,23 +82,26 @@ class Grammar(Codec):
         ignore: str = "",
         useless: str = "refuse",
     ) -> None:
-        given = read(productions) if isinstance(productions, str) else list(productions)
-        if given and given[-1].lhs == PADDING and all(PADDING not in p.rhs for p in given):
-            given.pop()  # texts of the paper's grammars have the padding written out
-        if not given:
-            raise ValueError(f"{name} has no productions; give at least one, such as \"S -> 'a'\"")
+        rules = read(productions) if isinstance(productions, str) else list(productions)
+        if rules and rules[-1].lhs == PADDING and all(PADDING not in p.rhs for p in rules):
+            rules.pop()  # the texts of the paper's grammars include the padding
+        if not rules:
+            raise ValueError(f"{name} has no productions; expected at least one, such as \"S -> 'a'\"")
         if useless not in ("refuse", "mask"):
             raise ValueError(f"useless is {useless!r}; expected 'refuse' or 'mask'")
-        if clash := {PADDING} & {s for p in given for s in (p.lhs, *p.rhs) if not isinstance(s, Terminal)}:
-            raise ValueError(f"{name} uses {_listed(clash)}, which is the name of the padding; rename it")
+        if clash := {PADDING} & {s for p in rules for s in (p.lhs, *p.rhs) if not isinstance(s, Terminal)}:
+            raise ValueError(f"{name} has a symbol {_listed(clash)}, which is the name of the padding. Rename it.")
         self.name, self.ignore = name, ignore
-        self.start = given[0].lhs if start is None else start
-        self.productions = (*given, Production(PADDING, ()))
+        self.start = rules[0].lhs if start is None else start
+        self.productions = (*rules, Production(PADDING, ()))
         self.nonterminals = tuple(dict.fromkeys(p.lhs for p in self.productions))
-        self.terminals = tuple(dict.fromkeys(str(s) for p in given for s in p.rhs if isinstance(s, Terminal)))
-        self.size, self.padding = len(self.productions), len(given)
+        self.terminals = tuple(dict.fromkeys(str(s) for p in rules for s in p.rhs if isinstance(s, Terminal)))
+        self.size, self.padding = len(self.productions), len(rules)
         if self.size > 65_536:
-            raise ValueError(f"{name} has {self.size:,} productions; at most 65,536 can be numbered in 16 bits")
+            raise ValueError(
+                f"{name} has {self.size:,} productions with the padding; expected at most 65,536, which 16 bits can"
+                " number"
+            )
         self._check(useless)
         self.masks: np.ndarray = np.zeros((len(self.nonterminals), self.size), dtype=bool)
         for p, (lhs, _) in enumerate(self.rules):
@@ -100,7 +109,23 @@ class Grammar(Codec):
 
     @classmethod
     def from_lark(cls, text_or_path: str | os.PathLike[str], start: str | None = None, **settings: str) -> Grammar:
-        """From a grammar in lark's notation: a path that ends in ``.lark``, or a text (see `productions.read_lark`)."""
+        """Read a grammar in lark's notation. Needs the package lark (``chartae[grammar]``).
+
+        Terminals are strings, or regular expressions of characters, classes, groups, alternatives and repetitions.
+
+        Args:
+            text_or_path: path of a file that ends in ``.lark``, or the text itself.
+            start: start symbol; by default the rule ``start``, or the first rule.
+            settings: further arguments of the constructor: `name`, `ignore`, `useless`. By default the characters of
+                the text's ``%ignore`` lines are ignored, and the name is that of the file.
+
+        Returns:
+            The grammar.
+
+        Raises:
+            ValueError: lark cannot read the text, or the grammar is not valid.
+            ImportError: lark is not installed.
+        """
         path = Path(text_or_path) if str(text_or_path).endswith(".lark") else None
         text = path.read_text(encoding="utf-8") if path else str(text_or_path)
         settings = {"name": path.stem} | settings if path else settings
@@ -114,59 +139,63 @@ class Grammar(Codec):
         number = {n: k for k, n in enumerate(self.nonterminals)}
         if self.start not in number:
             raise ValueError(
-                f"{self.name}: the start symbol {self.start!r} has no production; give one of {_listed(number)}"
+                f"{self.name}: the start symbol {self.start!r} has no production; expected one of {_listed(number)}"
             )
         twice = {p for p in self.productions if self.productions.count(p) > 1} if self.size < 2000 else set()
         if twice:
             raise ValueError(
-                f"{self.name} has a production twice, so that its strings are ambiguous: {next(iter(twice))}"
+                f"{self.name} has a production twice, which makes its strings ambiguous: {next(iter(twice))}. Remove"
+                " one of the two."
             )
         undefined = {s for p in self.productions for s in p.rhs if not isinstance(s, Terminal) and s not in number}
         if undefined and useless == "refuse":
             where = next(p for p in self.productions if undefined & set(p.rhs))
             raise ValueError(
                 f"{self.name}: {_listed(undefined)} has no production (used in: {where}). Define it, put it in quotes"
-                " if it is a terminal, or pass useless='mask' to leave out what needs it"
+                " if it is a terminal, or pass useless='mask' to disable the productions that need it."
             )
-        extra = len(self.nonterminals)  # one nonterminal without productions stands for all that are undefined
-        of = {t: extra + 1 + i for i, t in enumerate(self.terminals)}
+        extra = len(self.nonterminals)  # one nonterminal without productions stands for all undefined ones
+        terminal = {t: extra + 1 + i for i, t in enumerate(self.terminals)}
         rules = [
-            (number[p.lhs], tuple(of[str(s)] if isinstance(s, Terminal) else number.get(s, extra) for s in p.rhs))
+            (number[p.lhs], tuple(terminal[str(s)] if isinstance(s, Terminal) else number.get(s, extra) for s in p.rhs))
             for p in self.productions
         ]
         least, each = analysis.costs(rules, extra + 1)
         if least[number[self.start]] >= analysis.UNREACHED:
             raise ValueError(
-                f"{self.name}: the language is empty: no derivation from {self.start!r} ends. Give it an alternative of"
-                " terminals, or of nonterminals that end"
+                f"{self.name}: the language is empty, because no derivation from {self.start!r} ends. Give it an"
+                " alternative of terminals, or of nonterminals whose derivations end."
             )
         endless = [n for n, k in number.items() if least[k] >= analysis.UNREACHED]
         live = each < analysis.UNREACHED
         reached = analysis.reachable([r for r, a in zip(rules, live, strict=True) if a], extra + 1, number[self.start])
-        lost = [n for n, k in number.items() if k not in reached and n != PADDING and n not in endless]
+        unreached = [n for n, k in number.items() if k not in reached and n != PADDING and n not in endless]
         if useless == "refuse" and endless:
             raise ValueError(
                 f"{self.name}: no derivation from {_listed(endless)} ends. Give it an alternative without itself,"
-                " remove it, or pass useless='mask'"
+                " remove it, or pass useless='mask'."
             )
-        if useless == "refuse" and lost:
+        if useless == "refuse" and unreached:
             raise ValueError(
-                f"{self.name}: {_listed(lost)} is not reached from the start symbol {self.start!r}. Remove it, use it,"
-                " name another start, or pass useless='mask'"
+                f"{self.name}: {_listed(unreached)} is not reached from the start symbol {self.start!r}. Remove it, use"
+                " it, pass another start, or pass useless='mask'."
             )
         self._live = live & np.array([k in reached for k, _ in rules])
-        circle = analysis.cycle([r for r, a in zip(rules, self._live, strict=True) if a], extra + 1)
-        if circle:
-            path = " => ".join(self.nonterminals[a] for a in [*circle, circle[0]])
+        cycle = analysis.cycle([r for r, a in zip(rules, self._live, strict=True) if a], extra + 1)
+        if cycle:
+            path = " => ".join(self.nonterminals[a] for a in [*cycle, cycle[0]])
             raise ValueError(
-                f"{self.name}: {path} derives itself, so that strings have no end of derivations; remove the circle"
+                f"{self.name}: {path} derives itself, which gives strings infinitely many derivations. Remove one of"
+                " the productions of this cycle."
             )
-        # k < K is a nonterminal, K + t a terminal, -1 what is undefined
+        # k < K is a nonterminal, K + t a terminal, -1 an undefined symbol
         self.rules = [(lhs, tuple(s if s < extra else s - 1 if s > extra else -1 for s in rhs)) for lhs, rhs in rules]
         self.costs = least[:extra]
         self.production_costs = each
         if overlap := [c for c in self.ignore if any(c in t for t in self.terminals)]:
-            raise ValueError(f"{self.name}: ignore has {overlap[0]!r}, but a terminal has it too; take it out of one")
+            raise ValueError(
+                f"{self.name}: ignore has {overlap[0]!r}, but a terminal contains it too. Remove it from one of them."
+            )
 
     def __repr__(self) -> str:
         return (
@@ -186,20 +215,21 @@ class Grammar(Codec):
 
     @property
     def language(self) -> str:
-        """Its own, by its name."""
+        """The name of the grammar."""
         return self.name
 
     def described(self) -> Description:
+        """The grammar's name, text, start symbol and ignored characters."""
         return {"grammar": self.name, "text": self.text, "start": self.start, "ignore": self.ignore}
 
     @property
     def text(self) -> str:
-        """The grammar as a production list, without the padding: one production a line, in order."""
+        """The grammar as a production list without the padding, one production a line, in order."""
         return "\n".join(str(p) for p in self.productions[:-1])
 
     @property
     def lhs(self) -> np.ndarray:
-        """(P,) the nonterminal on the left of each production."""
+        """(P,) int, the nonterminal on the left side of each production."""
         return np.array([lhs for lhs, _ in self.rules])
 
     # -- parsing ---------------------------------------------------------------------------------------------
@@ -209,7 +239,7 @@ class Grammar(Codec):
         from chartae.grammar import earley
 
         k, t = len(self.nonterminals), len(self.terminals)
-        coded = [s.encode() for s in self.terminals]
+        encoded = [s.encode() for s in self.terminals]
         symbol: list[int] = []
         rule: list[int] = []
         dot: list[int] = []
@@ -219,11 +249,11 @@ class Grammar(Codec):
             rule += [p] * (len(rhs) + 1)
         used = [p for p in range(self.size) if self._live[p]]
         usable = np.zeros((len(symbol), t + 2), dtype=np.uint8)
-        table = analysis.viable([self.rules[p] for p in used], k, coded, self.nonterminals.index(self.start))
+        table = analysis.viable([self.rules[p] for p in used], k, encoded, self.nonterminals.index(self.start))
         usable[np.concatenate([np.arange(dot[p], dot[p] + len(self.rules[p][1]) + 1) for p in used])] = table
-        step, accept = _trie(coded)
+        step, accept = _trie(encoded)
         options = [[p for p in used if self.rules[p][0] == a] for a in range(k)]
-        prefix = np.array([[u.startswith(v) for v in coded] for u in coded], dtype=np.uint8).reshape(-1)
+        prefix = np.array([[u.startswith(v) for v in encoded] for u in encoded], dtype=np.uint8).reshape(-1)
         i32 = np.int32
         return earley.Tables(
             symbol=np.array(symbol, i32),
@@ -235,10 +265,10 @@ class Grammar(Codec):
             viable=usable.reshape(-1),
             step=step,
             accept=accept,
-            length=np.array([len(c) for c in coded], i32),
+            length=np.array([len(c) for c in encoded], i32),
             prefix=prefix,
-            place=np.cumsum([0, *map(len, coded)]).astype(i32),
-            bytes=np.frombuffer(b"".join(coded), np.uint8),
+            place=np.cumsum([0, *map(len, encoded)]).astype(i32),
+            bytes=np.frombuffer(b"".join(encoded), np.uint8),
             sizes=np.array([k, t, self.nonterminals.index(self.start), self.padding], np.int64),
         )
 
@@ -248,18 +278,25 @@ class Grammar(Codec):
     def encode(
         self, strings: Sequence[str], *, errors: str = "raise", ambiguous: str = "resolve", workers: int = 1
     ) -> Derivations:
-        """Leftmost derivations of strings.
+        """Parse strings to leftmost derivations.
 
         Args:
             strings: a list of N strings.
-            errors: ``raise`` for the first string outside the grammar, or ``skip`` those (`Derivations.failures` has
-                them, `Derivations.kept` the numbers of the others).
-            ambiguous: ``resolve`` several derivations by the rule of the class, or ``refuse`` such strings as errors.
-            workers: threads, each with its share of the strings; they run side by side where numba is installed.
+            errors: what to do with strings outside the language: ``"raise"`` (default) raises ValueError for the first
+                one; ``"skip"`` leaves them out, lists them in `Derivations.failures`, and gives the numbers of the
+                other strings in `Derivations.kept`.
+            ambiguous: what to do with strings of several derivations: ``"resolve"`` (default) takes the production of
+                the smallest number, then the derivation in which each last symbol is as short as possible;
+                ``"refuse"`` treats these strings as errors.
+            workers: number of threads, >= 1. They run in parallel only where numba is installed.
+
+        Returns:
+            The production numbers of the derivations. `Derivations.ambiguous` marks strings of several derivations.
 
         Raises:
-            ValueError: the first string outside the grammar: its number, the place, what was found there, and the
-                terminals that could have followed.
+            ValueError: a string is outside the language; the message gives its number, the character at which no
+                derivation continues, and the terminals that could follow there. Or an argument is out of its range.
+            TypeError: `strings` is a single string, or holds something other than strings.
         """
         listed = checked(strings, errors)
         if ambiguous not in ("resolve", "refuse"):
@@ -268,53 +305,53 @@ class Grammar(Codec):
             raise ValueError(f"workers is {workers}; expected at least 1")
         reduced = [self._reduced(s) for s in listed] if self.ignore else listed
         parts = [reduced[i : i + _BATCH] for i in range(0, len(reduced), _BATCH)]
-        from chartae.grammar import running
+        from chartae.grammar import parsing
 
         if workers > 1 and len(parts) > 1:
             with ThreadPoolExecutor(workers) as pool:
-                done = list(pool.map(lambda part: running.parse(self._tables, part), parts))
+                parsed = list(pool.map(lambda part: parsing.parse(self._tables, part), parts))
         else:
-            done = [running.parse(self._tables, part) for part in parts]
-        status = np.concatenate([np.zeros(0, np.uint8), *(d.status for d in done)])
-        double = status == running.AMBIGUOUS
-        bad = (status == running.OUTSIDE) | (double & (ambiguous == "refuse"))
+            parsed = [parsing.parse(self._tables, part) for part in parts]
+        status = np.concatenate([np.zeros(0, np.uint8), *(p.status for p in parsed)])
+        is_ambiguous = status == parsing.AMBIGUOUS
+        bad = (status == parsing.OUTSIDE) | (is_ambiguous & (ambiguous == "refuse"))
         failures = []
         for i in np.flatnonzero(bad):
-            where = int(done[i // _BATCH].where[i % _BATCH])
-            failure = self._failure(int(i), listed[i], where, bool(double[i]))
+            where = int(parsed[i // _BATCH].where[i % _BATCH])
+            failure = self._failure(int(i), listed[i], where, bool(is_ambiguous[i]))
             if errors == "raise":
-                if double[i]:
+                if is_ambiguous[i]:
                     raise ValueError(
                         f"{self.name}: string {i} ({listed[i][:60]!r}) has several derivations. Pass"
-                        " ambiguous='resolve' to take one by rule, or make the grammar unambiguous"
+                        " ambiguous='resolve' to take one by rule, or make the grammar unambiguous."
                     )
-                raise ValueError(f"{self.name}: {failure}; correct or remove it, or pass errors='skip'")
+                raise ValueError(f"{self.name}: {failure}. Correct or remove the string, or pass errors='skip'.")
             failures.append(failure)
-        flat = np.concatenate([np.zeros(0, np.uint8), *(d.flat for d in done)])
+        flat = np.concatenate([np.zeros(0, np.uint8), *(p.flat for p in parsed)])
         if self.size > 256 and flat.dtype == np.uint8:
             flat = flat.astype(np.uint16)
-        offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, int), *(d.lengths for d in done)]))])
-        everything = Derivations(flat, offsets, np.arange(len(listed)), (), double)
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.zeros(0, int), *(p.lengths for p in parsed)]))])
+        derivations = Derivations(flat, offsets, np.arange(len(listed)), (), is_ambiguous)
         if not failures:
-            return everything
-        kept = everything[np.flatnonzero(~bad)]
+            return derivations
+        kept = derivations[np.flatnonzero(~bad)]
         assert isinstance(kept, Derivations)
         return Derivations(kept.flat, kept.offsets, kept.kept, tuple(failures), kept.ambiguous)
 
-    def _failure(self, index: int, string: str, where: int, double: bool) -> Failure:
-        if double:
+    def _failure(self, index: int, string: str, where: int, is_ambiguous: bool) -> Failure:
+        if is_ambiguous:
             return Failure(index, string, 0, string, ("a string with one derivation",))
-        from chartae.grammar import running
+        from chartae.grammar import parsing
 
         reduced = self._reduced(string).encode()
-        terminals, whole = running.expected(self._tables, reduced)
+        terminals, may_end = parsing.expected(self._tables, reduced)
         place = len(reduced[:where].decode(errors="ignore"))
-        # the place in the string as it was given: the ignored characters before it count
+        # the place in the user's string, where the ignored characters before it count
         kept = [i for i, c in enumerate(string) if c not in self.ignore]
         place = kept[place] if place < len(kept) else len(string)
-        found = string[place : place + 1]
-        names = (*(self.terminals[t] for t in terminals), *(("the end",) if whole else ()))
-        return Failure(index, string, place, found, names)
+        unexpected = string[place : place + 1]
+        names = (*(self.terminals[t] for t in terminals), *(("the end",) if may_end else ()))
+        return Failure(index, string, place, unexpected, names)
 
     # -- printing --------------------------------------------------------------------------------------------
 
@@ -324,55 +361,59 @@ class Grammar(Codec):
         *,
         incomplete: str = "raise",
     ) -> list[str]:
-        """Strings of derivations; padding at the end of a row is skipped.
+        """Expand derivations to strings; padding at the end of a row is skipped.
 
         Args:
-            sequences: `Derivations`, a padded (N, T) array of production numbers, or rows.
-            incomplete: ``raise`` where nonterminals remain at the end, or give the ``empty`` string, as the
-                paper's code does.
+            sequences: `Derivations`, a padded (N, T) array of production numbers, or N rows of them.
+            incomplete: what to do with derivations in which nonterminals remain at the end: ``"raise"`` (default)
+                raises ValueError; ``"empty"`` returns the empty string for them, as the paper's code does.
+
+        Returns:
+            N strings.
 
         Raises:
-            ValueError: a production that does not belong to the leftmost nonterminal: its sequence and step.
+            ValueError: a production does not expand the leftmost nonterminal, or nonterminals remain at the end. The
+                message gives the number of the derivation, and the step.
         """
         if incomplete not in ("raise", "empty"):
             raise ValueError(f"incomplete is {incomplete!r}; expected 'raise' or 'empty'")
-        from chartae.grammar import running
+        from chartae.grammar import parsing
 
-        given = gather(sequences)
-        texts, status, where = running.expand(self._tables, self._right, given)
+        derivations = gather(sequences)
+        texts, status, where = parsing.expand(self._tables, self._right, derivations)
         for i in np.flatnonzero(status).tolist():
-            if status[i] == running.INCOMPLETE and incomplete == "empty":
+            if status[i] == parsing.INCOMPLETE and incomplete == "empty":
                 texts[i] = ""
                 continue
-            said = (
-                "ends although nonterminals remain"
-                if status[i] == running.INCOMPLETE
-                else self._misplaced(given, i, where)
+            fault = (
+                "ends although nonterminals remain. Complete it, or pass incomplete='empty'."
+                if status[i] == parsing.INCOMPLETE
+                else self._misplaced(derivations, i, where)
             )
-            raise ValueError(f"{self.name}: derivation {i} {said}")
+            raise ValueError(f"{self.name}: derivation {i} {fault}")
         return texts
 
     @cached_property
     def _right(self) -> np.ndarray:
-        """All right sides, last symbol first, behind the P + 1 places at which they begin."""
+        """All right sides, last symbol first, preceded by the P + 1 positions at which they begin."""
         parts = [rhs[::-1] for _, rhs in self.rules]
         begins = np.cumsum([self.size + 1, *map(len, parts)])
         return np.concatenate([begins, np.array([s for p in parts for s in p], int)]).astype(np.int32)
 
-    def _misplaced(self, given: Derivations, i: int, where: np.ndarray) -> str:
-        row = given[int(i)]
+    def _misplaced(self, derivations: Derivations, i: int, where: np.ndarray) -> str:
+        row = derivations[int(i)]
         assert isinstance(row, np.ndarray)
         step = int(where[i])
         p = int(row[step])
         if p >= self.size:
-            return f"has the production {p} at step {step}; the grammar has 0 to {self.size - 1}"
+            return f"has production {p} at step {step}; expected 0 to {self.size - 1}"
         if not self.masks[:, p].any():
-            return f"has the production {p} ({self.productions[p]}) at step {step}, from which no string can be derived"
-        return f"has the production {p} ({self.productions[p]}) at step {step}, where another nonterminal is leftmost"
+            return f"has production {p} ({self.productions[p]}) at step {step}, from which no string can be derived"
+        return f"has production {p} ({self.productions[p]}) at step {step}, where another nonterminal is leftmost"
 
 
 def _trie(terminals: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Transitions (256 * nodes,) and the terminal that ends at each node."""
+    """Transitions (256 * nodes,) of the trie of terminals, and the terminal that ends at each node, -1 for none."""
     steps, accept = [[-1] * 256], [-1]
     for t, word in enumerate(terminals):
         node = 0

@@ -1,4 +1,4 @@
-"""Baselines to a grammar: single characters, tokens, and SELFIES, as codecs with one code book each."""
+"""Codecs without a grammar, as baselines: characters, tokens and SELFIES, each with a code book."""
 
 from __future__ import annotations
 
@@ -13,22 +13,27 @@ from chartae.grammar.derivations import Codec, Derivations, Description, Failure
 
 __all__ = ["SMILES_TOKENS", "Characters", "Selfies", "Tokens"]
 
-#: tokens of SMILES: atoms in brackets whole, two-letter elements, ring numbers above 9 (Schwaller et al., 2018,
-#: arXiv:1711.04810)
+#: regular expression of the tokens of SMILES: bracket atoms, two-letter elements, ring numbers above 9, and single
+#: characters (after Schwaller et al., 2018, arXiv:1711.04810)
 SMILES_TOKENS = r"\[[^\]]+\]|Br|Cl|%\d\d|."
 
 
 class Tokens(Codec):
-    """Strings as sequences of tokens, each of which has a number; the last number is padding.
+    """A codec that cuts strings into tokens and numbers them; the last number is the padding.
 
-    The code book is fixed: what it lacks cannot be encoded. Any sequence of numbers decodes to some string, well-formed
-    or not, so that there are no masks.
+    The code book is fixed: strings with other tokens cannot be encoded. Any sequence of numbers decodes to a string,
+    which need not be well-formed; there are no masks.
 
     Args:
-        tokens: the code book, in order.
-        pattern: a regular expression that cuts a string into tokens; without it, the longest token of the code book.
-        name: shown in messages.
+        tokens: the code book: 1 to 65,535 different, non-empty strings, in the order of their numbers.
+        pattern: a regular expression of one token, by which strings are cut, such as `SMILES_TOKENS`. By default the
+            longest token of the code book is taken at each position.
+        name: name of the codec in messages; default ``"tokens"``.
 
+    Raises:
+        ValueError: there are no tokens, too many, an empty one, or one twice.
+
+    >>> from chartae.grammar import SMILES_TOKENS, Tokens
     >>> t = Tokens.of(["CCl", "C[NH+]C"], SMILES_TOKENS)
     >>> t.tokens, t.size, t.encode(["CCl"])[0].tolist()
     (('C', 'Cl', '[NH+]'), 4, [0, 1])
@@ -40,10 +45,12 @@ class Tokens(Codec):
         self.tokens = tuple(tokens)
         if not self.tokens or "" in self.tokens or len(set(self.tokens)) < len(self.tokens):
             raise ValueError(
-                f"the tokens of {name} are {self.tokens[:9]!r}...; expected some, all different, none empty"
+                f"the tokens of {name} are {self.tokens[:9]!r}...; expected at least one, all different, none empty"
             )
         if len(self.tokens) > 65_535:
-            raise ValueError(f"{name} has {len(self.tokens):,} tokens; at most 65,535 can be numbered in 16 bits")
+            raise ValueError(
+                f"{name} has {len(self.tokens):,} tokens; expected at most 65,535, which 16 bits can number"
+            )
         self.name, self.pattern = name, pattern
         self.size, self.padding = len(self.tokens) + 1, len(self.tokens)
         self._number = {t: i for i, t in enumerate(self.tokens)}
@@ -52,17 +59,41 @@ class Tokens(Codec):
 
     @classmethod
     def of(cls, strings: Iterable[str], pattern: str = ".", **settings: str) -> Tokens:
-        """The code book of all tokens in `strings`, sorted."""
-        found = {t for s in strings for t in re.findall(pattern, s, re.DOTALL)}
-        return cls(sorted(found), pattern, **settings)
+        """Build the codec whose code book holds all tokens of some strings, sorted.
+
+        Args:
+            strings: the strings.
+            pattern: a regular expression of one token; by default a single character.
+            settings: further arguments of the constructor: `name`.
+
+        Returns:
+            The codec.
+        """
+        tokens = {t for s in strings for t in re.findall(pattern, s, re.DOTALL)}
+        return cls(sorted(tokens), pattern, **settings)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.tokens)} tokens and padding)"
 
     def described(self) -> Description:
+        """The code book and the pattern."""
         return {"tokens": self.tokens, "pattern": self.pattern}
 
     def encode(self, strings: Sequence[str], *, errors: str = "raise") -> Derivations:
+        """Encode strings as token numbers.
+
+        Args:
+            strings: a list of N strings.
+            errors: what to do with strings whose tokens are not all in the code book: ``"raise"`` (default) raises
+                ValueError for the first one; ``"skip"`` leaves them out and lists them in `Derivations.failures`.
+
+        Returns:
+            The token numbers of each string.
+
+        Raises:
+            ValueError: a token is not in the code book, or `errors` is unknown.
+            TypeError: `strings` is a single string, or holds something other than strings.
+        """
         rows, kept, failures = [], [], []
         for i, string in enumerate(checked(strings, errors)):
             cut = self._cut.findall(string)
@@ -72,7 +103,7 @@ class Tokens(Codec):
                 place = sum(map(len, cut[:first]))
                 failure = Failure(i, string, place, cut[first], self.tokens)
                 if errors == "raise":
-                    raise ValueError(f"{self.name}: {failure}; add the token, or pass errors='skip'")
+                    raise ValueError(f"{self.name}: {failure}. Add the token to the codec, or pass errors='skip'.")
                 failures.append(failure)
                 continue
             rows.append(row)
@@ -81,7 +112,17 @@ class Tokens(Codec):
         return Derivations(flat, np.cumsum([0, *map(len, rows)]), np.array(kept, int), tuple(failures))
 
     def decode(self, sequences: Derivations | np.ndarray | Iterable[Sequence[int] | np.ndarray]) -> list[str]:
-        """Strings of token numbers; padding is left out."""
+        """Join the tokens of each sequence to a string; padding is left out.
+
+        Args:
+            sequences: `Derivations`, a padded (N, T) array of token numbers, or N rows of them.
+
+        Returns:
+            N strings.
+
+        Raises:
+            ValueError: a number is not that of a token or of the padding.
+        """
         texts = np.array([*self.tokens, ""], dtype=object)
         strings = []
         for i, row in enumerate(gather(sequences)):
@@ -92,9 +133,17 @@ class Tokens(Codec):
 
 
 class Characters(Tokens):
-    """Strings as sequences of characters: the baseline "CVAE" of Kusner, Paige, Hernández-Lobato (2017,
-    arXiv:1703.01925).
+    """A codec whose tokens are single characters.
 
+    It is the code of the baseline "CVAE" of Kusner, Paige, Hernández-Lobato (2017, arXiv:1703.01925).
+
+    Args:
+        characters: the code book, as a string or several strings; repeated characters count once.
+
+    Raises:
+        ValueError: there are no characters.
+
+    >>> from chartae.grammar import Characters
     >>> c = Characters("CNO()=")
     >>> c.encode(["C=O"])[0].tolist(), c.decode([[0, 5, 2, 6, 6]])
     ([0, 5, 2], ['C=O'])
@@ -104,6 +153,7 @@ class Characters(Tokens):
         super().__init__(tuple(dict.fromkeys("".join(characters))), ".", name="characters")
 
     def described(self) -> Description:
+        """The characters of the code book."""
         return {"characters": self.tokens}
 
 
@@ -111,37 +161,59 @@ def _package() -> ModuleType:
     try:
         import selfies
     except ImportError as e:
-        raise ImportError("SELFIES need the package selfies: pip install 'chartae[molecules]'") from e
+        raise ImportError("SELFIES need the package selfies. Install it by pip install 'chartae[molecules]'.") from e
     return selfies
 
 
 class Selfies(Codec):
-    """SMILES as sequences of SELFIES symbols, of which any sequence decodes to a molecule (Krenn, Häse, Nigam,
-    Friederich, Aspuru-Guzik, 2020, arXiv:1905.13741). Needs the package selfies: ``chartae[molecules]``.
+    """A codec that encodes SMILES as sequences of SELFIES symbols, every one of which decodes to a molecule.
 
-    The round trip is not the identity: SELFIES writes a molecule anew, and does not know all of them. Symbols are those
-    of `strings`, and of selfies' own robust alphabet unless ``robust=False``.
+    See Krenn, Häse, Nigam, Friederich, Aspuru-Guzik, 2020, arXiv:1905.13741. Decoding after encoding need not return
+    the same SMILES, because SELFIES writes a molecule in its own order of atoms; and some molecules have no SELFIES.
+    Needs the package selfies (``chartae[molecules]``).
+
+    Args:
+        strings: SMILES whose symbols the code book holds; those without SELFIES are skipped; none by default.
+        robust: whether the code book also holds the package's semantically robust alphabet; default True.
+
+    Raises:
+        ImportError: the package selfies is not installed.
+        ValueError: the code book is empty.
+
+    >>> from chartae.grammar import Selfies
+    >>> codec = Selfies(["CCO", "CC=O"], robust=False)
+    >>> codec.tokens
+    ('[=O]', '[C]', '[O]')
+    >>> codec.decode(codec.encode(["OCC"]))
+    ['OCC']
     """
 
     masks = None
 
     def __init__(self, strings: Iterable[str] = (), *, robust: bool = True) -> None:
         self._selfies = _package()
-        found = set(self._selfies.get_semantic_robust_alphabet()) if robust else set()
+        symbols = set(self._selfies.get_semantic_robust_alphabet()) if robust else set()
         for s in strings:
             try:
-                found |= set(self._selfies.split_selfies(self._selfies.encoder(s)))
+                symbols |= set(self._selfies.split_selfies(self._selfies.encoder(s)))
             except self._selfies.EncoderError:
-                continue  # `encode` says so, or leaves it out
-        self._number(sorted(found))
+                continue  # `encode` reports the string, or skips it
+        self._number(sorted(symbols))
 
     @classmethod
     def of_symbols(cls, symbols: Iterable[str]) -> Selfies:
-        """With these symbols, in their order."""
-        made = cls.__new__(cls)
-        made._selfies = _package()
-        made._number(list(symbols))
-        return made
+        """Build the codec whose code book holds these symbols, in their order.
+
+        Args:
+            symbols: SELFIES symbols, such as ``"[C]"``.
+
+        Returns:
+            The codec.
+        """
+        codec = cls.__new__(cls)
+        codec._selfies = _package()
+        codec._number(list(symbols))
+        return codec
 
     def _number(self, symbols: Sequence[str]) -> None:
         self._tokens = Tokens(symbols, r"\[[^\]]*\]|\.", name="SELFIES")
@@ -152,27 +224,57 @@ class Selfies(Codec):
 
     @property
     def language(self) -> str:
+        """``"molecules"``."""
         return "molecules"
 
     def described(self) -> Description:
+        """The symbols of the code book."""
         return {"selfies": self.tokens}
 
     def encode(self, strings: Sequence[str], *, errors: str = "raise") -> Derivations:
-        written, kept, failures = [], [], []
+        """Encode SMILES as numbers of SELFIES symbols.
+
+        Args:
+            strings: a list of N SMILES.
+            errors: what to do with SMILES that have no SELFIES, or whose symbols are not all in the code book:
+                ``"raise"`` (default) raises ValueError for the first one; ``"skip"`` leaves them out and lists them in
+                `Derivations.failures`.
+
+        Returns:
+            The symbol numbers of each SMILES.
+
+        Raises:
+            ValueError: a SMILES cannot be encoded, or `errors` is unknown.
+            TypeError: `strings` is a single string, or holds something other than strings.
+        """
+        selfies, kept, failures = [], [], []
         for i, string in enumerate(checked(strings, errors)):
             try:
-                written.append(self._selfies.encoder(string))
+                selfies.append(self._selfies.encoder(string))
                 kept.append(i)
             except self._selfies.EncoderError as e:
-                why = str(e).strip().splitlines()[-1]
+                reason = str(e).strip().splitlines()[-1]
                 if errors == "raise":
-                    raise ValueError(f"string {i} ({string!r}) has no SELFIES: {why}; or pass errors='skip'") from e
+                    raise ValueError(
+                        f"string {i} ({string!r}) has no SELFIES: {reason}. Correct or remove it, or pass"
+                        " errors='skip'."
+                    ) from e
                 failures.append(Failure(i, string, 0, string, ("a molecule that SELFIES can write",)))
-        made = self._tokens.encode(written, errors=errors)
+        ids = self._tokens.encode(selfies, errors=errors)
         numbers = np.array(kept, int)
-        failures += [replace(f, index=int(numbers[f.index])) for f in made.failures]
-        return Derivations(made.flat, made.offsets, numbers[made.kept], tuple(failures))
+        failures += [replace(f, index=int(numbers[f.index])) for f in ids.failures]
+        return Derivations(ids.flat, ids.offsets, numbers[ids.kept], tuple(failures))
 
     def decode(self, sequences: Derivations | np.ndarray | Iterable[Sequence[int] | np.ndarray]) -> list[str]:
-        """SMILES, as selfies writes them."""
+        """Decode symbol numbers to SMILES, as the package selfies writes them.
+
+        Args:
+            sequences: `Derivations`, a padded (N, T) array of symbol numbers, or N rows of them.
+
+        Returns:
+            N SMILES.
+
+        Raises:
+            ValueError: a number is not that of a symbol or of the padding.
+        """
         return [self._selfies.decoder(s) for s in self._tokens.decode(sequences)]

@@ -1,12 +1,12 @@
-"""The inner loops of parsing and printing: compiled by numba where it is installed, else run as they stand.
+"""The inner loops of parsing and printing, compiled by numba where it is installed, else interpreted.
 
-The parser is Earley's, without a tokeniser: a terminal of several characters leads from one place of the text to a
-later one, and every set of items is kept small by one terminal of look-ahead. Left recursion, empty productions and
-ambiguity need no special case. (Earley, "An efficient context-free parsing algorithm", 1970; the pairing of empty
-completions with items that come later follows Aycock and Horspool, "Practical Earley parsing", 2002.)
+The parser is Earley's ("An efficient context-free parsing algorithm", 1970), without a tokeniser: a terminal of several
+characters leads from one place of the text to a later one, and one terminal of look-ahead keeps the sets of items
+small. Left recursion, empty productions and ambiguity need no special case. Empty completions are paired with later
+items as in Aycock and Horspool, "Practical Earley parsing", 2002.
 
-Arrays are passed in and never made here, so that the same lines run over numpy arrays and over lists: whatever is too
-short is reported to the caller, who makes it longer and calls again.
+All arrays are allocated by the caller, so that the same code runs over numpy arrays and over lists. If one is too
+short, the loop says which, and the caller enlarges it and calls again.
 """
 
 from __future__ import annotations
@@ -40,74 +40,74 @@ __all__ = [
 #: whether numba compiles this module
 COMPILED: bool = njit is not None
 
-#: what `parse` and `expand` return beside the string they stopped at
+#: why `parse` and `expand` stopped: all strings are done, or an array must grow
 DONE, GROW_ITEMS, GROW_HASH, GROW_OUT = 0, 1, 2, 3
 
-#: status of one string
+#: status of a string after `parse`
 PARSED, AMBIGUOUS, OUTSIDE = 0, 1, 2
-#: and of one derivation
+#: status of a derivation after `expand`; `PARSED` if it is complete
 INCOMPLETE, MISPLACED, UNKNOWN = 1, 2, 3
 
-#: whole numbers in a row: an array for compiled loops, a list for interpreted ones
+#: a sequence of integers: an array for compiled loops, a list for interpreted ones
 Row = np.ndarray | list[int]
 
 Loop = TypeVar("Loop", bound=Callable[..., object])
 
 
 class Tables(NamedTuple):
-    """A grammar as arrays; a dot is a place in a production, symbols are k < K or K + t."""
+    """A grammar as arrays; a dot is a position in a production, symbols are nonterminals k < K or terminals K + t."""
 
-    symbol: Row  # (D,) the symbol after a dot, -1 at the end of a production
-    rule: Row  # (D,) the production of a dot
-    lhs: Row  # (P,)
-    dot: Row  # (P,) its first dot
-    options: Row  # the live productions of every nonterminal, one list after the other
+    symbol: Row  # (D,) the symbol after each dot, -1 at the end of a production
+    rule: Row  # (D,) the production of each dot
+    lhs: Row  # (P,) the left side of each production, -1 if it can never be used
+    dot: Row  # (P,) the first dot of each production
+    options: Row  # the usable productions of every nonterminal, one list after the other
     option: Row  # (K + 1,) where each list begins
-    viable: Row  # (D * (T + 2),) whether the token may come next
-    step: Row  # (256 * nodes,) the trie of terminals
-    accept: Row  # (nodes,) the terminal that ends at a node, -1
-    length: Row  # (T,) bytes of a terminal
-    prefix: Row  # (T * T,) [u, t]: whether terminal t begins terminal u
+    viable: Row  # (D * (T + 2),) whether each token may come next after each dot
+    step: Row  # (256 * nodes,) transitions of the trie of terminals
+    accept: Row  # (nodes,) the terminal that ends at each node, -1 for none
+    length: Row  # (T,) number of bytes of each terminal
+    prefix: Row  # (T * T,) [u, t]: whether terminal t is a prefix of terminal u
     place: Row  # (T + 1,) where each terminal begins in `bytes`
     bytes: Row  # the terminals, one after the other
     sizes: Row  # K, T, start, padding
 
 
 class Work(NamedTuple):
-    """Space for items and sets, used over and over."""
+    """Buffers for items and sets, which all texts share."""
 
     dot: Row
-    origin: Row
+    origin: Row  # the set in which the item's production began
     before: Row  # the item whose dot is one symbol to the left
     child: Row  # the completed item of that symbol, -1 for a terminal
-    link: Row  # the next item that waits for the same symbol
-    double: Row  # whether the item arose in more than one way
+    link: Row  # the next item of the same linked list (`waiting`, `arriving` or `empty`)
+    double: Row  # whether the item has more than one derivation
     stack: Row
-    waiting: Row  # (n + 1) * K heads of `link`
-    arriving: Row  # (n + 1) items whose terminal ends here
-    token: Row  # (n + 1) the longest terminal at a place
-    empty: Row  # (K,) the items that complete a nonterminal within the present set
-    key: Row
-    stamp: Row
-    found: Row
+    waiting: Row  # ((n + 1) * K,) heads of the lists of items that wait for a nonterminal in each set
+    arriving: Row  # (n + 1,) heads of the lists of items whose terminal ends at each place
+    token: Row  # (n + 1,) the longest terminal at each place
+    empty: Row  # (K,) heads of the lists of items that complete each nonterminal without text in the present set
+    key: Row  # the hash of the present set: keys
+    stamp: Row  # the clock at which each key was written
+    hashed: Row  # the item of each key
 
 
 def compiled(function: Loop) -> Loop:
-    """The function compiled by numba, to run without the interpreter's lock; as it stands where numba is absent."""
+    """Compile a function by numba, to run without the interpreter's lock; return it unchanged where numba is absent."""
     if njit is None:
         return function
-    # what an import hook has wrapped around the function, to check shapes, cannot be compiled
+    # a wrapper, such as an import hook's check of shapes, cannot be compiled
     bare = inspect.unwrap(function)
     try:
-        machine = njit(cache=True, nogil=True)(bare)
-    except RuntimeError:  # there is no folder that compiled code could be kept in
-        machine = njit(nogil=True)(bare)
-    return cast(Loop, machine)
+        machine_code = njit(cache=True, nogil=True)(bare)
+    except RuntimeError:  # no folder can hold the cache of compiled code
+        machine_code = njit(nogil=True)(bare)
+    return cast(Loop, machine_code)
 
 
 @compiled
 def _scan(text: Row, begin: int, end: int, t: Tables, arriving: Row, tokens: Row) -> None:
-    """The longest terminal at every place of a text, T where there is none, T + 1 at its end; nothing arrives yet."""
+    """Write the longest terminal at every place of a text (T for none, T + 1 at its end), and clear `arriving`."""
     terminals, step, accept = t.sizes[1], t.step, t.accept
     for j in range(end - begin + 1):
         arriving[j] = -1
@@ -125,7 +125,7 @@ def _scan(text: Row, begin: int, end: int, t: Tables, arriving: Row, tokens: Row
 
 @compiled
 def _slot(keys: Row, stamps: Row, key: int, clock: int) -> int:
-    """Where a key is in the hash of this clock, or could be written; -1 where too many others lie in its way."""
+    """The place of a key in the hash of this clock, or a free place for it; -1 after too many collisions."""
     mask = len(keys) - 1
     place, tries = (key * 40503 + (key >> 7)) & mask, 0
     while stamps[place] == clock and keys[place] != key and tries < 64:
@@ -136,26 +136,31 @@ def _slot(keys: Row, stamps: Row, key: int, clock: int) -> int:
 
 @compiled
 def _prefer(t: Tables, w: Work, item: int, before: int, child: int) -> None:
-    """Note that an item arose again, and keep one of its two derivations: the one whose last symbol is as short as it
-    can be, then that of its production of least number."""
+    """Mark an item as ambiguous, and keep the better of its two derivations.
+
+    The better one has the shorter last symbol; if both are equally long, the production of the smaller number.
+    """
     w.double[item] = 1
-    kept = w.child[item]
-    old, new = w.origin[kept], w.origin[child]
-    if new > old or (new == old and t.rule[w.dot[child]] < t.rule[w.dot[kept]]):
+    old_child = w.child[item]
+    old, new = w.origin[old_child], w.origin[child]
+    if new > old or (new == old and t.rule[w.dot[child]] < t.rule[w.dot[old_child]]):
         w.before[item], w.child[item] = before, child
 
 
 @compiled
 def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -> tuple[int, int, int, int]:
-    """Build all sets of one text: the number of items (-1: the hash is full, -2: the items are), the first item of the
-    last set that is reached, the place of that set, and the clock."""
-    # locals: compiled code counts a reference whenever an array is taken out of a tuple within the loops
+    """Build the sets of items of one text.
+
+    Returns the number of items (-1 if the hash is full, -2 if the buffers of items are), the first item of the last set
+    reached, the place of this set, and the clock.
+    """
+    # locals, because compiled code counts a reference each time that a loop takes an array out of a tuple
     nonterminals, terminals, start = t.sizes[0], t.sizes[1], t.sizes[2]
     symbols, rules, lhs, viable, prefix, length = t.symbol, t.rule, t.lhs, t.viable, t.prefix, t.length
     option, options, first_dot = t.option, t.options, t.dot
     dots, origins, befores, childs, doubles, link = w.dot, w.origin, w.before, w.child, w.double, w.link
     waiting, arriving, tokens, empty = w.waiting, w.arriving, w.token, w.empty
-    keys, stamps, founds = w.key, w.stamp, w.found
+    keys, stamps, hashed = w.key, w.stamp, w.hashed
     n, room, width, states = end - begin, len(dots), terminals + 2, len(symbols)
 
     _scan(text, begin, end, t, arriving, tokens)
@@ -171,9 +176,10 @@ def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -
             empty[k] = -1
         cursor = count
         predicted = start if j == 0 else -1
-        # every item but those predicted comes of a pair: the one before it, and the completed one (or the terminal)
-        # that takes its dot on. `i` runs over a list of one kind, `item` is the other: a completed item and those that
-        # wait for it (way 1), one that waits and what is complete already without a letter (way 2), arrivals (way 0)
+        # Every item that is not predicted arises from a pair: the item before it, and the completed item (or terminal)
+        # that moves its dot. `item` is one of the pair, and `i` runs over the list of its partners. Way 1: `item` is
+        # completed, and the partners wait for it. Way 2: `item` waits, and the partners are complete without text.
+        # Way 0: the partners arrive by a terminal, without `item`.
         way, item, i = 0, -1, arriving[j]
         while True:
             while i >= 0:
@@ -188,11 +194,11 @@ def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -
                 if place < 0:
                     return -1, 0, 0, clock
                 if stamps[place] == clock:
-                    _prefer(t, w, founds[place], before, child)
+                    _prefer(t, w, hashed[place], before, child)
                     continue
                 if count == room:
                     return -2, 0, 0, clock
-                stamps[place], keys[place], founds[place] = clock, key, count
+                stamps[place], keys[place], hashed[place] = clock, key, count
                 dots[count], origins[count], doubles[count] = dot, origin, 0
                 befores[count], childs[count] = before, child
                 count += 1
@@ -232,7 +238,10 @@ def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -
 
 @compiled
 def derive(t: Tables, w: Work, root: int, out: Row, at: int, limit: int) -> tuple[int, int]:
-    """Write the leftmost derivation below a completed item: where it ends (-1: no room), whether it is one of many."""
+    """Write the leftmost derivation below a completed item into `out`, from place `at`.
+
+    Returns the place where it ends (-1 if `out` is too short, -2 if the stack is), and whether it is ambiguous.
+    """
     double = 0
     w.stack[0], top = root, 1
     while top > 0:
@@ -267,7 +276,10 @@ def parse(
     status: Row,
     where: Row,
 ) -> tuple[int, int, int]:
-    """Derivations of texts first..count-1 into `out`, from ends[i] to ends[i + 1]: where it stopped, why, clock."""
+    """Write the derivations of texts first..count-1 into `out`, that of text i from ends[i] to ends[i + 1].
+
+    Returns the text at which it stopped, why, and the clock.
+    """
     for i in range(first, count):
         begin, end = offsets[i], offsets[i + 1]
         items, began, last, clock = recognise(text, begin, end, t, w, clock)
@@ -307,9 +319,10 @@ def expand(
     status: Row,
     where: Row,
 ) -> tuple[int, int]:
-    """Texts of derivations first..count-1 into `out`, from ends[i] to ends[i + 1]: the one it stopped at, and why.
+    """Write the texts of derivations first..count-1 into `out`, that of derivation i from ends[i] to ends[i + 1].
 
-    `right` begins with the places at which the right sides begin in it, each from its last symbol to its first.
+    `right` holds all right sides, last symbol first, preceded by the places at which they begin. Returns the derivation
+    at which it stopped, and why.
     """
     nonterminals, start, padding = t.sizes[0], t.sizes[2], t.sizes[3]
     productions = len(t.lhs)

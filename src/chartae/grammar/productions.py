@@ -1,4 +1,4 @@
-"""Productions, and the texts they are read from: production lists, EBNF, and what lark makes of its grammar files."""
+"""Productions, and how they are read from production lists, EBNF and lark's grammar files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,35 @@ __all__ = ["Production", "Terminal", "read", "read_ebnf", "read_lark", "read_pro
 
 
 class Terminal(str):
-    """A terminal symbol, of one or more characters; a nonterminal is a plain `str`."""
+    """A terminal symbol of a grammar; a subclass of `str`, to tell it from nonterminals, which are plain strings.
+
+    Args:
+        symbol: the text of the terminal, one or more characters.
+
+    >>> from chartae.grammar import Production, Terminal
+    >>> print(Production("S", (Terminal("a"), "S")))
+    S -> 'a' S
+    """
 
     __slots__ = ()
 
+    def __new__(cls, symbol: str) -> Terminal:
+        return super().__new__(cls, symbol)
+
 
 class Production(NamedTuple):
-    """One rule lhs -> rhs of a context-free grammar; an empty `rhs` derives the empty string."""
+    """A production ``lhs -> rhs`` of a context-free grammar.
+
+    Args:
+        lhs: the nonterminal on the left side.
+        rhs: symbols on the right side: a `Terminal`, or a plain `str` for a nonterminal; ``()`` derives the empty
+            string.
+
+    >>> from chartae.grammar import Grammar, Production, Terminal
+    >>> g = Grammar([Production("S", (Terminal("a"), "S")), Production("S", ())])
+    >>> g.encode(["aa"])[0].tolist()
+    [0, 0, 1]
+    """
 
     lhs: str
     rhs: tuple[str, ...]
@@ -30,7 +52,17 @@ class Production(NamedTuple):
 
 
 def read(text: str) -> list[Production]:
-    """Productions of a text in either notation: a list where it has ``->`` outside quotes, EBNF otherwise."""
+    """Read productions from a text: a production list if it has ``->`` outside quotes, else EBNF.
+
+    Args:
+        text: the text.
+
+    Returns:
+        The productions, in order.
+
+    Raises:
+        ValueError: the text is empty, or cannot be read.
+    """
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"the grammar is {text!r}; expected a text such as \"S -> S '+' T | T\"")
     bare = re.sub(r"'[^'\n]*'|\"[^\"\n]*\"|#.*", "", text)
@@ -43,15 +75,26 @@ _PIECE = re.compile(r"""\s*(?:(?P<text>'[^']*'|"[^"]*")|(?P<bar>\|)|(?P<name>[^\
 
 
 def read_productions(text: str) -> list[Production]:
-    """Productions of a list in the notation of NLTK: one left side a line, alternatives apart by ``|``.
+    """Read productions from a list in the notation of NLTK.
 
-    Terminals are quoted, without escapes; names without quotes are nonterminals; an alternative without symbols is
-    the empty string; ``#`` begins a comment; a line that begins with ``|`` goes on with the left side above.
+    Each line has one left side, ``->``, and alternatives separated by ``|``. Terminals are quoted, without escapes;
+    names without quotes are nonterminals. An alternative without symbols derives the empty string. ``#`` begins a
+    comment. A line that begins with ``|`` continues the alternatives of the line above.
 
+    Args:
+        text: the production list.
+
+    Returns:
+        The productions, in order.
+
+    Raises:
+        ValueError: a line cannot be read; the message gives its number.
+
+    >>> from chartae.grammar.productions import read_productions
     >>> [str(p) for p in read_productions("S -> S '+' T | T")]
     ["S -> S '+' T", 'S -> T']
     """
-    found: list[Production] = []
+    productions: list[Production] = []
     lhs = ""
     for number, line in enumerate(text.splitlines(), 1):
         body = line.strip()
@@ -78,13 +121,15 @@ def read_productions(text: str) -> list[Production]:
                 alternatives[-1].append(piece["name"])
             elif piece["text"]:
                 if len(piece["text"]) == 2:
-                    raise ValueError(f"line {number}: a terminal is empty; leave the alternative empty instead")
+                    raise ValueError(
+                        f"line {number} of the grammar has an empty terminal. Write an empty alternative instead."
+                    )
                 alternatives[-1].append(Terminal(piece["text"][1:-1]))
             else:
                 break
             at = piece.end()
-        found += [Production(lhs, tuple(a)) for a in alternatives]
-    return found
+        productions += [Production(lhs, tuple(a)) for a in alternatives]
+    return productions
 
 
 # -- EBNF ----------------------------------------------------------------------------------------------------
@@ -102,7 +147,7 @@ _CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 
 class _Ebnf:
-    """A descent over the pieces of an EBNF text; every group and repetition becomes a nonterminal of its own."""
+    """A recursive-descent parser of EBNF texts; every group and repetition becomes a new nonterminal."""
 
     def __init__(self, text: str) -> None:
         self.pieces: list[tuple[str, str, int]] = []
@@ -112,16 +157,16 @@ class _Ebnf:
             line = text.count("\n", 0, at) + 1
             if piece is None:
                 raise ValueError(
-                    f"line {line} of the grammar: {text[at : at + 20].splitlines()[0]!r} is not understood; EBNF here"
-                    " has name = ..., terminals in quotes, | ( ) [ ] { } ? * + and ranges '0'..'9'"
+                    f"line {line} of the grammar: {text[at : at + 20].splitlines()[0]!r} is not understood; expected"
+                    " name = ..., terminals in quotes, | ( ) [ ] { } ? * + or ranges '0'..'9'"
                 )
             if piece.lastgroup != "skip":
                 self.pieces.append((str(piece.lastgroup), piece[0], line))
             at = piece.end()
         self.at = 0
-        self.found: list[Production] = []
+        self.productions: list[Production] = []
         self.names = {value for kind, value, _ in self.pieces if kind == "name"}
-        self.made: dict[tuple[object, ...], str] = {}
+        self.helpers: dict[tuple[object, ...], str] = {}
 
     def peek(self, ahead: int = 0) -> tuple[str, str, int]:
         place = self.at + ahead
@@ -131,23 +176,26 @@ class _Ebnf:
         while self.at < len(self.pieces):
             (kind, name, line), (define, _, _) = self.peek(), self.peek(1)
             if kind != "name" or define != "define":
-                raise ValueError(f"line {line} of the grammar: expected a rule, name = ..., found {name!r}")
+                raise ValueError(f"line {line} of the grammar has {name!r}; expected a rule, name = ...")
             self.at += 2
-            mark = len(self.found)
+            mark = len(self.productions)
             alternatives = self.alternatives(name)
-            helpers = self.found[mark:]
-            self.found[mark:] = [*(Production(name, a) for a in alternatives), *helpers]
+            helpers = self.productions[mark:]
+            self.productions[mark:] = [*(Production(name, a) for a in alternatives), *helpers]
             if self.peek()[1] == ";":
                 self.at += 1
             elif self.peek()[0] != "end" and not self.starts_rule():
-                raise ValueError(f"line {self.peek()[2]} of the grammar: {self.peek()[1]!r} is out of place")
-        return self.found
+                raise ValueError(
+                    f"line {self.peek()[2]} of the grammar has {self.peek()[1]!r}; expected a symbol, ';' or the next"
+                    " rule"
+                )
+        return self.productions
 
     def starts_rule(self) -> bool:
         return self.peek()[0] == "name" and self.peek(1)[0] == "define"
 
     def alternatives(self, owner: str) -> list[tuple[str, ...]]:
-        found: list[tuple[str, ...]] = []
+        alternatives: list[tuple[str, ...]] = []
         while True:
             symbols: list[str] = []
             while self.peek()[0] in ("name", "text") or self.peek()[1] in (*_CLOSING, ","):
@@ -157,9 +205,9 @@ class _Ebnf:
                     self.at += 1
                     continue
                 symbols += self.item(owner)
-            found.append(tuple(symbols))
+            alternatives.append(tuple(symbols))
             if self.peek()[:2] != ("sign", "|"):
-                return found
+                return alternatives
             self.at += 1
 
     def item(self, owner: str) -> list[str]:
@@ -172,7 +220,9 @@ class _Ebnf:
         else:
             inner = self.alternatives(owner)
             if self.peek()[1] != _CLOSING[value]:
-                raise ValueError(f"line {line} of the grammar: {value!r} is never closed by {_CLOSING[value]!r}")
+                raise ValueError(
+                    f"line {line} of the grammar has {value!r}, which is never closed; expected {_CLOSING[value]!r}"
+                )
             self.at += 1
             if len(inner) == 1 and value == "(":
                 symbol = list(inner[0])
@@ -199,39 +249,55 @@ class _Ebnf:
             return [Terminal(first)] if first else []
         last = self.peek(1)[1][1:-1]
         if self.peek(1)[0] != "text" or len(first) != 1 or len(last) != 1 or first > last:
-            raise ValueError(f"line {line} of the grammar: a range is one character to a later one, '0'..'9'")
+            raise ValueError(
+                f"line {line} of the grammar has a range from {value}; expected two single characters in ascending"
+                " order, such as '0'..'9'"
+            )
         self.at += 2
         return [self.helper(owner, tuple((Terminal(chr(c)),) for c in range(ord(first), ord(last) + 1)))]
 
-    def name(self, owner: str) -> str:
+    def new_name(self, owner: str) -> str:
         number = 1
-        while (made := f"{owner}_{number}") in self.names:
+        while (name := f"{owner}_{number}") in self.names:
             number += 1
-        self.names.add(made)
-        return made
+        self.names.add(name)
+        return name
 
     def helper(self, owner: str, alternatives: tuple[tuple[str, ...], ...]) -> str:
-        if alternatives not in self.made:
-            self.made[alternatives] = self.name(owner)
-            self.found += [Production(self.made[alternatives], a) for a in alternatives]
-        return self.made[alternatives]
+        if alternatives not in self.helpers:
+            self.helpers[alternatives] = self.new_name(owner)
+            self.productions += [Production(self.helpers[alternatives], a) for a in alternatives]
+        return self.helpers[alternatives]
 
     def repeated(self, owner: str, alternatives: tuple[tuple[str, ...], ...], least: int) -> str:
         key = ("repeated", least, alternatives)
-        if key not in self.made:
-            name = self.made[key] = self.name(owner)
+        if key not in self.helpers:
+            name = self.helpers[key] = self.new_name(owner)
             # left-recursive, so that a list of thousands of members needs no more memory than a short one
             begin = [()] if least == 0 else list(alternatives)
-            self.found += [Production(name, a) for a in begin]
-            self.found += [Production(name, (name, *a)) for a in alternatives]
-        return self.made[key]
+            self.productions += [Production(name, a) for a in begin]
+            self.productions += [Production(name, (name, *a)) for a in alternatives]
+        return self.helpers[key]
 
 
 def read_ebnf(text: str) -> list[Production]:
-    """Productions of an EBNF text: ``name = ...`` (or ``::=``, ``:``), ``|``, ``( )``, ``[ ]`` or ``?``, ``{ }`` or
-    ``*``, ``+``, ranges ``'0'..'9'``; commas and ``;`` may be left out. Options and repetitions become nonterminals
-    ``name_1``, ``name_2``, ..., repetitions left-recursive ones.
+    """Read productions from an EBNF text.
 
+    A rule is ``name = ...`` (or ``::=``, ``:=``, ``:``). Its right side has terminals in quotes, names of nonterminals,
+    alternatives ``|``, groups ``( )``, options ``[ ]`` or ``?``, repetitions ``{ }``, ``*`` or ``+``, and ranges
+    ``'0'..'9'``. Commas and ``;`` may be left out. Groups, options and repetitions become nonterminals ``name_1``,
+    ``name_2``, and so on; those of repetitions are left-recursive.
+
+    Args:
+        text: the EBNF text.
+
+    Returns:
+        The productions, in order.
+
+    Raises:
+        ValueError: the text cannot be read; the message gives the line.
+
+    >>> from chartae.grammar.productions import read_ebnf
     >>> [str(p) for p in read_ebnf("number = digit {digit}; digit = '0' | '1';")]
     ['number -> digit number_1', 'number_1 -> ', 'number_1 -> number_1 digit', "digit -> '0'", "digit -> '1'"]
     """
@@ -242,56 +308,66 @@ def read_ebnf(text: str) -> list[Production]:
 
 
 def read_lark(text: str, start: str | None = None) -> tuple[list[Production], str, str]:
-    """Productions, start and ignored characters of a grammar in lark's notation (needs lark: ``chartae[grammar]``).
+    """Read productions from a grammar in lark's notation. Needs the package lark (``chartae[grammar]``).
 
-    lark reads the text, resolves its templates, imports and repetitions; its rules are taken over as they come out.
-    Terminals are strings or regular expressions over finite alphabets (classes, options, repetitions), which become
-    productions; the longest-match and priority rules of lark's lexer do not apply: parsing goes character by character.
+    lark reads the text and resolves its templates, imports and repetitions. Terminals are strings, or regular
+    expressions of characters, classes, groups, alternatives and repetitions, which become productions. The
+    longest-match and priority rules of lark's lexer do not apply, because strings are parsed character by character.
+
+    Args:
+        text: the grammar.
+        start: start symbol; by default the rule ``start``, or the first rule.
+
+    Returns:
+        The productions, the start symbol, and the ignored characters.
+
+    Raises:
+        ValueError: lark cannot read the text, or a terminal has no finite alphabet.
+        ImportError: lark is not installed.
     """
     try:
         import lark
     except ImportError as e:
-        raise ImportError("a grammar in lark's notation needs lark: pip install 'chartae[grammar]'") from e
+        raise ImportError(
+            "a grammar in lark's notation needs the package lark. Install it by pip install 'chartae[grammar]'."
+        ) from e
     if start is None:
         names = re.findall(r"^[!?]*([a-z_][a-z0-9_]*)(?:\.\d+)?\s*:", text, re.MULTILINE)
         if not names:
             raise ValueError('the lark grammar has no rules; expected lines such as: start: "a" start | "b"')
         start = "start" if "start" in names else names[0]
     try:
-        made = lark.Lark(text, start=start, parser="earley", lexer="dynamic", maybe_placeholders=False)
+        grammar = lark.Lark(text, start=start, parser="earley", lexer="dynamic", maybe_placeholders=False)
     except lark.exceptions.LarkError as e:
         raise ValueError(f"lark cannot read the grammar: {str(e).splitlines()[0]}") from e
-    patterns = {t.name: t.pattern for t in made.terminals}
+    patterns = {t.name: t.pattern for t in grammar.terminals}
     regexes = _Regexes()
-    found: list[Production] = []
-    for rule in made.rules:
+    productions: list[Production] = []
+    for rule in grammar.rules:
         symbols = [regexes.symbol(s.name, patterns[s.name]) if s.is_term else str(s.name) for s in rule.expansion]
-        found.append(Production(str(rule.origin.name), tuple(symbols)))
-    ignored = "".join(sorted({c for name in made.ignore_tokens for c in regexes.characters(name, patterns[name])}))
-    return [*found, *regexes.found], start, ignored
-
-
-#: a regular expression as the standard library reads it: operators, each with an argument of its own form
+        productions.append(Production(str(rule.origin.name), tuple(symbols)))
+    ignored = "".join(sorted({c for name in grammar.ignore_tokens for c in regexes.characters(name, patterns[name])}))
+    return [*productions, *regexes.productions], start, ignored
 
 
 class _Regexes:
-    """Regular expressions of terminals as productions, by the standard library's reading of them."""
+    """Converts the regular expressions of terminals to productions, from the standard library's parse of them."""
 
     def __init__(self) -> None:
-        self.found: list[Production] = []
-        self.done: dict[str, str] = {}
+        self.productions: list[Production] = []
+        self.symbols: dict[str, str] = {}
 
     def symbol(self, name: str, pattern: Pattern) -> str:
         if pattern.type == "str" and not pattern.flags:
             return Terminal(pattern.value)
-        if name not in self.done:
-            self.done[name] = name
+        if name not in self.symbols:
+            self.symbols[name] = name
             for alternative in self.alternatives(name, self.parsed(name, pattern)):
-                self.found.append(Production(name, alternative))
+                self.productions.append(Production(name, alternative))
         return name
 
     def characters(self, name: str, pattern: Pattern) -> set[str]:
-        """The characters that an ignored terminal may consist of, for terminals of single characters repeated."""
+        """The characters of an ignored terminal, which must be a single character or a class, perhaps repeated."""
         if pattern.type == "str" and len(pattern.value) == 1:
             return {pattern.value}
         if pattern.type == "re":
@@ -301,19 +377,22 @@ class _Regexes:
             if len(tree) == 1 and str(tree[0][0]) in ("IN", "LITERAL"):
                 return {a[0] for a in self.alternatives(name, tree)}
         raise ValueError(
-            f"%ignore {name} ({pattern.value!r}): only characters such as / / or /[ \\t]+/ can be ignored; take"
-            " comments and the like out of the strings first"
+            f"%ignore {name} is {pattern.value!r}; expected single characters, such as / / or /[ \\t]+/. Remove"
+            " comments and the like from the strings beforehand."
         )
 
     def parsed(self, name: str, pattern: Pattern) -> Tree:
         if pattern.flags and set(pattern.flags) - {"s", "m", "u"}:
-            raise ValueError(f"terminal {name} has the flags {sorted(pattern.flags)}; write its cases out")
+            raise ValueError(
+                f"terminal {name} has the flags {sorted(pattern.flags)}; expected none but m, s and u. Write the cases"
+                " out, such as [aA]."
+            )
         return parsed_regex(pattern.value)
 
-    def made(self, name: str, alternatives: list[tuple[str, ...]]) -> str:
-        helper = f"{name}__{len(self.done)}"
-        self.done[helper] = helper
-        self.found += [Production(helper, a) for a in alternatives]
+    def helper(self, name: str, alternatives: list[tuple[str, ...]]) -> str:
+        helper = f"{name}__{len(self.symbols)}"
+        self.symbols[helper] = helper
+        self.productions += [Production(helper, a) for a in alternatives]
         return helper
 
     def alternatives(self, name: str, tree: Tree) -> list[tuple[str, ...]]:
@@ -331,40 +410,41 @@ class _Regexes:
             if kind == "LITERAL":
                 symbols.append(Terminal(chr(value)))
             elif kind in ("IN", "SUBPATTERN", "BRANCH"):
-                symbols.append(self.made(name, self.alternatives(name, [(kind, value)])))
+                symbols.append(self.helper(name, self.alternatives(name, [(kind, value)])))
             elif kind in ("MAX_REPEAT", "MIN_REPEAT"):
                 least, most, inner = value
-                one = self.made(name, self.alternatives(name, inner))
+                one = self.helper(name, self.alternatives(name, inner))
                 symbols += [one] * least
                 if str(most) == "MAXREPEAT":
-                    helper = self.made(name, [()])
-                    self.found.append(Production(helper, (helper, one)))
+                    helper = self.helper(name, [()])
+                    self.productions.append(Production(helper, (helper, one)))
                     symbols.append(helper)
                 elif most > least:
                     tail: list[tuple[str, ...]] = [(one,) * i for i in range(int(most) - least + 1)]
-                    symbols.append(self.made(name, tail))
+                    symbols.append(self.helper(name, tail))
             else:
                 raise ValueError(
-                    f"terminal {name} uses {kind.lower()} in its regular expression; only characters, classes, groups,"
-                    " alternatives and repetitions make a context-free grammar here"
+                    f"terminal {name} uses {kind.lower()} in its regular expression; expected only characters, classes,"
+                    " groups, alternatives and repetitions"
                 )
         return [tuple(symbols)]
 
     def members(self, name: str, parts: Tree) -> list[str]:
-        found: list[str] = []
+        characters: list[str] = []
         for kind, value in ((str(k), v) for k, v in parts):
             if kind == "LITERAL":
-                found.append(chr(value))
+                characters.append(chr(value))
             elif kind == "RANGE":
-                found += [chr(c) for c in range(value[0], value[1] + 1)]
+                characters += [chr(c) for c in range(value[0], value[1] + 1)]
             elif kind == "CATEGORY" and str(value) == "CATEGORY_DIGIT":
-                found += list("0123456789")
+                characters += list("0123456789")
             elif kind == "CATEGORY" and str(value) == "CATEGORY_SPACE":
-                found += list(" \t\n\r\f\v")
+                characters += list(" \t\n\r\f\v")
             elif kind == "CATEGORY" and str(value) == "CATEGORY_WORD":
-                found += [chr(c) for c in range(128) if chr(c).isalnum() or chr(c) == "_"]
+                characters += [chr(c) for c in range(128) if chr(c).isalnum() or chr(c) == "_"]
             else:
                 raise ValueError(
-                    f"terminal {name} has a class that excludes characters ({kind.lower()} {value}); name its members"
+                    f"terminal {name} has a class that excludes characters ({kind.lower()} {value}). List its members"
+                    " instead."
                 )
-        return list(dict.fromkeys(found))
+        return list(dict.fromkeys(characters))

@@ -1,4 +1,4 @@
-"""Codecs by name, and as a text from which the same codec is made again."""
+"""Codecs by name, and their descriptions as JSON, from which the same codec is restored."""
 
 from __future__ import annotations
 
@@ -13,14 +13,29 @@ from chartae.grammar.derivations import Codec
 
 __all__ = ["CODECS", "codec_for", "described", "needed", "restored"]
 
-#: codecs whose code book is that of the strings to encode
+#: names of the codecs whose code book is taken from the strings to encode, for `codec_for`
 CODECS = ("characters", "tokens", "selfies")
 
 
 def codec_for(named: str | PathLike[str] | Codec, strings: Sequence[str], start: str | None = None) -> Codec:
-    """A codec by name: a grammar's (or a file of one, see `load`), or ``characters``, ``tokens`` (of SMILES),
-    ``selfies``, with the code book of `strings`. A codec is itself.
+    """Get a codec by name.
 
+    Args:
+        named: name of a built-in grammar (``zinc-smiles``, ``expressions``, ``smiles``, ``arithmetic``, ``rna``); path
+            of a grammar file; ``"characters"``, ``"tokens"`` (of SMILES) or ``"selfies"``, whose code books are taken
+            from `strings`; or a codec, which is returned as it is.
+        strings: the strings to encode, read only for the last three names.
+        start: start symbol of a grammar from a file; by default the left side of its first production, or the rule
+            ``start`` of a ``.lark`` file that has one.
+
+    Returns:
+        The codec.
+
+    Raises:
+        ValueError: no codec or file has this name, or the file holds no valid grammar.
+        ImportError: ``"selfies"`` without the package selfies, or a ``.lark`` file without lark.
+
+    >>> from chartae.grammar import codec_for
     >>> codec_for("characters", ["abc", "ca"])
     Characters(3 tokens and padding)
     """
@@ -36,12 +51,25 @@ def codec_for(named: str | PathLike[str] | Codec, strings: Sequence[str], start:
         return load(named, start)
     except ValueError as error:
         if fspath(named) not in NAMES and "unknown grammar" in str(error):
-            raise ValueError(f"{error}; or a codec: {', '.join(CODECS)}") from None
+            raise ValueError(f"{error}, or one of the codecs {', '.join(CODECS)}") from None
         raise
 
 
 def described(codec: Codec) -> str:
-    """A codec as JSON: a built-in grammar by its name, others with all they consist of."""
+    """Describe a codec as JSON, from which `restored` builds an equal codec.
+
+    Args:
+        codec: a codec.
+
+    Returns:
+        JSON text: the name of a built-in grammar; for any other codec, all that it consists of.
+
+    >>> from chartae.grammar import Characters, described, load
+    >>> described(load("rna"))
+    '{"grammar": "rna"}'
+    >>> described(Characters("ab"))
+    '{"characters": ["a", "b"]}'
+    """
     description = codec.described()
     name = str(description.get("grammar"))
     if name in NAMES and codec == load(name):
@@ -50,29 +78,57 @@ def described(codec: Codec) -> str:
 
 
 def restored(text: str) -> Codec:
-    """The codec that `described` wrote; a ValueError of anything else.
+    """Build a codec from its description.
 
+    Args:
+        text: JSON text that `described` wrote.
+
+    Returns:
+        A codec that equals the described one.
+
+    Raises:
+        ValueError: the text is not the description of a codec.
+        ImportError: the codec is `Selfies`, and the package selfies is not installed.
+
+    >>> from chartae.grammar import described, load, restored
     >>> restored(described(load("expressions"))) == load("expressions")
     True
     """
     try:
-        told = json.loads(text)
-        if "text" in told:
-            settings = {"name": told["grammar"], "ignore": told["ignore"], "useless": "mask"}
-            return Grammar(told["text"], told["start"], **settings)
-        if "grammar" in told:
-            return load(told["grammar"])
-        if "selfies" in told:
-            return Selfies.of_symbols(told["selfies"])
-        if "characters" in told:
-            return Characters(told["characters"])
-        return Tokens(told["tokens"], told["pattern"])
+        description = json.loads(text)
+        if "text" in description:
+            settings = {"name": description["grammar"], "ignore": description["ignore"], "useless": "mask"}
+            return Grammar(description["text"], description["start"], **settings)
+        if "grammar" in description:
+            return load(description["grammar"])
+        if "selfies" in description:
+            return Selfies.of_symbols(description["selfies"])
+        if "characters" in description:
+            return Characters(description["characters"])
+        return Tokens(description["tokens"], description["pattern"])
     except (json.JSONDecodeError, TypeError, KeyError) as error:
-        raise ValueError(f"this is no description of a codec: {text[:80]!r}") from error
+        raise ValueError(f"text is {text[:80]!r}; expected a description of a codec, written by `described`") from error
 
 
 def needed(codec: Codec | None, what: str = "strings") -> Codec:
-    """A codec that has to be there; a ValueError where there is none."""
+    """Return the codec, or raise ValueError if it is None.
+
+    Args:
+        codec: a codec, or None.
+        what: what needs the codec, a plural that begins the message; default ``"strings"``.
+
+    Returns:
+        The codec.
+
+    Raises:
+        ValueError: `codec` is None.
+
+    >>> from chartae.grammar import Characters, needed
+    >>> needed(Characters("ab"))
+    Characters(2 tokens and padding)
+    """
     if codec is None:
-        raise ValueError(f"{what} need a codec, which says what their indices mean; expected a run or data of strings")
+        raise ValueError(
+            f"{what} need a codec, which maps them to indices and back; expected a run or a data set of strings"
+        )
     return codec

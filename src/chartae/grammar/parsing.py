@@ -1,4 +1,4 @@
-"""Feeds the loops of `earley` with arrays (or, without numba, lists) of the size that they ask for."""
+"""Parsing and printing of batches: calls the loops of `earley` with arrays (lists, without numba) that they need."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ __all__ = ["AMBIGUOUS", "INCOMPLETE", "OUTSIDE", "Parsed", "expand", "expected",
 
 @dataclass(frozen=True)
 class Parsed:
-    """Derivations of a batch of texts, without those outside the grammar."""
+    """Derivations of a batch of n texts; a text outside the grammar has none."""
 
-    flat: np.ndarray
-    lengths: np.ndarray
-    status: np.ndarray
-    where: np.ndarray
+    flat: np.ndarray  # production numbers of all derivations, one after the other
+    lengths: np.ndarray  # (n,) number of productions, 0 for a text outside the grammar
+    status: np.ndarray  # (n,) PARSED, AMBIGUOUS or OUTSIDE
+    where: np.ndarray  # (n,) the byte at which no derivation continues, for a text outside the grammar
 
 
 Rows = TypeVar("Rows", Tables, Work)
 
 
 def _native(x: np.ndarray) -> Row:
-    """An array for compiled loops; a list for interpreted ones, whose elements are reached four times as fast."""
+    """An array for compiled loops; a list for interpreted ones, which read its elements four times as fast."""
     return x if earley.COMPILED else x.tolist()
 
 
 def _all_native(rows: Rows) -> Rows:
-    """Every row of it, by `_native`."""
+    """The named tuple with `_native` applied to each of its arrays."""
     return type(rows)(*(_native(np.asarray(row)) for row in rows))
 
 
 def _work(items: int, hashed: int, longest: int, nonterminals: int) -> Work:
     i32 = np.int32
-    many = {name: np.zeros(items, i32) for name in ("dot", "origin", "before", "child", "link", "stack")}
+    per_item = {name: np.zeros(items, i32) for name in ("dot", "origin", "before", "child", "link", "stack")}
     work = Work(
-        **many,
+        **per_item,
         double=np.zeros(items, np.uint8),
         waiting=np.zeros((longest + 1) * nonterminals, i32),
         arriving=np.zeros(longest + 1, i32),
@@ -51,19 +51,19 @@ def _work(items: int, hashed: int, longest: int, nonterminals: int) -> Work:
         empty=np.zeros(nonterminals, i32),
         key=np.zeros(hashed, np.int64),
         stamp=np.zeros(hashed, np.int64),
-        found=np.zeros(hashed, i32),
+        hashed=np.zeros(hashed, i32),
     )
     return _all_native(work)
 
 
 def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    coded = [s.encode() for s in strings]
-    offsets = np.cumsum(np.fromiter((0, *map(len, coded)), np.int64, len(coded) + 1))
-    return np.frombuffer(b"".join(coded) or b"\0", np.uint8), offsets
+    encoded = [s.encode() for s in strings]
+    offsets = np.cumsum(np.fromiter((0, *map(len, encoded)), np.int64, len(encoded) + 1))
+    return np.frombuffer(b"".join(encoded) or b"\0", np.uint8), offsets
 
 
 def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
-    """Leftmost derivations of strings, by `earley.parse`."""
+    """Leftmost derivations of strings by `earley.parse`, with buffers that grow as it asks for."""
     n = len(strings)
     text, offsets = _joined(strings)
     longest = int(np.diff(offsets).max(initial=0))
@@ -84,13 +84,14 @@ def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
         elif why != earley.DONE:
             items, hashed = (items * 2, hashed) if why == earley.GROW_ITEMS else (items, hashed * 2)
             work, clock = _work(items, hashed, longest, nonterminals), 0
-    made = [np.asarray(x) for x in outputs]
+    flat, ends, status, where = (np.asarray(x) for x in outputs)
     kind = np.uint8 if len(tables.lhs) <= 256 else np.uint16
-    return Parsed(made[0][: made[1][-1]].astype(kind), np.diff(made[1]), made[2].astype(np.uint8), made[3])
+    return Parsed(flat[: ends[-1]].astype(kind), np.diff(ends), status.astype(np.uint8), where)
 
 
 def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
-    """The terminals that could come where no derivation of `text` goes on, and whether it could end there."""
+    """The terminals that could follow where no derivation of `text` continues, and whether the text could end there."""
+    # without look-ahead, so that the last set also holds the items that the next token of the text does not fit
     used = np.asarray(tables.viable).reshape(len(tables.symbol), -1).any(1, keepdims=True)
     loose = tables._replace(viable=(used * np.ones(int(tables.sizes[1]) + 2, np.uint8)).astype(np.uint8).reshape(-1))
     items, hashed = 1 << 13, 1 << 10
@@ -110,19 +111,19 @@ def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
     return sorted({int(s) - k for s in symbols if s >= k}), bool(complete.any())
 
 
-def expand(tables: Tables, right: np.ndarray, given: Derivations) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Texts of derivations, by `earley.expand`, with the status of each and the step at which it fails."""
-    n = len(given)
-    longest = int(given.lengths.max(initial=0))
-    out, stack = np.zeros(2 * len(given.flat) + 64, np.uint8), np.zeros(longest + 64, np.int32)
-    flat, offsets, sides = (_native(x) for x in (given.flat, given.offsets, right))
+def expand(tables: Tables, right: np.ndarray, derivations: Derivations) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Texts of derivations by `earley.expand`, with the status of each and the step at which it fails."""
+    n = len(derivations)
+    longest = int(derivations.lengths.max(initial=0))
+    out, stack = np.zeros(2 * len(derivations.flat) + 64, np.uint8), np.zeros(longest + 64, np.int32)
+    flat, offsets, sides = (_native(x) for x in (derivations.flat, derivations.offsets, right))
     native = _all_native(tables)
     ends, status, where = (
         _native(x) for x in (np.zeros(n + 1, np.int64), np.zeros(n, np.uint8), np.zeros(n, np.int64))
     )
     at, why = 0, -1
     while why != earley.DONE:
-        # what was written before a longer buffer was asked for is kept
+        # texts written before the loop asked for a longer buffer are kept
         buffer, room = _native(out), _native(stack)
         at, why = earley.expand(flat, offsets, at, n, native, sides, room, buffer, ends, status, where)
         out = np.asarray(buffer, np.uint8)
