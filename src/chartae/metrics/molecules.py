@@ -296,8 +296,9 @@ def novelty(strings: Strings, training: Strings) -> float:
     0.5
     """
     different = _described(strings).different
-    known = _described(training, "training")
-    return len(different - known.different) / len(different) if different else float("nan")
+    if not different:
+        return float("nan")
+    return len(different - _described(training, "training").different) / len(different)
 
 
 def _tanimoto(a: np.ndarray, b: np.ndarray) -> np.ndarray:
