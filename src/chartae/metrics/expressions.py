@@ -40,7 +40,7 @@ def _apply(operator: str, values: list[np.ndarray]) -> None:
 
 
 def _syntax_error(text: str, place: int, what: str) -> ValueError:
-    return ValueError(f"{text[:60]!r} is not an expression; expected numbers, variables, operators, brackets and functions. Found {what} at character {place}")
+    return ValueError(f"text is {text[:60]!r}; expected an expression, but found {what} at character {place}")
 
 
 def evaluate_expression(text: str, variables: Mapping[str, np.ndarray | float]) -> np.ndarray:
@@ -76,7 +76,7 @@ def evaluate_expression(text: str, variables: Mapping[str, np.ndarray | float]) 
         while position < end:
             piece = _TOKEN.match(text, position)
             if piece is None:
-                raise _syntax_error(text, position, f"{text[position]!r} is not part of an expression")
+                raise _syntax_error(text, position, repr(text[position]))
             number, name, sign = piece.groups()
             place, position = position, piece.end()
             sign = "^" if sign == "**" else sign
@@ -118,7 +118,7 @@ def evaluate_expression(text: str, variables: Mapping[str, np.ndarray | float]) 
             else:
                 raise _syntax_error(text, place, f"{piece[0].strip()!r} in the wrong place")
         if value_next or "(" in operators:
-            raise _syntax_error(text, end, "it ends too early")
+            raise _syntax_error(text, end, "the end too early")
         while operators:
             _apply(operators.pop(), values)
     return values[0]
@@ -154,6 +154,7 @@ def expression_scores(
 
     Raises:
         TypeError: `strings` is a single string.
+        ValueError: `target` is not an expression.
 
     >>> from chartae.metrics import expression_scores
     >>> expression_scores(["1/3+x+sin(x*x)", "1/2+(x)+sin(x*x)", "x+"]).round(4)
