@@ -48,7 +48,7 @@ class SelfConsistency:
 
     @property
     def ratio(self) -> float:
-        """Median of variance / predicted over points and active dimensions: 1 if the theory holds, NaN if none is active."""
+        """Median of variance / predicted over points and active dimensions: 1 if theory holds; NaN if none is active."""
         if not self.active.any():
             return math.nan
         return float((self.variance / self.predicted)[:, self.active].median())
@@ -250,8 +250,8 @@ def consistency_rates(
         Mean of each quantity at each precision, and its slope in log-log.
 
     Raises:
-        ValueError: there are fewer than three different precisions, or one is not above 0; the shapes do not fit; a code
-            lies outside the support of the prior.
+        ValueError: there are fewer than three different precisions, or one is not above 0; the shapes do not fit; a
+            code lies outside the support of the prior.
 
     >>> import torch
     >>> from chartae.diagnostics import consistency_rates

@@ -146,8 +146,8 @@ def ima_contrast(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None
 
         c_IMA = Σ_k log ||J_k|| - ½ log det JᵀJ >= 0.
 
-    It is 0 if and only if the columns are orthogonal (Hadamard's inequality), that is, if the code dimensions act on x by
-    independent mechanisms. The mean over codes is the global contrast; it differs from the contrast of the mean
+    It is 0 if and only if the columns are orthogonal (Hadamard's inequality), that is, if the code dimensions act on x
+    by independent mechanisms. The mean over codes is the global contrast; it differs from the contrast of the mean
     Jacobian. Where a Jacobian has no full rank the contrast is infinite, and a RuntimeWarning says at how many codes.
 
     Gresele et al., "Independent mechanism analysis, a new concept?", 2021 (arXiv 2106.05200).

@@ -19,8 +19,8 @@ def optimal_reconstruction(
     """Optimal reconstruction r for data of a known density: the minimiser of a criterion over all functions.
 
     - ``"rcae"`` minimises E[(r(x) - x)^2 + sigma^2 r'(x)^2]. Its Euler-Lagrange equation is
-      p (r - x) = sigma^2 (p r')', with p r' = 0 at both ends (Neumann). It is solved by finite volumes, with an error of
-      second order in the grid step.
+      p (r - x) = sigma^2 (p r')', with p r' = 0 at both ends (Neumann). It is solved by finite volumes, with an error
+      of second order in the grid step.
     - ``"dae"`` minimises E[(r(x + sigma e) - x)^2], e ~ N(0, 1). The solution is r(y) = E[x | y], a ratio of two sums
       over the grid (trapezoidal rule).
 
@@ -65,12 +65,12 @@ def optimal_reconstruction(
             "torch.linspace"
         )
     if h > sigma:
-        raise ValueError(f"grid has the step {h:g}, wider than sigma = {sigma:g}; expected a finer one. Use more points")
+        raise ValueError(f"grid has the step {h:g}, wider than sigma = {sigma:g}; expected a finer grid")
     with torch.no_grad():
         lp = log_prob(x[:, None]).double()
     if not lp.isfinite().any() or lp.isnan().any() or lp.max() == math.inf:
         raise ValueError(
-            "log_prob is NaN or infinite on the grid, or -inf on all of it; expected a log density with mass on the grid"
+            "log_prob is NaN or inf on the grid, or -inf on all of it; expected a log density with mass on the grid"
         )
     if criterion == "dae":
         weights = lp.clone()

@@ -237,8 +237,8 @@ def _newton(
         if not (h.isfinite().all() and g.isfinite().all()):
             bad = int((~(h.isfinite().flatten(1).all(1) & g.isfinite().all(1))).sum())
             raise ArithmeticError(
-                f"at {bad} of {len(v)} points the derivatives of the ELBO are not finite; expected finite numbers. Pass "
-                "a start nearer to the optimum, or a decoder without a pole"
+                f"at {bad} of {len(v)} points the derivatives of the ELBO are not finite; expected finite numbers. "
+                "Pass a start nearer to the optimum, or a decoder without a pole"
             )
         values, axes = torch.linalg.eigh(h)
         step = -(axes @ ((axes.mT @ g[:, :, None]) / values.abs().clamp_min(1e-8)[:, :, None]))[:, :, 0]

@@ -51,9 +51,7 @@ class Score:
 
     def __init__(self, model: Autoencoder | Callable[[Tensor], Tensor], sigma: float | None = None) -> None:
         if not callable(model):
-            raise TypeError(
-                f"model is a {type(model).__name__}; expected an Autoencoder, or a map (B, *S) -> (B, *S)"
-            )
+            raise TypeError(f"model is a {type(model).__name__}; expected an Autoencoder, or a map (B, *S) -> (B, *S)")
         self.model = model
         noise = model.noise if isinstance(model, Autoencoder) else sigma
         if noise is None and isinstance(model, Autoencoder):
@@ -159,8 +157,8 @@ class Score:
         tied = self._tied
         if tied is None:
             raise TypeError(
-                "the model has no potential in closed form; expected one hidden layer with tied weights. For log-ratios "
-                "of any model, use log_ratio"
+                "the model has no potential in closed form; expected one hidden layer with tied weights. For the "
+                "log-ratio of two points, which any model has, use log_ratio"
             )
         layer, bias, scale = tied
         value = layer.potential(x) + x.flatten(1) @ bias
@@ -219,7 +217,7 @@ def score_error(
 
     >>> import torch
     >>> from chartae.diagnostics import score_error
-    >>> score_error(lambda x: -1.5 * x, lambda x: -x, torch.ones(4, 2))
+    >>> score_error(lambda x: -1.5 * x, lambda x: -x, torch.ones(8, 2))
     {'relative_l2': 0.5, 'cosine': 1.0}
     """
     with torch.no_grad():

@@ -152,7 +152,9 @@ class LeNetFeatures(Extractor):
         metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
         self.name = name
         self.sha256 = hashlib.sha256(raw).hexdigest()
-        self.accuracy = f"{float(metadata['test_accuracy']):.2%} of the {metadata['data']} test set classified correctly"
+        self.accuracy = (
+            f"{float(metadata['test_accuracy']):.2%} of the {metadata['data']} test set classified correctly"
+        )
         self.device = torch.device(device)
         self.net = LeNet().float()
         self.net.load_state_dict(load(raw))

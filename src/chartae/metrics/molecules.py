@@ -168,7 +168,9 @@ class Described:
         """The molecules of the valid strings."""
         molecules = [m for m in self.molecules if m is not None]
         if not molecules:
-            raise ValueError(f"none of the {len(self)} SMILES in {self.what} is a valid molecule; expected at least one")
+            raise ValueError(
+                f"none of the {len(self)} SMILES in {self.what} is a valid molecule; expected at least one"
+            )
         return molecules
 
     @cached_property
@@ -577,9 +579,7 @@ def summary(strings: Strings, training: Strings, reference: Strings, *, without:
     """
     unknown = set(without) - {"novelty", *_MEASURES}
     if unknown:
-        raise ValueError(
-            f"without contains {sorted(unknown)}; expected names from novelty, {', '.join(_MEASURES)}"
-        )
+        raise ValueError(f"without contains {sorted(unknown)}; expected names from novelty, {', '.join(_MEASURES)}")
     sample, known, target = _described(strings), _described(training, "training"), _described(reference, "reference")
     notes: dict[str, str] = {}
     counts = [sum(m is not None for m in x.molecules) for x in (sample, target)]

@@ -73,21 +73,21 @@ class Reference:
         return self._radii[k]
 
     def frechet(self, points: Tensor | np.ndarray) -> float:
-        """Squared Fréchet distance between the normals fitted to `points` (M, D) and to the reference; see `frechet`."""
+        """Squared Fréchet distance between normals fitted to `points` (M, D) and to the reference; see `frechet`."""
         return frechet_from_factors(*self.moments, *mean_and_factor(self._other(points))).item()
 
     def kid(
         self, points: Tensor | np.ndarray, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
     ) -> tuple[float, float]:
-        """Kernel distance of `points` (M, D) from the reference, mean and standard deviation over subsets; see `kid`."""
+        """Kernel distance of `points` (M, D) from the reference: mean and sd over random subsets; see `kid`."""
         x, y = self.points, self._other(points)
         smaller = min(len(x), len(y))
         if subsets < 1:
             raise ValueError(f"subsets is {subsets}; expected at least 1")
         if not 2 <= subset_size <= smaller:
             raise ValueError(
-                f"subset_size is {subset_size}; expected a number from 2 to {smaller}, since the sets hold {len(x)} and "
-                f"{len(y)} points"
+                f"subset_size is {subset_size}; expected a number from 2 to {smaller}, since the sets hold "
+                f"{len(x)} and {len(y)} points"
             )
         rng = np.random.default_rng(seed)
         estimates = []
@@ -219,8 +219,8 @@ def kid(
         Mean and standard deviation of the estimate over the subsets; lower is better.
 
     Raises:
-        ValueError: a set is not a matrix, has fewer than 2 points, or is not finite; the dimensions differ; `subsets` or
-            `subset_size` is out of range.
+        ValueError: a set is not a matrix, has fewer than 2 points, or is not finite; the dimensions differ; `subsets`
+            or `subset_size` is out of range.
 
     >>> import torch
     >>> from chartae.metrics import kid
