@@ -48,7 +48,7 @@ class SelfConsistency:
 
     @property
     def ratio(self) -> float:
-        """Median of variance / predicted over points and active dimensions: 1 if theory holds; NaN if none is active."""
+        """Median of variance / predicted over points and active dimensions; near 1 if the theory holds."""
         if not self.active.any():
             return math.nan
         return float((self.variance / self.predicted)[:, self.active].median())

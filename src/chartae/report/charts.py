@@ -83,7 +83,7 @@ def chart(size: tuple[float, float], title: str, alt: str, note: str, paint: Cal
 
 
 def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
-    """Make an axis, ``"x"`` or ``"y"``, logarithmic, with plain numbers at 1, 2, 5, or at powers of 10 if it is long."""
+    """Make an axis, ``"x"`` or ``"y"``, logarithmic, with numbers at 1, 2, 5, or at powers of 10 if it is long."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 300 * min(values) else (1,)))
