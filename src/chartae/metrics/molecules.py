@@ -502,7 +502,7 @@ def _chemnet(smiles: list[str], batch: int = 128) -> np.ndarray:
 def fcd(strings: Strings, reference: Strings) -> float:
     """Fréchet ChemNet distance: the squared Fréchet distance between ChemNet's activations for two sets of molecules,
 
-        |m_a - m_b|^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^{1/2},     with means m and covariances S.
+        ||m_a - m_b||^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^{1/2},     with means m and covariances S.
 
     Preuer, Renz, Unterthiner, Hochreiter, Klambauer, "Fréchet ChemNet Distance: a metric for generative models for
     molecules in drug discovery", 2018, arXiv:1803.09518. Network and weights are those of the authors' package

@@ -225,7 +225,7 @@ def _products(x: Float[np.ndarray, "*B N K"], y: Float[np.ndarray, "*B N D"]) ->
 
 
 def _match(correlations: np.ndarray) -> tuple[float, tuple[int, ...]]:
-    """The largest mean |correlation| over one-to-one assignments of codes to factors, and the code of each factor."""
+    """The largest mean absolute correlation over one-to-one assignments of codes to factors, and the code of each factor."""
     from scipy.optimize import linear_sum_assignment
 
     strength = np.abs(correlations)
@@ -258,7 +258,7 @@ def mcc(
 ) -> MCC:
     """Mean correlation coefficient of factors z_j and codes c_i under the best one-to-one matching m,
 
-        max_m 1/K sum_j |corr(z_j, c_m(j))|,     D >= K.
+        max_m 1/K sum_j abs(corr(z_j, c_m(j))),     D >= K.
 
     It is 1 if the codes equal the factors up to permutation, sign and scale; with ``kind="spearman"``, up to
     permutation and strictly monotone maps. A constant code has correlation 0. A collapsed code that is not exactly
@@ -403,14 +403,15 @@ def dci(
     ordered: bool = False,
     seed: int = 0,
 ) -> DCI:
-    """Disentanglement, completeness and informativeness, from the importance R_ij >= 0 of code i for factor j:
+    """Disentanglement, completeness and informativeness, from the importance R_ij >= 0 of code i for factor j.
 
-        disentanglement  sum_i rho_i (1 - H_K(R_i. / sum_j R_ij)),   rho_i = sum_j R_ij / sum R
-        completeness     sum_j w_j (1 - H_D(R_.j / sum_i R_ij)),     w_j = sum_i R_ij / sum R
-        informativeness  mean over factors, on test rows, of accuracy (discrete) or R^2 (continuous)
+    - disentanglement: sum_i rho_i (1 - H_K(R_i)), with R_i row i of R and rho_i = sum_j R_ij / sum R;
+    - completeness: sum_j w_j (1 - H_D(C_j)), with C_j column j of R and w_j = sum_i R_ij / sum R;
+    - informativeness: mean over factors, on test rows, of accuracy (discrete factors) or R^2 (continuous factors).
 
-    H_m is the entropy to the base m. Disentanglement and completeness are from 0 to 1. With a single factor
-    disentanglement is 1, and with a single code completeness is 1, because nothing can be mixed.
+    H_m is the entropy, to the base m, of weights normalised to sum to 1. Disentanglement and completeness are from 0 to
+    1. With a single factor disentanglement is 1, and with a single code completeness is 1, because nothing can be
+    mixed.
 
     R holds the impurity importances of gradient-boosted trees: a classifier for a discrete factor, a regressor for a
     continuous one, with 100 trees of depth 3 per factor (and per class, if there are more than two). A factor is

@@ -165,7 +165,7 @@ def _mmd2(x: Tensor, y: Tensor) -> float:
 def frechet(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> float:
     """Squared Fréchet (2-Wasserstein) distance between the normal distributions fitted to two sets of points,
 
-        |m_a - m_b|^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^{1/2},
+        ||m_a - m_b||^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^{1/2},
 
     with means m and covariances S (divisor N - 1). Between Inception features this is the FID. It is biased upwards
     for few points, so compare only numbers computed from equally many points.
@@ -293,12 +293,12 @@ def mmd_test(
 
 
 def prdc(real: Tensor | np.ndarray, fake: Tensor | np.ndarray, *, k: int = 5) -> dict[str, float]:
-    """Precision, recall, density and coverage of fake points, from balls that reach to each point's k-th neighbour:
+    """Precision, recall, density and coverage of fake points, from balls that reach to each point's k-th neighbour.
 
-        precision  share of fake points that lie in a ball around a real one
-        recall     share of real points that lie in a ball around a fake one
-        density    mean number of balls around real points that contain a fake point, divided by k
-        coverage   share of real points whose ball contains a fake one
+    - precision: share of fake points that lie in a ball around a real one;
+    - recall: share of real points that lie in a ball around a fake one;
+    - density: mean number of balls around real points that contain a fake point, divided by k;
+    - coverage: share of real points whose ball contains a fake one.
 
     A point on the sphere is inside. For equal distributions the density is near 1.
 

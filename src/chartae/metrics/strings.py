@@ -15,7 +15,7 @@ Summary = dict[str, float | dict[str, str] | None]
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
     """Wasserstein-1 distance of two sets of numbers: the area between their distribution functions,
 
-        integral |F_a(t) - F_b(t)| dt.
+        integral abs(F_a(t) - F_b(t)) dt.
 
     Args:
         a: the first set of numbers (N,), N >= 1.
