@@ -225,7 +225,7 @@ def _products(x: Float[np.ndarray, "*B N K"], y: Float[np.ndarray, "*B N D"]) ->
 
 
 def _match(correlations: np.ndarray) -> tuple[float, tuple[int, ...]]:
-    """The largest mean absolute correlation over one-to-one assignments of codes to factors, and the code of each factor."""
+    """The largest mean absolute correlation over one-to-one matchings, and the code matched to each factor."""
     from scipy.optimize import linear_sum_assignment
 
     strength = np.abs(correlations)
