@@ -611,13 +611,13 @@ def test_cluster_scores_by_hand():
     assert cluster_score(more, torch.cat([y, none]), more, torch.cat([y, none])) == found
     assert cluster_score(p, 2020 * y, p, 2020 * y) == found
     for wrong in (y.double(), y[:, None]):
-        with pytest.raises(ValueError, match="classes are whole numbers, one a point"):
+        with pytest.raises(ValueError, match="expected vectors of whole numbers, one class per point"):
             cluster_score(p.numpy(), wrong.numpy(), p.numpy(), wrong.numpy())
-    with pytest.raises(ValueError, match="there are no labels"):
+    with pytest.raises(ValueError, match="there are 0 labelled points"):
         cluster_score(p, 0 * y - 1, p, y)
-    with pytest.raises(ValueError, match="a label for each"):
+    with pytest.raises(ValueError, match="one label per row"):
         cluster_score(p, y[:3].numpy(), p, y)
-    with pytest.raises(ValueError, match="no labels"):
+    with pytest.raises(ValueError, match="there are 0 labelled points"):
         cluster_score(p[:0], y[:0], p, y)
     # a cluster that no labelled point names is misnamed
     assert cluster_score(p[:2], y[:2], p, y).error_majority == pytest.approx(3 / 5)

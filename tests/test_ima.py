@@ -101,11 +101,11 @@ def test_what_has_no_jacobian_is_refused():
     assert dg.jacobian(normed.eval(), at(2, 4)).shape == (4, 3, 2)
     with pytest.raises(ValueError, match="dropout in training mode"):
         dg.jacobian(nn.Sequential(nn.Linear(2, 3), nn.Dropout(0.5)), at(2, 4))
-    with pytest.raises(ValueError, match="does not depend differentiably"):
+    with pytest.raises(ValueError, match="no gradient with respect to z"):
         dg.ima_contrast(lambda z: (z * 3).round().detach(), at(2))
     with pytest.raises(ValueError, match=r"shape \(0, 2\)"):
         dg.jacobian(affine(torch.eye(2)), torch.zeros(0, 2))
-    with pytest.raises(TypeError, match="give an Autoencoder"):
+    with pytest.raises(TypeError, match="expected an Autoencoder"):
         dg.jacobian(torch.eye(2), at(2))
     with pytest.raises(ValueError, match="1 of 2 codes are not finite"):
         dg.ima_contrast(affine(torch.eye(2)), torch.tensor([[0.0, 1.0], [math.nan, 0.0]]))
@@ -225,23 +225,23 @@ def test_bad_posteriors():
     z = at(3, 2)
     with pytest.raises(ValueError, match="gamma2 is 0"):
         dg.optimal_posterior(affine(A33), z, 0.0, start=z)
-    with pytest.raises(ValueError, match="2 points and 1 codes"):
+    with pytest.raises(ValueError, match="x holds 2 points and start 1 codes"):
         dg.elbo_gap(affine(A33), z, 1.0, start=z[:1])
-    with pytest.raises(ValueError, match="0 points and 0 codes"):
+    with pytest.raises(ValueError, match="x holds 0 points and start 0 codes"):
         dg.optimal_posterior(affine(A33), z[:0], 1.0, start=z[:0])
-    with pytest.raises(ValueError, match=r"shape \(1,\), but the decoder's images \(3,\)"):  # would broadcast
+    with pytest.raises(ValueError, match=r"shape \(1,\); expected \(3,\)"):  # would broadcast
         dg.elbo_gap(affine(A33), z[:, :1], 1.0, start=z)
-    with pytest.raises(ValueError, match="2 of 2 codes leave"):
+    with pytest.raises(ValueError, match="2 of 2 codes lie outside"):
         dg.optimal_posterior(affine(A33), z, 1.0, start=2 + z.abs(), prior=ch.Uniform(3))
-    with pytest.raises(ValueError, match="1 of 2 codes leave"):
+    with pytest.raises(ValueError, match="1 of 2 codes lie outside"):
         dg.predicted_variance(affine(A33), torch.tensor([[0.5] * 3, [0.5, 0.5, 1.0]]), 1.0, ch.Uniform(3))
     with pytest.raises(ValueError, match="nodes is 0"):
         dg.optimal_posterior(affine(A33), z, 1.0, start=z, nodes=0)
     with pytest.warns(RuntimeWarning, match="2 of 2 points the search"):
         dg.optimal_posterior(affine(A33), z @ A33.T, 1e4, start=z + 1, iterations=2)
-    with pytest.raises(TypeError, match=r"the prior is a str; .* Uniform\(3\)"):
+    with pytest.raises(TypeError, match=r"prior is a str; .* Uniform\(3\)"):
         dg.predicted_variance(affine(A33), z, 1.0, "uniform")
-    with pytest.raises(ValueError, match="the codes have 3 dimensions"):
+    with pytest.raises(ValueError, match=r"shape \(2,\); expected \(3,\)"):
         dg.optimal_posterior(affine(A33), z, 1.0, start=z, prior=ch.Uniform(2))
     with pytest.raises(ValueError, match="n >= d"):
         dg.linear_gap(A33[:2], 1.0)
@@ -298,9 +298,9 @@ def test_a_collapsed_dimension_is_told():
 
 
 def test_self_consistency_asks_for_a_variance():
-    with pytest.raises(TypeError, match="It is for VAEs"):
+    with pytest.raises(TypeError, match="It is defined for VAEs"):
         dg.self_consistency(linear_autoencoder(), points())
-    with pytest.raises(ValueError, match="give one finite point or more"):
+    with pytest.raises(ValueError, match="expected at least one point, all finite"):
         dg.self_consistency(linear_autoencoder(variational=True), points() * math.nan)
     bounded = ch.Autoencoder(
         ch.LogitNormal(linear(2 * CODE, SIZE, 0)), ch.Gaussian(linear(SIZE, CODE, 1), 0.1), ch.Uniform(CODE)

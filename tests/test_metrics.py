@@ -123,12 +123,12 @@ def test_a_collapsed_set_is_precise_and_recalls_nothing() -> None:
     [
         (torch.zeros(1, 3), torch.zeros(9, 3), "the reference holds 1 points"),
         (torch.zeros(9, 3), torch.zeros(1, 3), "the compared set holds 1 points"),
-        (torch.zeros(9, 3), torch.zeros(9, 2), "2 dimensions, the reference 3"),
+        (torch.zeros(9, 3), torch.zeros(9, 2), "2 dimensions; expected 3"),
         (torch.zeros(9, 3, 2), torch.zeros(9, 2), r"shape \(9, 3, 2\)"),
         (
             torch.zeros(9, 2),
             torch.tensor([[0.0, 0.0], [torch.nan, 0.0]]),
-            r"1 of 2 points .* not finite \(row 1\)",
+            r"1 of 2 points .* not finite .*row 1",
         ),
     ],
 )
@@ -140,11 +140,11 @@ def test_bad_sets_are_refused(a: Tensor, b: Tensor, message: str) -> None:
 
 def test_impossible_settings_are_refused() -> None:
     a = normal(9, 2)
-    with pytest.raises(ValueError, match=r"k=9 neighbours .* take k from 1 to 8"):
+    with pytest.raises(ValueError, match=r"k is 9; expected a number of neighbours from 1 to 8"):
         prdc(a, a, k=9)
-    with pytest.raises(ValueError, match=r"subset_size=1000 .* take it from 2 to 9"):
+    with pytest.raises(ValueError, match=r"subset_size is 1000; expected a number from 2 to 9"):
         kid(a, a)
-    with pytest.raises(ValueError, match="subsets=0"):
+    with pytest.raises(ValueError, match="subsets is 0"):
         kid(a, a, subsets=0, subset_size=5)
 
 
@@ -193,11 +193,11 @@ def test_errors_per_image_of_bytes_and_floats() -> None:
 def test_images_that_do_not_match_are_refused() -> None:
     x = torch.zeros(2, 1, 4, 4)
     for number in (mse, psnr, ssim):
-        with pytest.raises(ValueError, match=r"both must be one \(B, \.\.\.\)"):
+        with pytest.raises(ValueError, match=r"expected the same shape \(B, \.\.\.\)"):
             number(x, x[:1])
         with pytest.raises(TypeError, match=r"int64"):
             number(x, x.long())
-    with pytest.raises(ValueError, match=r"ssim compares \(B, C, H, W\)"):
+    with pytest.raises(ValueError, match=r"expected images \(B, C, H, W\)"):
         ssim(x[0], x[0])
     assert mse(x.flatten(1), x.flatten(1) + 2).tolist() == [4, 4]
 
@@ -297,7 +297,7 @@ def test_pixels_of_images_and_its_reference() -> None:
     assert extractor("pixels", reference=x[:20]).dim == 19
     assert extractor("pixels", reference=x).describe() == make.describe()
     assert extractor("pixels", reference=x[1:]).sha256 != make.sha256
-    with pytest.raises(ValueError, match=r"shape \(1, 11, 12\), the reference had \(1, 12, 12\)"):
+    with pytest.raises(ValueError, match=r"shape \(1, 11, 12\); expected \(1, 12, 12\)"):
         make(x[:, :, 1:])
     with pytest.raises(TypeError, match="to_uint8"):
         make(x / 255)
@@ -311,9 +311,9 @@ def test_images_must_be_quantised_pictures() -> None:
     make = extractor("lenet-mnist")
     with pytest.raises(TypeError, match="to_uint8"):
         make(torch.rand(2, 1, 28, 28))
-    with pytest.raises(ValueError, match="1 or 3 channels"):
+    with pytest.raises(ValueError, match="C = 1 or 3"):
         make(pictures(2, 2, 28, 28))
-    with pytest.raises(ValueError, match="no examples"):
+    with pytest.raises(ValueError, match="at least one example"):
         make(pictures(2, 1, 28, 28)[:0])
 
 
@@ -350,9 +350,9 @@ def test_inception_hands_three_channels_of_bytes_to_torch_fidelity(
 
 
 def test_inception_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="inception needs weights="):
+    with pytest.raises(ValueError, match="Pass weights="):
         extractor("inception")
-    with pytest.raises(ValueError, match="is not a file"):
+    with pytest.raises(ValueError, match="not a file"):
         extractor("inception", weights=tmp_path / "absent.pth")
     monkeypatch.setitem(sys.modules, "torch_fidelity", None)
     path = tmp_path / "weights.pth"
@@ -362,7 +362,7 @@ def test_inception_names_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_pa
 
 
 def test_the_factory_and_its_defaults() -> None:
-    with pytest.raises(ValueError, match="'vgg'; choose one of lenet-mnist, lenet-fashion, pixels, inception"):
+    with pytest.raises(ValueError, match="'vgg'; expected one of lenet-mnist, lenet-fashion, pixels, inception"):
         extractor("vgg")
     with pytest.raises(ValueError, match="reference="):
         extractor("pixels")

@@ -35,7 +35,7 @@ def test_counts():
         "notes": {},
     }
     assert string_summary(strings, ["x"], ["abc", ""])["reference_length"] == 3
-    with pytest.raises(TypeError, match="training is the one string 'x'"):
+    with pytest.raises(TypeError, match="training is the single string 'x'"):
         string_summary(strings, "x")
 
 

@@ -1,4 +1,4 @@
-"""Diagnostics: a model in, numbers out. What it has learnt of the density, and what its coordinates are worth."""
+"""Diagnostics: a model in, numbers out. They measure what it has learnt of the density, and how good its codes are."""
 
 from chartae.diagnostics.codes import CodeUse, code_use
 from chartae.diagnostics.consistency import (

@@ -1,4 +1,4 @@
-"""Whether the code is used: what it tells of x, and what happens when it is exchanged."""
+"""Whether the decoder uses the code: how much information it holds about x, and what happens when it is shuffled."""
 
 from __future__ import annotations
 
@@ -20,18 +20,25 @@ __all__ = ["CodeUse", "code_use"]
 
 @dataclass(frozen=True)
 class CodeUse:
-    """What the code holds.
+    """Whether and how much a decoder uses the code; returned by `code_use`.
 
     Attributes:
-        error: E ||x - x^||^2 of reconstructions from x's own code.
-        shuffled: the same from another example's code: where it is no larger, the decoder ignores the code.
-        spread: the mean variance of reconstructions of one code, as a share of the total variance of x: 0 for a
-            deterministic decoder, 1 where the code says nothing.
-        information: I(x; code) in nats: of a categorical code H(mean q) - mean H(q); of another whose encoder has a
-            density its bound E[ log q(z|x) - log mean q(z|x') ] over the points x', at most log n; None of others.
-        bound: I(x; code) is at least so many nats, at most log 1000, whatever the code: `info_nce` of 1,000 x and their
-            reconstructions, through which nothing can be known of x but by the code.
-        used: how many categories hold more than 1 % of the points; None of others.
+        error: E ||x - x^||^2 of reconstructions from the code of x, summed over coordinates.
+        shuffled: the same with another example's code. If it is not clearly larger than `error`, the decoder ignores
+            the code.
+        spread: mean variance of the reconstructions of one code, as a share of the total variance of x; 0 for a
+            deterministic decoder, about 1 if the code holds no information.
+        information: mutual information I(x; code), in nats. For a categorical code, H(mean q) - mean H(q). If the
+            encoder has a density, the lower bound E[log q(z|x) - log mean_x' q(z|x')] over the n points, at most log n.
+            Else None.
+        bound: lower bound on I(x; code), in nats, for any kind of code; at most log 1000. It is the InfoNCE bound
+            between 1,000 examples and their reconstructions, which depend on x only through the code.
+        used: number of categories that hold more than 1 % of the points; None if the code is not categorical.
+
+    >>> from chartae.diagnostics import CodeUse
+    >>> use = CodeUse(error=3.1, shuffled=8.4, spread=0.0, information=None, bound=2.0, used=None)
+    >>> use.ignored
+    False
     """
 
     error: float
@@ -43,17 +50,17 @@ class CodeUse:
 
     @property
     def ignored(self) -> bool:
-        """Whether own codes serve hardly better than another's."""
+        """Whether reconstructions from the code of x are hardly better than from another code: error > 0.9 shuffled."""
         return self.error > 0.9 * self.shuffled
 
     @property
     def remedy(self) -> str:
-        """What an ignored code comes of, and what helps."""
+        """A message for an ignored code: what was measured, and which settings help."""
         return (
-            f"the code is ignored: reconstructions from another example's code are as near ({self.shuffled:.4g}) as "
-            f"those from its own ({self.error:.4g}). Train for longer; else give the decoder less noise_dim, let the "
-            "warm-up be heavier (warmup, or an anchor that stays), or weigh the reconstruction more, where the recipe "
-            "has them"
+            f"the code is ignored: the error of reconstructions is {self.error:.4g} with their own code, and "
+            f"{self.shuffled:.4g} with another example's; expected a clearly larger error with another's. Train for "
+            "longer. If that does not help, lower the decoder's noise_dim, raise warmup (or keep an anchor), or weigh "
+            "the reconstruction more, where the recipe has these options"
         )
 
 
@@ -65,32 +72,48 @@ def code_use(
     draws: int = 8,
     seed: int = 0,
 ) -> CodeUse:
-    """The shuffled-code control, the spread within a code, and the information it holds; always asked.
+    """Measure whether the decoder uses the code: shuffled-code control, spread within a code, and information.
 
-    An implicit autoencoder has a useless optimum at which all of its costs are zero and the code is ignored; a warning
-    says so, with the remedy.
+    An implicit autoencoder has a useless optimum at which all of its losses are zero and the decoder ignores the code.
+    If ``error > 0.9 * shuffled``, a RuntimeWarning says so and names settings that help. `chartae.fit` calls this
+    function after training with critics.
 
     Args:
         model: any autoencoder.
-        x: at least 10 points.
-        condition: of each point (B, K), where the model has one; the shuffled code keeps it.
-        draws: reconstructions of each code.
+        x: points (B, ...), at least 10.
+        condition: condition of each point (B, K), for a model that has one. It stays in place when codes are shuffled.
+        draws: number of reconstructions drawn for each code, >= 2; default 8.
+        seed: seed of all draws; default 0.
+
+    Returns:
+        The errors with the own and with a shuffled code, the spread, and two estimates of the information.
 
     Raises:
-        ValueError: too few points, or draws below 2.
+        ValueError: there are fewer than 10 points, or `draws` is below 2.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> x = torch.randn(200, 2, generator=torch.Generator().manual_seed(0))
+    >>> identity = torch.nn.Identity()
+    >>> model = ch.Autoencoder(ch.Dirac(identity), ch.Gaussian(identity, sigma=0.1), ch.StandardNormal(2))
+    >>> use = ch.diagnostics.code_use(model, x)
+    >>> use.error, use.shuffled > 1, use.ignored
+    (0.0, True, False)
     """
-    if len(x) < 10 or draws < 2:
-        raise ValueError(f"there are {len(x)} points and {draws} draws; give at least 10 points and 2 draws")
+    if len(x) < 10:
+        raise ValueError(f"x holds {len(x)} points; expected at least 10")
+    if draws < 2:
+        raise ValueError(f"draws is {draws}; expected at least 2")
     with evaluating(model), Stream(seed).lent(x.device):
         q = model.encoder(x, condition)
         z = q.sample()
-        drawn = torch.stack([model.decoder(z, condition).point() for _ in range(draws)])
+        reconstructions = torch.stack([model.decoder(z, condition).point() for _ in range(draws)])
         order, partner = torch.randperm(len(z)), torch.empty(len(z), dtype=torch.long)
-        partner[order] = order.roll(1)  # the one before in a random order, so that none has its own code
-        other = model.decoder(z[partner], condition).point()
-        error = (drawn[0] - x).flatten(1).square().sum(1).mean()
-        shuffled = (other - x).flatten(1).square().sum(1).mean()
-        within = drawn.var(0).flatten(1).sum(1).mean()
+        partner[order] = order.roll(1)  # the predecessor in a random order, so that no point keeps its own code
+        swapped = model.decoder(z[partner], condition).point()
+        error = (reconstructions[0] - x).flatten(1).square().sum(1).mean()
+        shuffled = (swapped - x).flatten(1).square().sum(1).mean()
+        within = reconstructions.var(0).flatten(1).sum(1).mean()
         spread = within / x.flatten(1).var(0).sum().clamp_min(1e-12)
         information = used = None
         if q.has_category:
@@ -99,16 +122,16 @@ def code_use(
             information = float(entropy(p.mean(0)) - entropy(p).mean())
             used = int((torch.bincount(p.argmax(1), minlength=p.shape[1]) > 0.01 * len(x)).sum())
         elif model.encoder.has_density:
-            information = _spoken(q, z)
-        bound = info_nce(x[:1000], drawn[0, :1000])
-    found = CodeUse(float(error), float(shuffled), float(spread), information, bound, used)
-    if found.ignored:
-        warnings.warn(found.remedy, RuntimeWarning, stacklevel=2)
-    return found
+            information = _encoder_information(q, z)
+        bound = info_nce(x[:1000], reconstructions[0, :1000])
+    use = CodeUse(float(error), float(shuffled), float(spread), information, bound, used)
+    if use.ignored:
+        warnings.warn(use.remedy, RuntimeWarning, stacklevel=2)
+    return use
 
 
-def _spoken(q: Distribution, z: Tensor) -> float:
-    """E[ log q(z|x) - log mean_x' q(z|x') ]: InfoNCE with the true density ratio in the place of a critic's."""
-    own = q.log_prob(z)
+def _encoder_information(q: Distribution, z: Tensor) -> float:
+    """E[log q(z|x) - log mean_x' q(z|x')]: InfoNCE with the true density ratio in the place of a critic."""
+    log_q = q.log_prob(z)
     rows = [q.log_prob(part[:, None]).logsumexp(1) for part in z.split(max(1, (1 << 22) // z.numel()))]
-    return float((own - torch.cat(rows)).mean()) + math.log(len(z))
+    return float((log_q - torch.cat(rows)).mean()) + math.log(len(z))

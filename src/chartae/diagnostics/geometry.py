@@ -1,4 +1,4 @@
-"""The decoder's geometry: its Jacobian's columns, their lengths, angles and spectrum, and the IMA contrast."""
+"""The decoder's geometry: lengths, angles and singular values of its Jacobian, and the IMA contrast."""
 
 from __future__ import annotations
 
@@ -18,52 +18,58 @@ from chartae.nn import BATCH_NORMS, DROPOUTS
 
 __all__ = ["Geometry", "geometry", "ima_contrast", "jacobian"]
 
-#: what a map from codes to examples may come as
+#: a map from codes to examples: an autoencoder, a module, or a function
 Decoder = Autoencoder | Callable[..., Tensor]
 
-#: numbers of a Jacobian and its tangents that are held at once
+#: how many numbers of a Jacobian and its tangents are in memory at a time
 NUMBERS = 1 << 24
 
 
 def decoder_of(decoder: Decoder) -> Callable[[Tensor], Tensor]:
-    """The map z -> x of an autoencoder, module or function, if it has a derivative of each point alone.
+    """The map z -> x of an autoencoder, module or function, checked to act on each point separately.
 
     Raises:
-        TypeError: it cannot be called.
-        ValueError: batch normalisation in training mode, which mixes the points of a batch.
+        TypeError: the decoder is not callable.
+        ValueError: the decoder has batch normalisation in training mode, which mixes the points of a batch, or dropout
+            in training mode.
     """
     if not callable(decoder):
         raise TypeError(
-            f"the decoder is a {type(decoder).__name__}; give an Autoencoder, a module or a function z -> x"
+            f"decoder is a {type(decoder).__name__}; expected an Autoencoder, a module or a function z -> x"
         )
     module = decoder if isinstance(decoder, nn.Module) else getattr(decoder, "__self__", None)
     if isinstance(module, nn.Module):
         for name, part in module.named_modules():
             if isinstance(part, BATCH_NORMS) and part.training:
                 raise ValueError(
-                    f"{name or 'the decoder'} is batch normalisation in training mode: a point's image depends on the "
-                    "others of its batch, and there is no Jacobian. Call .eval() first, or use net='smooth'"
+                    f"{name or 'the decoder'} is batch normalisation in training mode, so the image of a point depends "
+                    "on the other points of its batch; expected a map of each point alone. Call .eval() first, or use "
+                    "net='smooth'"
                 )
             if isinstance(part, DROPOUTS) and part.training and part.p:
-                raise ValueError(f"{name or 'the decoder'} is dropout in training mode: call .eval() first")
+                raise ValueError(
+                    f"{name or 'the decoder'} is dropout in training mode; expected a deterministic map. Call .eval() "
+                    "first"
+                )
     return decoder.decode if isinstance(decoder, Autoencoder) else decoder
 
 
 def _check(function: Callable[[Tensor], Tensor], z: Tensor) -> tuple[int, ...]:
-    """The shape of one image."""
+    """Check the codes and the map; the shape of the image of one code."""
     if not isinstance(z, Tensor) or z.ndim != 2 or not z.is_floating_point() or not len(z):
-        what = f"shape {tuple(z.shape)} and dtype {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
-        raise ValueError(f"z is {what}; give codes as a floating tensor (B, D) with at least one row")
+        what = f"of shape {tuple(z.shape)} and dtype {z.dtype}" if isinstance(z, Tensor) else f"a {type(z).__name__}"
+        raise ValueError(f"z is {what}; expected codes as a floating-point tensor (B, D) with B >= 1")
     if n := int((~z.isfinite()).any(1).sum()):
-        raise ValueError(f"{n} of {len(z)} codes are not finite; leave them out")
+        raise ValueError(f"{n} of {len(z)} codes are not finite; expected finite numbers. Drop these codes")
     with torch.enable_grad():
         out = function(z[:1].detach().requires_grad_())
     if not isinstance(out, Tensor) or len(out) != 1:
-        raise TypeError("the decoder does not map a tensor (B, D) to one (B, *S)")
+        what = f"a tensor of shape {tuple(out.shape)}" if isinstance(out, Tensor) else f"a {type(out).__name__}"
+        raise TypeError(f"the decoder maps one code (1, D) to {what}; expected a tensor (1, *S)")
     if not out.requires_grad:
         raise ValueError(
-            "the decoder's output does not depend differentiably on z: it rounds, detaches, or runs without gradients. "
-            "Give the map itself, without no_grad, .detach() or integer steps"
+            "the decoder's output has no gradient with respect to z; expected a differentiable map. Pass the map "
+            "without no_grad, .detach() or integer steps"
         )
     return tuple(out.shape[1:])
 
@@ -71,23 +77,31 @@ def _check(function: Callable[[Tensor], Tensor], z: Tensor) -> tuple[int, ...]:
 def _chunks(function: Callable[[Tensor], Tensor], z: Tensor, chunk: int | None) -> tuple[Tensor, ...]:
     size = max(1, torch.Size(_check(function, z)).numel())
     if chunk is not None and chunk < 1:
-        raise ValueError(f"chunk is {chunk}; give at least 1 point at a time")
-    # a net's widest layers hold several times the numbers of its output
+        raise ValueError(f"chunk is {chunk}; expected at least 1 point")
+    # the widest layers of a network hold several times as many numbers as its output
     return z.detach().split(chunk or max(1, NUMBERS // (4 * size * z.shape[1])))
 
 
 def jacobian(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Float[Tensor, "B *S D"]:
-    """df/dz at each point, by D forward-mode products: never one backward pass for each of the outputs.
+    """Jacobian df/dz of a decoder f at each code, by D forward-mode (Jacobian-vector) products.
+
+    The cost grows with the number of code dimensions D, not with the size of an example.
 
     Args:
-        decoder: an `Autoencoder`, or any differentiable map (B, D) -> (B, *S) of each row alone.
-        z: codes; the result has their dtype.
-        chunk: points at a time; by default as many as keep 2^24 numbers in memory.
+        decoder: an `Autoencoder`, or a differentiable map (B, D) -> (B, ...) that acts on each row separately.
+        z: codes (B, D), B >= 1; the result has their dtype.
+        chunk: number of codes processed at a time, >= 1; by default as many as keep about 2^24 numbers in memory.
+
+    Returns:
+        The Jacobian at each code (B, ..., D).
 
     Raises:
-        ValueError: batch normalisation in training mode; a map without a derivative; codes of the wrong shape, or not
-            finite.
+        ValueError: the decoder has batch normalisation or dropout in training mode, or no derivative; the codes have
+            the wrong shape, or are not finite.
+        TypeError: the decoder is not callable, or does not map (B, D) to (B, ...).
 
+    >>> import torch
+    >>> from chartae.diagnostics import jacobian
     >>> A = torch.tensor([[1.0, 2.0], [0.0, 1.0], [3.0, 0.0]])
     >>> torch.equal(jacobian(lambda z: z @ A.T, torch.zeros(5, 2))[0], A)
     True
@@ -99,27 +113,28 @@ def jacobian(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None = N
 
 
 def grams(decoder: Decoder, z: Tensor, chunk: int | None = None) -> Float[Tensor, "B D D"]:
-    """JᵀJ at each point in float64, without keeping the Jacobians."""
+    """JᵀJ at each point, in float64, without keeping the Jacobians."""
     function = decoder_of(decoder)
     parts = _chunks(function, z, chunk)
     with torch.no_grad():
-        found = torch.cat([column_gram(forward_jacobian(function, part)) for part in parts])
-    if n := int((~found.isfinite()).flatten(1).any(1).sum()):
+        gram = torch.cat([column_gram(forward_jacobian(function, part)) for part in parts])
+    if n := int((~gram.isfinite()).flatten(1).any(1).sum()):
         raise ArithmeticError(
-            f"at {n} of {len(z)} points the decoder's Jacobian is not finite: a pole, or a broken net"
+            f"at {n} of {len(z)} points the decoder's Jacobian is not finite; expected finite derivatives. The decoder "
+            "has a pole there, or its weights are not finite"
         )
-    return found
+    return gram
 
 
 def contrast_of(gram: Float[Tensor, "B D D"], dtype: torch.dtype) -> Float[Tensor, " B"]:
-    """The contrast from JᵀJ, J known to the precision of `dtype`; a warning where a Jacobian has no full rank."""
+    """The contrast from JᵀJ, with J known to the precision of `dtype`; warns where a Jacobian has no full rank."""
     tiny = (gram.shape[1] * torch.finfo(dtype).eps) ** 2 + gram.shape[1] * torch.finfo(torch.float64).eps
-    contrast = hadamard_gap(gram, tiny).clamp_min(0)  # rounding
+    contrast = hadamard_gap(gram, tiny).clamp_min(0)  # rounding can give a tiny negative number
     if n := int(contrast.isinf().sum()):
         warnings.warn(
-            f"at {n} of {len(gram)} points the Jacobian has no full rank (a code dimension without effect, or two with "
-            "the same): the contrast there is infinite. Look at the spectrum, or at the KL of each dimension: a "
-            "collapsed posterior",
+            f"at {n} of {len(gram)} points the Jacobian has no full rank, so the contrast there is infinite: a code "
+            "dimension has no effect, or two have the same. Look at the singular values (geometry) or at the KL of "
+            "each dimension (active_units); the posterior may have collapsed",
             RuntimeWarning,
             stacklevel=3,
         )
@@ -127,14 +142,32 @@ def contrast_of(gram: Float[Tensor, "B D D"], dtype: torch.dtype) -> Float[Tenso
 
 
 def ima_contrast(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Float[Tensor, " B"]:
-    """c_IMA = Σ_k log ||J_k|| - ½ log det JᵀJ at each point, J_k the columns of df/dz; in nats, float64.
+    """IMA contrast of a decoder f at each code: how far the columns J_k of its Jacobian are from orthogonal,
 
-    0 iff the columns are orthogonal (Hadamard): the mechanisms by which the coordinates act on x are independent.
-    Gresele et al., "Independent mechanism analysis, a new concept?", 2021 (arXiv 2106.05200). Its mean over codes
-    is the global contrast; the contrast of a mean Jacobian is another, smaller thing.
+        c_IMA = Σ_k log ||J_k|| - ½ log det JᵀJ >= 0.
 
-    A warning says where a Jacobian has no full rank, and the contrast is inf.
+    It is 0 if and only if the columns are orthogonal (Hadamard's inequality), that is, if the code dimensions act on x
+    by independent mechanisms. The mean over codes is the global contrast; it differs from the contrast of the mean
+    Jacobian. Where a Jacobian has no full rank the contrast is infinite, and a RuntimeWarning says at how many codes.
 
+    Gresele et al., "Independent mechanism analysis, a new concept?", 2021 (arXiv 2106.05200).
+
+    Args:
+        decoder: an `Autoencoder`, or a differentiable map (B, D) -> (B, ...) that acts on each row separately.
+        z: codes (B, D), B >= 1.
+        chunk: number of codes processed at a time, >= 1; by default as many as keep about 2^24 numbers in memory.
+
+    Returns:
+        The contrast at each code (B,), in nats, float64.
+
+    Raises:
+        ValueError: the decoder has batch normalisation or dropout in training mode, or no derivative; the codes have
+            the wrong shape, or are not finite.
+        TypeError: the decoder is not callable, or does not map (B, D) to (B, ...).
+        ArithmeticError: a Jacobian is not finite.
+
+    >>> import torch
+    >>> from chartae.diagnostics import ima_contrast
     >>> f = lambda z: torch.stack([z[:, 0], z[:, 0] + z[:, 1]], 1)      # columns at 45 degrees
     >>> float(ima_contrast(f, torch.zeros(1, 2, dtype=torch.float64)))  # -½ log(1 - cos²)
     0.346...
@@ -144,13 +177,20 @@ def ima_contrast(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None
 
 @dataclass(frozen=True)
 class Geometry:
-    """What the Jacobian says at each of B points.
+    """Local geometry of a decoder, from its Jacobian J at each of B codes; returned by `geometry`.
 
     Attributes:
-        singular_values: (B, D), descending: by how much the decoder stretches its principal directions.
-        lengths: ||J_k|| (B, D), of the columns.
-        cosines: (B, D, D), between columns.
-        contrast: the IMA contrast (B,), in nats.
+        singular_values: singular values of J (B, D), descending: how much the decoder stretches its principal
+            directions.
+        lengths: length ||J_k|| of each column (B, D).
+        cosines: cosines between columns (B, D, D).
+        contrast: IMA contrast Σ_k log ||J_k|| - ½ log det JᵀJ (B,), in nats.
+
+    >>> import torch
+    >>> from chartae.diagnostics import geometry
+    >>> g = geometry(lambda z: z * torch.tensor([2.0, 1.0]), torch.zeros(1, 2))
+    >>> g.singular_values, g.condition
+    (tensor([[2., 1.]], dtype=torch.float64), tensor([2.], dtype=torch.float64))
     """
 
     singular_values: Float[Tensor, "B D"]
@@ -160,20 +200,42 @@ class Geometry:
 
     @property
     def condition(self) -> Float[Tensor, " B"]:
-        """The largest singular value over the smallest; inf where that is 0."""
+        """Condition number (B,): the largest singular value over the smallest; inf where the smallest is 0."""
         ratio = self.singular_values[:, 0] / self.singular_values[:, -1]
         return torch.where(self.singular_values[:, -1] == 0, math.inf, ratio)
 
     @property
     def angles(self) -> Float[Tensor, "B D D"]:
-        """Between columns, in degrees from 0 to 90."""
+        """Angles between columns (B, D, D), in degrees from 0 to 90."""
         return self.cosines.abs().clamp_max(1).acos().rad2deg()
 
 
 def geometry(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Geometry:
-    """Spectrum, lengths and angles of the Jacobian's columns, and the contrast, at each point; float64.
+    """Local geometry of a decoder at each code: singular values, column lengths, angles, and the IMA contrast.
 
-    Errors and arguments are those of `jacobian`.
+    All are computed from JᵀJ, J the Jacobian df/dz, in float64. Where a Jacobian has no full rank the contrast is
+    infinite, and a RuntimeWarning says at how many codes.
+
+    Args:
+        decoder: an `Autoencoder`, or a differentiable map (B, D) -> (B, ...) that acts on each row separately.
+        z: codes (B, D), B >= 1.
+        chunk: number of codes processed at a time, >= 1; by default as many as keep about 2^24 numbers in memory.
+
+    Returns:
+        Singular values (B, D), column lengths (B, D), cosines between columns (B, D, D), and the contrast (B,).
+
+    Raises:
+        ValueError: the decoder has batch normalisation or dropout in training mode, or no derivative; the codes have
+            the wrong shape, or are not finite.
+        TypeError: the decoder is not callable, or does not map (B, D) to (B, ...).
+        ArithmeticError: a Jacobian is not finite.
+
+    >>> import torch
+    >>> from chartae.diagnostics import geometry
+    >>> shear = lambda z: torch.stack([z[:, 0], z[:, 0] + z[:, 1]], 1)
+    >>> geometry(shear, torch.zeros(1, 2, dtype=torch.float64)).angles[0].round()
+    tensor([[ 0., 45.],
+            [45.,  0.]], dtype=torch.float64)
     """
     gram = grams(decoder, z, chunk)
     lengths = gram.diagonal(dim1=1, dim2=2).sqrt()

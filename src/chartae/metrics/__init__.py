@@ -1,4 +1,4 @@
-"""Arrays in, numbers out: set against set, image against image, codes against factors, and features to compare by."""
+"""Metrics: arrays in, numbers out. They compare two sets, pairs of images, codes with factors; and extract features."""
 
 from chartae.metrics import molecules
 from chartae.metrics.clusters import ClusterScore, cluster_score

@@ -1,9 +1,9 @@
-"""Extractors: what turns examples into the feature vectors that the numbers of `sets` compare.
+"""Feature extractors: they map examples to the feature vectors that `sets` compares.
 
-A Fréchet distance means nothing without its features, so an extractor carries the name of the number it
-makes: only the 2015 Inception net makes a "fid", the others a "frechet-<name>". Images come in as uint8: the
-protocol quantises first (`images.to_uint8`), so that a generator is measured on pictures that could be
-written to a file."""
+A Fréchet distance depends on its features, so each extractor names the metric that it yields: only the Inception
+network of 2015 yields "fid", the others yield "frechet-<name>". Images are uint8: the protocol quantises first
+(`to_uint8`), so that a generator is evaluated on images as they would be written to a file.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +24,32 @@ __all__ = ["NAMES", "Extractor", "Inception", "LeNet", "LeNetFeatures", "Pixels"
 
 
 class Extractor(ABC):
-    """Examples to features: a callable `images -> (N, dim)`, float32, in batches, without gradients."""
+    """Abstract feature extractor: a callable from examples (N, ...) to float32 features (N, dim).
 
-    #: the extractor's name, as the factory and the command line know it
+    It works in batches and without gradients. A subclass defines `features`, and `check` where it reads other inputs
+    than uint8 images of 1 or 3 channels.
+
+    Attributes:
+        name: name of the extractor, as in `extractor` and on the command line.
+        dim: number of features.
+        sha256: SHA-256 of the weights, hexadecimal.
+        accuracy: evidence for the features in words, such as a classifier's test accuracy.
+        rule: preprocessing of an example, in words.
+    """
+
     name: str
-    #: the number of features
     dim: int
-    #: sha256 of the weights, hexadecimal
     sha256: str
-    #: the stated accuracy of a classifier's features, or what else vouches for them
     accuracy: str
-    #: what happens to an example on its way in
     rule: str
 
     @property
     def metric(self) -> str:
-        """The name of the Fréchet distance between these features: "fid" for Inception alone."""
+        """Name of the Fréchet distance between these features; "fid" only for Inception."""
         return f"frechet-{self.name}"
 
     def describe(self) -> dict[str, str | int]:
-        """Everything that must be equal for two numbers to be comparable, as plain values."""
+        """Everything that must be equal for two metrics to be comparable, as plain values."""
         return {
             "name": self.name,
             "metric": self.metric,
@@ -54,37 +60,46 @@ class Extractor(ABC):
         }
 
     def __call__(self, images: Tensor | np.ndarray, *, batch: int = 500) -> Float[Tensor, "N dim"]:
-        """The features of `images` (N, ...), `batch` at a time, on the CPU.
+        """The features of examples.
+
+        Args:
+            images: uint8 images (N, C, H, W), N >= 1; `Pixels` also reads vectors (N, D).
+            batch: number of examples processed at a time.
+
+        Returns:
+            Features (N, dim), float32, on the CPU.
 
         Raises:
-            TypeError: images that are not uint8 (`to_uint8` quantises them).
-            ValueError: a shape the extractor cannot read, or no examples at all.
+            TypeError: the images are not uint8 (`to_uint8` quantises them).
+            ValueError: the extractor cannot read this shape, or there are no examples.
         """
         x = torch.as_tensor(images).detach()
         self.check(x)
         if not len(x):
-            raise ValueError("no examples were given; features need at least one")
+            raise ValueError(f"images has shape {tuple(x.shape)}; expected at least one example")
         with torch.no_grad():
             return torch.cat([self.features(part).float().cpu() for part in x.split(batch)])
 
     def check(self, x: Tensor) -> None:
-        """Raise what is wrong with `x`, if anything is."""
+        """Raise an error if the extractor cannot read `x`."""
         if x.dtype != torch.uint8:
-            raise TypeError(f"images are {x.dtype}; {self.name} reads uint8: quantise them first with to_uint8")
+            raise TypeError(f"images are {x.dtype}; {self.name} expects uint8. Quantise them with to_uint8")
         if x.ndim != 4 or x.shape[1] not in (1, 3):
-            raise ValueError(f"images have shape {tuple(x.shape)}; {self.name} reads (N, 1 or 3 channels, H, W)")
+            raise ValueError(f"images have shape {tuple(x.shape)}; {self.name} expects (N, C, H, W) with C = 1 or 3")
 
     @abstractmethod
     def features(self, x: Tensor) -> Float[Tensor, "B dim"]:
-        """The features of one batch that has passed `check`."""
+        """The features of one batch, which has passed `check`."""
 
 
 class LeNet(nn.Module):
-    """A small classifier of 28 x 28 grey images in [0, 1]: two convolutions, 128 hidden units, 10 classes.
+    """Small classifier of 28 x 28 grey images in [0, 1]: two convolutions, 128 hidden units, 10 classes.
 
-    Called, it returns the 128 hidden units after their ReLU. After LeCun, Bottou, Bengio, Haffner,
+    The forward pass returns the 128 hidden units after their ReLU. After LeCun, Bottou, Bengio, Haffner,
     "Gradient-Based Learning Applied to Document Recognition", 1998.
 
+    >>> import torch
+    >>> from chartae.metrics.features import LeNet
     >>> LeNet()(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 128])
     """
@@ -97,7 +112,7 @@ class LeNet(nn.Module):
         self.head = nn.Linear(128, 10)
 
     def forward(self, x: Float[Tensor, "B 1 28 28"]) -> Float[Tensor, "B 128"]:
-        # ReLU and max commute, and after the pool there is a quarter of the work
+        # ReLU and max commute, and after pooling the ReLU has a quarter of the work
         x = F.relu(F.max_pool2d(self.conv1(x), 2))
         x = F.relu(F.max_pool2d(self.conv2(x), 2))
         x = F.dropout(x.flatten(1), 0.25, self.training)
@@ -109,25 +124,37 @@ class LeNet(nn.Module):
 
 
 class LeNetFeatures(Extractor):
-    """The 128 features, after their ReLU, of a `LeNet` trained on MNIST or Fashion-MNIST (weights in the
-    package).
+    """128 features of a small convolutional classifier (LeNet) trained on MNIST or Fashion-MNIST.
 
-    One or three channels (grey is their mean); 28 x 28 is read as it is, 32 x 32 loses the two outermost
-    pixels on every side (zero-padded MNIST), any other size is interpolated bilinearly, with antialiasing.
+    The features are the last hidden layer after its ReLU; the weights are part of the package. Images are uint8 with
+    one or three channels, which are averaged to grey. A size of 32 x 32 is cropped by two pixels on every side
+    (zero-padded MNIST); any size but 28 x 28 and 32 x 32 is interpolated bilinearly with antialiasing.
+
+    Args:
+        name: ``"lenet-mnist"`` or ``"lenet-fashion"``.
+        device: device to compute on; default ``"cpu"``. The features are returned on the CPU.
+
+    >>> import torch
+    >>> from chartae.metrics import LeNetFeatures
+    >>> features = LeNetFeatures("lenet-mnist")
+    >>> features(torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).shape, features.metric
+    (torch.Size([3, 128]), 'frechet-lenet-mnist')
     """
 
     dim = 128
     rule = "uint8 / 255, mean of channels, 28 x 28: 32 x 32 centre-cropped, other sizes by antialiased bilinear"
 
     def __init__(self, name: str, device: str | torch.device = "cpu") -> None:
-        # imported here: a package that only computes SSIM does not need it
+        # imported here, because the other metrics do not need it
         from safetensors.torch import load
 
         raw = (resources.files("chartae.metrics") / "weights" / f"{name}.safetensors").read_bytes()
-        made = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
+        metadata = json.loads(raw[8 : 8 + int.from_bytes(raw[:8], "little")])["__metadata__"]
         self.name = name
         self.sha256 = hashlib.sha256(raw).hexdigest()
-        self.accuracy = f"{float(made['test_accuracy']):.2%} of the {made['data']} test set classified correctly"
+        self.accuracy = (
+            f"{float(metadata['test_accuracy']):.2%} of the {metadata['data']} test set classified correctly"
+        )
         self.device = torch.device(device)
         self.net = LeNet().float()
         self.net.load_state_dict(load(raw))
@@ -143,14 +170,30 @@ class LeNetFeatures(Extractor):
 
 
 class Pixels(Extractor):
-    """Principal components of the examples themselves, for data that no trained net knows: any image, any
-    table.
+    """Principal components of the examples themselves, for data without a suitable pretrained network.
 
-    Fitted on a reference (training) set, of which at most 10,000 examples, drawn with seed 0, are used.
-    Images (uint8) are scaled to [0, 1] and centred; vectors (N, D) are standardised, column by column (a
-    constant column is only centred). The components are not whitened, so the Fréchet distance is in squared
-    units of the scaled data. `dim` is lowered to what the reference can carry. The sha256 is that of the
-    reference examples."""
+    The components are fitted to a reference set. Images (uint8) are scaled to [0, 1] and centred; vectors are
+    standardised column by column, and a constant column is only centred. The components are not whitened, so the
+    Fréchet distance is in squared units of the scaled data. The attribute `sha256` is that of the reference examples.
+
+    Args:
+        reference: reference examples, usually the training set: uint8 images (N, C, H, W) or vectors (N, D), N >= 2.
+        dim: number of components; default 64, lowered to N - 1 or to the number of values of an example if these are
+            smaller.
+        device: device to compute on; default ``"cpu"``. The features are returned on the CPU.
+        limit: maximal number of reference examples to fit on, drawn with seed 0; default 10,000.
+
+    Raises:
+        ValueError: the reference has fewer than 2 examples, another shape, or values that are not finite.
+        TypeError: the images are not uint8 (`to_uint8` quantises them).
+
+    >>> import torch
+    >>> from chartae.metrics import Pixels
+    >>> x = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+    >>> features = Pixels(x)
+    >>> features.dim, features(x).shape
+    (3, torch.Size([50, 3]))
+    """
 
     name = "pixels"
 
@@ -168,7 +211,7 @@ class Pixels(Extractor):
         self.shape = tuple(x.shape[1:])
         self.check(x)
         if len(x) < 2:
-            raise ValueError(f"the reference holds {len(x)} examples; principal components need at least 2")
+            raise ValueError(f"reference holds {len(x)} examples; expected at least 2")
         if len(x) > limit:
             x = x[np.sort(np.random.default_rng(0).choice(len(x), limit, replace=False))]
         self.sha256 = hashlib.sha256(x.contiguous().numpy().tobytes()).hexdigest()
@@ -186,13 +229,15 @@ class Pixels(Extractor):
 
     def check(self, x: Tensor) -> None:
         if x.ndim == 4 and x.dtype != torch.uint8:
-            raise TypeError(f"images are {x.dtype}; pixels reads uint8: quantise them first with to_uint8")
+            raise TypeError(f"images are {x.dtype}; pixels expects uint8. Quantise them with to_uint8")
         if x.ndim not in (2, 4):
-            raise ValueError(f"examples have shape {tuple(x.shape)}; pixels reads (N, D) or (N, C, H, W)")
+            raise ValueError(f"examples have shape {tuple(x.shape)}; pixels expects (N, D) or (N, C, H, W)")
         if tuple(x.shape[1:]) != self.shape:
-            raise ValueError(f"examples have shape {tuple(x.shape[1:])}, the reference had {self.shape}")
+            raise ValueError(
+                f"each example has shape {tuple(x.shape[1:])}; expected {self.shape}, the shape of the reference"
+            )
         if x.is_floating_point() and not x.isfinite().all():
-            raise ValueError("some examples are not finite; drop or impute them before they are compared")
+            raise ValueError("some examples are not finite; expected finite numbers. Drop or impute them first")
 
     def features(self, x: Tensor) -> Tensor:
         flat = x.to(self.device).flatten(1).float() / (255 if x.ndim == 4 else 1)
@@ -200,15 +245,30 @@ class Pixels(Extractor):
 
 
 class Inception(Extractor):
-    """The 2048 pooled features of the Inception net of 2015-12-05: those of the published FID numbers.
+    """2048 pooled features of the Inception network of 2015-12-05, those behind published FIDs.
 
-    The net is torch-fidelity's port (`pip install 'chartae[inception]'`) with a file of weights the caller
-    has (`weights-inception-2015-12-05-6726825d.pth` of torch-fidelity's releases; nothing is downloaded). It
-    reads 0..255 at native size and resizes itself, as TensorFlow 1 did; grey images are repeated to three
-    channels.
+    The network is torch-fidelity's port (``pip install 'chartae[inception]'``); nothing is downloaded. It reads uint8
+    images of any size and resizes them to 299 x 299 internally, as TensorFlow 1 did. Grey images are repeated to three
+    channels. The Fréchet distance between these features is the FID.
 
     Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule Converge
-    to a Local Nash Equilibrium", 2017 (arXiv 1706.08500)."""
+    to a Local Nash Equilibrium", 2017 (arXiv 1706.08500).
+
+    Args:
+        weights: path of the weights, ``weights-inception-2015-12-05-6726825d.pth`` from torch-fidelity's releases.
+        device: device to compute on; default ``"cpu"``. The features are returned on the CPU.
+
+    Raises:
+        ValueError: there is no file at `weights`.
+        ImportError: torch-fidelity is not installed.
+
+    >>> from chartae.metrics import Inception
+    >>> Inception.dim
+    2048
+    >>> Inception("absent.pth")
+    Traceback (most recent call last):
+    ValueError: weights is 'absent.pth', which is not a file; expected the path of the Inception weights...
+    """
 
     name = "inception"
     dim = 2048
@@ -218,11 +278,16 @@ class Inception(Extractor):
     def __init__(self, weights: str | Path, device: str | torch.device = "cpu") -> None:
         path = Path(weights)
         if not path.is_file():
-            raise ValueError(f"weights={str(weights)!r} is not a file; give the Inception weights you have")
+            raise ValueError(
+                f"weights is {str(weights)!r}, which is not a file; expected the path of the Inception weights, "
+                "weights-inception-2015-12-05-6726825d.pth"
+            )
         try:
             from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
         except ImportError as error:
-            raise ImportError(f"inception needs torch-fidelity: pip install 'chartae[inception]' ({error})") from error
+            raise ImportError(
+                f"inception needs torch-fidelity ({error}). Install it with pip install 'chartae[inception]'"
+            ) from error
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         self.device = torch.device(device)
         net = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
@@ -242,7 +307,7 @@ class Inception(Extractor):
 
 def _pixels(reference: Tensor | np.ndarray | None, weights: str | Path | None, device: str | torch.device) -> Extractor:
     if reference is None:
-        raise ValueError("pixels is fitted to data: give reference=<training examples>")
+        raise ValueError("reference is None; pixels is fitted to data. Pass reference=<training examples>")
     return Pixels(reference, device=device)
 
 
@@ -250,19 +315,22 @@ def _inception(
     reference: Tensor | np.ndarray | None, weights: str | Path | None, device: str | torch.device
 ) -> Extractor:
     if weights is None:
-        raise ValueError("inception needs weights=<path of weights-inception-2015-12-05-6726825d.pth>")
+        raise ValueError(
+            "weights is None; inception needs its weights. Pass weights=<path of "
+            "weights-inception-2015-12-05-6726825d.pth>"
+        )
     return Inception(weights, device)
 
 
-_MAKERS: dict[str, Callable[..., Extractor]] = {
+_BUILDERS: dict[str, Callable[..., Extractor]] = {
     "lenet-mnist": lambda reference, weights, device: LeNetFeatures("lenet-mnist", device),
     "lenet-fashion": lambda reference, weights, device: LeNetFeatures("lenet-fashion", device),
     "pixels": _pixels,
     "inception": _inception,
 }
 
-#: the extractors `extractor` can make
-NAMES = tuple(_MAKERS)
+#: names of the extractors that `extractor` builds
+NAMES = tuple(_BUILDERS)
 
 
 def extractor(
@@ -272,22 +340,44 @@ def extractor(
     weights: str | Path | None = None,
     device: str | torch.device = "cpu",
 ) -> Extractor:
-    """An extractor by name: lenet-mnist, lenet-fashion, pixels (needs `reference`) or inception (needs
-    `weights`).
+    """Build a feature extractor by name.
 
-    What a member does not need, it ignores, so that one call serves all.
+    Arguments that an extractor does not need are ignored, so one call serves all.
 
+    Args:
+        name: ``"lenet-mnist"``, ``"lenet-fashion"``, ``"pixels"`` or ``"inception"``.
+        reference: examples to fit ``"pixels"`` to, usually the training set: uint8 images (N, C, H, W) or vectors
+            (N, D).
+        weights: path of the weights for ``"inception"``, ``weights-inception-2015-12-05-6726825d.pth``.
+        device: device to compute on; default ``"cpu"``.
+
+    Returns:
+        The extractor, a callable from examples (N, ...) to features (N, dim).
+
+    Raises:
+        ValueError: `name` is unknown, or the `reference` or `weights` that this extractor needs is missing.
+
+    >>> import torch
+    >>> from chartae.metrics import extractor
     >>> extractor("lenet-mnist")(torch.zeros(3, 1, 28, 28, dtype=torch.uint8)).shape
     torch.Size([3, 128])
     """
-    if name not in _MAKERS:
-        raise ValueError(f"there is no extractor {name!r}; choose one of {', '.join(NAMES)}")
-    return _MAKERS[name](reference, weights, device)
+    if name not in _BUILDERS:
+        raise ValueError(f"name is {name!r}; expected one of {', '.join(NAMES)}")
+    return _BUILDERS[name](reference, weights, device)
 
 
 def default_for(dataset: str, shape: Sequence[int]) -> str:
-    """The extractor for a data set, by its name and the shape of one example.
+    """Name of the default extractor for a data set: a LeNet for MNIST-like images, else ``"pixels"``.
 
+    Args:
+        dataset: name of the data set.
+        shape: shape of one example, (C, H, W) for images.
+
+    Returns:
+        A name that `extractor` knows.
+
+    >>> from chartae.metrics import default_for
     >>> default_for("fashion-mnist", (1, 28, 28)), default_for("cifar10", (3, 32, 32))
     ('lenet-fashion', 'pixels')
     """

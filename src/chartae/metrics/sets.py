@@ -1,7 +1,8 @@
-"""Numbers for two sets of points, usually features: Fréchet distance, kernel distance, precision and recall.
+"""Metrics for two sets of points, usually features: Fréchet distance, kernel distance, precision and recall.
 
-Every function takes two matrices (points, dimensions), tensors or arrays, and computes in float64 where the
-first of them lies. `Reference` keeps what a reference set needs, for comparing many sets with one."""
+Every function takes two matrices (N, D), tensors or arrays, and computes in float64 on the device of the first.
+`Reference` caches what depends on the reference set only, for comparing many sets with one.
+"""
 
 from __future__ import annotations
 
@@ -24,26 +25,36 @@ BLOCK = 2**22
 def _points(x: Tensor | np.ndarray, what: str) -> Float[Tensor, "N D"]:
     x = torch.as_tensor(x).detach()
     if x.ndim != 2 or not x.shape[1]:
-        raise ValueError(f"{what} has shape {tuple(x.shape)}; a set is a matrix (points, dimensions)")
+        raise ValueError(f"{what} has shape {tuple(x.shape)}; expected a matrix (N, D), one row per point")
     if len(x) < 2:
-        raise ValueError(f"{what} holds {len(x)} points; comparing sets needs at least 2")
+        raise ValueError(f"{what} holds {len(x)} points; expected at least 2")
     if x.device.type == "mps":
-        x = x.cpu()  # no float64 there
+        x = x.cpu()  # mps has no float64
     x = x.double()
     bad = ~x.isfinite().all(1)
     if bad.any():
-        raise ValueError(f"{int(bad.sum())} of {len(x)} points of {what} are not finite (row {int(bad.nonzero()[0])})")
+        raise ValueError(
+            f"{int(bad.sum())} of {len(x)} points of {what} are not finite (the first is row {int(bad.nonzero()[0])}); "
+            "expected finite numbers. Drop these points"
+        )
     return x
 
 
 class Reference:
-    """A reference set and what it needs once: mean and covariance factor, and the radii of its
-    neighbourhoods.
+    """A reference set, with its mean, covariance and neighbourhood radii cached for several comparisons.
 
-    >>> real, fake = torch.randn(2, 50, 3, generator=torch.Generator().manual_seed(0)).unbind()
-    >>> reference = Reference(real)
-    >>> reference.frechet(fake) == frechet(real, fake)
-    True
+    Args:
+        points: reference points (N, D), a tensor or an array, N >= 2. All metrics are computed in float64 on their
+            device.
+
+    Raises:
+        ValueError: the points are not a matrix, fewer than 2, or not finite.
+
+    >>> import torch
+    >>> from chartae.metrics import Reference
+    >>> reference = Reference(torch.tensor([[0.0], [2.0]]))
+    >>> round(reference.frechet(torch.tensor([[1.0], [3.0]])), 12), round(reference.frechet(reference.points), 12)
+    (1.0, 0.0)
     """
 
     def __init__(self, points: Tensor | np.ndarray) -> None:
@@ -52,31 +63,31 @@ class Reference:
 
     @cached_property
     def moments(self) -> tuple[Tensor, Tensor]:
-        """The mean (D,) and a factor F of the covariance FᵀF."""
+        """The mean (D,) and a factor F of the covariance, FᵀF."""
         return mean_and_factor(self.points)
 
     def radii(self, k: int) -> Float[Tensor, " N"]:
-        """Squared distances of each point to its k-th neighbour, itself not counted."""
+        """Squared distance of each point to its k-th nearest neighbour, not counting itself."""
         if k not in self._radii:
             self._radii[k] = _radii(self._centred(self.points), k)
         return self._radii[k]
 
     def frechet(self, points: Tensor | np.ndarray) -> float:
-        """The Fréchet distance of `points` from the reference; see `frechet`."""
+        """Squared Fréchet distance between normals fitted to `points` (M, D) and to the reference; see `frechet`."""
         return frechet_from_factors(*self.moments, *mean_and_factor(self._other(points))).item()
 
     def kid(
         self, points: Tensor | np.ndarray, *, subsets: int = 100, subset_size: int = 1000, seed: int = 0
     ) -> tuple[float, float]:
-        """The kernel distance of `points` from the reference; see `kid`."""
+        """Kernel distance of `points` (M, D) from the reference: mean and sd over random subsets; see `kid`."""
         x, y = self.points, self._other(points)
         smaller = min(len(x), len(y))
         if subsets < 1:
-            raise ValueError(f"subsets={subsets}; at least 1 is needed")
+            raise ValueError(f"subsets is {subsets}; expected at least 1")
         if not 2 <= subset_size <= smaller:
             raise ValueError(
-                f"subset_size={subset_size} cannot be drawn from sets of {len(x)} and {len(y)} points;"
-                f" take it from 2 to {smaller}"
+                f"subset_size is {subset_size}; expected a number from 2 to {smaller}, since the sets hold "
+                f"{len(x)} and {len(y)} points"
             )
         rng = np.random.default_rng(seed)
         estimates = []
@@ -86,17 +97,18 @@ class Reference:
         return float(np.mean(estimates)), float(np.std(estimates))
 
     def prdc(self, points: Tensor | np.ndarray, *, k: int = 5) -> dict[str, float]:
-        """Precision, recall, density and coverage of `points`; see `prdc`."""
+        """Precision, recall, density and coverage of `points` (M, D) with `k` neighbours; see `prdc`."""
         fake = self._other(points)
         smaller = min(len(self.points), len(fake))
         if not 1 <= k < smaller:
             raise ValueError(
-                f"k={k} neighbours cannot be found in sets of {len(self.points)} and {len(fake)} points;"
-                f" take k from 1 to {smaller - 1}"
+                f"k is {k}; expected a number of neighbours from 1 to {smaller - 1}, since the sets hold "
+                f"{len(self.points)} and {len(fake)} points"
             )
         real, fake = self._centred(self.points), self._centred(fake)
         radii, fake_radii = self.radii(k), _radii(fake, k)
-        balls = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)  # of reference points, around each fake
+        # for each fake point, how many balls around real points contain it
+        balls = torch.zeros(len(fake), dtype=torch.int64, device=fake.device)
         covered = recalled = 0
         for rows, squares in _squares(real, fake):
             inside = squares <= radii[rows, None]
@@ -114,18 +126,18 @@ class Reference:
         x = _points(points, "the compared set").to(self.points.device)
         if x.shape[1] != self.points.shape[1]:
             raise ValueError(
-                f"the compared set has {x.shape[1]} dimensions, the reference {self.points.shape[1]};"
-                " both need the same features"
+                f"the compared set has {x.shape[1]} dimensions; expected {self.points.shape[1]}, as in the reference. "
+                "Compute both with the same features"
             )
         return x
 
     def _centred(self, x: Tensor) -> Tensor:
-        # distances do not change, their cancellation error does
+        # this leaves the distances unchanged and reduces their cancellation error
         return x - self.points.mean(0)
 
 
 def _squares(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Squared distances of `x` to all of `y`, as blocks of rows."""
+    """Squared distances of `x` to all of `y`, in blocks of rows."""
     step = max(1, BLOCK // len(y))
     for start in range(0, len(x), step):
         rows = slice(start, start + step)
@@ -134,11 +146,12 @@ def _squares(x: Tensor, y: Tensor) -> Iterator[tuple[slice, Tensor]]:
 
 def _radii(x: Tensor, k: int) -> Tensor:
     nearest = [squares.topk(k + 1, largest=False).values[:, -1] for _, squares in _squares(x, x)]
-    # a distance that is a tie but for rounding is a tie
+    # a margin, so that distances which differ by rounding only count as equal
     return torch.cat(nearest) + 64 * torch.finfo(x.dtype).eps * x.square().sum(1)
 
 
 def _mmd2(x: Tensor, y: Tensor) -> float:
+    """The unbiased estimate of MMD^2 with the cubic kernel of `kid`, for sets of equal size."""
     n, d = x.shape
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
@@ -150,19 +163,28 @@ def _mmd2(x: Tensor, y: Tensor) -> float:
 
 
 def frechet(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> float:
-    """The Fréchet (2-Wasserstein) distance, squared, between the normals fitted to two sets:
+    """Squared Fréchet (2-Wasserstein) distance between the normal distributions fitted to two sets of points,
 
-        |m_a - m_b|^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^{1/2},     S with the divisor N - 1.
+        ||m_a - m_b||^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^{1/2},
 
-    Between Inception features this is the FID. Zero or above; biased upwards for few points, so compare only
-    numbers from equally many.
+    with means m and covariances S (divisor N - 1). Between Inception features this is the FID. It is biased upwards
+    for few points, so compare only numbers computed from equally many points.
 
     Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, "GANs Trained by a Two Time-Scale Update Rule Converge
     to a Local Nash Equilibrium", 2017 (arXiv 1706.08500).
 
-    Raises:
-        ValueError: fewer than 2 points, different dimensions, points that are not finite.
+    Args:
+        a: points (N, D), a tensor or an array, N >= 2.
+        b: points (M, D), M >= 2.
 
+    Returns:
+        The squared distance, >= 0; lower is better.
+
+    Raises:
+        ValueError: a set is not a matrix, has fewer than 2 points, or is not finite; the dimensions differ.
+
+    >>> import torch
+    >>> from chartae.metrics import frechet
     >>> round(frechet(torch.tensor([[0.0], [2.0]]), torch.tensor([[1.0], [3.0]])), 12)
     1.0
     """
@@ -177,16 +199,35 @@ def kid(
     subset_size: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The kernel distance: mean and standard deviation over random subsets of the unbiased estimate of MMD^2,
+    """Kernel (Inception) distance: the unbiased estimate of MMD^2 with a cubic kernel, over random subsets,
 
-        mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j)
+        mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),
 
-    with k(x, y) = (x.y / D + 1)^3. Unbiased, so it may fall below zero. The same seed draws the same subsets.
+    with k(x, y) = (x.y / D + 1)^3. It is unbiased, so it may fall below zero. Between Inception features this is the
+    KID.
 
     Bińkowski, Sutherland, Arbel, Gretton, "Demystifying MMD GANs", 2018 (arXiv 1801.01401).
 
+    Args:
+        a: points (N, D), a tensor or an array, N >= 2.
+        b: points (M, D), M >= 2.
+        subsets: number of subsets drawn from each set, >= 1; default 100.
+        subset_size: points of a subset, from 2 to the size of the smaller set; default 1000.
+        seed: seed of the subsets; default 0.
+
+    Returns:
+        Mean and standard deviation of the estimate over the subsets; lower is better.
+
     Raises:
-        ValueError: as `frechet`, and a `subset_size` above the size of a set.
+        ValueError: a set is not a matrix, has fewer than 2 points, or is not finite; the dimensions differ; `subsets`
+            or `subset_size` is out of range.
+
+    >>> import torch
+    >>> from chartae.metrics import kid
+    >>> x = torch.randn(2, 200, 4, generator=torch.Generator().manual_seed(0))
+    >>> near, far = kid(x[0], x[1], subset_size=100)[0], kid(x[0], x[1] + 1, subset_size=100)[0]
+    >>> near < 0.1 < 1 < far
+    True
     """
     return Reference(a).kid(b, subsets=subsets, subset_size=subset_size, seed=seed)
 
@@ -194,32 +235,48 @@ def kid(
 def mmd_test(
     a: Tensor | np.ndarray, b: Tensor | np.ndarray, *, permutations: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """Whether two sets come from one law: the squared maximum mean discrepancy, and its p-value by permutations.
+    """Two-sample test: do two sets come from the same distribution? By maximum mean discrepancy and permutations.
 
-    The unbiased estimate with the sum of normal kernels exp(-||x - y||^2 / 2 h^2), h a half, one and two of the median
-    distance. p = (1 + how many permutations of the pooled points reach it) / (1 + permutations): uniform for one law.
+    The statistic is the unbiased estimate of MMD^2 with a sum of three normal kernels exp(-||x - y||^2 / 2 h^2), where
+    h is 1/2, 1 and 2 times the median distance. Its p-value is
+
+        p = (1 + number of permutations of the pooled points that reach the statistic) / (1 + permutations).
+
+    If the distributions are equal, p is uniform on (0, 1].
 
     Gretton, Borgwardt, Rasch, Schölkopf, Smola, "A Kernel Two-Sample Test", 2012.
 
-    Raises:
-        ValueError: as `frechet`, and no permutations.
+    Args:
+        a: points (N, D), a tensor or an array, N >= 2.
+        b: points (M, D), M >= 2.
+        permutations: number of permutations, >= 1; default 1000. The smallest possible p is 1 / (1 + permutations).
+        seed: seed of the permutations; default 0.
 
+    Returns:
+        The estimate of MMD^2, and its p-value.
+
+    Raises:
+        ValueError: a set is not a matrix, has fewer than 2 points, or is not finite; the dimensions differ;
+            `permutations` is below 1.
+
+    >>> import torch
+    >>> from chartae.metrics import mmd_test
     >>> g = torch.Generator().manual_seed(0)
     >>> mmd_test(torch.randn(100, 2, generator=g), 1 + torch.randn(100, 2, generator=g))[1] < 0.01
     True
     """
     x, y = _points(a, "the first set"), _points(b, "the second set")
     if permutations < 1:
-        raise ValueError(f"permutations is {permutations}; give at least 1")
+        raise ValueError(f"permutations is {permutations}; expected at least 1")
     if x.shape[1] != y.shape[1]:
-        raise ValueError(f"the sets have {x.shape[1]} and {y.shape[1]} dimensions; they cannot be compared")
+        raise ValueError(f"a and b have {x.shape[1]} and {y.shape[1]} dimensions; expected the same number")
     pooled = torch.cat([x, y])
     squares = squared_distances(pooled, pooled)
     median = squares.flatten()[:: max(1, squares.numel() // 100_000)].median().clamp_min(torch.finfo(x.dtype).tiny)
     gram = torch.stack([(-squares / (2 * h * h * median)).exp() for h in (0.5, 1.0, 2.0)]).sum(0)
     gram.fill_diagonal_(0)
     n, m = len(x), len(y)
-    # with s = 1 on the first set: all three sums from the one product gram s
+    # s marks the points of the first set; all three sums follow from the one product gram @ s
     generator = torch.Generator().manual_seed(seed)
     order = torch.stack(
         [torch.arange(n + m), *(torch.randperm(n + m, generator=generator) for _ in range(permutations))]
@@ -236,20 +293,35 @@ def mmd_test(
 
 
 def prdc(real: Tensor | np.ndarray, fake: Tensor | np.ndarray, *, k: int = 5) -> dict[str, float]:
-    """Precision, recall, density and coverage, by balls around each point that reach its k-th neighbour:
+    """Precision, recall, density and coverage of fake points, from balls that reach to each point's k-th neighbour.
 
-        precision  the share of fake points in a ball of a real one
-        recall     the share of real points in a ball of a fake one
-        density    the number of real balls a fake point lies in, over k; near 1 for equal distributions
-        coverage   the share of real points whose ball holds a fake one
+    - precision: share of fake points that lie in a ball around a real one;
+    - recall: share of real points that lie in a ball around a fake one;
+    - density: mean number of balls around real points that contain a fake point, divided by k;
+    - coverage: share of real points whose ball contains a fake one.
 
-    A point on the sphere is inside.
+    A point on the sphere is inside. For equal distributions the density is near 1.
 
     Kynkäänniemi, Karras, Laine, Lehtinen, Aila, "Improved Precision and Recall Metric for Assessing
     Generative Models", 2019 (arXiv 1904.06991); Naeem, Oh, Uh, Choi, Yoo, "Reliable Fidelity and Diversity
     Metrics for Generative Models", 2020 (arXiv 2002.09797).
 
+    Args:
+        real: points of the reference set (N, D), a tensor or an array.
+        fake: points to evaluate (M, D).
+        k: number of neighbours, from 1 to min(N, M) - 1; default 5.
+
+    Returns:
+        A dictionary of ``precision``, ``recall``, ``density`` and ``coverage``; all but ``density`` lie in [0, 1].
+
     Raises:
-        ValueError: as `frechet`, and a `k` that a set cannot give.
+        ValueError: a set is not a matrix, has fewer than 2 points, or is not finite; the dimensions differ; `k` is out
+            of range.
+
+    >>> import torch
+    >>> from chartae.metrics import prdc
+    >>> real = torch.arange(10.0)[:, None]
+    >>> prdc(real, real[:5], k=2)  # precise, but half of the real points are missing
+    {'precision': 1.0, 'recall': 0.7, 'density': 1.1, 'coverage': 0.7}
     """
     return Reference(real).prdc(fake, k=k)

@@ -1,4 +1,4 @@
-"""Charts for light pages and dark ones."""
+"""Charts for light and dark pages."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["MARKERS", "Theme", "chart", "log_axis", "plain"]
 
 
 class Theme(NamedTuple):
-    """The colours of a page: text, lesser text, lines, ground, series, and classes."""
+    """The colours of a page: text, muted text, lines, background, series, and classes."""
 
     ink: str
     muted: str
     line: str
-    ground: str
+    background: str
     series: tuple[str, ...]
     classes: tuple[str, ...]
 
 
-# Okabe and Ito's and Paul Tol's colours, told apart by every kind of eye; lighter on a dark page
+# the colours of Okabe and Ito, and of Paul Tol, which colour-blind readers can distinguish; lighter on a dark page
 LIGHT = Theme(
     "#22221f", "#63625c", "#dddcd6", "#ffffff",
     ("#0072b2", "#d55e00", "#009e73", "#b5508c", "#a87900", "#3a9ad9", "#7a4fbf"),
@@ -44,18 +44,20 @@ MARKERS = "osD^vPX"
 
 
 def plain(text: str, most: int = 30) -> str:
-    """A name as matplotlib may draw it: no formula, no private label, not too long."""
+    """A name that matplotlib can show as a label: without formulas, without a leading underscore, not too long."""
     text = "".join(c if c.isprintable() else " " for c in text).strip().lstrip("_") or "?"
     return (text if len(text) <= most else text[: most - 1] + "…").replace("$", r"\$")
 
 
 def chart(size: tuple[float, float], title: str, alt: str, note: str, paint: Callable[[Axes, Theme], None]) -> Embedded:
-    """What `paint(axes, theme)` draws, for a light and for a dark page, on a transparent ground.
+    """A chart drawn by `paint(axes, theme)` for a light and for a dark page, on a transparent background.
 
     Args:
         size: width and height in inches.
-        title, alt, note: as in `Embedded`.
-        paint: draws on axes in the colours of a theme.
+        title: title of the chart.
+        alt: alternative text for readers who cannot see it.
+        note: note next to the title.
+        paint: function that draws on axes in the colours of a theme.
     """
 
     def render(theme: Theme) -> str:
@@ -81,7 +83,7 @@ def chart(size: tuple[float, float], title: str, alt: str, note: str, paint: Cal
 
 
 def log_axis(axes: Axes, which: str, values: Sequence[float]) -> None:
-    """A logarithmic axis, ``"x"`` or ``"y"``: plain numbers at 1, 2 and 5, or at powers of ten where it is long."""
+    """Make an axis, ``"x"`` or ``"y"``, logarithmic, with numbers at 1, 2, 5, or at powers of 10 if it is long."""
     (axes.set_xscale if which == "x" else axes.set_yscale)("log")
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(values) < 300 * min(values) else (1,)))

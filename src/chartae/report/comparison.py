@@ -10,38 +10,37 @@ from chartae.records import manifest
 from chartae.records.comparison import ComparedRecipe, Comparison, Spread
 from chartae.records.parsing import Value, is_finite
 from chartae.records.run_folder import RunFolder
-from chartae.report.clouds import data_and_samples
 from chartae.report.embedded import Embedded
 from chartae.report.grids import interpolations, reconstructions, samples
-from chartae.report.names import best, densities, in_order, is_metric, measure, said, title
+from chartae.report.names import best, densities, in_order, in_sentence, is_metric, metric_title, title
 from chartae.report.numbers import lower, number, spread
 from chartae.report.parts import Facts, flat, sections
 from chartae.report.ranking import ranking
 from chartae.report.rendering import render
+from chartae.report.scatter import data_and_samples
 
 __all__ = ["page"]
 
 
-#: which way is better, in a word and as an arrow
-EXTREMES = {"lower": "lowest", "higher": "highest"}
+#: the better direction as an arrow
 ARROWS = {"lower": "↓", "higher": "↑"}
-#: strings shown of each recipe
+#: number of strings shown of each recipe
 STRINGS = 12
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A mean over seeds: its text, a remark, the number itself, and whether it is the best of its column."""
+    """A mean over seeds: its text, a note in brackets, the number, and whether it is the best of its column."""
 
     text: str
-    aside: str | int | None
+    note: str | int | None
     value: float | None
     best: bool
 
 
 @dataclass(frozen=True)
 class RankRow:
-    """A recipe: its name, the number of seeds, its cells."""
+    """A recipe: its name, the number of seeds, and its cells."""
 
     title: str
     n: str
@@ -58,7 +57,7 @@ class SeedRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Headings, each with the better way (an arrow, or nothing), over rows."""
+    """A table; each heading has an arrow in the better direction, or nothing."""
 
     heads: Sequence[tuple[str, str]]
     rows: Sequence[RankRow] | Sequence[SeedRow]
@@ -66,7 +65,7 @@ class Table:
 
 @dataclass(frozen=True)
 class RecipePart:
-    """One recipe's part of the page, from the folder of its first seed."""
+    """The part of the page about one recipe, from the run folder of its first seed."""
 
     name: str
     present: bool
@@ -79,24 +78,24 @@ class RecipePart:
     reconstructions: Embedded | None
     interpolations: Sequence[Embedded]
     strings: Sequence[str]
-    strings_of: str
+    strings_density: str
 
 
 @dataclass(frozen=True)
 class Page:
-    """What the template of a comparison shows."""
+    """The fields of the template of a comparison."""
 
     title: str
     headline: str
     table: Table | None
     chart: Embedded | None
-    measure: str
+    metric: str
     better: str
     logarithmic: bool
-    own: bool
+    has_own: bool
     recipes: Sequence[RecipePart]
     seeds: Table | None
-    given: Facts
+    settings: Facts
     facts: Mapping[str, Facts]
     protocol: Mapping[str, Value]
 
@@ -110,7 +109,7 @@ def page(folder: Path) -> str:
     for run in record.rows:
         if run.folder is not None:
             firsts.setdefault(run.recipe, run.folder)
-    called, summary, main = measure(record.metric), record.summary, record.column("own")
+    metric, summary, main = metric_title(record.metric), record.summary, record.column("own")
     names = in_order(dict.fromkeys(n for row in summary for n in row.columns))
     order = dict.fromkeys([*(row.recipe for row in summary), *firsts])
     budget = 3_000_000 // max(1, 6 * len(firsts))
@@ -119,16 +118,16 @@ def page(folder: Path) -> str:
         "comparison.html",
         Page(
             title=f"{len(order)} recipes on {record.data or 'data'}",
-            headline=_winner(summary, called, main.better),
-            table=_ranks(record, names) if summary and names else None,
-            chart=ranking(summary, ranked, called, main.better),
-            measure=called,
+            headline=_winner(summary, metric, main.better),
+            table=_means(record, names) if summary and names else None,
+            chart=ranking(summary, ranked, metric, main.better),
+            metric=metric,
             better=main.better,
             logarithmic=main.better == "lower",
-            own="own" in names,
+            has_own="own" in names,
             recipes=[_recipe(name, firsts.get(name), record, budget) for name in order],
             seeds=_seeds(record) if record.rows else None,
-            given=flat(record.facts),
+            settings=flat(record.facts),
             facts=sections({}, record.protocol),
             protocol=record.protocol,
         ),
@@ -139,32 +138,32 @@ def _best(row: ComparedRecipe, better: str) -> str | None:
     return best({name: cell.mean for name, cell in row.columns.items()}, better)
 
 
-def _winner(summary: Sequence[ComparedRecipe], called: str, better: str) -> str:
-    """The recipe and density with the best mean, against the best of the next recipe."""
+def _winner(summary: Sequence[ComparedRecipe], metric: str, better: str) -> str:
+    """The recipe and density with the best mean, compared with the best of the next recipe."""
     ranked: list[tuple[float, float | None, str]] = []
     for row in summary:
         top = _best(row, better)
         cell = row.columns[top] if top is not None else Spread()
         if top is not None and cell.mean is not None:
-            ranked.append((cell.mean, cell.sd, f"{row.recipe} with {said(top)} samples"))
+            ranked.append((cell.mean, cell.sd, f"{row.recipe} with {in_sentence(top)} samples"))
     if not ranked:
         return ""
-    (first, sd, who), *others = sorted(ranked, key=lambda r: r[0], reverse=better == "higher")
-    text = f"{who} scores {EXTREMES[better]}: {spread(first, sd)}"
+    (first, sd, winner), *others = sorted(ranked, key=lambda r: r[0], reverse=better == "higher")
+    text = f"{winner} is best: {spread(first, sd)}"
     if not others:
-        return f"{text} ({called})."
-    second, next_sd, next_who = others[0]
-    text += f", against {spread(second, next_sd)} for the next recipe, {next_who}"
-    text += f"{lower(first, second) if better == 'lower' else ''} ({called})."
+        return f"{text} ({metric}; {better} is better)."
+    second, next_sd, runner_up = others[0]
+    text += f", against {spread(second, next_sd)} for the next recipe, {runner_up}"
+    text += f"{lower(first, second) if better == 'lower' else ''} ({metric}; {better} is better)."
     if not (is_finite(sd) and is_finite(next_sd)):
-        return text + " Without several seeds of both, how far such numbers scatter is not known here."
+        return text + " Without several seeds of both, it is unknown how much these numbers vary."
     if abs(second - first) <= sd + next_sd:
-        return text + " The difference is within the two standard deviations: no clear winner."
+        return text + " The difference is within the sum of the two standard deviations: no clear winner."
     return text
 
 
-def _ranks(record: Comparison, names: Sequence[str]) -> Table:
-    """The mean of each recipe and column."""
+def _means(record: Comparison, names: Sequence[str]) -> Table:
+    """The mean of each recipe in each column."""
     columns = {name: record.column(name) for name in names}
     tops: dict[str, float] = {}
     for name, column in columns.items():
@@ -175,9 +174,9 @@ def _ranks(record: Comparison, names: Sequence[str]) -> Table:
 
     def cell(row: ComparedRecipe, name: str) -> Cell:
         value = row.columns.get(name, Spread())
-        aside = (row.own or None) if name == "own" and name in row.columns else value.n
+        note = (row.own or None) if name == "own" and name in row.columns else value.n
         top = name in tops and value.mean == tops[name]
-        return Cell(spread(value.mean, value.sd), aside, value.mean, top)
+        return Cell(spread(value.mean, value.sd), note, value.mean, top)
 
     return Table(
         [(title(name), ARROWS[column.better]) for name, column in columns.items()],
@@ -186,20 +185,20 @@ def _ranks(record: Comparison, names: Sequence[str]) -> Table:
 
 
 def _seeds(record: Comparison) -> Table:
-    """Every run of the comparison, one line each."""
+    """Every run of the comparison, one row each."""
     rows, further = record.rows, [name for name in record.columns if is_metric(name)]
     names = in_order(dict.fromkeys([*(n for row in rows for n in row.sets), *further]))
-    kinds = list(dict.fromkeys(k for row in rows for k in row.reconstruction))
+    errors = list(dict.fromkeys(k for row in rows for k in row.reconstruction))
     numbers = [{name: row.value(record.column(name)) for name in names} for row in rows]
     return Table(
-        [("seed", ""), *((title(name), "") for name in names), *((kind, "") for kind in kinds), ("seconds", "")],
+        [("seed", ""), *((title(name), "") for name in names), *((error, "") for error in errors), ("seconds", "")],
         [
             SeedRow(
                 row.recipe,
                 [
                     (str("–" if row.seed is None else row.seed), None),
                     *((number(each[n]), each[n]) for n in names),
-                    *((number(row.reconstruction.get(k)), row.reconstruction.get(k)) for k in kinds),
+                    *((number(row.reconstruction.get(k)), row.reconstruction.get(k)) for k in errors),
                     (number(row.seconds), row.seconds),
                 ],
             )
@@ -225,5 +224,5 @@ def _recipe(name: str, folder: Path | None, record: Comparison, budget: int) -> 
         reconstructions=reconstructions(run.pictures, budget),
         interpolations=interpolations(run.pictures, budget),
         strings=[string for string in run.scored.examples.get(top or "", ()) if string][:STRINGS],
-        strings_of=said(top or ""),
+        strings_density=in_sentence(top or ""),
     )

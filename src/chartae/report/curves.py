@@ -1,4 +1,4 @@
-"""The course of training: the loss and each of its terms against epochs."""
+"""Training curves: the loss and each of its terms against epochs."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from chartae.report.numbers import number
 
 __all__ = ["curves"]
 
-#: (epoch, value) of training and of validation
+#: for training and for validation, points (epoch, value)
 Lines: TypeAlias = "Mapping[str, Sequence[tuple[float, float]]]"
 
 
 def curves(log: Sequence[LogRow], best_epoch: int | None) -> list[Embedded]:
-    """The loss, then each term, in nats per example: training and validation; a line marks the best epoch."""
+    """Training and validation curves of the loss and each term, in nats per example; a line marks the best epoch."""
     rows = [(row.epoch, row.step, row.split, row.terms) for row in log]
-    placed = [(e, step, split, t) for e, step, split, t in rows if e is not None and e > 0 and step is not None]
-    columns = dict.fromkeys(name for *_, terms in placed for name in terms)
-    # the last row of an epoch has step = epoch * steps
-    steps = max((step / epoch for epoch, step, *_ in placed), default=0) or 1
+    dated = [(e, step, split, t) for e, step, split, t in rows if e is not None and e > 0 and step is not None]
+    columns = dict.fromkeys(name for *_, terms in dated for name in terms)
+    # steps per epoch: the last row of an epoch has step = epoch * steps
+    steps = max((step / epoch for epoch, step, *_ in dated), default=0) or 1
     charts = []
     for name in sorted(columns, key=lambda k: k != "loss"):
-        values = [(split, step / steps, terms[name]) for _, step, split, terms in placed if name in terms]
+        values = [(split, step / steps, terms[name]) for _, step, split, terms in dated if name in terms]
         lines = {s: [(x, y) for split, x, y in values if split == s and is_finite(y)] for s in ("train", "valid")}
-        lost = sum(not is_finite(y) for _, _, y in values)
+        omitted = sum(not is_finite(y) for _, _, y in values)
         note = ", ".join(f"{split} {number(float(p[-1][1]))}" for split, p in lines.items() if p)
-        note = f"last: {note}" + (f"; {lost} values not finite, not drawn" if lost else "")
+        note = f"last: {note}" + (f"; without {omitted} values that are not finite" if omitted else "")
         if any(lines.values()):
             paint = partial(_paint, lines=lines, best=best_epoch)
             charts.append(chart((3.4, 2.3), name.replace("_", " "), f"{name} against epochs; {note}", note, paint))

@@ -1,4 +1,4 @@
-"""Pictures that lie in the page itself."""
+"""Pictures embedded in the page as data URIs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Embedded:
     """A picture on the page.
 
     Attributes:
-        title: what the picture is called.
-        alt: what a reader who cannot see it is told.
-        light: its data URI.
-        dark: the data URI for dark pages, if it is another.
-        note: what stands beside the title.
-        name: the density it is of.
+        title: title of the picture.
+        alt: alternative text for readers who cannot see it.
+        light: data URI of the picture.
+        dark: data URI for dark pages, if it differs.
+        note: note next to the title.
+        name: density that the picture shows, if any.
     """
 
     title: str
@@ -33,5 +33,5 @@ class Embedded:
 
 
 def uri(picture: Picture) -> str:
-    """A picture (H, W), (H, W, 3) or (H, W, 4), uint8, as a data URI."""
+    """The data URI of a uint8 picture (H, W), (H, W, 3) or (H, W, 4)."""
     return "data:image/png;base64," + base64.b64encode(pictures.png(picture)).decode()

@@ -1,4 +1,4 @@
-"""What is shown as it is: grids of samples, reconstructions, interpolations."""
+"""Grids of images: samples, reconstructions, interpolations."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from chartae.report.names import densities, title
 
 __all__ = ["interpolations", "reconstructions", "samples"]
 
-# thin and grey: the gaps must not outshine the images on a white page or on a black one
+# thin and grey, so that the gaps do not distract from the images, on a white page or a black one
 GAP: dict[str, int] = {"pad": 1, "background": 128}
 
 
 def samples(shown: Pictures, budget: int, best: str | None) -> list[Embedded]:
-    """A grid of each density's samples, the best first, then one of test data.
+    """Grids of samples, one per density with the best first, then a grid of test data.
 
     Args:
-        shown: the pictures of a run.
-        budget: bytes of images that a grid may hold.
-        best: the density that comes first.
+        shown: pictures of a run.
+        budget: largest number of bytes of images in a grid.
+        best: density that comes first.
     """
     names = sorted(densities(shown.samples), key=lambda n: n != best)
     names += [name for name in shown.samples if name.startswith("translation")]
@@ -36,23 +36,23 @@ def samples(shown: Pictures, budget: int, best: str | None) -> list[Embedded]:
 
 
 def reconstructions(shown: Pictures, budget: int) -> Embedded | None:
-    """Test examples over their reconstructions, in at most `budget` bytes."""
+    """Test examples, each above its reconstruction, in at most `budget` bytes; None without any."""
     a, b = shown.originals, shown.reconstructions
     if a is None or b is None:
         return None
-    k = _few(a, budget // 2, 24)
+    k = _fitting(a, budget // 2, 24)
     columns = min(k, 12)
     k = k // columns * columns
     picture = _legible(pictures.pairs(a[:k], b[:k], columns, **GAP), max(a.shape[-2:]))
-    note = f"{k} of {len(a)} test examples, each over its reconstruction" + _channels(a)
-    return Embedded("Original over reconstruction", note, uri(picture), note=note)
+    note = f"{k} of {len(a)} test examples, each above its reconstruction" + _channels(a)
+    return Embedded("Original above reconstruction", note, uri(picture), note=note)
 
 
 def interpolations(shown: Pictures, budget: int) -> list[Embedded]:
-    """Paths between test examples, a picture each kind of path, in at most `budget` bytes each."""
+    """Paths between test examples, one picture for each kind of path, in at most `budget` bytes each."""
     images = []
     for kind, x in sorted(shown.interpolations.items()):
-        k = _few(x, budget, 8, least=2)
+        k = _fitting(x, budget, 8, least=2)
         picture = _legible(pictures.strip(x[:k], **GAP), max(x.shape[-2:]))
         how = {"linear": "straight line", "spherical": "great circle"}.get(kind, kind)
         note = f"{k} of {len(x)} paths of {x.shape[1]} steps: {how}" + _channels(x)
@@ -61,23 +61,23 @@ def interpolations(shown: Pictures, budget: int) -> list[Embedded]:
 
 
 def _grid(name: str, x: Images, heading: str, budget: int) -> Embedded:
-    k = _few(x, budget, 64)
+    k = _fitting(x, budget, 64)
     columns = math.isqrt(k) if k >= 4 else k
-    k = k // columns * columns  # no ragged last row
+    k = k // columns * columns  # only full rows
     picture = _legible(pictures.grid(x[:k], columns, **GAP), max(x.shape[-2:]))
     note = (f"{k}" if k == len(x) else f"{k} of {len(x)}") + _channels(x)
     return Embedded(heading, f"{k} images: {heading}", uri(picture), note=note, name=name)
 
 
 def _legible(picture: Picture, side: int) -> Picture:
-    """The picture of images `side` pixels wide, each of them now about 84 to 168."""
+    """Scale a picture of images with `side` pixels so that each has about 84 to 168 pixels."""
     if side > 168:
         return np.asarray(Image.fromarray(picture).reduce(side // 84))
     return pictures.enlarge(picture, math.ceil(84 / side))
 
 
-def _few(x: Images, budget: int, most: int, least: int = 8) -> int:
-    """How many of the images fit the page: `budget` bytes as they are shown."""
+def _fitting(x: Images, budget: int, most: int, least: int = 8) -> int:
+    """How many of the images fit into `budget` bytes at the size at which they are shown."""
     side = max(x.shape[-2:])
     shrink = side // 84 if side > 168 else 1
     return min(len(x), most, max(least, budget * shrink**2 // x[0].size))

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them."""
+"""Numbers formatted for the page."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ __all__ = ["decimals", "duration", "lower", "number", "percent", "spread"]
 
 
 def decimals(x: float) -> int:
-    """How many decimals a number of this size is shown with."""
+    """Number of decimals with which a number of this size is shown."""
     return next((d for limit, d in ((1000, 0), (100, 1), (1, 2), (1e-3, 4)) if abs(x) >= limit), 4)
 
 
 def number(x: object) -> str:
-    """A number as a table shows it; anything else as it is.
+    """A number formatted for a table; any other value as a string.
 
+    >>> from chartae.report.numbers import number
     >>> number(1234567), number(0.01234), number(None)
     ('1,234,567', '0.0123', '–')
     """
@@ -30,8 +31,9 @@ def number(x: object) -> str:
 
 
 def percent(x: float, digits: int = 0) -> str:
-    """A share as a percentage; only 0 and 1 are shown as 0 % and 100 %.
+    """A share as a percentage; only exactly 0 and 1 are shown as 0 % and 100 %.
 
+    >>> from chartae.report.numbers import percent
     >>> percent(0.5), percent(0.9999), percent(1)
     ('50 %', '> 99 %', '100 %')
     """
@@ -44,8 +46,9 @@ def percent(x: float, digits: int = 0) -> str:
 
 
 def spread(mean: object, sd: object) -> str:
-    """mean ± sd, both with the decimals of the mean.
+    """Mean ± standard deviation, both with the decimals of the mean.
 
+    >>> from chartae.report.numbers import spread
     >>> spread(12.3, 0.4), spread(12.3, None)
     ('12.30 ± 0.40', '12.30')
     """
@@ -57,8 +60,9 @@ def spread(mean: object, sd: object) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A number of seconds in seconds, minutes or hours.
+    """A duration in seconds, minutes or hours.
 
+    >>> from chartae.report.numbers import duration
     >>> duration(31.2), duration(412), duration(7260)
     ('31.2 s', '6 min 52 s', '2 h 1 min')
     """
@@ -69,8 +73,9 @@ def duration(seconds: float) -> str:
 
 
 def lower(a: float, b: float) -> str:
-    """How much lower `a` is than `b`, as the end of a clause; nothing if it hardly is.
+    """How much lower `a` is than `b`, as the end of a clause; empty if it is less than 0.5 % lower.
 
+    >>> from chartae.report.numbers import lower
     >>> lower(1.0, 2.0), lower(9.0, 10.0)
     (', 2.0 times lower', ', 10.0% lower')
     """

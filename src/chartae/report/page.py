@@ -1,4 +1,4 @@
-"""Which page a folder gets."""
+"""The page that belongs to a folder."""
 
 from __future__ import annotations
 
@@ -12,49 +12,60 @@ from chartae.report import comparison, run, strings
 
 __all__ = ["write"]
 
-#: the page of a run by its kind of data, or by the metric that its results name; all others have the page of points
+#: the page of a run, by its kind of data or by the main metric of its results; all others get the page of points
 PAGES: Mapping[str, Callable[[RunFolder], str]] = {
     "strings": strings.page,
 }
 
 
-def _run(folder: Path) -> str:
-    read = RunFolder.read(folder)
-    names = (read.kind, read.scored.metric)
-    return next((PAGES[name] for name in names if name in PAGES), run.page)(read)
+def _run_page(folder: Path) -> str:
+    run_folder = RunFolder.read(folder)
+    names = (run_folder.kind, run_folder.scored.metric)
+    return next((PAGES[name] for name in names if name in PAGES), run.page)(run_folder)
 
 
-#: what the folder is by a file that lies in it; the first one that does
+#: the page of a folder, by the first of these files that lies in it
 FOLDERS: Mapping[str, Callable[[Path], str]] = {
     "comparison.json": comparison.page,
-    "run.toml": _run,
+    "run.toml": _run_page,
 }
 
 
 def write(folder: str | Path, out: str | Path) -> Path:
-    """Write the report of a run, or of a comparison of runs, as one HTML file, whole or not at all.
+    """Write the report of a run, or of a comparison of runs, as one self-contained HTML file.
 
-    A run folder holds ``run.toml`` and, as far as it got, ``log.jsonl``, ``results.json`` and
-    ``pictures.npz``; a comparison folder holds ``comparison.json`` and run folders. What is absent is said on
-    the page. The page has no scripts and asks nothing of any network: its pictures and its style are in it.
+    A run folder holds ``run.toml`` and, if they have been written, ``log.jsonl``, ``results.json`` and
+    ``pictures.npz``. A comparison folder holds ``comparison.json`` and run folders. The page names what is missing. It
+    contains its pictures and styles, has no scripts, and opens offline. The file is written completely or not at all.
 
     Args:
-        folder: the run or the comparison.
-        out: the file to write; its folder is made where it is absent.
+        folder: folder of a run or of a comparison.
+        out: HTML file to write; its folder is created if necessary.
 
     Returns:
-        The file written.
+        The path of the file, `out`.
 
     Raises:
-        FileNotFoundError: no such folder, or one that holds neither a run nor a comparison.
-        ValueError: a file that is damaged, or a comparison that points outside its own folder.
+        FileNotFoundError: the folder does not exist, or holds neither a run nor a comparison.
+        ValueError: a file in the folder is damaged, or a comparison refers to a run outside its folder.
+
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from chartae import report
+    >>> with TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "run.toml").write_text('recipe = "vae"')
+    ...     page = report.write(folder, Path(folder, "report.html"))
+    ...     "Not evaluated yet" in page.read_text(encoding="utf-8")
+    True
     """
     folder, out = Path(folder), Path(out)
     if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}; give the folder of a run or of a comparison")
+        raise FileNotFoundError(f"{folder} does not exist; expected the folder of a run or of a comparison")
     page = next((page for name, page in FOLDERS.items() if (folder / name).is_file()), None)
     if page is None:
-        raise FileNotFoundError(f"{folder} holds neither run.toml nor comparison.json: it is no run and no comparison")
+        raise FileNotFoundError(
+            f"{folder} holds neither run.toml nor comparison.json; expected the folder of a run or of a comparison"
+        )
     replace_text(out, page(folder))
     if out.parent.resolve() == folder.resolve():
         manifest.register(folder, out.name)

@@ -1,4 +1,4 @@
-"""What the pages have in common: tables, facts, and the parts of the page of any run."""
+"""The parts that the pages share: tables, facts, and the sections of every run's page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,14 @@ Facts: TypeAlias = "list[tuple[str, str]]"
 
 
 class Column(NamedTuple):
-    """How a column of metrics is shown: its heading, the better way, a factor of its numbers, and their decimals."""
+    """How a column of metrics is shown.
+
+    Attributes:
+        heading: heading of the column.
+        better: ``"↓"`` if lower is better, ``"↑"`` if higher is better, else empty.
+        factor: factor by which its numbers are multiplied.
+        decimals: number of decimals; None for the default of `number`.
+    """
 
     heading: str
     better: str = ""
@@ -35,44 +42,51 @@ Columns: TypeAlias = Mapping[str, Column]
 
 
 @dataclass(frozen=True)
-class Learnt:
-    """A part of the results that is about the code: its title, names and factors of its numbers, what they mean."""
+class CodePart:
+    """A part of the results about the code.
+
+    Attributes:
+        title: title of the part.
+        names: for each metric, its heading and the factor by which it is multiplied.
+        note: what the metrics mean.
+    """
 
     title: str
     names: Mapping[str, tuple[str, float]]
     note: str
 
 
-LEARNT: Mapping[str, Learnt] = {
-    "classes": Learnt(
+CODE_PARTS: Mapping[str, CodePart] = {
+    "classes": CodePart(
         "Classes",
         {"error": ("test error, %", 100)},
-        "The share of the test examples with a label whose likeliest class is another.",
+        "The share of labelled test examples whose most probable class is not their label.",
     ),
-    "clusters": Learnt(
+    "clusters": CodePart(
         "Clusters",
         {
-            "error_majority": ("error, named by the majority, %", 100),
-            "error_confident": ("error, named by the surest example, %", 100),
+            "error_majority": ("error, majority class, %", 100),
+            "error_confident": ("error, class of the most confident example, %", 100),
             "nmi": ("normalised mutual information", 1),
             "used": ("clusters in use", 1),
         },
-        "A cluster is named by validation examples, and judged on test examples; in use are those with more than 1 % "
-        "of them.",
+        "Each cluster predicts a class, chosen by validation examples: that of the majority of its examples, or that "
+        "of the example with the highest probability for it. The error is measured on test examples. Clusters in use "
+        "hold more than 1 % of the test examples.",
     ),
-    "code": Learnt(
+    "code": CodePart(
         "Is the code used?",
         {
-            "error": ("squared error from its own code", 1),
-            "shuffled": ("from another example's code", 1),
+            "error": ("squared error with its own code", 1),
+            "shuffled": ("squared error with another example's code", 1),
             "spread": ("spread within a code", 1),
             "information": ("I(x; code), nats", 1),
-            "bound": ("I(x; code) at least, nats", 1),
+            "bound": ("I(x; code), lower bound, nats", 1),
             "used": ("categories in use", 1),
         },
-        "Where another example's code serves as well, the decoder ignores the code. Spread: the variance of "
-        "reconstructions of one code, as a share of the data's: 0 for a deterministic decoder, 1 where the code says "
-        "nothing.",
+        "If the error is as small with another example's code, the decoder ignores the code. Spread: the variance of "
+        "the reconstructions of one code, as a share of the variance of the data: 0 for a deterministic decoder, 1 if "
+        "the code holds no information.",
     ),
 }
 ENVIRONMENT = ("chartae", "torch", "numpy", "python", "versions", "environment", "machine", "device")
@@ -82,8 +96,9 @@ ENVIRONMENT = ("chartae", "torch", "numpy", "python", "versions", "environment",
 
 
 def flat(value: Value, prefix: str = "") -> Facts:
-    """Nested facts as rows (name, value), names joined by dots, values in full.
+    """Nested facts as rows (name, value), with names joined by dots and values in full.
 
+    >>> from chartae.report.parts import flat
     >>> flat({"a": {"b": 1}, "c": [1, True]})
     [('a.b', '1'), ('c', '1, yes')]
     """
@@ -110,7 +125,7 @@ def sections(settings: Mapping[str, Value], protocol: Mapping[str, Value]) -> Ma
 
 
 def resources(run: RunFolder) -> Facts:
-    """What the model and its training took."""
+    """The size of the model and the duration of its training."""
     training = run.scored.training
     rows = [] if training.parameters is None else [("parameters", number(training.parameters))]
     return rows + ([("training time", duration(training.seconds))] if is_finite(training.seconds) else [])
@@ -121,7 +136,14 @@ def resources(run: RunFolder) -> Facts:
 
 @dataclass(frozen=True)
 class Row:
-    """A set: its title, whether it is the best density, ``"density"`` or ``"other"``, and cells (text, value, bold)."""
+    """A row of the table of sets.
+
+    Attributes:
+        title: title of the set.
+        best: whether it is the best density.
+        kind: ``"density"`` or ``"other"``.
+        cells: cells (text, value, whether it is bold).
+    """
 
     title: str
     best: bool
@@ -131,7 +153,13 @@ class Row:
 
 @dataclass(frozen=True)
 class SetTable:
-    """Sets by metrics; `bold` if the best density of each column is marked."""
+    """A table of sets by metrics.
+
+    Attributes:
+        heads: headings, each with an arrow in the better direction, or nothing.
+        bold: whether the best density of each column is bold.
+        rows: one row per set.
+    """
 
     heads: Sequence[tuple[str, str]]
     bold: bool
@@ -147,15 +175,15 @@ def set_table(
     bold: bool = False,
     floor: str = "",
 ) -> SetTable | None:
-    """Sets by metrics, with the log-likelihood of each density; None if there are no sets.
+    """The table of sets by metrics, with the log-likelihood of each density; None if there are no sets.
 
     Args:
-        run: whose results are shown.
-        known: the columns that have headings of their own, in order; others follow under their metric's name.
-        best: the density whose row is marked.
-        hidden: metrics that are not shown.
-        bold: mark the best density of each column.
-        floor: the title of the row of real data.
+        run: run whose results are shown.
+        known: columns with a heading, in order; other metrics follow under their name.
+        best: density whose row is marked.
+        hidden: metrics that are left out.
+        bold: whether the best density of each column is bold.
+        floor: title of the row of real data.
     """
     sets, facts = run.scored.sets, run.scored.densities
     names = in_order([*sets, *(d for d in facts if d not in sets)])
@@ -188,7 +216,7 @@ def set_table(
 
 
 def _tops(rows: Mapping[str, Mapping[str, float | None]], columns: Columns) -> dict[str, float]:
-    """The best density's number of each column in which densities differ."""
+    """The best density's value in each column in which densities differ."""
     tops = {}
     for k, column in columns.items():
         values = {x for n in densities(rows) if is_finite(x := rows[n].get(k))}
@@ -210,11 +238,11 @@ def _cell(row: Mapping[str, float | None], name: str, column: Column) -> str:
 
 @dataclass(frozen=True)
 class Head:
-    """What every run's page says in its own words."""
+    """The sections that every run's page has, with a content that depends on the kind of data."""
 
     title: str
     headline: str
-    what: Facts
+    model: Facts
     tiles: Facts
     table: SetTable | None
     errors: Facts
@@ -223,7 +251,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Alarm:
-    """What training warned about, and when."""
+    """A warning that training gave, and its epoch."""
 
     epoch: str
     text: str
@@ -231,13 +259,13 @@ class Alarm:
 
 @dataclass(frozen=True)
 class RunParts:
-    """What every run's page says in the same words."""
+    """The sections that are alike on every run's page."""
 
     evaluated: bool
     advice: str
     critics: bool
     alarms: Sequence[Alarm]
-    learnt: Sequence[tuple[str, Facts, str]]
+    about_code: Sequence[tuple[str, Facts, str]]
     objective: str
     curves: Sequence[Embedded]
     training: Facts
@@ -247,15 +275,15 @@ class RunParts:
 
 
 def run_parts(run: RunFolder) -> RunParts:
-    """The parts of a page that every run has."""
+    """The sections that are alike on every run's page."""
     results = run.scored
     training = results.training
     return RunParts(
         evaluated=run.results is not None,
-        advice="Not evaluated yet: there is no results.json. chartae evaluate RUN would add the table of numbers.",
+        advice="Not evaluated yet: there is no results.json. Run chartae evaluate RUN to add the metrics.",
         critics=any("accuracy" in key for row in run.log for key in row),
         alarms=[Alarm(number(row.epoch), row.alarm) for row in run.log if row.split == "alarm"],
-        learnt=_learnt(run),
+        about_code=_about_code(run),
         objective=str(run.settings.get("objective") or ""),
         curves=curves(run.log, training.best_epoch),
         training=flat({k: v for k, v in training.items() if k != "alarms"}),
@@ -265,10 +293,10 @@ def run_parts(run: RunFolder) -> RunParts:
     )
 
 
-def _learnt(run: RunFolder) -> list[tuple[str, Facts, str]]:
-    """Categories and code, if there are numbers of them: title, names and values, what they mean."""
+def _about_code(run: RunFolder) -> list[tuple[str, Facts, str]]:
+    """The parts about the code that the results hold: title, names and values, and a note."""
     parts = []
-    for name, part in LEARNT.items():
+    for name, part in CODE_PARTS.items():
         metrics = run.scored.get(name, {})
         rows = [
             (heading, number(factor * value if is_finite(value) and factor != 1 else value))

@@ -1,4 +1,4 @@
-"""Templates filled in."""
+"""Rendering of the HTML templates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["render"]
 
 
 def render(template: str, *parts: object) -> str:
-    """A template of `report/templates`, which sees the fields of all `parts` by name; all text is escaped."""
+    """Fill in a template of `report/templates` with the fields of all `parts`, by name; all text is escaped."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,

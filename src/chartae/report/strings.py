@@ -1,4 +1,4 @@
-"""The page of a run on strings: its headline and tiles, strings in rows, and formulas of those that are molecules."""
+"""The page of a run on strings: headline, tiles, metrics, and strings as text or as formulas of molecules."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 from chartae.records.parsing import Value, is_finite
 from chartae.records.results import Results, Scores, Sets
 from chartae.records.run_folder import RunFolder
-from chartae.report.names import best, densities, said, title
+from chartae.report.formulas import RenderedString, StringPair, StringRenderer, can_draw
+from chartae.report.names import best, densities, in_sentence, title
 from chartae.report.numbers import number, percent
 from chartae.report.parts import Column, Columns, Facts, Head, resources, run_parts, sections, set_table
-from chartae.report.pen import Pair, Pen, Written, can_draw
 from chartae.report.rendering import render
 
 __all__ = ["page"]
@@ -35,36 +35,36 @@ COLUMNS: Columns = {
     "length_distance": Column("Δ length", "↓", 1, 2),
     "log_likelihood": Column("log p(z)", "↑", 1, 2),
 }
-#: the reference's length is that of the floor's row
+#: metrics without a column: the reference's mean length equals that in the row of the floor
 HIDDEN = ("reference_length",)
 SHARES = ("valid", "unique", "novel")
-#: strings that are shown of a density: as formulas, and as text
-FEW, MANY = 12, 24
-#: paths, and steps of one path that are shown
+#: number of strings shown of each density: as formulas, and as text
+FORMULAS, TEXTS = 12, 24
+#: number of interpolation paths shown, and of steps of each path
 PATHS, STEPS = 4, 9
-#: characters of a description of strings above which it is shown by its name alone
+#: a codec's description with more characters than this is shown by its name only
 LONG = 200
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Samples of a density: its title, a remark, and the strings."""
+    """Samples of a density: its title, a note, and the strings."""
 
     title: str
     note: str
-    strings: Sequence[Written]
+    strings: Sequence[RenderedString]
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the page of a run on strings shows besides what every run's page shows."""
+class StringParts:
+    """The parts that only the page of a run on strings has."""
 
     examples: Sequence[Examples]
-    pairs: Sequence[Pair]
-    paths: Sequence[Sequence[Written]]
+    pairs: Sequence[StringPair]
+    paths: Sequence[Sequence[RenderedString]]
     drawn: bool
-    undrawn: bool
-    means: str
+    rdkit_missing: bool
+    validity: str
     chemical: bool
     notes: Sequence[str]
     fcd: bool
@@ -83,23 +83,23 @@ def page(run: RunFolder) -> str:
         Head(
             title=f"{run.settings.get('recipe', 'run')} on {_source(run.settings)}",
             headline=_headline(results),
-            what=_what(run.settings),
+            model=_model(run.settings),
             tiles=_tiles(run),
             table=table,
             errors=_errors(results.reconstruction),
             facts=sections({**run.settings, **({"codec": name} if short else {})}, results.protocol),
         ),
-        _shown(results, grammar),
+        _string_parts(results, grammar),
     )
 
 
 def _fcd(sets: Sets) -> str | None:
-    """The density with the lowest FCD: of strings that are no molecules no one number says which is best."""
+    """The density with the lowest FCD; None for strings that are not molecules, for which no single metric decides."""
     return best({n: s.get("fcd") for n, s in sets.items()})
 
 
 def _chosen(results: Results) -> str | None:
-    """The density that the headline is about: the best if one is, else the one that samples are drawn from."""
+    """The density of the headline: the best if there is one, else the one that samples are drawn from."""
     names = densities(results.sets)
     return _fcd(results.sets) or next((n for n in ("gmm", results.own) if n in names), next(iter(names), None))
 
@@ -115,8 +115,8 @@ def _headline(results: Results) -> str:
         fcd = f"FCD {number(float(x))}" if is_finite(x := scores.get("fcd")) else ""
         text = ", ".join(filter(None, [_shares(scores), fcd]))
         text = text and f"{title(name)}: {text}"
-    back = f"{percent(exact)} of test strings come back exactly" if is_finite(exact) else ""
-    text = "; ".join(filter(None, [text, back]))
+    exact_text = f"{percent(exact)} of test strings are reconstructed exactly" if is_finite(exact) else ""
+    text = "; ".join(filter(None, [text, exact_text]))
     return text and f"{text}."
 
 
@@ -124,14 +124,17 @@ def _tiles(run: RunFolder) -> Facts:
     name, tiles = _chosen(run.scored), []
     if name is not None:
         scores = run.scored.sets[name]
-        tiles += [(f"{k}, {said(name)}", percent(x, 1)) for k in SHARES if is_finite(x := scores.get(k))]
+        tiles += [(f"{k}, {in_sentence(name)}", percent(x, 1)) for k in SHARES if is_finite(x := scores.get(k))]
         if is_finite(x := scores.get("fcd")):
-            tiles.append((f"FCD, {said(name)}", number(float(x))))
+            tiles.append((f"FCD, {in_sentence(name)}", number(float(x))))
     return tiles + _errors(run.scored.reconstruction) + resources(run)
 
 
 def _errors(errors: Scores) -> Facts:
-    names = {"exact": "of test strings come back exactly", "steps": "of steps right, given those before"}
+    names = {
+        "exact": "of test strings are reconstructed exactly",
+        "steps": "of steps right, given the true steps before",
+    }
     rows = [(text, percent(x, 1)) for k, text in names.items() if is_finite(x := errors.get(k))]
     if is_finite(x := errors.get("nll")):
         rows.append(("−log p(x|z), nats per string", number(float(x))))
@@ -139,27 +142,28 @@ def _errors(errors: Scores) -> Facts:
 
 
 def _codec(settings: Mapping[str, Value]) -> tuple[str, str]:
-    """What strings are read by, in words, and an own grammar in full."""
+    """The codec in words, and the text of a grammar that the user gave."""
     try:
-        described = json.loads(str(settings["codec"]))
-        ((kind, value), *_) = described.items()
-        name = f"grammar {value}" if kind == "grammar" else f"{kind}, {len(value)} of them"
-        return name, str(described.get("text", ""))
+        codec = json.loads(str(settings["codec"]))
+        ((kind, value), *_) = codec.items()
+        name = f"grammar {value}" if kind == "grammar" else f"{kind}, {len(value)} symbols"
+        return name, str(codec.get("text", ""))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "", ""
 
 
 def _source(settings: Mapping[str, Value]) -> str:
-    """The data's name: of a file the last part of its path."""
+    """Name of the data; for a file, the last part of its path."""
     return Path(str(settings.get("data", "data"))).name or "data"
 
 
-def _what(settings: Mapping[str, Value]) -> Facts:
+def _model(settings: Mapping[str, Value]) -> Facts:
+    """The facts of the model that stand in one line."""
     shape = settings.get("shape")
     pairs = [
         ("data", _source(settings)),
-        ("strings by", _codec(settings)[0] or None),
-        ("steps at most", ", ".join(map(str, shape)) if isinstance(shape, list) else shape),
+        ("codec", _codec(settings)[0] or None),
+        ("largest number of steps", ", ".join(map(str, shape)) if isinstance(shape, list) else shape),
         ("latent dimensions", settings.get("latent_dim")),
         ("net", settings.get("net")),
         ("seed", settings.get("seed")),
@@ -168,39 +172,39 @@ def _what(settings: Mapping[str, Value]) -> Facts:
 
 
 def _valid(kind: Value) -> str:
-    """What valid means, in a clause."""
+    """When a string is valid, as a clause."""
     if kind == "molecules":
         return "RDKit reads it as a molecule"
-    return "it is not cut off" if kind in ("any string", None) else f"it is a whole string of the grammar {kind}"
+    return "it is complete" if kind in ("any string", None) else f"it is a complete string of the grammar {kind}"
 
 
 def _notes(sets: Sets) -> list[str]:
-    """Why a table's cell is empty: a line a reason, with the sets that it holds for."""
+    """Why cells of the table are empty: one line per reason, with the sets that it concerns."""
     lines: dict[str, list[str]] = {}
     for name, scores in sets.items():
-        for key, why in scores.notes.items():
+        for key, reason in scores.notes.items():
             heading = COLUMNS[key].heading.split(",")[0] if key in COLUMNS else key
-            lines.setdefault(f"{heading}: {why}", []).append(title(name))
+            lines.setdefault(f"{heading}: {reason}", []).append(title(name))
     return [f"{', '.join(names)}: {text}." for text, names in lines.items()]
 
 
-def _shown(results: Results, grammar: str) -> Shown:
+def _string_parts(results: Results, grammar: str) -> StringParts:
     valid = results.protocol.get("valid")
     chemical = valid == "molecules"
-    pen = Pen(chemical and can_draw())
-    most = FEW if pen.draws else MANY
+    renderer = StringRenderer(chemical and can_draw())
+    most = FORMULAS if renderer.draws else TEXTS
     chosen = _chosen(results)
     examples = []
     for name in sorted(densities(results.examples), key=lambda n: n != chosen):
-        written = [pen.write(s) for s in results.examples[name][:most]]
-        examples.append(Examples(title(name), _shares(results.sets.get(name, {}), 1), written))
-    return Shown(
+        strings = [renderer.render(s) for s in results.examples[name][:most]]
+        examples.append(Examples(title(name), _shares(results.sets.get(name, {}), 1), strings))
+    return StringParts(
         examples=examples,
-        pairs=[pen.pair(before, after) for before, after in results.reconstructions[:most]],
-        paths=[pen.path(row[:STEPS]) for row in results.interpolations[:PATHS]],
-        drawn=pen.draws,
-        undrawn=chemical and not pen.draws,
-        means=_valid(valid),
+        pairs=[renderer.pair(before, after) for before, after in results.reconstructions[:most]],
+        paths=[renderer.path(row[:STEPS]) for row in results.interpolations[:PATHS]],
+        drawn=renderer.draws,
+        rdkit_missing=chemical and not renderer.draws,
+        validity=_valid(valid),
         chemical=chemical,
         notes=_notes(results.sets),
         fcd=_fcd(results.sets) is not None,
