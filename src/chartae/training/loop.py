@@ -171,7 +171,7 @@ class _Loop:
         if not history.stopped:
             history.stopped = "all epochs done"
         state.adopt_best()
-        self.objective.rest()
+        self.objective.finish()
         return history
 
     def _epoch(self, start: int) -> Iterator[Batch]:
