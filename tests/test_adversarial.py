@@ -568,7 +568,7 @@ def test_bad_settings():
         ("iae-cluster", {"densities": ("gmm",)}, "hold a category, and no density is fitted"),
         ("iae", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
         ("vae-gan", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
-        ("ae", {"batch_size": 1, "densities": ()}, "batch normalisation has no batch of one"),
+        ("ae", {"batch_size": 1, "densities": ()}, "batch normalisation needs several examples"),
         (
             "iae-flipped",
             {"gradient": "none", "warmup": 0.4, "latent_dim": 2},
