@@ -109,7 +109,7 @@ class SkipEncoder(nn.Module):
     """An encoder x -> (x, body(x)), whose code keeps its input, so that a `SkipDecoder` can correct it.
 
     Args:
-        body: net from x (B, ...), and a noise level where one is given, to features (B, K).
+        body: net from x (B, ...), and the noise level (B,) if there is one, to features (B, K).
 
     >>> import torch
     >>> from chartae.nn import SkipEncoder
@@ -171,7 +171,7 @@ class NoiseEncoder(nn.Module):
         width: number of features h and units of each block.
         blocks: number of residual blocks.
         spread: standard deviation of a coordinate of the data, in the units of the data; > 0.
-        lowest: noise level that is used where none is given; > 0.
+        lowest: noise level that is used if none is given; > 0.
         convolve: whether images are first read by two convolutions of stride 2; False by default.
 
     >>> import torch
@@ -224,7 +224,7 @@ class NoiseDecoder(SkipDecoder):
         body: net from features h (B, K) to a correction, whose rows have as many values as an example.
         shape: shape of one example.
         spread: standard deviation of a coordinate of the data, in the units of the data; > 0.
-        lowest: noise level that is used where none is given; > 0.
+        lowest: noise level that is used if none is given; > 0.
 
     >>> import torch
     >>> from chartae.nn import NoiseDecoder
@@ -266,7 +266,7 @@ class NoiseConvDecoder(NoiseDecoder):
         shape: shape (C, H, W) of one image.
         channels: number of features of the convolutions; 24 by default.
         spread: standard deviation of a pixel of the data, in the units of the data; > 0.
-        lowest: noise level that is used where none is given; > 0.
+        lowest: noise level that is used if none is given; > 0.
 
     Raises:
         ValueError: `shape` is not (C, H, W).

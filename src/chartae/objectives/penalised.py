@@ -75,7 +75,7 @@ class Penalised(Objective):
         self.model = model
         self.terms = terms if isinstance(terms, Sum) else Sum([(1.0, terms)])
         self.terms.check(model)
-        if walkback < 0 or (walkback and (corrupt is None or _tells(corrupt))):
+        if walkback < 0 or (walkback and (corrupt is None or _has_levels(corrupt))):
             raise ValueError(
                 f"walkback is {walkback} and corrupt is {corrupt!r}; expected 0 or more steps, and for more than 0 a "
                 "corruption of one noise level, such as GaussianNoise"
@@ -148,7 +148,7 @@ class Penalised(Objective):
         seen = noise.sample()
         if isinstance(self.corrupt, Corruption) and (noise_weight := self.corrupt.weight(noise)) is not None:
             weight = noise_weight if weight is None else noise_weight * weight
-        if _tells(self.corrupt):
+        if _has_levels(self.corrupt):
             assert isinstance(noise, Normal)
             condition = torch.as_tensor(noise.sigma).flatten()
         if self.antithetic:
@@ -185,5 +185,6 @@ class Penalised(Objective):
         return f"Penalised: {self.terms!r}{seen}{walk}"
 
 
-def _tells(corrupt: Conditional) -> bool:
+def _has_levels(corrupt: Conditional) -> bool:
+    """Whether the noise level varies and the model is conditioned on it."""
     return isinstance(corrupt, Corruption) and corrupt.tells
