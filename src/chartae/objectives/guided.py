@@ -30,9 +30,9 @@ class Guided(Wrapped):
 
     Here q are the probabilities of the category of an example, and q' those of a view of one of its nearest neighbours;
     H(a, b) is the cross-entropy -Σ a log b. The agreement asks that a view and a neighbour have the same category, and
-    that all categories are used equally; where q = q' and both are certain, it equals the mutual information between x
-    and its category. The cross-entropy of labels is taken over the last `labelled` examples of each batch
-    (`Batches(labelled=...)`), which the inner objective does not see.
+    that all categories are used equally; where q = q', it is the mutual information of x and its category. The
+    cross-entropy CE of labels is taken over the last `labelled` examples of each batch (`Batches(labelled=...)`), which
+    the inner objective does not see.
 
     Supervision follows Makhzani et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644), which has no agreement.
     Agreement of views follows Hu et al., "Learning Discrete Representations via Information Maximizing Self-Augmented
@@ -57,7 +57,7 @@ class Guided(Wrapped):
 
     >>> import torch
     >>> from torch import nn
-    >>> from chartae import Autoencoder, Batches, Dirac, Gaussian, Penalised, Reconstruction
+    >>> from chartae import Autoencoder, Gaussian, Penalised, Reconstruction
     >>> from chartae.conditionals import Categorical, Jitter, UniformCategorical
     >>> from chartae.objectives import Guided
     >>> model = Autoencoder(Categorical(nn.Linear(3, 4)), Gaussian(nn.Linear(4, 3)), UniformCategorical(4))
