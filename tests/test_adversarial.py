@@ -44,7 +44,7 @@ def touched(objective):
 def test_who_is_told_what(loss, gradient):
     objective = implicit(loss=loss, gradient=gradient)
     values = objective(points())
-    assert set(values) == {"loss", "reconstruction", "latent", "error", "latent_pull"}
+    assert set(values) == {"loss", "reconstruction", "latent", "error", "latent_gradient_ratio"}
     objective.zero_grad()
     values["reconstruction"].backward()
     found = touched(objective)
@@ -206,13 +206,14 @@ def test_units_of_the_data_are_no_matter():
     assert torch.allclose(found[0], found[1], rtol=1e-9)
 
 
-def test_the_pull_of_two_critics_is_noted_in_the_backward_pass():
+def test_the_gradient_ratio_of_two_critics_is_measured_in_the_backward_pass():
     objective = matched("reconstruction", "latent", gradient="positive", loss="logit")
     values = objective(points())
-    assert values["latent_pull"] == 0
+    assert values["latent_gradient_ratio"] == 0
     values["loss"].backward()
     b = objective.critics["reconstruction"].head.weight[0, SIZE:].norm()
-    assert values["latent_pull"].item() == pytest.approx((objective.critics["latent"].head.weight.norm() / b).item())
+    ratio = (objective.critics["latent"].head.weight.norm() / b).item()
+    assert values["latent_gradient_ratio"].item() == pytest.approx(ratio)
 
 
 def test_another_domain_in_place_of_a_prior():
@@ -223,7 +224,7 @@ def test_another_domain_in_place_of_a_prior():
     other = torch.randn(11, CODE)
     values = objective(Batch(points(), partner=other))
     assert values["loss"].isfinite()
-    with pytest.raises(ValueError, match="another domain's points"):
+    with pytest.raises(ValueError, match="codes are examples of another domain"):
         objective(points())
 
 
@@ -233,7 +234,7 @@ def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path, float32):
     assert not list(objective.alarms(rows[:19]))
     assert not list(objective.alarms([row | {"step": k} for k, row in enumerate(rows)]))  # 21 steps are not long
     alarm = next(iter(objective.alarms(rows)))
-    assert "critic/latent_accuracy above .98" in alarm.text
+    assert "critic/latent_accuracy has stayed above 0.98" in alarm.text
     # once of each critic, the second one too
     other = [row | {"critic/data_accuracy": 0.99} for row in rows]
     assert [one.kind for one in objective.alarms(other)] == ["critic/latent has won", "critic/data has won"]
@@ -536,10 +537,10 @@ def test_recipes_train_and_come_back(recipe, options, shape, tmp_path, float32):
     # a critic's loss chooses no epoch, and how strong it is no step size
     assert run.history.best_epoch == again.kept == again.training()["best_epoch"] == 2
     assert run.log[-1]["split"] in ("valid", "alarm")
-    assert all("latent_pull" not in row for row in run.log if row["split"] == "valid")
-    pulls = [row["latent_pull"] for row in run.log if "latent_pull" in row]
-    assert all(pull > 0 for pull in pulls)
-    assert bool(pulls) == (recipe not in ("ali", "iae-flipped"))
+    assert all("latent_gradient_ratio" not in row for row in run.log if row["split"] == "valid")
+    ratios = [row["latent_gradient_ratio"] for row in run.log if "latent_gradient_ratio" in row]
+    assert all(ratio > 0 for ratio in ratios)
+    assert bool(ratios) == (recipe not in ("ali", "iae-flipped"))
 
 
 def test_bad_settings():
@@ -547,7 +548,7 @@ def test_bad_settings():
         implicit(gradient="all")
     with pytest.raises(ValueError, match="loss is 'hinge'"):
         implicit(loss="hinge")
-    with pytest.raises(ValueError, match="weights are 0 or above"):
+    with pytest.raises(ValueError, match="warmup is -1.0; expected a weight of 0 or more"):
         implicit(warmup=-1.0)
     with pytest.raises(ValueError, match="a share of training"):
         implicit(fade=0.0)
@@ -567,16 +568,16 @@ def test_bad_settings():
         ("iae-cluster", {"densities": ("gmm",)}, "hold a category, and no density is fitted"),
         ("iae", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
         ("vae-gan", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
-        ("ae", {"batch_size": 1, "densities": ()}, "batch normalisation has no batch of one"),
+        ("ae", {"batch_size": 1, "densities": ()}, "batch normalisation needs several examples"),
         (
             "iae-flipped",
             {"gradient": "none", "warmup": 0.4, "latent_dim": 2},
-            "leaves the generator alone, but warmup 0.4",
+            "gradient is 'none', .* but warmup is 0.4",
         ),
     ):
         with pytest.raises(ValueError, match=message):
             ch.fit(recipe, ch.data.from_arrays(torch.randn(8, 2), valid=0, test=0), **options)
-    with pytest.raises(ValueError, match="they are one number"):
+    with pytest.raises(ValueError, match="expected the same number. Give only clusters"):
         build("iae-cluster", Setting((2,), 3), clusters=4)
     with pytest.raises(ValueError, match="at least 2"):
         UniformCategorical(1)

@@ -93,9 +93,9 @@ def test_wrong_combinations_name_the_remedy():
         ch.Penalised(points_only, ch.Reconstruction())
     with pytest.raises(TypeError, match="Wrap the net in Dirac"):
         ch.Autoencoder(nn.Identity(), ch.Gaussian(nn.Identity()), ch.StandardNormal(2))
-    with pytest.raises(TypeError, match="give a Term"):
+    with pytest.raises(TypeError, match="expected a Term"):
         ch.Penalised(linear_autoencoder(), nn.MSELoss())
-    with pytest.raises(TypeError, match="give an Autoencoder"):
+    with pytest.raises(TypeError, match="expected an Autoencoder"):
         ch.Penalised(nn.Identity(), ch.Reconstruction())
 
 
@@ -169,9 +169,9 @@ def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data(
     assert torch.equal(t.x, x)
     assert not t.seen.requires_grad
     assert "3 steps walked back" in repr(objective)
-    with pytest.raises(ValueError, match="of one level"):
+    with pytest.raises(ValueError, match="of one noise level"):
         ch.Penalised(model, ch.Reconstruction(), walkback=3)
-    with pytest.raises(ValueError, match="of one level"):
+    with pytest.raises(ValueError, match="of one noise level"):
         ch.Penalised(model, ch.Reconstruction(), corrupt=ch.NoiseLevels(0.1, 1.0), walkback=3)
 
 

@@ -19,7 +19,7 @@ from chartae.maths import private, random_signs, sliced_wasserstein
 from chartae.maths.random import Stream, generator_for, rand, randn
 from chartae.nn import draws_itself
 from chartae.nn.layers import product
-from chartae.objectives.pull import PullMeter
+from chartae.objectives.gradient_ratio import GradientRatio
 from chartae.recipes import RECIPES, Setting, build
 from chartae.training.device import Alone, place
 
@@ -282,13 +282,13 @@ def test_placing_leaves_no_trace():
     assert dict(vars(PartialState())) == before
 
 
-# -- the pull at the codes ---------------------------------------------------------------------------------------------
+# -- the ratio of gradients at the codes -------------------------------------------------------------------------------
 
 
-def test_the_pull_is_the_ratio_of_gradients():
+def test_the_ratio_of_gradients():
     z = torch.randn(5, 3, requires_grad=True)
     code = 2 * z
-    meter = PullMeter()
+    meter = GradientRatio()
     part = meter.watch(code)
     assert torch.equal(part, code)
     (part.pow(3).sum() + 0.1 * code.exp().sum()).backward()
@@ -299,12 +299,12 @@ def test_the_pull_is_the_ratio_of_gradients():
     assert meter.ratio is None
 
 
-def test_the_pull_is_no_copy_in_low_precision_and_keeps_no_graph():
+def test_the_ratio_is_not_copied_in_low_precision_and_keeps_no_graph():
     gc.collect()
     gc.disable()
     try:
         z = torch.ones(4, 2, dtype=torch.bfloat16, requires_grad=True)
-        code, meter = 2 * z, PullMeter()
+        code, meter = 2 * z, GradientRatio()
         part = meter.watch(code)
         ratio = meter.ratio.float()  # as a loop does before the backward pass
         (3 * part.sum() + 2 * code.sum()).backward()

@@ -136,7 +136,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
     run.send_signal(signal.SIGINT)
     _, err = run.communicate(timeout=60)
     assert run.returncode == 130
-    assert "go on from" in err
+    assert "continue from" in err
     assert "Traceback" not in err
     assert Path(tmp_path / "a" / "checkpoint.safetensors").is_file()
 

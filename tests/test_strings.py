@@ -120,9 +120,9 @@ def test_unknown_nets(bad):
 
 
 def test_the_papers_net_refuses_longer_strings():
-    with pytest.raises(ValueError, match="built for 15: use net='gru'"):
+    with pytest.raises(ValueError, match=r"has 16 indices; expected at most 15, .*\. Train with net='gru'"):
         GrammarEncoder(12, 11, 15, 4)(torch.zeros(1, 16))
-    with pytest.raises(ValueError, match="reads 7 rows or more, not 5"):
+    with pytest.raises(ValueError, match="length is 5; expected at least 7"):
         GrammarEncoder(12, 11, 5, 4)
 
 
@@ -476,7 +476,7 @@ def test_bad_input(tmp_path, float32):
         (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "for strings choose from gru"),
         (lambda: ch.fit("rae", tmp_path / "s.smi", **QUICK), "s.smi' holds strings; .* use one of grae"),
         (lambda: build("grae", Setting((15,), 5)), "is for strings; give a grammar"),
-        (lambda: build("rae", Setting((15,), 5, codec=EXPRESSIONS)), "is for numbers; for strings use grae"),
+        (lambda: build("rae", Setting((15,), 5, codec=EXPRESSIONS)), "does not read strings; use grae"),
         (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="l1"), "penalty is 'l1'"),
         (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="sn", weight=1), "has none"),
         (lambda: codec_of(ch.fit("ae", np.eye(8), densities=(), **QUICK)), "this is a run of 'ae' on table rows"),
@@ -583,7 +583,7 @@ def test_a_property_is_predicted_from_the_code(tmp_path, float32):
     with pytest.raises(ValueError, match="has learnt no property"):
         properties(ch.fit("grae", CORPUS, grammar="expressions", densities=(), **QUICK), ["x+1"])
     blurred = Penalised(copy.deepcopy(run.model), Reconstruction(), corrupt=GaussianNoise(0.1))
-    with pytest.raises(ValueError, match="read off the code of clean data"):
+    with pytest.raises(ValueError, match="predicted from the codes of clean data"):
         Predicting(blurred, 5)
 
 
@@ -608,7 +608,7 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     ):
         with pytest.raises(ValueError, match=message):
             from_strings(path, "zinc-smiles", target=target)
-    with pytest.raises(ValueError, match="learns a target, but there is none"):
+    with pytest.raises(ValueError, match="predicts a target, but there is no target"):
         ch.fit("grae", CORPUS, grammar="expressions", property=1.0, **QUICK)
-    with pytest.raises(ValueError, match="or all the same one"):
+    with pytest.raises(ValueError, match="too few or all equal"):
         ch.fit("grae", CORPUS, grammar="expressions", target=[1.0] * len(CORPUS), **QUICK)

@@ -176,7 +176,7 @@ def test_resume_gives_the_numbers_of_an_uninterrupted_run(tmp_path, stop, ema):
         return objective(variational=True, terms=ch.Reconstruction() + ch.KL() + 0.0 * Interrupt())
 
     Interrupt.steps = 0
-    with pytest.raises(KeyboardInterrupt, match="go on from"):
+    with pytest.raises(KeyboardInterrupt, match="continue from .* with resume"):
         fit(make(), batches(), epochs=4, folder=tmp_path / "a", **settings)
     resumed = make()
     history = fit(resumed, batches(), epochs=4, folder=tmp_path / "a", resume=True, **settings)
@@ -288,7 +288,7 @@ class Explodes(Term):
 
 @pytest.mark.parametrize(
     ("how", "message"),
-    [("value", "term explodes is not finite"), ("gradient", "the gradient of .* is the first")],
+    [("value", "term explodes is not finite"), ("gradient", "the first non-finite value is the gradient of")],
 )
 def test_a_loss_that_is_no_number_stops_with_the_culprit(tmp_path, how, message):
     x = data()
@@ -329,11 +329,11 @@ def test_a_layer_that_overflows_is_named_and_the_last_good_checkpoint_stays(tmp_
         ({"precision": "int8"}, ValueError, "choose from fp32"),
         ({"ema": 1.0}, ValueError, "between 0 and 1"),
         ({"clip": 0.0}, ValueError, "above 0"),
-        ({"patience": 3}, ValueError, "give valid="),
+        ({"patience": 3}, ValueError, "Give valid="),
         ({"lr": 0.0}, ValueError, "finite number above 0"),
         ({"lr": {"critic": 1.0}}, ValueError, "no learning rate for model"),
         ({"optimizer": "lion"}, ValueError, "choose from adam"),
-        ({"resume": True}, ValueError, "needs the folder"),
+        ({"resume": True}, ValueError, "expected the folder"),
         ({"valid": Batches(torch.zeros(5, 3).normal_(), 5)}, ValueError, "validation examples have shape"),
     ],
 )
@@ -360,9 +360,9 @@ def test_fp16_needs_a_gpu():
 
 
 def test_wrong_kinds():
-    with pytest.raises(TypeError, match="give an Objective"):
+    with pytest.raises(TypeError, match="expected an Objective"):
         fit(nn.Linear(2, 2), batches())
-    with pytest.raises(TypeError, match="give chartae.data.Batches"):
+    with pytest.raises(TypeError, match="expected chartae.data.Batches"):
         fit(objective(), [data()])
     with pytest.raises(ValueError, match="torch.compile does not support"):
         fit(objective(terms=ch.Reconstruction() + 0.1 * ch.DecoderGradient()), batches(), compile=True)

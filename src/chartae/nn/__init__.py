@@ -1,6 +1,7 @@
-"""Bodies without probability: nets for any (C, H, W) or vector, the nets of the papers, and spectral normalisation.
+"""Networks without probability: nets for vectors, images and sequences, the papers' nets, spectral normalisation.
 
-Every body maps a batch (B, *shape_in) to (B, *shape_out). `encoder` and `decoder` build one by name; `NETS` lists them.
+Every net maps a batch `(B, *shape_in)` to `(B, *shape_out)`. `encoder` and `decoder` build one by name; `NETS` lists
+the names.
 """
 
 from chartae.nn.bodies import MLP, ConvDecoder, ConvEncoder, ResidualDecoder, ResidualEncoder

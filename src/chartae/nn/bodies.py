@@ -1,4 +1,4 @@
-"""Bodies for any vector or image: perceptrons, convolutional and residual nets."""
+"""Nets for vectors and images: multilayer perceptrons, convolutional and residual nets."""
 
 from __future__ import annotations
 
@@ -15,13 +15,29 @@ __all__ = ["MLP", "ConvDecoder", "ConvEncoder", "ResidualDecoder", "ResidualEnco
 
 
 class MLP(nn.Sequential):
-    """Flatten, then Linear, (BatchNorm,) an activation for each hidden width, then Linear, reshaped to `shape_out`.
+    """A multilayer perceptron between vectors or images.
 
-    `activation` is a name of `ACTIVATIONS`; where Jacobians matter, take a smooth one, and ``norm=False``.
+    The input is flattened. Each hidden layer is Linear, BatchNorm (if `norm`) and an activation; a last Linear layer is
+    reshaped to `shape_out`. Where Jacobians of the net matter, use a smooth activation and ``norm=False``.
+
+    Args:
+        shape_in: shape of one input; an int D stands for (D,).
+        shape_out: shape of one output; an int D stands for (D,).
+        hidden: widths of the hidden layers; (512, 256) by default; empty for a linear map.
+        norm: whether to use batch normalisation in the hidden layers; True by default.
+        activation: name of the activation, a key of `ACTIVATIONS`; ``"relu"`` by default.
+        output: last activation, ``"identity"`` (default) or ``"sigmoid"``.
+
+    Raises:
+        ValueError: `activation` or `output` is unknown.
 
     >>> import torch
-    >>> MLP((1, 28, 28), 16)(torch.zeros(2, 1, 28, 28)).shape
+    >>> from chartae.nn import MLP
+    >>> net = MLP((1, 28, 28), 16)
+    >>> net(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 16])
+    >>> sum(p.numel() for p in MLP(3, 2, hidden=()).parameters())  # 3 x 2 weights and 2 biases
+    8
     """
 
     def __init__(
@@ -52,7 +68,10 @@ class MLP(nn.Sequential):
 
 
 def halvings(shape: Shape, widths: Sequence[int], what: str) -> list[tuple[int, int]]:
-    """Sizes from the image's own down, one for each halving that leaves at least 2 pixels a side."""
+    """Sizes (height, width) of the image before and after each halving, at most one halving for each width.
+
+    Halving stops before a side would have fewer than 2 pixels.
+    """
     _, h, w = image_of(shape, what)
     sizes = [(h, w)]
     for _ in widths:
@@ -61,16 +80,30 @@ def halvings(shape: Shape, widths: Sequence[int], what: str) -> list[tuple[int, 
             break
         sizes.append((h, w))
     if len(sizes) == 1:
-        raise ValueError(f"images of {shape[1]}x{shape[2]} are too small for {what}; use net='mlp'")
+        raise ValueError(
+            f"images are {shape[1]}x{shape[2]}, too small for {what}; expected at least 4x4. Use net='mlp'."
+        )
     return sizes
 
 
 class ConvEncoder(nn.Sequential):
-    """Conv 4x4 of stride 2, BatchNorm, ReLU for each width (as many as the image's size allows), then Linear.
+    """A convolutional encoder for images of any size.
 
-    Without `norm`, Conv and SiLU alone.
+    For each width, a 4x4 convolution of stride 2, BatchNorm and ReLU; then a Linear layer to the output. Halving stops
+    before a side would have fewer than 2 pixels, so small images use only the first widths.
+
+    Args:
+        shape: shape (C, H, W) of one image; H and W at least 4.
+        out: number of outputs.
+        widths: channels after each halving; (32, 64, 128) by default.
+        norm: whether to use batch normalisation; True by default. False replaces BatchNorm and ReLU by SiLU, which
+            suits objectives that use Jacobians.
+
+    Raises:
+        ValueError: `shape` is not (C, H, W), or the image is smaller than 4x4.
 
     >>> import torch
+    >>> from chartae.nn import ConvEncoder
     >>> ConvEncoder((3, 17, 30), 8)(torch.zeros(2, 3, 17, 30)).shape
     torch.Size([2, 8])
     """
@@ -86,11 +119,23 @@ class ConvEncoder(nn.Sequential):
 
 
 class ConvDecoder(nn.Sequential):
-    """The mirror of `ConvEncoder`: Linear, then transposed convolutions 4x4 of stride 2 back to (C, H, W).
+    """A convolutional decoder, the mirror image of `ConvEncoder`.
 
-    Without `norm`, SiLU alone between them.
+    A Linear layer to a small feature map, then 4x4 transposed convolutions of stride 2 up to (C, H, W), with BatchNorm
+    and ReLU before each.
+
+    Args:
+        latent: number of inputs, D.
+        shape: shape (C, H, W) of one image; H and W at least 4.
+        widths: channels as the encoder has them, from the image inwards; (32, 64, 128) by default.
+        output: last activation, ``"sigmoid"`` (default, for data in [0, 1]) or ``"identity"``.
+        norm: whether to use batch normalisation; True by default. False replaces BatchNorm and ReLU by SiLU.
+
+    Raises:
+        ValueError: `shape` is not (C, H, W), the image is smaller than 4x4, or `output` is unknown.
 
     >>> import torch
+    >>> from chartae.nn import ConvDecoder
     >>> ConvDecoder(8, (3, 17, 30))(torch.zeros(2, 8)).shape
     torch.Size([2, 3, 17, 30])
     """
@@ -116,7 +161,7 @@ class ConvDecoder(nn.Sequential):
 
 
 class _Block(nn.Module):
-    """x + Conv(ReLU(BN(Conv(ReLU(BN(x)))))), pre-activated."""
+    """A pre-activation residual block: x + Conv(ReLU(BN(Conv(ReLU(BN(x))))))."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -134,7 +179,7 @@ class _Block(nn.Module):
 
 
 class Resize(nn.Module):
-    """Nearest-neighbour resize to a fixed size."""
+    """Nearest-neighbour resizing to a fixed (height, width)."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
@@ -145,7 +190,24 @@ class Resize(nn.Module):
 
 
 class ResidualEncoder(nn.Sequential):
-    """A stem, then for each width a residual block and a halving; Linear to the code."""
+    """A residual convolutional encoder for images of any size.
+
+    A 3x3 convolution, then for each width a pre-activation residual block and a 4x4 convolution of stride 2; a last
+    residual block, ReLU and a Linear layer. Halving stops before a side would have fewer than 2 pixels.
+
+    Args:
+        shape: shape (C, H, W) of one image; H and W at least 4.
+        out: number of outputs.
+        widths: channels at each size; (32, 64, 128) by default.
+
+    Raises:
+        ValueError: `shape` is not (C, H, W), or the image is smaller than 4x4.
+
+    >>> import torch
+    >>> from chartae.nn import ResidualEncoder
+    >>> ResidualEncoder((1, 8, 8), 5, widths=(4, 8))(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 5])
+    """
 
     def __init__(self, shape: Shape, out: int, widths: Sequence[int] = (32, 64, 128)) -> None:
         sizes = halvings(shape, widths, "ResidualEncoder")
@@ -158,7 +220,25 @@ class ResidualEncoder(nn.Sequential):
 
 
 class ResidualDecoder(nn.Sequential):
-    """The mirror of `ResidualEncoder`: nearest-neighbour doublings, a residual block at each size."""
+    """A residual convolutional decoder, the mirror image of `ResidualEncoder`.
+
+    A Linear layer to a small feature map, then at each size a pre-activation residual block, nearest-neighbour
+    resizing and a 3x3 convolution, up to (C, H, W).
+
+    Args:
+        latent: number of inputs, D.
+        shape: shape (C, H, W) of one image; H and W at least 4.
+        widths: channels as the encoder has them, from the image inwards; (32, 64, 128) by default.
+        output: last activation, ``"sigmoid"`` (default, for data in [0, 1]) or ``"identity"``.
+
+    Raises:
+        ValueError: `shape` is not (C, H, W), the image is smaller than 4x4, or `output` is unknown.
+
+    >>> import torch
+    >>> from chartae.nn import ResidualDecoder
+    >>> ResidualDecoder(5, (1, 8, 8), widths=(4, 8))(torch.zeros(2, 5)).shape
+    torch.Size([2, 1, 8, 8])
+    """
 
     def __init__(
         self, latent: int, shape: Shape, widths: Sequence[int] = (32, 64, 128), *, output: str = "sigmoid"

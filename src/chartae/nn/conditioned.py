@@ -1,4 +1,4 @@
-"""Nets that take a condition: they are called as `net(c, condition)`."""
+"""Nets with a second input, the condition; they are called as `net(c, condition)`."""
 
 from __future__ import annotations
 
@@ -12,31 +12,37 @@ from chartae.nn.layers import MODULES, activation_of
 __all__ = ["ConditionedDecoder", "ConditionedEncoder"]
 
 
-def _beside(features: Tensor, condition: Tensor | None, reader: nn.Module) -> Tensor:
-    """Features (B, F) and a condition (B, K) side by side, in the precision of the features."""
+def _concatenate(features: Tensor, condition: Tensor | None, net: nn.Module) -> Tensor:
+    """Features (B, F) and a condition (B, K), concatenated to (B, F + K) in the dtype of the features."""
     if condition is None or condition.ndim != 2 or len(condition) != len(features):
-        got = "None" if condition is None else f"of shape {tuple(condition.shape)}"
+        shown = "None" if condition is None else f"of shape {tuple(condition.shape)}"
         raise ValueError(
-            f"condition is {got}; a {type(reader).__name__} of {len(features)} rows expects ({len(features)}, K). "
-            "Give one row for each, as Condition.read does."
+            f"condition is {shown}; expected shape ({len(features)}, K), as {type(net).__name__} has "
+            f"{len(features)} rows. Give one row for each example, as Condition.read returns."
         )
     return torch.cat([features, condition.to(features.dtype)], 1)
 
 
 class ConditionedEncoder(nn.Module):
-    """x and a condition -> features: a perceptron over what any net makes of x and the condition beside it.
+    """An encoder of x and a condition: ``head([phi(trunk(x)), condition])``.
 
-    head([phi(trunk(x)), condition]), where the head has one hidden layer of `features` units. The condition joins
-    late, so that the trunk may be a net of images, of vectors or of sequences.
+    The condition is concatenated to the features of x, and the head is a perceptron with one hidden layer of `features`
+    units. The condition enters late, so that the trunk may be a net for images, vectors or sequences.
 
     Args:
-        trunk: x (B, ...) -> (B, features).
-        features: numbers that the trunk returns for each row.
-        size: K, numbers of a condition.
-        out: numbers that come out.
-        activation: phi, a name of `ACTIVATIONS`; a smooth one by default, as Jacobians may matter.
+        trunk: net from x (B, ...) to features (B, features).
+        features: number of features that the trunk returns.
+        size: number of values in a condition, K.
+        out: number of outputs.
+        activation: name of the activation phi, a key of `ACTIVATIONS`; ``"silu"`` by default, which is smooth, so that
+            Jacobians of the net are.
 
-    >>> net = ConditionedEncoder(nn.Linear(7, 16), 16, size=3, out=2)
+    Raises:
+        ValueError: `activation` is unknown; when called, `condition` is missing or not of shape (B, K).
+
+    >>> import torch
+    >>> from chartae.nn import ConditionedEncoder
+    >>> net = ConditionedEncoder(torch.nn.Linear(7, 16), 16, size=3, out=2)
     >>> net(torch.zeros(5, 7), torch.zeros(5, 3)).shape
     torch.Size([5, 2])
     """
@@ -48,16 +54,23 @@ class ConditionedEncoder(nn.Module):
         self.head = MLP(features + size, out, (features,), norm=False, activation=activation)
 
     def forward(self, x: Tensor, condition: Tensor | None = None) -> Float[Tensor, "B out"]:
-        return self.head(_beside(self.activation(self.trunk(x)), condition, self))
+        return self.head(_concatenate(self.activation(self.trunk(x)), condition, self))
 
 
 class ConditionedDecoder(nn.Module):
-    """A code and a condition -> whatever a net makes of the two side by side: net([z, condition]).
+    """A decoder of a code and a condition: ``net([z, condition])``, the two concatenated.
 
     Args:
-        net: (B, D + K) -> (B, ...), D the size of a code (of an `Implicit` conditional: of a code and its noise).
+        net: net from (B, D + K) to (B, ...), where D is the size of a code and K that of a condition. Inside an
+            `Implicit` conditional, D counts the code and its noise.
 
-    >>> ConditionedDecoder(nn.Linear(2 + 3, 7))(torch.zeros(5, 2), torch.zeros(5, 3)).shape
+    Raises:
+        ValueError: when called, `condition` is missing or not of shape (B, K).
+
+    >>> import torch
+    >>> from chartae.nn import ConditionedDecoder
+    >>> net = ConditionedDecoder(torch.nn.Linear(2 + 3, 7))
+    >>> net(torch.zeros(5, 2), torch.zeros(5, 3)).shape
     torch.Size([5, 7])
     """
 
@@ -66,4 +79,4 @@ class ConditionedDecoder(nn.Module):
         self.net = net
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
-        return self.net(_beside(z, condition, self))
+        return self.net(_concatenate(z, condition, self))

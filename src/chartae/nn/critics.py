@@ -1,4 +1,8 @@
-"""Critics of points and of pairs, and translators between two domains that leave everything in its place."""
+"""Critics (discriminators) of points and of pairs, and translators between two domains.
+
+A critic estimates the log-ratio of two densities from samples. A translator maps one domain to another and keeps
+everything in its place.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +21,28 @@ __all__ = ["Critic", "Translator", "pair_critic", "translator"]
 
 
 class Critic(nn.Module):
-    """T(x, z) or T(z): the logit by which two laws are told apart; at the optimum log(positive / negative).
+    """A critic, or discriminator: a net T(x, z) or T(z) whose logit separates real from generated samples.
+
+    Trained by binary cross-entropy, its optimum is the log-ratio of the two densities, log(real / generated). It is
+    called with its inputs (B, ...), and returns logits (B,). A conditional critic T(x, z | c) is called with
+    `condition` (B, K) as well; its head then has K more inputs, after the other inputs and before the batch statistic,
+    which leaves the condition out.
 
     Args:
-        head: (B, features) -> (B, 1), over the flattened inputs side by side.
-        trunk: what x goes through first, to (B, features); nothing by default. No batch normalisation, whose
-            statistics would tell the laws apart instead.
-        statistics: the head has one feature more, last: the mean standard deviation of the others over the batch, by
-            which a generator that draws too much of a kind is told (Karras et al., 2017, arXiv 1710.10196).
-        joint: the trunk sees all parts side by side in dimension 1, such as the channels of two images that show the
-            same in the same place; otherwise x alone.
+        head: net from (B, features) to (B, 1); it reads the flattened inputs, concatenated.
+        trunk: net that maps the first input to (B, features) before the head; None (default) for no such net. It should
+            not use batch normalisation, whose statistics would separate the two sides by themselves.
+        statistics: whether the head has one more input, the last one: the standard deviation of each other input over
+            the batch, averaged. It lets the critic see that a generator repeats itself (minibatch standard deviation,
+            Karras et al., 2017, arXiv 1710.10196). False by default.
+        joint: whether the trunk reads all inputs concatenated in dimension 1, such as the channels of two images that
+            show the same scene, or only the first input (False, default).
 
-    A critic of a condition as well, T(x, z | c), has a head of K features more: the condition (B, K) stands behind the
-    inputs, and before `statistics`, which do not count it.
+    >>> import torch
+    >>> from chartae.nn import MLP, Critic
+    >>> critic = Critic(MLP(3 + 2, 1, (8,), norm=False))
+    >>> critic(torch.zeros(4, 3), torch.zeros(4, 2)).shape
+    torch.Size([4])
     """
 
     def __init__(
@@ -39,9 +52,9 @@ class Critic(nn.Module):
         self.head, self.trunk, self.statistics, self.joint = head, trunk, statistics, joint
 
     def forward(self, *parts: Tensor, condition: Tensor | None = None) -> Tensor:
-        first, *rest = (torch.cat(parts, 1),) if self.joint else parts
-        seen = first.flatten(1) if self.trunk is None else self.trunk(first)
-        inputs = torch.cat([seen, *(part.flatten(1) for part in rest)], 1)
+        first, *others = (torch.cat(parts, 1),) if self.joint else parts
+        features = first.flatten(1) if self.trunk is None else self.trunk(first)
+        inputs = torch.cat([features, *(part.flatten(1) for part in others)], 1)
         features = inputs if condition is None else torch.cat([inputs, condition.to(inputs.dtype)], 1)
         if self.statistics:
             spread = (inputs.var(0, correction=0) + 1e-8).sqrt().mean()
@@ -49,19 +62,34 @@ class Critic(nn.Module):
         return self.head(features)[:, 0]
 
 
-# -- translators: maps between two domains that leave everything in its place ------------------------------------------
+# -- translators: maps between two domains that keep everything in its place -------------------------------------------
 
 
 class Translator(nn.Module):
-    """Images (C, H, W) with noise as constant channels behind -> images (C', H, W): x, and a local change of it.
+    """A net from images (C, H, W) to images (C', H, W) of another domain: x plus a local change.
 
-    Four convolutions over squares of 2 x 2 pixels, so that a pixel sees 18 x 18 others and none beyond: what a picture
-    shows stays where it is, and cannot be exchanged for another. The noise scales and shifts all features alike
-    everywhere, so that it decides on the picture as a whole. At the start the output is x (of another number of
-    channels: the mean of x's in each). Beyond [0, 1] it grows by a tenth only, which keeps an early step too far from
-    running away.
+    Four 3x3 convolutions act on blocks of 2x2 pixels, so that an output pixel depends on a window of at most 18x18
+    pixels: the net can restyle a picture, but cannot exchange its content. The noise scales and shifts the features in
+    the same way at every pixel, so that it changes the picture as a whole. An untrained net returns x, or, where the
+    number of channels differs, the mean of its channels. Outside [0, 1] the output is compressed tenfold, which keeps
+    training stable in its first steps.
 
-    >>> Translator((1, 28, 28), (3, 28, 28), noise_dim=2)(torch.zeros(5, 3, 28, 28)).shape
+    The noise enters as extra input channels that are constant over the image: the input has shape
+    (B, C + noise_dim, H, W).
+
+    Args:
+        shape_in: shape (C, H, W) of an input image.
+        shape_out: shape (C', H, W) of an output image, of the same height and width.
+        noise_dim: number of noise channels; 0 (default) for a deterministic translation.
+        width: number of features of the hidden layers; 16 by default.
+
+    Raises:
+        ValueError: a shape is not (C, H, W), or the heights or widths differ.
+
+    >>> import torch
+    >>> from chartae.nn import Translator
+    >>> net = Translator((1, 28, 28), (3, 28, 28), noise_dim=2)
+    >>> net(torch.zeros(5, 1 + 2, 28, 28)).shape
     torch.Size([5, 3, 28, 28])
     """
 
@@ -70,7 +98,10 @@ class Translator(nn.Module):
         c, *size = image_of(shape_in, "Translator")
         self.channels, *other = image_of(shape_out, "Translator")
         if size != other:
-            raise ValueError(f"images are {size[0]}x{size[1]} and {other[0]}x{other[1]}; a Translator keeps their size")
+            raise ValueError(
+                f"images are {size[0]}x{size[1]} and {other[0]}x{other[1]}; expected the same size. Resize one of the "
+                "domains to the other."
+            )
         self.read = c
         self.layers = nn.ModuleList(nn.Conv2d(a, width, 3, 1, 1) for a in (4 * c, width, width))
         self.noise = nn.ModuleList(Linear(noise_dim, 2 * width) for _ in self.layers if noise_dim)
@@ -81,7 +112,7 @@ class Translator(nn.Module):
     def forward(self, xn: Float[Tensor, "B Cn H W"]) -> Float[Tensor, "B Co H W"]:
         x, n = xn[:, : self.read], xn[:, self.read :, 0, 0]
         height, width = x.shape[2:]
-        # an odd side has one row or column more to work on, which is cut off again
+        # an odd side is padded by one row or column, which is cropped from the output
         h = F.pixel_unshuffle(F.pad(x, (0, width % 2, 0, height % 2)), 2)
         for i, layer in enumerate(self.layers):
             u = layer(h)
@@ -97,7 +128,7 @@ class Translator(nn.Module):
 
 
 class _VectorTranslator(nn.Module):
-    """(B, d + noise) -> (B, d'): an MLP, and x itself where the sizes agree."""
+    """An MLP (B, d + noise) -> (B, d'), which is added to x where d = d'."""
 
     def __init__(self, size: int, out: int, noise_dim: int, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
@@ -110,18 +141,34 @@ class _VectorTranslator(nn.Module):
 
 
 def translator(shape_in: Shape, shape_out: Shape, noise_dim: int = 0) -> nn.Module:
-    """The net from one domain to another, noise beside its input: a `Translator` of images, an MLP of vectors.
+    """A net from one domain to another: a `Translator` for images, an MLP for vectors.
+
+    Noise is concatenated to the input in dimension 1: as extra values of a vector (B, d + noise_dim), or as channels
+    that are constant over an image (B, C + noise_dim, H, W).
+
+    Args:
+        shape_in: shape of an example of the first domain, (d,) or (C, H, W).
+        shape_out: shape of an example of the second domain, (d',) or (C', H, W).
+        noise_dim: number of noise values; 0 (default) for a deterministic translation.
+
+    Returns:
+        The net. For images, and for vectors of equal length, it learns a correction to x.
 
     Raises:
-        ValueError: domains between which there is no net.
+        ValueError: one domain has vectors and the other images, or images of different height or width.
+
+    >>> import torch
+    >>> from chartae.nn import translator
+    >>> translator((3,), (5,), noise_dim=2)(torch.zeros(4, 3 + 2)).shape
+    torch.Size([4, 5])
     """
     kinds = {len(shape_in), len(shape_out)}
     if kinds == {1}:
         return _VectorTranslator(shape_in[0], shape_out[0], noise_dim)
     if kinds != {3} or tuple(shape_in[1:]) != tuple(shape_out[1:]):
         raise ValueError(
-            f"there is no net between examples of shape {tuple(shape_in)} and {tuple(shape_out)}; domains are vectors "
-            "of any length, or images (C, H, W) of the same height and width: resize the one to the other"
+            f"the domains have examples of shape {tuple(shape_in)} and {tuple(shape_out)}; expected vectors of any "
+            "length, or images (C, H, W) of the same height and width. Resize one of the domains to the other."
         )
     return Translator(shape_in, shape_out, noise_dim)
 
@@ -129,9 +176,24 @@ def translator(shape_in: Shape, shape_out: Shape, noise_dim: int = 0) -> nn.Modu
 def pair_critic(
     shape: Shape, other: Shape | None = None, *, spectral_norm: bool = False, statistics: bool = False
 ) -> Critic:
-    """A critic of a domain, or of pairs of two domains between which there is a `translator`.
+    """A critic of one domain, or of pairs from two domains that a `translator` connects.
 
-    Of images it sees the channels of both side by side; it is smaller than those of `critic`, as there are four of it.
+    For images it reads the channels of both, concatenated. It is smaller than a net of `critic`, because unpaired
+    translation needs four critics.
+
+    Args:
+        shape: shape of an example of the first domain, (d,) or (C, H, W).
+        other: shape of an example of the second domain; None (default) for a critic of the first domain only.
+        spectral_norm: whether to divide each weight matrix by its largest singular value; False by default.
+        statistics: whether the critic also sees the standard deviation over the batch; False by default.
+
+    Returns:
+        A `Critic`, called with one batch, or with two.
+
+    >>> import torch
+    >>> from chartae.nn import pair_critic
+    >>> pair_critic((3,), (5,))(torch.zeros(4, 3), torch.zeros(4, 5)).shape
+    torch.Size([4])
     """
     shapes = [shape] if other is None else [shape, other]
     if len(shape) == 3 and min(shape[1:]) >= 4:
@@ -141,11 +203,11 @@ def pair_critic(
             nn.Conv2d(32, 32, 3, 1, 1), nn.LeakyReLU(0.2), nn.Flatten(),
         )  # fmt: skip
         head = MLP(32 * h * w + statistics, 1, (64,), norm=False, activation="leaky-relu")
-        made = Critic(head, trunk, statistics=statistics, joint=True)
+        net = Critic(head, trunk, statistics=statistics, joint=True)
     else:
         features = sum(math.prod(s) for s in shapes)
         head = MLP(features + statistics, 1, (128, 128), norm=False, activation="leaky-relu")
-        made = Critic(head, statistics=statistics)
+        net = Critic(head, statistics=statistics)
     if spectral_norm:
-        spectral(made)
-    return made
+        spectral(net)
+    return net

@@ -1,4 +1,4 @@
-"""Denoisers: maps of the data space to itself, close to the identity."""
+"""Nets for denoisers: maps from the data space to itself that are close to the identity."""
 
 from __future__ import annotations
 
@@ -24,13 +24,29 @@ __all__ = [
 
 
 class HiddenLayer(nn.Linear):
-    """φ(W x + b), the code of an autoencoder with one hidden layer; its slopes and potential are known.
+    """A dense layer with its activation, φ(W x + b): the encoder of an autoencoder with one hidden layer.
 
-    `gain` multiplies the initial W and b: the finer the structure of the data, the larger it should be.
+    Its derivative φ' and the integral of φ are known in closed form, so that contractive penalties and, with tied
+    weights, the potential of the reconstruction cost no automatic differentiation.
+
+    Args:
+        shape: shape of one input, which is flattened; an int d stands for (d,).
+        width: number of hidden units, K.
+        activation: name of φ, a key of `ACTIVATIONS`; ``"tanh"`` by default.
+        gain: factor on the initial W and b, > 0; 1 by default. The finer the structure of the data, the larger it
+            should be.
+
+    Raises:
+        ValueError: `activation` is unknown.
 
     >>> import torch
-    >>> HiddenLayer(2, 5)(torch.zeros(3, 2)).shape
+    >>> from chartae.nn import HiddenLayer
+    >>> layer = HiddenLayer(2, 5)
+    >>> layer(torch.zeros(3, 2)).shape
     torch.Size([3, 5])
+    >>> x = torch.randn(3, 2)
+    >>> torch.allclose(layer.slope(x), 1 - layer(x) ** 2)  # the derivative of tanh
+    True
     """
 
     def __init__(self, shape: int | Shape, width: int, activation: str = "tanh", gain: float = 1.0) -> None:
@@ -41,25 +57,43 @@ class HiddenLayer(nn.Linear):
         self.activation, self._phi = activation, activation_of(activation)
 
     def before(self, x: Tensor) -> Tensor:
-        """W x + b."""
+        """The pre-activation W x + b, (B, K)."""
         return product(x.flatten(1), self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._phi.value(self.before(x))
 
     def slope(self, x: Tensor) -> Float[Tensor, "B K"]:
-        """φ'(W x + b)."""
+        """The derivative φ'(W x + b)."""
         return self._phi.slope(self.before(x))
 
     def potential(self, x: Tensor) -> Float[Tensor, " B"]:
-        """Σ_j Φ(w_j x + b_j) with Φ' = φ: its gradient is Wᵀ φ(W x + b)."""
+        """The potential Σ_j Φ(w_j·x + b_j) with Φ' = φ; its gradient in x is Wᵀ φ(W x + b)."""
         if self._phi.integral is None:
-            raise ValueError(f"the integral of {self.activation} is not elementary; use tanh, sigmoid or relu")
+            raise ValueError(
+                f"activation is {self.activation!r}, which has no elementary integral; expected tanh, sigmoid or relu"
+            )
         return self._phi.integral(self.before(x)).sum(1)
 
 
 class TiedDecoder(nn.Module):
-    """Wᵀ h + c, W the weight of a `HiddenLayer`: reconstruction minus input is then the gradient of a potential."""
+    """A decoder Wᵀ h + c that shares W with the encoder, a `HiddenLayer`.
+
+    With tied weights, reconstruction minus input, and so the score that it implies, is the gradient of a potential.
+
+    Args:
+        layer: the encoder φ(W x + b), whose weight is used.
+        shape: shape of one reconstruction; an int d stands for (d,).
+
+    >>> import torch
+    >>> from chartae.nn import HiddenLayer, TiedDecoder
+    >>> encoder = HiddenLayer(2, 5)
+    >>> decoder = TiedDecoder(encoder, 2)
+    >>> decoder(encoder(torch.zeros(3, 2))).shape
+    torch.Size([3, 2])
+    >>> decoder.weight is encoder.weight
+    True
+    """
 
     def __init__(self, layer: HiddenLayer, shape: int | Shape) -> None:
         super().__init__()
@@ -72,7 +106,16 @@ class TiedDecoder(nn.Module):
 
 
 class SkipEncoder(nn.Module):
-    """x -> (x, body(x)): a code that keeps what it was read from, for `SkipDecoder` to correct."""
+    """An encoder x -> (x, body(x)), whose code keeps its input, so that a `SkipDecoder` can correct it.
+
+    Args:
+        body: net from x (B, ...), and the noise level (B,) if there is one, to features (B, K).
+
+    >>> import torch
+    >>> from chartae.nn import SkipEncoder
+    >>> SkipEncoder(torch.nn.Linear(2, 5))(torch.zeros(3, 2)).shape
+    torch.Size([3, 7])
+    """
 
     def __init__(self, body: nn.Module) -> None:
         super().__init__()
@@ -84,9 +127,20 @@ class SkipEncoder(nn.Module):
 
 
 class SkipDecoder(nn.Module):
-    """(x, h) -> x + scale body(h): a denoiser that has only the correction to learn.
+    """A decoder (x, h) -> x + scale body(h), which has only the correction to learn.
 
-    With scale sigma the body says the noise, with its sign changed, in units of sigma.
+    If scale is the noise level sigma, the body predicts the negative of the noise, in units of sigma.
+
+    Args:
+        body: net from features h (B, K) to a correction, whose rows have as many values as an example.
+        shape: shape of one example.
+        scale: factor on the correction, in the units of the data.
+
+    >>> import torch
+    >>> from chartae.nn import SkipDecoder
+    >>> decoder = SkipDecoder(torch.nn.Linear(5, 2), (2,), scale=0.1)
+    >>> decoder(torch.zeros(3, 2 + 5)).shape
+    torch.Size([3, 2])
     """
 
     def __init__(self, body: nn.Module, shape: Shape, scale: float) -> None:
@@ -94,7 +148,7 @@ class SkipDecoder(nn.Module):
         self.body, self.shape, self.scale = body, tuple(shape), float(scale)
 
     def split(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """x (B, *S) and h."""
+        """The parts of a code: x `(B, *S)` and h (B, K)."""
         size = math.prod(self.shape)
         return z[:, :size].unflatten(1, self.shape), z[:, size:]
 
@@ -107,17 +161,24 @@ class SkipDecoder(nn.Module):
 
 
 class NoiseEncoder(nn.Module):
-    """(x, sigma) -> (x, h): residual blocks of an MLP that is told the noise level.
+    """An encoder (x, sigma) -> (x, h): a residual MLP conditioned on the noise level sigma.
 
-    x enters as x / sqrt(sigma^2 + spread^2), sigma as sines of its logarithm, which shift every block.
+    x is scaled to unit variance, x / sqrt(sigma^2 + spread^2). Sines and cosines of log sigma, through a small net,
+    shift and scale the features of every block.
 
     Args:
-        shape: of one example.
-        width: of h and of every block.
-        blocks: how many.
-        spread: the standard deviation of a coordinate of the data.
-        lowest: the level where none is given.
-        convolve: images enter through two convolutions.
+        shape: shape of one example.
+        width: number of features h and units of each block.
+        blocks: number of residual blocks.
+        spread: standard deviation of a coordinate of the data, in the units of the data; > 0.
+        lowest: noise level that is used if none is given; > 0.
+        convolve: whether images are first read by two convolutions of stride 2; False by default.
+
+    >>> import torch
+    >>> from chartae.nn import NoiseEncoder
+    >>> encoder = NoiseEncoder((2,), 8, 1, spread=1.0, lowest=0.1)
+    >>> encoder(torch.zeros(3, 2), torch.tensor([0.1, 0.5, 2.0])).shape
+    torch.Size([3, 10])
     """
 
     def __init__(
@@ -149,11 +210,29 @@ class NoiseEncoder(nn.Module):
 
 
 class NoiseDecoder(SkipDecoder):
-    """(x, h), sigma -> c_skip x + c_out body(h), which tends to x + sigma body(h) for small sigma.
+    """A decoder conditioned on the noise level: (x, h), sigma -> c_skip x + c_out body(h).
 
-    With s the data's `spread`: c_skip = s^2 / (sigma^2 + s^2), c_out = sigma s / sqrt(sigma^2 + s^2), so that the
-    body's target has unit variance at every level. Karras et al., "Elucidating the Design Space of Diffusion-Based
-    Generative Models", 2022 (arXiv 2206.00364).
+    With s the `spread` of the data,
+
+        c_skip = s^2 / (sigma^2 + s^2),   c_out = sigma s / sqrt(sigma^2 + s^2),
+
+    so that the target of the body has unit variance at every level. For small sigma the decoder tends to
+    x + sigma body(h). Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022
+    (arXiv 2206.00364), Table 1.
+
+    Args:
+        body: net from features h (B, K) to a correction, whose rows have as many values as an example.
+        shape: shape of one example.
+        spread: standard deviation of a coordinate of the data, in the units of the data; > 0.
+        lowest: noise level that is used if none is given; > 0.
+
+    >>> import torch
+    >>> from chartae.nn import NoiseDecoder
+    >>> decoder = NoiseDecoder(torch.nn.Linear(8, 2), (2,), spread=1.0, lowest=0.1)
+    >>> decoder(torch.zeros(3, 2 + 8), torch.tensor([0.1, 0.5, 2.0])).shape
+    torch.Size([3, 2])
+    >>> decoder.spread_of_error(torch.tensor(1.0)).item()  # c_out: sigma = s = 1 gives 1 / sqrt(2)
+    0.7071...
     """
 
     def __init__(self, body: nn.Module, shape: Shape, *, spread: float, lowest: float) -> None:
@@ -161,11 +240,11 @@ class NoiseDecoder(SkipDecoder):
         self.spread, self.lowest = spread, lowest
 
     def spread_of_error(self, sigma: Tensor) -> Tensor:
-        """c_out."""
+        """c_out: the standard deviation of the error that is left to the body, (B, 1, ...) as sigma."""
         return sigma * self.spread / (sigma.square() + self.spread**2).sqrt()
 
     def correction(self, x: Tensor, h: Tensor) -> Tensor:
-        """What is learnt, of unit scale; x is scaled to unit variance."""
+        """The learnt correction, of unit scale; x is scaled to unit variance."""
         return self.body(h).unflatten(1, self.shape)
 
     def forward(self, z: Tensor, level: Tensor | None = None) -> Tensor:
@@ -177,9 +256,26 @@ class NoiseDecoder(SkipDecoder):
 
 
 class NoiseConvDecoder(NoiseDecoder):
-    """A `NoiseDecoder` of images that reads x again, by convolutions at full size under the guidance of h.
+    """A `NoiseDecoder` for images, whose correction also reads x, by convolutions at full resolution.
 
-    h says what the picture is of, x where every stroke lies.
+    The features h say what the picture shows, and x says where each stroke lies. The output is
+    c_skip x + c_out correction(x, h), with the same coefficients as `NoiseDecoder`.
+
+    Args:
+        width: number of features h.
+        shape: shape (C, H, W) of one image.
+        channels: number of features of the convolutions; 24 by default.
+        spread: standard deviation of a pixel of the data, in the units of the data; > 0.
+        lowest: noise level that is used if none is given; > 0.
+
+    Raises:
+        ValueError: `shape` is not (C, H, W).
+
+    >>> import torch
+    >>> from chartae.nn import NoiseConvDecoder
+    >>> decoder = NoiseConvDecoder(8, (1, 6, 6), channels=4, spread=0.3, lowest=0.01)
+    >>> decoder(torch.zeros(3, 36 + 8), torch.tensor([0.01, 0.1, 1.0])).shape
+    torch.Size([3, 1, 6, 6])
     """
 
     def __init__(self, width: int, shape: Shape, channels: int = 24, *, spread: float, lowest: float) -> None:

@@ -1,4 +1,4 @@
-"""What nets are made of: activations with their slopes and integrals, and products made fast."""
+"""Building blocks of nets: activations with their derivatives and integrals, and fast matrix products."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = [
 
 Shape = Sequence[int]
 
-#: torch's layers that mix the examples of a batch, in training
+#: torch's layers that mix the examples of a batch in training
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-#: torch's layers that draw random numbers, in training
+#: torch's layers that draw random numbers in training
 DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 OUTPUTS = {"identity": nn.Identity, "sigmoid": nn.Sigmoid}
@@ -41,7 +41,7 @@ def _log_cosh(a: Tensor) -> Tensor:
 
 
 class Activation(NamedTuple):
-    """φ, its derivative, and its integral where that is elementary."""
+    """An activation φ, its derivative, and its integral where that is elementary."""
 
     value: Callable[[Tensor], Tensor]
     slope: Callable[[Tensor], Tensor]
@@ -78,6 +78,7 @@ def activation_of(name: str) -> Activation:
 
 
 def image_of(shape: Shape, what: str) -> tuple[int, int, int]:
+    """A shape as (C, H, W); a ValueError says that `what` reads images where it has another number of dimensions."""
     if len(shape) != 3:
         raise ValueError(f"{what} reads images (C, H, W), but an example has shape {tuple(shape)}; use net='mlp'")
     c, h, w = shape
@@ -85,7 +86,7 @@ def image_of(shape: Shape, what: str) -> tuple[int, int, int]:
 
 
 class _Product(torch.autograd.Function):
-    """x W^T + b by oneDNN; its derivatives are such products again, so that any order of them is right."""
+    """x W^T + b by oneDNN; its derivatives are such products again, so that it can be differentiated to any order."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -94,25 +95,25 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        (g,), (x, weight), wanted = gradients, ctx.saved_tensors, ctx.needs_input_grad
+        (g,), (x, weight), needed = gradients, ctx.saved_tensors, ctx.needs_input_grad
         return (
-            product(g, weight.t()) if wanted[0] else None,
-            product(g.t(), x.t()) if wanted[1] else None,
-            g.sum(0) if wanted[2] else None,
+            product(g, weight.t()) if needed[0] else None,
+            product(g.t(), x.t()) if needed[1] else None,
+            g.sum(0) if needed[2] else None,
         )
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x W^T + b, as torch's `linear`: on some CPUs twice as fast in single precision (`benchmarks/linear.py`).
+    """x W^T + b, as `torch.nn.functional.linear`, but on some CPUs twice as fast (`benchmarks/linear.py`).
 
-    torch hands such products to MKL, which leaves half of an AMD processor's speed unused; oneDNN, which torch brings
-    for convolutions, does not. An Intel processor, and anything but plain float32 matrices, goes the usual way: on a
-    slice of a wider matrix, oneDNN falls back to a loop a thousand times slower.
+    torch computes such products by MKL, which uses half of an AMD processor's speed. oneDNN, which torch uses for
+    convolutions, uses all of it. Intel processors, and anything but contiguous float32 matrices, use torch's `linear`:
+    on a slice of a wider matrix, oneDNN falls back to a loop that is a thousand times slower.
     """
     plain = x.ndim == 2 and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
     large = plain and x.shape[0] >= 16 and weight.numel() >= 1 << 15
     if (
-        torch.compiler.is_compiling()  # first: compiled code breaks at the questions below
+        torch.compiler.is_compiling()  # first, as the checks below break a compiled graph
         or not large
         or not (_dense(x) and _dense(weight))
         or not _onednn()
@@ -129,18 +130,27 @@ def _dense(matrix: Tensor) -> bool:
 
 @functools.cache
 def _onednn() -> bool:
-    """Whether oneDNN is there, and the processor one on which it gains: on Intel's, MKL is at least as fast."""
+    """Whether oneDNN is available and pays off; on Intel's processors, MKL is at least as fast."""
     capabilities = getattr(torch.cpu, "get_capabilities", None)
     name = str(capabilities().get("cpu_name")) if capabilities else platform.processor()
     return has_onednn() and "Intel" not in name
 
 
 class Linear(nn.Linear):
-    """torch's Linear, computed by `product`.
+    """`torch.nn.Linear`, x W^T + b, computed by oneDNN on CPUs where that is faster.
+
+    Args:
+        in_features: size of an input.
+        out_features: size of an output.
+        bias: whether to add a learnt bias b; True by default.
+        device: device of the parameters.
+        dtype: dtype of the parameters.
 
     >>> import torch
-    >>> Linear(64, 64)(torch.zeros(32, 64)).shape
-    torch.Size([32, 64])
+    >>> from chartae.nn import Linear
+    >>> layer, x = Linear(64, 64), torch.randn(32, 64)
+    >>> torch.allclose(layer(x), x @ layer.weight.T + layer.bias, atol=1e-5)
+    True
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -148,12 +158,27 @@ class Linear(nn.Linear):
 
 
 class Conv2d(nn.Conv2d):
-    """torch's Conv2d, the last one of an encoder made fast: to a few pixels it is a matrix product on a CPU.
+    """`torch.nn.Conv2d`, computed on a CPU as a matrix product where the output has at most 4 pixels.
 
-    Where the output is at most 4 pixels, the library's backward pass takes two to four times as long as a product
-    (`benchmarks/convolution.py`). To a single pixel, the part of the kernel that meets only padding is left out.
+    There, as in the last layer of an encoder, the backward pass of torch's convolution takes two to four times as long
+    as a product (`benchmarks/convolution.py`). Where the output is one pixel, the product leaves out the part of the
+    kernel that covers only padding.
+
+    Args:
+        in_channels: channels of an input.
+        out_channels: channels of an output.
+        kernel_size: height and width of the kernel, one number or a pair.
+        stride: step of the kernel; 1 by default.
+        padding: zeros added on each side, or ``"valid"`` or ``"same"``; 0 by default.
+        dilation: spacing of the kernel's elements; 1 by default.
+        groups: number of blocks of channels without connections between them; 1 by default.
+        bias: whether to add a learnt bias; True by default.
+        padding_mode: ``"zeros"`` (default), ``"reflect"``, ``"replicate"`` or ``"circular"``.
+        device: device of the parameters.
+        dtype: dtype of the parameters.
 
     >>> import torch
+    >>> from chartae.nn import Conv2d
     >>> Conv2d(512, 64, 4, 2, 1)(torch.zeros(2, 512, 3, 3)).shape
     torch.Size([2, 64, 1, 1])
     """
@@ -177,11 +202,19 @@ class Conv2d(nn.Conv2d):
 
 
 def draws_itself(module: nn.Module) -> bool:
-    """Whether a part of `module` may draw random numbers by asking torch for them, and not through `chartae.maths`.
+    """Whether a part of `module` may draw random numbers from torch's global generator, not through `chartae.maths`.
 
-    That is a dropout layer, a recurrent or attention layer with dropout, or any module of a class that neither torch
-    nor chartae defines.
+    This holds for dropout layers, for recurrent and attention layers with dropout, and for every module whose class
+    neither torch nor chartae defines.
 
+    Args:
+        module: the module, whose submodules are checked too.
+
+    Returns:
+        True if any part may draw random numbers from torch's global generator.
+
+    >>> from torch import nn
+    >>> from chartae.nn import draws_itself
     >>> draws_itself(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.1))), draws_itself(nn.Linear(2, 2))
     (True, False)
     """
@@ -194,17 +227,26 @@ def draws_itself(module: nn.Module) -> bool:
 
 
 def spectral(module: nn.Module, *, authors: bool = False) -> nn.Module:
-    """Divide every weight matrix of `module` by its largest singular value, in place; returns the module.
+    """Spectral normalisation: divide every weight matrix of `module` by its largest singular value, in place.
 
-    theta <- theta / s(theta), with s by one power iteration a forward pass in training, none in evaluation (Miyato et
-    al., "Spectral Normalization for GANs", 2018, arXiv 1802.05957). A convolution's kernel is read as the matrix
-    (out, in k k). The RAE authors' code reads a transposed one as (in, out k k): `authors=True` does so too.
-    Biases and batch normalisation keep their freedom, as there.
+    theta <- theta / s(theta), where s is estimated by one power iteration in each forward pass in training, and is kept
+    in evaluation. The kernel of a convolution is read as a matrix (out, in k k). Biases and batch normalisation are not
+    constrained. Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018 (arXiv 1802.05957).
+
+    Args:
+        module: the module; its linear, convolutional and recurrent layers are normalised.
+        authors: whether to read the kernel of a transposed convolution as (in, out k k), as the code of the RAE paper
+            (arXiv 1903.12436) does; False by default.
+
+    Returns:
+        The same module.
 
     >>> import torch
-    >>> layer = spectral(nn.Linear(4, 4))
-    >>> float(torch.linalg.matrix_norm(layer.weight.detach(), 2)) < 1.2
-    True
+    >>> from chartae.nn import spectral
+    >>> _ = torch.manual_seed(0)
+    >>> layer = spectral(torch.nn.Linear(4, 4))
+    >>> round(float(torch.linalg.matrix_norm(layer.weight.detach(), 2)), 2)  # the largest singular value
+    1.0
     """
     for layer in list(module.modules()):
         if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d):

@@ -1,4 +1,4 @@
-"""The nets of "From Variational to Deterministic Autoencoders" (1903.12436), from the authors' configurations."""
+"""The nets of "From Variational to Deterministic Autoencoders" (arXiv 1903.12436), from its authors' configurations."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from chartae.nn.layers import Conv2d, Linear, Shape, image_of, output_of
 
 __all__ = ["PaperDecoder", "PaperEncoder"]
 
+#: name -> channels, side, kernel size, multiples of `filters` in the decoder's layers
 PAPERS = {
     "mnist": (1, 32, 4, (4, 2)),
     "cifar10": (3, 32, 4, (4, 2)),
@@ -21,12 +22,12 @@ PAPERS = {
 
 def _paper(name: str) -> tuple[int, int, int, tuple[int, ...]]:
     if name not in PAPERS:
-        raise ValueError(f"the paper has no net for {name!r}; choose from {', '.join(PAPERS)}")
+        raise ValueError(f"name is {name!r}, for which the paper has no net; choose from {', '.join(PAPERS)}")
     return PAPERS[name]
 
 
 def _keras(module: nn.Module) -> None:
-    """Glorot-uniform kernels, zero biases: the defaults of the authors' framework."""
+    """Glorot-uniform kernels and zero biases, the defaults of the authors' framework."""
     if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
         nn.init.xavier_uniform_(module.weight)
         assert module.bias is not None
@@ -38,11 +39,21 @@ def _norm(width: int) -> nn.BatchNorm2d:
 
 
 class PaperEncoder(nn.Module):
-    """The encoder of the RAE paper: four convolutions of stride 2 ("same" padding), BatchNorm, ReLU; Linear.
+    """The encoder of the RAE paper: four convolutions of stride 2 with BatchNorm and ReLU, then a Linear layer.
 
-    Images smaller than the paper's (MNIST's 28x28) are padded with zeros to its size, here and not in the data; where
-    the paper does so, they are then rescaled to 2x - 1.
+    Images that are smaller than the paper's (28x28 instead of 32x32 for MNIST) are padded with zeros inside the net.
+    For MNIST and CIFAR-10 they are then rescaled to 2x - 1, as in the paper. Ghosh et al., "From Variational to
+    Deterministic Autoencoders", 2020 (arXiv 1903.12436).
 
+    Args:
+        name: data set of the paper: ``"mnist"``, ``"cifar10"`` or ``"celeba"``.
+        out: number of outputs.
+        filters: channels of the first convolution, which double with each; 128 (the paper's) by default.
+
+    Raises:
+        ValueError: `name` is unknown.
+
+    >>> from chartae.nn import PaperEncoder
     >>> sum(p.numel() for p in PaperEncoder("mnist", 16).parameters())
     11083408
     """
@@ -69,10 +80,22 @@ class PaperEncoder(nn.Module):
 
 
 class PaperDecoder(nn.Module):
-    """The decoder of the RAE paper: Linear to 8x8x1024, transposed convolutions ("same"), sigmoid.
+    """The decoder of the RAE paper: a Linear layer to 8x8x1024, then transposed convolutions and a sigmoid.
 
-    Cropped at the centre to `shape` where that is smaller than the paper's images (MNIST's 28x28 in 32x32).
+    Where `shape` is smaller than the paper's images (28x28 instead of 32x32 for MNIST), the output is cropped at the
+    centre. Ghosh et al., "From Variational to Deterministic Autoencoders", 2020 (arXiv 1903.12436).
 
+    Args:
+        name: data set of the paper: ``"mnist"``, ``"cifar10"`` or ``"celeba"``.
+        latent: number of inputs, D.
+        shape: shape (C, H, W) of one image; None (default) for the paper's.
+        filters: unit of the numbers of channels; 128 (the paper's) by default.
+        output: last activation, ``"sigmoid"`` (default) or ``"identity"``.
+
+    Raises:
+        ValueError: `name` or `output` is unknown, or `shape` is larger than the paper's images.
+
+    >>> from chartae.nn import PaperDecoder
     >>> sum(p.numel() for p in PaperDecoder("mnist", 16, (1, 28, 28)).parameters())
     11606273
     """
@@ -91,8 +114,8 @@ class PaperDecoder(nn.Module):
         self.shape = (channels, side, side) if shape is None else image_of(shape, "PaperDecoder")
         if self.shape[0] != channels or max(self.shape[1:]) > side:
             raise ValueError(
-                f"the paper's {name} net draws images up to ({channels}, {side}, {side}), not {self.shape}; "
-                "use net='conv' or 'residual'"
+                f"shape is {self.shape}; expected at most ({channels}, {side}, {side}) for the paper's {name} net. "
+                "Use net='conv' or net='residual'."
             )
         layers: list[nn.Module] = [Linear(latent, 8 * 8 * 1024), nn.Unflatten(1, (1024, 8, 8))]
         width = 1024
@@ -116,7 +139,7 @@ class PaperDecoder(nn.Module):
 
 
 class _Crop(nn.Module):
-    """Drops what a transposed convolution of padding 1 leaves over the multiple of 8 that "same" padding gives."""
+    """Crops the output of a transposed convolution with padding 1 to the multiple of 8 that "same" padding gives."""
 
     def forward(self, x: Tensor) -> Tensor:
         side = x.shape[2] // 8 * 8

@@ -1,8 +1,8 @@
-"""Nets that read sequences of indices into a code, and write logits over the next index from one.
+"""Nets for sequences of indices: encoders to a code, and decoders from a code to logits over the next index.
 
-A sequence is a row of whole numbers (B, T), as floats or integers, filled up with `padding` behind its end; an encoder
-maps it to (B, out), whatever padding there is. A decoder maps codes and the true sequences to logits (B, T, size) all
-at once (`forward`), and goes on step by step from what was taken so far (`begin`, `step`).
+Sequences are whole numbers (B, T), as floats or integers, padded at the end with `padding`. An encoder maps them to
+(B, out), and the amount of padding does not matter. A decoder maps codes and the true sequences to logits (B, T, size)
+in one pass (`forward`), or generates step by step from the indices chosen so far (`begin`, `step`).
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ __all__ = [
     "sequence_encoder",
 ]
 
-#: what a decoder keeps from one step to the next
+#: the state that a decoder passes from one step to the next
 S = TypeVar("S")
 
 SEQUENCE_NETS = ("gru", "transformer", "paper")
 
 
 def lengths_of(x: Int[Tensor, "B T"], padding: int) -> Int[Tensor, " B"]:
-    """Indices in each row before its padding."""
+    """The number of indices in each row before its padding."""
     return (x != padding).sum(1)
 
 
@@ -45,9 +45,9 @@ def lengths_of(x: Int[Tensor, "B T"], padding: int) -> Int[Tensor, " B"]:
 
 
 class ConvGRUEncoder(nn.Module):
-    """Sequences of any length -> (B, out): three convolutions of stride 2, and a GRU over what is left.
+    """An encoder of sequences of any length: three convolutions of stride 2, then a GRU.
 
-    What lies behind a sequence's end counts for nothing, so that a code does not depend on the padding.
+    Positions after the end of a sequence are set to zero after each layer, so that a code does not depend on padding.
     """
 
     def __init__(self, size: int, padding: int, out: int, width: int = 128, hidden: int = 256) -> None:
@@ -63,28 +63,29 @@ class ConvGRUEncoder(nn.Module):
         length = lengths_of(x, self.padding).clamp_min(1)
         x = x[:, : int(length.max())]
         h = self.embedding(x).transpose(1, 2)
-        h = h * _before(length, h.shape[2])
+        h = h * _mask(length, h.shape[2])
         for layer in self.layers:
             length = (length + 1) // 2
             h = F.gelu(layer(h))
-            h = h * _before(length, h.shape[2])
+            h = h * _mask(length, h.shape[2])
         states, _ = self.gru(h.permute(2, 0, 1))
         last = states[length - 1, torch.arange(len(x), device=x.device)]
         return self.out(last)
 
 
-def _before(length: Tensor, size: int) -> Tensor:
-    """(B, 1, size) of 1 before the end of each row, 0 behind it."""
+def _mask(length: Tensor, size: int) -> Tensor:
+    """A mask (B, 1, size), True before the end of each row."""
     return (torch.arange(size, device=length.device) < length[:, None])[:, None]
 
 
 class GrammarEncoder(nn.Module):
-    """The encoder of the grammar VAE: three valid convolutions over one-hot rows, and a dense layer.
+    """The encoder of the grammar VAE: three convolutions over one-hot rows without padding, then a dense layer.
 
-    Kusner, Paige, Hernández-Lobato, 2017 (arXiv 1703.01925), as its authors' code has it: 9, 9, 10 filters of width 9,
-    9, 11 and 435 units for molecules (277 rows); 2, 3, 4 filters of width 2, 3, 4, batch normalisation behind each
-    ReLU, and 100 units for expressions (15 or 19 rows).
+    Kusner, Paige, Hernández-Lobato, "Grammar Variational Autoencoder", 2017 (arXiv 1703.01925), with the sizes of its
+    authors' code: 9, 9, 10 filters of width 9, 9, 11 and 435 units for molecules (277 rows); 2, 3, 4 filters of width
+    2, 3, 4, batch normalisation after each ReLU, and 100 units for expressions (15 or 19 rows).
 
+    >>> from chartae.nn.sequences import GrammarEncoder
     >>> sum(p.numel() for p in GrammarEncoder(76, 75, 277, 56).parameters())
     1124604
     """
@@ -94,7 +95,7 @@ class GrammarEncoder(nn.Module):
         self.size, self.padding, self.length = size, padding, length
         filters, widths, units, norm = _paper(length)
         if length < sum(widths) - 2:
-            raise ValueError(f"the paper's net reads {sum(widths) - 2} rows or more, not {length}; use net='gru'")
+            raise ValueError(f"length is {length}; expected at least {sum(widths) - 2} for net='paper'. Use net='gru'.")
         layers: list[nn.Module] = []
         channels = size
         for count, width in zip(filters, widths, strict=True):
@@ -109,18 +110,21 @@ class GrammarEncoder(nn.Module):
         x = x.long()
         if x.shape[1] > self.length and bool((x[:, self.length :] != self.padding).any()):
             longest = int(lengths_of(x, self.padding).max())
-            raise ValueError(f"a sequence has {longest} indices; this net was built for {self.length}: use net='gru'")
+            raise ValueError(
+                f"the longest sequence has {longest} indices; expected at most {self.length}, the length that this net "
+                "was built for. Train with net='gru', which reads any length."
+            )
         x = F.pad(x[:, : self.length], (0, max(0, self.length - x.shape[1])), value=self.padding)
         return self.net(F.one_hot(x, self.size).transpose(1, 2).to(self.net[0].weight.dtype))  # type: ignore[arg-type]
 
 
 def _paper(length: int) -> tuple[tuple[int, ...], tuple[int, ...], int, bool]:
-    """Filters, their widths, units and whether there is batch normalisation: of expressions, or of molecules."""
+    """Filters, their widths, units and batch normalisation: the paper's for expressions (short) or molecules (long)."""
     return ((2, 3, 4), (2, 3, 4), 100, True) if length <= 32 else ((9, 9, 10), (9, 9, 11), 435, False)
 
 
 class TransformerEncoder(nn.Module):
-    """Sequences of any length -> (B, out): pre-normalised blocks, and the mean over places before the end."""
+    """An encoder of sequences of any length: pre-norm transformer blocks, averaged over positions before the end."""
 
     def __init__(self, size: int, padding: int, out: int, width: int = 128, depth: int = 3, heads: int = 4) -> None:
         super().__init__()
@@ -134,11 +138,11 @@ class TransformerEncoder(nn.Module):
         x = x.long()
         length = lengths_of(x, self.padding).clamp_min(1)
         x = x[:, : int(length.max())]
-        there = torch.arange(x.shape[1], device=x.device) < length[:, None]
-        h = self.embedding(x) + _places(0, x.shape[1], self.embedding.weight)
+        mask = torch.arange(x.shape[1], device=x.device) < length[:, None]
+        h = self.embedding(x) + _position_encoding(0, x.shape[1], self.embedding.weight)
         for block in self.blocks:
-            h, _ = block(h, there[:, None, None, :])
-        h = self.norm(h) * there[..., None]
+            h, _ = block(h, mask[:, None, None, :])
+        h = self.norm(h) * mask[..., None]
         return self.out(h.sum(1) / length[:, None])
 
 
@@ -146,29 +150,37 @@ class TransformerEncoder(nn.Module):
 
 
 class SequenceDecoder(nn.Module, ABC, Generic[S]):
-    """Logits over the next index from a code, what was taken before, and what is on top of the stack now.
+    """Logits over the next index, given a code, the indices before, and the nonterminal on top of the stack.
 
-    `tops` are the nonterminals that the indices of a derivation stand for, known from those before it; all 0 where
-    there is no stack.
+    An abstract class, for the likelihood `p(x|z) = Π_t p(x_t | z, x_1, ..., x_(t-1))`. Derive a decoder by writing
+    `forward` (all steps at once, for training) and `begin` and `step` (one step at a time, for generation). `tops` are
+    the nonterminals that the indices of a derivation expand, each known from the indices before it; all 0 for a codec
+    without a grammar.
     """
 
     @abstractmethod
     def forward(
         self, z: Float[Tensor, "B D"], before: Int[Tensor, "B T"], tops: Int[Tensor, "B T"]
     ) -> Float[Tensor, "B T size"]:
-        """Logits at all places at once, `before` being what was taken before each (the padding at the first)."""
+        """Logits at all steps at once.
+
+        Args:
+            z: codes.
+            before: the index before each step; the padding index at the first step.
+            tops: the nonterminal on top of the stack at each step; 0 without a stack.
+        """
 
     @abstractmethod
     def begin(self, z: Float[Tensor, "B D"]) -> S:
-        """The state before the first step."""
+        """The state before the first step, for codes z."""
 
     @abstractmethod
     def step(self, before: Int[Tensor, " B"], top: Int[Tensor, " B"], state: S) -> tuple[Tensor, S]:
-        """Logits (B, size) of the next place, and the state behind it."""
+        """Logits (B, size) of the next step, and the state after it."""
 
 
 class GRUDecoder(SequenceDecoder[tuple[Tensor, Tensor]]):
-    """A GRU that sees the code, the index before and the top of the stack at each step; the code is its first state."""
+    """A GRU whose first state is the code, and whose inputs are the code, the last index and the top of the stack."""
 
     def __init__(self, latent: int, size: int, tops: int, hidden: int = 256, width: int = 64) -> None:
         super().__init__()
@@ -178,12 +190,12 @@ class GRUDecoder(SequenceDecoder[tuple[Tensor, Tensor]]):
         self.gru = nn.GRU(2 * width, hidden)
         self.out = nn.Linear(hidden, size)
 
-    def _seen(self, code: Tensor, before: Tensor, top: Tensor) -> Tensor:
+    def _inputs(self, code: Tensor, before: Tensor, top: Tensor) -> Tensor:
         return torch.cat([self.before(before) + self.top(top), code.expand(*before.shape, -1)], -1)
 
     def forward(self, z: Tensor, before: Tensor, tops: Tensor) -> Tensor:
-        seen = self._seen(self.code(z)[None], before.T, tops.T)
-        states, _ = self.gru(seen, self.first(z).tanh()[None])
+        inputs = self._inputs(self.code(z)[None], before.T, tops.T)
+        states, _ = self.gru(inputs, self.first(z).tanh()[None])
         return self.out(states).transpose(0, 1)
 
     def begin(self, z: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,15 +203,16 @@ class GRUDecoder(SequenceDecoder[tuple[Tensor, Tensor]]):
 
     def step(self, before: Tensor, top: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         code, hidden = state
-        out, hidden = self.gru(self._seen(code, before[None], top[None]), hidden)
+        out, hidden = self.gru(self._inputs(code, before[None], top[None]), hidden)
         return self.out(out[0]), (code, hidden)
 
 
 class GrammarDecoder(SequenceDecoder[tuple[Tensor, int]]):
-    """The decoder of the grammar VAE: the code, repeated, through three GRUs; it does not see what was taken.
+    """The decoder of the grammar VAE: three GRU layers over the repeated code; it does not see the indices before.
 
-    Kusner, Paige, Hernández-Lobato, 2017 (arXiv 1703.01925): 501 units for molecules, 100 for expressions, where a
-    batch normalisation comes first. torch's GRU has two biases a gate and applies its reset gate behind the product.
+    Kusner, Paige, Hernández-Lobato, "Grammar Variational Autoencoder", 2017 (arXiv 1703.01925): 501 units for
+    molecules, and 100 for expressions, after batch normalisation of the code. Unlike its authors' GRU, torch's has two
+    biases for each gate, and applies the reset gate after the matrix product.
     """
 
     def __init__(self, latent: int, size: int, length: int) -> None:
@@ -216,7 +229,10 @@ class GrammarDecoder(SequenceDecoder[tuple[Tensor, int]]):
 
     def forward(self, z: Tensor, before: Tensor, tops: Tensor) -> Tensor:
         if before.shape[1] > self.length:
-            raise ValueError(f"a sequence has {before.shape[1]} steps; this net writes {self.length}: use net='gru'")
+            raise ValueError(
+                f"a sequence has {before.shape[1]} steps; expected at most {self.length}, the length that this net was "
+                "built for. Train with net='gru', which writes any length."
+            )
         return self._all(z).transpose(0, 1)[:, : before.shape[1]]
 
     def begin(self, z: Tensor) -> tuple[Tensor, int]:
@@ -225,16 +241,22 @@ class GrammarDecoder(SequenceDecoder[tuple[Tensor, int]]):
     def step(self, before: Tensor, top: Tensor, state: tuple[Tensor, int]) -> tuple[Tensor, tuple[Tensor, int]]:
         logits, t = state
         if t >= self.length:
-            raise ValueError(f"this net writes {self.length} steps and no more; lower the limit, or use net='gru'")
+            raise ValueError(
+                f"step is {t + 1}; expected at most {self.length}, the length that this net was built for. Lower the "
+                "limit, or train with net='gru', which writes any length."
+            )
         return logits[t], (logits, t + 1)
 
 
-#: the code (B, 1, width), the keys and values of every block so far, and how many steps there were
-_Kept = tuple[Tensor, list[tuple[Tensor, Tensor] | None], int]
+#: the code (B, 1, width), the keys and values of each block so far, and the number of steps so far
+_Cache = tuple[Tensor, list[tuple[Tensor, Tensor] | None], int]
 
 
-class TransformerDecoder(SequenceDecoder[_Kept]):
-    """Causal blocks over what was taken before, the code being added at every place; keys and values are kept."""
+class TransformerDecoder(SequenceDecoder[_Cache]):
+    """Causal transformer blocks over the indices before; the code is added at every position.
+
+    Generation caches the keys and values of past steps.
+    """
 
     def __init__(self, latent: int, size: int, tops: int, width: int = 128, depth: int = 3, heads: int = 4) -> None:
         super().__init__()
@@ -245,26 +267,27 @@ class TransformerDecoder(SequenceDecoder[_Kept]):
         self.out = nn.Linear(width, size)
 
     def forward(self, z: Tensor, before: Tensor, tops: Tensor) -> Tensor:
-        h = self.before(before) + self.top(tops) + self.code(z)[:, None] + _places(0, before.shape[1], self.top.weight)
+        positions = _position_encoding(0, before.shape[1], self.top.weight)
+        h = self.before(before) + self.top(tops) + self.code(z)[:, None] + positions
         for block in self.blocks:
             h, _ = block(h, None)
         return self.out(self.norm(h))
 
-    def begin(self, z: Tensor) -> _Kept:
+    def begin(self, z: Tensor) -> _Cache:
         return self.code(z)[:, None], [None] * len(self.blocks), 0
 
-    def step(self, before: Tensor, top: Tensor, state: _Kept) -> tuple[Tensor, _Kept]:
-        code, kept, t = state
-        h = self.before(before)[:, None] + self.top(top)[:, None] + code + _places(t, 1, code)
-        now = []
-        for block, past in zip(self.blocks, kept, strict=True):
-            h, both = block(h, None, past, True)
-            now.append(both)
-        return self.out(self.norm(h))[:, 0], (code, now, t + 1)
+    def step(self, before: Tensor, top: Tensor, state: _Cache) -> tuple[Tensor, _Cache]:
+        code, cache, t = state
+        h = self.before(before)[:, None] + self.top(top)[:, None] + code + _position_encoding(t, 1, code)
+        extended = []
+        for block, past in zip(self.blocks, cache, strict=True):
+            h, keys_values = block(h, None, past, True)
+            extended.append(keys_values)
+        return self.out(self.norm(h))[:, 0], (code, extended, t + 1)
 
 
 class _Block(nn.Module):
-    """Attention and a small net, each behind a normalisation and beside a way around it."""
+    """A pre-norm transformer block: attention, then a small net, each with a residual connection."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -276,43 +299,69 @@ class _Block(nn.Module):
     def forward(
         self, h: Tensor, mask: Tensor | None, past: tuple[Tensor, Tensor] | None = None, keep: bool = False
     ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """With a mask (B, 1, 1, T) every place sees what it marks; without, itself and what came before."""
+        """With a mask (B, 1, 1, T), each position attends to those marked; without, to itself and those before."""
         q, k, v = (a.unflatten(2, (self.heads, -1)).transpose(1, 2) for a in self.inner(self.norm(h)).chunk(3, 2))
         if past is not None:
             k, v = torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)
         causal = mask is None and not keep
-        seen = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
-        h = h + self.outer(seen.transpose(1, 2).flatten(2))
+        attended = F.scaled_dot_product_attention(q, k, v, mask, is_causal=causal)
+        h = h + self.outer(attended.transpose(1, 2).flatten(2))
         return h + self.net(self.second(h)), ((k, v) if keep else None)
 
 
-def _places(start: int, count: int, like: Tensor) -> Tensor:
-    """(count, width) sines and cosines of places from `start` on (Vaswani et al., 2017, arXiv 1706.03762)."""
+def _position_encoding(start: int, count: int, like: Tensor) -> Tensor:
+    """Sines and cosines (count, width) of positions from `start` on (Vaswani et al., 2017, arXiv 1706.03762)."""
     width = like.shape[-1]
-    place = torch.arange(start, start + count, device=like.device, dtype=like.dtype)[:, None]
+    position = torch.arange(start, start + count, device=like.device, dtype=like.dtype)[:, None]
     rate = torch.exp(torch.arange(0, width, 2, device=like.device, dtype=like.dtype) * (-math.log(10_000) / width))
-    return torch.cat([(place * rate).sin(), (place * rate).cos()], 1)[:, :width]
+    return torch.cat([(position * rate).sin(), (position * rate).cos()], 1)[:, :width]
 
 
 # -- by name ----------------------------------------------------------------------------------------------------------
 
 
 def _named(net: str, shape: Sequence[int]) -> tuple[str, int]:
-    """The name, and the width: that of the GRU's state or of the transformer, less for short sequences."""
+    """The name and width of a net, the size of the GRU's state or of the transformer; less for short sequences."""
     name, _, width = net.partition(":")
     if name not in SEQUENCE_NETS:
-        raise ValueError(f"net is {net!r}; for strings choose from {', '.join(SEQUENCE_NETS)}")
+        raise ValueError(f"net is {net!r}; expected a net for strings. Choose from {', '.join(SEQUENCE_NETS)}.")
     if not width:
         return name, 128 if name == "transformer" or shape[0] <= 32 else 256
     if name == "paper" or not width.isdecimal() or int(width) < 8 or int(width) % 8:
-        raise ValueError(f"net is {net!r}; a width is given as gru:256 or transformer:128, a multiple of 8")
+        raise ValueError(f"net is {net!r}; expected a width that is a multiple of 8, as in gru:256 or transformer:128")
     return name, int(width)
 
 
 def sequence_encoder(net: str, size: int, padding: int, shape: Sequence[int], out: int) -> nn.Module:
-    """A body (B, *shape) of indices -> (B, out) by name: `gru` (convolutions first), `transformer`, `paper`.
+    """An encoder net from sequences of indices (B, T) to (B, out), by name.
 
-    The first two read sequences of any length; their width may follow, as in ``gru:256``.
+    - ``"gru"``: three convolutions of stride 2, then a GRU; sequences of any length;
+    - ``"transformer"``: three pre-norm blocks, averaged over positions; sequences of any length;
+    - ``"paper"``: the convolutional net of the grammar VAE (Kusner et al., 2017, arXiv 1703.01925); sequences of at
+      most `shape[0]` indices.
+
+    Positions after the end of a sequence do not matter.
+
+    Args:
+        net: one of `SEQUENCE_NETS`; a width that is a multiple of 8 may follow the first two, as in ``"gru:256"``.
+            The default width is 128, or 256 for a GRU on sequences of more than 32 indices.
+        size: number of indices.
+        padding: the index that fills a row after its end.
+        shape: shape of one example, (T,).
+        out: number of outputs.
+
+    Returns:
+        The net, with fresh weights.
+
+    Raises:
+        ValueError: the name or its width is unknown, or sequences are too short for ``"paper"``.
+
+    >>> import torch
+    >>> from chartae.nn import sequence_encoder
+    >>> net = sequence_encoder("gru:16", size=5, padding=4, shape=(9,), out=2)
+    >>> x = torch.tensor([[0, 1, 2, 4, 4]])
+    >>> torch.allclose(net(x), net(x[:, :3]))  # padding does not matter
+    True
     """
     name, width = _named(net, shape)
     if name == "paper":
@@ -323,7 +372,35 @@ def sequence_encoder(net: str, size: int, padding: int, shape: Sequence[int], ou
 
 
 def sequence_decoder(net: str, latent: int, size: int, tops: int, shape: Sequence[int]) -> SequenceDecoder:
-    """A body from codes to logits over `size` indices, with `tops` nonterminals, by name."""
+    """A decoder net from codes to logits over the next index, by name.
+
+    - ``"gru"``, ``"transformer"``: autoregressive nets, which see the code, the indices before and the nonterminal on
+      top of the stack;
+    - ``"paper"``: three GRU layers over the repeated code, which do not see the indices before (the grammar VAE,
+      Kusner et al., 2017, arXiv 1703.01925).
+
+    Args:
+        net: one of `SEQUENCE_NETS`; a width that is a multiple of 8 may follow the first two, as in ``"gru:256"``.
+            The default width is 128, or 256 for a GRU on sequences of more than 32 indices.
+        latent: number of values in a code, D.
+        size: number of indices.
+        tops: number of nonterminals that may be on top of the stack; 1 for a codec without a grammar.
+        shape: shape of one example, (T,).
+
+    Returns:
+        The net, with fresh weights; called with codes (B, D), the indices before each step (B, T) and the nonterminals
+        on top of the stack (B, T), it returns logits (B, T, size).
+
+    Raises:
+        ValueError: the name or its width is unknown.
+
+    >>> import torch
+    >>> from chartae.nn import sequence_decoder
+    >>> net = sequence_decoder("gru:16", latent=2, size=5, tops=1, shape=(9,))
+    >>> before = torch.zeros(3, 9, dtype=torch.long)
+    >>> net(torch.zeros(3, 2), before, before).shape
+    torch.Size([3, 9, 5])
+    """
     name, width = _named(net, shape)
     if name == "paper":
         return GrammarDecoder(latent, size, shape[0])

@@ -1,4 +1,4 @@
-"""What is minimised, and by whom."""
+"""Objectives: the losses that training minimises, and the players (sets of parameters) that minimise them."""
 
 from chartae.objectives.adversarial import Adversarial
 from chartae.objectives.base import Alarm, Objective, Player, needs_several

@@ -1,4 +1,4 @@
-"""Objectives with several players: a critic stands where a divergence has no formula."""
+"""Objectives with critics, which estimate divergences between distributions that are known by samples only."""
 
 from __future__ import annotations
 
@@ -15,76 +15,95 @@ from chartae.data import Batch, Batches
 from chartae.maths import critic_loss, logits_of, loss_of, total_variance
 from chartae.nn import Critic
 from chartae.objectives.base import Objective, Player, needs_several
-from chartae.objectives.pull import PullMeter
+from chartae.objectives.gradient_ratio import GradientRatio
 
 __all__ = ["Adversarial", "Match"]
 
 
 class Match(NamedTuple):
-    """What a critic is to call real, and what it is to call made."""
+    """The inputs of a critic: those that it should call real, and those that it should call generated."""
 
     real: tuple[Tensor, ...]
-    made: tuple[Tensor, ...]
+    generated: tuple[Tensor, ...]
 
 
 class Adversarial(Objective):
-    """Laws that critics make equal: implicit autoencoders, forward and flipped, ALI, and what lies between.
+    """Distribution matching by critics (discriminators): implicit autoencoders, forward and flipped, and ALI/BiGAN.
 
-    With f the encoder, g the decoder, z^ = f(x), and z of the prior, the critics that are given say what is matched:
+    With f the encoder, g the decoder, z^ = f(x) and z drawn from the prior, each critic matches two distributions:
 
     ==================  =================  ==================  =====================================================
-    critic              real               made                at its optimum the model minimises
+    critic              real               generated           at its optimum the model minimises
     ==================  =================  ==================  =====================================================
-    ``reconstruction``  (x, z^)            (g(z^), z^)         KL(q(x, z) || q(z) p(x|z))
-    ``latent``          z                  z^                  KL(q(z) || p(z))
-    ``inference``       (g(z), z)          (g(z), f(g(z)))     KL(p(x, z) || p(x) q(z|x))
-    ``data``            x                  g(z)                KL(p(x) || data), a GAN
-    ``joint``           (x, z^)            (g(z), z)           JS(q(x, z), p(x, z)), up to the loss
+    ``reconstruction``  (x, z^)            (g(z^), z^)         `KL(q(x, z) || q(z) p(x|z))`
+    ``latent``          z                  z^                  `KL(q(z) || p(z))`
+    ``inference``       (g(z), z)          (g(z), f(g(z)))     `KL(p(x, z) || p(x) q(z|x))`
+    ``data``            x                  g(z)                `KL(p(x) || data)`, a GAN
+    ``joint``           (x, z^)            (g(z), z)           `JS(q(x, z), p(x, z))`, up to the loss
     ==================  =================  ==================  =====================================================
 
-    The first two are the implicit autoencoder, the negative ELBO less the data's entropy (Makhzani, "Implicit
-    Autoencoders", 2018, arXiv 1805.09804); the next two its flipped form, which learns the posterior of a generator;
-    `joint` alone is ALI or BiGAN (Dumoulin et al., 2016, arXiv 1606.00704).
+    The first two together are the implicit autoencoder, whose objective is the negative ELBO minus the entropy of the
+    data (Makhzani, "Implicit Autoencoders", 2018, arXiv 1805.09804). The next two are its flipped form, which learns
+    the posterior of a generator. `joint` by itself is ALI, or BiGAN (Dumoulin et al., "Adversarially Learned
+    Inference", 2016, arXiv 1606.00704).
 
-    All of them have a useless optimum at cost zero, where the code says nothing of x and the decoder is a plain GAN,
-    and a stabilised training finds it. `warmup` prevents that: a squared error that fades to nothing, after which the
-    objective is the paper's own; an informative code that the laws agree on then stays. ``warmup=0, penalty=0`` is the
-    paper's bare objective. Whether the code is used, `chartae.diagnostics.code_use` says.
+    All of them have a degenerate optimum with loss zero, where the code contains no information on x and the decoder is
+    a plain GAN; stabilised training finds it. `warmup` prevents that by a squared error that fades to zero. Afterwards
+    the objective is the paper's, and an informative code on which the distributions agree is kept.
+    ``warmup=0, penalty=0`` is the paper's objective from the start. `chartae.diagnostics.code_use` measures whether the
+    code is used.
 
-    Where the prior remembers examples (`Empirical`), codes are points of another domain, which come as the partner of
-    each batch in place of the prior's: unpaired translation.
+    With an `Empirical` prior, codes are examples of another domain, which are taken from the partner of each batch:
+    unpaired translation.
 
     Args:
-        model: its decoder `Implicit`, or a Dirac; its encoder any that is drawn from with gradients.
-        critics: by the names above; those of pairs are critics of (x, z).
-        gradient: through which side of a critic a net is told that feeds both (the encoder of `reconstruction`, the
-            decoder of `inference`): ``"positive"``, the real side, exact for the forward KL; ``"negative"``, the made
-            one; ``"both"``, for the Jensen-Shannon divergence; ``"none"``, neither: of `inference`, the generator is
-            left alone, and only its posterior is learnt.
-        loss: ``"non-saturating"``; ``"relativistic"``, of pairs (Jolicoeur-Martineau, 2018, arXiv 1807.00734);
-            ``"logit"``, the raw logit, whose gradient is the KL's where the critic is optimal.
-        penalty: of R1 + R2 on every critic, each of its inputs measured in its own length: as a share of the total
-            variance of x, and `steadier` times that share of the variance of z under the prior.
-        steadier: how much more a critic is smoothed in z, but for another domain's points. On the ring of eight normals
-            one seed of three lost a code at 1, none of ten at 4, and at 10 all came within 2.5 times the floor of a
-            perfect code.
-        penalised: the share of a batch on which the penalty is estimated; less is cheaper, and noisier.
-        warmup: weight of ||x - g(z^)||^2 at the start, as a multiple of 1 / (total variance of x). Under ``"positive"``
-            it trains the decoder alone.
-        fade: by which share of training it has faded to nothing.
-        anchor: of the same error, what never fades: then codes stay informative, and reconstructions lose diversity.
-        cycle: weight of -log q(z | g(z)) over z of the prior, or of ½||z - f(g(z))||^2 where q is a point. It trains
-            encoder and decoder, but for ``"none"``, the encoder alone.
-        warmup_back: weight of ||z - f(g(z))||^2 at the start, as a multiple of 1 / (total variance of z), which fades
-            as `warmup` does.
+        model: an autoencoder whose decoder is `Implicit` or `Dirac`, and whose encoder draws with gradients.
+        critics: a `Critic` for each name of the table; the critics of pairs are called with (x, z).
+        gradient: the side of the critic through which a net is trained that feeds both sides, that is the encoder for
+            `reconstruction` and the decoder for `inference`: ``"positive"``, the real side, exact for the forward KL;
+            ``"negative"``, the generated side; ``"both"`` (default), for the Jensen-Shannon divergence; ``"none"``,
+            neither side, so that the generator of the flipped form is trained by its `data` critic only.
+        loss: the model's loss: ``"non-saturating"`` (default); ``"relativistic"``, on pairs (Jolicoeur-Martineau, 2018,
+            arXiv 1807.00734); ``"logit"``, the logit itself, whose gradient is that of the KL where the critic is
+            optimal.
+        penalty: weight of the gradient penalty R1 + R2 on every critic, >= 0; default 0.05. Gradients in x are measured
+            in units of the total standard deviation of x, and those in z in units of that of z under the prior, times
+            the square root of `steadier`.
+        steadier: factor on the penalty in z relative to that in x, >= 0; default 10. It is 1 where codes are examples
+            of another domain. On a ring of eight normals the code collapsed in one of three seeds at 1 and in none of
+            ten at 4; at 10 all reached at most 2.5 times the error of a perfect code.
+        penalised: share of a batch on which the penalty is estimated, in (0, 1]; default 1. Less is faster and noisier.
+        warmup: initial weight of the squared error `||x - g(z^)||^2`, as a multiple of 1 / (total variance of x), >= 0;
+            default 0.4. With ``gradient="positive"`` it trains only the decoder.
+        fade: share of training after which the warm-ups have faded to zero, in (0, 1]; default 0.5.
+        anchor: constant weight of the same squared error, in the same unit, >= 0; default 0. It keeps codes informative
+            and costs reconstructions their diversity.
+        cycle: weight of -log q(z | g(z)) over z from the prior, or of `½ ||z - f(g(z))||^2` for a deterministic
+            encoder, >= 0; default 0. The encoder is trained by it, and the decoder too unless ``gradient="none"``.
+        warmup_back: initial weight of `||z - f(g(z))||^2`, as a multiple of 1 / (total variance of z), which fades as
+            `warmup` does, >= 0; default 0.
 
     Raises:
-        ValueError: an unknown critic, gradient or loss, a negative weight, no critic at all; a warm-up of a generator
-            that is to be left alone; in training, batches of one example.
-        TypeError: a part that is no critic.
+        ValueError: a critic's name, `gradient` or `loss` is unknown, a weight or share is out of range, there are no
+            critics, or ``gradient="none"`` with a warm-up or an anchor; in training, batches of one example.
+        TypeError: a value of `critics` is not a `Critic`.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.conditionals import Implicit
+    >>> from chartae.nn import MLP, critic
+    >>> from chartae.objectives import Adversarial
+    >>> model = ch.Autoencoder(ch.Dirac(MLP(3, 2)), Implicit(MLP(2 + 4, 3), noise_dim=4), ch.StandardNormal(2))
+    >>> critics = {"reconstruction": critic("mlp", (3,), 2), "latent": critic("mlp", None, 2)}
+    >>> objective = Adversarial(model, critics, warmup=0.0)
+    >>> x = torch.randn(8, 3)
+    >>> sorted(objective(x))
+    ['latent', 'latent_gradient_ratio', 'loss', 'reconstruction']
+    >>> sorted(name for name in objective(x, "critic") if name.startswith("latent"))
+    ['latent_accuracy', 'latent_made', 'latent_real']
     """
 
-    #: what each critic sees
+    #: the inputs of each critic
     MATCHES: Mapping[str, str] = MappingProxyType(
         {"reconstruction": "xz", "latent": "z", "inference": "xz", "data": "x", "joint": "xz"}
     )
@@ -111,11 +130,11 @@ class Adversarial(Objective):
     ) -> None:
         super().__init__()
         if not critics or (unknown := set(critics) - set(self.MATCHES)):
-            given = ", ".join(sorted(unknown)) if critics else "none"
-            raise ValueError(f"critics are given for {given}; choose from {', '.join(self.MATCHES)}")
+            names = ", ".join(sorted(unknown)) if critics else "none"
+            raise ValueError(f"critics are given for {names}; choose from {', '.join(self.MATCHES)}")
         for role, critic in critics.items():
             if not isinstance(critic, Critic):
-                raise TypeError(f"the {role} critic is a {type(critic).__name__}; give a Critic(head, trunk)")
+                raise TypeError(f"the {role} critic is a {type(critic).__name__}; expected a Critic(head, trunk)")
         if gradient not in self.GRADIENTS:
             raise ValueError(f"gradient is {gradient!r}; choose from {', '.join(self.GRADIENTS)}")
         weights = {
@@ -127,16 +146,16 @@ class Adversarial(Objective):
             "warmup_back": warmup_back,
         }
         if negative := [name for name, w in weights.items() if not w >= 0]:
-            raise ValueError(f"{negative[0]} is {weights[negative[0]]}; weights are 0 or above")
+            raise ValueError(f"{negative[0]} is {weights[negative[0]]}; expected a weight of 0 or more")
         if gradient == "none" and (warmup or anchor):
             raise ValueError(
-                f"gradient 'none' leaves the generator alone, but warmup {warmup:g} and anchor {anchor:g} would train "
-                "it; give 0 for both"
+                f"gradient is 'none', which does not train the generator by a reconstruction, but warmup is {warmup:g} "
+                f"and anchor is {anchor:g}, which would; expected 0 for both. Set warmup=0 and anchor=0."
             )
         if not 0 < fade <= 1:
-            raise ValueError(f"fade is {fade}; the warm-up ends at a share of training, above 0 and up to 1")
+            raise ValueError(f"fade is {fade}; expected a share of training, above 0 and at most 1")
         if not 0 < penalised <= 1:
-            raise ValueError(f"penalised is {penalised}; a share of the batch is above 0 and up to 1")
+            raise ValueError(f"penalised is {penalised}; expected a share of the batch, above 0 and at most 1")
         self.penalised = float(penalised)
         self.model, self.critics = model, nn.ModuleDict({k: critics[k] for k in self.MATCHES if k in critics})
         self.gradient, self.loss, self.fade = gradient, loss_of(loss), float(fade)
@@ -163,7 +182,8 @@ class Adversarial(Objective):
         needs_several(batches)
         if self.domain and batches.partner is None:
             raise ValueError(
-                "codes are another domain's points, but there are none: give them as partner of the batches"
+                "partner is None, but codes are examples of another domain; expected some of them. "
+                "Give Batches(x, partner=...)."
             )
 
     def plan(self, steps: int, batches: Batches) -> None:
@@ -175,96 +195,102 @@ class Adversarial(Objective):
     def scheduled(self) -> bool:
         return bool(self.warmup or self.warmup_back)
 
-    def _notice(self, x: Tensor) -> None:
-        """The total variance of x, from the first batches."""
+    def _count(self, x: Tensor) -> None:
+        """Count the step, and average the total variance of x over the first batches."""
         if self.training and len(x) > 1:
-            now = total_variance(x)
-            self.variance += (now - self.variance) / (1 + self.passes.clamp_max(99)).to(now.dtype)
+            variance = total_variance(x)
+            self.variance += (variance - self.variance) / (1 + self.passes.clamp_max(99)).to(variance.dtype)
         self.passes += self.training
 
     def _left(self) -> Tensor:
-        """What is left of the warm-up: 1 at the start, and where no end is known, 0 once it has faded."""
-        gone = self.passes / (self.fade * self.steps).clamp_min(1e-12)
-        return torch.where(self.steps > 0, (1 - gone).clamp_min(0), 1.0).to(self.variance.dtype)
+        """The share of the warm-up that is left: 1 at the start, or without a planned end; 0 once it has faded."""
+        elapsed = self.passes / (self.fade * self.steps).clamp_min(1e-12)
+        return torch.where(self.steps > 0, (1 - elapsed).clamp_min(0), 1.0).to(self.variance.dtype)
 
-    def _length(self, t: Tensor) -> Tensor:
-        """The square of the length in which z is measured: its variance under the prior, which is not learnt."""
-        return total_variance(t).clamp_min(1e-12)
+    def _length(self, z: Tensor) -> Tensor:
+        """The squared unit of z: its total variance under the prior, which is not learnt."""
+        return total_variance(z).clamp_min(1e-12)
 
     def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:
         return self._critic(batch) if player == "critic" else self._model(batch)
 
     def _side(self, t: Tensor, side: str) -> Tensor:
-        """A draw that feeds both sides of a critic, as one of them sees it."""
+        """A draw that feeds both sides of a critic, detached where `gradient` excludes this side."""
         return t if self.gradient in (side, "both") else t.detach()
 
     def _matches(self, batch: Batch, *, costs: bool = True) -> tuple[dict[str, Match], dict[str, Tensor]]:
-        """What each critic sees; and beside it the draws that the model's other `costs` are about."""
+        """The inputs of each critic, and, with `costs`, the draws that the other terms of the model's loss need."""
         x, condition, partner = batch.x, batch.condition, batch.partner
         encode = lambda a: self.model.encoder(a, condition)  # noqa: E731
         decode = lambda a: self.model.decoder(a, condition).sample()  # noqa: E731
-        wanted = self.critics.keys()
+        roles = self.critics.keys()
         error = costs and bool(self.warmup or self.anchor)
         back = costs and bool(self.cycle or self.warmup_back)
         if self.domain and partner is None:
-            raise ValueError("codes are another domain's points, but there are none: give the batch a partner")
+            raise ValueError(
+                "partner is None, but codes are examples of another domain; expected some of them. "
+                "Give Batch(x, partner=...)."
+            )
         z = partner if self.domain and partner is not None else self.model.prior.sample(len(x))
         code = encode(x).sample()
-        meter = PullMeter()
-        judged_code = meter.watch(code) if self.training and "latent" in wanted else code
-        draws = {"z": z} | ({} if meter.ratio is None else {"latent_pull": meter.ratio})
-        found: dict[str, Match] = {}
-        if "reconstruction" in wanted or error:
-            draws["again"] = again = decode(self._side(code, "negative"))
-            if "reconstruction" in wanted:
-                found["reconstruction"] = Match(
-                    (x, self._side(code, "positive")), (again, self._side(code, "negative"))
+        meter = GradientRatio()
+        watched = meter.watch(code) if self.training and "latent" in roles else code
+        draws = {"z": z} | ({} if meter.ratio is None else {"latent_gradient_ratio": meter.ratio})
+        matches: dict[str, Match] = {}
+        if "reconstruction" in roles or error:
+            draws["reconstruction"] = reconstruction = decode(self._side(code, "negative"))
+            if "reconstruction" in roles:
+                matches["reconstruction"] = Match(
+                    (x, self._side(code, "positive")), (reconstruction, self._side(code, "negative"))
                 )
-        if "latent" in wanted:
-            found["latent"] = Match((z,), (judged_code,))
-        if {"inference", "data", "joint"} & wanted or back:
-            drawn = decode(z)
-            if "data" in wanted:
-                found["data"] = Match((x,), (drawn,))
-            if "joint" in wanted:
-                found["joint"] = Match((x, code), (drawn, z))
-            if "inference" in wanted or back:
-                seen = self._side(drawn, "negative")
-                q = encode(seen)
+        if "latent" in roles:
+            matches["latent"] = Match((z,), (watched,))
+        if {"inference", "data", "joint"} & roles or back:
+            sample = decode(z)
+            if "data" in roles:
+                matches["data"] = Match((x,), (sample,))
+            if "joint" in roles:
+                matches["joint"] = Match((x, code), (sample, z))
+            if "inference" in roles or back:
+                encoded = self._side(sample, "negative")
+                q = encode(encoded)
                 inferred = q.sample()
-                if "inference" in wanted:
-                    found["inference"] = Match((self._side(drawn, "positive"), z), (seen, inferred))
-                if back and self.gradient == "positive":  # the way back teaches the decoder too
-                    q = encode(drawn)
+                if "inference" in roles:
+                    matches["inference"] = Match((self._side(sample, "positive"), z), (encoded, inferred))
+                if back and self.gradient == "positive":  # the cycle trains the decoder too
+                    q = encode(sample)
                     inferred = q.sample()
-                apart = (z - inferred).flatten(1).square().sum(1)
+                squared_distance = (z - inferred).flatten(1).square().sum(1)
                 if costs and self.warmup_back:
-                    draws["back"] = apart / self._length(z)
+                    draws["back"] = squared_distance / self._length(z)
                 if costs and self.cycle:
-                    draws["cycle"] = -q.log_prob(z) if self.model.encoder.has_density else 0.5 * apart
-        return found, draws
+                    draws["cycle"] = -q.log_prob(z) if self.model.encoder.has_density else 0.5 * squared_distance
+        return matches, draws
 
-    def _pair(self, better: Tensor, worse: Tensor) -> Tensor:
-        """What a player pays that wants the one logit above the other; what does not depend on it is a constant."""
+    def _pair(self, higher: Tensor, lower: Tensor) -> Tensor:
+        """The loss of a player that wants one logit above the other.
+
+        A logit that does not depend on the player adds a constant.
+        """
         if self.loss == "logit":
-            return (worse - better).mean()
+            return (lower - higher).mean()
         if self.loss == "relativistic":
-            return softplus(worse - better).mean()
-        return (softplus(-better) + softplus(worse)).mean()
+            return softplus(lower - higher).mean()
+        return (softplus(-higher) + softplus(lower)).mean()
 
     def _model(self, batch: Batch) -> dict[str, Tensor]:
         x = batch.x
-        self._notice(x)
-        found, draws = self._matches(batch)
+        self._count(x)
+        matches, draws = self._matches(batch)
         values: dict[str, Tensor] = {}
-        # the model wants what it made to pass for the real, and the real for what it made
-        for name, (real, made) in found.items():
+        # the model wants the generated side to be called real, and the real side to be called generated
+        for name, (real, made) in matches.items():
             critic = self.critics[name]
             above, below = logits_of(critic, real, made, batches=bool(critic.statistics), condition=batch.condition)
             values[name] = self._pair(below, above)
         loss = torch.stack([*values.values()]).sum()
-        if "again" in draws:
-            values["error"] = (x - draws["again"]).flatten(1).square().sum(1).mean()
+        if "reconstruction" in draws:
+            values["error"] = (x - draws["reconstruction"]).flatten(1).square().sum(1).mean()
             weight = self.anchor + self.warmup * self._left()
             loss = loss + weight / self.variance.clamp_min(1e-12) * values["error"]
         if "back" in draws:
@@ -273,19 +299,19 @@ class Adversarial(Objective):
         if "cycle" in draws:
             values["cycle"] = draws["cycle"].mean()
             loss = loss + self.cycle * values["cycle"]
-        if "latent_pull" in draws:
-            values["latent_pull"] = draws["latent_pull"]
+        if "latent_gradient_ratio" in draws:
+            values["latent_gradient_ratio"] = draws["latent_gradient_ratio"]
         return {"loss": loss, **values}
 
     def _critic(self, batch: Batch) -> dict[str, Tensor]:
         x = batch.x
         with torch.no_grad():
-            found, draws = self._matches(batch, costs=False)
+            matches, draws = self._matches(batch, costs=False)
         steadier = 1.0 if self.domain else self.steadier
         lengths = {"x": self.variance.clamp_min(1e-12), "z": steadier * self._length(draws["z"])}
         values: dict[str, Tensor] = {}
         loss = x.new_zeros(())
-        for name, (real, made) in found.items():
+        for name, (real, made) in matches.items():
             critic = self.critics[name]
             verdict = critic_loss(
                 critic, real, made, penalty=self.penalty, lengths=[lengths[part] for part in self.MATCHES[name]],
@@ -301,18 +327,18 @@ class Adversarial(Objective):
         return {"loss": loss, **values}
 
     def __repr__(self) -> str:
-        costs = {
+        divergences = {
             "reconstruction": "KL(q(x,z) || q(z)p(x|z))",
             "latent": "KL(q(z) || p(z))",
             "inference": "KL(p(x,z) || p(x)q(z|x))",
             "data": "KL(p(x) || data)",
             "joint": "JS(q(x,z), p(x,z))",
         }
-        formula = " + ".join(costs[name] for name in self.critics)
-        told = [self.loss, f"gradient {self.gradient}", f"penalty {self.penalty:g}"]
+        formula = " + ".join(divergences[name] for name in self.critics)
+        options = [self.loss, f"gradient {self.gradient}", f"penalty {self.penalty:g}"]
         if self.warmup:
-            told.append(f"warm-up {self.warmup:g} until {self.fade:g}")
+            options.append(f"warm-up {self.warmup:g} until {self.fade:g}")
         if self.warmup_back:
-            told.append(f"warm-up of the way back {self.warmup_back:g} until {self.fade:g}")
-        told += [f"{name} {w:g}" for name, w in (("anchor", self.anchor), ("cycle", self.cycle)) if w]
-        return f"{formula} by critics: {', '.join(told)}"
+            options.append(f"warm-up of the way back {self.warmup_back:g} until {self.fade:g}")
+        options += [f"{name} {w:g}" for name, w in (("anchor", self.anchor), ("cycle", self.cycle)) if w]
+        return f"{formula} by critics: {', '.join(options)}"

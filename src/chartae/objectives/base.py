@@ -1,4 +1,4 @@
-"""What is minimised, and by whom."""
+"""The interface of objectives: a loss for each player, and what training needs to know about it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,16 @@ __all__ = ["Alarm", "Objective", "Player", "needs_several"]
 
 
 class Alarm(NamedTuple):
-    """What is wrong with a training: its kind, by which it is reported once, and the words."""
+    """A warning about a training run; each kind of alarm is raised once in a run.
+
+    Attributes:
+        kind: identifier of the kind of alarm.
+        text: the warning, in words.
+
+    >>> from chartae.objectives import Alarm
+    >>> Alarm("latent has won", "the latent critic is always right").kind
+    'latent has won'
+    """
 
     kind: str
     text: str
@@ -25,12 +34,18 @@ class Alarm(NamedTuple):
 
 @dataclass(frozen=True)
 class Player:
-    """A set of parameters with an optimiser of its own.
+    """A set of parameters with its own optimiser, such as an autoencoder, or the critic that it plays against.
 
     Attributes:
-        parameters: what this player moves; no parameter belongs to two players.
-        rate: its learning rate as a multiple of the training's, > 0.
-        betas: Adam's.
+        parameters: the parameters that this player optimises; no parameter belongs to two players.
+        rate: learning rate, as a multiple of the training's; > 0; default 1.
+        betas: Adam's betas; (0.9, 0.999) by default.
+
+    >>> from torch import nn
+    >>> from chartae.objectives import Player
+    >>> player = Player(list(nn.Linear(2, 1).parameters()), rate=2.0)
+    >>> len(player.parameters), player.betas
+    (2, (0.9, 0.999))
     """
 
     parameters: Sequence[Parameter]
@@ -39,59 +54,76 @@ class Player:
 
 
 class Objective(nn.Module, ABC):
-    """A loss for each of its players.
+    """A loss for each of its players: what training minimises.
 
-    Called with a `Batch`, or with plain examples, it returns the loss and every term of one player.
+    An abstract class. It is called with a `Batch`, or with plain examples `(B, *S)`, and the name of a player. It
+    returns a dict of scalars: the player's ``"loss"`` and each of its terms, averaged over the batch, in nats per
+    example. The first player is the model, the autoencoder `objective.model`; the others are critics. Derive an
+    objective by writing `players` and `forward`. `Penalised` is the objective of most recipes: a weighted sum of terms.
+
+    Attributes:
+        model: the autoencoder.
+        second_order: whether the loss contains derivatives of the model. Gradients are then needed in evaluation too,
+            and `torch.compile` is refused, as it has no double backward.
+        uses: fields of a batch that the objective learns from, besides `x` and `condition`; the others are ignored.
+        labelled: number of labelled examples that it needs at the end of each batch.
+        ema: decay of the moving average of the weights that training keeps by default; None for no average.
+        cosine: whether the learning rate falls to zero during training by default; players that compete converge only
+            then.
+        comparable: whether a lower loss means a better model, so that the loss can choose the learning rate and the
+            best epoch. It does not where a critic is trained too.
     """
 
     model: Autoencoder
-    #: whether the loss is itself made of gradients: then a pass needs gradients even in evaluation, and
-    #: `torch.compile`, which has no double backward, is refused
     second_order: bool = False
-    #: the fields of a batch that it learns from, besides `x` and `condition`; the others are ignored
     uses: frozenset[str] = frozenset()
-    #: labelled examples that it wants at the end of each batch
     labelled: int = 0
-    #: decay of the averaged weights, where training keeps such by default
     ema: float | None = None
-    #: whether the learning rate falls to zero over a training by default: players that chase each other come to rest
-    #: only so
     cosine: bool = False
-    #: whether a lower loss is a better model, by which a learning rate and the best epoch may be chosen
     comparable: bool = True
 
     @property
     def scheduled(self) -> bool:
-        """Whether what it does changes with how far training has come: then a longer training is another from the
-        start, and one that has ended is not resumed."""
+        """Whether the objective changes during training, by a schedule over all its steps.
+
+        A longer training then differs from the first step, so that a finished one cannot be resumed.
+        """
         return False
 
     def choose_labels(self, labels: Tensor | None, *, name: str, seed: int) -> Tensor | None:
-        """The labels (N,) of the training data of a data set that it learns from; None where it uses none.
+        """The labels that the objective learns from; None if it uses none.
+
+        Args:
+            labels: labels (N,) of the training data, -1 where the class is unknown; None without labels.
+            name: name of the data set, for messages.
+            seed: seed by which the labels to keep are drawn, where it keeps only some.
+
+        Returns:
+            Labels (N,), or None.
 
         Raises:
-            ValueError: labels that it needs and that are not there.
+            ValueError: the objective needs labels that the data lack.
         """
         return None
 
     def check(self, batches: Batches) -> None:
-        """Refuse batches that it cannot be trained on; changes nothing.
+        """Check that the objective can be trained on `batches`; changes nothing.
 
         Raises:
-            ValueError: what is wrong with the batches.
+            ValueError: the objective cannot be trained on these batches.
         """
 
     def plan(self, steps: int, batches: Batches) -> None:
-        """Called once before training, with the number of steps and the training data: for what changes on the way."""
+        """Prepare schedules; called once before training, with the number of steps and the training data."""
 
-    def rest(self) -> None:
-        """Called once after training: what was kept for it alone may go."""
+    def finish(self) -> None:
+        """Release what was kept only for training; called once after training."""
 
     def alarms(self, rows: Sequence[Mapping[str, float | str]]) -> Iterator[Alarm]:
-        """What is wrong with a training, by the rows of its log so far; asked after each epoch, said once of a kind.
+        """Warnings about a training run, from the rows of its log so far; called after each epoch.
 
-        A critic that has been right (over 98 %) all through the last 20 rows, and the last 300 steps, tells the model
-        nothing any more.
+        By default there is one alarm: a critic whose accuracy has been above 98 % in the last 20 rows and the last
+        300 steps gives the model no useful gradient any more.
         """
         first = next((i for i, row in enumerate(rows) if float(row["step"]) > float(rows[-1]["step"]) - 300), 0)
         last = rows[min(first, max(0, len(rows) - 20)) :]
@@ -101,25 +133,41 @@ class Objective(nn.Module, ABC):
             if min(float(row.get(name, 0.0)) for row in last) > 0.98:
                 yield Alarm(
                     f"{name.removesuffix('accuracy').rstrip('/_')} has won",
-                    f"a critic has won outright for long ({name} above .98 up to epoch {last[-1]['epoch']}): the model "
-                    "learns little from it. Raise the penalty, lower lr, or let a warm-up bring the laws nearer first",
+                    f"a critic has won outright ({name} has stayed above 0.98 up to epoch {last[-1]['epoch']}), so "
+                    "that the model learns little from it. Raise penalty, lower lr, or use a warm-up, which brings the "
+                    "distributions closer first.",
                 )
 
     @abstractmethod
     def players(self) -> dict[str, Player]:
-        """Who minimises what, by name; the first is the model."""
+        """The players by name; the first is the model."""
 
     @abstractmethod
     def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:
-        """`{"loss": ..., every term by its name}` for one player, each averaged over the batch, in nats."""
+        """The ``"loss"`` of one player and each of its terms by name, averaged over the batch, in nats per example."""
 
     def __call__(self, batch: Batch | Tensor, player: str = "model") -> dict[str, Tensor]:
-        """`forward`; plain examples (B, *S) are a batch without anything beside them."""
+        """Call `forward`; plain examples `(B, *S)` stand for a `Batch` of nothing else."""
         values: dict[str, Tensor] = super().__call__(Batch(batch) if isinstance(batch, Tensor) else batch, player)
         return values
 
 
 def needs_several(batches: Batches) -> None:
-    """Refuse batches of one example, whose variance, by which critics are measured, is none."""
+    """Check that batches have at least two examples; critics scale their penalty by the variance of a batch.
+
+    Args:
+        batches: the training data.
+
+    Raises:
+        ValueError: `batch_size` is 1.
+
+    >>> import torch
+    >>> from chartae import Batches
+    >>> from chartae.objectives import needs_several
+    >>> needs_several(Batches(torch.zeros(4, 3), 2))
+    """
     if batches.batch_size < 2:
-        raise ValueError("batch_size is 1, but critics are measured by the variance of a batch; give 2 or more")
+        raise ValueError(
+            f"batch_size is {batches.batch_size}; expected at least 2, as critics scale their penalty by the variance "
+            "of a batch"
+        )

@@ -1,4 +1,4 @@
-"""What a categorical code should be besides: alike for two views of one example, and the label where there is one."""
+"""Guidance for categorical codes: the category agrees between views and neighbours, and with labels where known."""
 
 from __future__ import annotations
 
@@ -24,31 +24,46 @@ __all__ = ["Guided"]
 
 
 class Guided(Wrapped):
-    """An objective over a model whose code names a category, plus what is known of the category.
+    """An objective over a model with a categorical code, guided by views, neighbours and labels.
 
-    ``- agreement (H(mean q) - ½ H(q, q') - ½ H(q', q))``, where q is the category of an example and q' that of a view
-    of one of its nearest neighbours: what a view changes, and what sets neighbours apart, is no matter of the
-    category, and categories are used alike. It is I(x; category) where they agree. ``+ supervision`` times the
-    cross-entropy of the labels, of those examples that have one: the last `labelled` of each batch
-    (`Batches(labelled=...)`), which the rest of the objective does not see.
+        loss - agreement (H(mean q) - ½ H(q, q') - ½ H(q', q)) + supervision CE(label, q)
 
-    Makhzani et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644), has supervision alone; agreement of views is
-    that of Hu et al., "Learning Discrete Representations via Information Maximizing Self-Augmented Training", 2017
-    (arXiv 1702.08720), that of neighbours of Van Gansbeke et al., "SCAN", 2020 (arXiv 2005.12320).
+    Here q are the probabilities of the category of an example, and q' those of a view of one of its nearest neighbours;
+    H(a, b) is the cross-entropy -Σ a log b. The agreement asks that a view and a neighbour have the same category, and
+    that all categories are used equally; where q = q', it is the mutual information of x and its category. The
+    cross-entropy CE of labels is taken over the last `labelled` examples of each batch (`Batches(labelled=...)`), which
+    the inner objective does not see.
+
+    Supervision follows Makhzani et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644), which has no agreement.
+    Agreement of views follows Hu et al., "Learning Discrete Representations via Information Maximizing Self-Augmented
+    Training", 2017 (arXiv 1702.08720), and agreement of neighbours Van Gansbeke et al., "SCAN: Learning to Classify
+    Images without Labels", 2020 (arXiv 2005.12320).
 
     Args:
-        inner: the objective; its model's encoder has a `Categorical` code, or a `Product` with one.
-        views: what leaves the category as it is; None for none.
-        neighbours: how many nearest neighbours of an example, in the data's first 50 principal axes, count as like it;
-            they are found as training starts, and again after each quarter of it by what the encoder's last layer
-            is given, where neighbours are less often of another kind. 0 for the example alone.
-        agreement, supervision: weights.
-        labelled: how many examples at the end of a batch come with their label; 0 for unsupervised training.
-        keep: how many training examples keep their label, evenly over the classes; None for all that have one.
+        inner: the objective that is extended; its model's encoder has a `Categorical` code, or a `Product` with one.
+        views: corruption that must not change the category, such as `Jitter` for images; None (default) for none.
+        neighbours: number of nearest neighbours of an example that should have its category; 0 (default) for none.
+            They are searched in the first 50 principal components of the data at the start of training, and in the
+            input of the encoder's last layer after each quarter of it, where they are more often of the same class.
+        agreement: weight of the agreement, >= 0; default 1.
+        supervision: weight of the labels' cross-entropy, >= 0; default 1.
+        labelled: number of labelled examples at the end of each batch; 0 (default) for unsupervised training.
+        keep: number of training examples whose label is used, spread evenly over the classes; None (default) for all
+            that have one.
 
     Raises:
-        ValueError: a negative weight, or agreement without views or neighbours.
-        TypeError: a model whose code names no category.
+        ValueError: a weight or a number is negative, or `agreement` has neither views nor neighbours.
+        TypeError: the model's code has no category.
+
+    >>> import torch
+    >>> from torch import nn
+    >>> from chartae import Autoencoder, Gaussian, Penalised, Reconstruction
+    >>> from chartae.conditionals import Categorical, Jitter, UniformCategorical
+    >>> from chartae.objectives import Guided
+    >>> model = Autoencoder(Categorical(nn.Linear(3, 4)), Gaussian(nn.Linear(4, 3)), UniformCategorical(4))
+    >>> objective = Guided(Penalised(model, Reconstruction()), views=Jitter(), agreement=2.0)
+    >>> sorted(objective(torch.randn(8, 3)))
+    ['agreement', 'loss', 'reconstruction']
     """
 
     def __init__(
@@ -64,10 +79,11 @@ class Guided(Wrapped):
     ) -> None:
         if not (agreement >= 0 and supervision >= 0 and labelled >= 0):
             raise ValueError(
-                f"agreement is {agreement}, supervision {supervision} and labelled {labelled}; none may be below 0"
+                f"agreement is {agreement}, supervision is {supervision} and labelled is {labelled}; expected 0 or "
+                "more for each"
             )
         if neighbours < 0:
-            raise ValueError(f"neighbours is {neighbours}; give 0 or more")
+            raise ValueError(f"neighbours is {neighbours}; expected 0 or more")
         if agreement and views is None and not neighbours:
             raise ValueError(
                 f"agreement is {agreement}, but there is nothing to agree; give views or neighbours, or agreement=0"
@@ -75,7 +91,7 @@ class Guided(Wrapped):
         super().__init__(inner)
         if not inner.model.encoder.has_category:
             raise TypeError(
-                f"the encoder is {inner.model.encoder!r}, whose code names no category; use a Categorical, or a "
+                f"the encoder is {inner.model.encoder!r}, whose code has no category; expected a Categorical, or a "
                 "Product with one"
             )
         self.views, self.neighbours = views, neighbours
@@ -90,7 +106,7 @@ class Guided(Wrapped):
     def plan(self, steps: int, batches: Batches) -> None:
         super().plan(steps, batches)
         self._steps, self._step, self._graph = steps, 0, None
-        self._data = weakref.ref(batches)  # a run does not keep its data
+        self._data = weakref.ref(batches)  # so that a run does not keep its data alive
 
     def choose_labels(self, labels: Tensor | None, *, name: str, seed: int) -> Tensor | None:
         if not self.labelled:
@@ -98,9 +114,9 @@ class Guided(Wrapped):
         classes = self.model.prior().category.mean.shape[-1]
         return choose_labels(labels, classes=classes, keep=self.keep, name=name, seed=seed)
 
-    def rest(self) -> None:
+    def finish(self) -> None:
         self._step, self._graph = 0, None
-        super().rest()
+        super().finish()
 
     @property
     def scheduled(self) -> bool:
@@ -116,32 +132,34 @@ class Guided(Wrapped):
         x, y = batch.x, batch.labels
         loss = values["loss"]
         if self.agreement:
-            pairs = self._alike(stream)
-            example, like = pairs.x.chunk(2)
+            pairs = self._pairs(stream)
+            examples, neighbours = pairs.x.chunk(2)
             if self.views is not None:
-                like = self.views(like).sample()
-            seen = torch.cat([example, like])
-            one, two = self.model.encoder(seen, pairs.condition).category.logits.log_softmax(1).chunk(2)
-            crossed = -0.5 * (one.exp() * two + two.exp() * one).sum(1).mean()
-            mean = 0.5 * (one.exp() + two.exp()).mean(0)
-            values["agreement"] = -(mean * mean.clamp_min(1e-12).log()).sum() - crossed
+                neighbours = self.views(neighbours).sample()
+            inputs = torch.cat([examples, neighbours])
+            log_q, log_r = self.model.encoder(inputs, pairs.condition).category.logits.log_softmax(1).chunk(2)
+            cross_entropies = -0.5 * (log_q.exp() * log_r + log_r.exp() * log_q).sum(1).mean()
+            mean = 0.5 * (log_q.exp() + log_r.exp()).mean(0)
+            values["agreement"] = -(mean * mean.clamp_min(1e-12).log()).sum() - cross_entropies
             loss = loss - self.agreement * values["agreement"]
         if known:
             assert y is not None
-            seen = x[-known:] if self.views is None else self.views(x[-known:]).sample()
+            inputs = x[-known:] if self.views is None else self.views(x[-known:]).sample()
             condition = None if batch.condition is None else batch.condition[-known:]
-            logits, labels = self.model.encoder(seen, condition).category.logits, y[-known:]
+            logits, labels = self.model.encoder(inputs, condition).category.logits, y[-known:]
             values["supervision"] = cross_entropy(logits, labels)
             values["right"] = (logits.argmax(1) == labels).to(x.dtype).mean()
             loss = loss + self.supervision * values["supervision"]
         return values | {"loss": loss}
 
-    def _alike(self, batch: Batch) -> Batch:
-        """Pairs that are of one category, the second ones behind the first: in training random examples and a
-        neighbour of each, else the same twice; with their conditions."""
+    def _pairs(self, batch: Batch) -> Batch:
+        """Pairs of examples that should share a category, all first members before all second ones, with conditions.
+
+        In training they are random examples and a neighbour of each; otherwise each example of the batch twice.
+        """
         data, x = self._data(), batch.x
         if not self.training or data is None or not self.neighbours:
-            return replace(batch, x=torch.cat([x, x]), condition=_twice(batch.condition, slice(None), slice(None)))
+            return replace(batch, x=torch.cat([x, x]), condition=_of_pairs(batch.condition, slice(None), slice(None)))
         if self._graph is None:
             self._graph = nearest(data.x, self.neighbours).to(data.x.device)
         elif self._step in (self._steps // 4, self._steps // 2, 3 * self._steps // 4):
@@ -151,27 +169,27 @@ class Guided(Wrapped):
         rows, column = draw(data.n), draw(self._graph.shape[1])
         near = self._graph[rows, column]
         pairs = torch.cat([as_float(data.x[rows]), as_float(data.x[near])])
-        return Batch(pairs, condition=_twice(data.condition, rows, near))
+        return Batch(pairs, condition=_of_pairs(data.condition, rows, near))
 
     def _features(self, data: Batches) -> Tensor:
-        """What the last layer of the encoder with weights is given."""
+        """The input of the last layer of the encoder that has weights, for all of the data."""
         x = data.x
         layers = [
             m for m in self.model.encoder.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
         ]
         if not layers:
             return x
-        seen: list[Tensor] = []
-        handle = layers[-1].register_forward_pre_hook(lambda module, given: seen.append(given[0].cpu()))
+        features: list[Tensor] = []
+        handle = layers[-1].register_forward_pre_hook(lambda module, inputs: features.append(inputs[0].cpu()))
         try:
-            beside = () if data.condition is None else (data.condition,)
-            in_slices(self.model, lambda *part: self.model.encoder(*part).mean, x, *beside)
+            conditions = () if data.condition is None else (data.condition,)
+            in_slices(self.model, lambda *part: self.model.encoder(*part).mean, x, *conditions)
         finally:
             handle.remove()
-        return torch.cat(seen)
+        return torch.cat(features)
 
     def get_extra_state(self) -> Tensor:
-        """Until training ends, how far it has come and the neighbours: an interrupted one goes on with the same."""
+        """The step and the neighbours until training ends, so that a resumed training continues with the same."""
         if self._graph is None or self._step >= self._steps:
             return torch.empty(0, dtype=torch.int64)
         return torch.cat([torch.tensor([self._step, self._graph.shape[1]]), self._graph.flatten().cpu()])
@@ -189,14 +207,14 @@ class Guided(Wrapped):
     def __repr__(self) -> str:
         parts = [repr(self.inner)]
         if self.agreement:
-            alike = [f"{self.neighbours} neighbours"] if self.neighbours else []
-            alike += [repr(self.views)] if self.views is not None else []
-            parts.append(f"{self.agreement:g} agreement under {', '.join(alike)}")
+            sources = [f"{self.neighbours} neighbours"] if self.neighbours else []
+            sources += [repr(self.views)] if self.views is not None else []
+            parts.append(f"{self.agreement:g} agreement under {', '.join(sources)}")
         if self.labelled:
             parts.append(f"{self.supervision:g} H(label, q) of {self.labelled} a batch")
         return " + ".join(parts)
 
 
-def _twice(condition: Tensor | None, one: Tensor | slice, other: Tensor | slice) -> Tensor | None:
-    """The conditions of pairs of rows, where there are any."""
-    return None if condition is None else torch.cat([condition[one], condition[other]])
+def _of_pairs(condition: Tensor | None, first: Tensor | slice, second: Tensor | slice) -> Tensor | None:
+    """The conditions of pairs of rows; None without conditions."""
+    return None if condition is None else torch.cat([condition[first], condition[second]])

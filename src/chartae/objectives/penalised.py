@@ -1,4 +1,4 @@
-"""A weighted sum of terms of one forward pass."""
+"""The objective of most recipes: a weighted sum of terms of one forward pass."""
 
 from __future__ import annotations
 
@@ -13,41 +13,47 @@ from chartae.data import Batch, Batches
 from chartae.distributions import Normal
 from chartae.maths.random import generator_for
 from chartae.objectives.base import Objective, Player
-from chartae.objectives.pull import PullMeter
+from chartae.objectives.gradient_ratio import GradientRatio
 from chartae.terms.base import Sum, Term, Trace
 
 __all__ = ["Penalised"]
 
 
 class Penalised(Objective):
-    """E[ Σ_i w_i T_i ]: a weighted sum of terms of one forward pass.
+    """A weighted sum of terms, `E[Σ_i w_i T_i]`, each a function of one forward pass: the objective of most recipes.
+
+    A term with parameters of its own, such as a critic, becomes a second player with its own loss.
 
     Args:
         model: the autoencoder.
-        terms: a term, or a weighted sum: ``Reconstruction() + 0.1 * LatentNorm()``.
-        corrupt: the corruption C(x~|x) through which the encoder sees the data, if any. Its noise level is noted on
-            the model, unless that has one, for `chartae.diagnostics.Score`.
-        walkback: up to so many steps x~ <- C(r(x~)) more, their number uniform for each example, from where the way
-            back to x is learnt too; no gradient goes through the walk. Bengio et al., "Generalized Denoising
-            Auto-Encoders as Generative Models", 2013 (arXiv 1305.6663).
-        antithetic: every example is seen twice, under opposite noise x + e and x - e: where noise is small beside the
-            data's structure, its part of the gradient's variance cancels.
-        rates: learning rate of the critic of a term, by the term's name, as a multiple of the training's; 1 by default.
-        betas: Adam's, of the model and the terms' critics.
+        terms: a term, or a weighted sum of terms, such as ``Reconstruction() + 0.1 * LatentNorm()``.
+        corrupt: corruption `C(x~|x)` of what the encoder sees, for denoising; None (default) for clean data. Its noise
+            level is stored on the model, unless the model has one, for `chartae.diagnostics.Score`.
+        walkback: largest number of further steps x~ <- C(r(x~)), from whose end the model learns to return to x too;
+            0 (default) for none. The number of steps is uniform for each example, and gradients do not pass through
+            them. Bengio et al., "Generalized Denoising Auto-Encoders as Generative Models", 2013 (arXiv 1305.6663).
+        antithetic: whether each example is seen twice, with opposite noise x + e and x - e; False by default. It
+            reduces the variance of the gradient where the noise is small compared with the structure of the data.
+        rates: learning rates of the terms' critics, by the term's name, as multiples of the training's; 1 by default.
+        betas: Adam's betas for the model and the terms' critics; (0.9, 0.999) by default.
 
     Raises:
-        TypeError: a term that makes no sense for the model, here and not in the first step.
+        TypeError: `model` is not an Autoencoder, `terms` is not a Term, or a term does not suit the model.
+        ValueError: `walkback` is negative or lacks a corruption of one noise level, `antithetic` lacks a symmetric
+            corruption, or `rates` names a term without a critic.
 
     >>> import torch
-    >>> from torch import nn
-    >>> from chartae.conditionals import Dirac, Gaussian, StandardNormal
-    >>> from chartae.terms import LatentNorm, Reconstruction
-    >>> model = Autoencoder(Dirac(nn.Linear(3, 2)), Gaussian(nn.Linear(2, 3), sigma=0.5), StandardNormal(2))
-    >>> objective = Penalised(model, Reconstruction() + 0.1 * LatentNorm())
+    >>> import chartae as ch
+    >>> decoder = ch.Gaussian(torch.nn.Linear(2, 3), sigma=0.5)
+    >>> model = ch.Autoencoder(ch.Dirac(torch.nn.Linear(3, 2)), decoder, ch.StandardNormal(2))
+    >>> objective = ch.Penalised(model, ch.Reconstruction() + 0.1 * ch.LatentNorm())
     >>> objective
     Penalised: Reconstruction() + 0.1 LatentNorm()
-    >>> sorted(objective(torch.zeros(4, 3)))
+    >>> values = objective(torch.zeros(4, 3))
+    >>> sorted(values)
     ['latent_norm', 'loss', 'reconstruction']
+    >>> bool(values["loss"] == values["reconstruction"] + 0.1 * values["latent_norm"])
+    True
     """
 
     def __init__(
@@ -63,17 +69,21 @@ class Penalised(Objective):
     ) -> None:
         super().__init__()
         if not isinstance(model, Autoencoder):
-            raise TypeError(f"the model is a {type(model).__name__}; give an Autoencoder(encoder, decoder, prior)")
+            raise TypeError(f"model is a {type(model).__name__}; expected an Autoencoder(encoder, decoder, prior)")
         if not isinstance(terms, Term):
-            raise TypeError(f"the terms are a {type(terms).__name__}; give a Term, or a sum of weighted terms")
+            raise TypeError(f"terms is a {type(terms).__name__}; expected a Term, or a weighted sum of terms")
         self.model = model
         self.terms = terms if isinstance(terms, Sum) else Sum([(1.0, terms)])
         self.terms.check(model)
-        if walkback < 0 or (walkback and (corrupt is None or _tells(corrupt))):
-            raise ValueError(f"walkback is {walkback}; it takes 0 or more steps of a corruption of one level")
+        if walkback < 0 or (walkback and (corrupt is None or _has_levels(corrupt))):
+            raise ValueError(
+                f"walkback is {walkback} and corrupt is {corrupt!r}; expected 0 or more steps, and for more than 0 a "
+                "corruption of one noise level, such as GaussianNoise"
+            )
         if antithetic and not (isinstance(corrupt, Corruption) and corrupt.symmetric):
             raise ValueError(
-                f"antithetic pairs need noise that is symmetric about x, not {corrupt!r}; use GaussianNoise"
+                f"antithetic is True and corrupt is {corrupt!r}; expected noise that is symmetric about x, such as "
+                "GaussianNoise"
             )
         self.corrupt, self.walkback, self.antithetic = corrupt, walkback, antithetic
         if isinstance(corrupt, Corruption) and model.noise is None:
@@ -86,9 +96,9 @@ class Penalised(Objective):
                 f"rates are given for {', '.join(sorted(unknown))}; the terms with a critic are "
                 f"{', '.join(critics) or 'none'}"
             )
-        # a critic's loss measures the critic as much as the model
+        # a loss with a critic in it measures the critic as much as the model
         self.comparable = len(self.players()) == 1
-        # the loss of what removes noise is too noisy to choose by
+        # a denoising loss is too noisy to choose a learning rate or an epoch by
         self.cosine = not self.comparable or corrupt is not None or model.noise is not None
 
     def plan(self, steps: int, batches: Batches) -> None:
@@ -107,7 +117,7 @@ class Penalised(Objective):
         return {"model": Player(list(self.model.parameters()), betas=self.betas)} | critics
 
     def trace(self, batch: Batch) -> Trace:
-        """One forward pass."""
+        """One forward pass, with the encoder's input, the codes and both distributions."""
         x, seen, condition, weight = self.see(batch)
         if self.terms.through_input and not seen.requires_grad:
             seen = seen.detach().requires_grad_()
@@ -115,28 +125,30 @@ class Penalised(Objective):
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
-        meter = PullMeter()
+        meter = GradientRatio()
         critic_z = z if self.comparable or not self.training else meter.watch(z)
         p = self.model.decoder(z, condition)
         return Trace(self.model, x, condition, seen, q, z, p, weight, critic_z, meter.ratio)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:
-        """The loss of the autoencoder and every term by its name, of one forward pass."""
+        """The autoencoder's loss and each term by its name, from one forward pass."""
         values = self.terms.values(trace)
-        pull = {} if trace.gradient_ratio is None else {"latent_pull": trace.gradient_ratio}
-        return {"loss": self.terms.weigh(values), **values, **pull}
+        ratio = {} if trace.gradient_ratio is None else {"latent_gradient_ratio": trace.gradient_ratio}
+        return {"loss": self.terms.weigh(values), **values, **ratio}
 
     def see(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-        """The data, what the encoder sees of them, the condition (the noise level, where the model is conditioned on
-        it), and the weights of the examples."""
+        """The data, the encoder's input, the condition and the weights of the examples.
+
+        The condition is the noise level where the model is conditioned on it.
+        """
         x, condition, weight = batch.x, batch.condition, batch.weight
         if self.corrupt is None:
             return x, x, condition, weight
         noise = self.corrupt(x, condition)
         seen = noise.sample()
-        if isinstance(self.corrupt, Corruption) and (own := self.corrupt.weight(noise)) is not None:
-            weight = own if weight is None else own * weight
-        if _tells(self.corrupt):
+        if isinstance(self.corrupt, Corruption) and (noise_weight := self.corrupt.weight(noise)) is not None:
+            weight = noise_weight if weight is None else noise_weight * weight
+        if _has_levels(self.corrupt):
             assert isinstance(noise, Normal)
             condition = torch.as_tensor(noise.sigma).flatten()
         if self.antithetic:
@@ -151,7 +163,7 @@ class Penalised(Objective):
             shape = (len(x), *[1] * (x.ndim - 1))
             steps = torch.randint(self.walkback + 1, shape, device=x.device, generator=generator_for(x.device))
             with torch.no_grad():
-                # a map that is not yet a denoiser may throw a point far away
+                # an untrained map may send a point far away
                 low, high = x.amin(0), x.amax(0)
                 margin = high - low
                 for i in range(self.walkback):
@@ -173,5 +185,6 @@ class Penalised(Objective):
         return f"Penalised: {self.terms!r}{seen}{walk}"
 
 
-def _tells(corrupt: Conditional) -> bool:
+def _has_levels(corrupt: Conditional) -> bool:
+    """Whether the noise level varies and the model is conditioned on it."""
     return isinstance(corrupt, Corruption) and corrupt.noise_conditional

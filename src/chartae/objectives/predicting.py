@@ -1,4 +1,4 @@
-"""A property that the code is to tell: a small net beside the decoder, trained with it."""
+"""Property prediction from codes: a small net that is trained together with the autoencoder."""
 
 from __future__ import annotations
 
@@ -19,24 +19,37 @@ __all__ = ["Predicting"]
 
 
 class Predicting(Wrapped):
-    """An objective, and a head h that reads a property y off the code:
+    """An objective with a head h that predicts a property y from the code, z = E[q(z|x)]:
 
-        loss + weight ½ mean ((y - h(z)) / s)²,   z = E[q(z|x)]
+        loss + weight ½ mean ((y - h(z)) / s)²
 
-    with s the standard deviation of y over the training set, so that codes of like property lie near each other, which
-    a search over codes needs: Gómez-Bombarelli et al., "Automatic Chemical Design Using a Data-Driven Continuous
-    Representation of Molecules", 2018 (arXiv 1610.02415). Properties that are nan are left out. The mean and s
-    are those of the batches that training begins with (`plan`), and are kept with the weights.
+    Here s is the standard deviation of y over the training set. Examples with similar properties then have nearby
+    codes, which a search over codes needs. Gómez-Bombarelli et al., "Automatic Chemical Design Using a Data-Driven
+    Continuous Representation of Molecules", 2018 (arXiv 1610.02415). Examples whose property is NaN are left out. The
+    mean of y and s are computed from the training data when training starts, and are saved with the weights.
 
     Args:
-        inner: what the autoencoder minimises besides.
-        latent_dim: D.
-        weight: in nats for each example.
-        hidden: units of the head's layers.
+        inner: the objective of the autoencoder.
+        latent_dim: number of values in a code, D.
+        weight: weight of the head's squared error, >= 0; default 1.
+        hidden: widths of the head's hidden layers; (64, 64) by default.
 
     Raises:
-        ValueError: a weight below 0, or an encoder that sees corrupted data; in training, batches without a number
-            for each example.
+        ValueError: `weight` is negative, or the encoder sees corrupted data; in training, batches without a number for
+            each example as `target`.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.data import Batch
+    >>> from chartae.objectives import Predicting
+    >>> decoder = ch.Gaussian(torch.nn.Linear(2, 3), sigma=0.5)
+    >>> model = ch.Autoencoder(ch.Dirac(torch.nn.Linear(3, 2)), decoder, ch.StandardNormal(2))
+    >>> objective = Predicting(ch.Penalised(model, ch.Reconstruction()), latent_dim=2, weight=0.5)
+    >>> x = torch.randn(8, 3)
+    >>> sorted(objective(Batch(x, target=x.sum(1))))
+    ['loss', 'property', 'reconstruction']
+    >>> objective.predict(model.encode(x)).shape
+    torch.Size([8])
     """
 
     uses = frozenset({"target"})
@@ -46,9 +59,11 @@ class Predicting(Wrapped):
     ) -> None:
         super().__init__(inner)
         if not weight >= 0:
-            raise ValueError(f"weight is {weight}; a weight is 0 or above")
+            raise ValueError(f"weight is {weight}; expected 0 or more")
         if inner.corrupt is not None:
-            raise ValueError(f"the encoder sees {inner.corrupt!r}; a property is read off the code of clean data")
+            raise ValueError(
+                f"corrupt is {inner.corrupt!r}; expected None, as a property is predicted from the codes of clean data"
+            )
         self.weight = float(weight)
         self.head = MLP(latent_dim, 1, tuple(hidden), norm=False, activation="silu")
         self.register_buffer("centre", torch.zeros(()))
@@ -73,20 +88,23 @@ class Predicting(Wrapped):
 
     @staticmethod
     def _known(batches: Batches) -> Tensor:
-        """The properties that are known."""
+        """The finite properties of the training data."""
         target = batches.target
         if target is None or not target.is_floating_point() or target.ndim != 1:
             raise ValueError(
-                "property weighs a head that learns a target, but there is none: one number for each example; give "
-                "target (target=, --target)"
+                "property is the weight of a head that predicts a target, but there is no target; expected one number "
+                "for each example. Give target= (--target)."
             )
         known = target[target.isfinite()]
         if len(known) < 2 or not known.std() > 0:
-            raise ValueError(f"{len(known)} examples have a property, or all the same one; there is nothing to learn")
+            raise ValueError(
+                f"target has {len(known)} finite values, which are too few or all equal; expected at least 2 different "
+                "ones. Give another target, or property=0."
+            )
         return known
 
     def predict(self, z: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
-        """The property of codes, in its own units."""
+        """The predicted property of codes, in the units of the target."""
         return self.centre + self.spread * self.head(z)[:, 0]
 
     def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:

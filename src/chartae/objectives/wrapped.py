@@ -1,4 +1,4 @@
-"""Objectives over an objective: what they do not say themselves is the inner one's."""
+"""Objectives that add a loss to another objective."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ __all__ = ["Wrapped"]
 
 
 class Wrapped(Objective):
-    """An objective that adds something to `inner`: its model, players and schedule are those of `inner`.
+    """An objective that adds a loss to an inner objective, whose model, players and schedule it keeps.
+
+    An abstract class: derive an objective by writing `forward`, which calls ``self.inner(batch, player)`` and adds to
+    its loss.
 
     Args:
-        inner: the objective that is added to.
+        inner: the objective that is extended.
     """
 
     def __init__(self, inner: Objective) -> None:
@@ -47,8 +50,8 @@ class Wrapped(Objective):
     def plan(self, steps: int, batches: Batches) -> None:
         self.inner.plan(steps, batches)
 
-    def rest(self) -> None:
-        self.inner.rest()
+    def finish(self) -> None:
+        self.inner.finish()
 
     def alarms(self, rows: Sequence[Mapping[str, float | str]]) -> Iterator[Alarm]:
         yield from self.inner.alarms(rows)

@@ -1,8 +1,8 @@
-"""Recipes: name -> (autoencoder, objective, density), with the papers' settings.
+"""Recipes: an autoencoder, its objective and a density of its codes by name, with the papers' settings.
 
-Coefficients are in the paper's normalisation: the summed squared error ||x - x^||^2 of one example, which is a Gaussian
-likelihood of sigma^2 = 1/2, plus beta ½||z||^2 and so on. The numbers come from the RAE authors' configurations
-(1903.12436), which average over the D pixels instead; `from_authors` converts them.
+Coefficients are in the normalisation of the RAE paper (arXiv 1903.12436): they are relative to the squared error
+`||x - x^||^2` of one example, summed over its values, which is a Gaussian likelihood of sigma^2 = 1/2. The numbers come
+from its authors' configurations, whose code averages over the D pixels instead; `from_authors` converts them.
 """
 
 from chartae.recipes.capabilities import trial

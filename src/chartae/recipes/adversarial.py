@@ -1,4 +1,8 @@
-"""Recipes with critics."""
+"""Recipes with critics (discriminators).
+
+Each function takes a `Setting` and the recipe's options, and returns an objective with a fresh model. Options that
+several recipes share are dataclasses; their fields are options of the recipe.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ from chartae.objectives import Objective, Penalised
 from chartae.objectives.adversarial import Adversarial
 from chartae.objectives.guided import Guided
 from chartae.objectives.vae_gan import VAEGAN
-from chartae.recipes.setting import Asked, Setting, otherwise
+from chartae.recipes.setting import Asked, Setting, or_default
 from chartae.recipes.table import recipe
 from chartae.terms import AdversarialKL, AdversarialLatent, Reconstruction
 
@@ -39,13 +43,29 @@ __all__ = [
 #: the critics of an implicit autoencoder
 IAE = ("reconstruction", "latent")
 
-#: of a critic that is to be near its optimum all the time, its learning rate beside the model's, and Adam's betas
-PURSUIT, PURSUIT_BETAS = 4.0, (0.5, 0.99)
+#: learning rate, as a multiple of the model's, and Adam's betas of a critic that must stay close to its optimum
+FAST_CRITIC, FAST_BETAS = 4.0, (0.5, 0.99)
 
 
 @dataclass(frozen=True)
 class Matching:
-    """Options of every recipe that matches laws by critics: see `Adversarial`, and of the critics `nn.critic`."""
+    """Options of the recipes that match distributions by critics.
+
+    Attributes:
+        loss: loss of the model: non-saturating (default), relativistic (on pairs of real and generated examples), or
+            logit (the critic's logit, whose gradient is that of the KL for an optimal critic).
+        penalty: weight of the gradient penalty R1 + R2 on the critics, >= 0; default 0.05. The papers have none (0).
+        warmup: initial weight of the squared reconstruction error, which fades to zero, as a multiple of 1 / (total
+            variance of x), >= 0; default 0.4; 0 for ali, and for iae-flipped with gradient none. The papers have none
+            (0).
+        fade: share of training after which the warm-up has faded to zero, in (0, 1]; default 0.5.
+        anchor: constant weight of the squared reconstruction error, in the unit of warmup, >= 0; default 0. It keeps
+            codes informative and costs reconstructions their diversity.
+        spectral_norm: whether the critics' weight matrices are divided by their largest singular values; false by
+            default.
+        statistics: whether the critics also see the standard deviation over the batch, by which they notice repeated
+            samples (arXiv 1710.10196); false by default.
+    """
 
     loss: str = "non-saturating"
     penalty: float = 0.05
@@ -55,14 +75,22 @@ class Matching:
     spectral_norm: bool = False
     statistics: bool = False
 
-    def of_laws(self) -> dict[str, Any]:
+    def keywords(self) -> dict[str, Any]:
+        """The options that are keywords of `Adversarial`."""
         return {key: getattr(self, key) for key in ("loss", "penalty", "warmup", "fade", "anchor")}
 
 
 @dataclass(frozen=True)
 class Latent:
-    """Options of a latent critic beside a likelihood: the weight of its term, beside the squared error in units of
-    2 sigma^2 (sigma is 1 where it is not given); `loss` and `penalty` of `AdversarialLatent`."""
+    """Options of the adversarial autoencoders: a critic of the codes, and a Gaussian likelihood.
+
+    Attributes:
+        weight: weight of the critic's term in the loss of the model, >= 0; default 1.
+        loss: the critic's term: non-saturating (default), relativistic (on pairs of a code and a draw of the prior), or
+            logit (the critic's logit, whose gradient is that of the KL for an optimal critic).
+        penalty: weight of the gradient penalty R1 + R2 on the critic, >= 0; default 0.1. The paper has none (0).
+        sigma: standard deviation of the decoder's Gaussian likelihood, in the units of the data, > 0; by default 1.
+    """
 
     weight: float = 1.0
     loss: str = "non-saturating"
@@ -75,9 +103,17 @@ class Latent:
 
 @dataclass(frozen=True)
 class Guidance:
-    """Options of what agrees: the category of an example and of its nearest `neighbours`, under `Jitter` views (of
-    images, unless `views` says otherwise), by the weight `agreement`, 10 by default where there is something to agree:
-    see `Guided`. 0 is the paper's objective; what has labels is still learnt from under views, unless they are off."""
+    """Options of the agreement of categories between an example, its nearest neighbours and random views.
+
+    Attributes:
+        agreement: weight of the agreement, >= 0; by default 10, and 0 for iae-cluster on vectors. 0 is the paper's
+            objective.
+        neighbours: number of nearest neighbours of an example that should have its category; default 5; 0 for none.
+            The paper has none.
+        views: whether examples are seen under small random changes that must not change the category (images are
+            turned, moved, scaled and sheared; vectors get noise); by default for images. The paper has none. Labelled
+            examples are changed so even if agreement is 0.
+    """
 
     agreement: float | None = None
     neighbours: int = 5
@@ -86,9 +122,15 @@ class Guidance:
 
 @dataclass(frozen=True)
 class Supervised:
-    """Options of labels: how many classes, by default as many as the labels have; how many examples keep their label,
-    evenly over the classes (all that have one by default); how many of them are drawn beside each batch; the weight of
-    their cross-entropy."""
+    """Options of the recipes that learn from labels.
+
+    Attributes:
+        classes: number of classes; by default as many as the labels have.
+        labels: number of training examples whose label is used, spread evenly over the classes; by default all that
+            have one.
+        labelled: number of labelled examples that are added to each batch, >= 1; default 64.
+        supervision: weight of the cross-entropy of the labels, > 0; default 20.
+    """
 
     classes: int | None = None
     labels: int | None = None
@@ -100,37 +142,52 @@ MATCHED, LATENT, GUIDED, SUPERVISED = Matching(), Latent(), Guidance(), Supervis
 
 
 def categories(asked: Asked) -> int:
-    """The size of a code that is a category alone: the number of clusters, or of classes."""
+    """The default size of a purely categorical code: the number of clusters or of classes."""
     size = asked.options.get("clusters") or asked.options.get("classes") or asked.classes or 10
     return int(str(size))
 
 
 def style(asked: Asked) -> int:
-    """The size of the style beside a category: 10, or the data's own where they are fewer."""
+    """The default size of a style: 10, or the number of values in an example if that is smaller."""
     return min(10, asked.size)
 
 
 @recipe("aae")
 def aae(s: Setting, *, likelihood: str = "gaussian", noise_dim: int = 0, latent: Latent = LATENT) -> Objective:
-    """Adversarial autoencoder: a critic makes the codes' law the prior. Makhzani et al., 2015 (arXiv 1511.05644).
+    """Adversarial autoencoder (AAE): a critic matches the distribution of the codes to the prior.
 
-    likelihood: gaussian, or bernoulli, which has no sigma. noise_dim: of the encoder's own noise; above 0 the posterior
-    is implicit, of any shape. latent: see `Latent`.
+    The loss is `-log p(x|z)` plus a term of a critic, which separates codes from draws of the standard normal prior.
+    Makhzani et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644).
+
+    Args:
+        likelihood: distribution of the data given a code: gaussian (default), or bernoulli for data in [0, 1], which
+            has no sigma.
+        noise_dim: number of noise values that the encoder reads, >= 0; 0 (default) for a deterministic encoder; above 0
+            the posterior is implicit, of any shape.
+        latent: weight, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
     """
-    p = s.likelihood(otherwise(latent.sigma, 1.0), likelihood)
+    p = s.likelihood(or_default(latent.sigma, 1.0), likelihood)
     model = Autoencoder(_encoder(s, noise_dim), p, StandardNormal(s.latent_dim))
     terms = Reconstruction() + latent.weight * latent.term(s.critic(None, s.latent_dim))
     if not noise_dim:
         return Penalised(model, terms)
-    # a cloud of codes is chased, not a few points: the critic has to keep up
-    return Penalised(model, terms, rates={"adversarial_latent": PURSUIT}, betas=PURSUIT_BETAS)
+    # the critic has to follow a whole distribution of codes for each example
+    return Penalised(model, terms, rates={"adversarial_latent": FAST_CRITIC}, betas=FAST_BETAS)
 
 
 @recipe("wae-gan")
 def wae_gan(s: Setting, *, weight: float = 10.0, loss: str = "non-saturating", penalty: float = 0.0) -> Objective:
-    """WAE-GAN: ||x - x^||^2 + weight times the critic's term (Tolstikhin et al., 2018, arXiv 1711.01558).
+    """WAE-GAN: a Wasserstein autoencoder whose codes are matched to the prior by a critic.
 
-    loss, penalty: of `AdversarialLatent`.
+    The loss is `||x - x^||^2` plus weight times a term of a critic, which separates codes from draws of the standard
+    normal prior. Tolstikhin et al., "Wasserstein Auto-Encoders", 2018 (arXiv 1711.01558).
+
+    Args:
+        weight: weight of the critic's term in the loss of the model, >= 0; default 10, the paper's on MNIST (1 on
+            CelebA).
+        loss: the critic's term: non-saturating (default), relativistic (on pairs of a code and a draw of the prior), or
+            logit (the critic's logit, whose gradient is that of the KL for an optimal critic).
+        penalty: weight of the gradient penalty R1 + R2 on the critic, >= 0; default 0, as in the paper.
     """
     critic = s.critic(None, s.latent_dim)
     return Penalised(s.deterministic(), Reconstruction() + weight * AdversarialLatent(critic, penalty, loss))
@@ -146,27 +203,43 @@ def avb(
     sigma: float | None = None,
     likelihood: str = "gaussian",
 ) -> Objective:
-    """Adversarial variational Bayes: the ELBO of a posterior of any shape. Mescheder et al., 2017 (arXiv 1701.04722).
+    """Adversarial variational Bayes (AVB): a VAE whose posterior may have any shape.
 
-    noise_dim: of the encoder's own noise. contrast, penalty: of `AdversarialKL`. sigma, likelihood: those of `vae`.
+    The loss is the negative ELBO with an implicit posterior, whose KL a critic of (x, z) estimates. Mescheder, Nowozin,
+    Geiger, "Adversarial Variational Bayes", 2017 (arXiv 1701.04722).
+
+    Args:
+        noise_dim: number of noise values that the encoder reads, >= 1; default 10.
+        contrast: number of draws by whose mean and variance a posterior is normalised before the critic sees it, >= 2
+            (the paper's adaptive contrast); default 32; 0 for no normalisation.
+        penalty: weight of the gradient penalty R1 + R2 on the critic, >= 0; default 0, as in the paper.
+        sigma: standard deviation of the decoder's Gaussian likelihood, in the units of the data, > 0; by default the
+            RAE paper's VAE's for similar data (0.395 on MNIST).
+        likelihood: distribution of the data given a code: gaussian (default), or bernoulli for data in [0, 1].
     """
     if noise_dim < 1:
-        raise ValueError(f"noise_dim is {noise_dim}; a posterior that is no point takes 1 or more")
-    sigma = otherwise(sigma, math.sqrt(s.authors("vae", "w") / 2))
+        raise ValueError(f"noise_dim is {noise_dim}; expected at least 1, as the posterior is drawn from noise")
+    sigma = or_default(sigma, math.sqrt(s.authors("vae", "w") / 2))
     model = Autoencoder(_encoder(s, noise_dim), s.likelihood(sigma, likelihood), StandardNormal(s.latent_dim))
     critic = s.critic(s.shape, s.latent_dim)
     terms = Reconstruction() + AdversarialKL(critic, contrast, penalty)
-    return Penalised(model, terms, rates={"adversarial_kl": PURSUIT}, betas=PURSUIT_BETAS)
+    return Penalised(model, terms, rates={"adversarial_kl": FAST_CRITIC}, betas=FAST_BETAS)
 
 
 @recipe("vae-gan")
 def vae_gan(
     s: Setting, *, gamma: float = 0.01, sigma: float = 1.0, penalty: float = 0.05, features: int = 256
 ) -> Objective:
-    """VAE-GAN: a VAE whose error is that of a critic's features. Larsen et al., 2016 (arXiv 1512.09300).
+    """VAE-GAN: a VAE whose reconstruction error is measured in the features of a critic.
 
-    gamma: of the feature error for the decoder, beside the GAN. sigma: of the features' likelihood, in units of their
-    spread. penalty: see `VAEGAN`. features: how many.
+    The encoder minimises the KL plus the feature error, the decoder gamma times the feature error plus a GAN loss.
+    Larsen et al., "Autoencoding beyond pixels using a learned similarity metric", 2016 (arXiv 1512.09300).
+
+    Args:
+        gamma: weight of the feature error for the decoder, relative to the GAN loss, > 0; default 0.01.
+        sigma: standard deviation of the likelihood of features, in units of their own, > 0; default 1.
+        penalty: weight of the gradient penalty R1 + R2 on the critic, >= 0; default 0.05. The paper has none (0).
+        features: number of features of the critic, >= 1; default 256.
     """
     if features < 1:
         raise ValueError(f"features is {features}; give at least 1")
@@ -191,11 +264,19 @@ def iae(
     cycle: float = 0.0,
     matching: Matching = MATCHED,
 ) -> Objective:
-    """Implicit autoencoder: a normal code for what is abstract, noise for the rest, two critics (1805.09804).
+    """Implicit autoencoder (IAE): encoder and decoder are implicit, trained by two critics.
 
-    noise_dim, encoder_noise_dim: of the decoder's and the encoder's own noise; 0 makes them deterministic. gradient:
-    positive (with the logit exact for the forward KL), both or negative. cycle: see `Adversarial`. matching: see
-    `Matching`; penalty and warmup 0 give the paper's bare objective.
+    One critic matches reconstructions to data, given the code, and one the codes to a standard normal prior. The code
+    keeps what is abstract, and noise in the decoder draws the details. Makhzani, "Implicit Autoencoders", 2018
+    (arXiv 1805.09804), which has neither penalty nor warm-up.
+
+    Args:
+        noise_dim: number of noise values that the decoder reads, >= 0; default 10; 0 for a deterministic decoder.
+        encoder_noise_dim: number of noise values that the encoder reads, >= 0; default 0, a deterministic encoder.
+        gradient: side of the reconstruction critic that trains the encoder: both (default), positive (the real side,
+            which with loss logit is exact for the forward KL), or negative (the generated side).
+        cycle: weight of -log q(z | g(z)), which asks that the code of a sample can be recovered, >= 0; default 0.
+        matching: loss, penalty and warm-up of the critics' matching; see `Matching`.
     """
     return _matched(s, _implicit(s, noise_dim, encoder_noise_dim), IAE, matching, gradient=gradient, cycle=cycle)
 
@@ -210,11 +291,21 @@ def iae_flipped(
     cycle: float = 0.0,
     matching: Matching = Matching(warmup=None),
 ) -> Objective:
-    """Flipped implicit autoencoder: a GAN, and the posterior of its generator by a second critic (1805.09804).
+    """Flipped implicit autoencoder: a GAN, and a second critic to learn the generator's posterior.
 
-    Its options are those of `iae`; ``gradient="none"`` leaves the generator to its own critic, and warmup is 0 then.
+    Makhzani, "Implicit Autoencoders", 2018 (arXiv 1805.09804), which has neither penalty nor warm-up.
+
+    Args:
+        noise_dim: number of noise values that the decoder reads, >= 0; default 10; 0 for a deterministic decoder.
+        encoder_noise_dim: number of noise values that the encoder reads, >= 0; default 10; 0 for a deterministic
+            encoder.
+        gradient: side of the inference critic that trains the decoder: both (default), positive (the real side, which
+            with loss logit is exact for the forward KL), negative (the generated side), or none, so that only the GAN's
+            critic trains it.
+        cycle: weight of -log q(z | g(z)), which asks that the code of a sample can be recovered, >= 0; default 0.
+        matching: loss, penalty and warm-up of the critics' matching; see `Matching`.
     """
-    matching = replace(matching, warmup=otherwise(matching.warmup, 0.0 if gradient == "none" else 0.4))
+    matching = replace(matching, warmup=or_default(matching.warmup, 0.0 if gradient == "none" else 0.4))
     model = _implicit(s, noise_dim, encoder_noise_dim)
     return _matched(s, model, ("data", "inference"), matching, gradient=gradient, cycle=cycle)
 
@@ -228,10 +319,17 @@ def ali(
     cycle: float = 0.0,
     matching: Matching = Matching(warmup=0.0),
 ) -> Objective:
-    """Adversarially learnt inference, or BiGAN: one critic of (x, f(x)) against (g(z), z) (1606.00704, 1605.09782).
+    """Adversarially learned inference (ALI, BiGAN): one critic separates (x, f(x)) from (g(z), z).
 
-    Its options are those of `iae`, but for gradient: each side of the critic is one net's. There is no warm-up by
-    default, as there is none in the papers.
+    Dumoulin et al., "Adversarially Learned Inference", 2016 (arXiv 1606.00704); Donahue, Krähenbühl, Darrell,
+    "Adversarial Feature Learning", 2016 (arXiv 1605.09782). As in the papers, there is no warm-up by default.
+
+    Args:
+        noise_dim: number of noise values that the decoder reads, >= 0; default 0, a deterministic decoder.
+        encoder_noise_dim: number of noise values that the encoder reads, >= 0; default 10; 0 for a deterministic
+            encoder.
+        cycle: weight of -log q(z | g(z)), which asks that the code of a sample can be recovered, >= 0; default 0.
+        matching: loss, penalty and warm-up of the critic's matching; see `Matching`.
     """
     return _matched(s, _implicit(s, noise_dim, encoder_noise_dim), ("joint",), matching, cycle=cycle)
 
@@ -254,11 +352,22 @@ def iae_translate(
     warmup_back: float = 0.0,
     matching: Matching = MATCHED,
 ) -> Objective:
-    """Unpaired translation: an implicit autoencoder and its flipped form, whose codes are another domain's points.
+    """Unpaired translation between two domains, by implicit autoencoders in both directions.
 
-    noise_dim, encoder_noise_dim: of the noise on the way from the other domain B to the data A, and on the way from A
-    to B: where one picture has many translations. gradient, penalised, warmup_back: see `Adversarial`; matching:
-    `Matching` (1805.09804).
+    The codes of the data, domain A, are examples of the other domain, B; four critics match both directions. After
+    Makhzani, "Implicit Autoencoders", 2018 (arXiv 1805.09804).
+
+    Args:
+        noise_dim: number of noise values of the translation from B to A, >= 0; default 0, one translation of each
+            example.
+        encoder_noise_dim: number of noise values of the translation from A to B, >= 0; default 8, many translations of
+            each example.
+        gradient: side of a critic through which a net is trained that feeds both: both (default), positive (the real
+            side) or negative (the generated side).
+        penalised: share of a batch on which the gradient penalty is estimated, in (0, 1]; default 0.25.
+        warmup_back: initial weight of the squared error of examples of B that are translated to A and back, which fades
+            to zero, as a multiple of 1 / (their total variance), >= 0; default 0.
+        matching: loss, penalty and warm-up of the critics' matching; see `Matching`.
     """
     asked = s.wanted
     if not s.other:
@@ -267,22 +376,21 @@ def iae_translate(
         )
     if asked.latent_dim is not None or asked.net not in ("auto", "translator"):
         raise ValueError(
-            "the codes of iae-translate are points of the other domain, and its nets its own; leave out latent_dim and "
-            "net"
+            "iae-translate has examples of the other domain as codes, and nets of its own; leave out latent_dim and net"
         )
     s.unconditional("iae-translate")
     other = s.other
     encoder = Implicit(nn.translator(s.shape, other, encoder_noise_dim), encoder_noise_dim)
     decoder = Implicit(nn.translator(other, s.shape, noise_dim), noise_dim)
     model = Autoencoder(encoder, decoder, Empirical(other))
-    seen = {"reconstruction": (s.shape, other), "latent": (other,), "inference": (s.shape, other), "data": (s.shape,)}
+    inputs = {"reconstruction": (s.shape, other), "latent": (other,), "inference": (s.shape, other), "data": (s.shape,)}
     critics = {
         name: nn.pair_critic(*shapes, spectral_norm=matching.spectral_norm, statistics=matching.statistics)
-        for name, shapes in seen.items()
+        for name, shapes in inputs.items()
     }
     return Adversarial(
         model, critics, gradient=gradient, penalised=penalised, warmup_back=warmup_back,
-        **matching.of_laws(),
+        **matching.keywords(),
     )  # fmt: skip
 
 
@@ -298,17 +406,28 @@ def iae_cluster(
     matching: Matching = MATCHED,
     guidance: Guidance = GUIDED,
 ) -> Objective:
-    """Implicit autoencoder over a categorical code: clusters, and noise for what differs within them (1805.09804).
+    """Clustering by an implicit autoencoder with a categorical code.
 
-    clusters: the size of the code, which is `latent_dim`. mode: of its draws, softmax, straight-through or gumbel.
-    guidance: see `Guidance`; agreement is 10 for images by default, and 0 for vectors, the paper's objective. The
-    others are those of `iae`; the encoder has no noise of its own.
+    The code is the cluster, and noise in the decoder draws what differs within a cluster. Makhzani, "Implicit
+    Autoencoders", 2018 (arXiv 1805.09804), which has neither agreement nor penalty nor warm-up.
+
+    Args:
+        clusters: number of clusters, >= 2, which is also latent_dim; default 10.
+        mode: how the category is drawn in training: softmax (default, its probabilities), straight-through (the most
+            probable category, with the gradient of the probabilities), or gumbel (a random category, with the gradient
+            of its relaxation).
+        noise_dim: number of noise values that the decoder reads, >= 0; default 10; 0 for a deterministic decoder.
+        gradient: side of the reconstruction critic that trains the encoder: both (default), positive (the real side,
+            which with loss logit is exact for the forward KL), or negative (the generated side).
+        cycle: weight of -log q(z | g(z)), which asks that the cluster of a sample can be recovered, >= 0; default 0.
+        matching: loss, penalty and warm-up of the critics' matching; see `Matching`.
+        guidance: agreement of the clusters of neighbours and views; see `Guidance`.
     """
     if clusters is not None and clusters < 2:
         raise ValueError(f"clusters is {clusters}; give at least 2")
     if clusters is not None and clusters != s.latent_dim:
         raise ValueError(
-            f"clusters is {clusters} and latent_dim {s.latent_dim}; they are one number: give clusters alone"
+            f"clusters is {clusters} and latent_dim is {s.latent_dim}; expected the same number. Give only clusters."
         )
     objective = _matched(s, _categorical(s, mode, noise_dim), IAE, matching, gradient=gradient, cycle=cycle)
     return _guided(s, objective, guidance, usual=10.0 if len(s.shape) == 3 else 0.0)
@@ -323,9 +442,18 @@ def aae_cluster(
     latent: Latent = LATENT,
     guidance: Guidance = GUIDED,
 ) -> Objective:
-    """Adversarial autoencoder over a category and a style, whose size is `latent_dim`: clusters (1511.05644).
+    """Clustering by an adversarial autoencoder with a categorical code and a continuous style.
 
-    clusters, mode: as in `iae_cluster`. latent: see `Latent`; guidance: `Guidance`.
+    A critic matches both parts of the code to a uniform category and a normal style, whose size is latent_dim. Makhzani
+    et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644), which has neither agreement nor penalty.
+
+    Args:
+        clusters: number of clusters, >= 2; default 10.
+        mode: how the category is drawn in training: softmax (default, its probabilities), straight-through (the most
+            probable category, with the gradient of the probabilities), or gumbel (a random category, with the gradient
+            of its relaxation).
+        latent: weight, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
+        guidance: agreement of the clusters of neighbours and views; see `Guidance`.
     """
     if clusters < 2:
         raise ValueError(f"clusters is {clusters}; give at least 2")
@@ -341,9 +469,19 @@ def aae_semisup(
     guidance: Guidance = GUIDED,
     supervised: Supervised = SUPERVISED,
 ) -> Objective:
-    """Adversarial autoencoder over a class and a style, some of whose examples have labels (1511.05644).
+    """Semi-supervised classification by an adversarial autoencoder with a class and a style.
 
-    mode, latent, guidance: as in `aae_cluster`; supervised: see `Supervised`.
+    The code is a class, which is learnt from the examples that have labels, and a normal style, whose size is
+    latent_dim. Makhzani et al., "Adversarial Autoencoders", 2015 (arXiv 1511.05644), which has neither agreement nor
+    penalty.
+
+    Args:
+        mode: how the class is drawn in training: softmax (default, its probabilities), straight-through (the most
+            probable class, with the gradient of the probabilities), or gumbel (a random class, with the gradient of its
+            relaxation).
+        latent: weight, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
+        guidance: agreement of the classes of neighbours and views; see `Guidance`.
+        supervised: number of classes and labels, and weight of the labels; see `Supervised`.
     """
     return _guided(s, _styled(s, _classes(s, supervised), mode, latent), guidance, supervised)
 
@@ -360,9 +498,23 @@ def iae_semisup(
     guidance: Guidance = GUIDED,
     supervised: Supervised = SUPERVISED,
 ) -> Objective:
-    """Implicit autoencoder over a class, some of whose examples have labels; noise for the rest (1805.09804).
+    """Semi-supervised classification by an implicit autoencoder whose code is the class.
 
-    The code is the class alone: `latent_dim` is their number. The others are those of `iae_cluster` and `aae_semisup`.
+    The class is learnt from the examples that have labels, and noise in the decoder draws what differs within a class;
+    latent_dim is the number of classes. Makhzani, "Implicit Autoencoders", 2018 (arXiv 1805.09804), which has neither
+    agreement nor penalty nor warm-up.
+
+    Args:
+        mode: how the class is drawn in training: softmax (default, its probabilities), straight-through (the most
+            probable class, with the gradient of the probabilities), or gumbel (a random class, with the gradient of its
+            relaxation).
+        noise_dim: number of noise values that the decoder reads, >= 0; default 10; 0 for a deterministic decoder.
+        gradient: side of the reconstruction critic that trains the encoder: both (default), positive (the real side,
+            which with loss logit is exact for the forward KL), or negative (the generated side).
+        cycle: weight of -log q(z | g(z)), which asks that the class of a sample can be recovered, >= 0; default 0.
+        matching: loss, penalty and warm-up of the critics' matching; see `Matching`.
+        guidance: agreement of the classes of neighbours and views; see `Guidance`.
+        supervised: number of classes and labels, and weight of the labels; see `Supervised`.
     """
     if _classes(s, supervised) != s.latent_dim:
         raise ValueError(
@@ -378,33 +530,34 @@ def _classes(s: Setting, supervised: Supervised) -> int:
 
 
 def _matched(s: Setting, model: Autoencoder, names: tuple[str, ...], matching: Matching, **more: Any) -> Adversarial:
-    """`Adversarial` by critics of these names."""
-    sides = {"latent": (None, s.latent_dim), "data": (s.shape, 0)}
-    seen = {name: sides.get(name, (s.shape, s.latent_dim)) for name in names}
+    """`Adversarial` with critics of these names."""
+    single = {"latent": (None, s.latent_dim), "data": (s.shape, 0)}
+    inputs = {name: single.get(name, (s.shape, s.latent_dim)) for name in names}
     critics = {
         name: s.critic(*parts, spectral_norm=matching.spectral_norm, statistics=matching.statistics)
-        for name, parts in seen.items()
+        for name, parts in inputs.items()
     }
-    return Adversarial(model, critics, **matching.of_laws(), **more)
+    return Adversarial(model, critics, **matching.keywords(), **more)
 
 
 def _implicit(s: Setting, noise_dim: int, encoder_noise_dim: int) -> Autoencoder:
-    """Both paths implicit over a normal code."""
-    return Autoencoder(_encoder(s, encoder_noise_dim), _drawn(s, noise_dim), StandardNormal(s.latent_dim))
+    """An autoencoder with implicit encoder and decoder, and a normal code."""
+    return Autoencoder(_encoder(s, encoder_noise_dim), _implicit_decoder(s, noise_dim), StandardNormal(s.latent_dim))
 
 
 def _categorical(s: Setting, mode: str, noise_dim: int) -> Autoencoder:
-    """A category for a code, and an implicit decoder."""
-    return Autoencoder(Categorical(s.encoder(), mode), _drawn(s, noise_dim), UniformCategorical(s.latent_dim))
+    """An autoencoder with a categorical code and an implicit decoder."""
+    decoder = _implicit_decoder(s, noise_dim)
+    return Autoencoder(Categorical(s.encoder(), mode), decoder, UniformCategorical(s.latent_dim))
 
 
-def _drawn(s: Setting, noise_dim: int) -> Implicit:
-    """A decoder with noise of its own."""
+def _implicit_decoder(s: Setting, noise_dim: int) -> Implicit:
+    """A decoder that also reads noise."""
     return Implicit(replace(s, latent_dim=s.latent_dim + noise_dim).decoder(), noise_dim)
 
 
 def _encoder(s: Setting, noise_dim: int) -> Conditional:
-    """A point; or, with noise of its own, features of x and the noise through a small net."""
+    """A deterministic encoder; or, with noise, a small net of features of x and the noise."""
     if not noise_dim:
         return Dirac(s.encoder())
     features = max(64, 2 * s.latent_dim)
@@ -415,38 +568,39 @@ def _encoder(s: Setting, noise_dim: int) -> Conditional:
 
 
 def _styled(s: Setting, categories: int, mode: str, latent: Latent) -> Objective:
-    """An adversarial autoencoder over a category and a normal style, its critic of both together."""
+    """An adversarial autoencoder with a category and a normal style, which one critic reads together."""
     size = categories + s.latent_dim
-    pieces = [Categorical(torch.nn.Identity(), mode), Dirac(torch.nn.Identity())]
-    encoder = Product(pieces, [categories, s.latent_dim], s.encoder(size))
+    parts = [Categorical(torch.nn.Identity(), mode), Dirac(torch.nn.Identity())]
+    encoder = Product(parts, [categories, s.latent_dim], s.encoder(size))
     prior = Product([UniformCategorical(categories), StandardNormal(s.latent_dim)], [categories, s.latent_dim])
-    model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(otherwise(latent.sigma, 1.0)), prior)
+    model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(or_default(latent.sigma, 1.0)), prior)
     return Penalised(model, Reconstruction() + latent.weight * latent.term(s.critic(None, size)))
 
 
 def _guided(
     s: Setting, objective: Objective, guidance: Guidance, supervised: Supervised | None = None, usual: float = 10.0
 ) -> Objective:
-    """What agrees, and the labels there are."""
+    """The objective with the agreement of categories, and with labels where there are any."""
     views = len(s.shape) == 3 if guidance.views is None else guidance.views
-    seen: Corruption | None = Jitter() if views else None
-    agreement = otherwise(guidance.agreement, usual if views or guidance.neighbours else 0.0)
+    jitter: Corruption | None = Jitter() if views else None
+    agreement = or_default(guidance.agreement, usual if views or guidance.neighbours else 0.0)
     idle = guidance.neighbours not in (0, GUIDED.neighbours) or (guidance.views and supervised is None)
     if not agreement and idle:
         raise ValueError(
-            f"neighbours is {guidance.neighbours} and views {guidance.views}, but agreement is 0, so that nothing "
-            "would come of them; give an agreement above 0 too, e.g. 10"
+            f"neighbours is {guidance.neighbours} and views is {guidance.views}, but agreement is 0, so they would "
+            "have no effect; give an agreement above 0 too, e.g. 10"
         )
     if supervised is None:
         if not agreement:
             return objective
-        return Guided(objective, views=seen, neighbours=guidance.neighbours, agreement=agreement)
+        return Guided(objective, views=jitter, neighbours=guidance.neighbours, agreement=agreement)
     if supervised.labelled < 1 or not supervised.supervision > 0:
         raise ValueError(
-            f"labelled is {supervised.labelled} and supervision {supervised.supervision:g}: no label would teach "
-            "anything; give at least 1, and a weight above 0, or use a recipe that clusters"
+            f"labelled is {supervised.labelled} and supervision is {supervised.supervision:g}, so labels would be "
+            "ignored; expected labelled of at least 1 and supervision above 0. To train without labels, use "
+            "aae-cluster or iae-cluster."
         )
     return Guided(
-        objective, views=seen, neighbours=guidance.neighbours, agreement=agreement, supervision=supervised.supervision,
-        labelled=supervised.labelled, keep=supervised.labels,
+        objective, views=jitter, neighbours=guidance.neighbours, agreement=agreement,
+        supervision=supervised.supervision, labelled=supervised.labelled, keep=supervised.labels,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a recipe's model can do, asked of a small one before there are data."""
+"""What the model of a recipe can do, found out from a small one before there are data."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from chartae.recipes.table import RECIPES, Option, Record, build, recipe_options
 
 __all__ = ["trial"]
 
-#: values of an example of the small models
+#: number of values in an example of the small models
 SIZE = 4
 
 
 @cache
 def _small() -> dict[type[Kind], Kind]:
-    """A kind of small examples for each kind of data."""
+    """A kind with small examples, for each kind of data."""
     return {
         Table: Table([0.0] * SIZE, [1.0] * SIZE),
         Points: Points((SIZE,)),
@@ -28,26 +28,30 @@ def _small() -> dict[type[Kind], Kind]:
 
 
 def _kinds(record: Record) -> Iterator[Kind]:
-    """Small examples of the kinds that a recipe reads; points, where it reads none that is known here."""
+    """Kinds with small examples that a recipe reads; points if it reads none of those known here."""
     small = [kind for name, kind in _small().items() if name in record.kinds]
     yield from small or [Points((SIZE,))]
 
 
 def trial(name: str, options: Mapping[str, object] | None = None) -> Objective:
-    """A recipe's objective over a small untrained model, to ask what the recipe can do before there are data.
+    """The objective of a recipe with a small untrained model, to see what the recipe can do before there are data.
 
-    Its parts say so: ``objective.uses``, ``objective.model.encoder.has_category``,
-    ``objective.model.decoder.has_density``. Sizes, and the number of classes, are not those of any data. The objective
-    is built once for each recipe and its options, and shared: ask it, do not train it.
+    Its parts tell, for example ``objective.uses``, ``objective.model.encoder.has_category`` and
+    ``objective.model.decoder.has_density``. Sizes and the number of classes are not those of any data. The objective is
+    built once for each recipe and its options, and shared, so it must not be trained.
 
     Args:
-        name: of the recipe.
-        options: the recipe's own.
+        name: name of the recipe.
+        options: options of the recipe by name; None (default) for its defaults.
+
+    Returns:
+        The objective, in evaluation mode.
 
     Raises:
-        ValueError: an unknown recipe, an option out of range, or a recipe that no small model can be built of.
-        TypeError: an option that the recipe does not have.
+        ValueError: the recipe is unknown, an option is out of range, or no small model of it can be built.
+        TypeError: the recipe has no such option.
 
+    >>> from chartae.recipes import trial
     >>> trial("vae").model.decoder.has_density, trial("iae").model.decoder.has_density
     (True, False)
     >>> sorted(trial("aae-semisup").uses)
@@ -63,6 +67,6 @@ def _built(record: Record, options: tuple[tuple[str, Option], ...]) -> Objective
         try:
             setting = setting_for(record.name, kind, other=kind.shape, classes=2, options=dict(options))
             return build(record.name, setting, seed=0, **dict(options)).objective.eval()
-        except ValueError as error:  # an option may be for one kind of data, such as a likelihood for pictures
+        except ValueError as error:  # an option may suit only one kind of data, such as a likelihood for pictures
             errors.append(error)
     raise errors[0]

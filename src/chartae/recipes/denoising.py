@@ -1,4 +1,7 @@
-"""Recipes that learn to remove noise, and thereby estimate the score (1211.4246)."""
+"""Recipes that learn to remove noise, and thereby estimate the score (Alain and Bengio, 2014, arXiv 1211.4246).
+
+Each function takes a `Setting` and the recipe's options, and returns an objective with a fresh model.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from chartae.conditionals import (
 )
 from chartae.data.kinds import Images, Points
 from chartae.objectives import Objective, Penalised
-from chartae.recipes.setting import Asked, Setting, otherwise
+from chartae.recipes.setting import Asked, Setting, or_default
 from chartae.recipes.table import F, recipe
 from chartae.terms import Contraction, Reconstruction
 
@@ -31,12 +34,12 @@ __all__ = ["cae", "dae", "ncdae", "rcae"]
 
 
 def wide(asked: Asked) -> int:
-    """1,024 hidden units on images and other large examples, 128 on small ones."""
+    """The default size of codes: 1,024 hidden units for examples of more than 128 values, 128 for smaller ones."""
     return 1024 if asked.size > 128 else 128
 
 
 def score(name: str, sampler: str) -> Callable[[F], F]:
-    """The record of a recipe that estimates a score: its codes are wider than the data, and chains sample them."""
+    """A decorator for recipes that estimate a score: their codes are wider than the data, and chains sample them."""
     return recipe(
         name, kinds=(Images, Points), code=wide, paper_lr=lambda data: 1e-3, density=sampler, densities=(),
         bottleneck=False,
@@ -72,14 +75,33 @@ def dae(
     factor: float = 10.0,
     draws: int = 2000,
 ) -> Objective:
-    """Denoising autoencoder: ||r(x + sigma e) - x||^2, whose optimum is x + sigma^2 times the score of the data's
-    density smoothed by sigma.
+    """Denoising autoencoder (DAE), which estimates the score of the data at one noise level.
 
-    corrupt: gaussian; rare (a `share` has noise of `factor` sigma on top); annealed (from `factor` sigma down within
-    so many `draws` of a batch); masking or salt-and-pepper (a `share` of the values), which estimate no score.
-    walkback: up to so many further steps. antithetic: each example under opposite noises.
-    form: residual, r = x + sigma^2 g(x) and the loss divided by 2 sigma^4, or plain. weights tied: one hidden layer.
-    gain: of the first layer's initial weights; raise it where the data have structure much finer than 1.
+    The loss is `||r(x + sigma e) - x||^2` with e ~ N(0, I). Its optimum is r(x) = x + sigma^2 score(x), with the score
+    of the density smoothed by sigma. Vincent, "A Connection Between Score Matching and Denoising Autoencoders", 2011;
+    Alain and Bengio, "What Regularized Auto-Encoders Learn from the Data-Generating Distribution", 2014 (arXiv
+    1211.4246).
+
+    Args:
+        sigma: standard deviation of the noise, in the units of the data, > 0; default 0.1.
+        corrupt: corruption that the encoder sees: gaussian (default); rare, stronger noise for a share of the examples;
+            annealed, noise that falls to sigma; masking or salt-and-pepper, a share of the values replaced by 0, or by
+            0 or 1, which estimate no score.
+        walkback: largest number of further steps of corruption and reconstruction from which the model learns to return
+            to x (arXiv 1305.6663); 0 (default) for none.
+        antithetic: whether each example is seen with opposite noise x + e and x - e, for less variance; true by
+            default. The papers draw one noise.
+        form: residual (default), r(x) = x + sigma^2 g(x) with the loss divided by 2 sigma^4, or plain, as in the
+            papers.
+        weights: free (default), or tied, one hidden layer whose decoder has the encoder's weights.
+        activation: activation of the hidden layers: tanh (default), sigmoid, relu, leaky-relu, silu or softplus.
+        gain: factor on the first layer's initial weights, > 0; default 1. Raise it for data with structure much finer
+            than 1.
+        share: share of the examples with stronger noise (rare), or of the values that are replaced (masking,
+            salt-and-pepper), in (0, 1); default 0.05.
+        factor: standard deviation of the added noise (rare), or of the first noise (annealed), as a multiple of sigma;
+            default 10.
+        draws: number of batches over which annealed noise falls to sigma, >= 1; default 2000.
     """
     noise = _corruption(corrupt, sigma, share, factor, draws)
     model = s.denoiser(sigma, form if noise.symmetric else "plain", weights, activation, gain)
@@ -98,8 +120,22 @@ def rcae(
     activation: str = "tanh",
     gain: float = 1.0,
 ) -> Objective:
-    """Reconstruction contractive autoencoder: ||r(x) - x||^2 + sigma^2 ||dr/dx||_F^2, an estimate of the score without
-    noise (method exact, hutchinson, closed)."""
+    """Reconstruction contractive autoencoder (RCAE), which estimates the score without noise.
+
+    The loss is `||r(x) - x||^2 + sigma^2 ||dr/dx||_F^2`, and (r(x) - x) / sigma^2 estimates the score. Alain and
+    Bengio, "What Regularized Auto-Encoders Learn from the Data-Generating Distribution", 2014 (arXiv 1211.4246).
+
+    Args:
+        sigma: noise level whose denoiser is approximated, in the units of the data, > 0; default 0.1.
+        method: how the norm of the Jacobian is computed: hutchinson (default, an unbiased estimate), exact, or closed,
+            for one hidden layer.
+        form: residual (default), r(x) = x + sigma^2 g(x) with the loss divided by 2 sigma^4, or plain, as in the
+            paper.
+        weights: free (default), or tied, one hidden layer whose decoder has the encoder's weights.
+        activation: activation of the hidden layers: tanh (default), sigmoid, relu, leaky-relu, silu or softplus.
+        gain: factor on the first layer's initial weights, > 0; default 1. Raise it for data with structure much finer
+            than 1.
+    """
     model = s.denoiser(sigma, form, weights, activation, gain)
     model.noise = sigma
     weight = sigma**2 / (2 * sigma**4) if form == "residual" else sigma**2
@@ -108,9 +144,16 @@ def rcae(
 
 @score("cae", "mala")
 def cae(s: Setting, *, sigma: float = 0.1, activation: str = "tanh", gain: float = 1.0) -> Objective:
-    """Contractive autoencoder: one hidden layer, tied weights, + sigma^2 ||dh/dx||_F^2 of the encoder alone.
+    """Contractive autoencoder (CAE): one hidden layer whose Jacobian is penalised.
 
-    Rifai et al., 2011. The decoder can undo the contraction: (r(x) - x) / sigma^2 points along the score at best.
+    The loss is `||r(x) - x||^2 + sigma^2 ||dh/dx||_F^2`, with h the hidden units and tied weights. Rifai et al.,
+    "Contractive Auto-Encoders: Explicit Invariance During Feature Extraction", 2011. The decoder can undo the
+    contraction, so that (r(x) - x) / sigma^2 at best points along the score.
+
+    Args:
+        sigma: square root of the weight of the penalty, in the units of the data, > 0; default 0.1.
+        activation: activation of the hidden layer: tanh (default), sigmoid, relu, leaky-relu, silu or softplus.
+        gain: factor on the initial weights, > 0; default 1. Raise it for data with structure much finer than 1.
     """
     model = s.denoiser(sigma, "plain", "tied", activation, gain)
     model.noise = sigma
@@ -121,15 +164,23 @@ def cae(s: Setting, *, sigma: float = 0.1, activation: str = "tanh", gain: float
 def ncdae(
     s: Setting, *, low: float = 0.01, high: float | None = None, spread: float | None = None, blocks: int = 2
 ) -> Objective:
-    """Noise-conditional denoising autoencoder: one net for all noise levels from low to high, which it is told.
+    """Noise-conditional denoising autoencoder: one net estimates the score at every noise level.
 
-    high is 3 for data in [0, 1], else 10; `spread`, the standard deviation of a coordinate, 0.3 or 1: give those of
-    your data, or standardise them. What annealing and tempering need. On images take net="conv".
+    The loss is that of the denoising autoencoder at levels between low and high, log-uniform, on which the net is
+    conditioned; annealed and tempered sampling need it. On images use ``net="conv"``. The scaling of the net is that of
+    Karras et al., "Elucidating the Design Space of Diffusion-Based Generative Models", 2022 (arXiv 2206.00364).
+
+    Args:
+        low: lowest noise level, in the units of the data, > 0; default 0.01.
+        high: highest noise level, in the units of the data; by default 3 for data in [0, 1], and 10 otherwise.
+        spread: standard deviation of a coordinate of the data, > 0; by default 0.3 for data in [0, 1], and 1 otherwise.
+            Give that of your data, or standardise them.
+        blocks: number of residual blocks of the encoder, >= 1; default 2.
     """
-    high, spread = otherwise(high, 3.0 if s.unit else 10.0), otherwise(spread, 0.3 if s.unit else 1.0)
+    high, spread = or_default(high, 3.0 if s.unit else 10.0), or_default(spread, 0.3 if s.unit else 1.0)
     s.unconditional("a noise-conditional denoiser")
     if not spread > 0:
-        raise ValueError(f"spread is {spread}; a standard deviation is above 0")
+        raise ValueError(f"spread is {spread}; expected a standard deviation above 0")
     if blocks < 1:
         raise ValueError(f"blocks is {blocks}; give at least 1")
     noise = NoiseLevels(low, high)

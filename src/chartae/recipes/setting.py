@@ -1,4 +1,4 @@
-"""What a recipe is built for: shapes and nets, and the coefficients of the papers for data like these."""
+"""The setting that a recipe is built for: shapes and nets, and the papers' coefficients for such data."""
 
 from __future__ import annotations
 
@@ -23,19 +23,22 @@ from chartae.conditionals import (
 )
 from chartae.grammar import Codec
 
-__all__ = ["AUTHORS", "HALF", "Asked", "Setting", "from_authors", "narrow", "otherwise", "paper_rate"]
+__all__ = ["AUTHORS", "HALF", "Asked", "Setting", "from_authors", "narrow", "or_default", "paper_rate"]
 
-#: ||x - x^||^2 as a likelihood
+#: the sigma at which a Gaussian likelihood is ||x - x^||^2, up to a constant
 HALF = math.sqrt(0.5)
 
 
 @dataclass(frozen=True)
 class Paper:
-    """What the authors' configuration of a data set says, in their normalisation (means over pixels and codes).
+    """The authors' configuration of a data set, in their normalisation (means over pixels and over codes).
 
-    `size` is D, the number of values of an image as they feed it; `channels` C. `recipes` gives the weight `b` of
-    mean_j z_j^2, `l2`, `gp`, the weight `w` of the KL divergence against errors averaged over channels, and `mmd`
-    against errors averaged over everything.
+    Attributes:
+        size: number of values in an image as they feed it, D.
+        channels: number of channels, C.
+        latent_dim: number of values in a code, d.
+        recipes: coefficients by recipe: the weight `b` of mean_j z_j^2; `l2`; `gp`; the weight `w` of the KL
+            divergence, relative to errors averaged over channels; `mmd`, relative to errors averaged over all values.
     """
 
     size: int
@@ -92,18 +95,33 @@ AUTHORS = {
 
 
 def from_authors(key: str, value: float, *, size: int, channels: int, latent_dim: int) -> float:
-    """A coefficient of the authors' code as one of the printed loss, where the squared error is summed.
+    """Convert a coefficient of the RAE authors' code to the loss as the paper prints it.
 
-    ======  =========================  ==========================================================
-    key     theirs, beside             ours, beside ||x - x^||^2
-    ======  =========================  ==========================================================
-    b       mean_j z_j^2, mean error   2 b D / d on ½||z||^2
-    l2      Σ K^2, mean error          l2 D on Σ K^2
-    gp      (4/d)||J^T x^||^2, mean    gp D on the same (`DecoderGradient("authors")`)
-    w       KL, channel-mean error     w C on KL
-    mmd     MMD, mean error            mmd D on MMD
-    ======  =========================  ==========================================================
+    Their code averages the squared error over the D values of an example (with the KL only over its C channels), and
+    the squared norm of a code over its d values. The paper (arXiv 1903.12436) prints sums, `||x - x^||^2`, and so does
+    chartae.
 
+    ======  =============================  ===================  =======================================
+    key     term in their code             weight here          term here
+    ======  =============================  ===================  =======================================
+    b       mean_j z_j^2                   2 b D / d            `½ ||z||^2`
+    l2      Σ K^2                          l2 D                 Σ K^2
+    gp      `(4/d) ||J^T x^||^2`           gp D                 the same, `DecoderGradient("authors")`
+    w       KL                             w C                  KL
+    mmd     MMD                            mmd D                MMD
+    ======  =============================  ===================  =======================================
+
+    Args:
+        key: the coefficient, a key of the table.
+        value: its value in the authors' code.
+        size: number of values in an example, D.
+        channels: number of channels, C.
+        latent_dim: number of values in a code, d.
+
+    Returns:
+        The coefficient relative to the summed squared error.
+
+    >>> from chartae.recipes import from_authors
     >>> from_authors("b", 1e-4, size=1024, channels=1, latent_dim=16)
     0.0128
     """
@@ -113,14 +131,15 @@ def from_authors(key: str, value: float, *, size: int, channels: int, latent_dim
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked of a recipe, before its defaults are filled in.
+    """The request for a recipe, before its defaults are filled in.
 
     Attributes:
-        shape: of one example.
-        other: shape of an example of the other domain, where one is given.
-        classes: how many classes the labels have; 0 without labels.
-        options: the recipe's own.
-        latent_dim, net: as they were given.
+        shape: shape of one example.
+        other: shape of one example of the other domain; empty without one.
+        classes: number of classes that the labels have; 0 without labels.
+        options: options of the recipe.
+        latent_dim: requested size of the codes; None for the recipe's default.
+        net: requested net; ``"auto"`` for the recipe's default.
     """
 
     shape: tuple[int, ...]
@@ -132,37 +151,46 @@ class Asked:
 
     @property
     def size(self) -> int:
-        """Values of one example."""
+        """The number of values in an example."""
         return math.prod(self.shape)
 
 
 def narrow(asked: Asked) -> int:
-    """16 dimensions, or the data's own where they are fewer."""
+    """The default size of codes: 16, or the number of values in an example if that is smaller."""
     return min(16, asked.size)
 
 
 def paper_rate(data: str) -> float:
-    """The authors' learning rate (Adam) for their nets and regularised autoencoders, by the paper's data set."""
+    """The RAE authors' learning rate (Adam) for regularised autoencoders with the paper's nets, by data set."""
     return 1e-3 if data == "celeba" else 5e-4
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a recipe is built for.
+    """The setting that a recipe is built for: the shape of the data, the size of the codes and the nets.
 
     Attributes:
-        shape: of one example.
-        latent_dim: of the codes.
-        net: a name of `chartae.nn.NETS`, or ``"auto"``: `mlp` for vectors and small grey images, else `conv`; what the
-            nets of a recipe are called that has its own.
-        unit: whether the data lie in [0, 1], so that the decoder ends in a sigmoid.
-        data: the data set's name; the papers' coefficients are those of the nearest of their data sets.
-        other: shape of an example of the other domain, of recipes that translate.
-        codec: what the indices mean, of strings; their nets are those of `chartae.nn.SEQUENCE_NETS`, ``"auto"`` being
-            `gru`.
-        classes: how many classes the labels have; 0 without labels.
-        condition: K, numbers of the condition that encoder, decoder and critics are told; 0 for none.
-        asked: what was asked for, before defaults were filled in.
+        shape: shape of one example, (d,), (C, H, W), or (T,) for strings.
+        latent_dim: number of values in a code, >= 1.
+        net: name of the nets, one of `chartae.nn.NETS`, or of `chartae.nn.SEQUENCE_NETS` for strings. ``"auto"``
+            (default) for ``"mlp"`` on vectors and small grey images, ``"conv"`` on other images and ``"gru"`` on
+            strings.
+        unit: whether the data lie in [0, 1], so that the decoder ends in a sigmoid; True by default.
+        data: name of the data set. The papers' coefficients are those of this data set if it is one of theirs, and
+            otherwise of the most similar one.
+        other: shape of one example of the other domain, for recipes that translate; empty by default.
+        codec: codec of the strings; None (default) for other data.
+        classes: number of classes that the labels have; 0 (default) without labels.
+        condition: number of values in the condition of encoder, decoder and critics, K; 0 (default) for none.
+        asked: the request before defaults were filled in; None (default) if there was none.
+
+    Raises:
+        ValueError: `latent_dim` is below 1.
+
+    >>> from chartae.recipes import Setting
+    >>> setting = Setting((1, 28, 28), 16, data="mnist")
+    >>> setting.net, setting.authors("rae-l2", "b")
+    ('mlp', 0.0128)
     """
 
     shape: tuple[int, ...]
@@ -178,12 +206,12 @@ class Setting:
 
     def __post_init__(self) -> None:
         if self.latent_dim < 1:
-            raise ValueError(f"latent_dim is {self.latent_dim}; a code has at least 1 dimension")
+            raise ValueError(f"latent_dim is {self.latent_dim}; give at least 1")
         if self.net == "auto":
             object.__setattr__(self, "net", self._net())
 
     def _net(self) -> str:
-        """The net where none is asked for."""
+        """The default net."""
         if self.codec is not None:
             return "gru"
         size = math.prod(self.shape)
@@ -192,17 +220,17 @@ class Setting:
 
     @property
     def wanted(self) -> Asked:
-        """What was asked for; where nothing is known, what the setting says."""
+        """The request before defaults were filled in; if there was none, one that agrees with the setting."""
         return self.asked or Asked(self.shape, self.other, self.classes)
 
     def unconditional(self, what: str) -> None:
-        """Raise ValueError where there is a condition that a recipe cannot take."""
+        """Raise ValueError if there is a condition, which `what` does not support."""
         if self.condition:
             raise ValueError(f"{what} takes no condition; leave condition out, or choose another recipe")
 
     @property
     def paper(self) -> str:
-        """The paper's data set whose coefficients apply."""
+        """The data set of the RAE paper whose coefficients apply."""
         if self.data in AUTHORS:
             return self.data
         if len(self.shape) != 3 or self.shape[0] == 1:
@@ -210,16 +238,19 @@ class Setting:
         return "cifar10" if max(self.shape[1:]) <= 48 else "celeba"
 
     def authors(self, recipe: str, key: str) -> float:
-        """The authors' coefficient in our normalisation; on data that are not the paper's, at the data's own size."""
+        """The authors' coefficient relative to the summed squared error.
+
+        For data that are not the paper's, it is converted at the size of these data.
+        """
         paper = AUTHORS[self.paper]
-        own = self.data == self.paper
-        size = paper.size if own else math.prod(self.shape)
-        channels = paper.channels if own or len(self.shape) != 3 else self.shape[0]
+        is_papers = self.data == self.paper
+        size = paper.size if is_papers else math.prod(self.shape)
+        channels = paper.channels if is_papers or len(self.shape) != 3 else self.shape[0]
         value = from_authors(key, paper.recipes[recipe][key], size=size, channels=channels, latent_dim=self.latent_dim)
         return float(f"{value:.6g}")
 
     def encoder(self, out: int | None = None) -> torch.nn.Module:
-        """A net from an example, and the condition where there is one, to `out` numbers; by default a code."""
+        """A net from an example, and its condition if there is one, to `out` numbers (by default `latent_dim`)."""
         out = out or self.latent_dim
         if not self.condition:
             return nn.encoder(self.net, self.shape, out)
@@ -227,29 +258,34 @@ class Setting:
         return nn.ConditionedEncoder(nn.encoder(self.net, self.shape, features), features, self.condition, out)
 
     def decoder(self, output: str | None = None) -> torch.nn.Module:
-        """A net from a code, and the condition where there is one, to an example."""
+        """A net from a code, and its condition if there is one, to an example."""
         output = output or ("sigmoid" if self.unit else "identity")
         net = nn.decoder(self.net, self.latent_dim + self.condition, self.shape, output=output)
         return nn.ConditionedDecoder(net) if self.condition else net
 
     def critic(self, shape: tuple[int, ...] | None, latent: int = 0, **settings: bool) -> nn.Critic:
-        """A critic of examples, codes, or both, told the condition where there is one."""
+        """A critic of examples, codes, or both, and of their condition if there is one."""
         return nn.critic(self.net, shape, latent, condition=self.condition, **settings)
 
     def likelihood(
         self, sigma: float | str = HALF, likelihood: str = "gaussian", warmup: int = 0, output: str | None = None
     ) -> Conditional:
+        """The decoder p(x|z): a Gaussian of standard deviation `sigma`, or a Bernoulli."""
         if likelihood == "bernoulli":
             if not self.unit:
-                raise ValueError("a Bernoulli likelihood needs data in [0, 1]; use likelihood='gaussian'")
+                raise ValueError("likelihood is 'bernoulli', which needs data in [0, 1]; use likelihood='gaussian'")
             if warmup or output is not None:
-                raise ValueError(f"warmup is {warmup} and output {output!r}; a Bernoulli likelihood takes neither")
+                raise ValueError(
+                    f"warmup is {warmup} and output is {output!r}, but likelihood is 'bernoulli', which takes neither; "
+                    "leave both out, or use likelihood='gaussian'"
+                )
             return Bernoulli(self.decoder("identity"))
         if likelihood != "gaussian":
             raise ValueError(f"likelihood is {likelihood!r}; choose 'gaussian' or 'bernoulli'")
         return Gaussian(self.decoder(output), sigma, warmup=warmup)
 
     def deterministic(self, sigma: float = HALF, output: str | None = None) -> Autoencoder:
+        """An autoencoder with a deterministic encoder and a Gaussian decoder."""
         return Autoencoder(
             Dirac(self.encoder()), self.likelihood(sigma, output=output), StandardNormal(self.latent_dim)
         )
@@ -263,6 +299,7 @@ class Setting:
         warmup: int = 0,
         output: str | None = None,
     ) -> Autoencoder:
+        """An autoencoder with a Gaussian encoder, or a logit-normal one for priors over (0, 1)."""
         priors: dict[str, Callable[[], Conditional]] = {
             "normal": lambda: StandardNormal(self.latent_dim),
             "laplace": lambda: Laplace(self.latent_dim, math.sqrt(0.5)),
@@ -277,10 +314,11 @@ class Setting:
         return Autoencoder(encoder, self.likelihood(sigma, likelihood, warmup, output), priors[prior]())
 
     def denoiser(self, sigma: float, form: str, weights: str, activation: str, gain: float) -> Autoencoder:
-        """r(x), its code as wide as `latent_dim`: x + sigma^2 g(x), or plain; one hidden layer (shallow, tied) or two.
+        """A denoiser r(x) with `latent_dim` hidden units: ``"residual"``, r(x) = x + sigma^2 g(x), or ``"plain"``.
 
-        The net's output is sigma g, which noise keeps near 1 at every sigma. The residual's likelihood has standard
-        deviation sigma^2, which divides the printed loss by 2 sigma^4.
+        It has one hidden layer with ``net="shallow"`` or tied weights, and otherwise two. In the residual form the net
+        outputs sigma g(x), which is of order 1 at every noise level, and the likelihood has standard deviation sigma^2,
+        which divides the squared error by 2 sigma^4.
         """
         self.unconditional("a denoiser that estimates a score")
         if form not in ("residual", "plain"):
@@ -288,7 +326,7 @@ class Setting:
         if weights not in ("free", "tied"):
             raise ValueError(f"weights is {weights!r}; choose 'free' or 'tied'")
         if not 0 < sigma < math.inf:
-            raise ValueError(f"sigma is {sigma}; a noise level is a finite number above 0")
+            raise ValueError(f"sigma is {sigma}; expected a noise level, a finite number above 0")
         width, size = self.latent_dim, math.prod(self.shape)
         tied, residual = weights == "tied", form == "residual"
         encoder: torch.nn.Module
@@ -301,7 +339,7 @@ class Setting:
             if tied:
                 flat = nn.TiedDecoder(layer, size if residual else self.shape)
             elif residual:
-                for p in flat.parameters():  # it begins as the identity
+                for p in flat.parameters():  # so that the denoiser starts as the identity
                     torch.nn.init.zeros_(p)
         else:
             encoder, flat = self.encoder(), torch.nn.Sequential(self.decoder("identity"), torch.nn.Flatten())
@@ -316,5 +354,6 @@ class Setting:
         return Autoencoder(Dirac(encoder), Gaussian(flat, HALF), prior)
 
 
-def otherwise(value: float | None, otherwise: float) -> float:
-    return otherwise if value is None else value
+def or_default(value: float | None, default: float) -> float:
+    """`value`, or `default` if it is None."""
+    return default if value is None else value

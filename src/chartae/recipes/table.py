@@ -1,6 +1,6 @@
-"""The table of recipes: a record for each, made by a decorator at its function, and recipes built from it.
+"""The table of recipes, and building one from it.
 
-A new recipe is one decorated function in one file of this package, or of a user's own.
+A new recipe is one function with the decorator `recipe`, in one file of this package or in a user's code.
 """
 
 from __future__ import annotations
@@ -25,33 +25,43 @@ __all__ = [
     "recipes_for", "setting_for",
 ]  # fmt: skip
 
-#: the recipe that is fitted where none is named, and those that are compared
+#: the recipe that is fitted if none is named, and those that are compared by default
 DEFAULT = "rae-l2"
 COMPARED = ("ae", "vae", "wae", "rae-l2", "rae-gp")
 #: the modules whose recipes are listed first
 FIRST = ("classic", "denoising")
 
-#: what an option can be
+#: the type of an option's value
 Option = str | int | float | bool
 Options = dict[str, Option]
 
 
 @dataclass(frozen=True)
 class Record:
-    """A recipe's defaults; what a model can do is asked of the model.
+    """A recipe: the function that builds it, and its defaults.
+
+    What the resulting model can do is a property of the model, for example ``model.decoder.has_density``.
 
     Attributes:
-        name: by which `chartae.fit` and the command line know it.
-        function: Setting and options -> the objective over a fresh model.
-        kinds: the kinds of data that it reads, the preferred one first.
-        code: the size of the codes where none is given.
-        lr: the learning rate, and `paper_lr`, that of the authors for their nets, by the paper's data set.
-        net: the net, by name.
-        density: what the model itself is sampled by: ``"prior"`` where training aims at it (Table 1's column N), a
-            density of the codes, or a sampler that follows the score.
-        densities: what is fitted to the codes after training.
-        grammar: what strings are read by where no grammar is given, or another codec; empty where one is needed.
-        bottleneck: whether codes must not be larger than an example.
+        name: name of the recipe, for `chartae.fit` and the command line.
+        function: function from a `Setting` and options to the objective with a fresh model.
+        kinds: kinds of data that the recipe reads, the preferred one first.
+        code: function from the request to the default size of the codes.
+        lr: default learning rate.
+        paper_lr: function from a data set of the RAE paper to its authors' learning rate, for ``net="paper"``.
+        net: default net, by name.
+        density: default way of sampling: ``"prior"`` if training matches the codes to it, the name of a density that is
+            fitted to the codes, or the name of a sampler that follows the score.
+        densities: names of the densities that are fitted to the codes after training.
+        grammar: default codec of strings; empty if a grammar must be given.
+        bottleneck: whether codes must not have more values than an example.
+
+    >>> from chartae.recipes import RECIPES
+    >>> record = RECIPES["rae-l2"]
+    >>> record.density, record.densities
+    ('normal', ('normal', 'gmm'))
+    >>> record.summary
+    "RAE-L2: a regularised autoencoder with an L2 penalty on the decoder's parameters."
     """
 
     name: str
@@ -67,17 +77,17 @@ class Record:
     bottleneck: bool
 
     def reads(self, reading: Reading) -> Reading:
-        """How to read data for this recipe: by its codec, where no grammar is given."""
+        """How to read data for this recipe: by its default codec, if it has one and no grammar is given."""
         return replace(reading, grammar=self.grammar) if reading.grammar is None and self.grammar else reading
 
     @property
     def summary(self) -> str:
-        """The first sentence of its docstring."""
+        """The recipe in one line: the first sentence of its function's docstring."""
         return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
 class _Table(Mapping[str, Record]):
-    """Name -> record, in the order of registration; the modules of this package register when it is first read."""
+    """Records by name, in the order of registration; the modules of this package register at the first access."""
 
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
@@ -126,9 +136,39 @@ def recipe(
     grammar: str = "",
     bottleneck: bool = True,
 ) -> Callable[[F], F]:
-    """A decorator that enters a function (setting, own options as keywords) into the table of recipes.
+    """A decorator that adds a function to the table of recipes.
 
-    The arguments are the attributes of `Record`.
+    The function takes a `Setting` and the recipe's options as keyword-only parameters with defaults, and returns an
+    objective with a fresh model. The first sentence of its docstring is the recipe's summary.
+
+    Args:
+        name: name of the recipe, for `chartae.fit` and the command line.
+        kinds: kinds of data that the recipe reads, the preferred one first; images, tables and points by default.
+        code: function from the request to the default size of the codes; by default 16, or the number of values in an
+            example if that is smaller.
+        lr: default learning rate, > 0; default 1e-3.
+        paper_lr: function from a data set of the RAE paper to its authors' learning rate, for ``net="paper"``.
+        net: default net, by name; ``"auto"`` by default, which depends on the data.
+        density: default way of sampling: ``"prior"`` (default) if training matches the codes to it, the name of a
+            density that is fitted to the codes, or the name of a sampler that follows the score.
+        densities: names of the densities that are fitted to the codes after training; ``("normal", "gmm")`` by default.
+        grammar: default codec of strings; empty (default) if a grammar must be given.
+        bottleneck: whether codes must not have more values than an example; True by default.
+
+    Returns:
+        A decorator that returns the function unchanged.
+
+    >>> from chartae import Penalised, Reconstruction
+    >>> from chartae.recipes import RECIPES, Setting, build, recipe
+    >>> @recipe("my-ae", density="normal")
+    ... def my_ae(setting, *, weight: float = 2.0):
+    ...     \"\"\"An autoencoder with a weighted error.\"\"\"
+    ...     return Penalised(setting.deterministic(), weight * Reconstruction())
+    >>> build("my-ae", Setting((6,), 2, unit=False), weight=3.0).objective
+    Penalised: 3 Reconstruction()
+    >>> RECIPES["my-ae"].summary
+    'An autoencoder with a weighted error.'
+    >>> del RECIPES._records["my-ae"]  # so that the example leaves no recipe behind
     """
 
     def register(function: F) -> F:
@@ -139,13 +179,37 @@ def recipe(
 
 
 def recipes_for(kind: type[Kind]) -> list[str]:
-    """The names of the recipes that read a kind of data."""
+    """The names of the recipes that read a kind of data.
+
+    Args:
+        kind: the class of the kind, such as `chartae.data.kinds.Strings`.
+
+    Returns:
+        Names of recipes, in the order of the table.
+
+    >>> from chartae.data.kinds import Strings
+    >>> from chartae.recipes import recipes_for
+    >>> recipes_for(Strings)
+    ['grae', 'gvae', 'gcv-vae', 'cvae']
+    """
     return [name for name, record in RECIPES.items() if kind in record.kinds]
 
 
 @dataclass(frozen=True)
 class Built:
-    """A recipe that was built: record, setting, options as they were given, and the objective over a fresh model."""
+    """A recipe that was built for a setting.
+
+    Attributes:
+        record: record of the recipe, with its defaults.
+        setting: the setting that it was built for.
+        options: options that were given, by name, each of its own type.
+        objective: the objective with a fresh model.
+
+    >>> from chartae.recipes import Setting, build
+    >>> built = build("wae", Setting((6,), 2, unit=False), weight=10)
+    >>> built.options, built.lr
+    ({'weight': 10.0}, 0.001)
+    """
 
     record: Record
     setting: Setting
@@ -154,14 +218,21 @@ class Built:
 
     @property
     def lr(self) -> float:
-        """The default learning rate: the authors' for their nets, else the recipe's."""
+        """The default learning rate: the RAE authors' with the paper's nets, else the recipe's."""
         return self.record.paper_lr(self.setting.paper) if self.setting.net == "paper" else self.record.lr
 
 
 def options(name: str) -> dict[str, tuple[type, Option | None]]:
-    """A recipe's own keywords, those of its groups of options among them: name -> (type, default); a default of None is
-    the papers' setting.
+    """The options of a recipe, with their types and defaults.
 
+    Args:
+        name: name of the recipe.
+
+    Returns:
+        (type, default) of each option, by its name. A default of None depends on the data or on other options, mostly a
+        coefficient of the paper.
+
+    >>> from chartae.recipes import options
     >>> options("rae-l2")
     {'beta': (<class 'float'>, None), 'l2': (<class 'float'>, None), 'select': (<class 'str'>, 'all')}
     """
@@ -169,7 +240,7 @@ def options(name: str) -> dict[str, tuple[type, Option | None]]:
 
 
 class _Option(NamedTuple):
-    """The keyword that an option belongs to, if it is one of a group; its type and default."""
+    """An option: the keyword of its group, empty without one; its type; its default."""
 
     group: str
     kind: type
@@ -192,38 +263,50 @@ def _options(name: str) -> dict[str, _Option]:
 
 
 def _plain(annotation: type | UnionType) -> type:
-    """The type that an option has where it is not None."""
+    """The type of an option that is not None."""
     kinds = [t for t in get_args(annotation) if t is not type(None)] or [annotation]
     plain: type = kinds[0]
     return plain
 
 
-def _grouped(name: str, given: Options) -> dict[str, object]:
-    """Options as the keywords of a recipe's function: those of a group within it."""
+def _grouped(name: str, chosen: Options) -> dict[str, object]:
+    """Options as keywords of a recipe's function, with those of a group inside its dataclass."""
     known, parameters = _options(name), inspect.signature(RECIPES[name].function).parameters
-    keywords: dict[str, object] = {key: value for key, value in given.items() if not known[key].group}
-    for group in {known[key].group for key in given} - {""}:
-        members = {key: value for key, value in given.items() if known[key].group == group}
+    keywords: dict[str, object] = {key: value for key, value in chosen.items() if not known[key].group}
+    for group in {known[key].group for key in chosen} - {""}:
+        members = {key: value for key, value in chosen.items() if known[key].group == group}
         keywords[group] = replace(parameters[group].default, **members)
     return keywords
 
 
-def build(name: str, setting: Setting, *, seed: int = 0, **given: object) -> Built:
-    """Build a recipe: a fresh model, its parameters drawn from `seed`, under the recipe's objective.
+def build(name: str, setting: Setting, *, seed: int = 0, **options: object) -> Built:
+    """Build a recipe: a fresh model, and the recipe's objective for it.
+
+    Args:
+        name: name of the recipe, one of `RECIPES`.
+        setting: shape of the data, size of the codes and net.
+        seed: seed of the initial parameters; default 0.
+        options: options of the recipe, such as ``beta=0.1``; None for the default.
+
+    Returns:
+        The recipe as it was built, with its objective.
 
     Raises:
-        ValueError: an unknown recipe or net, or an option out of range.
-        TypeError: an option that the recipe does not have; the message lists those it has.
+        ValueError: the recipe or the net is unknown, or an option or the size of the codes is out of range.
+        TypeError: the recipe has no such option (the message lists those it has), or a value has the wrong type.
 
+    >>> from chartae.recipes import Setting, build
     >>> build("rae-l2", Setting((1, 28, 28), 16, data="mnist")).objective
     Penalised: Reconstruction() + 0.0128 LatentNorm() + 0.0001024 DecoderL2()
     """
-    record, chosen = RECIPES[name], recipe_options(name, given)
+    record, chosen = RECIPES[name], recipe_options(name, options)
     size = math.prod(setting.shape)
     if record.bottleneck and setting.latent_dim > size:
-        raise ValueError(f"latent_dim is {setting.latent_dim}, but an example has only {size} values; choose fewer")
+        raise ValueError(
+            f"latent_dim is {setting.latent_dim}, but an example has only {size} values; expected at most {size}"
+        )
     if setting.codec is not None and Strings not in record.kinds:
-        raise ValueError(f"recipe {name!r} is for numbers; for strings use {', '.join(recipes_for(Strings))}")
+        raise ValueError(f"recipe {name!r} does not read strings; use {', '.join(recipes_for(Strings))}")
     keywords = _grouped(name, chosen)
     with Stream(seed).initialising():
         objective = record.function(setting, **keywords)
@@ -231,7 +314,23 @@ def build(name: str, setting: Setting, *, seed: int = 0, **given: object) -> Bui
 
 
 def recipe_options(name: str, given: Mapping[str, object]) -> Options:
-    """A recipe's options, each of its own type; a ValueError or TypeError says what is wrong with name or option."""
+    """Check the options of a recipe, and convert each to its type.
+
+    Args:
+        name: name of the recipe.
+        given: options by name; None for the default. Values may be strings, as from the command line.
+
+    Returns:
+        The options that are not None, each of its own type.
+
+    Raises:
+        ValueError: the recipe is unknown, or a number is negative or not finite.
+        TypeError: the recipe has no such option, or a value cannot be converted.
+
+    >>> from chartae.recipes import recipe_options
+    >>> recipe_options("rae-gp", {"beta": "0.1", "gp": None})
+    {'beta': 0.1}
+    """
     known = options(name)
     if unknown := set(given) - set(known):
         has = ", ".join(known) or "none"
@@ -266,18 +365,30 @@ def setting_for(
     condition: int = 0,
     options: Mapping[str, object] | None = None,
 ) -> Setting:
-    """The setting for data of a kind.
+    """The setting of a recipe for data of a kind, with the recipe's defaults.
 
     Args:
-        name: of the recipe.
-        kind: of the data.
-        data: the data set's name.
-        latent_dim: the size of the codes; None for the recipe's default.
-        net: by name; None or ``"auto"`` for the recipe's default.
-        other: the shape of an example of the other domain.
-        classes: how many classes the labels have, where there are labels.
-        condition: K, numbers of a condition; 0 for none.
-        options: the recipe's own, which may set the size of the codes.
+        name: name of the recipe.
+        kind: the kind of the data, which has the shape of an example.
+        data: name of the data set, which selects the papers' coefficients; empty by default.
+        latent_dim: size of the codes; None (default) for the recipe's default.
+        net: name of the net; None (default) or ``"auto"`` for the recipe's default.
+        other: shape of one example of the other domain, for recipes that translate; empty by default.
+        classes: number of classes that the labels have; 0 (default) without labels.
+        condition: number of values in a condition, K; 0 (default) for none.
+        options: options of the recipe, which may determine the size of the codes; None (default) for its defaults.
+
+    Returns:
+        The setting, for `build`.
+
+    Raises:
+        ValueError: the recipe is unknown, or `latent_dim` is below 1.
+
+    >>> from chartae.data.kinds import Points
+    >>> from chartae.recipes import setting_for
+    >>> setting = setting_for("iae-cluster", Points((6,)), options={"clusters": 4})
+    >>> setting.latent_dim, setting.net
+    (4, 'mlp')
     """
     record = RECIPES[name]
     asked = Asked(kind.shape, other, classes, dict(options or {}), latent_dim, net or "auto")

@@ -1,4 +1,8 @@
-"""One loop for any objective and any number of players: checkpoint, exact resume, averaging, schedules, post-mortem."""
+"""Training: one loop for any objective and any number of players.
+
+It writes checkpoints, resumes to the same numbers, averages weights, follows learning-rate schedules, and finds the
+layer and batch where a loss first became non-finite.
+"""
 
 from chartae.records.training import Training
 from chartae.training.history import History, Row

@@ -14,11 +14,13 @@ __all__ = ["Average"]
 
 
 class Average:
-    """The exponential moving average of parameters; its decay rises to `decay`, so that the start is forgotten.
+    """An exponential moving average of a module's parameters.
+
+    The decay rises to `decay`, `min(decay, (1 + step) / (10 + step))`, so that the initial weights are soon forgotten.
 
     Args:
-        module: whose parameters are averaged.
-        decay: in (0, 1).
+        module: the module whose parameters are averaged.
+        decay: final decay, in (0, 1).
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -29,22 +31,22 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move the averages towards the parameters, after step number `step` (from 0)."""
+        """Update the averages after step number `step`, counted from 0."""
         decay = min(self.decay, (1 + step) / (10 + step))
         foreach_lerp_(self.shadow, [p.detach() for p in self.parameters], 1 - decay)
 
     def named(self) -> dict[str, Tensor]:
-        """The averages by the parameters' names."""
+        """The averages, by the names of the parameters."""
         return dict(zip(self.names, self.shadow, strict=True))
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """The averages in the place of the parameters."""
-        kept = [p.detach().clone() for p in self.parameters]
+        """Replace the parameters by their averages inside the `with` block."""
+        originals = [p.detach().clone() for p in self.parameters]
         with torch.no_grad():
             foreach_copy_(self.parameters, self.shadow)
         try:
             yield
         finally:
             with torch.no_grad():
-                foreach_copy_(self.parameters, kept)
+                foreach_copy_(self.parameters, originals)

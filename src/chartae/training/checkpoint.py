@@ -1,4 +1,4 @@
-"""The state of a training, and its checkpoint: written whole, read back to the same numbers."""
+"""The state of a training run, and its checkpoint, which contains all of it and is read back to the same numbers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from chartae.training.history import History
 
 __all__ = ["Facts", "Snapshot", "State", "fixed", "load", "restore", "save", "snapshot"]
 
-#: torch's name for what a module keeps besides parameters and buffers
+#: torch's name for the state of a module besides its parameters and buffers
 EXTRA = "_extra_state"
 NAME = "checkpoint.safetensors"
 
-#: what a checkpoint and the run that resumes it must agree in
+#: the settings that must be the same in a checkpoint and in the run that resumes it
 Fixed = dict[str, float | str | bool | None]
 
 
@@ -57,17 +57,24 @@ class Snapshot(NamedTuple):
 
 @dataclass
 class State:
-    """Everything that changes in a training.
+    """Everything that changes during training.
 
     Attributes:
-        objective: what is minimised, its parameters and buffers among the state.
-        device: where it runs, with its processes and scaler.
-        stream: of random numbers.
-        optimisers, schedules: of each player.
-        average: the moving average of the weights, where one is kept.
-        columns, record: what each step of the epoch gave, by name; on the device.
-        best: the weights of the epoch of least validation loss.
-        epoch, step: the position: the next step is number `step` of epoch `epoch`, both from 0.
+        objective: the objective; its parameters and buffers are part of the state.
+        device: the device, with its processes and gradient scaler.
+        stream: the stream of random numbers.
+        optimisers: the optimiser of each player.
+        schedules: the plateau schedule of each player; empty without one.
+        average: the moving average of the weights; None without one.
+        columns: names of the values that each step returns.
+        record: values (steps, columns) of the current epoch, on the device.
+        best: weights of the epoch with the lowest validation loss.
+        best_loss: the lowest validation loss.
+        best_at: the epoch of the lowest validation loss, counted from 1.
+        bad_epochs: number of epochs since then.
+        epoch: the current epoch, counted from 0.
+        step: the next step of the current epoch, counted from 0.
+        history: the log.
     """
 
     objective: Objective
@@ -87,12 +94,12 @@ class State:
     history: History = field(default_factory=History)
 
     def weights(self) -> dict[str, Tensor]:
-        """Parameters and buffers of an epoch; what is kept for training alone is left out."""
+        """The current parameters (or their averages) and buffers, without the state that only training needs."""
         weights = {k: v for k, v in self.objective.state_dict().items() if not k.endswith(EXTRA)}
         return weights if self.average is None else weights | self.average.named()
 
     def keep_best(self) -> None:
-        """The weights as they are now are the best."""
+        """Copy the current weights to `best`."""
         for name, value in self.weights().items():
             if name in self.best:
                 self.best[name].copy_(value)
@@ -100,14 +107,14 @@ class State:
                 self.best[name] = value.detach().clone()
 
     def adopt_best(self) -> None:
-        """The best weights, or else the last ones, into the objective, which is then in evaluation mode."""
+        """Load the best weights, or the last ones if there are none, and switch to evaluation mode."""
         self.objective.load_state_dict(self.objective.state_dict() | (self.best or self.weights()))
         self.objective.eval()
 
 
 def fixed(objective: Objective, batches: Batches, training: Training) -> Fixed:
-    """What a checkpoint must agree in with the run that resumes it."""
-    # where training depends on its own length, a longer one is another from the start
+    """The settings that must be the same in a checkpoint and in the run that resumes it."""
+    # a schedule over all epochs makes a longer training differ from the first step
     length = training.epochs if training.cosine or objective.scheduled else None
     return {
         "objective": repr(objective),
@@ -123,7 +130,11 @@ def fixed(objective: Objective, batches: Batches, training: Training) -> Fixed:
 
 
 def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot:
-    """The state; `copied` to the CPU, so that it stays what it is (but for the best weights, which an epoch leaves)."""
+    """The state as tensors and plain values.
+
+    With `copied`, tensors are copied to the CPU, so that further steps do not change them. The best weights are not
+    copied, because they do not change within an epoch.
+    """
     tensors = {f"model/{k}": v for k, v in state.objective.state_dict().items()}
     if state.average is not None:
         tensors |= {f"average/{i}": v for i, v in enumerate(state.average.shadow)}
@@ -152,7 +163,7 @@ def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot
 
 
 def restore(state: State, former: Snapshot) -> None:
-    """Set a state back to a snapshot, but for its history."""
+    """Set a state back to a snapshot, except for its history."""
     tensors, facts = former
 
     def group(prefix: str) -> dict[str, Tensor]:
@@ -186,21 +197,27 @@ def restore(state: State, former: Snapshot) -> None:
 
 
 def save(state: State, folder: Path | None, settings: Fixed) -> None:
-    """Write the checkpoint of a folder, if there is one."""
+    """Write a checkpoint to a folder; does nothing without a folder."""
     if folder is None:
         return
     tensors, facts = snapshot(state, settings)
-    random = state.device.gather(tensors["random"].to(state.device.device))  # of each process
+    random = state.device.gather(tensors["random"].to(state.device.device))  # one row for each process
     if state.device.is_main:
         write_tensors(folder / NAME, tensors | {"random": random}, kind="checkpoint", facts={**facts})
     state.device.wait()
 
 
 def load(state: State, folder: Path, settings: Fixed) -> None:
-    """Set a state to a folder's checkpoint, and the folder's log to the rows up to there.
+    """Set a state to a folder's checkpoint, and cut the folder's log to the rows up to there.
+
+    Args:
+        state: the state, which is changed.
+        folder: folder of the checkpoint.
+        settings: the settings of this run, which must be those of the checkpoint.
 
     Raises:
-        FileNotFoundError, ValueError: no checkpoint, a damaged one, or one of other settings.
+        FileNotFoundError: the folder has no checkpoint.
+        ValueError: the checkpoint is damaged, or was written with other settings.
     """
     path = folder / NAME
     tensors, facts = read_tensors(path, kind="checkpoint")
@@ -208,7 +225,7 @@ def load(state: State, folder: Path, settings: Fixed) -> None:
         if facts["settings"].get(key) != value:
             raise ValueError(
                 f"{path} was written with {key} = {facts['settings'].get(key)!r}, but this run has {value!r}; "
-                "resume with the same settings, or start a new folder"
+                "resume with the same settings, or train in a new folder"
             )
     restore(state, Snapshot(tensors, facts))  # type: ignore[arg-type]
     state.history = History(**facts["history"])

@@ -1,4 +1,4 @@
-"""Where a fit runs: on one device by torch alone, or as one of several processes that a launcher started."""
+"""The device of a training run: one device in one process, or one of several processes of a launcher."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from torch.optim import Optimizer
 
 __all__ = ["PRECISIONS", "Alone", "Device", "Distributed", "place"]
 
-#: name -> dtype of the forward pass; None leaves every dtype as it is
+#: name -> dtype of the forward pass; None for the dtype of the weights
 PRECISIONS: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Device(ABC):
-    """A device, the precision of the forward pass, and how this process talks to the others.
+    """A device, the precision of the forward pass, and the communication with other processes.
 
     Attributes:
-        device: where tensors lie.
-        rank: number of this process, from 0.
-        world: how many processes there are.
-        scaler: of the loss, for ``"fp16"`` only.
+        device: the torch device of the tensors.
+        rank: number of this process, counted from 0.
+        world: number of processes.
+        scaler: gradient scaler, for ``"fp16"``; None otherwise.
 
     Raises:
-        ValueError: the precision is unknown, or the device cannot compute in it.
+        ValueError: the precision is unknown, or the device does not support it.
     """
 
     def __init__(self, device: torch.device, precision: str, rank: int = 0, world: int = 1) -> None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision is {precision!r}; choose from {', '.join(PRECISIONS)}")
         if precision == "fp16" and device.type == "cpu":
-            raise ValueError("precision 'fp16' needs a GPU; use 'bf16' or 'fp32' on a CPU")
+            raise ValueError("precision is 'fp16', which needs a GPU; use 'bf16' or 'fp32' on a CPU")
         if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
             raise ValueError("precision is 'bf16', which this GPU does not support; use 'fp16' or 'fp32'")
         self.device, self.rank, self.world = device, rank, world
@@ -50,19 +50,19 @@ class Device(ABC):
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[object]:
-        """Within it, operations that can run in the precision do."""
+        """A context in which operations run in the precision if they can."""
         return nullcontext() if self._dtype is None else torch.autocast(self.device.type, dtype=self._dtype)
 
     def prepare(self, objective: nn.Module) -> nn.Module:
-        """The objective as the loop calls it: in the precision, with float32 results. `objective` is not changed."""
+        """The objective as the loop calls it: in the precision, with float32 results; `objective` is not changed."""
         return objective if self._dtype is None else _Mixed(objective, self)
 
     def backward(self, loss: Tensor) -> None:
-        """Differentiate the loss, scaled where there is a scaler."""
+        """Back-propagate the loss, scaled if there is a scaler."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
     def step(self, optimiser: Optimizer, parameters: Iterable[Tensor], clip: float | None = None) -> None:
-        """Clip the norm of the gradients of an optimiser's `parameters` to `clip`, and make its step."""
+        """Clip the norm of the gradients of `parameters` to `clip`, and take a step of their optimiser."""
         if clip is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(optimiser)
@@ -83,15 +83,15 @@ class Device(ABC):
 
     @abstractmethod
     def gather(self, rows: Tensor) -> Tensor:
-        """The rows (N, ...) of all processes, one below the other: (world N, ...)."""
+        """The rows (N, ...) of all processes, concatenated to (world N, ...)."""
 
     @abstractmethod
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has come to this point."""
 
 
 class Alone(Device):
-    """One process, one device; it shares no state with anything else, so that several may be at work at a time."""
+    """One process on one device; it shares no state, so that several may train at the same time."""
 
     def __init__(self, device: torch.device, precision: str = "fp32") -> None:
         super().__init__(device, precision)
@@ -109,13 +109,13 @@ class Alone(Device):
 class Distributed(Device):
     """One of several processes, each with its share of every batch; gradients are averaged.
 
-    accelerate joins the processes and chooses their devices (`PartialState`, which is one for the whole process and is
-    used as it is where the caller has one); everything else is torch's.
+    accelerate connects the processes and chooses their devices, by its `PartialState`, which a process has once; one
+    that the caller has made is used as it is. Everything else is torch's.
 
     Args:
-        device: ``"cpu"`` keeps off a GPU.
-        precision: as of `place`.
-        several: whether parts of the objective have no part in some losses, as where there are several players.
+        device: ``"cpu"`` to use no GPU; None for a GPU if there is one.
+        precision: ``"fp32"``, ``"bf16"``, or ``"fp16"`` (GPU only).
+        several: whether the objective has several players, so that some losses do not use all parameters.
     """
 
     def __init__(self, device: str | None, precision: str = "fp32", *, several: bool = False) -> None:
@@ -126,8 +126,8 @@ class Distributed(Device):
         inner = super().prepare(objective)
         if self.world == 1 or not any(p.requires_grad for p in inner.parameters()):
             return inner
-        places = None if self.device.type == "cpu" else [self.device]
-        return nn.parallel.DistributedDataParallel(inner, device_ids=places, find_unused_parameters=self._several)
+        devices = None if self.device.type == "cpu" else [self.device]
+        return nn.parallel.DistributedDataParallel(inner, device_ids=devices, find_unused_parameters=self._several)
 
     def total(self, value: Tensor) -> Tensor:
         if self.world == 1:
@@ -148,7 +148,7 @@ class Distributed(Device):
 
 
 class _Mixed(nn.Module):
-    """An objective computed in a device's precision; its values come out in float32."""
+    """An objective that is computed in a device's precision and returns float32 values."""
 
     def __init__(self, objective: nn.Module, device: Device) -> None:
         super().__init__()
@@ -162,16 +162,17 @@ class _Mixed(nn.Module):
 
 
 def place(precision: str = "fp32", device: str | None = None, several: bool = False) -> Device:
-    """Where a fit runs.
+    """The device of a training run.
 
     Args:
-        precision: ``"fp32"``, ``"bf16"``, or ``"fp16"`` (a GPU only; the loss is scaled).
-        device: as torch names them; by default a GPU where there is one.
+        precision: ``"fp32"``, ``"bf16"``, or ``"fp16"`` (GPU only; the loss is scaled).
+        device: torch's name of the device; None for a GPU if there is one.
         several: whether the objective has several players.
 
     Returns:
-        `Distributed` where a launcher (torchrun, `accelerate launch`, mpirun) runs several processes, else `Alone`.
+        `Distributed` if a launcher (torchrun, `accelerate launch`, mpirun) runs several processes, else `Alone`.
 
+    >>> from chartae.training.device import place
     >>> place(device="cpu").device
     device(type='cpu')
     """
@@ -189,10 +190,10 @@ def _launched() -> bool:
 
 
 def _chosen(device: str | None) -> torch.device:
-    """The device asked for, else the first that there is."""
+    """The requested device, or else the first available of cuda, mps and cpu."""
     if device is None and os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes", "on"):
-        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        device = next((name for name, available in there.items() if available), None)
+        gpus = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        device = next((name for name, available in gpus.items() if available), None)
     chosen = torch.device(device or "cpu")
     if chosen.type == "cuda" and chosen.index is None:
         return torch.device("cuda", torch.cuda.current_device())

@@ -1,4 +1,4 @@
-"""What a training logs."""
+"""The log of a training run."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ Row = dict[str, float | str]
 
 @dataclass
 class History:
-    """How a training went.
+    """The log of a training run, and how it ended.
 
     Attributes:
-        rows: the log, as written to `log.jsonl`: dicts with `split` ("train" or "valid"), `epoch` (from 1), `step`
-            (of the whole run), `loss` and every term by its name, in nats per example; train rows also `lr` and
-            `seconds` since the start. Rows of split "alarm" are what the objective finds wrong: `kind` and `alarm`.
+        rows: the log, as written to `log.jsonl`: dicts with `split` ("train" or "valid"), `epoch` (counted from 1),
+            `step` (counted over the whole run), `loss` and each term by its name, in nats per example. Train rows also
+            have `lr` and `seconds` since the start. Rows of split "alarm" are warnings of the objective, with `kind`
+            and `alarm`.
         epochs: number of epochs trained.
-        best_epoch: the epoch whose weights the model now has.
-        stopped: why training ended.
-        seconds: wall time in training steps and validation, over all resumed parts.
+        best_epoch: the epoch whose weights the model has, counted from 1.
+        stopped: the reason why training ended, in words.
+        seconds: wall time of training steps and validation, summed over resumed parts.
+
+    >>> from chartae.training import History
+    >>> history = History([{"split": "train", "loss": 3.0}, {"split": "valid", "loss": 4.0}])
+    >>> history.append([{"split": "train", "loss": 2.0}], folder=None)
+    >>> history.last("train")["loss"], len(history.of("valid"))
+    (2.0, 1)
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -34,7 +41,7 @@ class History:
     seconds: float = 0.0
 
     def last(self, split: str = "train") -> Row:
-        """The newest row of a split."""
+        """The last row of a split."""
         return next(row for row in reversed(self.rows) if row["split"] == split)
 
     def of(self, split: str) -> list[Row]:
@@ -42,7 +49,7 @@ class History:
         return [row for row in self.rows if row["split"] == split]
 
     def append(self, rows: Sequence[Row], folder: Path | None) -> None:
-        """Add rows, also to the log file of a folder."""
+        """Add rows, and append them to the log file of a folder if one is given."""
         self.rows += rows
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -50,15 +57,15 @@ class History:
                 f.writelines(json.dumps(row) + "\n" for row in rows)
 
     def rewrite(self, folder: Path) -> None:
-        """The log file as these rows alone: those of steps that will be taken again are dropped."""
+        """Rewrite the log file with these rows only, which drops rows of steps that will be repeated."""
         (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in self.rows))
 
 
 def read_log(folder: Path) -> list[Row]:
-    """The rows of a folder's log; an empty list where there is none.
+    """The rows of a folder's log; an empty list if it has none.
 
     Raises:
-        ValueError: a log that is damaged.
+        ValueError: the log is damaged.
     """
     path = folder / "log.jsonl"
     if not path.is_file():

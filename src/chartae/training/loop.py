@@ -1,8 +1,8 @@
-"""The loop: steps, epochs, validation, interrupts.
+"""The training loop: steps, epochs, validation and interrupts.
 
-It asks nothing of the device inside a step: every term of every step goes into a table on the device that is
-read once an epoch. What went wrong in a step whose loss is not finite is found afterwards, by replaying the epoch
-from its start with every layer watched; a run that goes well never pays for it.
+A step never waits for the device: the values of all terms go into a table on the device, which is read once an epoch.
+If a loss is not finite, the epoch is replayed from its start with every layer watched, to find the cause; a run without
+such a loss does not pay for it.
 """
 
 from __future__ import annotations
@@ -53,35 +53,68 @@ def fit(
     training: Training | None = None,
     **settings: Unpack[TrainingFields],
 ) -> History:
-    """Minimise an objective; afterwards its model has the best weights and is in evaluation mode.
+    """Train the model of an objective; afterwards it has the best weights and is in evaluation mode.
 
-    With `valid`, the weights of the epoch of least validation loss are kept; without, or where the learning rate falls
-    to zero (`cosine`) and no `patience` is set, the last ones.
+    With `valid`, the weights of the epoch with the lowest validation loss are kept. The last weights are kept without
+    `valid`, where a critic is part of the loss, and where the learning rate falls to zero (`cosine`); in the last two
+    cases a `patience` makes the validation loss choose all the same.
+
+    Settings are given either by name, or together as one `Training` object.
 
     Args:
-        objective: what is minimised; each of its players gets an optimiser of its own.
-        batches: the training data.
-        valid: data on which the plateau schedule, early stopping and the choice of weights look.
-        folder: where `log.jsonl` and `checkpoint.safetensors` go; without it nothing is written.
-        resume: go on from the folder's checkpoint, to the same numbers as an uninterrupted run.
-        progress: a progress bar (a line an epoch where there is no terminal); by default only on a terminal.
-        training: the settings, as one object.
-        settings: the settings by their names, the fields of `Training`; in place of `training`.
+        objective: the objective; each of its players has its own optimiser.
+        batches: the training data, with their batch size.
+        valid: validation data, for the plateau schedule, early stopping and the choice of weights; None (default) for
+            none.
+        folder: folder for `log.jsonl` and `checkpoint.safetensors`; None (default) to write nothing.
+        resume: whether to continue from the folder's checkpoint, to the same numbers as an uninterrupted run; False by
+            default.
+        progress: True for a progress bar, or a line for each epoch without a terminal; False for neither; None
+            (default) for a progress bar only on a terminal.
+        training: all settings as one object, in place of those below.
+        epochs: number of passes over the training data, >= 1; default 10.
+        lr: learning rate, > 0, for all players or as a dict by player; None (default) for 1e-3.
+        optimizer: ``"adam"`` (default), ``"adamw"``, ``"sgd"``, or a function from parameters to an optimiser.
+        precision: ``"fp32"`` (default), ``"bf16"``, or ``"fp16"`` (GPU only; the loss is scaled).
+        clip: largest norm of a player's gradient, > 0; None (default) for no limit.
+        plateau: (factor, patience): multiply the learning rate by `factor` after `patience` epochs without a lower
+            validation loss. None (default) for (0.5, 5) where it makes sense; False for no such schedule.
+        cosine: whether the learning rate falls to zero as half a cosine; None (default) for the objective's choice.
+        patience: number of epochs without a lower validation loss after which training stops; None (default) for no
+            such limit.
+        ema: decay of the moving average of the weights, in (0, 1), which is then validated and kept; 0 for no average;
+            None (default) for the objective's choice.
+        seed: seed of all random numbers drawn in training; default 0.
+        device: ``"cpu"``, ``"cuda"`` or another of torch's devices; None (default) for a GPU if there is one.
+        compile: whether to use `torch.compile` on the objective; False by default.
+        checkpoint_every: number of epochs between checkpoints, >= 1; default 1. An interrupt writes one too.
 
     Returns:
-        The log, and how training ended.
+        The log of training, with the reason why it ended.
 
     Raises:
-        ValueError, TypeError: settings, data or objective that do not go together, before any work starts.
-        NonFinite: the loss stopped being a number. The model has the weights of the last good epoch again.
-        KeyboardInterrupt: after a checkpoint was written, if there is a folder.
+        TypeError: an argument has the wrong type, or `training` and settings are both given.
+        ValueError: settings, data and objective do not fit together; raised before any work starts.
+        NonFinite: the loss became infinite or NaN. The model then has the weights of the last good epoch.
+        KeyboardInterrupt: the run was interrupted; a checkpoint was written if there is a folder.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.training import fit
+    >>> _ = torch.manual_seed(0)
+    >>> decoder = ch.Gaussian(torch.nn.Linear(2, 3))
+    >>> model = ch.Autoencoder(ch.Dirac(torch.nn.Linear(3, 2)), decoder, ch.StandardNormal(2))
+    >>> batches = ch.Batches(torch.randn(64, 3), 16)
+    >>> history = fit(ch.Penalised(model, ch.Reconstruction()), batches, epochs=3, device="cpu", progress=False)
+    >>> history.stopped, history.last()["step"]
+    ('all epochs done', 12)
     """
     if training is not None and settings:
         raise TypeError(f"training and {', '.join(settings)} are both given; give one of them")
     training = Training(**settings) if training is None else training
     check(objective, batches, training, valid)
     if resume and folder is None:
-        raise ValueError("resume needs the folder that holds the checkpoint")
+        raise ValueError("resume is True, but folder is None; expected the folder of the checkpoint. Give folder=...")
     training = training.resolved(objective, valid=valid is not None)
     device = place(training.precision, training.device, len(objective.players()) > 1)
     with Stream(training.seed + device.rank).used() as stream:
@@ -111,13 +144,13 @@ class _Loop:
         self.batches = batches.to(device.device)
         self.valid = None if valid is None else valid.to(device.device)
         self.steps = batches.steps(device.world)
-        self.horizon = training.epochs * self.steps  # steps in all epochs
+        self.horizon = training.epochs * self.steps  # number of steps in all epochs
         objective.to(device.device)
         self.players = objective.players()
         optimisers = {name: _optimiser(training, name, player) for name, player in self.players.items()}
         self.called = cast(nn.Module, torch.compile(objective)) if training.compile else objective
         self.module = device.prepare(self.called)
-        # compiled code, and layers and optimisers of others, draw from torch's own generator
+        # compiled code, and foreign layers and optimisers, draw from torch's global generator
         self.lends = training.compile or callable(training.optimizer) or draws_itself(objective)
         self.peak = {name: o.param_groups[0]["lr"] for name, o in optimisers.items()} if training.cosine else {}
         self.parameters = [p for player in self.players.values() for p in player.parameters]
@@ -156,7 +189,7 @@ class _Loop:
                         history.seconds += time.perf_counter() - started
                         self._interrupted()
                 examine(state, start, self._epoch, self._advance, self.folder)
-                # the snapshot may have been taken in mid-epoch: what was logged is the whole epoch all the same
+                # even if the snapshot was taken within the epoch, the whole epoch is logged
                 self._log_training(time.perf_counter() - started)
                 self._raise_alarms()
                 state.epoch, state.step = state.epoch + 1, 0
@@ -169,7 +202,7 @@ class _Loop:
         if not history.stopped:
             history.stopped = "all epochs done"
         state.adopt_best()
-        self.objective.rest()
+        self.objective.finish()
         return history
 
     def _epoch(self, start: int) -> Iterator[Batch]:
@@ -177,11 +210,11 @@ class _Loop:
         return self.batches.epoch(self.state.epoch, start=start, rank=self.device.rank, world=self.device.world)
 
     def _drawing(self, stream: Stream) -> contextlib.AbstractContextManager[Stream]:
-        """Within it, random numbers come from a stream."""
+        """A context in which random numbers come from a stream."""
         return stream.lent(self.device.device) if self.lends else stream.used()
 
     def _advance(self, batch: Batch) -> None:
-        """One step of every player."""
+        """Take one step of every player."""
         with self._drawing(self.state.stream):
             self._step(batch)
 
@@ -196,7 +229,7 @@ class _Loop:
                 for group in optimiser.param_groups:
                     group["lr"] = self.peak[name] * 0.5 * (1 + math.cos(math.pi * done))
             self.device.step(optimiser, self.players[name].parameters, self.training.clip)
-            # another player's parameters were differentiated as well
+            # clear all gradients, as the loss also reaches the other players' parameters
             for p in self.parameters:
                 p.grad = None
             values |= losses if name == "model" else {f"{name}/{key}": v for key, v in losses.items()}
@@ -227,15 +260,15 @@ class _Loop:
         self._write(rows)
 
     def _raise_alarms(self) -> None:
-        """What the objective finds wrong is warned of and logged, once of a kind."""
+        """Warn of and log the objective's alarms, each kind once."""
         history = self.state.history
         rows = history.of("train")
         known = {row["kind"] for row in history.of("alarm")}
         for kind, text in self.objective.alarms(rows):
             if kind not in known:
                 known.add(kind)
-                where: Row = {"epoch": self.state.epoch + 1, "step": rows[-1]["step"]}
-                self._write([{"split": "alarm", **where, "kind": kind, "alarm": text}])
+                position: Row = {"epoch": self.state.epoch + 1, "step": rows[-1]["step"]}
+                self._write([{"split": "alarm", **position, "kind": kind, "alarm": text}])
                 warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _write(self, rows: list[Row]) -> None:
@@ -270,13 +303,16 @@ class _Loop:
             history.stopped = f"no better validation loss for {self.training.patience} epochs"
 
     def _means(self, batches: Batches) -> dict[str, float]:
-        """Means of every term over a set; every process reads the whole of it, so that all decide alike."""
+        """The mean of each term over a set.
+
+        Every process reads the whole set, so that all processes take the same decisions.
+        """
         total: dict[str, Tensor] = {}
         self.objective.eval()
         average = self.state.average
         averaged = contextlib.nullcontext() if average is None else average.applied()
         grad = torch.enable_grad if self.objective.second_order else torch.no_grad
-        # the same noise in every epoch: losses differ by the weights alone
+        # the same noise in every epoch, so that only the weights make losses differ
         with averaged, grad(), self._drawing(Stream(self.training.seed)), self.device.autocast():
             for batch in batches.epoch(0):
                 for name, v in self.called(batch).items():
@@ -294,13 +330,13 @@ class _Loop:
 
     def _interrupted(self) -> None:
         checkpoint.save(self.state, self.folder, self.fixed)
-        where = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
-        kept = f"; go on from {self.folder} with resume" if self.folder else ""
-        raise Interrupted(f"stopped in {where}{kept}", self.signal)
+        position = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
+        remedy = f"; continue from {self.folder} with resume" if self.folder else ""
+        raise Interrupted(f"stopped in {position}{remedy}", self.signal)
 
 
 def _optimiser(training: Training, name: str, player: Player) -> Optimizer:
-    """The optimiser of a player."""
+    """The optimiser of a player; `rate` multiplies a common learning rate only."""
     parameters = list(player.parameters)
     if not isinstance(training.optimizer, str):
         build: Callable[[list[nn.Parameter]], Optimizer] = training.optimizer

@@ -1,4 +1,4 @@
-"""Why a loss stopped being finite: the epoch is taken again from its start, with every layer watched."""
+"""Finding the cause of a non-finite loss: the epoch is replayed from its start with every layer watched."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["NonFinite", "examine"]
 
 
 class NonFinite(ArithmeticError):
-    """A loss that is no longer a number; says which layer, term and batch were the first."""
+    """The loss became infinite or NaN; the message names the first layer, term and batch where it did."""
 
 
 def examine(
@@ -26,45 +26,48 @@ def examine(
     advance: Callable[[Batch], None],
     folder: Path | None,
 ) -> None:
-    """Raise NonFinite where a step of the epoch had a loss that is not finite; the model is then set back.
+    """Raise NonFinite if a step of the epoch had a non-finite loss; the model is then set back to its last good state.
 
     Args:
-        state: of the training, at the end of an epoch.
-        start: the state at the epoch's start (or where it was resumed).
-        batches: the batches of the epoch from a step on.
-        advance: takes a step.
-        folder: of the run, to be named.
+        state: the state at the end of an epoch.
+        start: the state at the epoch's start, or where it was resumed.
+        batches: function from a step to the batches of the epoch from that step on.
+        advance: function that takes one training step.
+        folder: folder of the run, for the message; None without one.
+
+    Raises:
+        NonFinite: a loss or a parameter is not finite.
     """
     bad = (~state.record[: state.step].isfinite().all(1)).float()
-    counts = state.device.total(bad)  # one answer for all processes
+    counts = state.device.total(bad)  # so that all processes agree
     if float(counts.sum()):
         first = int(counts.nonzero()[0])
     else:
-        # the last step's gradients have not been seen by any loss yet
+        # the last step's gradients have not entered any loss yet
         if all(bool(p.detach().isfinite().all()) for p in state.objective.parameters()):
             return
         first = state.step - 1
     steps = len(state.record)
     epoch = state.epoch
     restore(state, start)
-    finding = _replay(state, first, batches(state.step), advance)
+    cause = _replay(state, first, batches(state.step), advance)
     restore(state, start)
     state.adopt_best()
-    kept = f" The last good checkpoint is kept in {folder}." if folder and epoch else ""
+    checkpoint = f" The last good checkpoint is kept in {folder}." if folder and epoch else ""
     raise NonFinite(
         f"the loss stopped being a finite number in epoch {epoch + 1}, batch {first + 1} of {steps}: "
-        f"{finding}.{kept} Try a smaller lr, clip=1.0, precision='fp32', or a smaller weight on that term."
+        f"{cause}.{checkpoint} Try a smaller lr, clip=1.0, precision='fp32', or a smaller weight on that term."
     )
 
 
 def _replay(state: State, first: int, batches: Iterable[Batch], advance: Callable[[Batch], None]) -> str:
-    """Take the steps to the first bad one again, watching every layer, term and gradient."""
+    """Repeat the steps up to the first bad one, watching every layer, term and gradient; the cause, in words."""
     culprit: list[str] = []
 
     def watch(name: str, layer: nn.Module) -> RemovableHandle:
         def hook(module: nn.Module, args: object, out: object) -> None:
             if isinstance(out, Tensor) and not culprit and not bool(out.isfinite().all()):
-                culprit.append(f"the output of layer {name} ({type(module).__name__}) is the first")
+                culprit.append(f"the first non-finite value is the output of layer {name} ({type(module).__name__})")
 
         return layer.register_forward_hook(hook)
 
@@ -80,12 +83,15 @@ def _replay(state: State, first: int, batches: Iterable[Batch], advance: Callabl
             if culprit or terms:
                 term = [c for c in terms if c != "loss"]
                 parts = [*culprit, *([f"term {term[0]} is not finite"] if term else [])]
-                return "; ".join(parts) or "the loss is the first"
+                return "; ".join(parts) or "the first non-finite value is the loss"
             if named:
-                return f"the gradient of {named[0]} is the first, in batch {state.step}, though its loss was finite"
+                return (
+                    f"the first non-finite value is the gradient of {named[0]} in batch {state.step}, whose loss was "
+                    "finite"
+                )
             if state.step > first:
                 break
     finally:
         for hook in hooks:
             hook.remove()
-    return "a replay from the start of the epoch did not show it again (is some operation not deterministic?)"
+    return "a replay from the start of the epoch did not reproduce it, so an operation may be non-deterministic"

@@ -1,4 +1,4 @@
-"""How far a training is: a bar on a terminal, a line an epoch elsewhere."""
+"""The progress of training: a bar on a terminal, a line for each epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:
-    """A bar with the time left on a terminal, else a line an epoch; looks at the clock, never at the device."""
+    """A bar with the remaining time on a terminal, a line for each epoch elsewhere; it never waits for the device.
+
+    Args:
+        wanted: True for a bar or lines, False for neither, None for a bar on a terminal only.
+        main: whether this process shows progress.
+        total: number of steps in all epochs.
+        steps: number of steps in an epoch.
+    """
 
     def __init__(self, wanted: bool | None, main: bool, total: int, steps: int) -> None:
         console = Console(stderr=True)

@@ -1,4 +1,4 @@
-"""Settings of a training as keywords, and everything that can be wrong with them and an objective together."""
+"""The settings of a training run as keywords, and their check against the objective and the data."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class TrainingFields(TypedDict, total=False):
-    """The fields of `Training` as keywords, but for `batch_size`, which the batches have."""
+    """The fields of `Training` as keywords, without `batch_size`, which the batches define."""
 
     epochs: int
     lr: float | dict[str, float] | None
@@ -48,7 +48,12 @@ class TrainingFields(TypedDict, total=False):
 
 
 def lists_fields(cls: type, *leave_out: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """A decorator: the signature lists the fields of a dataclass in place of ``**fields``."""
+    """A decorator whose function has the fields of a dataclass in its signature, in place of ``**fields``.
+
+    Args:
+        cls: the dataclass.
+        leave_out: names of fields that are not listed.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
@@ -70,38 +75,61 @@ def lists_fields(cls: type, *leave_out: str) -> Callable[[Callable[P, R]], Calla
 
 
 def check(objective: Objective, batches: Batches, training: Training, valid: Batches | None = None) -> None:
-    """Raise for everything that can be wrong with a training, before any work starts; changes nothing.
+    """Check that settings, objective and data fit together, before any work starts; changes nothing.
 
     Args:
-        objective: what is minimised.
+        objective: the objective.
         batches: the training data.
         training: the settings.
-        valid: the validation data, if there are any.
+        valid: the validation data; None (default) without any.
 
     Raises:
-        ValueError, TypeError: what was given, what is expected.
+        TypeError: `objective` is not an Objective, or `batches` are not Batches.
+        ValueError: a setting is out of range or does not fit the objective or the data.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.training import Training, check
+    >>> decoder = ch.Gaussian(torch.nn.Linear(2, 3))
+    >>> model = ch.Autoencoder(ch.Dirac(torch.nn.Linear(3, 2)), decoder, ch.StandardNormal(2))
+    >>> objective, batches = ch.Penalised(model, ch.Reconstruction()), ch.Batches(torch.zeros(8, 3), 4)
+    >>> check(objective, batches, Training(epochs=5))
+    >>> check(objective, batches, Training(patience=3))
+    Traceback (most recent call last):
+        ...
+    ValueError: plateau and patience need a validation loss, but valid is None. Give valid=Batches(...).
     """
     if not isinstance(objective, Objective):
         raise TypeError(
-            f"the objective is a {type(objective).__name__}; give an Objective, e.g. Penalised(model, terms)"
+            f"objective is a {type(objective).__name__}; expected an Objective, such as Penalised(model, terms)"
         )
     if not isinstance(batches, Batches):
-        raise TypeError(f"the batches are a {type(batches).__name__}; give chartae.data.Batches(x, batch_size=...)")
+        raise TypeError(f"batches is a {type(batches).__name__}; expected chartae.data.Batches(x, batch_size=...)")
     training.check()
     if valid is None and (training.plateau or training.patience is not None):
-        raise ValueError("plateau and patience look at the validation loss; give valid=Batches(...)")
+        raise ValueError("plateau and patience need a validation loss, but valid is None. Give valid=Batches(...).")
     if training.compile and objective.second_order:
-        raise ValueError(f"{objective!r} differentiates twice, which torch.compile does not support; use compile=False")
+        raise ValueError(
+            f"compile is True, but {objective!r} differentiates twice, which torch.compile does not support; use "
+            "compile=False"
+        )
     players = objective.players()
     owners: dict[int, str] = {}
     for name, player in players.items():
         for p in player.parameters:
             if owners.setdefault(id(p), name) != name:
-                raise ValueError(f"a parameter belongs to both players {owners[id(p)]!r} and {name!r}")
+                raise ValueError(
+                    f"a parameter belongs to both players {owners[id(p)]!r} and {name!r}; expected each in one player"
+                )
     if isinstance(training.lr, dict) and (missing := set(players) - set(training.lr)):
-        raise ValueError(f"lr has no learning rate for {', '.join(sorted(missing))}")
+        raise ValueError(
+            f"lr has no learning rate for {', '.join(sorted(missing))}; expected one for each of {', '.join(players)}"
+        )
     if batches.batch_size == 1 and any(isinstance(m, BATCH_NORMS) for m in objective.modules()):
-        raise ValueError("batch_size is 1, but batch normalisation has no batch of one; give 2 or more")
+        raise ValueError("batch_size is 1, but batch normalisation needs several examples; expected at least 2")
     if valid is not None and valid.shape != batches.shape:
-        raise ValueError(f"validation examples have shape {valid.shape}, training examples {batches.shape}")
+        raise ValueError(
+            f"validation examples have shape {valid.shape}, but training examples have shape {batches.shape}; expected "
+            "the same shape"
+        )
     objective.check(batches)
