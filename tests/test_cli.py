@@ -137,7 +137,7 @@ BAD = {
     ),
     "columns of data without": (
         ["fit", "digits", "--recipe", "vae", "--condition", "age,sex", "--out", "{}"],
-        "condition names age, sex, but digits has none such",
+        "condition names age, sex, which digits does not have",
     ),
     "a training that cannot be": (["fit", "digits", "--ema", "2", "--out", "{}"], "ema is 2.0"),
     "a device that is not there": (["fit", "digits", "--device", "tpu9", "--out", "{}"], "device is 'tpu9'"),
@@ -279,7 +279,7 @@ def test_a_density_that_is_not_there(run, capsys):
 def test_an_old_run_is_not_overwritten(run, capsys):
     before = (run / "weights.safetensors").read_bytes()
     assert cli.main([*FIT, "--out", str(run)]) == 2
-    assert "say overwrite or resume" in capsys.readouterr().err
+    assert "set overwrite or resume" in capsys.readouterr().err
     assert (run / "weights.safetensors").read_bytes() == before
 
 

@@ -276,7 +276,7 @@ def test_vectors_of_any_length(float32):
     ("call", "message"),
     [
         (lambda: ch.fit("iae-translate", "digits", **QUICK), "give the other as `to`"),
-        (lambda: ch.fit("ae", "digits", to="digits+edges", **QUICK), "has one domain and no `to`"),
+        (lambda: ch.fit("ae", "digits", to="digits+edges", **QUICK), "to is given, but recipe 'ae' has one domain"),
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", latent_dim=3, **QUICK), "leave out latent_dim"),
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", net="mlp", **QUICK), "out latent_dim and net"),
         (lambda: ch.fit("iae-translate", "digits", to=np.zeros((0, 8, 8)), **QUICK), "domain B: x is empty"),
