@@ -151,12 +151,12 @@ def test_a_density_that_is_listed_and_missing_is_named(folder):
 
 DAMAGE = {
     "no run": (lambda f: shutil.rmtree(f), FileNotFoundError, "there is no run in"),
-    "no weights": (lambda f: (f / "weights.safetensors").unlink(), FileNotFoundError, "its training did not end"),
+    "no weights": (lambda f: (f / "weights.safetensors").unlink(), FileNotFoundError, "its training is unfinished"),
     "toml": (lambda f: (f / "run.toml").write_text("recipe = "), ValueError, "run.toml is damaged"),
     "bytes": (lambda f: (f / "run.toml").write_bytes(b"\xff\xfe\x00"), ValueError, "run.toml is damaged"),
     "missing key": (lambda f: (f / "run.toml").write_text('recipe = "ae"'), ValueError, "lacks data"),
     "extra key": (lambda f: edit(f, "", 'hook = "os.system"\n'), ValueError, "unknown keys: hook"),
-    "recipe": (lambda f: edit(f, '"rae-l2"', '"../../x"'), ValueError, "of recipe 'rae-l2', run.toml says"),
+    "recipe": (lambda f: edit(f, '"rae-l2"', '"../../x"'), ValueError, "of recipe 'rae-l2'; expected"),
     "type": (lambda f: edit(f, "latent_dim = 3", "latent_dim = true"), ValueError, "latent_dim is True"),
     "huge": (lambda f: edit(f, "[1, 8, 8]", "[1, 80000, 80000]"), ValueError, "10\\^8 values"),
     "latent": (lambda f: edit(f, "latent_dim = 3", "latent_dim = 5"), ValueError, "do not match its run.toml"),
