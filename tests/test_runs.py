@@ -145,7 +145,7 @@ def test_what_cannot_be_resumed_or_overwritten_safely(folder):
 
 def test_a_density_that_is_listed_and_missing_is_named(folder):
     (folder / "density.gmm.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"density.gmm.safetensors is missing, and .*manifest.json lists it"):
+    with pytest.raises(ValueError, match=r"density.gmm.safetensors is missing, but .*manifest.json lists it"):
         ch.load(folder)
 
 

@@ -129,8 +129,9 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         options: the recipe's own keywords, such as ``{"beta": 0.01}``, and for strings the fields of
             `chartae.data.Reading`, such as ``{"grammar": "expressions"}``; None (default) for none.
         lr: learning rate, > 0; None (default) for the recipe's own.
-        net: architecture of encoder and decoder: ``"auto"`` (default) chooses by the data; otherwise ``"mlp"``, ``"conv"``,
-            ``"residual"``, ``"smooth"`` or ``"paper"``, and for strings ``"gru"``, ``"transformer"`` or ``"paper"``.
+        net: architecture of encoder and decoder: ``"auto"`` (default) chooses by the data; otherwise ``"mlp"``,
+            ``"conv"``, ``"residual"``, ``"smooth"`` or ``"paper"``, and for strings ``"gru"``, ``"transformer"`` or
+            ``"paper"``.
         components: number of components of the mixture ``"gmm"``, >= 1; default 10.
         validation_fraction: fraction of the data held out to choose the best epoch, in [0, 1); default 0.1. With 0 the
             last epoch is kept. Recipes that learn from labels hold nothing out.

@@ -88,8 +88,9 @@ def verify(folder: str | Path, *names: str) -> None:
             raise ValueError(f"{path} is missing, but {folder / NAME} lists it. {_remedy(folder, name)}")
         if (actual := _sha256(path)) != written:
             raise ValueError(
-                f"{path} has changed since chartae wrote it: its sha256 is {actual[:12]}…; expected {written[:12]}…, as "
-                f"in {folder / NAME}. {_remedy(folder, name)}; if you changed it on purpose, delete its line in {NAME}"
+                f"{path} has changed since chartae wrote it: its sha256 is {actual[:12]}…; expected {written[:12]}…, "
+                f"as in {folder / NAME}. {_remedy(folder, name)}; if you changed it on purpose, delete its line in "
+                f"{NAME}"
             )
 
 

@@ -94,7 +94,7 @@ class Pictures:
         )
         a, b = arrays.get("originals"), arrays.get("reconstructions")
         if a is not None and b is not None and a.shape != b.shape:
-            raise ValueError(f"{path}: originals have shape {a.shape}, but reconstructions {b.shape}; expected the same")
+            raise ValueError(f"{path}: reconstructions have shape {b.shape}; expected that of originals, {a.shape}")
         return pictures
 
 

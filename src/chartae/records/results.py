@@ -159,8 +159,8 @@ Part: TypeAlias = "str | Scores | Sets | Densities | TrainingFacts | Mapping[str
 class Results(Mapping[str, Any]):
     """Results of an evaluation, by attribute or by name; `results.json` holds exactly these.
 
-    `results.sets.gmm.frechet` is `results["sets"]["gmm"]["frechet"]`. A part that an evaluation does not have is None or
-    empty, and is not among the names.
+    `results.sets.gmm.frechet` is `results["sets"]["gmm"]["frechet"]`. A part that an evaluation does not have is None
+    or empty, and is not among the names.
 
     Attributes:
         protocol: everything that is needed to reproduce the numbers.

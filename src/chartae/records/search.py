@@ -207,6 +207,6 @@ class Search:
         for name in OF_A_RUN:
             if (value := getattr(self, name)) != getattr(plain, name):
                 raise ValueError(
-                    f"{name} is {value!r}, but only a search over a run has this setting; use chartae.optimise.optimise, "
-                    "or leave it out"
+                    f"{name} is {value!r}, but only a search over a run has this setting; use "
+                    "chartae.optimise.optimise, or leave it out"
                 )

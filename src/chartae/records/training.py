@@ -102,15 +102,15 @@ class Training:
             raise ValueError(f"clip is {self.clip}; expected a gradient norm above 0, or None for no limit")
         for lr in self.lr.values() if isinstance(self.lr, dict) else [1e-3 if self.lr is None else self.lr]:
             if not 0 < lr < math.inf:
-                raise ValueError(f"lr is {lr}; expected a finite learning rate above 0")
+                raise ValueError(f"lr is {lr}; expected a finite number above 0")
         if isinstance(self.optimizer, str) and self.optimizer not in OPTIMISERS:
             raise ValueError(
                 f"optimizer is {self.optimizer!r}; choose from {', '.join(OPTIMISERS)}, or give a function"
             )
         if self.cosine and self.plateau:
             raise ValueError(
-                f"plateau is {self.plateau} and cosine is True, but the learning rate has one schedule, not both; leave "
-                "one out"
+                f"plateau is {self.plateau} and cosine is True, but the learning rate has one schedule, not both; "
+                "leave one out"
             )
 
     def resolved(self, objective: Trainable, *, valid: bool, lr: float = 1e-3) -> Training:
