@@ -92,7 +92,7 @@ def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
     assert "5.0, 6.0, 7.0, 8.0" in table
     capsys.readouterr()
     assert cli.main(words) == 0
-    assert capsys.readouterr().err.count("there already") == 2
+    assert capsys.readouterr().err.count("finished already") == 2
 
 
 BAD = {

@@ -134,9 +134,7 @@ class Settings:
         shapes = {key: tuple(values.get(key, ())) for key in ("shape", "to_shape")}
         for key, shape in shapes.items():
             if not all(isinstance(s, int) and s > 0 for s in shape) or not 1 <= math.prod(shape) <= 10**8:
-                raise ValueError(
-                    f"{path}: {key} is {list(shape)}; expected sizes above 0 of at most 10^8 values in all"
-                )
+                raise ValueError(f"{path}: {key} is {list(shape)}; expected sizes above 0 of at most 10^8 values")
         return cls(**values | shapes)
 
 
