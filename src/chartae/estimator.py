@@ -223,7 +223,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             raise ValueError(f"y is None, but {why}; give {needed}")
         # a validation split would take labelled examples away from training
         valid = 0.0 if supervised else self.validation_fraction
-        reading, own_options = self._split_options()
+        reading, recipe_options = self._split_options()
         kinds = RECIPES[self.recipe].kinds
         data = read(X, kinds=kinds, seed=seed, valid=valid, test=0.0, reading=reading)
         if data.skipped and (supervised or conditional):
@@ -246,7 +246,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             training=Training(
                 epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, seed=seed, device=self.device
             ),
-            options=own_options,
+            options=recipe_options,
         )
         self._form = _Form.of(X)
         self.run_ = runs.fit_request(self.recipe, data, request)

@@ -308,7 +308,7 @@ class Plan:
         request, recipe_options = self.comparing.request, options(name)
         reading = request.reading
         if RECIPES[name].grammar and reading.grammar not in CODECS:
-            reading = replace(reading, grammar=None)  # the recipe has a codec of its own
+            reading = replace(reading, grammar=None)  # the recipe brings its own codec
         chosen = {key: value for key, value in self.options.items() if key in recipe_options}
         training = replace(request.training, seed=seed)
         return replace(request, reading=reading, training=training, options=chosen)

@@ -248,7 +248,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     recipe_options(recipe, request.options)  # raises for an unknown name before any data are read
     names = record.densities if request.densities is None else tuple(request.densities)
     densities = {name: density_table.accepted(name, components=request.components) for name in names}
-    # a Dataset has been read already, so settings for reading must not be given with it
+    # a Dataset has been read already, so the recipe's defaults for reading do not apply
     reading = request.reading if isinstance(data, Dataset) else record.reads(request.reading)
     try:
         dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
