@@ -483,8 +483,8 @@ class Run:
             n: number of chains, >= 1.
             sampler: name in `chartae.samplers.by_name.NAMES`, such as ``"mala"``.
             sigma: noise level of the score; None (default) for the level of training, or the lowest of several.
-            start: examples (N, *S) in the model's form, from which the chains start at random; None (default) for the
-                training data, which are loaded, or for noise if the sampler starts from noise.
+            start: examples (N, *S) in the model's form, from which the starts of the chains are drawn; None (default)
+                for the training data, which are loaded, or for noise if the sampler starts from noise.
             root: folder of named data sets.
             seed: seed of the chains; default 0.
             steps: number of steps; None (default) for the length of the sampler's schedule, otherwise 1,000.

@@ -118,14 +118,14 @@ def properties(run: Run, strings: Sequence[str]) -> Float[Tensor, " N"]:
 def retrained(run: Run, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int = 1, seed: int = 0) -> Run:
     """Continue the training of a run on weighted strings; the run itself is left unchanged.
 
-    Each epoch goes over N strings that are drawn with replacement, with probabilities proportional to the weights.
-    Weighted retraining: Tripp, Daxberger, Hernández-Lobato, 2020 (arXiv 2006.09191).
+    It trains on as many strings as are passed, drawn once with replacement, with probabilities proportional to the
+    weights. Weighted retraining: Tripp, Daxberger, Hernández-Lobato, 2020 (arXiv 2006.09191).
 
     Args:
         run: a run on strings.
         strings: N strings; those that cannot be encoded are left out.
         weights: weights (N,), >= 0, not all 0.
-        epochs: number of epochs, >= 1; default 1.
+        epochs: number of passes over the drawn strings, >= 1; default 1.
         seed: seed of the draws and the training; default 0.
 
     Returns:
