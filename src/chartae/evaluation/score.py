@@ -33,7 +33,7 @@ class ScoreErrors(TypedDict):
 
     Attributes:
         relative_l2: relative L2 error of the score.
-        cosine: mean cosine between the score and the true one.
+        cosine: cosine between the score and the true one, with the vectors of all points stacked into one.
         hessian_relative: relative error of the Hessian of log p; for a smoothed density only.
         log_ratio_rmse: root mean squared error of log p(y) - log p(x); for a smoothed density only.
     """
