@@ -565,7 +565,7 @@ def test_bad_settings():
         ("iae-cluster", {"latent_dim": 500}, "500 clusters for 8"),
         ("iae-cluster", {"clusters": 1}, "clusters is 1; give at least 2"),
         ("aae-cluster", {"clusters": 0}, "clusters is 0; give at least 2"),
-        ("iae-cluster", {"densities": ("gmm",)}, "hold a category, and no density is fitted"),
+        ("iae-cluster", {"densities": ("gmm",)}, "hold a category, so no density is fitted"),
         ("iae", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
         ("vae-gan", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
         ("ae", {"batch_size": 1, "densities": ()}, "batch normalisation needs several examples"),

@@ -94,7 +94,7 @@ def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
     assert "5.0, 6.0, 7.0, 8.0" in table
     capsys.readouterr()
     assert cli.main(words) == 0
-    assert capsys.readouterr().err.count("there already") == 2
+    assert capsys.readouterr().err.count("finished already") == 2
 
 
 BAD = {
@@ -145,7 +145,7 @@ BAD = {
     ),
     "columns of data without": (
         ["fit", "digits", "--recipe", "vae", "--condition", "age,sex", "--out", "{}"],
-        "condition names age, sex, but digits has none such",
+        "condition names age, sex, which digits does not have",
     ),
     "a training that cannot be": (["fit", "digits", "--ema", "2", "--out", "{}"], "ema is 2.0"),
     "a device that is not there": (["fit", "digits", "--device", "tpu9", "--out", "{}"], "device is 'tpu9'"),
@@ -287,7 +287,7 @@ def test_a_density_that_is_not_there(run, capsys):
 def test_an_old_run_is_not_overwritten(run, capsys):
     before = (run / "weights.safetensors").read_bytes()
     assert cli.main([*FIT, "--out", str(run)]) == 2
-    assert "say overwrite or resume" in capsys.readouterr().err
+    assert "set overwrite or resume" in capsys.readouterr().err
     assert (run / "weights.safetensors").read_bytes() == before
 
 

@@ -109,7 +109,7 @@ def test_bad_conditions():
         (lambda: plain.sample(3, condition=1), "this run has none"),
         (lambda: plain.encode(torch.rand(2, 1, 6, 6), condition=1), "this run has none"),
         (lambda: fitted("rae", torch.rand(50, 1, 6, 6), condition="labels"), "has no labels"),
-        (lambda: fitted("rae", pictures(), condition="age"), "names age, but"),
+        (lambda: fitted("rae", pictures(), condition="age"), "names age, which"),
         (lambda: fitted("rae", torch.rand(60, 4), condition=np.arange(60) // 59), "too few codes in 1 of 2 groups"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -150,7 +150,7 @@ def test_translations_are_measured_in_each_domain(tmp_path):
     assert "Translations, A to B" in text
     with pytest.raises(ValueError, match="densities and evaluator are for runs of one domain"):
         evaluate(run, densities=("gmm",))
-    with pytest.raises(ValueError, match="language: for strings"):
+    with pytest.raises(ValueError, match="language is for strings"):
         evaluate(run, language="expressions")
     other = chdata.from_arrays(torch.rand(90, 3, 8, 8))
     with pytest.raises(ValueError, match="not those of the run's domain B"):
@@ -191,7 +191,7 @@ def test_bad_input(run):
         evaluate(run, n=5)
     with pytest.raises(ValueError, match="'nonsense'"):
         evaluate(run, densities=("nonsense",))
-    with pytest.raises(ValueError, match="language: for strings, but these data are images"):
+    with pytest.raises(ValueError, match="language is for strings, but these data are images"):
         evaluate(run, language="expressions")
     with pytest.raises(ValueError, match="does not translate"):
         evaluate(run, to=run.data())
@@ -217,9 +217,9 @@ def test_a_comparison_is_resumed_where_it_stopped(tmp_path):
     (tmp_path / "c" / "vae" / "seed-1" / "results.json").unlink()
     said.clear()
     again = compare(data, ["ae", "vae"], tmp_path / "c", seeds=(0, 1), **settings)
-    assert [text.split(": ")[1] for text in said] == ["there already"] * 3 + ["going on"]
+    assert [text.split(": ")[1] for text in said] == ["finished already"] * 3 + ["resuming"]
     assert [r.sets for r in again.rows] == [r.sets for r in first.rows]
-    with pytest.raises(ValueError, match="has epochs = 1, not 2"):
+    with pytest.raises(ValueError, match="epochs is 2; expected 1, as in the finished run in"):
         compare(data, ["ae", "vae"], tmp_path / "c", seeds=(0, 1), **settings | {"epochs": 2})
 
 
@@ -265,7 +265,7 @@ def test_strings_are_compared_under_one_language(tmp_path):
     assert "New strings of seed 0" in text
     said = []
     compare(path, ["grae", "cvae"], tmp_path / "c", densities=("prior", "gmm"), say=said.append, **settings)
-    assert said == ["grae, seed 0: there already", "cvae, seed 0: there already"]
+    assert said == ["grae, seed 0: finished already", "cvae, seed 0: finished already"]
 
 
 def test_comparisons_refuse_what_makes_no_sense(tmp_path):

@@ -386,7 +386,7 @@ def test_retraining_between_rounds(tmp_path):
         ({"seed": -1}, "seed is -1"),
         ({"k": 0.0}, "k is 0"),
         ({"timeout": math.nan}, "timeout is nan"),
-        ({"fit": {"iteration": 5}}, "fit has iteration; choose from inducing"),
+        ({"fit": {"iteration": 5}}, "fit has unknown settings iteration; choose from inducing"),
         ({"fit": {"lr": 0.0}}, "lr is 0"),
         ({"strings": ["a"]}, "1 strings and 60 codes"),
         ({"workers": 2}, "workers=1"),
@@ -410,7 +410,7 @@ def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path, fake_run)
     assert packed == optimise.search(codes, scores, decode, closeness, **flat)
     settings = optimise.Search(**(flat | {"batch": 2}))
     assert len(optimise.optimise(fake_run, "expression-fit", out=tmp_path, search=settings, batch=4).rows) == 4
-    with pytest.raises(ValueError, match="limit is 3; it is a setting of a search over a run"):
+    with pytest.raises(ValueError, match="limit is 3, but only a search over a run has this setting"):
         optimise.search(codes, scores, decode, closeness, limit=3)
     with pytest.raises(TypeError, match="batches: unknown setting of a search; choose from rounds, batch"):
         optimise.optimise(fake_run, "expression-fit", out=tmp_path / "none", batches=3)

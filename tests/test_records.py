@@ -237,7 +237,7 @@ def test_what_was_written_is_verified(tmp_path):
     for said in (tmp_path / "results.json", f"chartae evaluate {tmp_path}", "delete its line in manifest.json"):
         assert str(said) in str(error.value)
     (tmp_path / "weights.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"weights\.safetensors is missing, and .*manifest\.json lists it\. Restore"):
+    with pytest.raises(ValueError, match=r"weights\.safetensors is missing, but .*manifest\.json lists it\. Restore"):
         manifest.verify(tmp_path, "weights.safetensors")
     manifest.forget(tmp_path, "weights.safetensors", "never-there")
     manifest.verify(tmp_path, "weights.safetensors")

@@ -81,13 +81,13 @@ def test_data_that_changed_are_refused(run):
     other = chdata.from_arrays(data.train.flip(0), seed=0)
     with pytest.raises(ValueError, match="not those that the run was fitted to"):
         run.check_data(other)
-    with pytest.raises(ValueError, match="these data are table rows"):
+    with pytest.raises(ValueError, match="data are table rows"):
         run.check_data(chdata.from_arrays(table()))
 
 
 def test_nothing_is_overwritten(run, tmp_path):
     kept = (run.folder / "weights.safetensors").read_bytes()
-    with pytest.raises(FileExistsError, match="holds a run; choose a new folder, or say overwrite or resume"):
+    with pytest.raises(FileExistsError, match="holds a run; choose a new folder, or set overwrite or resume"):
         ch.fit("rae-l2", "digits", out=run.folder, **QUICK)
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(FileExistsError, match="not empty and holds no run"):
@@ -103,7 +103,7 @@ def test_nothing_is_overwritten(run, tmp_path):
 
 def test_overwrite_and_resume(folder):
     longer = QUICK | {"epochs": 3}
-    with pytest.raises(ValueError, match="has latent_dim = 3, this one 2; resume needs the same"):
+    with pytest.raises(ValueError, match="latent_dim is 2; expected 3, as in the run in"):
         ch.fit("rae-l2", "digits", out=folder, resume=True, **longer | {"latent_dim": 2})
     with pytest.raises(FileNotFoundError, match="holds no run to resume"):
         ch.fit("rae-l2", "digits", out=folder / "no", resume=True, **longer)
@@ -134,32 +134,32 @@ def test_what_cannot_be_resumed_or_overwritten_safely(folder):
     with pytest.raises(ValueError, match="overwrite and resume are both given"):
         ch.fit("rae-l2", "digits", out=folder, resume=True, overwrite=True, **QUICK)
     ch.fit("rae-l2", "digits", out=folder, resume=True, **QUICK | {"epochs": 2})
-    with pytest.raises(ValueError, match="has epochs = 2, this one 1; resume with as many or more"):
+    with pytest.raises(ValueError, match="epochs is 1; expected at least 2, as in the run in .* Give as many or more"):
         ch.fit("rae-l2", "digits", out=folder, resume=True, **QUICK)
     (folder / "manifest.json").unlink()
     before = sorted(p.name for p in folder.iterdir())
-    with pytest.raises(FileExistsError, match="has no manifest.json, which says what belongs to the run"):
+    with pytest.raises(FileExistsError, match="has no manifest.json, which lists the files of the run"):
         ch.fit("ae", "digits", out=folder, overwrite=True, **QUICK)
     assert sorted(p.name for p in folder.iterdir()) == before
 
 
 def test_a_density_that_is_listed_and_missing_is_named(folder):
     (folder / "density.gmm.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"density.gmm.safetensors is missing, and .*manifest.json lists it"):
+    with pytest.raises(ValueError, match=r"density.gmm.safetensors is missing, but .*manifest.json lists it"):
         ch.load(folder)
 
 
 DAMAGE = {
     "no run": (lambda f: shutil.rmtree(f), FileNotFoundError, "there is no run in"),
-    "no weights": (lambda f: (f / "weights.safetensors").unlink(), FileNotFoundError, "its training did not end"),
+    "no weights": (lambda f: (f / "weights.safetensors").unlink(), FileNotFoundError, "its training is unfinished"),
     "toml": (lambda f: (f / "run.toml").write_text("recipe = "), ValueError, "run.toml is damaged"),
     "bytes": (lambda f: (f / "run.toml").write_bytes(b"\xff\xfe\x00"), ValueError, "run.toml is damaged"),
     "missing key": (lambda f: (f / "run.toml").write_text('recipe = "ae"'), ValueError, "lacks data"),
     "extra key": (lambda f: edit(f, "", 'hook = "os.system"\n'), ValueError, "unknown keys: hook"),
-    "recipe": (lambda f: edit(f, '"rae-l2"', '"../../x"'), ValueError, "of recipe 'rae-l2', run.toml says"),
+    "recipe": (lambda f: edit(f, '"rae-l2"', '"../../x"'), ValueError, "of recipe 'rae-l2'; expected"),
     "type": (lambda f: edit(f, "latent_dim = 3", "latent_dim = true"), ValueError, "latent_dim is True"),
     "huge": (lambda f: edit(f, "[1, 8, 8]", "[1, 80000, 80000]"), ValueError, "10\\^8 values"),
-    "latent": (lambda f: edit(f, "latent_dim = 3", "latent_dim = 5"), ValueError, "do not fit its run.toml"),
+    "latent": (lambda f: edit(f, "latent_dim = 3", "latent_dim = 5"), ValueError, "do not match its run.toml"),
     "code": (lambda f: edit(f, "latent_dim = 3", "latent_dim = 999"), ValueError, "has only 64 values"),
     "option": (lambda f: edit(f, "[options]", "[options]\nos = 1"), ValueError, "run.toml: .*no option os"),
     "pickle": (lambda f: torch.save({"a": 1}, f / "weights.safetensors"), ValueError, "not a chartae weights"),
@@ -233,7 +233,7 @@ def test_settings_survive_any_string(tmp_path):
         ("ae", np.zeros((0, 4)), {}, ValueError, "empty"),
         ("ae", np.random.default_rng(0).normal(size=(50, 1, 8, 8)), {}, ValueError, r"\[0, 1\]"),
         ("ae", table(), {"densities": ("flow",)}, ValueError, "'flow'"),
-        ("ae", table(20), {"components": 30}, ValueError, "cannot hold the density 'gmm', which needs 30"),
+        ("ae", table(20), {"components": 30}, ValueError, "expected at least 30 for the density 'gmm'"),
         ("ae", table(), {"batch_size": 0}, ValueError, "batch_size"),
         ("ae", table(), {"epochs": 0}, ValueError, "epochs"),
     ],

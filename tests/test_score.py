@@ -310,5 +310,5 @@ def test_a_runs_score_is_evaluated_where_the_truth_is_known(tmp_path, float32):
     manifest.verify(tmp_path / "run", "score.json", "score-field.png", "score-dimension.png")
     with pytest.raises(ValueError, match="trained with noise 0.5"):
         evaluate_score(run, sigma=0.1)
-    with pytest.raises(ValueError, match="'rae' estimates no score"):
+    with pytest.raises(ValueError, match="'rae', which estimates no score"):
         evaluate_score(ch.fit("rae", "mixture-2d", latent_dim=2, epochs=1, densities=(), progress=False))

@@ -416,7 +416,7 @@ def test_evaluation_of_strings(run, float32):
     assert other["sets"]["gmm"]["valid"] == 0  # no expression is a secondary structure
     with pytest.raises(ValueError, match="unknown grammar 'aritmetic'"):
         ch.evaluate(run, language="aritmetic")
-    with pytest.raises(ValueError, match="extractor: for images .* but these data are strings"):
+    with pytest.raises(ValueError, match="extractor is for images .* but these data are strings"):
         ch.evaluate(run, extractor="pixels")
 
 
@@ -424,7 +424,7 @@ def test_commands_that_do_not_apply_to_strings(run, tmp_path, capsys, float32):
     """Each is refused before any work, and the message names the alternative."""
     folder, out = str(run.folder), str(tmp_path / "out")
     cases = [
-        (["score", folder], "'grae' estimates no score"),
+        (["score", folder], "'grae', which estimates no score"),
         (["translate", folder, "--out", "t.png"], "'grae', which has one domain"),
         (["sample", folder, "--sampler", "mala"], "no score"),
         (["sample", folder, "--step", "0.1"], "--step is for chains; give --sampler as well"),

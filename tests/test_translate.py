@@ -276,7 +276,7 @@ def test_vectors_of_any_length(float32):
     ("call", "message"),
     [
         (lambda: ch.fit("iae-translate", "digits", **QUICK), "give the other as `to`"),
-        (lambda: ch.fit("ae", "digits", to="digits+edges", **QUICK), "has one domain and no `to`"),
+        (lambda: ch.fit("ae", "digits", to="digits+edges", **QUICK), "to is given, but recipe 'ae' has one domain"),
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", latent_dim=3, **QUICK), "leave out latent_dim"),
         (lambda: ch.fit("iae-translate", "digits", to="digits+edges", net="mlp", **QUICK), "out latent_dim and net"),
         (lambda: ch.fit("iae-translate", "digits", to=np.zeros((0, 8, 8)), **QUICK), "domain B: x is empty"),
@@ -304,7 +304,7 @@ def test_an_empty_domain(float32):
 def test_bad_translations(tmp_path, float32, capsys):
     run = ch.fit("iae-translate", some(), to=some(seed=1), out=tmp_path / "run", **QUICK)
     for call, message in (
-        (lambda: translate(run, some(), to="C"), "no domain 'C'; the run's two are A"),
+        (lambda: translate(run, some(), to="C"), "domain is 'C'; expected 'A'"),
         (lambda: translate(run, some(side=9)), r"shape \(1, 9, 9\); expected shape \(1, 8, 8\)"),
         (lambda: translate(run, some()[:0]), "x is empty"),
         (lambda: translate(run, some(), n=0), "n is 0"),
@@ -320,8 +320,8 @@ def test_bad_translations(tmp_path, float32, capsys):
     for words, message in (
         ([str(tmp_path / "ae"), "--from", "A", "--to", "B", *out], "which has one domain"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "A", *out], "--from and --to are both A"),
-        ([str(tmp_path / "run"), "--from", "X", "--to", "B", *out], "no domain 'X'"),
-        ([str(tmp_path / "run"), "--from", "A", "--to", "X", *out], "no domain 'X'"),
+        ([str(tmp_path / "run"), "--from", "X", "--to", "B", *out], "domain is 'X'"),
+        ([str(tmp_path / "run"), "--from", "A", "--to", "X", *out], "domain is 'X'"),
         ([str(tmp_path / "run"), "--from", "A", "--to", "B", *out], "domain A of this run was in memory"),
         ([str(tmp_path / "run"), "--to", "A", *out], "name the data to translate (--data)"),
         ([str(tmp_path / "run"), "--data", "fashion-mini", *out], "expected shape (1, 8, 8)"),

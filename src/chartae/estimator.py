@@ -1,4 +1,4 @@
-"""The scikit-learn facade: arrays, data frames or strings in, and the same out."""
+"""A scikit-learn estimator that reads arrays, data frames or strings, and returns the same type."""
 
 from __future__ import annotations
 
@@ -31,41 +31,42 @@ from chartae.training import Training
 
 __all__ = ["GenerativeAutoencoder"]
 
-#: examples in the form of the `X` of `fit`
+#: examples of the type and layout of the `X` of `fit`
 Examples: TypeAlias = np.ndarray | list[str] | Frame
 
 
 def _categorical(estimator: GenerativeAutoencoder) -> bool:
-    """Whether codes name a category, which can be predicted."""
+    """Whether the code holds a category (a cluster or a class) that `predict` can return."""
     if not estimator._objective().model.encoder.has_category:
         raise AttributeError(
-            f"recipe {estimator.recipe!r} has no clusters or classes to predict; use transform, or a recipe that does"
+            f"recipe is {estimator.recipe!r}, which has no clusters or classes to predict; expected a recipe that has, "
+            "such as 'aae-cluster' or 'aae-semisup'. Use transform for its codes"
         )
     return True
 
 
-def _dense(estimator: GenerativeAutoencoder) -> bool:
-    """Whether the decoder has a density."""
+def _has_density(estimator: GenerativeAutoencoder) -> bool:
+    """Whether the decoder has a density p(x|z) that can be evaluated."""
     if not estimator._objective().model.decoder.has_density:
         raise AttributeError(
-            f"recipe {estimator.recipe!r} has a decoder that can be sampled, but has no density to score by; compare "
-            "samples instead (chartae.evaluate)"
+            f"recipe is {estimator.recipe!r}, whose decoder can be sampled but has no density to evaluate; expected a "
+            "recipe whose decoder has one. Compare samples with chartae.evaluate instead"
         )
     return True
 
 
-def _scored(estimator: GenerativeAutoencoder) -> bool:
-    """Whether there is a number to choose estimators by."""
-    return "labels" in estimator._objective().uses or _dense(estimator)
+def _can_score(estimator: GenerativeAutoencoder) -> bool:
+    """Whether `score` can return a number by which estimators are compared."""
+    return "labels" in estimator._objective().uses or _has_density(estimator)
 
 
 @dataclass(frozen=True)
 class _Form:
-    """The layout and the type of number of an array of examples, and how examples get them back.
+    """The layout and dtype of the array passed to `fit`, which the examples that are returned also have.
 
     Attributes:
-        shape: of one example.
-        dtype: of the numbers that come back: the whole numbers or truth values that came, otherwise float32.
+        shape: shape of one example.
+        dtype: dtype of the returned numbers: that of the input if it is integer or boolean, otherwise float32.
     """
 
     shape: tuple[int, ...] = ()
@@ -73,14 +74,19 @@ class _Form:
 
     @classmethod
     def of(cls, x: object) -> _Form:
-        """The form of an array; of what restores itself, such as a data frame, there is nothing to keep."""
+        """The layout and dtype of an array; empty for other types, such as data frames, which `Run` restores itself."""
         if not isinstance(x, np.ndarray):
             return cls()
         return cls(x.shape[1:], x.dtype if x.dtype.kind in "biu" else np.dtype(np.float32))
 
     def restore(self, x: Tensor, unit: bool) -> np.ndarray:
-        """Examples in this form; `unit` says that they are pictures in [0, 1], whose whole numbers are 0..255."""
-        # images are (C, H, W) inside; colours last is the only layout in which the order differs
+        """Convert examples to this layout and dtype.
+
+        Args:
+            x: examples (n, *shape), as the run returns them.
+            unit: whether they are images in [0, 1], which become 0..255 for an integer dtype.
+        """
+        # the model sees (C, H, W); channels-last is the only layout whose axes are in another order
         if x.ndim == 4 and len(self.shape) == 3 and tuple(x.shape[1:]) != self.shape:
             x = x.permute(0, 2, 3, 1)
         values = x.reshape(len(x), *self.shape).numpy(force=True)
@@ -88,51 +94,65 @@ class _Form:
             return values >= 0.5
         if self.dtype.kind in "iu":
             info = np.iinfo(self.dtype)
-            largest = 255.0 if unit else np.nextafter(float(info.max), 0)  # the largest of 64 bits is no float64
+            largest = 255.0 if unit else np.nextafter(float(info.max), 0)  # float64 cannot hold the largest int64
             smallest = 0.0 if unit else float(info.min)
             values = (values.astype(np.float64) * (255 if unit else 1)).round().clip(smallest, largest)
         return values.astype(self.dtype)
 
 
 class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
-    """A regularised autoencoder with a density of its codes, as a scikit-learn estimator.
+    """A scikit-learn estimator: a regularised autoencoder and a density fitted to its codes.
 
-    `X` is (n, d) numbers or a data frame of them, images (n, h, w), (n, c, h, w) or (n, h, w, c) as uint8 or as floats
-    in [0, 1], or a list of strings. `sample` and `inverse_transform` return the same: an array of the layout, the units
-    and the type of number of the `X` of `fit` (floats as float32), a data frame with its columns and their types, or a
-    list of strings. Columns of a table are standardised inside.
+    `fit` trains q(z|x) and p(x|z) by a recipe, then fits p(z) to the codes of the training data (ex-post density
+    estimation: Ghosh et al., 2020, arXiv 1903.12436). Samples are x ~ p(x|z) with z ~ p(z).
+
+    `X` is one of
+
+    - numbers (n, d), as an array or a data frame; columns are standardised internally;
+    - images (n, h, w), (n, c, h, w) or (n, h, w, c), as uint8 or as floats in [0, 1];
+    - a list of n strings.
+
+    `sample` and `inverse_transform` return examples of the same type: an array with the layout, units and dtype of the
+    `X` of `fit` (floats become float32), a data frame with the same columns and dtypes, or a list of strings.
 
     Args:
-        recipe: a name of `chartae.recipes.RECIPES`.
-        density: the density that codes are sampled from: ``"gmm"``, ``"normal"``, another of
-            `chartae.densities.NAMES`, or ``"prior"``, the model's own. Recipes to whose codes no density is fitted
-            (clusters, classes) use their prior.
-        latent_dim: size of the codes; None for the recipe's default: 16 for most, or the data's own size where that is
-            smaller.
-        epochs, batch_size, lr, net: as in `chartae.fit`.
-        random_state: seeds everything; the same number gives the same estimator, and the same samples.
-        options: the recipe's own keywords, such as ``{"beta": 0.01}``, and how strings are read
-            (`chartae.data.Reading`), such as ``{"grammar": "expressions"}``.
-        components: number of components of the mixture.
-        validation_fraction: share of the data that chooses the best epoch; 0 keeps the last one. Recipes that learn
-            from labels hold nothing out.
-        condition: ``"labels"`` or True: encoder, decoder and density are conditioned on `y`, which `fit` and every
-            other method then take; None or False: nothing is.
-        device: ``"cpu"`` keeps off a GPU.
-        verbose: whether progress is shown.
+        recipe: name of a recipe in `chartae.recipes.RECIPES`, such as ``"vae"``; default ``"rae-l2"``.
+        density: name of the density p(z) that codes are sampled from: ``"gmm"`` (default), ``"normal"``, another name
+            in `chartae.densities.NAMES`, or ``"prior"``, the model's own. Recipes whose code is a cluster or a class
+            always use their prior.
+        latent_dim: number of code dimensions, >= 1; None (default) for the recipe's default, which for most is 16, or
+            the number of values in one example if that is smaller.
+        epochs: number of passes over the training data, >= 1; default 20.
+        batch_size: number of examples in a batch, >= 1; default 128.
+        random_state: seed, or a NumPy `RandomState`, for training and sampling; the same number gives the same
+            estimator and the same samples. None (default) draws a new seed in each call.
+        options: the recipe's own keywords, such as ``{"beta": 0.01}``, and for strings the fields of
+            `chartae.data.Reading`, such as ``{"grammar": "expressions"}``; None (default) for none.
+        lr: learning rate, > 0; None (default) for the recipe's own.
+        net: architecture of encoder and decoder: ``"auto"`` (default) chooses by the data; otherwise ``"mlp"``,
+            ``"conv"``, ``"residual"``, ``"smooth"`` or ``"paper"``, and for strings ``"gru"``, ``"transformer"`` or
+            ``"paper"``.
+        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        validation_fraction: fraction of the data held out to choose the best epoch, in [0, 1); default 0.1. With 0 the
+            last epoch is kept. Recipes that learn from labels hold nothing out.
+        condition: ``"labels"`` or True conditions encoder, decoder and density on `y`, which `fit` and every other
+            method then need; None (default) or False conditions them on nothing.
+        device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
+        verbose: whether to show progress; default False.
 
     Attributes:
-        run_: the `chartae.Run`: model, densities, log.
-        n_features_in_: values of one example, for arrays and data frames.
-        classes_: the classes, in order, for recipes that learn from labels.
+        run_: the fitted `chartae.Run`, with model, densities and log.
+        n_features_in_: number of values in one example, for arrays and data frames.
+        classes_: the sorted classes, for recipes that learn from labels.
 
+    >>> import chartae as ch
     >>> from sklearn.datasets import load_digits
     >>> digits = load_digits()
     >>> X = digits.images / 16
-    >>> estimator = GenerativeAutoencoder("rae", latent_dim=8, epochs=1, components=3, random_state=0).fit(X)
+    >>> estimator = ch.GenerativeAutoencoder("rae", latent_dim=8, epochs=1, components=3, random_state=0).fit(X)
     >>> estimator.transform(X).shape, estimator.sample(5).shape, estimator.score_samples(X).shape
     ((1797, 8), (5, 8, 8), (1797,))
-    >>> estimator = GenerativeAutoencoder("vae", epochs=1, components=1, condition="labels", random_state=0)
+    >>> estimator = ch.GenerativeAutoencoder("vae", epochs=1, components=1, condition="labels", random_state=0)
     >>> estimator.fit(X, digits.target).sample(5, y=3).shape
     (5, 8, 8)
     """
@@ -173,38 +193,44 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
     # -- fitting ----------------------------------------------------------------------------------------------------
 
     def fit(self, X: object, y: object = None) -> GenerativeAutoencoder:
-        """Train the recipe on `X`, then fit the density to its codes.
+        """Train the recipe on `X`, then fit the density to the codes of `X`.
 
         Args:
-            X: n examples, as the class says.
-            y: with `condition`, the condition of each example: (n,) labels or real numbers, or (n, k), or a data frame
-                of several. For recipes that learn from labels, the class of each example, -1 where it is not known.
-                Ignored otherwise.
+            X: n examples: numbers (n, d), a data frame, images, or a list of strings.
+            y: with `condition`, the condition of each example: labels or real numbers (n,), or several of them as an
+                array (n, k) or a data frame. For recipes that learn from labels, the class of each example (n,), with
+                -1 for unknown. Ignored otherwise.
+
+        Returns:
+            The fitted estimator itself.
 
         Raises:
-            ValueError, TypeError: a parameter, option, example or `y` that does not fit; before training starts.
+            ValueError, TypeError: a parameter, an option, an example or `y` is invalid. Raised before training starts.
         """
         seed, conditional = self._seed(), self._conditional
         X = self._checked(X, reset=True)
-        self._refuse_others()
+        self._refuse_unsupported()
         objective = self._trial()
         supervised = objective is not None and "labels" in objective.uses
         if supervised and conditional:
             raise ValueError(
-                f"condition is {self.condition!r}, but recipe {self.recipe!r} learns from y itself. Leave condition "
-                "out, or use a recipe that does not learn from labels"
+                f"condition is {self.condition!r}; expected None, since recipe {self.recipe!r} learns from y itself. "
+                "Leave condition out, or use a recipe that does not learn from labels"
             )
         if (supervised or conditional) and y is None:
-            needed = "y, with -1 where the class is not known" if supervised else "y, the condition of each example"
+            needed = "y, with -1 for unknown classes" if supervised else "y, the condition of each example"
             why = f"recipe {self.recipe!r} learns from labels" if supervised else f"condition is {self.condition!r}"
-            raise ValueError(f"{why}; give {needed}")
-        # examples that are held out would take their labels along
+            raise ValueError(f"y is None, but {why}; give {needed}")
+        # a validation split would take labelled examples away from training
         valid = 0.0 if supervised else self.validation_fraction
-        reading, own = self._split_options()
+        reading, recipe_options = self._split_options()
         kinds = RECIPES[self.recipe].kinds
         data = read(X, kinds=kinds, seed=seed, valid=valid, test=0.0, reading=reading)
         if data.skipped and (supervised or conditional):
-            raise ValueError(f"{data.skipped} strings cannot be encoded; leave them out of X, and their rows out of y")
+            raise ValueError(
+                f"X holds {data.skipped} strings that cannot be encoded; expected none when y is given. Leave them out "
+                "of X, and their rows out of y"
+            )
         if supervised:
             self.classes_, codes = class_codes(cast(ArrayLike, y), len(data.train))
             data = replace(data, train_labels=torch.from_numpy(codes))
@@ -220,86 +246,157 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             training=Training(
                 epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, seed=seed, device=self.device
             ),
-            options=own,
+            options=recipe_options,
         )
         self._form = _Form.of(X)
         self.run_ = runs.fit_request(self.recipe, data, request)
         return self
 
     def fit_transform(self, X: object, y: object = None, **fit_params: object) -> np.ndarray:
-        """`fit`, then `transform` of the same examples, with `y` where it is the condition."""
+        """Fit the estimator to `X`, and return the codes of `X`.
+
+        Args:
+            X: n examples: numbers (n, d), a data frame, images, or a list of strings.
+            y: with `condition`, the condition of each example; for recipes that learn from labels, its class. Ignored
+                otherwise.
+            fit_params: further keywords of `fit`, which has none.
+
+        Returns:
+            Codes (n, latent_dim), float32.
+
+        Raises:
+            ValueError, TypeError: a parameter, an option, an example or `y` is invalid.
+        """
         return self.fit(X, y, **fit_params).transform(X, y if self._conditional else None)
 
     # -- using ------------------------------------------------------------------------------------------------------
 
     def transform(self, X: object, y: object = None) -> np.ndarray:
-        """Codes (n, latent_dim), float32: the mean of q(z|x), or of q(z|x,y) with `condition`.
+        """Encode examples: the mean of q(z|x), or of q(z|x,y) with `condition`.
 
         Args:
-            X: n examples, as in `fit`.
-            y: with `condition`: one value for all examples, or one for each.
+            X: n examples of the type and shape of the `X` of `fit`.
+            y: with `condition`, one value for all examples, or one for each.
+
+        Returns:
+            Codes (n, latent_dim), float32.
 
         Raises:
-            ValueError, TypeError: other examples than those of `fit`; a missing `y`, or one without `condition`.
+            ValueError, TypeError: the examples differ from those of `fit` in type or shape, `y` is missing with
+                `condition`, or given without it.
         """
         check_is_fitted(self)
         examples = self._checked(X, reset=False)
-        return _numpy(self.run_.encode(examples, self._given(y, len(examples))))
+        return _numpy(self.run_.encode(examples, self._condition_of(y, len(examples))))
 
     @available_if(_categorical)
     def predict(self, X: object, y: object = None) -> np.ndarray:
-        """The most probable cluster of each example (n,), for recipes whose code names one; the class, as it was given
-        to `fit`, for those that learn from labels."""
+        """Predict the most probable cluster or class of each example.
+
+        Available for recipes whose code holds a category.
+
+        Args:
+            X: n examples of the type and shape of the `X` of `fit`.
+            y: with `condition`, one value for all examples, or one for each.
+
+        Returns:
+            The class of each example (n,), as given to `fit`, for recipes that learn from labels; otherwise the number
+            of its cluster (n,).
+
+        Raises:
+            ValueError, TypeError: the examples differ from those of `fit` in type or shape, `y` is missing with
+                `condition`, or given without it.
+        """
         check_is_fitted(self)
         examples = self._checked(X, reset=False)
-        categories = self.run_.categories(examples, self._given(y, len(examples)))
+        categories = self.run_.categories(examples, self._condition_of(y, len(examples)))
         numbers = _numpy(categories.argmax(1))
         return self.classes_[numbers] if "labels" in self._objective().uses else numbers
 
     def inverse_transform(self, Z: object, y: object = None) -> Examples:
-        """Points of codes (n, latent_dim): the mean of p(x|z), or of p(x|z,y), in the form of the `X` of `fit`."""
+        """Decode codes: the mean of p(x|z), or of p(x|z,y) with `condition`.
+
+        Args:
+            Z: codes (n, latent_dim).
+            y: with `condition`, one value for all codes, or one for each.
+
+        Returns:
+            n examples of the type and layout of the `X` of `fit`.
+
+        Raises:
+            ValueError: `Z` has another number of columns, `y` is missing with `condition`, or given without it.
+        """
         check_is_fitted(self)
         codes = check_array(Z, dtype=np.float32)
         (d,) = self.run_.model.code_shape
         if codes.shape[1] != d:
-            raise ValueError(f"Z has {codes.shape[1]} columns, but the codes have {d} dimensions")
-        return self._restored(self.run_.decode(codes, self._given(y, len(codes))))
+            raise ValueError(f"Z has {codes.shape[1]} columns, but the codes have {d} dimensions; give codes (n, {d})")
+        return self._restored(self.run_.decode(codes, self._condition_of(y, len(codes))))
 
     def sample(self, n_samples: int = 1, y: object = None) -> Examples:
-        """New points, in the form of the `X` of `fit`, of codes drawn from the density.
+        """Draw new examples x ~ p(x|z) from codes z ~ p(z), the density; the same seed gives the same examples.
 
         Args:
-            n_samples: how many, >= 1.
-            y: with `condition`: one value for all draws, or one for each.
+            n_samples: number of examples, >= 1; default 1.
+            y: with `condition`, one value for all examples, or one for each.
+
+        Returns:
+            `n_samples` examples of the type and layout of the `X` of `fit`.
+
+        Raises:
+            ValueError: `n_samples` is below 1, `y` is missing with `condition`, or given without it.
         """
         check_is_fitted(self)
-        condition = self._given(y, n_samples)
+        condition = self._condition_of(y, n_samples)
         return self._restored(self.run_.sample(n_samples, self._density, condition=condition, seed=self._seed()))
 
-    @available_if(_dense)
+    @available_if(_has_density)
     def score_samples(self, X: object, y: object = None) -> np.ndarray:
-        """log p(x|z) + log p(z) at the code z = E[z|x], in nats for each example (n,); higher is more usual.
+        """Log joint density log p(x|z) + log p(z) of each example at its code z = E[z|x]; higher is more typical.
 
-        The log joint density at one code: fit to rank examples (an anomaly scores low on either term), not a
-        normalised log p(x), which a deterministic encoder does not have. It is a density in the units of `X`, of images
-        as floats in [0, 1]. With `condition`, both terms are given `y`.
+        Use it to rank examples: an anomaly has a low value of either term. It is not a normalised log p(x), which a
+        deterministic encoder does not have. The density is in the units of `X`; for images, of floats in [0, 1]. With
+        `condition`, both terms are conditioned on `y`.
+
+        Args:
+            X: n examples of the type and shape of the `X` of `fit`.
+            y: with `condition`, one value for all examples, or one for each.
+
+        Returns:
+            Log densities (n,), in nats, float64.
+
+        Raises:
+            ValueError, TypeError: the examples differ from those of `fit` in type or shape, `y` is missing with
+                `condition`, or given without it.
         """
         check_is_fitted(self)
         x = self.run_.kind.read(self._checked(X, reset=False))
         model, density = self.run_.model, self.run_.density(self._density)
-        given = self.run_.conditions(self._given(y, len(x)), len(x))
+        conditions = self.run_.conditions(self._condition_of(y, len(x)), len(x))
 
-        def joint(part: Tensor, condition: Tensor | None = None) -> Tensor:
-            z = model.encoder(part, condition).mean
-            return model.decoder(z, condition).log_prob(part) + density.log_prob(z, condition=condition)
+        def joint(batch: Tensor, condition: Tensor | None = None) -> Tensor:
+            z = model.encoder(batch, condition).mean
+            return model.decoder(z, condition).log_prob(batch) + density.log_prob(z, condition=condition)
 
-        rows = in_slices(model, joint, x) if given is None else in_slices(model, joint, x, given)
+        rows = in_slices(model, joint, x) if conditions is None else in_slices(model, joint, x, conditions)
         return _numpy(rows).astype(np.float64) - self.run_.kind.log_scale
 
-    @available_if(_scored)
+    @available_if(_can_score)
     def score(self, X: object, y: object = None) -> float:
-        """A number that a grid search may maximise: the mean of `score_samples`; for recipes that learn from labels,
-        the share of examples whose class is predicted, among those with a class in `y`."""
+        """A number for model selection, such as by `GridSearchCV`; higher is better.
+
+        Args:
+            X: n examples of the type and shape of the `X` of `fit`.
+            y: for recipes that learn from labels, the class of each example (n,), with -1 for unknown. With
+                `condition`, one value for all examples, or one for each. Ignored otherwise.
+
+        Returns:
+            The accuracy of `predict` on the examples with a known class, for recipes that learn from labels; otherwise
+            the mean of `score_samples`, in nats.
+
+        Raises:
+            ValueError, TypeError: the examples differ from those of `fit` in type or shape, or `y` is invalid.
+        """
         if "labels" not in self._objective().uses:
             return float(self.score_samples(X, y if self._conditional else None).mean())
         predicted = self.predict(X)
@@ -309,10 +406,10 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
     # -- what it can do ---------------------------------------------------------------------------------------------
 
     def _objective(self) -> Objective:
-        """The objective whose parts say what this estimator can do: the fitted one, or a small untrained one.
+        """The objective that tells what this estimator can do: the fitted one, or else a small untrained one.
 
         Raises:
-            AttributeError: the recipe cannot be built, as it is unknown or its options are wrong.
+            AttributeError: the recipe cannot be built, because it is unknown or its options are invalid.
         """
         fitted = self._fitted()
         if fitted is not None:
@@ -327,7 +424,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         return None if run is None else run.objective
 
     def _trial(self) -> Objective | None:
-        """What the recipe as it is set now can do; None where only `fit` can say, or refuses it."""
+        """A small untrained objective of the recipe; None if it cannot be built without the data, or at all."""
         try:
             return trial(self.recipe, self._split_options()[1])
         except (ValueError, TypeError):
@@ -344,22 +441,22 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         elif objective is not None and objective.model.encoder.has_category:
             tags.estimator_type = "clusterer"
         tags.target_tags.required = supervised or bool(self.condition)
-        tags.transformer_tags.preserves_dtype = []  # codes are float32 whatever came in
+        tags.transformer_tags.preserves_dtype = []  # codes are float32 for any dtype of X
         tags.input_tags.three_d_array = True
         return tags
 
-    def _refuse_others(self) -> None:
-        """Raise ValueError for recipes that no density of codes and no single domain goes with."""
+    def _refuse_unsupported(self) -> None:
+        """Raise ValueError for a recipe that has no density of the codes, or that needs two domains."""
         if RECIPES[self.recipe].density in by_name.NAMES:
             raise ValueError(
-                f"the recipe {self.recipe!r} estimates a score and has no density of codes, which this estimator is "
-                "about; use chartae.fit, chartae.diagnostics.Score and Run.sample"
+                f"recipe is {self.recipe!r}, which estimates a score and has no density of the codes; expected a "
+                "recipe that has one. For this recipe, use chartae.fit, chartae.diagnostics.Score and Run.sample"
             )
         objective = self._trial()
         if objective is not None and "partner" in objective.uses:
             raise ValueError(
-                f"the recipe {self.recipe!r} translates between two domains, and this estimator is fitted to one; use "
-                "chartae.fit(..., to=...) and chartae.runs.translate"
+                f"recipe is {self.recipe!r}, which translates between two domains; expected a recipe of one domain. "
+                "For translation, use chartae.fit(..., to=...) and chartae.runs.translate"
             )
 
     @property
@@ -369,14 +466,14 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             return bool(self.condition)
         if self.condition != "labels":
             raise ValueError(
-                f"condition is {self.condition!r}; expected 'labels' or True, for y, or None. Give the columns of a "
-                "condition as y"
+                f"condition is {self.condition!r}; expected 'labels' or True, to condition on y, or None. Pass the "
+                "columns of the condition as y"
             )
         return True
 
     @property
     def _density(self) -> str:
-        """What codes are drawn from: the model's own prior, where no density is fitted to codes of this recipe."""
+        """Name of the density that codes are drawn from: the prior if the recipe has no fitted densities."""
         return self.density if RECIPES[self.recipe].densities else "prior"
 
     def _seed(self) -> int:
@@ -385,16 +482,16 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _split_options(self) -> tuple[Reading, Mapping[str, object]]:
-        """How data are read, and the recipe's own options."""
-        given = dict(self.options or {})
+        """Split `options` into how data are read and the recipe's own options."""
+        recipe_options = dict(self.options or {})
         names = {f.name for f in fields(Reading)} - set(options(self.recipe))
-        stated: dict[str, Any] = {name: given.pop(name) for name in names & set(given)}
-        return RECIPES[self.recipe].reads(Reading(**stated)), given
+        reading: dict[str, Any] = {name: recipe_options.pop(name) for name in names & set(recipe_options)}
+        return RECIPES[self.recipe].reads(Reading(**reading)), recipe_options
 
     # -- examples in and out ----------------------------------------------------------------------------------------
 
     def _checked(self, X: object, *, reset: bool) -> Examples:
-        """Examples by scikit-learn's own rules; everything else about them is up to the one reader."""
+        """Validate examples by scikit-learn's rules; the run's own reader checks everything else."""
         if isinstance(X, str | os.PathLike | Dataset):
             raise TypeError(f"X is a {type(X).__name__}; expected an array, a data frame or a list of strings")
         if is_string_list(X):
@@ -412,8 +509,8 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         table: np.ndarray = validate_data(self, X, reset=reset, **settings)
         return table
 
-    def _given(self, y: object, n: int) -> Encoded | None:
-        """The condition of `n` rows."""
+    def _condition_of(self, y: object, n: int) -> Encoded | None:
+        """Encode `y` as the condition of `n` rows; None if the estimator has no condition."""
         condition: Condition | None = self.run_.condition
         if condition is None:
             if y is not None:
@@ -423,7 +520,8 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             return None
         if y is None:
             raise ValueError(
-                f"y is missing, but the estimator is conditioned on {condition}; give one value, or one a row"
+                f"y is missing, but the estimator is conditioned on {condition}; give one value for all rows, or one "
+                "for each row"
             )
         return Encoded(condition.read(y, n))
 
@@ -432,7 +530,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
 
 
 def _conditioned(data: Dataset, y: object, valid: float, seed: int) -> Dataset:
-    """A data set with `y` as the condition of its examples, split as these are."""
+    """The data set with `y` as the condition of its examples, split into training and validation rows like them."""
     n = len(data.train) + len(data.valid)
     condition = Condition.of(y)
     rows = condition.read(y, n).float()

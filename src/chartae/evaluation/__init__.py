@@ -1,4 +1,4 @@
-"""Metrics on finished runs, under protocols that are written beside the numbers."""
+"""Evaluate trained runs: metrics of reconstructions and samples, stored with the protocol that produced them."""
 
 from chartae.evaluation.base import Evaluator, Measuring, evaluates, evaluator_for
 from chartae.evaluation.categories import class_error, clusters_of

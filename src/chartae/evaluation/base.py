@@ -1,6 +1,6 @@
-"""How sets of one kind of data are compared with its test set: one class a kind, in a table keyed by the kind's class.
+"""Evaluators compare sets of examples with a test set: one class for each kind of data, in a table keyed by the kind.
 
-A new kind of data has one row here: a class under `evaluates`, in one file of this package or anywhere else.
+A new kind of data needs one evaluator class, registered by `evaluates`, in this package or elsewhere.
 """
 
 from __future__ import annotations
@@ -33,16 +33,20 @@ __all__ = ["Evaluator", "Measuring", "Reconstruction", "evaluates", "evaluator_f
 
 @dataclass(frozen=True)
 class Measuring:
-    """What a user may say about how sets are compared; each kind of data understands some of it (`Evaluator.options`).
+    """Settings for comparing sets; each kind of data uses some of them (`Evaluator.options`).
 
     Attributes:
-        extractor: for pictures, tables and points: a name of `chartae.metrics.NAMES`, or an extractor; by default the
-            one for these data.
-        weights: for pictures: the file of the weights of ``"inception"``.
-        language: for strings: what a string must be to be valid: ``"molecules"``, a grammar, its name or its file; by
-            default the language of the codec.
-        n: the size of every compared set, >= 20.
-        device: where features are computed.
+        extractor: for images, tables and points: a feature extractor, or its name in `chartae.metrics.NAMES`; None
+            (default) chooses by the data set.
+        weights: for images: file of the weights of ``"inception"``; None (default) otherwise.
+        language: for strings: language in which a string must be to be valid, as ``"molecules"``, a grammar, or the
+            name or file of a grammar; None (default) for the language of the codec.
+        n: number of examples in each compared set, >= 20; default 10,000.
+        device: device on which features are computed; default ``"cpu"``.
+
+    >>> from chartae.evaluation import Measuring
+    >>> Measuring(n=500, language="molecules").stated()
+    ('language',)
     """
 
     extractor: str | Extractor | None = None
@@ -52,18 +56,18 @@ class Measuring:
     device: str = "cpu"
 
     def stated(self) -> tuple[str, ...]:
-        """The names of what was said beyond size and device."""
+        """Names of the settings that are given, except `n` and `device`."""
         names = (field.name for field in fields(self) if field.name not in ("n", "device"))
         return tuple(name for name in names if getattr(self, name) is not None)
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Reconstructions of test examples against their own originals.
+    """How reconstructions of test examples compare with their originals.
 
     Attributes:
-        errors: the mean of each measure.
-        pairs: the first originals and reconstructions, where these are text.
+        errors: mean of each error.
+        pairs: the first pairs (original, reconstruction), if they are strings.
     """
 
     errors: Scores
@@ -71,15 +75,17 @@ class Reconstruction:
 
 
 class Evaluator(ABC):
-    """The test set of a data set, and how other sets are measured against it; one serves any number of runs.
+    """Compares sets of examples with the test set of a data set; one evaluator serves any number of runs.
+
+    Abstract: a subclass for each kind of data is registered by `evaluates`, and `evaluator_for` builds one.
 
     Attributes:
         data: the data set.
-        n: the size of every compared set.
-        floor: the metrics of as many real examples: the best that a good sampler can expect.
+        n: number of examples in each compared set.
+        floor: metrics of `n` real examples, the best values that a sampler can be expected to reach.
     """
 
-    #: the fields of `Measuring` that this kind of data understands
+    #: the fields of `Measuring` that this kind of data uses
     options: ClassVar[frozenset[str]] = frozenset()
 
     data: Dataset
@@ -90,83 +96,105 @@ class Evaluator(ABC):
     def __init__(self, data: Dataset, measuring: Measuring) -> None:
         """Read the test set.
 
+        Args:
+            data: the data set.
+            measuring: settings for comparing sets.
+
         Raises:
-            ValueError: too few examples, or something in `measuring` that these data do not go with.
+            ValueError: there are too few examples, or a setting is not for this kind of data.
         """
 
     @classmethod
     def check(cls, measuring: Measuring, kind: Kind) -> None:
-        """Raise ValueError for what this kind of data has no use for, before any data are read."""
+        """Check the settings for a kind of data, before any data are read.
+
+        Raises:
+            ValueError: `n` is below 20, or a setting is given that this kind of data does not use.
+        """
         if measuring.n < 20:
-            raise ValueError(f"n is {measuring.n}; comparing sets needs at least 20 examples in each")
-        idle = [name for name in measuring.stated() if name not in cls.options]
-        if idle:
-            users = sorted({other.noun for other, row in rows() if set(idle) <= row.options})
+            raise ValueError(f"n is {measuring.n}; expected at least 20 examples in each compared set. Give a larger n")
+        unused = [name for name in measuring.stated() if name not in cls.options]
+        if unused:
+            users = sorted({other.noun for other, row in rows() if set(unused) <= row.options})
+            verb, pronoun = ("is", "it") if len(unused) == 1 else ("are", "them")
             raise ValueError(
-                f"{', '.join(idle)}: for {' and '.join(users) or 'no data'}, but these data are {kind.noun}; leave "
-                f"{'it' if len(idle) == 1 else 'them'} out"
+                f"{' and '.join(unused)} {verb} for {' and '.join(users) or 'no data'}, but these data are "
+                f"{kind.noun}; leave {pronoun} out"
             )
 
     def check_same(self, other: Evaluator) -> None:
-        """Raise ValueError if numbers of this evaluator cannot stand beside those of another of a comparison."""
+        """Raise ValueError if metrics of this evaluator are not comparable with those of `other` in a comparison."""
         return
 
     @property
     @abstractmethod
     def metric(self) -> str:
-        """What the numbers of the sets are, as `Results.metric` names it."""
+        """Name of the metric of the sets, such as ``"frechet-pixels"``; it becomes `Results.metric`."""
 
     @abstractmethod
     def measure(self, examples: object) -> Scores:
-        """The metrics of a set against the test set.
+        """Metrics of a set of examples against the test set.
 
         Args:
-            examples: in the units of the data set, or strings.
+            examples: examples in the units of the data set, or strings.
+
+        Returns:
+            The metrics by name.
         """
 
     @abstractmethod
     def generated(self, run: Run, x: Tensor) -> object:
-        """Examples in the model's form, as `measure` takes them."""
+        """Convert examples from the model's form to the form that `measure` takes."""
 
     @abstractmethod
     def protocol(self) -> dict[str, Value]:
-        """Everything that another laboratory needs to get the same numbers."""
+        """Everything that is needed to reproduce the numbers, by name."""
 
     @abstractmethod
     def reconstruction(self, run: Run, test: Codes) -> Reconstruction:
-        """Reconstructions of the test examples, by their codes, against their own originals."""
+        """Compare the reconstructions of the test examples, from their codes, with the originals."""
 
     def drawn(self, run: Run, name: str, seed: int, n: int | None = None) -> Tensor:
-        """`n` new examples of a density or sampler in the model's form, under the test set's conditions."""
+        """Draw new examples under the conditions of the test set.
+
+        Args:
+            run: the run that is sampled.
+            name: name of a density or sampler.
+            seed: seed of the draws.
+            n: number of examples; None (default) for the evaluator's `n`.
+
+        Returns:
+            Examples (n, *S) in the model's form.
+        """
         size = n or self.n
         start = self.data.kind.inside(self.data.train) if name in by_name.NAMES else None
         return run.draw(size, name, condition=conditions_for(self.data, size), seed=seed, start=start)
 
     def reconstructed(self, run: Run, valid: Codes) -> Iterator[tuple[str, object]]:
-        """The sets that are made of validation examples before anything is sampled."""
+        """Names and examples of the sets of reconstructed validation examples; none by default."""
         return iter(())
 
     def interpolated(self, run: Run, valid: Codes, seed: int) -> Iterator[tuple[str, object]]:
-        """The sets that are made of points between validation examples."""
+        """Names and examples of the sets of interpolations between validation examples; none by default."""
         return iter(())
 
     def examples(self, drawn: object) -> tuple[str, ...]:
-        """The first new examples, where they are text."""
+        """The first new examples, if they are strings; none by default."""
         return ()
 
     def paths(self, run: Run, test: Codes) -> tuple[tuple[str, ...], ...]:
-        """Rows of examples between two test examples, where they are text."""
+        """Rows of strings, each a path between two test strings; none by default."""
         return ()
 
     def pictures(self, run: Run, test: Codes, densities: Sequence[str], seed: int) -> dict[str, NDArray[np.generic]]:
-        """What a report shows, as `chartae.records.pictures.Pictures` reads it; nothing where there is text to show."""
+        """Arrays that a report shows, as `chartae.records.pictures.Pictures` reads them; none by default."""
         return {}
 
     # -- a comparison -----------------------------------------------------------------------------------------------
 
     @property
     def compared(self) -> str:
-        """What the main number of a comparison is, by which recipes are ranked."""
+        """Name of the main number of a comparison, by which recipes are ranked."""
         return self.metric
 
     @abstractmethod
@@ -174,7 +202,7 @@ class Evaluator(ABC):
         """The columns of a comparison; those that are named after a set hold the main number.
 
         Args:
-            densities: what is sampled.
+            densities: names of the densities that are sampled.
         """
 
 
@@ -183,7 +211,20 @@ _ROWS: dict[type[Kind], type[Evaluator]] = {}
 
 
 def evaluates(*kinds: type[Kind]) -> Callable[[R], R]:
-    """A decorator that enters a class as the evaluator of kinds of data, and of kinds derived from them."""
+    """Decorator that registers a class as the evaluator of kinds of data, and of kinds that inherit from them.
+
+    Args:
+        kinds: classes of data, such as `chartae.data.kinds.Points`.
+
+    Returns:
+        A decorator for a subclass of `Evaluator`, which returns the class unchanged.
+
+    >>> from chartae.data.kinds import Points
+    >>> from chartae.evaluation import evaluates
+    >>> from chartae.evaluation.points import PointEvaluator
+    >>> evaluates(Points)(PointEvaluator).options == {"extractor", "weights"}  # registered already
+    True
+    """
 
     def register(row: R) -> R:
         _ROWS.update(dict.fromkeys(kinds, row))
@@ -193,7 +234,7 @@ def evaluates(*kinds: type[Kind]) -> Callable[[R], R]:
 
 
 def rows() -> list[tuple[type[Kind], type[Evaluator]]]:
-    """The whole table: that of the files of this package, and what was registered elsewhere."""
+    """All registered pairs (kind, evaluator), after importing every module of this package."""
     package = __name__.rpartition(".")[0]
     for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
         importlib.import_module(f"{package}.{module.name}")
@@ -201,30 +242,42 @@ def rows() -> list[tuple[type[Kind], type[Evaluator]]]:
 
 
 def row_of(kind: Kind) -> type[Evaluator]:
-    """The evaluator of a kind of data.
+    """The evaluator class of a kind of data.
 
     Raises:
-        ValueError: there is none.
+        ValueError: no evaluator is registered for the kind.
     """
     table = dict(rows())
     row = next((table[base] for base in type(kind).__mro__ if base in table), None)
     if row is None:
         raise ValueError(
-            f"there is no evaluator of {kind.noun} ({type(kind).__name__}); there are those of "
-            f"{', '.join(known.noun for known in table)}. Register one with chartae.evaluation.evaluates"
+            f"the data are {kind.noun} ({type(kind).__name__}), which have no evaluator; expected one of "
+            f"{', '.join(known.noun for known in table)}. Register an evaluator with chartae.evaluation.evaluates"
         )
     return row
 
 
 def evaluator_for(data: Dataset, measuring: Measuring | None = None) -> Evaluator:
-    """The evaluator of a data set, to share between runs.
+    """Build the evaluator of a data set, which computes the features of the test set once for any number of runs.
 
     Args:
         data: the data set.
-        measuring: how sets are compared; the defaults of this kind of data by default.
+        measuring: settings for comparing sets; None (default) for the defaults.
+
+    Returns:
+        The evaluator for this kind of data.
 
     Raises:
-        ValueError: no evaluator of such data, an option that they do not go with, or too few examples.
+        ValueError: this kind of data has no evaluator or does not use a setting that is given, or there are too few
+            examples.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.evaluation import Measuring, evaluator_for
+    >>> data = ch.data.from_arrays(torch.randn(300, 3, generator=torch.Generator().manual_seed(0)))
+    >>> evaluator = evaluator_for(data, Measuring(n=25))
+    >>> evaluator.metric, evaluator.n, sorted(evaluator.floor)
+    ('frechet-pixels', 25, ['coverage', 'density', 'frechet', 'kid', 'kid_sd', 'precision', 'recall'])
     """
     measuring = measuring or Measuring()
     row = row_of(data.kind)

@@ -1,4 +1,4 @@
-"""Codes with their conditions, and points on the way between two of them."""
+"""Codes with their conditions, and interpolation between codes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,32 @@ __all__ = ["INTERPOLATIONS", "Codes", "conditions_for", "interpolate", "interpol
 
 
 def slerp(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], t: float) -> Float[Tensor, "N D"]:
-    """Spherical interpolation sin((1-t)w)/sin w a + sin(t w)/sin w b, w the angle between a and b; linear where w = 0.
+    """Spherical interpolation between codes.
 
+    `sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b`, where w is the angle between a and b; linear if sin(w) is near 0.
+
+    Args:
+        a: codes at t = 0, (N, D).
+        b: codes at t = 1, (N, D).
+        t: position, from 0 to 1.
+
+    Returns:
+        Interpolated codes (N, D).
+
+    >>> import torch
+    >>> from chartae.evaluation import slerp
     >>> slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.5)
     tensor([[0.7071, 0.7071]])
     """
     cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)
     angle = cosine.acos()[:, None]
-    straight = angle.sin() < 1e-6
-    divisor = torch.where(straight, 1.0, angle.sin())
-    curve = ((1 - t) * angle).sin() / divisor * a + (t * angle).sin() / divisor * b
-    return torch.where(straight, torch.lerp(a, b, t), curve)
+    parallel = angle.sin() < 1e-6
+    divisor = torch.where(parallel, 1.0, angle.sin())
+    arc = ((1 - t) * angle).sin() / divisor * a + (t * angle).sin() / divisor * b
+    return torch.where(parallel, torch.lerp(a, b, t), arc)
 
 
-#: the paths between two codes, by the name of the set of their mid-points
+#: name of the set of mid-points -> interpolation function
 INTERPOLATIONS: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
     "interpolation-linear": torch.lerp,
     "interpolation-spherical": slerp,
@@ -38,11 +50,11 @@ INTERPOLATIONS: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
 
 @dataclass(frozen=True)
 class Codes:
-    """Codes of a split, each with its condition where the run has one.
+    """Codes of a split, with their conditions if the run has a condition.
 
     Attributes:
-        z: (N, D).
-        condition: of each code; None where the run has none.
+        z: codes (N, D).
+        condition: encoded condition of each code; None if the run has none.
     """
 
     z: Tensor
@@ -50,7 +62,7 @@ class Codes:
 
     @classmethod
     def of(cls, run: Run, data: Dataset, split: str) -> Codes:
-        """The means of q(z|x) of a split."""
+        """Encode a split: the means of q(z|x)."""
         return cls(run.encode_split(data, split), data.conditions(split))
 
     def __len__(self) -> int:
@@ -62,34 +74,45 @@ class Codes:
 
 
 def pairs(total: int, n: int, seed: int) -> tuple[Tensor, Tensor]:
-    """`n` random pairs of different numbers below `total`."""
+    """Indices of `n` random pairs of different codes among `total`."""
     generator = torch.Generator().manual_seed(seed)
     first = torch.randint(total, (n,), generator=generator)
     return first, (first + torch.randint(1, total, (n,), generator=generator)) % total
 
 
 def interpolate(codes: Float[Tensor, "N D"], n: int, how: str, seed: int, t: float = 0.5) -> Float[Tensor, "n D"]:
-    """The points at `t` between `n` random pairs of different codes.
+    """Interpolate between random pairs of different codes.
 
     Args:
-        codes: N >= 2 of them.
-        n: how many pairs, >= 1.
+        codes: codes (N, D), N >= 2.
+        n: number of pairs, >= 1.
         how: ``"interpolation-linear"`` or ``"interpolation-spherical"``.
-        seed: of the pairs.
-        t: where on the way, from 0 to 1.
+        seed: seed of the pairs.
+        t: position between the codes of a pair, from 0 to 1; default 0.5, the mid-point.
+
+    Returns:
+        Interpolated codes (n, D).
+
+    >>> import torch
+    >>> from chartae.evaluation import interpolate
+    >>> interpolate(torch.tensor([[0.0, 0.0], [1.0, 2.0]]), n=2, how="interpolation-linear", seed=0)
+    tensor([[0.5000, 1.0000],
+            [0.5000, 1.0000]])
     """
     first, second = pairs(len(codes), n, seed)
     return INTERPOLATIONS[how](codes[first], codes[second], t)
 
 
 def interpolated(codes: Codes, n: int, how: str, seed: int) -> Codes:
-    """Mid-points between `n` random pairs of codes, each with the condition of the first of its pair."""
+    """Mid-points of `n` random pairs of codes, each with the condition of the first code of its pair."""
     first, _ = pairs(len(codes), n, seed)
     return Codes(interpolate(codes.z, n, how, seed), codes[first].condition)
 
 
 def conditions_for(data: Dataset, n: int) -> Encoded | None:
-    """The conditions of `n` draws: those of the test examples in turn, so that samples have the test set's mixture of
-    conditions; None where the data have none."""
+    """The conditions for `n` samples: those of the test examples in order, repeated if necessary.
+
+    Samples then have the test set's distribution of conditions. None if the data have no condition.
+    """
     conditions = data.conditions("test")
     return None if conditions is None else Encoded(conditions.rows[torch.arange(n) % len(conditions)])

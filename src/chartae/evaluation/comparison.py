@@ -1,4 +1,4 @@
-"""Several recipes, several seeds, one data set: a table, row by row, that can be resumed."""
+"""Compare several recipes over several seeds on one data set, in a table that is resumable row by row."""
 
 from __future__ import annotations
 
@@ -28,22 +28,27 @@ from chartae.training.settings import lists_fields
 
 __all__ = ["Comparing", "Comparison", "compare", "spread"]
 
-#: what may differ between a run that is there and the same run now
+#: settings in which a finished run may differ from the run that is requested now
 MOVABLE = ("data", "root", "version", "objective", "limit", "column", "errors", "target")
 
 
 @dataclass(frozen=True)
 class Comparing:
-    """What is the same for all rows of a comparison.
+    """Settings that all rows of a comparison share.
 
     Attributes:
-        seeds: of training and of sampling; a row for each recipe and seed.
-        densities: what codes are sampled by; a model whose codes no density is fitted to is sampled by its own prior or
-            sampler.
-        measuring: how sets are compared.
-        request: everything that a fit is asked for, but for the recipe's own options.
-        overwrite: make every row again.
-        say: called with a line of text before each row.
+        seeds: seeds of training and sampling, one row for each recipe and seed; default (0,).
+        densities: names of the densities that are sampled; default prior, normal and gmm. A recipe without densities of
+            its codes is sampled by its own prior or sampler.
+        measuring: settings for comparing sets.
+        request: settings of the fits, except the recipes' own options.
+        overwrite: whether to train and evaluate finished rows again; default False.
+        say: function that is called with a line of text before each row; the default does nothing.
+
+    >>> from chartae.evaluation import Comparing
+    >>> comparing = Comparing.of({"seeds": (0, 1), "epochs": 3, "n": 500})
+    >>> comparing.seeds, comparing.request.training.epochs, comparing.measuring.n
+    ((0, 1), 3, 500)
     """
 
     seeds: Sequence[int] = (0,)
@@ -55,10 +60,13 @@ class Comparing:
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any]) -> Comparing:
-        """From the keywords of `compare`: the fields of this class and of what it holds.
+        """Build the settings from the keywords of `compare`.
+
+        Args:
+            keywords: fields of this class, of `Measuring`, of `Request`, of `Training` and of `Reading`.
 
         Raises:
-            TypeError: an unknown keyword.
+            TypeError: a keyword is unknown.
         """
         parts = {owner: _fields(owner) for owner in (Measuring, Training, Reading, Request, cls)}
         values: dict[type, dict[str, Any]] = {owner: {} for owner in parts}
@@ -67,7 +75,7 @@ class Comparing:
             if owner is None:
                 known = ", ".join(sorted({name for names in parts.values() for name in names}))
                 raise TypeError(
-                    f"compare has no keyword {name!r}; a recipe's own options go into options; it has {known}"
+                    f"compare has no keyword {name!r}; choose from {known}, or pass a recipe's own options as options"
                 )
             values[owner][name] = value
         device = values[Training].get("device") or "cpu"
@@ -75,7 +83,7 @@ class Comparing:
         return cls(**values[cls], measuring=Measuring(**values[Measuring], device=device), request=request)
 
 
-#: fields that are no keywords of `compare`
+#: fields that are not keywords of `compare`
 HELD = {
     Measuring: ("device",),
     Training: ("seed",),
@@ -96,32 +104,82 @@ def _fields(owner: type) -> list[str]:
 def compare(
     data: object, names: Sequence[str], out: str | Path, *, options: Mapping[str, object] | None = None, **keywords: Any
 ) -> Comparison:
-    """Train, evaluate and tabulate `names` x `seeds`; a row that lies finished in `out` is not made again.
+    """Train and evaluate recipes over seeds, and tabulate the results; finished rows in `out` are kept.
 
-    Every row reads the same data. A recipe with a codec of its own, such as characters, reads strings by that, all
-    others by the `grammar`, in whose language the strings of every row must then be to be valid.
+    There is one row for each recipe and seed, and all rows use the same data. If strings are read by a `grammar`, a
+    string of any row must be in its language to be valid; recipes with a codec of their own, such as one of characters,
+    read strings by that.
 
     Args:
-        data: the data set: whatever `chartae.fit` takes.
-        names: recipes.
-        out: the folder of the comparison: a run a recipe and seed in ``RECIPE/seed-K``, and `comparison.json`, which
-            is written after every row.
-        options: recipes' own keywords; each goes to the recipes that have it.
-        keywords: the fields of `Comparing` (`seeds`, `densities`, `overwrite`, `say`), of `Measuring` (`extractor`,
-            `weights`, `language`, `n`), and what `chartae.fit` takes for every row: `latent_dim`, `net`, `components`,
-            `condition`, `root`, `progress`, the fields of `chartae.training.Training` (`epochs`, `batch_size`, `lr`,
-            ...) and of `chartae.data.Reading` (`grammar`, `limit`, `column`, ...).
+        data: the data set, in any form that `chartae.fit` accepts.
+        names: names of the recipes.
+        out: folder of the comparison. It holds a run folder ``RECIPE/seed-K`` for each row, and `comparison.json`,
+            which is written after every row.
+        options: the recipes' own keywords, such as ``{"beta": 0.01}``; each is passed to the recipes that have it. None
+            (default) for none.
+        seeds: seeds of training and sampling; default (0,).
+        densities: names of the densities that are sampled; default prior, normal and gmm. A recipe without densities of
+            its codes is sampled by its own prior or sampler.
+        overwrite: whether to train and evaluate finished rows again; default False.
+        say: function that is called with a line of text before each row; the default does nothing.
+        extractor: for images, tables and points: a feature extractor, or its name in `chartae.metrics.NAMES`; None
+            (default) chooses by the data set.
+        weights: file of the weights of ``"inception"``; None (default) otherwise.
+        language: for strings: language in which a string must be to be valid; None (default) for the grammar's, or else
+            the codec's own.
+        n: number of examples in each compared set, >= 20; default 10,000.
+        latent_dim: number of code dimensions, >= 1; None (default) for each recipe's default.
+        net: architecture of encoder and decoder; ``"auto"`` (default) chooses by the data.
+        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        condition: ``"labels"``, names of columns, or values, one row for each example; None (default) for nothing.
+        root: folder of named data sets; None (default) for the environment variable ``CHARTAE_DATA``, or else a cache
+            folder.
+        progress: whether to show progress; None (default) shows it on a terminal only.
+        epochs: number of passes over the training data, >= 1; default 10.
+        batch_size: number of examples in a batch, >= 1; default 128.
+        lr: learning rate, > 0; None (default) for each recipe's own.
+        optimizer: ``"adam"`` (default), ``"adamw"``, ``"sgd"``, or a function from parameters to an optimiser.
+        precision: ``"fp32"`` (default), ``"bf16"``, or ``"fp16"``, which needs a GPU.
+        clip: largest gradient norm over a player's parameters, > 0; None (default) for no limit.
+        plateau: (factor, patience) of the plateau schedule of the learning rate; None (default) for the objective's
+            choice, False for none.
+        cosine: whether the learning rate decays to zero along half a cosine; None (default) for the objective's choice.
+        patience: number of epochs without a better validation loss after which training stops; None (default) for no
+            early stopping.
+        ema: decay of an exponential moving average of the weights, in (0, 1); None (default) for the objective's
+            choice, 0 for no average.
+        device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
+        compile: whether to compile the objective with `torch.compile`; default False.
+        checkpoint_every: number of epochs between checkpoints, >= 1; default 1.
+        grammar: for strings: name or file of a grammar, or another codec.
+        limit: for strings: use only the first `limit`; >= 1.
+        column: for strings in a table: name of the column that holds them.
+        target: for strings: a property of each, or the name of its column.
+        errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
+        label: for tables: name of the column of labels; ``""`` for none.
+        size: for folders of images: side in pixels to which the central square of each image is resized.
 
     Returns:
-        The comparison, as it lies in `comparison.json`.
+        The comparison, which is also in `comparison.json`.
 
     Raises:
-        ValueError, TypeError: an unknown recipe; a recipe that does not read these data, or that translates; an option
-            that none of the recipes has; an unknown keyword; rows in `out` of other settings.
-        FileExistsError: `out` is no folder of a comparison.
+        ValueError, TypeError: a recipe is unknown, does not read these data or translates; an option is one that none
+            of the recipes has; a keyword is unknown; rows in `out` have other settings.
+        FileExistsError: `out` is a file, or a folder that is not empty and holds no comparison.
+
+    >>> import tempfile
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.evaluation import compare
+    >>> data = ch.data.from_arrays(torch.randn(300, 3, generator=torch.Generator().manual_seed(0)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     comparison = compare(data, ["ae", "vae"], folder, densities=["normal"], epochs=1, latent_dim=2,
+    ...                          progress=False)
+    >>> comparison.metric, [row.recipe for row in comparison.rows]
+    ('frechet-pixels', ['ae', 'vae'])
     """
-    comparing, own = Comparing.of(keywords), dict(options or {})
-    plan = Plan(data, tuple(names), Path(out), comparing, own)
+    comparing, recipe_options = Comparing.of(keywords), dict(options or {})
+    plan = Plan(data, tuple(names), Path(out), comparing, recipe_options)
     plan.check()
     if comparing.overwrite:
         for name in names:
@@ -137,7 +195,7 @@ def compare(
 
 
 def summarised(comparison: Comparison, names: Sequence[str]) -> Comparison:
-    """The comparison, with the mean and standard deviation over seeds of each recipe and column."""
+    """The comparison with the mean and standard deviation over seeds, for each recipe and column."""
     summary = []
     for name in names:
         rows = [row for row in comparison.rows if row.recipe == name]
@@ -151,6 +209,7 @@ def summarised(comparison: Comparison, names: Sequence[str]) -> Comparison:
 
 
 def _spread(values: Sequence[float | None]) -> Spread | None:
+    """Mean and standard deviation of the values that are not None; None if there are none."""
     numbers = [value for value in values if value is not None]
     if not numbers:
         return None
@@ -158,20 +217,32 @@ def _spread(values: Sequence[float | None]) -> Spread | None:
 
 
 def spread(value: Spread | None) -> str:
-    """`mean ± sd`, or the mean alone; a dash where there is none."""
+    """Format a mean and standard deviation over seeds, for tables.
+
+    Args:
+        value: mean and standard deviation; None if there are no values.
+
+    Returns:
+        ``"mean ± sd"`` with two decimals; only the mean for a single seed, and a dash if there is none.
+
+    >>> from chartae.evaluation import spread
+    >>> from chartae.records.comparison import Spread
+    >>> spread(Spread(12.25, 0.5)), spread(Spread(12.25)), spread(None)
+    ('12.25 ± 0.50', '12.25', '-')
+    """
     return "-" if value is None else str(value)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained and measured, and where it lies.
+    """A comparison to be trained and evaluated.
 
     Attributes:
-        data: the data set, as it was given.
-        names: of the recipes.
-        out: the folder of the comparison.
-        comparing: what is the same for all rows.
-        options: recipes' own keywords.
+        data: the data set, in the form that was passed to `compare`.
+        names: names of the recipes.
+        out: folder of the comparison.
+        comparing: settings that all rows share.
+        options: the recipes' own keywords.
     """
 
     data: object
@@ -181,17 +252,22 @@ class Plan:
     options: Mapping[str, object]
 
     def check(self) -> None:
-        """Raise for everything that can be wrong, before the first row is trained."""
+        """Raise for any invalid argument, before the first row is trained."""
         names, seeds, out = self.names, self.comparing.seeds, self.out
         if not names or not seeds:
-            raise ValueError("a comparison needs at least one recipe and one seed")
+            raise ValueError(
+                f"there are {len(names)} recipes and {len(seeds)} seeds; give at least one recipe and one seed"
+            )
         if len(set(names)) < len(names) or len(set(seeds)) < len(seeds):
-            raise ValueError(f"recipes {' '.join(names)} and seeds {list(seeds)} must not repeat")
+            raise ValueError(f"recipes {' '.join(names)} and seeds {list(seeds)} must not repeat; give each one once")
         known = {name: options(name) for name in names}
-        if homeless := [key for key in self.options if not any(key in has for has in known.values())]:
-            raise ValueError(f"none of these recipes has an option {', '.join(homeless)}")
+        if unknown := [key for key in self.options if not any(key in has for has in known.values())]:
+            raise ValueError(
+                f"none of these recipes has an option {', '.join(unknown)}; expected options of {', '.join(names)}. "
+                "Leave it out"
+            )
         if out.exists() and not out.is_dir():
-            raise FileExistsError(f"{out} is a file; a comparison needs a folder")
+            raise FileExistsError(f"{out} is a file; expected a folder for the comparison. Choose another name")
         if out.is_dir() and any(out.iterdir()) and not (out / "comparison.json").is_file():
             raise FileExistsError(f"{out} is not empty and holds no comparison; choose a new folder")
         for _, evaluator in self.rows.values():
@@ -199,9 +275,9 @@ class Plan:
 
     @cached_property
     def rows(self) -> dict[str, tuple[Settings, Evaluator]]:
-        """What the runs of each recipe are made with, and the evaluator, one for all that read the data alike.
+        """The settings and the evaluator of each recipe; recipes that read the data in the same way share one.
 
-        What is wrong with a recipe shows here.
+        Raises for a recipe or option that does not suit the data.
         """
         measuring = replace(self.comparing.measuring, language=self._language())
         by_kind: dict[Kind, Evaluator] = {}
@@ -216,24 +292,24 @@ class Plan:
 
     @property
     def reference(self) -> Evaluator:
-        """The evaluator of the first recipe, by whose protocol the comparison is described."""
+        """The evaluator of the first recipe, whose protocol describes the comparison."""
         return self.rows[self.names[0]][1]
 
     def _language(self) -> str | Path | Grammar | None:
-        """What strings must be to be valid: what was asked for, or the grammar that they are read by."""
-        asked, grammar = self.comparing.measuring.language, self.comparing.request.reading.grammar
-        if asked is not None or grammar is None:
-            return asked
+        """The language in which strings must be: the one that was requested, or that of the grammar that reads them."""
+        language, grammar = self.comparing.measuring.language, self.comparing.request.reading.grammar
+        if language is not None or grammar is None:
+            return language
         codec = codec_for(grammar, [])
         return codec if isinstance(codec, Grammar) else None
 
     def request(self, name: str, seed: int) -> Request:
-        """What the fit of a row is asked for."""
-        request, has = self.comparing.request, options(name)
+        """The settings of the fit of a row."""
+        request, recipe_options = self.comparing.request, options(name)
         reading = request.reading
         if RECIPES[name].grammar and reading.grammar not in CODECS:
-            reading = replace(reading, grammar=None)  # the recipe has a codec of its own
-        chosen = {key: value for key, value in self.options.items() if key in has}
+            reading = replace(reading, grammar=None)  # the recipe brings its own codec
+        chosen = {key: value for key, value in self.options.items() if key in recipe_options}
         training = replace(request.training, seed=seed)
         return replace(request, reading=reading, training=training, options=chosen)
 
@@ -257,17 +333,17 @@ class Plan:
         return Comparison(evaluator.data.name, evaluator.compared, evaluator.protocol(), columns=columns, facts=facts)
 
     def row(self, name: str, seed: int) -> ComparedRun:
-        """A row: read where it is finished, resumed where it is not."""
+        """The row of a recipe and seed: read if it is finished, otherwise trained or resumed, and evaluated."""
         folder, say = self.out / name / f"seed-{seed}", self.comparing.say
         settings, evaluator = self.rows[name]
         if (folder / "results.json").is_file():
             _check_same_settings(folder, replace(settings, seed=seed))
             manifest.verify(folder, "results.json")
             results = Results.read(folder / "results.json")
-            say(f"{name}, seed {seed}: there already")
+            say(f"{name}, seed {seed}: finished already")
         else:
             resume = (folder / "checkpoint.safetensors").is_file()
-            say(f"{name}, seed {seed}: {'going on' if resume else 'training'}")
+            say(f"{name}, seed {seed}: {'resuming' if resume else 'training'}")
             request = replace(self.request(name, seed), out=folder, resume=resume, overwrite=not resume)
             run = runs.fit_request(name, self.data, request)
             densities = self.comparing.densities if has_densities(run) else None
@@ -278,11 +354,12 @@ class Plan:
 
 
 def _check_same_settings(folder: Path, settings: Settings) -> None:
-    """Raise ValueError if the run in a folder was made with other settings."""
+    """Raise ValueError if the run in a folder has other settings than these."""
     former = Settings.read(folder / "run.toml")
     for f in fields(Settings):
         old, new = getattr(former, f.name), getattr(settings, f.name)
         if f.name not in MOVABLE and old != new:
             raise ValueError(
-                f"the run in {folder} has {f.name} = {old!r}, not {new!r}; choose a new folder or overwrite"
+                f"{f.name} is {new!r}; expected {old!r}, as in the finished run in {folder}. Choose a new folder, or "
+                "set overwrite"
             )

@@ -1,4 +1,4 @@
-"""What a diagnosis says, as `diagnose.json` holds it; None stands for what is not finite."""
+"""The types of a diagnosis, as `diagnose.json` stores it; None stands for a number that is not finite."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ class GeometryFacts(TypedDict):
     """The decoder's Jacobian at test codes.
 
     Attributes:
-        singular_values: (D,), descending, means over points.
-        condition: median of the largest singular value over the smallest.
-        contrast, contrast_median: the IMA contrast in nats, over points where it is finite, and the median.
-        infinite: the share of points where the contrast is infinite.
-        lengths: (D,), of the columns, means over points.
-        untrained_contrast: the contrast of the same decoder untrained.
+        singular_values: singular values (D,), descending, averaged over points.
+        condition: median condition number, the largest singular value over the smallest.
+        contrast: mean IMA contrast in nats, over the points where it is finite.
+        contrast_median: median IMA contrast in nats.
+        infinite: fraction of points where the contrast is infinite.
+        lengths: lengths of the columns (D,), averaged over points.
+        untrained_contrast: mean IMA contrast of the same decoder before training.
     """
 
     singular_values: list[float]
@@ -29,7 +30,13 @@ class GeometryFacts(TypedDict):
 
 
 class CodeFacts(TypedDict):
-    """Use of the code: of each dimension whether it is active, and its KL in nats, or its variance over the data."""
+    """Use of the code dimensions.
+
+    Attributes:
+        active: whether each dimension is active.
+        kl: KL of each dimension to the prior, in nats, for an encoder with a variance.
+        variance: variance of each dimension over the data, for a deterministic encoder.
+    """
 
     active: list[bool]
     kl: NotRequired[list[float]]
@@ -37,13 +44,15 @@ class CodeFacts(TypedDict):
 
 
 class Recovery(TypedDict):
-    """How well known factors, or a property, are recovered from the code.
+    """How well known factors, or a target, are recovered from the code.
 
     Attributes:
-        factors: their names.
-        affine_r2: R² of the best affine function of the code, by factor.
-        mcc, chance, rotation: mean correlation coefficient, and its levels by chance and for a random rotation.
-        matching: the code dimension of each factor.
+        factors: names of the factors.
+        affine_r2: factor -> R² of the best affine function of the code.
+        mcc: mean correlation coefficient between factors and matched code dimensions.
+        chance: MCC at chance level.
+        rotation: MCC for a random rotation of the factors.
+        matching: factor -> its code dimension.
     """
 
     factors: list[str]
@@ -55,19 +64,20 @@ class Recovery(TypedDict):
 
 
 class Diagnosis(TypedDict):
-    """What a run has learnt.
+    """The results of `diagnose`, as `diagnose.json` stores them.
 
     Attributes:
-        recipe, data: names.
-        points: how many test points were looked at.
-        geometry: where the decoder has a Jacobian.
-        columns: (D, D), mean absolute cosines between the Jacobian's columns.
-        codes: the use of the code.
-        consistency: ``code`` and ``reconstruction``, mean distances, and ``variance_over_predicted``, of a posterior
-            with a variance; else ``code_relative``, how far codes move when they are decoded and encoded again, as a
-            share of their spread.
-        recovery: where the data have factors or a target.
-        warnings: what a user should know, in words.
+        recipe: name of the recipe.
+        data: name of the data set.
+        points: number of test points.
+        geometry: the decoder's Jacobian, if the decoder is differentiable.
+        columns: mean absolute cosines (D, D) between the Jacobian's columns, if the decoder is differentiable.
+        codes: use of the code dimensions.
+        consistency: for an encoder with a variance, ``code`` and ``reconstruction``, mean distances, and
+            ``variance_over_predicted``; otherwise ``code_relative``, the distance that codes move when they are
+            decoded and encoded again, relative to their spread.
+        recovery: recovery of factors or a target, if the data have any.
+        warnings: warnings, in words.
     """
 
     recipe: str

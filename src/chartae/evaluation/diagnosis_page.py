@@ -1,4 +1,4 @@
-"""The page of a diagnosis."""
+"""The HTML page of a diagnosis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Cell: TypeAlias = float | str | None
 Plot: TypeAlias = "tuple[str, Figure]"
 
 
-def _shown(value: object) -> str:
+def _format(value: object) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
@@ -37,9 +37,9 @@ img { max-width: 100%; height: auto } table { border-collapse: collapse } td { p
 """
 
 
-#: the rows of the page's table: what `consistency` holds, in words
+#: key of `consistency` -> heading of its row
 CONSISTENCY = {
-    "code": "‖mu(f(z)) − z‖, codes of the prior",
+    "code": "‖mu(f(z)) − z‖, z from the prior",
     "reconstruction": "‖f(mu(x)) − x‖",
     "variance_over_predicted": "posterior variance / predicted, median",
     "code_relative": "‖e(d(z)) − z‖ / spread of codes",
@@ -47,7 +47,7 @@ CONSISTENCY = {
 
 
 def _rows(results: Diagnosis) -> dict[str, Cell]:
-    """The page's table."""
+    """The rows of the page's table: heading -> value."""
     active = results["codes"]["active"]
     rows: dict[str, Cell] = {"test points": results["points"]}
     if "geometry" in results:
@@ -55,7 +55,7 @@ def _rows(results: Diagnosis) -> dict[str, Cell]:
         rows |= {
             "IMA contrast, mean (nats)": shape["contrast"],
             "IMA contrast, median": shape["contrast_median"],
-            "the same decoder untrained": shape["untrained_contrast"],
+            "IMA contrast before training, mean": shape["untrained_contrast"],
             "condition number, median": shape["condition"],
         }
     rows["active code dimensions"] = f"{sum(active)} of {len(active)}"
@@ -71,9 +71,14 @@ def _rows(results: Diagnosis) -> dict[str, Cell]:
 
 
 def page(results: Diagnosis, plots: Sequence[Plot]) -> str:
-    """One self-contained HTML page."""
+    """The diagnosis as one self-contained HTML page.
+
+    Args:
+        results: the diagnosis.
+        plots: titles and figures, in order.
+    """
     rows = _rows(results).items()
-    cells = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(_shown(v))}</td></tr>" for k, v in rows)
+    cells = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(_format(v))}</td></tr>" for k, v in rows)
     notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in results["warnings"])
     shown = "".join(
         f'<figure><h2>{html.escape(title)}</h2><img alt="{html.escape(title)}" src="{_uri(figure)}"></figure>'

@@ -1,7 +1,7 @@
-"""`evaluate`: the same steps for every kind of data -> `results.json` and `pictures.npz`.
+"""`evaluate`, which takes the same steps for every kind of data and writes `results.json` and `pictures.npz`.
 
-Read the data, fit the densities that are missing, reconstruct, sample, interpolate, measure, write. What differs by
-kind stands in the table of `chartae.evaluation.base`.
+The steps are: read the data, fit missing densities, reconstruct, sample, interpolate, measure, write. What differs
+between kinds of data is in their evaluators (`chartae.evaluation.base`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from chartae.samplers import by_name
 
 __all__ = ["evaluate", "has_densities", "sampled_by"]
 
-#: test examples by which it is asked whether the code is used
-ASKED = 2000
+#: number of test examples by which it is tested whether the decoder uses the code
+CODE_USE_EXAMPLES = 2000
 
 
 def evaluate(
@@ -50,62 +50,74 @@ def evaluate(
     root: str | Path | None = None,
     to: Dataset | None = None,
 ) -> Results:
-    """Measure a run's reconstructions, interpolations and the samples of its densities against the test set.
+    """Evaluate a run: compare its reconstructions, interpolations and samples with the test set.
 
-    Densities that the run lacks are fitted. Where the run has a folder, `results.json` and, of what can be drawn,
-    `pictures.npz` go there. Pictures, tables and points are compared as sets of features, tables and points in the
-    user's units; of strings the valid, unique and novel ones are counted. Samples of a conditional run have the
-    conditions of the test examples. Of a run that translates, the translations of each domain's test examples are
-    measured against the other domain's.
+    Densities that are named but not yet fitted are fitted first. If the run has a folder, `results.json` is written
+    there, and `pictures.npz` if there is anything to draw.
+
+    Images, tables and points are compared as sets of features (tables and points in the user's units): Fréchet and
+    kernel distance, precision, recall, density and coverage. Strings are checked for validity, uniqueness and novelty.
+    Samples of a run with a condition have the conditions of the test examples. For a run that translates, the
+    translations of each domain's test examples are compared with the test set of the other domain.
 
     Args:
-        run: what is evaluated.
-        data: its data, in any form that `fit` accepts; loaded again by the run where they are not given.
-        condition: of data in memory, as in `chartae.fit`, where the run has a condition; by default its columns of a
-            data frame, or the labels.
-        densities: ``"prior"`` and names of `chartae.densities.NAMES`, or of samplers
-            (`chartae.samplers.by_name.NAMES`); by default the prior and all that are fitted, or the sampler of a model
-            that estimates a score, or the prior alone where codes name a category.
-        evaluator: of these data (`evaluator_for`), to share between runs; then `extractor`, `weights`, `language` and
-            `n` are its own.
-        extractor: for pictures, tables and points: a name of `chartae.metrics.NAMES`; by default the one for these
-            data.
-        weights: the file of the weights of ``"inception"``.
-        language: for strings: what one must be to be valid: ``"molecules"``, or a grammar, its name or its file; by
-            default the codec's own language.
-        n: the size of every compared set, >= 20; of pictures, tables and points at most as many as there are test
-            examples.
-        seed: of the samples and pairs.
-        root: where named data lie.
-        to: the other domain of a run that translates; loaded again where it is not given.
+        run: the run to evaluate.
+        data: the data of the run, in any form that `fit` accepts; None (default) loads them again.
+        condition: for in-memory data of a run with a condition, ``"labels"``, names of columns, or one value for each
+            example; None (default) takes the condition's columns of a data frame, or the labels.
+        densities: names of the densities (``"prior"``, or in `chartae.densities.NAMES`) and samplers
+            (`chartae.samplers.by_name.NAMES`) to evaluate; None (default) for the prior and all fitted densities, for
+            the recipe's sampler if the model estimates a score, or for the prior only if the code holds a category.
+        evaluator: evaluator to share between runs on the same data, from `evaluator_for`; its settings replace
+            `extractor`, `weights`, `language` and `n`. None (default) builds one.
+        extractor: for images, tables and points: a feature extractor, or its name in `chartae.metrics.NAMES`; None
+            (default) chooses by the data set.
+        weights: file of the weights of ``"inception"``; None (default) otherwise.
+        language: for strings: language in which a string must be to be valid, as ``"molecules"``, a grammar, or the
+            name or file of a grammar; None (default) for the codec's own.
+        n: number of examples in each compared set, >= 20; default 10,000. For images, tables and points at most the
+            number of test examples is used.
+        seed: seed of samples and interpolation pairs; default 0.
+        root: folder of named data sets; None (default) for that of the fit.
+        to: data set of the other domain, for a run that translates; None (default) loads it again.
 
     Returns:
-        The results, as they lie in `results.json`: `results.sets.gmm.frechet`, or `results["sets"]["gmm"]["frechet"]`.
-        Beside what every run has, `clusters` where codes name a category (they are named by the validation set),
-        `classes` where it learns from labels, `code` where the loss does not say whether the code is used, and
-        `property` where it predicts one.
+        The results, which are also in `results.json`: `results.sets.gmm.frechet`, or
+        `results["sets"]["gmm"]["frechet"]`. Some runs have further parts: `clusters` if the code holds a category,
+        `classes` if the run learnt from labels, `code` if the loss does not show whether the decoder uses the code, and
+        `property` if the run predicts one.
 
     Raises:
-        ValueError: an option that this kind of data or run has no use for, other data than the run's, or too few
+        ValueError: an argument is not for this kind of data or run, the data are not the run's, or there are too few
             examples.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> data = ch.data.from_arrays(torch.randn(300, 3, generator=torch.Generator().manual_seed(0)))
+    >>> run = ch.fit("rae", data, latent_dim=2, epochs=1, components=2, progress=False)
+    >>> results = ch.evaluate(run, data, densities=["gmm"])
+    >>> results.metric, list(results.sets)
+    ('frechet-pixels', ['reconstruction', 'gmm', 'interpolation-linear', 'interpolation-spherical', 'floor'])
+    >>> results.sets.gmm.frechet > 0
+    True
     """
     measuring = Measuring(extractor, weights, language, n, str(run.device))
     if run.translates:
         if densities is not None or evaluator is not None:
             raise ValueError(
-                f"densities and evaluator are for runs of one domain; {run.settings.recipe!r} translates between two, "
-                "and its translations are measured. Leave them out"
+                f"densities and evaluator are for runs of one domain, but {run.settings.recipe!r} translates between "
+                "two, so its translations are evaluated; leave them out"
             )
-        here = None if data is None else run.read(data)
-        return evaluate_translation(run, here, to, measuring, seed=seed, root=root)
+        domain_a = None if data is None else run.read(data)
+        return evaluate_translation(run, domain_a, to, measuring, seed=seed, root=root)
     if to is not None:
-        raise ValueError(f"to is another domain, but {run.settings.recipe!r} does not translate; leave it out")
+        raise ValueError(f"to is given, but recipe {run.settings.recipe!r} does not translate; leave to out")
     row_of(run.kind).check(measuring, run.kind)
     data = run.data(root) if data is None else run.read(data, condition)
     run.check_data(data)
     evaluator = evaluator or evaluator_for(data, measuring)
     names = sampled_by(run, densities)
-    run.fit_densities({name: {} for name in _of_codes(names) if name != "prior"}, data)
+    run.fit_densities({name: {} for name in _code_densities(names) if name != "prior"}, data)
 
     test, valid = Codes.of(run, data, "test"), Codes.of(run, data, "valid")
     sets, examples = _sets(run, evaluator, names, valid, seed)
@@ -116,59 +128,59 @@ def evaluate(
         own=run.own,
         sets=sets,
         reconstruction=reconstruction.errors,
-        densities=Densities({name: _facts(run, name, test) for name in _of_codes(names)}),
+        densities=Densities({name: _facts(run, name, test) for name in _code_densities(names)}),
         training=training_facts(run),
         examples={name: texts for name, texts in examples.items() if texts},
         reconstructions=reconstruction.pairs,
         interpolations=evaluator.paths(run, test),
     )
-    results = _with_what_was_learnt(results, run, data, test)
+    results = _with_learning_metrics(results, run, data, test)
     write(run, results, evaluator.pictures(run, test, names, seed) if run.folder is not None else {})
     return results
 
 
-def sampled_by(run: Run, asked: Sequence[str] | None = None) -> list[str]:
-    """What a run is sampled by in an evaluation: densities of its codes, or a sampler that follows its score.
+def sampled_by(run: Run, names: Sequence[str] | None = None) -> list[str]:
+    """Names of the densities or samplers by which a run is sampled in an evaluation.
 
     Args:
-        run: what is evaluated.
-        asked: the names; None for the default.
+        run: the run to evaluate.
+        names: the names; None (default) for the defaults of the run.
     """
-    if asked is not None:
-        return list(asked)
+    if names is not None:
+        return list(names)
     if not has_densities(run):
         return [run.own]
     return ["prior", *(run.densities or ("normal", "gmm"))]
 
 
 def has_densities(run: Run) -> bool:
-    """Whether densities of the codes are what a run is sampled by, not chains or categories."""
+    """Whether a run is sampled by densities of its codes, instead of by a sampler or a prior over categories."""
     return run.own not in by_name.NAMES and not run.model.encoder.has_category
 
 
-def _of_codes(names: Sequence[str]) -> list[str]:
-    """Those that are densities of codes."""
+def _code_densities(names: Sequence[str]) -> list[str]:
+    """The names of densities, without those of samplers."""
     return [name for name in names if name not in by_name.NAMES]
 
 
 def _sets(
     run: Run, evaluator: Evaluator, names: Sequence[str], valid: Codes, seed: int
 ) -> tuple[Sets, dict[str, tuple[str, ...]]]:
-    """The metrics of each set, and the first new examples of each density; one set is in memory at a time."""
-    scores: dict[str, Scores] = {}
+    """The metrics of each set, and the first samples of each density. Only one set is in memory at a time."""
+    metrics: dict[str, Scores] = {}
     examples: dict[str, tuple[str, ...]] = {}
-    for name, rebuilt in evaluator.reconstructed(run, valid):
-        scores[name] = evaluator.measure(rebuilt)
+    for name, reconstructions in evaluator.reconstructed(run, valid):
+        metrics[name] = evaluator.measure(reconstructions)
     for name in names:
-        drawn = evaluator.generated(run, evaluator.drawn(run, name, seed))
-        scores[name], examples[name] = evaluator.measure(drawn), evaluator.examples(drawn)
-    for name, between in evaluator.interpolated(run, valid, seed):
-        scores[name] = evaluator.measure(between)
-    return Sets(scores | {"floor": evaluator.floor}), examples
+        samples = evaluator.generated(run, evaluator.drawn(run, name, seed))
+        metrics[name], examples[name] = evaluator.measure(samples), evaluator.examples(samples)
+    for name, interpolations in evaluator.interpolated(run, valid, seed):
+        metrics[name] = evaluator.measure(interpolations)
+    return Sets(metrics | {"floor": evaluator.floor}), examples
 
 
 def _facts(run: Run, name: str, test: Codes) -> DensityFacts:
-    """The mean of log p(z) over test codes, where the density has one."""
+    """The mean of log p(z) over test codes, or None if the density cannot be evaluated."""
     density = run.density(name)
     if not density.has_density:
         return DensityFacts({"log_likelihood": None})
@@ -177,15 +189,15 @@ def _facts(run: Run, name: str, test: Codes) -> DensityFacts:
     return DensityFacts({"log_likelihood": log_prob.mean().item()})
 
 
-def _with_what_was_learnt(results: Results, run: Run, data: Dataset, test: Codes) -> Results:
-    """The results, with what can be said of labels, categories, the code and a property."""
+def _with_learning_metrics(results: Results, run: Run, data: Dataset, test: Codes) -> Results:
+    """The results with metrics of classes, clusters, use of the code and a property, as far as they apply."""
     objective = run.objective
     if run.model.encoder.has_category and class_labels(data.test_labels) and class_labels(data.valid_labels):
         if "labels" in objective.uses:
             results = replace(results, classes=Scores({"error": class_error(run, data)}))
         results = replace(results, clusters=Scores(asdict(clusters_of(run, data))))
-    if not objective.comparable:  # critics do not say whether the code is used
-        rows = sample_rows(len(data.test), ASKED)
+    if not objective.comparable:  # the losses of critics do not show whether the decoder uses the code
+        rows = sample_rows(len(data.test), CODE_USE_EXAMPLES)
         x = as_float(data.kind.inside(data.test[rows])).to(run.device)
         conditions = run.conditions(test[rows].condition, len(rows))
         results = replace(results, code=Scores(asdict(code_use(run.model, x, condition=conditions))))
@@ -195,7 +207,7 @@ def _with_what_was_learnt(results: Results, run: Run, data: Dataset, test: Codes
 
 
 def _property(objective: Predicting, data: Dataset, test: Codes) -> Scores:
-    """The root mean square error of a property of test examples, and that of the training set's mean."""
+    """Root mean squared error of a predicted property on test examples, and that of predicting the training mean."""
     truth, train = data.test_target, data.train_target
     assert truth is not None
     assert train is not None

@@ -1,4 +1,4 @@
-"""What a run has learnt, said in numbers and one page of plots: `diagnose` -> diagnose.json and an HTML file."""
+"""`diagnose`: what the code and the decoder of a run have learnt, in `diagnose.json` and one HTML page of plots."""
 
 from __future__ import annotations
 
@@ -35,24 +35,39 @@ def diagnose(
     root: str | Path | None = None,
     out: str | Path | None = None,
 ) -> Diagnosis:
-    """The decoder's geometry at held-out codes, self-consistency, use of the code, and recovery of known factors.
+    """Diagnose a run: the decoder's geometry, self-consistency, use of the code, and recovery of known factors.
 
-    A decoder whose mean has no derivative, as that of strings, has no geometry; all else is asked of it as well.
+    The geometry is that of the Jacobian of the decoder's mean at the codes of test points. It is left out for a decoder
+    without a derivative, such as one of strings.
+
+    The IMA contrast at a code is `sum_k log ||J_k|| - 1/2 log det(J^T J)`, with J_k the columns of the Jacobian J. It
+    is 0 if the columns are orthogonal (Gresele et al., 2021, arXiv 2106.05200).
 
     Args:
-        run: whose codes are a bottleneck; one that estimates a score is for `evaluate_score`.
-        data: its data; loaded again where they are not given.
-        n: test points at which Jacobians are taken, at most.
-        seed: of codes drawn from the prior, and of the untrained decoder with which the contrast is compared.
-        root: where named data lie.
-        out: where the page goes, if it shall be written; `diagnose.json` goes to the run's folder, if it has one.
+        run: a run whose decoder sees x only through a code. For one that estimates a score use `evaluate_score`.
+        data: the data of the run, in any form that `fit` accepts; None (default) loads them again.
+        n: largest number of test points, >= 2; default 500.
+        seed: seed of codes drawn from the prior, and of the untrained decoder used for comparison; default 0.
+        root: folder of named data sets; None (default) for that of the fit.
+        out: file for the HTML page; None (default) writes no page. If the run has a folder, `diagnose.json` is written
+            there in any case.
 
     Returns:
-        Numbers and lists that JSON holds.
+        A dictionary of numbers and lists, as `diagnose.json` holds it.
 
     Raises:
-        ValueError: a run without a bottleneck, or with a condition; data that are not the run's; n below 2.
+        ValueError: the run estimates a score, translates, or has a condition; the data are not the run's; `n` is
+            below 2.
         IsADirectoryError: `out` is a folder.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.evaluation import diagnose
+    >>> data = ch.data.from_arrays(torch.randn(100, 3, generator=torch.Generator().manual_seed(0)))
+    >>> run = ch.fit("vae", data, latent_dim=2, epochs=1, net="smooth:8", densities=(), progress=False)
+    >>> diagnosis = diagnose(run, data)
+    >>> diagnosis["points"], len(diagnosis["geometry"]["singular_values"]), len(diagnosis["codes"]["active"])
+    (10, 2, 2)
     """
     _check(run, n, out)
     data = run.data(root) if data is None else run.read(data)
@@ -83,22 +98,22 @@ def diagnose(
 
 
 def _check(run: Run, n: int, out: str | Path | None) -> None:
-    """Raise for what cannot be diagnosed, before any data are read."""
+    """Raise for a run that cannot be diagnosed and for invalid arguments, before any data are read."""
     recipe = run.settings.recipe
     if run.translates:
         raise ValueError(
-            f"the codes of {recipe!r} are points of another domain, whose coordinates mean nothing by themselves; use "
-            "`chartae translate`, or `chartae evaluate`, which measures its translations"
+            f"recipe is {recipe!r}, whose codes are points of another domain; expected a run with codes of its own. "
+            "Use `chartae translate`, or `chartae evaluate` for metrics of its translations"
         )
     if not run.bottleneck:
         raise ValueError(
-            f"recipe {recipe!r} estimates a score and passes x on beside its code, so that its decoder has no geometry "
-            "of its own; use `chartae score`"
+            f"recipe is {recipe!r}, which estimates a score and passes x to the decoder in addition to the code; "
+            "expected a decoder that sees only the code. Use `chartae score`"
         )
     if run.condition is not None:
         raise ValueError(
-            f"this run is conditioned on {run.condition}, so that its decoder is a different map for each condition; "
-            "diagnose expects a run without one. Use `chartae evaluate`"
+            f"this run is conditioned on {run.condition}, so its decoder is a different map for each condition; "
+            "expected a run without a condition. Use `chartae evaluate`"
         )
     if n < 2:
         raise ValueError(f"n is {n}; give at least 2 points")
@@ -107,6 +122,7 @@ def _check(run: Run, n: int, out: str | Path | None) -> None:
 
 
 def _write(run: Run, results: Diagnosis, plots: list[Plot], out: str | Path | None) -> None:
+    """Write `diagnose.json` to the run folder, and the page to `out`."""
     if run.folder is not None:
         with manifest.writing(run.folder, "diagnose.json"):
             replace_text(run.folder / "diagnose.json", json.dumps(results, indent=1) + "\n")
@@ -121,27 +137,27 @@ def _write(run: Run, results: Diagnosis, plots: list[Plot], out: str | Path | No
 
 
 def _finite(value: float) -> float | None:
-    """None where JSON has no such number."""
+    """The value, or None if it is not finite, which JSON cannot hold."""
     return value if math.isfinite(value) else None
 
 
 def _finite_mean(values: Tensor) -> float | None:
-    """Over the points where it is finite, None where it is nowhere."""
+    """The mean over the points where the value is finite; None if there are none."""
     values = values[values.isfinite()]
     return float(values.mean()) if len(values) else None
 
 
 def _geometry(run: Run, codes: Tensor, seed: int, plots: list[Plot]) -> tuple[GeometryFacts, list[list[float]]]:
-    """The Jacobian at the codes, and the mean absolute cosines between its columns."""
-    home = next(run.model.parameters())
+    """Facts about the Jacobian at the codes, and the mean absolute cosines between its columns."""
+    like = next(run.model.parameters())
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the notes say in words what is not of full rank
+        warnings.simplefilter("ignore", RuntimeWarning)  # the diagnosis has its own warning for a rank deficiency
         shape = geometry(run.model, codes)
-        fresh = built_from(run.settings, seed + 1).objective.model.to(home).eval()
-        untrained = _finite_mean(geometry(fresh, codes[: min(100, len(codes))]).contrast)
+        initial = built_from(run.settings, seed + 1).objective.model.to(like).eval()
+        untrained = _finite_mean(geometry(initial, codes[: min(100, len(codes))]).contrast)
     cosines = shape.cosines.abs().mean(0)
     plots.append(("Singular values of the decoder's Jacobian", figures.spectrum(shape)))
-    plots.append(("Between the columns: mean absolute cosine", figures.matrix(cosines)))
+    plots.append(("Mean absolute cosine between the columns", figures.matrix(cosines)))
     if shape.contrast.isfinite().any():
         plots.append(("IMA contrast at each point", figures.histogram(shape.contrast, untrained)))
     return _facts(shape, untrained), cosines.tolist()
@@ -162,33 +178,33 @@ def _facts(shape: Geometry, untrained: float | None) -> GeometryFacts:
 def _self_consistency(
     run: Run, x: Tensor, n: int, seed: int, plots: list[Plot]
 ) -> tuple[CodeFacts, dict[str, float | None]]:
-    """Whether encoder and decoder invert each other, of a posterior with a variance, and the KL of each dimension."""
-    found = self_consistency(run.model, x, codes=n, seed=seed)
-    plots.append(_kl(found.kl, found.active))
-    if found.active.any() and found.predicted.isfinite().all():
+    """The KL of each dimension, and how nearly encoder and decoder invert each other, for a posterior with variance."""
+    result = self_consistency(run.model, x, codes=n, seed=seed)
+    plots.append(_kl_plot(result.kl, result.active))
+    if result.active.any() and result.predicted.isfinite().all():
         plots.append((
             "Posterior variance against 1 / (−(log p)″ + γ²‖J_k‖²)",
-            figures.against(found.predicted[:, found.active], found.variance[:, found.active]),
+            figures.against(result.predicted[:, result.active], result.variance[:, result.active]),
         ))  # fmt: skip
     consistency = {
-        "code": float(found.code.mean()),
-        "reconstruction": float(found.reconstruction.mean()),
-        "variance_over_predicted": _finite(found.ratio),
+        "code": float(result.code.mean()),
+        "reconstruction": float(result.reconstruction.mean()),
+        "variance_over_predicted": _finite(result.ratio),
     }
-    return CodeFacts(kl=found.kl.tolist(), active=found.active.tolist()), consistency
+    return CodeFacts(kl=result.kl.tolist(), active=result.active.tolist()), consistency
 
 
-def _kl(kl: Tensor, active: Tensor) -> Plot:
-    return "KL of each code dimension: what it tells of x", figures.bars(kl, active, "nats")
+def _kl_plot(kl: Tensor, active: Tensor) -> Plot:
+    return "KL of each code dimension: information about x", figures.bars(kl, active, "nats")
 
 
 def _use_of_the_code(
     run: Run, x: Tensor, codes: Tensor, variational: bool, plots: list[Plot]
 ) -> tuple[CodeFacts, dict[str, float | None]]:
-    """Which dimensions are used, and how far codes move when they are decoded and encoded again."""
+    """Which dimensions are active, and how far codes move when they are decoded and encoded again."""
     if variational:
         kl, active = active_units(run.model, x)
-        plots.append(_kl(kl, active))
+        plots.append(_kl_plot(kl, active))
         use = CodeFacts(kl=kl.tolist(), active=active.tolist())
     else:
         spread = codes.var(0)
@@ -201,7 +217,7 @@ def _use_of_the_code(
 
 
 def _recovery(run: Run, data: Dataset) -> Recovery | None:
-    """How well factors, or else a target, are recovered from the code; None where the data have neither."""
+    """How well factors, or otherwise a target, are recovered from the code; None if the data have neither."""
     split = "test" if len(data.test) >= 100 else "train"
     labels, target = (data.test_labels, data.test_target) if split == "test" else (data.train_labels, data.train_target)
     if data.factors and labels is not None:
@@ -230,27 +246,28 @@ def _recovery(run: Run, data: Dataset) -> Recovery | None:
 
 
 def _notes(results: Diagnosis) -> list[str]:
+    """The warnings of a diagnosis."""
     notes = []
     active = results["codes"]["active"]
     shape = results.get("geometry")
     if shape is not None and shape["infinite"]:
         notes.append(
-            f"At {shape['infinite']:.0%} of the points the decoder's Jacobian has no full rank: a code dimension has "
-            "no effect there, and the contrast is infinite. Look at the dimensions that are not active."
+            f"At {shape['infinite']:.0%} of the points the decoder's Jacobian does not have full rank: a code "
+            "dimension has no effect there, and the contrast is infinite. Look at the inactive dimensions."
         )
     if not all(active):
         dead = [k for k, used in enumerate(active) if not used]
         what = "collapsed onto the prior" if "kl" in results["codes"] else "hardly vary"
         notes.append(
-            f"{len(dead)} of {len(active)} code dimensions {what} (numbers {', '.join(map(str, dead))}): fewer would "
-            "do, or the decoder's noise is too large for them."
+            f"{len(dead)} of {len(active)} code dimensions {what} (numbers {', '.join(map(str, dead))}). Use a smaller "
+            "latent_dim, or less decoder noise."
         )
     if shape is not None and shape["contrast"] is not None and shape["untrained_contrast"] is not None:
         size, untrained = shape["contrast"], shape["untrained_contrast"]
         if size > untrained:
             notes.append(
-                f"The contrast, {size:.3g} nats, is not below that of the same decoder untrained, {untrained:.3g}: "
-                "training has not made its columns more orthogonal. In many output dimensions random columns nearly "
-                "are."
+                f"The contrast, {size:.3g} nats, is not below that of the same decoder before training, "
+                f"{untrained:.3g}: training has not made the columns more orthogonal. In many output dimensions, "
+                "random columns are nearly orthogonal."
             )
     return notes

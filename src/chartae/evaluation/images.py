@@ -1,4 +1,4 @@
-"""The row of pictures: uint8 levels, PSNR and SSIM, grids of samples and strips of interpolations."""
+"""The evaluator of images: quantised to uint8, with PSNR and SSIM, sample grids and interpolation strips."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from chartae.runs import Run
 
 __all__ = ["ImageEvaluator"]
 
-#: pictures kept of each set; rows and steps of interpolations
+#: number of images kept of each set; number of rows and of steps of the interpolations
 SHOWN, STRIPS, STEPS = 32, 8, 9
 
 
 @final
 @evaluates(Images)
 class ImageEvaluator(SetEvaluator):
-    """Pictures, rounded to uint8 without wrap-around before anything is measured."""
+    """Evaluator of images, which are rounded and clamped to uint8 before features and errors are computed."""
 
     quantisation: ClassVar[str] = "x 255, rounded, clamped to 0..255"
     shown_of_chains: ClassVar[int] = 2 * SHOWN

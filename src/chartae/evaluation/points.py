@@ -1,4 +1,4 @@
-"""The row of points: rows of numbers that share a unit."""
+"""The evaluator of points: rows of numbers that share a unit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["PointEvaluator", "RowEvaluator"]
 
 
 class RowEvaluator(SetEvaluator):
-    """Rows (N, d) of numbers, in the user's units."""
+    """Evaluator of rows of numbers (N, d), in the user's units."""
 
     def level(self, x: Tensor) -> Tensor:
         return as_float(x)
@@ -29,7 +29,7 @@ class RowEvaluator(SetEvaluator):
         return {"mse": metrics.mse}
 
     def shown(self, run: Run, test: Codes, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Test examples and new ones on the first two principal axes of standardised test examples."""
+        """Test examples and samples, projected on the first two principal axes of the standardised test examples."""
         x = self.level(self.data.test[:CODES]).to(test.z.device)
         mean, scale = x.mean(0), x.std(0).clamp_min(1e-12)
         axes = plane((x - mean) / scale)
@@ -41,4 +41,4 @@ class RowEvaluator(SetEvaluator):
 @final
 @evaluates(Points)
 class PointEvaluator(RowEvaluator):
-    """Points: the mean squared error is in the square of their unit."""
+    """Evaluator of points; the mean squared error is in the square of their unit."""

@@ -1,4 +1,4 @@
-"""What a run says of the density -> `score.json` and pictures: errors where the truth is known, field, dimension."""
+"""Evaluate the score of a denoising model, in `score.json` and plots: errors if the truth is known, local dimension."""
 
 from __future__ import annotations
 
@@ -26,13 +26,19 @@ if TYPE_CHECKING:
 
 __all__ = ["ScoreErrors", "ScoreEvaluation", "ScoreLevel", "evaluate_score", "field", "histogram"]
 
-#: at how many points a Hessian is taken: up to few dimensions it is cheap
+#: number of points at which a Hessian is computed, for few dimensions (up to 32) and for many
 HESSIANS = {"few": 1000, "many": 32}
 
 
 class ScoreErrors(TypedDict):
-    """Errors of a score: relative L2 error and cosine; against a smoothed density those of the Hessian (relative) and
-    of log p(y) - log p(x) (root mean square) as well."""
+    """Errors of a score against a known density.
+
+    Attributes:
+        relative_l2: relative L2 error of the score.
+        cosine: cosine between the score and the true one, with the vectors of all points stacked into one.
+        hessian_relative: relative error of the Hessian of log p; for a smoothed density only.
+        log_ratio_rmse: root mean squared error of log p(y) - log p(x); for a smoothed density only.
+    """
 
     relative_l2: float
     cosine: float
@@ -41,16 +47,17 @@ class ScoreErrors(TypedDict):
 
 
 class ScoreLevel(TypedDict):
-    """What is known of a score at one noise level.
+    """The evaluation of a score at one noise level.
 
     Attributes:
-        sigma: the noise level.
-        denoising: the mean of ||r(x + sigma e) - x||^2 / (d sigma^2), which must lie below 1, that of r(x) = x.
-        antisymmetry: the median of ||J - Jᵀ|| / ||J + Jᵀ||.
-        local_dimension: how many points have 0, 1, 2, ... directions of data.
-        eigenvalues: of dr/dx, descending, means over points; at most 32.
-        smoothed: errors against the density smoothed by sigma, where the data are a world of `chartae.data.toys`.
-        plain: errors against the density itself, if the world has one.
+        sigma: noise level.
+        denoising: mean of `||r(x + sigma e) - x||^2 / (d sigma^2)`; it is 1 for r(x) = x, and should be lower.
+        antisymmetry: median of `||J - Jᵀ|| / ||J + Jᵀ||`, with J = dr/dx; 0 for a gradient field.
+        local_dimension: number of points with 0, 1, 2, ... directions along which the data spread wider than sigma.
+        eigenvalues: eigenvalues of dr/dx, descending, averaged over points; at most 32.
+        smoothed: errors against the density smoothed by sigma, if the data are a toy data set of known density
+            (`chartae.data.toys`).
+        plain: errors against the density itself, if it has one.
     """
 
     sigma: float
@@ -63,7 +70,13 @@ class ScoreLevel(TypedDict):
 
 
 class ScoreEvaluation(TypedDict):
-    """What `score.json` holds: the data set, the number of test points, a row for each noise level."""
+    """The contents of `score.json`.
+
+    Attributes:
+        data: name of the data set.
+        points: number of test points.
+        levels: the evaluation at each noise level.
+    """
 
     data: str
     points: int
@@ -79,33 +92,47 @@ def evaluate_score(
     seed: int = 0,
     root: str | Path | None = None,
 ) -> ScoreEvaluation:
-    """Put a run's score to the test on held-out points; written to its folder as `score.json` and pictures.
+    """Evaluate the score `s(x) = (r(x) - x) / sigma^2` of a denoising model r on test points.
+
+    At each noise level it measures denoising, the antisymmetry of dr/dx and the local dimension of the data. On toy
+    data of known density it also measures the errors of the score, its Hessian and its log ratios. If the run has a
+    folder, `score.json` and plots are written there.
 
     Args:
-        run: whose model is trained to remove Gaussian noise, so that it estimates a score.
-        data: its data; loaded again where they are not given.
-        sigma: one noise level; by default the trained one, or five of a noise-conditional model.
-        n: test points, at most.
-        seed: of noise and proposals.
-        root: where named data lie.
+        run: a run whose model is trained to remove Gaussian noise, such as one of ``"dae"``.
+        data: the data of the run, in any form that `fit` accepts; None (default) loads them again.
+        sigma: noise level, in the units of the model's data; > 0. None (default) for the level of training, or five
+            levels of a noise-conditional model.
+        n: largest number of test points; default 5,000.
+        seed: seed of the noise; default 0.
+        root: folder of named data sets; None (default) for that of the fit.
 
     Returns:
-        A `ScoreLevel` for each noise level.
+        A dictionary with ``data``, ``points`` and ``levels``, one dictionary for each noise level.
 
     Raises:
-        ValueError: a model that estimates no score, or not at this level; data that are not the run's.
+        ValueError: the model estimates no score, or not at this noise level, or the data are not the run's.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.evaluation import evaluate_score
+    >>> data = ch.data.from_arrays(torch.randn(100, 2, generator=torch.Generator().manual_seed(0)))
+    >>> run = ch.fit("dae", data, sigma=0.5, epochs=1, densities=(), progress=False)
+    >>> scores = evaluate_score(run, data)
+    >>> scores["points"], [level["sigma"] for level in scores["levels"]]
+    (10, [0.5])
     """
     if run.model.noise is None:
         raise ValueError(
-            f"{run.settings.recipe!r} estimates no score: that takes a model of numbers that is trained to remove "
-            "Gaussian noise. Use `chartae evaluate` and `chartae report`"
+            f"recipe is {run.settings.recipe!r}, which estimates no score; expected a recipe that is trained to remove "
+            "Gaussian noise, such as 'dae'. Use `chartae evaluate` and `chartae report` for this run"
         )
     low, high = run.score(sigma).levels
     if sigma is not None:
         levels = [sigma]
     else:
         levels = [low] if low == high else [low * (high / low) ** (i / 4) for i in range(5)]
-    scores = [run.score(level) for level in levels]  # a level out of range is an error before any data are read
+    scores = [run.score(level) for level in levels]  # raises for a level out of range before any data are read
     data = run.data(root) if data is None else run.read(data)
     run.check_data(data)
     x = as_float(run.kind.inside(data.test[:n] if len(data.test) else data.train[:n])).to(run.device)
@@ -117,7 +144,7 @@ def evaluate_score(
 
 
 def _write(folder: Path, results: ScoreEvaluation, score: Score, x: Tensor, world: toys.World | None) -> None:
-    """`score.json`, and its pictures."""
+    """Write `score.json` and its plots to the run folder."""
     names = ["score.json", "score-dimension.png", *(["score-field.png"] if x.shape[1:] == (2,) else [])]
     with manifest.writing(folder, *names):
         replace_text(folder / "score.json", json.dumps(results, indent=1) + "\n")
@@ -127,11 +154,12 @@ def _write(folder: Path, results: ScoreEvaluation, score: Score, x: Tensor, worl
 
 
 def _level(s: Score, x: Tensor, world: toys.World | None, seed: int) -> ScoreLevel:
+    """Evaluate the score at one noise level; `world` is the known density of the data, if there is one."""
     generator = torch.Generator(x.device).manual_seed(seed)
     e = torch.randn(x.shape, generator=generator, device=x.device)
     size = x[0].numel()
     with torch.no_grad():
-        error = torch.cat([(s.denoise(a + s.sigma * b) - a).flatten(1).square().sum(1) for a, b in _pairs(x, e)])
+        error = torch.cat([(s.denoise(a + s.sigma * b) - a).flatten(1).square().sum(1) for a, b in _slices(x, e)])
     few = x[: HESSIANS["few" if size <= 32 else "many"]]
     values = s.tangent_space(few, 0)[0]
     level = ScoreLevel(
@@ -160,7 +188,8 @@ def _level(s: Score, x: Tensor, world: toys.World | None, seed: int) -> ScoreLev
     return level
 
 
-def _pairs(x: Tensor, e: Tensor) -> zip[tuple[Tensor, Tensor]]:
+def _slices(x: Tensor, e: Tensor) -> zip[tuple[Tensor, Tensor]]:
+    """Slices of 1,000 points with their noise."""
     return zip(x.split(1000), e.split(1000), strict=True)
 
 
@@ -173,23 +202,29 @@ def field(
     arrows: int = 30,
     title: str = "",
 ) -> Figure:
-    """Arrows of a score over the plane, longer ones drawn by the square root of their length, with points of the data
-    and, where the world is known, lines of its density.
+    """Plot a score over the plane as arrows, with data points and, if it is known, the density.
+
+    The length of an arrow is the square root of the score's norm, so that short arrows stay visible.
 
     Args:
-        score: (B, 2) -> (B, 2).
-        x: points; at most 1,000 are drawn.
-        window: (left, right, bottom, top); by default the points and a seventh more.
-        arrows: a side of their grid.
+        score: function from points (B, 2) to scores (B, 2).
+        x: data points (N, 2); at most 1,000 are drawn.
+        world: known density of the data; None (default) draws none.
+        window: (left, right, bottom, top); None (default) for the range of the points and a margin of 15 %.
+        arrows: number of arrows along each axis; default 30.
+        title: title of the plot; empty (default) for a description.
+
+    Returns:
+        The figure.
     """
     low, high = x.amin(0), x.amax(0)
     margin = 0.15 * (high - low)
     left, bottom = (low - margin).tolist()
     right, top = (high + margin).tolist()
     left, right, bottom, top = window or (left, right, bottom, top)
-    at = _grid((left, right, bottom, top), arrows, x)
+    positions = _grid((left, right, bottom, top), arrows, x)
     with torch.no_grad():
-        s = score(at)
+        s = score(positions)
     length = s.norm(dim=1, keepdim=True).clamp_min(1e-30)
     s = (s / length.sqrt()).cpu()
     span = max(right - left, top - bottom)
@@ -207,7 +242,7 @@ def field(
     axes.scatter(shown[:, 0], shown[:, 1], s=3, color=BLUE, alpha=0.5, linewidths=0, label="data")
     step = max((right - left), (top - bottom)) / arrows
     scale = float(s.norm(dim=1).quantile(0.95)) / (1.1 * step)
-    grid = at.cpu()
+    grid = positions.cpu()
     axes.quiver(
         grid[:, 0], grid[:, 1], s[:, 0], s[:, 1], angles="xy", scale_units="xy", scale=scale, width=0.0016,
         color=ORANGE,
@@ -215,7 +250,8 @@ def field(
     axes.set_xlim(left, right)
     axes.set_ylim(bottom, top)
     axes.set_aspect("equal")
-    axes.set_title(title or "(r(x) − x) / σ², arrows by the root of their length", fontsize=9, color=INK, loc="left")
+    title = title or "(r(x) − x) / σ², arrow length: square root of the norm"
+    axes.set_title(title, fontsize=9, color=INK, loc="left")
     return figure
 
 
@@ -226,7 +262,10 @@ def _grid(window: tuple[float, float, float, float], n: int, like: Tensor) -> Te
 
 
 def histogram(levels: Sequence[ScoreLevel]) -> Figure:
-    """How many points have how many directions along which the data spread wider than sigma, at each level."""
+    """Histogram of the local dimension at each noise level.
+
+    The local dimension of a point is the number of directions along which the data spread wider than sigma.
+    """
     most = max(i for level in levels for i, count in enumerate(level["local_dimension"]) if count)
     figure, (axes,) = panels(5.6, 3.2)
     width = 0.8 / len(levels)

@@ -1,8 +1,8 @@
-"""Sets of points under one pinned protocol: what pictures, tables and points have in common.
+"""The evaluation protocol that images, tables and points share: sets of features against those of the test set.
 
-The protocol (section 8 of the RAE paper's evaluation, its traps mended): n examples of each kind against the test
-examples; pictures are rounded to uint8 without wrap-around before their features are taken; reconstructions and
-interpolations are of validation examples, so that nothing is compared with itself.
+The protocol follows the evaluation of the RAE paper (Ghosh et al., 2020, arXiv 1903.12436), with two corrections:
+images are rounded and clamped to uint8 before their features are computed, and reconstructions and interpolations are
+those of validation examples, so that no example is compared with itself. Each set has n examples.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ from chartae.samplers import by_name
 
 __all__ = ["CODES", "SetEvaluator", "plane"]
 
-#: codes and points that are kept to be drawn
+#: number of codes and points that are kept for plots
 CODES = 2000
 
 
 def plane(x: Float[Tensor, "N D"]) -> Float[Tensor, "D 2"]:
-    """The first two principal axes of centred points; the second is zero where there is but one dimension."""
+    """The first two principal axes of centred points; the second is zero if D is 1."""
     axes = torch.linalg.svd(x, full_matrices=False).Vh[:2].T
     return axes if axes.shape[1] == 2 else torch.nn.functional.pad(axes, (0, 1))
 
 
 class SetEvaluator(Evaluator):
-    """The features of the test set, in the units of the data set, and distances of other sets from them.
+    """Evaluator that compares sets by features, with Fréchet and kernel distance, precision and recall.
 
     Attributes:
-        extractor: what the sets are compared by.
-        reference: the test set's features.
-        kid_size: examples in each of the kernel distance's subsets.
+        extractor: feature extractor.
+        reference: features of the test set.
+        kid_size: number of examples in each subset for the kernel distance.
     """
 
     options: ClassVar[frozenset[str]] = frozenset({"extractor", "weights"})
-    #: what happens to examples before their features are taken
+    #: how examples are quantised before their features are computed, for the protocol
     quantisation: ClassVar[str] = "none"
 
     def __init__(self, data: Dataset, measuring: Measuring) -> None:
         if len(data.test) < 20 or len(data.valid) < 20:
             raise ValueError(
-                f"{data.name} has {len(data.valid)} validation and {len(data.test)} test examples; "
-                "evaluation compares sets and needs at least 20 of each"
+                f"{data.name} has {len(data.valid)} validation and {len(data.test)} test examples; comparing sets "
+                "needs at least 20 of each. Give more data, or larger splits"
             )
         self.data = data
         extractor = measuring.extractor
@@ -75,16 +75,22 @@ class SetEvaluator(Evaluator):
 
     @abstractmethod
     def level(self, x: Tensor) -> Tensor:
-        """Examples in the units of the data set, as they are compared."""
+        """Examples in the units of the data set, quantised as they are compared."""
 
     @property
     @abstractmethod
     def errors(self) -> Mapping[str, Callable[[Tensor, Tensor], Tensor]]:
-        """The errors of reconstructions: name -> a function of originals and reconstructions, one number a pair."""
+        """Reconstruction errors: name -> function from originals and reconstructions (N, ...) to N numbers."""
 
     @abstractmethod
     def shown(self, run: Run, test: Codes, drawn: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The examples that a report shows, among them the new ones of each density, in the model's form."""
+        """Arrays of the examples that a report shows.
+
+        Args:
+            run: the run.
+            test: codes of test examples.
+            drawn: name of each density or sampler -> its samples, in the model's form.
+        """
 
     @property
     def metric(self) -> str:
@@ -94,7 +100,10 @@ class SetEvaluator(Evaluator):
         """Fréchet and kernel distance, precision, recall, density and coverage of a set against the test set.
 
         Args:
-            examples: (N, *shape) in the units of the data set.
+            examples: examples (N, *shape), in the units of the data set.
+
+        Returns:
+            The metrics by name.
         """
         features = self.extractor(self.level(as_tensor(examples, "examples")))
         kid, kid_sd = self.reference.kid(features, subsets=50, subset_size=min(self.kid_size, len(features)))
@@ -106,13 +115,13 @@ class SetEvaluator(Evaluator):
 
     def protocol(self) -> dict[str, Value]:
         data = self.data
-        conditional = "those of test examples; of interpolations, that of the first of the pair"
+        conditional = "those of the test examples; an interpolation has that of the first code of its pair"
         return {
             "extractor": self.extractor.describe(),
             "n": self.n,
             "reference": f"all {len(data.test)} test examples",
             "reconstructions": "validation examples, against the test set",
-            "interpolations": "one mid-point each of random pairs of validation codes, against the test set",
+            "interpolations": "mid-points of random pairs of validation codes, against the test set",
             "quantisation": self.quantisation,
             "kid": f"cubic polynomial kernel, 50 subsets of {self.kid_size}",
             "neighbours": 5,
@@ -142,7 +151,7 @@ class SetEvaluator(Evaluator):
         return Reconstruction(Scores({name: total / len(x) for name, total in totals.items()}))
 
     def pictures(self, run: Run, test: Codes, densities: Sequence[str], seed: int) -> dict[str, NDArray[np.generic]]:
-        """Codes on two principal axes, and examples."""
+        """Codes on their first two principal axes, and examples."""
         codes, data = test[:CODES], self.data
         conditions = conditions_for(data, CODES)
         rows = run.conditions(conditions, CODES)
@@ -165,7 +174,7 @@ class SetEvaluator(Evaluator):
         arrays |= self.shown(run, codes, drawn)
         return {key: value.numpy(force=True) for key, value in arrays.items()}
 
-    #: new examples of a sampler whose chains take long
+    #: number of samples drawn for plots from a sampler, whose chains take long
     shown_of_chains: ClassVar[int] = CODES
 
     def columns(self, densities: Sequence[str]) -> dict[str, ComparedColumn]:

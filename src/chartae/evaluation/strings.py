@@ -1,4 +1,4 @@
-"""The row of strings: what comes back of test strings, and whether new ones are valid, unique, novel."""
+"""The evaluator of strings: reconstruction of test strings, and validity, uniqueness and novelty of samples."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from chartae.runs import Run
 
 __all__ = ["Language", "StringEvaluator", "language_of"]
 
-#: molecules of each set whose chemistry is compared
+#: number of molecules of each set whose chemistry is compared
 CHEMICAL = 2000
 
-#: strings of each set that are kept to be looked at; rows and steps of interpolations
+#: number of strings kept of each set; number of rows and of steps of the interpolations
 SHOWN, PATHS, STEPS = 24, 4, 7
 
-#: measures of molecules that are taken of the first `CHEMICAL` of a set only
+#: metrics of molecules that are computed for the first `CHEMICAL` of a set only
 SLOW = ("internal_diversity", "snn", "fragments", "scaffolds", "distances", "fcd")
 
 
 class Language:
-    """What a string must be to be valid.
+    """The language in which a string must be to be valid.
 
     Attributes:
-        name: ``"molecules"``, the name of a grammar, or ``""``, any string.
-        grammar: the grammar, where strings must still be parsed by it.
+        name: ``"molecules"``, the name of a grammar, or ``""`` for any string.
+        grammar: grammar that strings must be parsed by; None if the codec writes nothing outside the language.
     """
 
     def __init__(self, name: str, grammar: Grammar | None = None) -> None:
@@ -51,29 +51,29 @@ class Language:
         return self.name == "molecules"
 
     def complete(self, strings: list[str]) -> list[str]:
-        """The strings, those outside the language as empty ones."""
+        """The strings, with those outside the language replaced by empty ones."""
         if self.grammar is None:
             return strings
-        whole = set(self.grammar.encode(strings, errors="skip").kept.tolist())
-        return [string if i in whole else "" for i, string in enumerate(strings)]
+        parsed = set(self.grammar.encode(strings, errors="skip").kept.tolist())
+        return [string if i in parsed else "" for i, string in enumerate(strings)]
 
 
-def language_of(codec: Codec, asked: str | Path | Grammar | None = None) -> Language:
-    """What strings of a codec must be to be valid.
+def language_of(codec: Codec, language: str | Path | Grammar | None = None) -> Language:
+    """The language in which strings of a codec must be to be valid.
 
     Args:
-        codec: whose strings they are.
-        asked: ``"molecules"``, or a grammar, its name or its file; by default the codec's own language.
+        codec: codec of the strings.
+        language: ``"molecules"``, a grammar, or the name or file of one; None (default) for the codec's own language.
 
     Raises:
-        ValueError: no such grammar.
+        ValueError: there is no such grammar.
     """
-    if asked is None or asked == codec.language:
+    if language is None or language == codec.language:
         name = codec.language
-        return Language("molecules" if name in MOLECULES else name)  # whatever the codec writes is in its language
-    if asked in MOLECULES:
+        return Language("molecules" if name in MOLECULES else name)  # the codec writes nothing outside its language
+    if language in MOLECULES:
         return Language("molecules")
-    grammar = asked if isinstance(asked, Grammar) else load(asked)
+    grammar = language if isinstance(language, Grammar) else load(language)
     if grammar.name in MOLECULES:
         return Language("molecules")
     return Language(grammar.name, None if grammar.name == codec.language else grammar)
@@ -82,18 +82,22 @@ def language_of(codec: Codec, asked: str | Path | Grammar | None = None) -> Lang
 @final
 @evaluates(Strings)
 class StringEvaluator(Evaluator):
-    """Strings: the shares valid, unique (of the valid) and novel (of the unique), and of molecules how far they are
-    from the test set.
+    """Evaluator of strings: the fractions that are valid, unique (of the valid) and novel (of the unique).
+
+    For molecules it also computes distances from the test set.
 
     Attributes:
-        language: what a string must be to be valid.
+        language: language in which a string must be to be valid.
     """
 
     options: ClassVar[frozenset[str]] = frozenset({"language"})
 
     def __init__(self, data: Dataset, measuring: Measuring) -> None:
         if len(data.test) < 20:
-            raise ValueError(f"{data.name} has {len(data.test)} test strings; give a set of at least 200")
+            raise ValueError(
+                f"{data.name} has {len(data.test)} test strings; expected at least 20. Give a data set of at least 200 "
+                "strings"
+            )
         self.data, self.n = data, measuring.n
         self.codec = needed(data.kind.codec)
         self.language = language_of(self.codec, measuring.language)
@@ -107,14 +111,14 @@ class StringEvaluator(Evaluator):
         language_of(needed(kind.codec), measuring.language)
 
     def check_same(self, other: Evaluator) -> None:
-        """Codecs may have left out different strings."""
-        mine, others = self.data, other.data
+        """Raise ValueError if the two codecs have left out different strings."""
+        data, others = self.data, other.data
         plain = lambda strings: ["".join(s.split()) for s in strings]  # noqa: E731 - a grammar may ignore white space
-        if (mine.skipped or others.skipped) and plain(self.test) != plain(others.strings("test")):
+        if (data.skipped or others.skipped) and plain(self.test) != plain(others.strings("test")):
             raise ValueError(
-                f"{self.codec!r} reads other strings of {mine.name} than {others.codec!r} (left out: {mine.skipped} "
-                f"and {others.skipped}), so that the recipes would be trained and measured on different ones. Leave "
-                "these strings out of the data, or compare recipes that read strings alike"
+                f"{self.codec!r} reads other strings of {data.name} than {others.codec!r} (left out: {data.skipped} "
+                f"and {others.skipped}), so the recipes would be trained and evaluated on different data. Remove these "
+                "strings from the data, or compare recipes that read the same strings"
             )
 
     @property
@@ -122,18 +126,19 @@ class StringEvaluator(Evaluator):
         return "strings"
 
     def measure(self, examples: object) -> Scores:
-        """The shares of strings that are valid, unique and novel; what cannot be said is None, with a note why."""
+        """The fractions of strings that are valid, unique and novel; one without a value is None, with a note."""
         strings = _listed(examples)
         if self.described is not None:
             return self._chemistry(strings, self.described)
         return _scores(string_summary(self.language.complete(strings), self.train, self.test), {"complete": "valid"})
 
     def _chemistry(self, examples: list[str], test: molecules.Described) -> Scores:
+        """The metrics of a set of molecules; the slow ones are computed for the first `CHEMICAL` only."""
         names = {"validity": "valid", "uniqueness": "unique", "novelty": "novel"}
-        shares = _scores(molecules.summary(examples, self.train, test, without=SLOW), names)
-        chemistry = molecules.summary(examples[:CHEMICAL], [], test, without=["novelty"])
-        measured = _scores({k: v for k, v in chemistry.items() if k not in names}, {})
-        return Scores({**shares, **measured}, {**shares.notes, **measured.notes})
+        fractions = _scores(molecules.summary(examples, self.train, test, without=SLOW), names)
+        summary = molecules.summary(examples[:CHEMICAL], [], test, without=["novelty"])
+        chemistry = _scores({k: v for k, v in summary.items() if k not in names}, {})
+        return Scores({**fractions, **chemistry}, {**fractions.notes, **chemistry.notes})
 
     def generated(self, run: Run, x: Tensor) -> list[str]:
         return _texts(run, x)
@@ -152,22 +157,26 @@ class StringEvaluator(Evaluator):
         }
 
     def reconstruction(self, run: Run, test: Codes) -> Reconstruction:
-        """The shares of test strings that come back `exact`, and of their `steps` that the decoder would take right,
-        given those before; `nll`, -log p(x|z) in nats for each string."""
-        back = _texts(run, run.decode_inside(test.z, test.condition))
-        exact = sum(a == b for a, b in zip(back, self.test, strict=True)) / len(back)
-        taken = _steps_of(run, self.codec.padding)
+        """How well the decoder reproduces the test strings.
+
+        `exact` is the fraction of strings that are reproduced exactly; `steps` the fraction of indices that are the
+        decoder's most probable ones, given the correct indices before them; `nll` the mean of -log p(x|z), in nats a
+        string.
+        """
+        decoded = _texts(run, run.decode_inside(test.z, test.condition))
+        exact = sum(a == b for a, b in zip(decoded, self.test, strict=True)) / len(decoded)
+        accuracy = _step_accuracy(run, self.codec.padding)
         conditions = run.conditions(test.condition, len(test))
-        beside = (self.data.test,) if conditions is None else (self.data.test, conditions)
-        nll, hits, steps = in_slices(run.model, taken, test.z, *beside, size=500).T
+        inputs = (self.data.test,) if conditions is None else (self.data.test, conditions)
+        nll, hits, steps = in_slices(run.model, accuracy, test.z, *inputs, size=500).T
         errors = {"exact": exact, "steps": float(hits.sum() / steps.sum()), "nll": float(nll.mean())}
-        return Reconstruction(Scores(errors), tuple(zip(self.test[:SHOWN], back[:SHOWN], strict=True)))
+        return Reconstruction(Scores(errors), tuple(zip(self.test[:SHOWN], decoded[:SHOWN], strict=True)))
 
     def examples(self, drawn: object) -> tuple[str, ...]:
         return tuple(_listed(drawn)[:SHOWN])
 
     def paths(self, run: Run, test: Codes) -> tuple[tuple[str, ...], ...]:
-        """Strings on the straight line between the codes of pairs of test strings, both ends with them."""
+        """Strings decoded along the straight line between the codes of two test strings, both ends included."""
         rows = min(PATHS, len(test) // 2)
         t = torch.linspace(0, 1, STEPS, device=test.z.device)[:, None]
         ends = torch.arange(2 * rows).unflatten(0, (rows, 2))
@@ -180,8 +189,10 @@ class StringEvaluator(Evaluator):
 
     @property
     def compared(self) -> str:
-        """The Fréchet ChemNet distance of molecules where its package is there; else the share of new strings that are
-        valid, unique and novel."""
+        """The main number: ``"fcd"``, the Fréchet ChemNet distance, for molecules if its package is installed.
+
+        Otherwise ``"strings"``, the fraction of new strings that are valid, unique and novel.
+        """
         chemical = self.language.molecules and importlib.util.find_spec("fcd") is not None
         return "fcd" if chemical else "strings"
 
@@ -197,19 +208,19 @@ class StringEvaluator(Evaluator):
 
 
 def _scores(summary: Mapping[str, float | dict[str, str] | None], names: Mapping[str, str]) -> Scores:
-    """A summary of strings as metrics, some of them under other names, without counts of strings."""
+    """Convert a summary of strings to metrics: rename some, and leave out counts."""
     values: dict[str, float | None] = {}
     notes: dict[str, str] = {}
     for key, value in summary.items():
         if isinstance(value, dict):
             notes = {names.get(k, k): why for k, why in value.items()}
-        elif key not in ("count", "valid"):  # numbers of strings
+        elif key not in ("count", "valid"):  # these two are counts
             values[names.get(key, key)] = value
     return Scores(values, notes)
 
 
 def _listed(strings: object) -> list[str]:
-    """Strings as a list; a TypeError of anything else."""
+    """The strings as a list; raises TypeError if they are not a sequence of strings."""
     if not isinstance(strings, Sequence) or isinstance(strings, str):
         raise TypeError(f"examples is a {type(strings).__name__}; expected a list of strings")
     return list(strings)
@@ -219,16 +230,16 @@ def _texts(run: Run, x: Tensor) -> list[str]:
     return _listed(run.restore(x))
 
 
-def _steps_of(run: Run, padding: int) -> Callable[..., Tensor]:
-    """Of codes and strings: -log p(x|z), how many steps the decoder would take right, and how many there are."""
+def _step_accuracy(run: Run, padding: int) -> Callable[..., Tensor]:
+    """Function from codes and strings to -log p(x|z), the number of correct steps, and the number of steps (N, 3)."""
 
-    def taken(z: Tensor, x: Tensor, condition: Tensor | None = None) -> Tensor:
+    def accuracy(z: Tensor, x: Tensor, condition: Tensor | None = None) -> Tensor:
         real, p = x.long(), run.model.decoder(z, condition)
         log_p = p.log_prob(real)
         choices = p.smooth(real).argmax(2)
-        there = real[:, : choices.shape[1]]
-        counted = there != padding
-        hits = ((choices == there) & counted).sum(1)
+        target = real[:, : choices.shape[1]]
+        counted = target != padding
+        hits = ((choices == target) & counted).sum(1)
         return torch.stack([-log_p, hits.to(log_p.dtype), counted.sum(1).to(log_p.dtype)], 1)
 
-    return taken
+    return accuracy

@@ -1,4 +1,4 @@
-"""The row of tables: columns with units of their own."""
+"""The evaluator of tables, whose columns have different units."""
 
 from __future__ import annotations
 
@@ -18,8 +18,17 @@ __all__ = ["TableEvaluator", "explained"]
 
 
 def explained(x: Tensor, reconstruction: Tensor) -> Tensor:
-    """R² of each column that varies: 1 - the sum of squared errors / that of deviations from the mean.
+    """R² of each column that varies: `1 - sum (x - x^)^2 / sum (x - mean(x))^2`.
 
+    Args:
+        x: rows (N, D).
+        reconstruction: their reconstructions (N, D).
+
+    Returns:
+        R² of each column that is not constant in `x`.
+
+    >>> import torch
+    >>> from chartae.evaluation.tables import explained
     >>> explained(torch.tensor([[0.0, 5.0], [2.0, 5.0]]), torch.tensor([[0.0, 5.0], [1.0, 5.0]]))
     tensor([0.5000])
     """
@@ -31,7 +40,7 @@ def explained(x: Tensor, reconstruction: Tensor) -> Tensor:
 @final
 @evaluates(Table)
 class TableEvaluator(RowEvaluator):
-    """Tables: beside the mean squared error in the user's units, the mean R² over columns, which has no unit."""
+    """Evaluator of tables: the mean squared error in the user's units, and the mean R² over columns, without a unit."""
 
     def reconstruction(self, run: Run, test: Codes) -> Reconstruction:
         errors = super().reconstruction(run, test).errors

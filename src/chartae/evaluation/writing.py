@@ -1,4 +1,4 @@
-"""What every evaluation says of itself, and how its files are written."""
+"""The facts that every evaluation records, and the files that it writes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["stamp", "training_facts", "write"]
 
 
 def stamp(data: str, seed: int) -> dict[str, Value]:
-    """What every protocol says besides: the seed, the name of the data, the versions."""
+    """The entries that every protocol has: seed, name of the data set, and versions."""
     return {"seed": seed, "data": data, "chartae": version("chartae"), "torch": torch.__version__}
 
 
 def training_facts(run: Run) -> TrainingFacts:
-    """How a run was trained."""
+    """The training facts of a run, as `Results` holds them."""
     return TrainingFacts(cast(Mapping[str, Value], run.training()))
 
 
 def write(run: Run, results: Results, pictures: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write `results.json`, and `pictures.npz` where there are pictures, into the run's folder, if it has one."""
+    """Write `results.json`, and `pictures.npz` if there are pictures, to the run folder, if the run has one."""
     if run.folder is None:
         return
     names = ("results.json", "pictures.npz") if pictures else ("results.json",)

@@ -1,1 +1,1 @@
-"""The files of a run: settings, results, manifest, and tensors with a header that says what they are."""
+"""The files of a run: settings, results, log, manifest, and tensors with a header that names their kind."""

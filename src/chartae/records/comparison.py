@@ -1,4 +1,4 @@
-"""Several recipes, several seeds, one data set: what `comparison.json` holds, typed."""
+"""A comparison of recipes over seeds on one data set, as typed objects that `comparison.json` stores."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["ComparedColumn", "ComparedRecipe", "ComparedRun", "Comparison", "Spr
 
 @dataclass(frozen=True)
 class Spread:
-    """A metric over several seeds.
+    """Mean and standard deviation of a metric over seeds.
 
     Attributes:
-        mean: the mean, or None.
-        sd: the standard deviation, or None of a single seed.
-        n: the number of seeds, where it is not that of the row.
+        mean: mean; None if no seed has a value.
+        sd: sample standard deviation; None for a single seed.
+        n: number of seeds, if it differs from that of the row; otherwise None.
     """
 
     mean: float | None = None
@@ -41,7 +41,7 @@ class Spread:
         return values if self.n is None else values | {"n": self.n}
 
     def __str__(self) -> str:
-        """`mean ± sd`, or the mean alone."""
+        """`mean ± sd`, or only the mean for a single seed; a dash if there is none."""
         if self.mean is None:
             return "-"
         return f"{self.mean:.2f}" + ("" if self.sd is None else f" ± {self.sd:.2f}")
@@ -49,13 +49,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class ComparedColumn:
-    """One number of each run, by which recipes are compared.
+    """A column of a comparison: one number of each run, by which recipes are compared.
 
     Attributes:
-        set: the set that it is a metric of; ``"own"`` for what the recipe itself is sampled by, empty for the errors of
-            reconstructions against their own originals.
-        metrics: the names of the metrics whose product it is, one as a rule.
-        better: ``"lower"`` or ``"higher"``.
+        set: name of the set whose metric it is; ``"own"`` for samples of the recipe's own density or sampler, empty for
+            errors of reconstructions against their originals.
+        metrics: names of the metrics, whose product is the number; usually one.
+        better: which numbers are better: ``"lower"`` (default) or ``"higher"``.
     """
 
     set: str
@@ -76,14 +76,16 @@ class ComparedColumn:
 
 @dataclass(frozen=True)
 class ComparedRun:
-    """One run of a comparison: a recipe and a seed.
+    """A run of a comparison, with one recipe and one seed.
 
     Attributes:
-        recipe, seed: of the run.
-        folder: where the run lies; always inside the comparison's own folder. None if not named.
-        sets, reconstruction: as in `Results`.
-        seconds: the duration of training.
-        own: the density that its samples are drawn from by default.
+        recipe: name of the recipe.
+        seed: seed of the run.
+        folder: run folder, which is inside the comparison's folder; None if not named.
+        sets: metrics of each set against the test set.
+        reconstruction: mean errors of reconstructions of test examples against their originals.
+        seconds: duration of the training, in seconds.
+        own: name of the density that samples are drawn from by default.
     """
 
     recipe: str
@@ -95,8 +97,11 @@ class ComparedRun:
     own: str = ""
 
     def value(self, column: ComparedColumn) -> float | None:
-        """The number of a column; None if the run does not have it. A factor of 0 makes it 0: where no string is valid,
-        none is valid, unique and novel."""
+        """The run's number in a column; None if the run does not have it.
+
+        If one of the metrics is 0, the product is 0 even if others have no value: if no string is valid, none is valid,
+        unique and novel.
+        """
         name = self.own if column.set == "own" else column.set
         scores = self.sets.get(name) if name else self.reconstruction
         values = [None if scores is None else scores.get(metric) for metric in column.metrics]
@@ -128,13 +133,13 @@ class ComparedRun:
 
 @dataclass(frozen=True)
 class ComparedRecipe:
-    """One recipe of a comparison: its numbers over the seeds.
+    """A recipe of a comparison, with its numbers over the seeds.
 
     Attributes:
-        recipe: the name.
-        own: the density that its samples are drawn from by default.
-        n: the number of seeds.
-        columns: the number of each column.
+        recipe: name of the recipe.
+        own: name of the density that samples are drawn from by default.
+        n: number of seeds.
+        columns: name of each column -> mean and standard deviation over the seeds.
     """
 
     recipe: str
@@ -159,15 +164,27 @@ class ComparedRecipe:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison folder says: several recipes, several seeds, one data set.
+    """A comparison of several recipes over several seeds on one data set.
+
+    `chartae.evaluation.compare` returns one; `comparison.json` in the comparison's folder stores it.
 
     Attributes:
-        data, metric: the data set, and what is compared; empty if not named.
-        protocol: as in `Results`.
-        rows: the runs.
-        summary: the recipes.
-        columns: what is compared; columns that are named after a set hold the number that `metric` names.
-        facts: all that the file says besides: data, metric, recipes, seeds, floor, settings, and so on.
+        data: name of the data set; empty if not named.
+        metric: name of the main number; empty if not named.
+        protocol: everything that is needed to reproduce the numbers.
+        rows: the runs, one for each recipe and seed.
+        summary: the recipes, with mean and standard deviation over the seeds.
+        columns: name -> description of each column. Columns that are named after a set hold the main number.
+        facts: further entries of the file: recipes, seeds, floor, settings, and so on.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from chartae.evaluation import Comparison
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Comparison("digits", "frechet-pixels", protocol={"n": 100}, facts={"seeds": [0]}).write(folder)
+    ...     comparison = Comparison.read(Path(folder) / "comparison.json")
+    >>> comparison.metric, comparison.protocol["n"], comparison.rows
+    ('frechet-pixels', 100, ())
     """
 
     data: str
@@ -184,16 +201,16 @@ class Comparison:
         return tuple(dict.fromkeys(row.seed for row in self.rows if row.seed is not None))
 
     def column(self, name: str) -> ComparedColumn:
-        """What a column is; one that the file does not describe is the main number of the set of that name."""
+        """The description of a column; one that the file does not describe is the main number of the set it names."""
         return self.columns.get(name) or replace(self.columns.get("own", ComparedColumn("own")), set=name)
 
     @classmethod
     def read(cls, path: str | Path) -> Comparison:
-        """From a `comparison.json`.
+        """Read a `comparison.json`.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, a value in it is not as it should be, or a run's folder lies outside.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is damaged, a value in it is invalid, or a run's folder is outside the comparison's.
         """
         values, place = read_json(Path(path), "`chartae compare` with the same --out writes it again")
         rows, summary, columns = place.at("rows"), place.at("summary"), place.at("columns")
@@ -228,14 +245,14 @@ class Comparison:
 
 
 def _inside(value: Value, place: Place) -> Path:
-    """A run's folder inside the comparison's own folder."""
+    """The path of a run's folder, which must be inside the comparison's folder."""
     if place.file is None:
-        raise ValueError("a run's folder is relative to a comparison.json; read it from the file")
+        raise ValueError("a run's folder is relative to its comparison.json; read the comparison from the file")
     name = place.at("folder").text(value)
     parts, folder = name.replace("\\", "/").split("/"), place.file.parent
     if ".." in parts or "\0" in name or Path(name).is_absolute() or ":" in parts[0]:
         raise place.at("folder").wrong(name, "a relative path that stays inside the comparison's own folder")
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise place.at("folder").wrong(name, "a folder that no link leads outside the comparison's own folder")
+        raise place.at("folder").wrong(name, "a folder that is not a link to outside the comparison's own folder")
     return path

@@ -1,4 +1,4 @@
-"""Files of ours: safetensors with a header that says what they are. Never a pickle; written whole or not at all."""
+"""Write and read chartae's files atomically: text, and safetensors with a header that names their kind. No pickle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ VERSION = 1
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], *, kind: str, facts: dict[str, Any]) -> None:
-    """Write tensors and plain facts; the old file stays until the new one is whole."""
+    """Write tensors and plain facts atomically: an old file stays until the new one is complete.
+
+    Args:
+        path: the file; its folder is created if it does not exist.
+        tensors: tensors by name.
+        kind: kind of file, such as ``"weights"``, which the header names.
+        facts: values that JSON can hold.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     header = {"chartae": kind, "version": str(VERSION), "facts": json.dumps(facts)}
@@ -27,7 +34,12 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], *, kind: str, fa
 
 
 def read_tensors(path: str | Path, *, kind: str, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `write_tensors` wrote; anything else is a ValueError that says what is wrong with the file."""
+    """Read the tensors and facts that `write_tensors` wrote.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or is not a chartae file of this kind.
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no {kind} at {path}")
@@ -47,7 +59,7 @@ def read_tensors(path: str | Path, *, kind: str, device: str = "cpu") -> tuple[d
 
 
 def replace_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file atomically: an old file stays until the new one is complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")

@@ -1,4 +1,4 @@
-"""The log of training: a row a validation, a number of steps, or an alarm; `log.jsonl` holds them one a line."""
+"""The training log, stored in `log.jsonl`: one line for each row of training losses, validation losses or alarm."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from chartae.records.parsing import Place, Value, is_finite, is_number
 
 __all__ = ["LogRow", "read_log"]
 
-#: names in a row that are no term of the loss
+#: keys of a row that are not terms of the loss
 NOT_TERMS = ("split", "epoch", "step", "lr", "seconds", "kind", "alarm")
 
 
 class LogRow(Named[Value]):
-    """A row: `row["loss"]` or `row.loss`.
+    """A row of the log: `row["loss"]` or `row.loss`.
 
     `split` is ``"train"``, ``"valid"`` or ``"alarm"``; `epoch` and `step` count from 1; the loss and its terms are in
-    nats per example; `alarm` is what went wrong, in a row of that kind.
+    nats per example. In an alarm row, `alarm` says what went wrong.
     """
 
     __slots__ = ()
@@ -44,7 +44,7 @@ class LogRow(Named[Value]):
 
     @property
     def terms(self) -> Mapping[str, float]:
-        """The loss and all that was measured with it, finite or not."""
+        """The loss and all numbers logged with it, finite or not."""
         return {k: v for k, v in self.items() if is_number(v) and k not in NOT_TERMS}
 
     def to_dict(self) -> dict[str, Value]:
@@ -52,10 +52,10 @@ class LogRow(Named[Value]):
 
 
 def read_log(path: str | Path) -> list[LogRow]:
-    """The rows of a `log.jsonl`; none if there is no such file.
+    """Read the rows of a `log.jsonl`; empty if the file does not exist.
 
     Raises:
-        ValueError: a damaged line; the error names the file and the line.
+        ValueError: a line is damaged; the message names the file and the line.
     """
     path = Path(path)
     if not path.is_file():

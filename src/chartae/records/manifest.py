@@ -1,7 +1,7 @@
-"""Which files of a folder chartae wrote, each with its sha256: `manifest.json`.
+"""`manifest.json` lists the files of a folder that chartae wrote, each with its sha256.
 
-A writer registers what it has written; a reader verifies what it is about to read; who starts anew clears all that
-is registered, and nothing else. A file without an entry is a stranger: it is read as it is, and never deleted.
+A writer registers the files that it has written, and a reader verifies those that it is about to read. Overwriting a
+folder deletes the registered files and nothing else. An unregistered file is read without a check, and never deleted.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from chartae.records.parsing import Place, Value, read_json
 __all__ = ["NAME", "clear", "files", "forget", "listed", "register", "verify", "writing"]
 
 NAME, VERSION = "manifest.json", 1
-#: name -> sha256, or None of a file whose content still changes
+#: name -> sha256, or None for a file whose content still changes
 Entries = dict[str, str | None]
 
 
 def register(folder: str | Path, *names: str, changing: bool = False) -> None:
-    """Say that chartae wrote these files, and what they hold now.
+    """List files as written by chartae, with the sha256 of their present content.
 
     Args:
-        folder: where they lie.
-        names: file names in the folder, without any path.
-        changing: their content still changes, as that of a log does during training: they are listed (so that `clear`
-            knows them), but not verified. They need not be there yet.
+        folder: folder of the files.
+        names: names of files in the folder, without a path.
+        changing: whether their content still changes, as that of a log during training; default False. Such files are
+            listed, so that `clear` deletes them, but not verified. They need not exist yet.
 
     Raises:
-        FileNotFoundError: a file that is not there.
-        ValueError: a name that leads elsewhere, a link, or a manifest that cannot be read.
+        FileNotFoundError: a file does not exist.
+        ValueError: a name is not a plain file name, a file is a link, or the manifest cannot be read.
     """
     folder = Path(folder)
     paths = [_plain(folder, name) for name in names]
@@ -44,23 +44,23 @@ def register(folder: str | Path, *names: str, changing: bool = False) -> None:
 
 
 def forget(folder: str | Path, *names: str) -> None:
-    """Take files off the list, for instance those that were deleted; a name that is not listed is no error."""
+    """Remove files from the list, such as deleted ones; names that are not listed are ignored."""
     _change(Path(folder), lambda old: {k: v for k, v in old.items() if k not in names})
 
 
 @contextmanager
 def writing(folder: str | Path, *names: str) -> Iterator[None]:
-    """Within the block these files are written; on leaving it they are registered.
+    """Register files that the block writes, when it ends.
 
-    If the block fails or the process is killed in it, the files stay listed and are not verified.
+    If the block fails or the process is killed in it, the files stay listed as changing, and are not verified.
 
     Args:
-        folder: where they lie; it is made if it is absent.
-        names: file names in the folder, without any path.
+        folder: folder of the files; it is created if it does not exist.
+        names: names of files in the folder, without a path.
 
     Raises:
-        FileNotFoundError: a file that was not written.
-        ValueError: as in `register`.
+        FileNotFoundError: a file was not written.
+        ValueError: a name is not a plain file name, a file is a link, or the manifest cannot be read.
     """
     Path(folder).mkdir(parents=True, exist_ok=True)
     register(folder, *names, changing=True)
@@ -69,11 +69,11 @@ def writing(folder: str | Path, *names: str) -> Iterator[None]:
 
 
 def verify(folder: str | Path, *names: str) -> None:
-    """Check that files are as they were written. One that is not listed, or still changing, passes.
+    """Check that files have not changed since chartae wrote them. Files that are not listed, or still change, pass.
 
     Args:
-        folder: where they lie.
-        names: the files that are about to be read.
+        folder: folder of the files.
+        names: names of the files that are about to be read.
 
     Raises:
         ValueError: a listed file is missing, is a link, or has changed; or the manifest cannot be read.
@@ -85,64 +85,67 @@ def verify(folder: str | Path, *names: str) -> None:
         if written is None:
             continue
         if not path.is_file():
-            raise ValueError(f"{path} is missing, and {folder / NAME} lists it. {_remedy(folder, name)}")
+            raise ValueError(f"{path} is missing, but {folder / NAME} lists it. {_remedy(folder, name)}")
         if (actual := _sha256(path)) != written:
             raise ValueError(
-                f"{path} has changed since chartae wrote it: its sha256 is {actual[:12]}…, and {folder / NAME} says "
-                f"{written[:12]}…. {_remedy(folder, name)}; if the change is meant, delete its line in {NAME}"
+                f"{path} has changed since chartae wrote it: its sha256 is {actual[:12]}…; expected {written[:12]}…, "
+                f"as in {folder / NAME}. {_remedy(folder, name)}; if you changed it on purpose, delete its line in "
+                f"{NAME}"
             )
 
 
 def files(folder: str | Path) -> list[Path]:
-    """The files in a folder that chartae wrote and that are there: unfinished ones too, and the manifest last.
+    """The existing files in a folder that chartae wrote, including unfinished ones; the manifest is the last.
 
     Args:
-        folder: a run's, or any other that has a manifest; of one that has none there are no files.
+        folder: a folder with a manifest; for one without, the list is empty.
 
     Returns:
-        Their paths.
+        Paths of the files.
 
     Raises:
         ValueError: the manifest cannot be read.
     """
     folder = Path(folder)
     listed = [folder / name for name in _read(folder)]
-    parts = [part for path in listed for part in sorted(folder.glob(f".{_literal(path.name)}.part*"))]
-    return [path for path in (*listed, *parts, folder / NAME) if path.is_file() or path.is_symlink()]
+    unfinished = [part for path in listed for part in sorted(folder.glob(f".{_glob_literal(path.name)}.part*"))]
+    return [path for path in (*listed, *unfinished, folder / NAME) if path.is_file() or path.is_symlink()]
 
 
 def listed(folder: str | Path) -> list[str] | None:
-    """The names of the files that chartae wrote in a folder, there or not; None where there is no manifest."""
+    """Names of the files that the manifest of a folder lists, existing or not; None if there is no manifest."""
     folder = Path(folder)
     return list(_read(folder)) if (folder / NAME).is_file() else None
 
 
 def clear(folder: str | Path, keep: Collection[str] = ()) -> None:
-    """Delete what chartae wrote in a folder, and nothing else; the manifest last, unless something is kept.
+    """Delete the files in a folder that chartae wrote, and nothing else.
 
     Args:
-        folder: where the files lie.
-        keep: names of files that stay, and stay listed.
+        folder: folder of the files.
+        keep: names of files that are not deleted and stay listed; if there are any, the manifest stays too.
 
     Raises:
         ValueError: the manifest cannot be read.
     """
-    stays = {*keep, *([NAME] if keep else [])}
+    kept = {*keep, *([NAME] if keep else [])}
     for path in files(folder):
-        if path.name not in stays:
+        if path.name not in kept:
             path.unlink(missing_ok=True)
-    # those too that were listed and not there
+    # also those that were listed but did not exist
     if gone := [name for name in listed(folder) or () if name not in keep]:
         forget(folder, *gone)
 
 
 def _remedy(folder: Path, name: str) -> str:
-    again = {"results.json": "evaluate", "pictures.npz": "evaluate"}.get(name)
-    how = f"evaluate the run again (chartae {again} {folder})" if again else "fit the run again (--overwrite)"
+    """How to get a file back that is missing or has changed."""
+    verb = {"results.json": "evaluate", "pictures.npz": "evaluate"}.get(name)
+    how = f"evaluate the run again (chartae {verb} {folder})" if verb else "fit the run again (--overwrite)"
     return f"Restore the file, or {how}"
 
 
-def _literal(name: str) -> str:
+def _glob_literal(name: str) -> str:
+    """A pattern that matches just this name."""
     return re.sub(r"([\[*?])", r"[\1]", name)
 
 
@@ -151,9 +154,9 @@ def _is_plain(name: str) -> bool:
 
 
 def _plain(folder: Path, name: str) -> Path:
-    """The path of a file that lies in the folder itself."""
+    """The path of a file that is directly in the folder."""
     if not _is_plain(name):
-        raise ValueError(f"the file name is {name!r}; expected a plain name in the folder, other than {NAME}")
+        raise ValueError(f"the file name is {name!r}; expected a plain name of a file in the folder, not {NAME}")
     path = folder / name
     if path.is_symlink():
         raise ValueError(f"{path} is a link; expected a file. Put the file itself into the folder")
@@ -162,19 +165,19 @@ def _plain(folder: Path, name: str) -> Path:
 
 def _sha256(path: Path) -> str:
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; register it after it was written")
+        raise FileNotFoundError(f"there is no file {path}; register it after it has been written")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _read(folder: Path) -> Entries:
-    """What the manifest lists; nothing if there is none."""
+    """The entries of the manifest; empty if there is none."""
     path = folder / NAME
     if path.is_symlink():
         raise ValueError(f"{path} is a link; expected a file. Put the file itself into the folder, or delete the link")
     if not path.is_file():
         return {}
-    values, place = read_json(path, "Fit the run again (--overwrite), or delete the file to go without it")
+    values, place = read_json(path, "Fit the run again (--overwrite), or delete the file to skip its checks")
     version = place.at("version").whole(values.get("version"))
     if version is None or version < 1:
         raise place.at("version").wrong(values.get("version"), f"a whole number from 1 to {VERSION}")
@@ -200,17 +203,17 @@ def _entry(name: str, value: Value, place: Place) -> str | None:
 
 
 def _change(folder: Path, change: Callable[[Entries], Mapping[str, str | None]]) -> None:
-    """Read, change and write the manifest while no other process does."""
-    with _alone(folder):
+    """Read, change and write the manifest under a lock."""
+    with _locked(folder):
         values = {"version": VERSION, "files": dict(sorted(change(_read(folder)).items()))}
         replace_text(folder / NAME, json.dumps(values, indent=1) + "\n")
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the system gives back even if the process is killed.
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the system releases even if the process is killed.
 
-    Where there are no such locks (Windows, some network drives) only one process at a time may write to a folder.
+    Without such locks (Windows, some network drives), only one process at a time may write to a folder.
     """
     try:
         import fcntl

@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 class Named(Mapping[str, T]):
-    """Values by name, as `values["gmm"]` or, where the name is a word, as `values.gmm`; they cannot be changed.
+    """Read-only values by name: `values["gmm"]`, or `values.gmm` if the name is an identifier.
 
     Args:
-        values: what each name stands for, in the order in which they are listed and written.
+        values: name -> value, in the order in which they are listed and written.
     """
 
     __slots__ = ("_values",)
@@ -27,15 +27,16 @@ class Named(Mapping[str, T]):
 
     @abstractmethod
     def to_dict(self) -> dict[str, Value]:
-        """The values as JSON holds them."""
+        """The values as plain JSON types."""
 
     def __getitem__(self, name: str) -> T:
         return self._values[name]
 
     def __getattr__(self, name: str) -> T:
-        if name.startswith("_") or name not in self._values:  # copying asks for private names before there are values
-            known = "" if name.startswith("_") else f"; there are {', '.join(self._values) or 'none'}"
-            raise AttributeError(f"{type(self).__name__} has no {name!r}{known}")
+        # copy and pickle look up private names before _values exists
+        if name.startswith("_") or name not in self._values:
+            available = "" if name.startswith("_") else f"; there are {', '.join(self._values) or 'none'}"
+            raise AttributeError(f"{type(self).__name__} has no {name!r}{available}")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Plain values out of our JSON and TOML files, checked: an error names file, key, value, and what is expected."""
+"""Read and check values of JSON and TOML files; errors name the file, the key, the value and what is expected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeGuard
 
 __all__ = ["Place", "Value", "is_finite", "is_number", "read_json", "read_toml"]
 
-#: what a JSON or TOML file holds
+#: a value in a JSON or TOML file
 Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Value] | None"
 
 
@@ -35,12 +35,12 @@ def is_finite(value: object) -> TypeGuard[float]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands: a file, and the key inside it.
+    """The place of a value: a file, and a key in it.
 
     Attributes:
-        file: the file, or None for values in memory.
-        key: the names that lead to the value, joined by dots; empty for the whole file.
-        remedy: how the file is made again, a sentence without its full stop; it may be empty.
+        file: the file; None for values in memory.
+        key: names of the nested mappings, joined by dots; empty for the whole file.
+        remedy: how to write the file again, as a sentence without a full stop; may be empty.
     """
 
     file: Path | None = None
@@ -48,11 +48,11 @@ class Place:
     remedy: str = ""
 
     def at(self, name: str) -> Place:
-        """The place of the value called `name` in the mapping at this place."""
+        """The place of the value with this name in the mapping at this place."""
         return replace(self, key=f"{self.key}.{name}" if self.key else name)
 
     def wrong(self, value: object, expected: str) -> ValueError:
-        """The error that `value` at this place is not what is expected."""
+        """The error that says that the value at this place is not what is expected."""
         if isinstance(value, list | tuple | dict):
             shown = f"a {type(value).__name__}"
         else:
@@ -64,7 +64,7 @@ class Place:
         return ValueError(f"{where} is {shown}; expected {expected}{file}{'. ' if self.remedy else ''}{self.remedy}")
 
     def mapping(self, value: Value) -> Mapping[str, Value]:
-        """A mapping of names to values; null is an empty one."""
+        """The value as a mapping of names to values; null is an empty one."""
         if value is None:
             return {}
         if not isinstance(value, Mapping):
@@ -72,7 +72,7 @@ class Place:
         return value
 
     def items(self, value: Value) -> Sequence[Value]:
-        """A list; null, or anything else that is empty, is an empty one."""
+        """The value as a list; null and other empty values are an empty one."""
         if not value:
             return ()
         if isinstance(value, str) or not isinstance(value, Sequence):
@@ -80,19 +80,19 @@ class Place:
         return value
 
     def number(self, value: Value) -> float | None:
-        """A number, finite or not, or null."""
+        """The value as a number, finite or not, or None."""
         if value is None or is_number(value):
             return value
         raise self.wrong(value, "a number or null")
 
     def whole(self, value: Value) -> int | None:
-        """A whole number, or null."""
+        """The value as a whole number, or None."""
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
         raise self.wrong(value, "a whole number or null")
 
     def text(self, value: Value) -> str:
-        """A string; null is the empty one."""
+        """The value as a string; null is the empty one."""
         if value is None:
             return ""
         if not isinstance(value, str):
@@ -100,7 +100,7 @@ class Place:
         return value
 
     def texts(self, value: Value) -> tuple[str, ...]:
-        """A list of strings."""
+        """The value as a list of strings; null is an empty one."""
         values = () if value is None else value
         if isinstance(values, str) or not isinstance(values, Sequence):
             raise self.wrong(value, "a list of strings")
@@ -118,21 +118,21 @@ def _read(path: Path, parse: Callable[[str], Value]) -> Value:
 
 
 def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]:
-    """The mapping that a JSON file holds, and the file as a `Place`.
+    """Read the mapping in a JSON file; also return the file as a `Place`, for error messages.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or holds something else than a mapping.
+        FileNotFoundError: the file does not exist.
+        ValueError: the file is damaged, or does not hold a mapping.
     """
     place = Place(path, remedy=remedy)
     return place.mapping(_read(path, json.loads)), place
 
 
 def read_toml(path: Path) -> Mapping[str, Value]:
-    """The mapping that a TOML file holds.
+    """Read the mapping in a TOML file.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
         ValueError: the file is damaged.
     """
     return Place(path).mapping(_read(path, tomllib.loads))

@@ -1,4 +1,4 @@
-"""What a report shows of a run: images, and points on two axes; `pictures.npz` holds them."""
+"""The images and two-dimensional points that a report shows of a run, stored in `pictures.npz`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Labels: TypeAlias = NDArray[np.generic]
 Array: TypeAlias = NDArray[np.generic]
 X = TypeVar("X")
 
-#: what NumPy and zipfile raise on a file that is no .npz, or is cut short, or has a wrong bit
+#: the errors of NumPy and zipfile for a file that is not an .npz, is truncated, or has a flipped bit
 DAMAGE = (
     *(OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError, SyntaxError),
     *(zipfile.BadZipFile, zlib.error, struct.error),
@@ -34,18 +34,18 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class Pictures:
-    """What there is to show; what is absent is None or empty.
+    """The arrays that a report shows; one that is absent is None or empty.
 
     Attributes:
         originals: test images, uint8 (n, C, H, W).
-        reconstructions: of the same test images.
-        samples: of each density, uint8 (n, C, H, W).
-        interpolations: of each kind of path, uint8 (rows, steps, C, H, W).
+        reconstructions: reconstructions of these images, uint8 (n, C, H, W).
+        samples: name of each density -> samples, uint8 (n, C, H, W).
+        interpolations: name of each kind of path -> images, uint8 (rows, steps, C, H, W).
         latent: test codes on their first two principal axes, (n, 2).
-        latent_labels: their labels, (n,).
-        latent_samples: of each density, draws on the same axes.
-        data: test data that are no images, on two axes, (n, 2).
-        data_samples: of each density, samples on the same axes.
+        latent_labels: labels of these codes, (n,).
+        latent_samples: name of each density -> its samples on the same axes, (n, 2).
+        data: test data that are not images, on two axes, (n, 2).
+        data_samples: name of each density -> samples of such data on the same axes, (n, 2).
     """
 
     originals: Images | None = None
@@ -59,18 +59,18 @@ class Pictures:
     data_samples: Mapping[str, Points] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
-        alone = (self.originals, self.reconstructions, self.latent, self.data)
-        return any(x is not None for x in alone) or any(
+        single = (self.originals, self.reconstructions, self.latent, self.data)
+        return any(x is not None for x in single) or any(
             (self.samples, self.interpolations, self.latent_samples, self.data_samples)
         )
 
     @classmethod
     def read(cls, path: str | Path) -> Pictures:
-        """From a `pictures.npz`; arrays of other names are left out, and so are empty ones.
+        """Read a `pictures.npz`, without empty arrays and arrays of other names.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, or an array has another type or shape.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is damaged, or an array has another dtype or shape.
         """
         path = Path(path)
         try:
@@ -82,24 +82,24 @@ class Pictures:
             raise ValueError(f"{path} is damaged: {error}") from error
 
         pictures = cls(
-            _one(_images(arrays, path, "originals", "originals")),
-            _one(_images(arrays, path, "reconstructions", "reconstructions")),
+            _first(_images(arrays, path, "originals", "originals")),
+            _first(_images(arrays, path, "reconstructions", "reconstructions")),
             _images({k: x for k, x in arrays.items() if not k.startswith("samples_2d_")}, path, "samples_"),
             _images(arrays, path, "interpolation_", ndim=5),
-            _one(_points(arrays, path, "latent", "latent")),
+            _first(_points(arrays, path, "latent", "latent")),
             _labels(arrays, path),
             _points({k: x for k, x in arrays.items() if k != "latent_labels"}, path, "latent_"),
-            _one(_points(arrays, path, "data_2d", "data_2d")),
+            _first(_points(arrays, path, "data_2d", "data_2d")),
             _points(arrays, path, "samples_2d_"),
         )
         a, b = arrays.get("originals"), arrays.get("reconstructions")
         if a is not None and b is not None and a.shape != b.shape:
-            raise ValueError(f"{path}: originals are {a.shape}, but reconstructions {b.shape}")
+            raise ValueError(f"{path}: reconstructions have shape {b.shape}; expected that of originals, {a.shape}")
         return pictures
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays by name as a `pictures.npz`, whole or not at all."""
+    """Write arrays by name as a `pictures.npz`, atomically."""
     path = Path(path)
     part = path.with_name(f".{path.name}.part.npz")
     with part.open("wb") as file:
@@ -107,12 +107,13 @@ def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
     part.replace(path)
 
 
-def _one(arrays: Mapping[str, X]) -> X | None:
+def _first(arrays: Mapping[str, X]) -> X | None:
+    """The first array, or None if there is none."""
     return next(iter(arrays.values()), None)
 
 
 def _named(arrays: Mapping[str, Array], prefix: str, only: str) -> dict[str, Array]:
-    """Arrays by the rest of their name, or only the one of that name."""
+    """The arrays whose names have this prefix, by the name without it; with `only`, just the array of that name."""
     return {k.removeprefix(prefix): x for k, x in arrays.items() if (k == only if only else k.startswith(prefix))}
 
 
@@ -123,7 +124,7 @@ def _images(
     for name, x in named.items():
         if x.ndim != ndim or x.dtype != np.uint8:
             form = "uint8 (k, C, H, W)" if ndim == 4 else "uint8 (rows, steps, C, H, W)"
-            raise ValueError(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; {form} is expected")
+            raise ValueError(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; expected {form}")
     return {name: x.astype(np.uint8, copy=False) for name, x in named.items() if x.size}
 
 
@@ -131,7 +132,7 @@ def _points(arrays: Mapping[str, Array], path: Path, prefix: str, only: str = ""
     named = _named(arrays, prefix, only)
     for name, x in named.items():
         if x.ndim != 2 or x.shape[1] != 2 or x.dtype.kind not in "iuf":
-            raise ValueError(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; numbers (n, 2) is expected")
+            raise ValueError(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; expected numbers (n, 2)")
     return {name: x.astype(float) for name, x in named.items() if x.size}
 
 
@@ -141,5 +142,5 @@ def _labels(arrays: Mapping[str, Array], path: Path) -> Labels | None:
         return None
     if labels.ndim != 1 or (codes is not None and len(labels) != len(codes)):
         expected = f"one label for each of {len(labels if codes is None else codes)} codes"
-        raise ValueError(f"{path}: latent_labels is {labels.dtype} {labels.shape}; {expected} is expected")
+        raise ValueError(f"{path}: latent_labels is {labels.dtype} {labels.shape}; expected {expected}")
     return labels if labels.size else None

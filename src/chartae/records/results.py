@@ -1,4 +1,4 @@
-"""The results of an evaluation: what `results.json` holds, typed."""
+"""The results of an evaluation, as typed objects that `results.json` stores."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ Texts: TypeAlias = "tuple[tuple[str, ...], ...]"
 
 
 class Scores(Named[float | None]):
-    """Metrics by name: `scores["frechet"]` or `scores.frechet`; None where a metric has no value.
+    """Metrics by name: `scores["frechet"]` or `scores.frechet`. A metric without a value is None.
 
     Args:
-        values: the metrics.
-        notes: why a metric has no value, by the metric's name.
+        values: name -> value of each metric.
+        notes: name -> reason, for metrics without a value.
 
+    >>> from chartae.records.results import Scores
     >>> Scores({"valid": 0.5, "fcd": None}, notes={"fcd": "fewer than 50 molecules"}).valid
     0.5
     """
@@ -39,15 +40,15 @@ class Scores(Named[float | None]):
 
     @classmethod
     def read(cls, value: Value, place: Place | None = None) -> Scores:
-        """From a mapping of metrics in which `notes` may lie among them.
+        """Read a mapping of metrics, which may also hold `notes`.
 
         Raises:
-            ValueError: something that is neither a number nor null.
+            ValueError: a metric is neither a number nor null.
         """
         place = place or Place()
         numbers = {k: place.at(k).number(v) for k, v in place.mapping(value).items() if k != "notes"}
-        beside = place.at("notes")
-        notes = {k: beside.at(k).text(v) for k, v in beside.mapping(place.mapping(value).get("notes")).items()}
+        at_notes = place.at("notes")
+        notes = {k: at_notes.at(k).text(v) for k, v in at_notes.mapping(place.mapping(value).get("notes")).items()}
         return cls(numbers, notes)
 
     def to_dict(self) -> dict[str, Value]:
@@ -55,13 +56,13 @@ class Scores(Named[float | None]):
 
 
 class Sets(Named[Scores]):
-    """The metrics of each set that was compared with the test set: `sets["gmm"].frechet`."""
+    """Metrics of each set that was compared with the test set: `sets["gmm"].frechet`."""
 
     __slots__ = ()
 
     @classmethod
     def read(cls, value: Value, place: Place | None = None) -> Sets:
-        """From a mapping of sets to mappings of metrics."""
+        """Read a mapping of sets to mappings of metrics."""
         place = place or Place()
         return cls({k: Scores.read(v, place.at(k)) for k, v in place.mapping(value).items()})
 
@@ -70,7 +71,7 @@ class Sets(Named[Scores]):
 
 
 class DensityFacts(Named[Value]):
-    """What is known of a fitted density: the mean of log p(z) over test codes, in nats per code, and other facts."""
+    """Facts about a fitted density, such as `log_likelihood`, the mean of log p(z) over test codes in nats per code."""
 
     __slots__ = ()
 
@@ -80,7 +81,7 @@ class DensityFacts(Named[Value]):
 
     @classmethod
     def read(cls, value: Value, place: Place | None = None) -> DensityFacts:
-        """From a mapping of facts."""
+        """Read a mapping of facts."""
         place = place or Place()
         facts = place.mapping(value)
         place.at("log_likelihood").number(facts.get("log_likelihood"))
@@ -91,13 +92,13 @@ class DensityFacts(Named[Value]):
 
 
 class Densities(Named[DensityFacts]):
-    """The facts of each density: `densities["gmm"].log_likelihood`."""
+    """Facts about each density: `densities["gmm"].log_likelihood`."""
 
     __slots__ = ()
 
     @classmethod
     def read(cls, value: Value, place: Place | None = None) -> Densities:
-        """From a mapping of densities to mappings of facts."""
+        """Read a mapping of densities to mappings of facts."""
         place = place or Place()
         return cls({k: DensityFacts.read(v, place.at(k)) for k, v in place.mapping(value).items()})
 
@@ -106,38 +107,38 @@ class Densities(Named[DensityFacts]):
 
 
 class TrainingFacts(Named[Value]):
-    """How a run was trained; a fact that is not known is None, and `alarms` are then none."""
+    """How a run was trained. An unknown fact is None; unknown `alarms` are empty."""
 
     __slots__ = ()
 
     @property
     def parameters(self) -> int | None:
-        """The number of the model's parameters."""
+        """Number of parameters of the model."""
         return Place(key="parameters").whole(self.get("parameters"))
 
     @property
     def epochs(self) -> int | None:
-        """The epochs of training."""
+        """Number of epochs."""
         return Place(key="epochs").whole(self.get("epochs"))
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch whose weights were kept."""
+        """Epoch whose weights were kept."""
         return Place(key="best_epoch").whole(self.get("best_epoch"))
 
     @property
     def seconds(self) -> float | None:
-        """The duration of training, in seconds."""
+        """Duration of the training, in seconds."""
         return Place(key="seconds").number(self.get("seconds"))
 
     @property
     def alarms(self) -> tuple[str, ...]:
-        """What training warned about."""
+        """Warnings that training logged."""
         return Place(key="alarms").texts(self.get("alarms"))
 
     @classmethod
     def read(cls, value: Value, place: Place | None = None) -> TrainingFacts:
-        """From a mapping of facts."""
+        """Read a mapping of facts."""
         place = place or Place()
         facts = place.mapping(value)
         for name in ("parameters", "epochs", "best_epoch"):
@@ -156,28 +157,28 @@ Part: TypeAlias = "str | Scores | Sets | Densities | TrainingFacts | Mapping[str
 
 @dataclass(frozen=True, eq=False)
 class Results(Mapping[str, Any]):
-    """What an evaluation says of a run, by attribute and by name: `results.sets.gmm.frechet` is
-    `results["sets"]["gmm"]["frechet"]`. `results.json` is this and nothing else.
+    """Results of an evaluation, by attribute or by name; `results.json` holds exactly these.
 
-    A part that an evaluation does not have is None or empty, and is not among the names.
+    `results.sets.gmm.frechet` is `results["sets"]["gmm"]["frechet"]`. A part that an evaluation does not have is None
+    or empty, and is not among the names.
 
     Attributes:
-        protocol: everything that is needed to get the same numbers.
-        metric: what the numbers of `sets` are: ``"fid"``, ``"frechet-NAME"`` of a feature extractor, ``"strings"``.
-        own: the density that samples are drawn from by default.
+        protocol: everything that is needed to reproduce the numbers.
+        metric: name of the metric of `sets`: ``"fid"``, ``"frechet-NAME"`` of a feature extractor, or ``"strings"``.
+        own: name of the density that samples are drawn from by default.
         sets: metrics of each set against the test set: reconstructions, samples of each density, interpolations, and
-            ``floor``, as many real examples.
-        reconstruction: mean errors of test reconstructions against their own originals.
-        densities: facts of each density, such as its log-likelihood of test codes.
+            ``floor``, real training examples.
+        reconstruction: mean errors of reconstructions of test examples against their originals.
+        densities: facts about each density, such as its mean log-likelihood of test codes.
         training: how the run was trained.
-        classes: how well a semi-supervised run names the classes of test examples.
+        classes: how well a semi-supervised run predicts the classes of test examples.
         clusters: how well clusters agree with the classes of test examples.
         code: whether the decoder uses the code.
         property: how well a property is predicted.
-        examples: samples of each density to look at, where they are text.
+        examples: samples of each density, if they are strings.
         reconstructions: pairs of a test string and its reconstruction.
         interpolations: rows of strings, each a path between two test strings.
-        more: further metrics, by the name of a part of their own.
+        more: further metrics, by the name of their part.
     """
 
     protocol: Mapping[str, Value]
@@ -198,10 +199,14 @@ class Results(Mapping[str, Any]):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Value], place: Place | None = None) -> Results:
-        """Results from what JSON holds of them; a part that is no mapping of metrics must be a known one.
+        """Read results from the values of a JSON file. An unknown part must be a mapping of metrics.
+
+        Args:
+            values: name -> value of each part.
+            place: where the values come from, for error messages.
 
         Raises:
-            ValueError: a part that is not as it should be; the error names the key, the value and what is expected.
+            ValueError: a part is invalid; the message names the key, the value and what is expected.
         """
         place = place or Place()
         parts: dict[str, Any] = {"protocol": {}, "metric": "", "own": "", "sets": Sets({})}
@@ -211,17 +216,17 @@ class Results(Mapping[str, Any]):
 
     @classmethod
     def read(cls, path: str | Path) -> Results:
-        """From a `results.json`.
+        """Read a `results.json`.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, or a value in it is not as it should be.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is damaged, or a value in it is invalid.
         """
         path = Path(path)
         return cls.from_dict(*read_json(path, f"`chartae evaluate {path.parent}` writes it again"))
 
     def to_dict(self) -> dict[str, Value]:
-        """The results as JSON holds them."""
+        """The results as plain JSON types."""
         return {k: v.to_dict() if isinstance(v, Named) else v for k, v in self._parts().items()}
 
     def to_json(self) -> str:
@@ -229,11 +234,11 @@ class Results(Mapping[str, Any]):
         return json.dumps(self.to_dict(), indent=1) + "\n"
 
     def write(self, path: str | Path) -> None:
-        """Write a `results.json`, whole or not at all."""
+        """Write a `results.json`, atomically."""
         replace_text(path, self.to_json())
 
     def _parts(self) -> dict[str, Part]:
-        """The parts that there are, in the order in which they are written."""
+        """The parts that the results have, in the order in which they are written."""
         parts: dict[str, Part] = {name: getattr(self, name) for name in READERS}
         return {k: v for k, v in parts.items() if k not in OPTIONAL or v} | {**self.more}
 
@@ -266,7 +271,7 @@ def _scores(value: Value, place: Place) -> Scores | None:
     return None if value is None else Scores.read(value, place)
 
 
-#: how each part is read; in this order they are written
+#: part -> function that reads it, in the order in which parts are written
 READERS: Mapping[str, Callable[[Value, Place], object]] = {
     "protocol": lambda value, place: place.mapping(value),
     "metric": lambda value, place: place.text(value),

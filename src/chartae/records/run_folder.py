@@ -1,4 +1,4 @@
-"""What a run folder holds for a reader that does not load the model: settings, log, results, pictures."""
+"""Read the settings, log, results and pictures of a run folder without loading the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from chartae.records.results import Results
 
 __all__ = ["RunFolder"]
 
-#: keys of run.toml that runs on one kind of data alone have
+#: keys that run.toml has for one kind of data only
 OF_ONE_KIND = {"codec": "strings"}
 
 
@@ -23,10 +23,10 @@ class RunFolder:
     """The readable files of a run folder.
 
     Attributes:
-        settings: `run.toml`, as it stands there.
-        log: `log.jsonl`; empty if there is none.
-        results: `results.json`; None of a run that has not been evaluated.
-        pictures: `pictures.npz`; empty if there is none.
+        settings: values of `run.toml`.
+        log: rows of `log.jsonl`; empty if there is none.
+        results: results in `results.json`; None if the run has not been evaluated.
+        pictures: arrays of `pictures.npz`; empty if there is none.
     """
 
     settings: Mapping[str, Value] = field(default_factory=dict)
@@ -36,12 +36,12 @@ class RunFolder:
 
     @property
     def scored(self) -> Results:
-        """The results; empty ones of a run that has not been evaluated."""
+        """The results, or empty ones if the run has not been evaluated."""
         return self.results or Results.from_dict({})
 
     @property
     def kind(self) -> str:
-        """The name of the kind of data, as far as `run.toml` names it; else empty."""
+        """Name of the kind of data; empty if `run.toml` does not name it."""
         kind = self.settings.get("kind")
         if isinstance(kind, Mapping):
             kind = kind.get("kind")
@@ -49,11 +49,11 @@ class RunFolder:
 
     @classmethod
     def read(cls, folder: str | Path) -> RunFolder:
-        """Read a run folder; files but `run.toml` may be absent.
+        """Read a run folder; all files except `run.toml` may be absent.
 
         Raises:
             FileNotFoundError: there is no `run.toml`.
-            ValueError: a file is damaged, or is not what chartae wrote.
+            ValueError: a file is damaged, or has changed since chartae wrote it.
         """
         folder = Path(folder)
         names = ("run.toml", "log.jsonl", "results.json", "pictures.npz")

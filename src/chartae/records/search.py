@@ -1,6 +1,6 @@
-"""The settings of a search: one object from the command line to the loop.
+"""The settings of a search, as one object for the command line and the search loop.
 
-Nothing here imports torch: the command line lists these settings as its flags.
+This module does not import torch, so that the command line can list the settings as flags quickly.
 """
 
 from __future__ import annotations
@@ -18,12 +18,20 @@ KINDS = ("auto", "exact", "sparse")
 METHODS = ("trust-region", "box")
 #: the first side length of a trust region, that of TuRBO-1
 SIDE = 0.8
-#: settings that only a search over a run has
+#: settings that only a search over a run (`optimise`) has
 OF_A_RUN = ("density", "limit", "hide", "minimise", "retrain")
 
 
 class Fit(TypedDict, total=False):
-    """Settings of `fit_surrogate` that a search passes on; those left out have their defaults there."""
+    """Settings that a search passes to `chartae.optimise.fit_surrogate`; a missing one has its default there.
+
+    Attributes:
+        inducing: number of inducing points of the sparse Gaussian process, >= 1.
+        steps: number of optimisation steps of the sparse process, >= 1.
+        batch_size: number of codes in a batch of the sparse process, >= 1.
+        lr: learning rate of the sparse process, > 0.
+        iterations: largest number of iterations of the exact process's optimiser, >= 1.
+    """
 
     inducing: int
     steps: int
@@ -33,9 +41,9 @@ class Fit(TypedDict, total=False):
 
 
 def check_fit(fit: Fit) -> None:
-    """Raise a ValueError if there is no such setting, or a value is out of range."""
+    """Raise ValueError if a setting is unknown, or its value is out of range."""
     if unknown := [name for name in fit if name not in Fit.__annotations__]:
-        raise ValueError(f"fit has {', '.join(unknown)}; choose from {', '.join(Fit.__annotations__)}")
+        raise ValueError(f"fit has unknown settings {', '.join(unknown)}; choose from {', '.join(Fit.__annotations__)}")
     for name, value in cast(Mapping[str, float], fit).items():
         if name == "lr" and not 0 < value < math.inf:
             raise ValueError(f"lr is {value}; expected a number above 0")
@@ -45,46 +53,64 @@ def check_fit(fit: Fit) -> None:
 
 @dataclass(frozen=True)
 class Search:
-    """How a search is done. The values are checked here, once.
+    """Settings of a latent search; the values are validated on construction.
+
+    The method ``trust-region`` is TuRBO-1 (Eriksson et al., 2019, arXiv 1910.01739); ``box`` is the protocol of the
+    grammar VAE (Kusner, Paige, Hernández-Lobato, 2017, arXiv 1703.01925).
 
     Args:
-        rounds: number of rounds, those before a resume included; at least 1.
-        batch: number of new strings in a round; at least 1.
-        method: ``trust-region`` or ``box``, as in `search`.
-        surrogate: ``exact``, ``sparse``, or ``auto``: exact in a trust region, and in a box up to 2,000 codes.
-        density: name of the run's density that bounds the search, ``none`` for no bound; by default the run's own
-            choice in a trust region, none in a box. Only for a search over a run.
-        support: share of the training codes that lie in the density's tail, where nothing is proposed; in [0, 1).
-        keep: number of training codes that the exact process learns from, at least 2: a third each are the best, near
-            the best, and any.
-        floor: quantile of the training scores, in [0, 1), below which scores count as that quantile for the
-            surrogate, which far outliers would dominate otherwise; by default 0.01 in a trust region, 0 in a box.
-        draws: number of strings decoded from each code; at least 1.
-        spares: number of codes beyond each of the batch, which replace those whose string is already known.
-        side: first side length of the trust region, in units of the box; > 0.
-        candidates: number of codes in the trust region that are decoded, and among whose new strings Thompson's draws
-            choose; at least 1.
-        explore: factor on the draws' deviations from the mean there, 0 or more; 1 is Thompson sampling proper
-            (`region_batch`).
-        starts: number of uniform codes from which the climbs in a box begin; at least 1.
-        fit: settings of `fit_surrogate`: inducing, steps, batch_size, lr, iterations.
-        seed: the same seed gives the same search; at least 0.
-        workers: number of processes that score; 1 means this one. By default 1, but for the training strings of a run,
-            where there are many, one process for each core.
-        timeout: seconds that the score of one string may take; it needs a process of its own.
-        limit: number of training strings to learn from, at least 2: the best half, and others at random. Only for a
-            search over a run.
-        hide: share of the best training strings, in [0, 1), that are hidden from the search, to see whether it finds
-            strings as good. Only for a search over a run.
-        minimise: whether a function of your own is minimised. Only for a search over a run.
-        retrain: epochs over the data, weighted by rank, between rounds (weighted retraining; Tripp et al., 2020); at
-            least 1, None for none. Only for a search over a run.
-        k: constant of the weights by rank (`rank_weights`); > 0.
-        resume: continue the search in the folder, to the same numbers as an uninterrupted one.
-        overwrite: begin again where the folder holds a search.
+        rounds: total number of rounds, including those before a resume; >= 1; default 5.
+        batch: number of new strings in a round, >= 1; default 50.
+        method: ``"trust-region"`` (default): Thompson sampling in a box around the best code, which grows with success
+            and shrinks without; or ``"box"``: expected improvement in the box that holds all training codes.
+        surrogate: Gaussian process over the codes: ``"exact"``, ``"sparse"``, or ``"auto"`` (default), which is exact
+            in a trust region, and in a box for up to 2,000 codes.
+        density: name of the run's density outside whose support no codes are proposed, or ``"none"`` for no bound;
+            None (default) for the run's own choice in a trust region, and no bound in a box. Only for a search over a
+            run.
+        support: fraction of the training codes that count as the density's tail, where no codes are proposed; in
+            [0, 1); default 0.01.
+        keep: number of training codes that the exact process is fitted to, >= 2; default 500. A third are the best
+            codes, a third those nearest to the best, and the others random.
+        floor: quantile of the training scores, in [0, 1), at which the surrogate clips lower scores, so that outliers
+            do not dominate it; None (default) for 0.01 in a trust region, 0 in a box.
+        draws: number of strings decoded from each code, >= 1; default 1.
+        spares: number of extra codes proposed for each code of the batch, >= 0; default 0. They replace codes whose
+            string is already known.
+        side: initial side length of the trust region, in units of the box; > 0; default 0.8.
+        candidates: number of codes in the trust region that are decoded; Thompson sampling chooses among those with new
+            strings; >= 1; default 2,000.
+        explore: factor on the deviations of Thompson sampling's draws from the mean, >= 0; default 0.1. With 1 it is
+            ordinary Thompson sampling.
+        starts: number of uniform codes from which the acquisition function is optimised in a box, >= 1; default
+            10,000.
+        fit: settings of the surrogate's fit: inducing, steps, batch_size, lr, iterations; default none.
+        seed: seed of the search, >= 0; default 0.
+        workers: number of processes that score strings, >= 1; 1 means the current process. None (default) is 1, except
+            for scoring many training strings of a run, which uses one process for each core.
+        timeout: time limit for scoring one string, in seconds; > 0; None (default) for no limit. A limit needs a
+            separate process.
+        limit: number of training strings to learn from, >= 2: half of them the best, the others random; None (default)
+            for all. Only for a search over a run.
+        hide: fraction of the best training strings that are hidden from the search, in [0, 1); default 0. It shows
+            whether the search finds strings as good as these. Only for a search over a run.
+        minimise: whether to minimise your own function instead of maximising it; default False. Only for a search over
+            a run.
+        retrain: number of epochs of weighted retraining between rounds, >= 1; None (default) for no retraining. The
+            training strings are weighted by the rank of their score (Tripp, Daxberger, Hernández-Lobato, 2020, arXiv
+            2006.09191). Only for a search over a run.
+        k: constant k in the weights by rank, 1 / (k N + rank); > 0; default 1e-3.
+        resume: whether to continue the search in the folder, with the same result as an uninterrupted one; default
+            False.
+        overwrite: whether to replace a search in the folder; default False.
 
     Raises:
         ValueError: a value is out of range.
+
+    >>> from chartae.optimise import Search
+    >>> search = Search(rounds=10, batch=20)
+    >>> search.in_region, search.quantile, Search(method="box").quantile
+    (True, 0.01, 0.0)
     """
 
     rounds: int = 5
@@ -135,47 +161,52 @@ class Search:
                 raise ValueError(f"{name} is {number}; expected at least {bound}")
         for name, share in (("support", self.support), ("floor", self.floor), ("hide", self.hide)):
             if share is not None and not 0 <= share < 1:
-                raise ValueError(f"{name} is {share}; expected a share from 0 to below 1")
+                raise ValueError(f"{name} is {share}; expected a fraction from 0 to below 1")
         for name, size in (("side", self.side), ("k", self.k), ("timeout", self.timeout)):
             if size is not None and not 0 < size < math.inf:
                 raise ValueError(f"{name} is {size}; expected a number above 0")
         if not 0 <= self.explore < math.inf:
-            raise ValueError(f"explore is {self.explore}; expected 0 or more")
+            raise ValueError(f"explore is {self.explore}; expected a number >= 0")
         check_fit(self.fit)
 
     @classmethod
     def of(cls, search: Search | None, fields: Mapping[str, object]) -> Search:
-        """`search`, or the defaults, with some fields replaced.
+        """Replace some fields of `search`, or of the defaults if it is None.
+
+        Args:
+            search: the settings; None for the defaults.
+            fields: name -> value of the fields to replace.
 
         Raises:
             ValueError: a value is out of range.
-            TypeError: there is no such setting.
+            TypeError: a field is unknown.
         """
-        known = [field.name for field in dataclasses.fields(cls)]
-        if unknown := [name for name in fields if name not in known]:
-            raise TypeError(f"{', '.join(unknown)}: unknown setting of a search; choose from {', '.join(known)}")
+        names = [field.name for field in dataclasses.fields(cls)]
+        if unknown := [name for name in fields if name not in names]:
+            raise TypeError(f"{', '.join(unknown)}: unknown setting of a search; choose from {', '.join(names)}")
         return dataclasses.replace(search or cls(), **fields)  # type: ignore[arg-type]
 
     @property
     def in_region(self) -> bool:
-        """Whether a trust region bounds each round."""
+        """Whether the method is ``"trust-region"``."""
         return self.method == "trust-region"
 
     @property
     def quantile(self) -> float:
-        """`floor`, or the method's default."""
+        """`floor`, or the method's default: 0.01 in a trust region, 0 in a box."""
         return self.floor if self.floor is not None else 0.01 if self.in_region else 0.0
 
     @property
     def bound(self) -> str | None:
-        """The name of the run's density that bounds the search, None for the run's own choice, ``none`` for none."""
+        """Name of the run's density that bounds the search; None for the run's own choice, ``"none"`` for no bound."""
         return self.density or (None if self.in_region else "none")
 
     def check_plain(self) -> None:
-        """Raise a ValueError if a setting has a value that only a search over a run can have."""
+        """Raise ValueError if a setting that only a search over a run has differs from its default."""
         plain = Search()
         for name in OF_A_RUN:
             if (value := getattr(self, name)) != getattr(plain, name):
                 raise ValueError(
-                    f"{name} is {value!r}; it is a setting of a search over a run: use `optimise`, or leave it out"
+                    f"{name} is {value!r}, but only a search over a run has this setting; use "
+                    "chartae.optimise.optimise, or leave it out"
                 )

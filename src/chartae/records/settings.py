@@ -1,4 +1,4 @@
-"""The settings of a run <-> `run.toml`."""
+"""The settings of a run, written to `run.toml` and read from it."""
 
 from __future__ import annotations
 
@@ -12,33 +12,56 @@ from typing import TypeAlias
 
 __all__ = ["IN_MEMORY", "Plain", "Settings"]
 
-#: the name of in-memory data, which cannot be loaded again
+#: the name that stands for in-memory data, which cannot be loaded again
 IN_MEMORY = "array"
 
-#: what TOML and JSON hold alike
+#: values that both TOML and JSON can hold
 Plain: TypeAlias = "str | int | float | bool | Sequence[Plain] | Mapping[str, Plain] | Mapping[int, float] | None"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything a run was made with; `run.toml` is this and nothing else.
+    """The settings of a run; `run.toml` holds exactly these.
 
     Attributes:
-        recipe: by name.
-        data: the data set's name or path; ``"array"`` for in-memory data.
-        shape: of one example, as the model sees it.
-        latent_dim, net, epochs, batch_size, lr, seed, precision: as in `chartae.fit`.
-        root: where named data lie.
-        fingerprint: of the training data.
-        objective: what was minimised, in words.
-        version: of chartae.
-        to, to_shape, to_fingerprint, to_kind: of the other domain, where there is one.
-        codec: what strings are read by.
-        limit, column, errors, target: how the data were read.
-        classes: how many classes the labels have; 0 without labels.
-        kind: the kind of data (`chartae.data.kinds.Kind.to_dict`).
-        condition: what the run is conditioned on (`chartae.data.Condition.to_dict`); empty where on nothing.
-        options: the recipe's own.
+        recipe: name of the recipe.
+        data: name or path of the data set; ``"array"`` for in-memory data.
+        shape: shape of one example in the model's form.
+        latent_dim: number of code dimensions.
+        net: architecture of encoder and decoder, such as ``"mlp"``.
+        epochs: number of passes over the training data.
+        batch_size: number of examples in a batch.
+        lr: learning rate.
+        seed: seed of all random numbers in training.
+        precision: ``"fp32"`` (default), ``"bf16"`` or ``"fp16"``.
+        root: folder of named data sets; empty (default) if none was given.
+        fingerprint: hash of the training data (`chartae.runs.fingerprint`).
+        objective: description of the objective that was minimised.
+        version: version of chartae.
+        to: name or path of the other domain's data set, for a recipe that translates; empty (default) otherwise.
+        to_shape: shape of one example of the other domain.
+        to_fingerprint: hash of the other domain's training data.
+        codec: name of the codec that reads strings; empty (default) for other data.
+        limit: number of strings that were read; 0 (default) for all.
+        column: name of the column of strings in a table; empty (default) if none was given.
+        errors: ``"raise"`` (default) or ``"skip"``, for strings that cannot be encoded.
+        target: name of the column with a property of each string; empty (default) for none.
+        classes: number of classes of the labels; 0 (default) without labels.
+        kind: kind of data, as `chartae.data.kinds.Kind.to_dict` returns it.
+        to_kind: kind of data of the other domain.
+        condition: the condition, as `chartae.data.Condition.to_dict` returns it; empty (default) for none.
+        options: the recipe's own keywords.
+
+    >>> from chartae.runs import Settings
+    >>> settings = Settings("vae", "digits", (1, 8, 8), 16, "mlp", 10, 128, 1e-3, 0, options={"gamma2": 2.0})
+    >>> print(settings.to_toml())
+    recipe = "vae"
+    data = "digits"
+    shape = [1, 8, 8]
+    latent_dim = 16
+    ...
+    [options]
+    gamma2 = 2.0
     """
 
     recipe: str
@@ -81,33 +104,38 @@ class Settings:
 
     @classmethod
     def read(cls, path: Path) -> Settings:
-        """From a `run.toml`.
+        """Read a `run.toml`.
+
+        Args:
+            path: the file.
 
         Raises:
-            ValueError: what is wrong with the file, and in which key.
+            FileNotFoundError: the file does not exist.
+            ValueError: the file is damaged, or a key is unknown, missing or invalid; the message names the key.
         """
         try:
-            given = tomllib.loads(path.read_text(encoding="utf-8"))
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
         known = {f.name: f for f in fields(cls)}
-        if unknown := set(given) - set(known):
+        if unknown := set(values) - set(known):
             raise ValueError(
-                f"{path} has unknown keys: {', '.join(sorted(unknown))}; it may be of another version of chartae"
+                f"{path} has unknown keys: {', '.join(sorted(unknown))}. It may be of another version of chartae; use "
+                "that version, or fit the run again"
             )
-        needed = [f.name for f in fields(cls)][:9]
-        if missing := [k for k in needed if k not in given]:
-            raise ValueError(f"{path} lacks {', '.join(missing)}")
-        kinds = {"str": str, "int": int, "float": (int, float), "tuple[int, ...]": list}
-        for key, value in given.items():
-            kind = kinds.get(str(known[key].type), dict)
-            if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):  # type: ignore[arg-type]
-                raise ValueError(f"{path}: {key} is {value!r}, but should be {known[key].type}")
-        shapes = {key: tuple(given.get(key, ())) for key in ("shape", "to_shape")}
+        required = [f.name for f in fields(cls)][:9]
+        if missing := [k for k in required if k not in values]:
+            raise ValueError(f"{path} lacks {', '.join(missing)}; restore the file, or fit the run again")
+        types = {"str": str, "int": int, "float": (int, float), "tuple[int, ...]": list}
+        for key, value in values.items():
+            expected = types.get(str(known[key].type), dict)
+            if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):  # type: ignore[arg-type]
+                raise ValueError(f"{path}: {key} is {value!r}; expected {known[key].type}")
+        shapes = {key: tuple(values.get(key, ())) for key in ("shape", "to_shape")}
         for key, shape in shapes.items():
             if not all(isinstance(s, int) and s > 0 for s in shape) or not 1 <= math.prod(shape) <= 10**8:
-                raise ValueError(f"{path}: {key} is {list(shape)}, but should be sizes above 0 of at most 10^8 values")
-        return cls(**given | shapes)
+                raise ValueError(f"{path}: {key} is {list(shape)}; expected sizes above 0 of at most 10^8 values")
+        return cls(**values | shapes)
 
 
 def _key(name: str | int) -> str:
@@ -116,7 +144,7 @@ def _key(name: str | int) -> str:
 
 
 def _toml(value: Plain) -> str:
-    """A value in one line; JSON's strings, numbers and lists are TOML's."""
+    """A value in one line of TOML, which writes strings, numbers and lists as JSON does."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):

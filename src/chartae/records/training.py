@@ -1,6 +1,6 @@
-"""The settings of a training: one object from the command line to the loop.
+"""The settings of a training, as one object for the command line and the training loop.
 
-Nothing here imports torch before values are checked: the command line lists these settings as its flags.
+This module imports torch only to check a device, so that the command line can list the settings as flags quickly.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ __all__ = ["OPTIMISERS", "PRECISIONS", "Training"]
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("adam", "adamw", "sgd")
-#: the plateau schedule where none is asked for
+#: the default plateau schedule, (factor, patience)
 PLATEAU = (0.5, 5)
 
 
 class Trainable(Protocol):
-    """What an objective says of its own training: `chartae.objectives.Objective`."""
+    """The defaults for training that a `chartae.objectives.Objective` has."""
 
     @property
     def cosine(self) -> bool: ...
@@ -37,26 +37,36 @@ class Trainable(Protocol):
 
 @dataclass(frozen=True)
 class Training:
-    """How an objective is minimised.
+    """Settings of the training loop.
 
     Attributes:
-        epochs: passes over the data, >= 1.
-        batch_size: examples in a batch, >= 1; where `Batches` are given, theirs counts.
-        lr: learning rate, > 0, one for all players or one a player; None for the recipe's own, 1e-3 without a recipe.
-        optimizer: ``"adam"``, ``"adamw"``, ``"sgd"``, or a function from parameters to an optimiser.
-        precision: ``"fp32"``, ``"bf16"``, or ``"fp16"`` (a GPU only; the loss is scaled).
-        clip: largest gradient norm over a player's parameters, > 0; None for no limit.
+        epochs: number of passes over the training data, >= 1; default 10.
+        batch_size: number of examples in a batch, >= 1; default 128. A loop that is given `Batches` uses their size.
+        lr: learning rate, > 0, as one number or one for each player; None (default) for the recipe's own, or 1e-3
+            without a recipe.
+        optimizer: ``"adam"`` (default), ``"adamw"``, ``"sgd"``, or a function from parameters to an optimiser.
+        precision: ``"fp32"`` (default), ``"bf16"``, or ``"fp16"``, which needs a GPU and scales the loss.
+        clip: largest gradient norm over a player's parameters, > 0; None (default) for no limit.
         plateau: (factor, patience): multiply the learning rate by `factor` after `patience` epochs without a better
-            validation loss. None for (0.5, 5) where there are validation data, the loss says which model is better, and
-            the rate does not fall as a cosine; False for no such schedule.
-        cosine: let the learning rate fall to zero over the epochs as half a cosine; None for what the objective says.
-        patience: stop after this many epochs without a better validation loss; None for never.
-        ema: decay of an exponential moving average of the weights, in (0, 1), which is then what is validated and kept;
-            None for what the objective says, 0 for no average.
-        seed: of every random number drawn in training.
-        device: ``"cpu"`` keeps off a GPU; None takes one where there is one.
-        compile: `torch.compile` the objective.
-        checkpoint_every: epochs between checkpoints, >= 1; one is also written on an interrupt, at the next step.
+            validation loss. None (default) for (0.5, 5) if there are validation data, the objective's loss is
+            comparable between epochs, and the learning rate has no cosine schedule; False for no plateau schedule.
+        cosine: whether the learning rate decays to zero along half a cosine; None (default) for the objective's choice.
+        patience: number of epochs without a better validation loss after which training stops; None (default) for no
+            early stopping.
+        ema: decay of an exponential moving average of the weights, in (0, 1), which is then validated and kept; None
+            (default) for the objective's choice, 0 for no average.
+        seed: seed of all random numbers in training; default 0.
+        device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
+        compile: whether to compile the objective with `torch.compile`; default False.
+        checkpoint_every: number of epochs between checkpoints, >= 1; default 1. An interrupt also writes one, at the
+            next step.
+
+    >>> from chartae.training import Training
+    >>> training = Training(epochs=3, batch_size=64)
+    >>> training.check()
+    >>> Training(ema=1.5).check()
+    Traceback (most recent call last):
+    ValueError: ema is 1.5; expected a decay between 0 and 1, e.g. 0.999, or 0 for no average
     """
 
     epochs: int = 10
@@ -75,7 +85,11 @@ class Training:
     checkpoint_every: int = 1
 
     def check(self) -> None:
-        """Raise ValueError for a setting that no training can have; changes nothing."""
+        """Raise ValueError if a setting is invalid.
+
+        Raises:
+            ValueError: a setting is out of range, or the device is not available.
+        """
         for name in ("epochs", "batch_size", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
@@ -83,21 +97,30 @@ class Training:
             raise ValueError(f"precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}")
         _check_device(self.device, self.precision)
         if self.ema and not 0 < self.ema < 1:
-            raise ValueError(f"ema is {self.ema}; a decay lies between 0 and 1, e.g. 0.999 (0 for no average)")
+            raise ValueError(f"ema is {self.ema}; expected a decay between 0 and 1, e.g. 0.999, or 0 for no average")
         if self.clip is not None and self.clip <= 0:
-            raise ValueError(f"clip is {self.clip}; a gradient norm is above 0")
-        for rate in self.lr.values() if isinstance(self.lr, dict) else [1e-3 if self.lr is None else self.lr]:
-            if not 0 < rate < math.inf:
-                raise ValueError(f"lr is {rate}; a learning rate is a finite number above 0")
+            raise ValueError(f"clip is {self.clip}; expected a gradient norm above 0, or None for no limit")
+        for lr in self.lr.values() if isinstance(self.lr, dict) else [1e-3 if self.lr is None else self.lr]:
+            if not 0 < lr < math.inf:
+                raise ValueError(f"lr is {lr}; expected a finite number above 0")
         if isinstance(self.optimizer, str) and self.optimizer not in OPTIMISERS:
             raise ValueError(
                 f"optimizer is {self.optimizer!r}; choose from {', '.join(OPTIMISERS)}, or give a function"
             )
         if self.cosine and self.plateau:
-            raise ValueError("the learning rate follows a plateau or a cosine, not both")
+            raise ValueError(
+                f"plateau is {self.plateau} and cosine is True, but the learning rate has one schedule, not both; "
+                "leave one out"
+            )
 
     def resolved(self, objective: Trainable, *, valid: bool, lr: float = 1e-3) -> Training:
-        """These settings with every None that stands for a default replaced by it."""
+        """These settings with each None replaced by the default that it stands for.
+
+        Args:
+            objective: objective that is trained.
+            valid: whether there are validation data.
+            lr: default learning rate, > 0.
+        """
         cosine = objective.cosine if self.cosine is None and not self.plateau else bool(self.cosine)
         plateau = self.plateau
         if plateau is None:
@@ -110,7 +133,7 @@ def _check_device(device: str | None, precision: str) -> None:
     import torch
 
     if precision == "fp16" and not torch.cuda.is_available():
-        raise ValueError("precision 'fp16' needs a GPU; use 'bf16' or 'fp32' on a CPU")
+        raise ValueError("precision is 'fp16', which needs a GPU; use 'bf16' or 'fp32' on a CPU")
     if device is None:
         return
     try:

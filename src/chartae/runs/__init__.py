@@ -1,4 +1,4 @@
-"""A finished training: its settings, model, densities and log, in memory and as a folder."""
+"""Train, save and load runs: trained models with their settings, densities and logs."""
 
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.ensembles import Sweep, fit_many, train_many

@@ -1,4 +1,4 @@
-"""The data of a fit, with the conditions that it is asked to learn from."""
+"""Attach conditions to the data of a fit."""
 
 from __future__ import annotations
 
@@ -15,76 +15,87 @@ from chartae.data.arrays import splits
 from chartae.data.columns import Columns, Frame, is_frame
 from chartae.data.kinds import Kind
 
-__all__ = ["apart", "conditioned", "with_condition"]
+__all__ = ["conditioned", "split_columns", "with_condition"]
 
-#: the columns of a data set that are its labels
+#: the name that stands for the labels of a data set
 LABELS = "labels"
 
 
 def conditioned(
     data: object,
-    asked: object,
+    requested: object,
     kinds: Sequence[type[Kind]],
     root: str | Path | None,
     reading: Reading,
-    known: Condition | None = None,
+    fitted: Condition | None = None,
 ) -> Dataset:
-    """A data set, with its conditions where they are asked for.
+    """Read a data set, and attach a condition to it if one is requested.
 
     Args:
-        data: a `Dataset`, the name or path of one, or examples in memory.
-        asked: ``"labels"``; a column of a table, or several; values, one row for each example in memory; None.
-        kinds: the kinds of data that will do.
-        root: where named data lie.
+        data: a `Dataset`, the name or path of one, or in-memory examples.
+        requested: ``"labels"``, names of columns of a table, values, one row for each in-memory example, or None.
+        kinds: kinds of data that are accepted.
+        root: folder of named data sets.
         reading: how the data are read.
-        known: the condition by which values are read; by default one is made of them.
+        fitted: condition that encodes the values; None (default) fits a new one to them.
 
     Raises:
-        ValueError: labels or columns that are not there, or a wrong number of values.
+        ValueError: the data have no labels or no such columns, or the number of values is wrong.
     """
-    if asked is None:
+    if requested is None:
         return read_data(data, kinds=kinds, root=root, reading=reading)
-    names = _names(asked)
+    names = _names(requested)
     if names is not None:
         if names != [LABELS] and is_frame(data):
-            rows, values = apart(data, names)
-            return _of_values(rows, values, kinds, root, reading, known)
+            rows, values = split_columns(data, names)
+            return _with_values(rows, values, kinds, root, reading, fitted)
         dataset = read_data(data, kinds=kinds, root=root, reading=reading)
         if names == [LABELS]:
-            return _of_labels(dataset, known)
-        return _of_columns(dataset, names, known)
-    return _of_values(data, asked, kinds, root, reading, known)
+            return _with_labels(dataset, fitted)
+        return _with_columns(dataset, names, fitted)
+    return _with_values(data, requested, kinds, root, reading, fitted)
 
 
-def apart(frame: Frame, names: Sequence[str]) -> tuple[Frame, Frame]:
-    """A data frame without some of its columns, and these; a ValueError for columns that it does not have."""
+def split_columns(frame: Frame, names: Sequence[str]) -> tuple[Frame, Frame]:
+    """Split a data frame into its other columns and the columns with these names.
+
+    Raises:
+        ValueError: a name is not that of a column, or no other column is left.
+    """
     if missing := [name for name in names if name not in list(frame.columns)]:
         raise ValueError(
-            f"condition names {', '.join(missing)}, but the data frame has none such; its columns are "
+            f"condition names {', '.join(missing)}, which the data frame does not have; expected some of its columns "
             f"{', '.join(map(str, frame.columns))}"
         )
     if len(names) == len(list(frame.columns)):
-        raise ValueError("condition names all columns of the data frame; leave at least one to be learnt")
+        raise ValueError("condition names all columns of the data frame; leave at least one column for the model")
     return frame.drop(columns=list(names)), frame[list(names)]
 
 
 def with_condition(data: Dataset, condition: Condition) -> Dataset:
-    """A data set that was read again, with a condition that is known: by its labels, or by its columns."""
+    """Attach a condition that was fitted before, by the labels or the columns of the data set."""
     if condition.names == (LABELS,):
-        return _of_labels(data, condition)
-    return _of_columns(data, list(condition.names), condition)
+        return _with_labels(data, condition)
+    return _with_columns(data, list(condition.names), condition)
 
 
-def _names(asked: object) -> list[str] | None:
-    """Names of columns, where that is what was asked for."""
-    if isinstance(asked, str):
-        return [name.strip() for name in asked.split(",")]
-    if isinstance(asked, Sequence) and asked and all(isinstance(name, str) for name in asked) and len(asked) < 100:
-        return list(asked)
+def _names(requested: object) -> list[str] | None:
+    """Names of columns, if that is what was requested; None for values."""
+    if isinstance(requested, str):
+        return [name.strip() for name in requested.split(",")]
+    if (
+        isinstance(requested, Sequence)
+        and requested
+        and all(isinstance(name, str) for name in requested)
+        and len(requested) < 100
+    ):
+        return list(requested)
     return None
 
 
 def _attached(data: Dataset, condition: Condition, train: object, valid: object, test: object) -> Dataset:
+    """The data set with the encoded condition of each split."""
+
     def encoded(values: object, n: int) -> Tensor | None:
         return condition.read(values, n).float() if n else None
 
@@ -94,7 +105,8 @@ def _attached(data: Dataset, condition: Condition, train: object, valid: object,
     )  # fmt: skip
 
 
-def _of_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
+def _with_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
+    """The data set conditioned on its labels."""
     labels = [data.train_labels, data.valid_labels, data.test_labels]
     if labels[0] is None:
         raise ValueError(f"condition is 'labels', but {data.name} has no labels; give values, one for each example")
@@ -105,24 +117,24 @@ def _of_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
     return _attached(data, condition, *({LABELS: v} for v in values))
 
 
-def _of_columns(data: Dataset, names: list[str], condition: Condition | None = None) -> Dataset:
-    """Columns of a table become conditions, and leave it."""
+def _with_columns(data: Dataset, names: list[str], condition: Condition | None = None) -> Dataset:
+    """The table conditioned on some of its columns, which are removed from the examples."""
     columns = data.columns
     if missing := [name for name in names if name not in columns]:
-        there = f"its columns are {', '.join(columns)}" if columns else "it has no named columns"
-        raise ValueError(f"condition names {', '.join(missing)}, but {data.name} has none such; {there}")
-    at = [columns.index(name) for name in names]
-    splits = [getattr(data, split)[:, at].numpy() for split in ("train", "valid", "test")]
-    tables = [{name: _whole(x[:, i]) for i, name in enumerate(names)} for x in splits]
+        available = f"expected some of its columns {', '.join(columns)}" if columns else "it has no named columns"
+        raise ValueError(f"condition names {', '.join(missing)}, which {data.name} does not have; {available}")
+    chosen = [columns.index(name) for name in names]
+    splits = [getattr(data, split)[:, chosen].numpy() for split in ("train", "valid", "test")]
+    tables = [{name: _as_integers(x[:, i]) for i, name in enumerate(names)} for x in splits]
     condition = condition or Condition.of(tables[0])
-    kept = [i for i in range(len(columns)) if i not in at]
-    return _attached(_columns_kept(data, kept), condition, *tables)
+    kept = [i for i in range(len(columns)) if i not in chosen]
+    return _attached(_keep_columns(data, kept), condition, *tables)
 
 
-def _columns_kept(data: Dataset, kept: list[int]) -> Dataset:
-    """A table of some of its columns alone."""
+def _keep_columns(data: Dataset, kept: list[int]) -> Dataset:
+    """The table with only the columns of these numbers."""
     if not kept:
-        raise ValueError(f"condition names all columns of {data.name}; leave at least one to be learnt")
+        raise ValueError(f"condition names all columns of {data.name}; leave at least one column for the model")
     old = data.kind.columns
     columns = Columns(
         tuple(old.names[i] for i in kept), tuple(old.dtypes[i] for i in kept) if old.dtypes else (), old.label
@@ -132,24 +144,27 @@ def _columns_kept(data: Dataset, kept: list[int]) -> Dataset:
     return replace(data, train=train, valid=data.valid[:, kept], test=data.test[:, kept], kind=kind)
 
 
-def _whole(column: np.ndarray) -> np.ndarray:
-    """Whole numbers as such: a column of a few of them is categorical."""
+def _as_integers(column: np.ndarray) -> np.ndarray:
+    """The column as integers if all its values are whole, so that a column of few values counts as categorical."""
     return column.astype(np.int64) if np.array_equal(column, np.rint(column)) else column
 
 
-def _of_values(
+def _with_values(
     data: object,
     values: object,
     kinds: Sequence[type[Kind]],
     root: str | Path | None,
     reading: Reading,
-    known: Condition | None = None,
+    fitted: Condition | None = None,
 ) -> Dataset:
-    """Values in memory, which are split as the examples are."""
+    """In-memory examples conditioned on in-memory values, which are split into train, valid and test like them."""
     if isinstance(data, Dataset | str | Path):
-        raise ValueError("condition holds values, which need examples in memory; give 'labels', or names of columns")
+        raise ValueError(
+            "condition holds values, but the data are not in memory; give 'labels' or names of columns, or pass the "
+            "examples themselves"
+        )
     dataset = read_data(data, kinds=kinds, root=root, reading=reading)
-    condition = known or Condition.of(values)
+    condition = fitted or Condition.of(values)
     n = len(dataset.train) + len(dataset.valid) + len(dataset.test)
     encoded = condition.read(values, n).float()
     parts = {split: encoded[rows] if len(rows) else None for split, rows in splits(n, 0.1, 0.1, 0).items()}

@@ -24,7 +24,7 @@ from chartae.records.settings import Plain, Settings
 from chartae.runs.conditioning import conditioned
 from chartae.runs.folder import prepare
 from chartae.runs.request import Request
-from chartae.runs.run import Run, check_codes, fingerprint, writes
+from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
 from chartae.training import Training
 
 __all__ = ["Prepared", "fit", "fit_request", "prepared"]
@@ -66,41 +66,77 @@ def fit(
     target: str | Sequence[float] | None = None,
     **options: object,
 ) -> Run:
-    """Train a recipe on data and fit densities to its codes.
+    """Train an autoencoder by a recipe, and fit densities to its codes.
+
+    The recipe's objective fits q(z|x) and p(x|z); then each density is fitted to the codes of the training data as p(z)
+    (ex-post density estimation: Ghosh et al., 2020, arXiv 1903.12436).
 
     Args:
-        recipe: a name of `chartae.recipes.RECIPES`.
+        recipe: name of a recipe in `chartae.recipes.RECIPES`, such as ``"vae"``.
         data: a `Dataset`, the name or path of one, an array or data frame of examples, or a list of strings.
-        latent_dim: size of the codes; 16 by default, or the data's own where that is smaller.
-        net: `mlp`, `conv`, `residual`, `paper` or `auto`.
-        densities: which densities are fitted to the training codes afterwards; `components` of the mixture. By default
-            those of the recipe: normal and gmm, and none where it estimates a score.
+        latent_dim: number of code dimensions, >= 1; None (default) for the recipe's default, which for most is 16, or
+            the number of values in one example if that is smaller.
+        epochs: number of passes over the training data, >= 1; default 10.
+        batch_size: number of examples in a batch, >= 1; default 128.
+        seed: seed of all random numbers in training; default 0.
+        net: architecture of encoder and decoder: ``"auto"`` (default) chooses by the data; otherwise ``"mlp"``,
+            ``"conv"``, ``"residual"``, ``"smooth"`` or ``"paper"``, and for strings ``"gru"``, ``"transformer"`` or
+            ``"paper"``.
+        lr: learning rate, > 0; None (default) for the recipe's own.
+        densities: names of the densities to fit to the codes of the training data (`chartae.densities.NAMES`); None
+            (default) for the recipe's: normal and gmm for most, none for a recipe that estimates a score.
+        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
         condition: what encoder, decoder and density are conditioned on: ``"labels"``, names of columns of a table, or
-            values, one row for each example.
-        out: a folder for the run. It must be new, unless `overwrite` (its run is removed) or `resume` (its checkpoint
-            is resumed, to the same numbers as an uninterrupted run).
-        root: where named data lie.
-        to: the other domain of a recipe that translates: a `Dataset`, name, path or array. Where both are the same
-            pictures, such as mnist and mnist+coloured, each is trained on another half of them: nothing is paired.
-        grammar, limit, column, errors, target: how strings are read (`chartae.data.Reading`): a grammar's name or file,
-            or another codec; use only the first `limit`; the table's `column`; `errors` "skip" leaves out what cannot
-            be encoded; a `target` is read off the code by a head beside the decoder, whose weight is the option
-            ``property``, by default 1.
-        progress: a progress bar (a line an epoch where there is no terminal); by default only on a terminal.
-        epochs, batch_size, seed, lr, optimizer, precision, clip, plateau, cosine, patience, ema, device, compile,
-            checkpoint_every: the fields of `chartae.training.Training`.
+            values, one row for each example; None (default) for nothing.
+        out: folder for the run. It must be new or empty, unless `overwrite` or `resume` is set. None (default) keeps
+            the run in memory only.
+        root: folder of named data sets; None (default) for the environment variable ``CHARTAE_DATA``, or else a cache
+            folder.
+        overwrite: whether to replace a run in `out`; default False.
+        resume: whether to continue from the checkpoint in `out`, with the same result as an uninterrupted run; default
+            False.
+        optimizer: ``"adam"`` (default), ``"adamw"``, ``"sgd"``, or a function from parameters to an optimiser.
+        precision: ``"fp32"`` (default), ``"bf16"``, or ``"fp16"``, which needs a GPU.
+        clip: largest gradient norm over a player's parameters, > 0; None (default) for no limit.
+        plateau: (factor, patience): multiply the learning rate by `factor` after `patience` epochs without a better
+            validation loss. None (default) for (0.5, 5) if there are validation data, the objective's loss is
+            comparable between epochs, and the learning rate has no cosine schedule; False for no plateau schedule.
+        cosine: whether the learning rate decays to zero along half a cosine; None (default) for the objective's choice.
+        patience: number of epochs without a better validation loss after which training stops; None (default) for no
+            early stopping.
+        ema: decay of an exponential moving average of the weights, in (0, 1), which is then validated and kept; None
+            (default) for the objective's choice, 0 for no average.
+        device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
+        compile: whether to compile the objective with `torch.compile`; default False.
+        checkpoint_every: number of epochs between checkpoints, >= 1; default 1.
+        progress: whether to show progress: a progress bar on a terminal, otherwise one line an epoch; None (default)
+            shows it on a terminal only.
+        to: the other domain, for a recipe that translates: a `Dataset`, name, path or array. If both domains hold the
+            same images, such as mnist and mnist+coloured, each is trained on another half of them, so that no pairs
+            occur.
+        grammar: for strings: name or file of a grammar, or another codec.
+        limit: for strings: use only the first `limit`; >= 1.
+        column: for strings in a table: name of the column that holds them.
+        errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
+        target: for strings: a property of each, or the name of its column. A head learns to predict it from the code;
+            the option ``property`` is the weight of its loss, by default 1.
         options: the recipe's own keywords, such as ``beta=0.01``.
 
     Returns:
-        The run, in memory, and in `out` where that is given.
+        The trained run. If `out` is given, it is also written there.
 
     Raises:
-        ValueError, TypeError: anything wrong with data, names or options, before training starts.
+        ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
+        FileExistsError: `out` is not empty, and neither `overwrite` nor `resume` is set.
+        FileNotFoundError: `resume` is set, and there is no run in `out`.
+        ArithmeticError: the loss became NaN or infinite.
 
     >>> import torch
-    >>> run = fit("rae", torch.randn(64, 3), epochs=1, latent_dim=2, components=2, progress=False)
-    >>> run.encode(torch.zeros(5, 3)).shape
-    torch.Size([5, 2])
+    >>> import chartae as ch
+    >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    >>> run = ch.fit("rae", x, epochs=1, latent_dim=2, components=2, progress=False)
+    >>> run.encode(x[:5]).shape, list(run.densities)
+    (torch.Size([5, 2]), ['normal', 'gmm'])
     """
     settings = Training(
         epochs=epochs, batch_size=batch_size, lr=lr, optimizer=optimizer, precision=precision, clip=clip,
@@ -117,15 +153,17 @@ def fit(
 
 @dataclass(frozen=True)
 class Prepared:
-    """A fit that was found right, and has not begun.
+    """A fit whose inputs have been checked and whose training has not started.
 
     Attributes:
-        built: the recipe over a fresh model.
-        data: the data set; `other`, that of the other domain.
-        settings: what the run folder will say.
-        batches, valid: what it is trained on, and validated on.
-        training: how.
-        densities: name -> settings, of what is fitted afterwards.
+        built: the recipe built over a freshly initialised model.
+        data: the data set.
+        other: the data set of the other domain, for a recipe that translates; None otherwise.
+        settings: settings of the run, as `run.toml` will hold them.
+        batches: batches of training data.
+        valid: batches of validation data; None without a validation split.
+        training: settings of the training.
+        densities: name -> settings of each density to fit after training.
     """
 
     built: Built
@@ -139,10 +177,33 @@ class Prepared:
 
 
 def fit_request(recipe: str, data: object, request: Request) -> Run:
-    """`fit`, of a request: checked whole before any work, then trained, written and completed with densities."""
+    """Train a recipe as `chartae.fit` does, with the settings in one object instead of keywords.
+
+    Args:
+        recipe: name of a recipe in `chartae.recipes.RECIPES`, such as ``"vae"``.
+        data: a `Dataset`, the name or path of one, an array or data frame of examples, or a list of strings.
+        request: settings of the fit.
+
+    Returns:
+        The trained run. If `request.out` is given, it is also written there.
+
+    Raises:
+        ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
+        FileExistsError: `request.out` is not empty, and neither `overwrite` nor `resume` is set.
+        FileNotFoundError: `resume` is set, and there is no run in `request.out`.
+        ArithmeticError: the loss became NaN or infinite.
+
+    >>> import torch
+    >>> from chartae.runs import Request, fit_request
+    >>> from chartae.training import Training
+    >>> request = Request(latent_dim=2, densities=("normal",), progress=False, training=Training(epochs=1))
+    >>> run = fit_request("rae", torch.randn(64, 3), request)
+    >>> run.settings.latent_dim, list(run.densities)
+    (2, ['normal'])
+    """
     fitting = prepared(recipe, data, request)
     built, dataset = fitting.built, fitting.data
-    writing = request.out is not None and writes()
+    writing = request.out is not None and is_main_process()
     folder = None if request.out is None else Path(request.out)
     if folder is not None and writing:
         prepare(folder, fitting.settings, request.overwrite, request.resume)
@@ -155,7 +216,7 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         dataset.skipped, history.best_epoch, dataset.condition,
     )  # fmt: skip
     if not built.objective.comparable and len(dataset.train) >= 10:
-        run.ask_of_the_code(dataset)
+        run.check_code_use(dataset)
     if writing:
         run.write()
     run.fit_densities(fitting.densities, dataset)
@@ -163,41 +224,56 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
 
 
 def prepared(recipe: str, data: object, request: Request) -> Prepared:
-    """Everything that can be wrong between recipe, options, data and settings shows here, before anything is trained.
+    """Read the data and build the recipe, so that invalid input raises an error before training starts.
+
+    Args:
+        recipe: name of a recipe in `chartae.recipes.RECIPES`, such as ``"vae"``.
+        data: a `Dataset`, the name or path of one, an array or data frame of examples, or a list of strings.
+        request: settings of the fit.
+
+    Returns:
+        Everything that training needs: the objective over a new model, the batches and the settings.
 
     Raises:
-        ValueError, TypeError: a name, an option, a setting, or data that do not fit.
+        ValueError, TypeError: a name, an option or a setting is invalid, or does not suit the data.
+
+    >>> import torch
+    >>> from chartae.runs import Request, prepared
+    >>> fitting = prepared("vae", torch.randn(100, 3), Request(latent_dim=2))
+    >>> len(fitting.data.train), fitting.settings.latent_dim, list(fitting.densities)
+    (80, 2, ['normal', 'gmm'])
     """
     record = RECIPES[recipe]
     request.training.check()
-    recipe_options(recipe, request.options)  # what is wrong with a name shows before any data are read
+    recipe_options(recipe, request.options)  # raises for an unknown name before any data are read
     names = record.densities if request.densities is None else tuple(request.densities)
     densities = {name: density_table.accepted(name, components=request.components) for name in names}
-    # a data set has been read
+    # a Dataset has been read already, so the recipe's defaults for reading do not apply
     reading = request.reading if isinstance(data, Dataset) else record.reads(request.reading)
     try:
         dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
     except WrongKind as error:
         others = ", ".join(recipes_for(error.kind))
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
-    other = None if request.to is None else _other(request.to, record.kinds, request.root)
+    other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root)
     chosen = _options(recipe, request.options, reading, dataset)
     built = _built(recipe, dataset, other, request, chosen)
     objective = built.objective
     if names:
         check_codes(objective, recipe)
-    for name, chosen_settings in densities.items():
-        _check_size(density_table.make(name, **chosen_settings), name, len(dataset.train))
+    for name, density_settings in densities.items():
+        _check_size(density_table.make(name, **density_settings), name, len(dataset.train))
         if dataset.condition is not None and dataset.train_condition is not None:
-            known = dataset.condition
+            schema = dataset.condition
             density_table.ByCondition(
-                name, discrete=known.discrete, entries=known.entries, settings=chosen_settings
+                name, discrete=schema.discrete, entries=schema.entries, settings=density_settings
             ).check(dataset.train_condition)
     if objective.model.encoder.has_category:
         categories = objective.model.prior().category.mean.shape[-1]
         if categories > len(dataset.train):
             raise ValueError(
-                f"there are {categories} clusters for {len(dataset.train)} training examples; ask for fewer (clusters)"
+                f"there are {categories} clusters for {len(dataset.train)} training examples; expected at most one "
+                "cluster an example. Give fewer clusters"
             )
     training = replace(request.training, lr=built.lr if request.training.lr is None else request.training.lr)
     settings = settings_of(built, dataset, origin(dataset), training)
@@ -214,22 +290,22 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     return Prepared(built, dataset, other, settings, batches, valid, training, densities)
 
 
-def _options(recipe: str, given: Mapping[str, object], reading: Reading, data: Dataset) -> dict[str, object]:
-    """The recipe's options, with the head that reads the target where there is one."""
-    reads_target = "property" in options(recipe)
-    if reading.target is not None and not reads_target:
+def _options(recipe: str, chosen: Mapping[str, object], reading: Reading, data: Dataset) -> dict[str, object]:
+    """The recipe's options; if the data have a target, with a default weight of the head that predicts it."""
+    predicts_target = "property" in options(recipe)
+    if reading.target is not None and not predicts_target:
         raise ValueError(
-            f"target is given, but recipe {recipe!r} learns no property; leave it out, or use a recipe with the option "
-            "property"
+            f"target is given, but recipe {recipe!r} does not predict a property; leave target out, or use a recipe "
+            "with the option property"
         )
-    return ({"property": 1.0} if reads_target and data.train_target is not None else {}) | dict(given)
+    return ({"property": 1.0} if predicts_target and data.train_target is not None else {}) | dict(chosen)
 
 
 def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, chosen: Mapping[str, object]) -> Built:
     source = origin(data)
     labels = data.train_labels
     classes = 0 if labels is None or labels.is_floating_point() or labels.ndim != 1 else int(labels.max()) + 1
-    if classes > len(data.train):  # no numbers of classes; what learns from labels says so
+    if classes > len(data.train):  # these integers do not number classes; a recipe that needs labels raises later
         classes = 0
     setting = setting_for(
         recipe, data.kind, data=Path(source.data).stem, latent_dim=request.latent_dim, net=request.net,
@@ -239,7 +315,8 @@ def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, 
     built = build(recipe, setting, seed=request.training.seed, **chosen)
     if other is not None and "partner" not in built.objective.uses:
         raise ValueError(
-            f"recipe {recipe!r} has one domain and no `to`; leave `to` out, or use a recipe that translates"
+            f"to is given, but recipe {recipe!r} has one domain; leave to out, or use a recipe that translates, such "
+            "as 'iae-translate'"
         )
     return built
 
@@ -247,13 +324,13 @@ def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, 
 def _check_size(density: Density, name: str, points: int) -> None:
     if points < density.least:
         raise ValueError(
-            f"{points} training examples cannot hold the density {name!r}, which needs {density.least}; give fewer "
-            "components"
+            f"there are {points} training examples; expected at least {density.least} for the density {name!r}. Give "
+            "more examples or fewer components"
         )
 
 
 def settings_of(built: Built, data: Dataset, source: Origin, training: Training) -> Settings:
-    """What `run.toml` says of a recipe that is about to be trained on data."""
+    """The settings that `run.toml` records for this recipe, data and training."""
     setting = built.setting
     assert isinstance(training.lr, int | float)
     return Settings(
@@ -279,8 +356,8 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
     )
 
 
-def _other(to: object, kinds: Sequence[type], root: str | Path | None) -> Dataset:
-    """The other domain; what is wrong is said of domain B."""
+def _read_other_domain(to: object, kinds: Sequence[type], root: str | Path | None) -> Dataset:
+    """Read the other domain; error messages say that they are about domain B."""
     try:
         other = read_data(to, kinds=kinds, root=root)
     except (ValueError, TypeError) as error:
@@ -293,14 +370,14 @@ def _other(to: object, kinds: Sequence[type], root: str | Path | None) -> Datase
 def _paired(
     data: Dataset, other: Dataset, settings: Settings, objective: Objective, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Settings]:
-    """Training examples of both domains, validation examples of the other, and the settings with the other domain."""
+    """Training examples of both domains, validation examples of domain B, and the settings with domain B added."""
     source, to = origin(data), origin(other)
     x, partners = data.train, other.train
     if source.same_examples(to):
         x, partners = disjoint_halves(x, partners, seed)
     partners = other.kind.inside(partners)
     valid = other.kind.inside(other.valid if len(other.valid) else other.train)
-    valid = valid.roll(len(valid) // 2, 0)  # no picture beside itself
+    valid = valid.roll(len(valid) // 2, 0)  # so that no image is paired with its own copy
     prior = objective.model.prior
     assert isinstance(prior, Empirical)
     prior.remember(as_float(partners[sample_rows(len(partners), 1000)]))
@@ -312,14 +389,14 @@ def _paired(
 
 
 def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches:
-    """The training data, with what the objective uses beside them."""
+    """Batches of the training data, with the labels, target, condition and partners that the objective uses."""
     size = training.batch_size
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
     return Batches(
         data.kind.inside(x),
         size,
         seed=training.seed,
-        drop_last=size > 1 and len(x) % size == 1,  # batch normalisation has no batch of one
+        drop_last=size > 1 and len(x) % size == 1,  # batch normalisation cannot use a batch of one
         labels=labels,
         labelled=0 if labels is None else objective.labelled,
         target=data.train_target if "target" in objective.uses else None,

@@ -1,4 +1,4 @@
-"""Run folders, made and read back."""
+"""Create run folders, and load runs from them."""
 
 from __future__ import annotations
 
@@ -16,36 +16,45 @@ from chartae.training.history import read_log
 
 __all__ = ["load", "prepare"]
 
-#: files that training goes on writing to
+#: files that training keeps writing to
 CHANGING = ("log.jsonl", "checkpoint.safetensors")
-#: what a resumed run may have other than the one whose checkpoint it takes up
+#: settings in which a resumed run may differ from the run in the folder
 MAY_DIFFER = ("epochs", "root", "version")
 
 
 def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
-    """The folder of a new run; nothing is lost unless asked for.
+    """Create the folder of a new run, or prepare the folder of a resumed one; delete files only with `overwrite`.
+
+    Args:
+        folder: the run folder.
+        settings: settings of the run.
+        overwrite: whether to delete the files of a run in the folder.
+        resume: whether to continue the run in the folder.
 
     Raises:
-        FileExistsError: the folder is not empty, is a file, or has no manifest of what may be overwritten.
+        FileExistsError: the folder is not empty, is a file, or has no manifest of the files that may be deleted.
         FileNotFoundError: there is no run to resume.
         ValueError: the run to resume has other settings or more epochs, or `overwrite` and `resume` are both given.
     """
     if overwrite and resume:
-        raise ValueError("overwrite and resume are both given; overwrite starts anew, resume continues: give one")
+        raise ValueError("overwrite and resume are both given; give one: overwrite starts anew, resume continues")
     if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; a run needs a folder")
+        raise FileExistsError(f"{folder} is a file; expected a folder for the run. Choose another name")
     if resume:
         former = Settings.read(folder / "run.toml") if (folder / "run.toml").is_file() else None
         if former is None:
-            raise FileNotFoundError(f"{folder} holds no run to resume")
+            raise FileNotFoundError(f"{folder} holds no run to resume; leave resume out to start one")
         for f in fields(Settings):
             old, new = getattr(former, f.name), getattr(settings, f.name)
             if f.name not in MAY_DIFFER and old != new:
-                raise ValueError(f"the run in {folder} has {f.name} = {old!r}, this one {new!r}; resume needs the same")
+                raise ValueError(
+                    f"{f.name} is {new!r}; expected {old!r}, as in the run in {folder} that is resumed. Give the same "
+                    "value, or choose a new folder"
+                )
         if settings.epochs < former.epochs:
             raise ValueError(
-                f"the run in {folder} has epochs = {former.epochs}, this one {settings.epochs}; resume with as many or "
-                "more"
+                f"epochs is {settings.epochs}; expected at least {former.epochs}, as in the run in {folder} that is "
+                "resumed. Give as many or more"
             )
         # run.toml keeps describing the existing weights until new ones are written
         manifest.register(folder, *CHANGING, changing=True)
@@ -54,10 +63,10 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
         if not (folder / "run.toml").is_file():
             raise FileExistsError(f"{folder} is not empty and holds no run; choose a new folder")
         if not overwrite:
-            raise FileExistsError(f"{folder} holds a run; choose a new folder, or say overwrite or resume")
+            raise FileExistsError(f"{folder} holds a run; choose a new folder, or set overwrite or resume")
         if manifest.listed(folder) is None:
             raise FileExistsError(
-                f"{folder} has no {manifest.NAME}, which says what belongs to the run in it; delete the folder, or "
+                f"{folder} has no {manifest.NAME}, which lists the files of the run in it; delete the folder, or "
                 "choose a new one"
             )
         manifest.clear(folder)
@@ -67,23 +76,36 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
 
 
 def load(folder: str | Path, *, device: str = "cpu") -> Run:
-    """Read a run folder back.
+    """Load a run from its folder: settings, weights, densities and log.
 
     Args:
-        folder: as `fit` wrote it.
-        device: where the model goes.
+        folder: run folder that `chartae.fit` or `Run.save` wrote.
+        device: device of the model, as PyTorch names it; default ``"cpu"``.
+
+    Returns:
+        The run, with its model in evaluation mode.
 
     Raises:
-        FileNotFoundError: there is no run.
-        ValueError: a file of it is damaged, foreign, was changed since it was written, or does not fit the others.
+        FileNotFoundError: there is no run in the folder, or its training is unfinished.
+        ValueError: a file is damaged, is not chartae's, has changed since it was written, or does not match the others.
+
+    >>> import tempfile
+    >>> import torch
+    >>> import chartae as ch
+    >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = ch.fit("rae", x, epochs=1, latent_dim=2, components=2, out=folder, progress=False)
+    ...     loaded = ch.load(folder)
+    >>> torch.equal(loaded.encode(x), run.encode(x)), list(loaded.densities)
+    (True, ['gmm', 'normal'])
     """
     folder = Path(folder)
     if not (folder / "run.toml").is_file():
-        raise FileNotFoundError(f"there is no run in {folder} (no run.toml)")
+        raise FileNotFoundError(f"there is no run in {folder} (it has no run.toml); give the folder of a run")
     settings = Settings.read(folder / "run.toml")
     if not (folder / "weights.safetensors").is_file():
         unfinished = (folder / "checkpoint.safetensors").is_file()
-        hint = "its training did not end; continue it with resume" if unfinished else "fit it again"
+        hint = "its training is unfinished; continue it with resume" if unfinished else "fit it again"
         raise FileNotFoundError(f"the run in {folder} has no weights: {hint}")
     names = manifest.listed(folder)
     if names is None:
@@ -94,15 +116,16 @@ def load(folder: str | Path, *, device: str = "cpu") -> Run:
     tensors, facts = read_tensors(folder / "weights.safetensors", kind="weights")
     if facts.get("recipe") != settings.recipe:
         raise ValueError(
-            f"the weights in {folder} are of recipe {facts.get('recipe')!r}, run.toml says {settings.recipe!r}"
+            f"the weights in {folder} are of recipe {facts.get('recipe')!r}; expected {settings.recipe!r}, as in "
+            "run.toml. Restore the files, or fit the run again"
         )
     if sum(t.numel() for t in tensors.values()) == 0:
-        raise ValueError(f"the weights in {folder} are empty")
+        raise ValueError(f"the weights in {folder} are empty; fit the run again")
     try:
         built = built_from(settings)
         built.objective.load_state_dict(tensors)
     except (RuntimeError, TypeError) as error:
-        raise ValueError(f"the weights in {folder} do not fit its run.toml: {error}") from error
+        raise ValueError(f"the weights in {folder} do not match its run.toml: {error}") from error
     objective = built.objective.to(device).eval()
     densities = {name: density_table.load(path, device=device) for name, path in files.items()}
     kept = facts.get("kept")

@@ -1,4 +1,4 @@
-"""Everything that a fit is asked for, as one object."""
+"""The settings of a fit, as one object."""
 
 from __future__ import annotations
 
@@ -14,14 +14,30 @@ __all__ = ["Request"]
 
 @dataclass(frozen=True)
 class Request:
-    """What `chartae.fit` is asked for beside recipe and data.
+    """The settings of `chartae.fit` except recipe and data.
 
     Attributes:
-        latent_dim, net, densities, components, to, condition: as in `chartae.fit`.
-        out, root, overwrite, resume, progress: as in `chartae.fit`.
-        reading: how the data are read.
-        training: how the objective is minimised.
-        options: the recipe's own.
+        latent_dim: number of code dimensions, >= 1; None (default) for the recipe's default.
+        net: architecture of encoder and decoder, such as ``"mlp"``; ``"auto"`` (default) chooses by the data.
+        densities: names of the densities to fit to the codes; None (default) for the recipe's.
+        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        to: the other domain, for a recipe that translates; None (default) otherwise.
+        condition: ``"labels"``, names of columns, or values, one row for each example; None (default) for nothing.
+        out: folder for the run; None (default) keeps it in memory only.
+        root: folder of named data sets; None (default) for the environment variable ``CHARTAE_DATA``, or else a cache
+            folder.
+        overwrite: whether to replace a run in `out`; default False.
+        resume: whether to continue from the checkpoint in `out`; default False.
+        progress: whether to show progress; None (default) shows it on a terminal only.
+        reading: how the data are read, such as the grammar of strings.
+        training: how the objective is minimised: epochs, batch size, learning rate, seed, ...
+        options: the recipe's own keywords, such as ``{"beta": 0.01}``.
+
+    >>> from chartae.runs import Request
+    >>> from chartae.training import Training
+    >>> request = Request(latent_dim=8, training=Training(epochs=3), options={"beta": 0.01})
+    >>> request.training.epochs, request.net, request.densities
+    (3, 'auto', None)
     """
 
     latent_dim: int | None = None

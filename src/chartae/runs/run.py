@@ -1,4 +1,4 @@
-"""A finished training: its settings, model, densities and log, in memory and as a folder."""
+"""A trained model with its settings, densities and log, in memory and as a folder."""
 
 from __future__ import annotations
 
@@ -32,19 +32,27 @@ from chartae.records import manifest
 from chartae.records.choices import choices
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
-from chartae.runs.conditioning import LABELS, apart, conditioned, with_condition
+from chartae.runs.conditioning import LABELS, conditioned, split_columns, with_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
-__all__ = ["Run", "TrainingFacts", "built_from", "check_codes", "condition_of", "fingerprint", "writes"]
+__all__ = ["Run", "TrainingFacts", "built_from", "check_codes", "condition_of", "fingerprint", "is_main_process"]
 
 
-#: the files of a run that training itself writes; the others are made of its weights
+#: the files that training itself writes; all others in a run folder are derived from its weights
 OF_TRAINING = ("run.toml", "weights.safetensors", "log.jsonl", "checkpoint.safetensors")
 
 
 class TrainingFacts(TypedDict, total=False):
-    """How a run was trained."""
+    """How a run was trained.
+
+    Attributes:
+        parameters: number of parameters of the model.
+        epochs: number of epochs.
+        seconds: duration, in seconds.
+        best_epoch: epoch whose weights were kept.
+        alarms: warnings that training logged.
+    """
 
     parameters: int
     epochs: int
@@ -53,18 +61,38 @@ class TrainingFacts(TypedDict, total=False):
     alarms: list[str]
 
 
-def writes() -> bool:
-    """Whether this process writes: under a launcher of several, the first alone."""
+def is_main_process() -> bool:
+    """Whether this process writes files: under a distributed launcher, only the one of rank 0 does."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def fingerprint(x: Tensor) -> str:
-    """Sixteen hex digits that change with the data."""
+    """Hash of a tensor's values, by which a run recognises its training data.
+
+    The hash is BLAKE2b with a digest of 8 bytes, over the values in row-major order.
+
+    Args:
+        x: tensor of any shape and dtype, on any device.
+
+    Returns:
+        Sixteen hexadecimal digits.
+
+    >>> import torch
+    >>> from chartae.runs import fingerprint
+    >>> x = torch.arange(4)
+    >>> len(fingerprint(x)), fingerprint(x) == fingerprint(x.clone()), fingerprint(x) == fingerprint(x + 1)
+    (16, True, False)
+    """
     return hashlib.blake2b(x.contiguous().cpu().numpy().tobytes(), digest_size=8).hexdigest()
 
 
 def built_from(settings: Settings, seed: int | None = None) -> Built:
-    """The recipe of a run over a fresh model, drawn from its own seed or another."""
+    """Build the recipe of a run with a freshly initialised model.
+
+    Args:
+        settings: settings of the run.
+        seed: seed of the initial weights; None (default) for the run's own.
+    """
     kind = Kind.from_dict(settings.kind)
     condition = condition_of(settings)
     setting = Setting(
@@ -75,26 +103,39 @@ def built_from(settings: Settings, seed: int | None = None) -> Built:
 
 
 def condition_of(settings: Settings) -> Condition | None:
-    """What a run is conditioned on."""
+    """The condition of a run; None if it has none."""
     return Condition.from_dict(cast(ConditionRecord, settings.condition)) if settings.condition else None
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A trained autoencoder with all that belongs to it.
+    """A trained autoencoder q(z|x), p(x|z), with densities p(z) fitted to its codes.
+
+    `chartae.fit` returns one, and `chartae.load` reads one from its folder. `encode` and `decode` map data to codes and
+    back, `fit_density` fits a density to the codes, and `sample` draws x ~ p(x|z) with z ~ p(z).
 
     Attributes:
-        settings: what it was made with.
-        kind: the kind of data, which reads new data as `fit` read its own.
+        settings: settings that the run was trained with, as in `run.toml`.
+        kind: kind of data, which reads new data in the same way as `fit` read the training data.
         model: the autoencoder, in evaluation mode.
-        objective: what was minimised.
-        log: the rows of `log.jsonl`.
-        densities: the fitted densities of its codes, by name.
-        folder: the run folder, if there is one.
-        history: how training went (of the fit in this process; else None).
-        skipped: number of strings that could not be encoded, and were left out (of the fit in this process).
-        kept: the epoch whose weights the model has, where that is known.
-        condition: what encoder, decoder and density are conditioned on; None for nothing.
+        objective: the objective that was minimised.
+        log: rows of `log.jsonl`.
+        densities: densities fitted to the codes, by name.
+        folder: the run folder; None (default) for a run in memory only.
+        history: history of the training; None for a loaded run.
+        skipped: number of strings that were left out of training because they could not be encoded; 0 for a loaded run.
+        kept: epoch whose weights the model has; None if unknown.
+        condition: what encoder, decoder and density are conditioned on; None (default) for nothing.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    >>> run = ch.fit("rae", x, latent_dim=2, epochs=1, components=2, progress=False)
+    >>> codes = run.encode(x)
+    >>> codes.shape, run.decode(codes).shape, run.sample(5, "gmm").shape
+    (torch.Size([64, 2]), torch.Size([64, 3]), torch.Size([5, 3]))
+    >>> list(run.densities)
+    ['normal', 'gmm']
     """
 
     settings: Settings
@@ -113,31 +154,35 @@ class Run:
 
     @property
     def record(self) -> Record:
-        """The defaults of its recipe."""
+        """The defaults of the run's recipe."""
         return RECIPES[self.settings.recipe]
 
     @property
     def own(self) -> str:
-        """What the model itself is sampled by: a density's name, or a sampler's."""
+        """Name of the density or sampler that the recipe itself is sampled by, such as ``"prior"``."""
         return self.record.density
 
     @property
     def translates(self) -> bool:
-        """Whether its codes are points of another domain."""
+        """Whether the run translates: its codes are then points of another domain."""
         return "partner" in self.objective.uses
 
     @property
     def bottleneck(self) -> bool:
-        """Whether its codes are smaller than its data, and nothing passes beside them."""
+        """Whether the code is all that the decoder sees of x, and is smaller than x."""
         return self.model.noise is None and not self.translates
 
     def refuse_densities(self) -> None:
-        """Raise ValueError where no density is fitted to the codes: categories, and points of another domain."""
+        """Check that densities can be fitted to the codes.
+
+        Raises:
+            ValueError: the codes hold a category, or are points of another domain.
+        """
         check_codes(self.objective, self.settings.recipe)
 
     @property
     def device(self) -> torch.device:
-        """Where the model lies."""
+        """The device that the model is on."""
         return next(self.model.parameters()).device
 
     @property
@@ -150,15 +195,18 @@ class Run:
     # -- data to codes and back -------------------------------------------------------------------------------------
 
     def conditions(self, values: object, n: int) -> Float[Tensor, "n K"] | None:
-        """Conditions as the model reads them.
+        """Encode conditions as the rows that the model takes.
 
         Args:
-            values: one value for all, or one for each row; None where the run has no condition.
+            values: one value for all rows, or one for each; None if the run has no condition.
             n: number of rows.
 
+        Returns:
+            Encoded conditions (n, K), on the model's device; None if the run has no condition.
+
         Raises:
-            ValueError: values for a run without a condition, none for one that has one, a wrong number of them, an
-                unknown class.
+            ValueError: values are given to a run without a condition, are missing for a run with one, are not one or
+                `n`, or hold an unknown class.
         """
         if self.condition is None:
             if values is not None:
@@ -169,29 +217,33 @@ class Run:
         if isinstance(values, Encoded):
             return values.rows.to(self.device, self._dtype)
         if values is None:
-            raise ValueError(f"this run is conditioned on {self.condition}; give condition, one value or one a row")
+            raise ValueError(
+                f"condition is None, but this run is conditioned on {self.condition}; give condition, one value for "
+                "all rows or one for each"
+            )
         return self.condition.read(values, n).to(self.device, self._dtype)
 
     def _sliced(
         self, function: Callable[[Tensor, Tensor | None], Tensor], x: Tensor, condition: Tensor | None
     ) -> Tensor:
+        """Apply a function of (examples or codes, conditions) slice by slice, in evaluation mode without gradients."""
         if condition is None:
-            return in_slices(self.model, lambda part: function(part, None), x)
+            return in_slices(self.model, lambda rows: function(rows, None), x)
         return in_slices(self.model, function, x, condition)
 
     def encode(self, x: object, condition: object = None) -> Float[Tensor, N * D]:
-        """Codes of data of any size and form that `fit` accepts: the mean of q(z|x).
+        """Encode data: the mean of q(z|x).
 
         Args:
-            x: examples (N, ...) of the kind that the run was fitted to.
-            condition: one value for all or one for each example, where the run has a condition; by default its columns
-                of a data frame.
+            x: examples (N, ...) in any form that `fit` accepts, of the kind and shape that the run was fitted to.
+            condition: for a run with a condition, one value for all examples or one for each; None (default) takes the
+                condition's columns of a data frame.
 
         Returns:
             Codes (N, D), on the model's device.
 
         Raises:
-            ValueError, TypeError: data of another kind or shape; a condition that does not fit.
+            ValueError, TypeError: the data are of another kind or shape, or the condition is invalid.
         """
         return self.encode_inside(*self.read_rows(x, condition))
 
@@ -210,21 +262,48 @@ class Run:
             if names == (LABELS,) and LABELS not in x.columns and label in x.columns:
                 condition = {LABELS: x[[label]]}
             else:
-                x, condition = apart(x, names)
+                x, condition = split_columns(x, names)
         return self.kind.read(x), condition
 
     def encode_inside(self, x: Tensor, condition: object = None) -> Float[Tensor, N * D]:
-        """`encode` of examples in the model's form."""
+        """Encode examples that are in the model's form: the mean of q(z|x).
+
+        Args:
+            x: examples (N, *S), as `kind.read` returns them.
+            condition: for a run with a condition, one value for all examples or one for each.
+
+        Returns:
+            Codes (N, D), on the model's device.
+        """
         return self._sliced(lambda a, c: self.model.encoder(a, c).mean, x, self.conditions(condition, len(x)))
 
     def encode_split(self, data: Dataset, split: str = "train") -> Float[Tensor, N * D]:
-        """Codes of a split of a data set, with its conditions."""
+        """Encode a split of a data set, with its conditions.
+
+        Args:
+            data: data set of the kind that the run was fitted to.
+            split: ``"train"`` (default), ``"valid"`` or ``"test"``.
+
+        Returns:
+            Codes (N, D), on the model's device.
+        """
         x: Tensor = getattr(data, split)
         return self.encode_inside(self.kind.inside(x), data.conditions(split))
 
     def decode(self, z: object, condition: object = None) -> object:
-        """Decoder means of codes (N, D), in the user's form: floats (N, C, h, w) in [0, 1] for pictures, a tensor or
-        a data frame for tables, a list for strings."""
+        """Decode codes: the mean of p(x|z).
+
+        Args:
+            z: codes (N, D).
+            condition: for a run with a condition, one value for all codes or one for each.
+
+        Returns:
+            Examples in the user's form: floats (N, C, h, w) in [0, 1] for images, a tensor or a data frame for tables,
+            a list for strings.
+
+        Raises:
+            ValueError: the condition is invalid.
+        """
         return self.restore(self.decode_inside(z, condition))
 
     def _codes(self, z: object) -> Tensor:
@@ -236,7 +315,7 @@ class Run:
         return codes
 
     def decode_inside(self, z: object, condition: object = None) -> Tensor:
-        """Decoder means of codes (N, D), in the model's form."""
+        """Decode codes (N, D) to means of p(x|z) in the model's form (N, *S)."""
         codes = self._codes(z)
         return self._sliced(lambda a, c: self.model.decoder(a, c).mean, codes, self.conditions(condition, len(codes)))
 
@@ -363,18 +442,37 @@ class Run:
         return self.decode_inside(points.flatten(0, 1), condition).unflatten(0, (axes, steps))
 
     def render(self, z: object, condition: object = None, *, seed: int = 0) -> Tensor:
-        """One point of each code, in the model's form: the decoder's mean, or a draw of a decoder with noise of its
-        own."""
+        """One example for each code, in the model's form: the mean of p(x|z), or a draw if the decoder is implicit.
+
+        Args:
+            z: codes (N, D).
+            condition: for a run with a condition, one value for all codes or one for each.
+            seed: seed of the draws of an implicit decoder; default 0.
+
+        Returns:
+            Examples (N, *S).
+        """
         codes, generator = self._codes(z), self._generator(seed)
-        given = self.conditions(condition, len(codes))
-        return self._sliced(lambda a, c: self.model.decoder(a, c).point(generator), codes, given)
+        conditions = self.conditions(condition, len(codes))
+        return self._sliced(lambda a, c: self.model.decoder(a, c).point(generator), codes, conditions)
 
     def restore(self, x: Tensor) -> object:
-        """Examples in the model's form, in the user's."""
+        """Convert examples (N, *S) from the model's form to the user's."""
         return self.model.decoder.mend(self.kind.restore(x))
 
     def categories(self, x: object, condition: object = None) -> Float[Tensor, "N K"]:
-        """The probabilities of the category that the code of each example names, of models that have one."""
+        """Probabilities of the K clusters or classes for each example, for models whose code holds a category.
+
+        Args:
+            x: examples (N, ...) in any form that `fit` accepts.
+            condition: for a run with a condition, one value for all examples or one for each.
+
+        Returns:
+            Probabilities (N, K), on the model's device.
+
+        Raises:
+            TypeError: the code of the model holds no category.
+        """
         inside = self.kind.read(x)
         return self._sliced(
             lambda a, c: self.model.encoder(a, c).category.mean, inside, self.conditions(condition, len(inside))
@@ -384,16 +482,24 @@ class Run:
 
     @property
     def default_density(self) -> str:
-        """What is sampled where nothing is asked for: the mixture, where there is one."""
+        """Name of what `sample` uses by default: ``"gmm"`` if it is fitted, otherwise the recipe's own."""
         return "gmm" if "gmm" in self.densities else self.own
 
     def density(self, name: str | None = None) -> Conditional:
-        """A density of codes by name: ``"prior"`` is the model's own; by default the mixture, where there is one."""
+        """The density of the codes with this name.
+
+        Args:
+            name: ``"prior"`` for the model's own, or the name of a fitted density; None (default) for ``"gmm"`` if it
+                is fitted, otherwise the recipe's own.
+
+        Raises:
+            ValueError: the name is unknown, or the density has not been fitted.
+        """
         name = name or self.default_density
         if name == "prior":
             return self.model.prior
         if name not in self.densities:
-            density_table.make(name)  # says which there are
+            density_table.make(name)  # raises with a list of the names if this one is unknown
             fitted = ", ".join(["prior", *self.densities])
             raise ValueError(f"density {name!r} has not been fitted to this run (fitted: {fitted}); use fit_density")
         return self.densities[name]
@@ -401,32 +507,40 @@ class Run:
     def fit_density(
         self, name: str, codes: Float[Tensor, "N D"], *, condition: object = None, **settings: Plain
     ) -> Density:
-        """Fit a density to codes of the training data; it is kept with the run, and in its folder.
+        """Fit a density to codes of the training data, and store it in `densities` and in the run folder.
 
         Args:
-            name: of `chartae.densities.NAMES`, or ``gmm-K``.
-            codes: (N, D).
-            condition: of each code, where the run has a condition.
-            settings: of the density.
+            name: name in `chartae.densities.NAMES`, or ``gmm-K`` for a mixture of K components.
+            codes: codes (N, D).
+            condition: for a run with a condition, one value for all codes or one for each.
+            settings: settings of the density, such as ``components``.
+
+        Returns:
+            The fitted density.
 
         Raises:
-            ValueError: codes that no density is fitted to: categories, and points of another domain.
+            ValueError: the name is unknown, or the codes hold a category or are points of another domain.
         """
         self.refuse_densities()
-        known = self.condition
+        schema = self.condition
         density = density_table.fit(
-            name, codes, condition=self.conditions(condition, len(codes)), discrete=known.discrete if known else 0,
-            entries=known.entries if known else (), seed=self.settings.seed, settings=settings,
+            name, codes, condition=self.conditions(condition, len(codes)), discrete=schema.discrete if schema else 0,
+            entries=schema.entries if schema else (), seed=self.settings.seed, settings=settings,
         )  # fmt: skip
         self.densities[name] = density
-        if self.folder is not None and writes():
+        if self.folder is not None and is_main_process():
             path = self.folder / f"density.{name}.safetensors"
             density_table.save(density, path)
             manifest.register(self.folder, path.name)
         return density
 
     def fit_densities(self, names: Mapping[str, Mapping[str, Plain]], data: Dataset) -> None:
-        """Fit densities, name -> settings, that the run does not have yet, to the codes of the training data."""
+        """Fit those densities that the run does not have yet to the codes of the training data.
+
+        Args:
+            names: name of each density -> its settings.
+            data: data set whose training split is encoded.
+        """
         missing = {name: settings for name, settings in names.items() if name not in self.densities}
         if missing:
             codes = self.encode_split(data)
@@ -434,22 +548,38 @@ class Run:
                 self.fit_density(name, codes, condition=data.conditions("train"), **settings)
 
     def score(self, sigma: float | None = None) -> Score:
-        """The score of the density, where the model estimates one."""
+        """The estimate of the data's score, grad log p(x), by a model that was trained to denoise.
+
+        Args:
+            sigma: noise level, in the units of the model's data; > 0. None (default) for the level of training, or the
+                lowest of several.
+
+        Raises:
+            ValueError: the model estimates no score, or not at this noise level.
+        """
         return Score(self.model, sigma)
 
     def sample(
         self, n: int, density: str | None = None, *, condition: object = None, seed: int = 0, start: object = None
     ) -> object:
-        """`n` new points, in the user's form; the same seed gives the same points.
+        """Draw `n` new examples x ~ p(x|z) with z ~ p(z); the same seed gives the same examples.
 
         Args:
-            n: how many, >= 1.
-            density: of codes, by name, or a sampler's name (`chartae.samplers.by_name.NAMES`), whose chains follow the
-                score.
-            condition: one value, or one for each draw, where the run has a condition.
-            seed: of the draws.
-            start: points of the data from which chains start, in the user's form; by default the training data, which
-                are loaded.
+            n: number of examples, >= 1.
+            density: name of a density of the codes, or of a sampler whose chains follow the score
+                (`chartae.samplers.by_name.NAMES`); None (default) for ``"gmm"`` if it is fitted, otherwise the
+                recipe's own.
+            condition: for a run with a condition, one value for all examples or one for each.
+            seed: seed of the draws; default 0.
+            start: for a sampler, examples from which the chains start, in the user's form; None (default) loads the
+                training data.
+
+        Returns:
+            Examples in the user's form: floats (n, C, h, w) in [0, 1] for images, a tensor or a data frame for tables,
+            a list for strings.
+
+        Raises:
+            ValueError: `n` is below 1, the density is unknown or not fitted, or the condition is invalid.
         """
         inside = None if start is None else self.kind.read(start)
         return self.restore(self.draw(n, density, condition=condition, seed=seed, start=inside))
@@ -458,14 +588,29 @@ class Run:
         self, n: int, density: str | None = None, *, condition: object = None, seed: int = 0,
         start: Tensor | None = None,
     ) -> Tensor:  # fmt: skip
-        """`sample` in the model's form (n, *S); so is `start`."""
+        """Draw `n` new examples as `sample` does, but in the model's form.
+
+        Args:
+            n: number of examples, >= 1.
+            density: name of a density of the codes, or of a sampler; None (default) for ``"gmm"`` if it is fitted,
+                otherwise the recipe's own.
+            condition: for a run with a condition, one value for all examples or one for each.
+            seed: seed of the draws; default 0.
+            start: for a sampler, examples (N, *S) from which the chains start; None (default) loads the training data.
+
+        Returns:
+            Examples (n, *S).
+
+        Raises:
+            ValueError: `n` is below 1, the density is unknown or not fitted, or the condition is invalid.
+        """
         name = density or self.default_density
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one sample")
-        given = self.conditions(condition, n)
+        conditions = self.conditions(condition, n)
         if name in by_name.NAMES:
             return self.chains(n, name, seed=seed, start=start).final
-        return self.model.sample(n, prior=self.density(name), condition=given, generator=self._generator(seed))
+        return self.model.sample(n, prior=self.density(name), condition=conditions, generator=self._generator(seed))
 
     def chains(
         self,
@@ -481,12 +626,32 @@ class Run:
         step: float | None = None,
         thin: int | None = None,
     ) -> Chain:
-        """`n` chains of a sampler by name, in the model's form; the last four are those of
-        `chartae.samplers.by_name.run`."""
+        """Run `n` chains of a sampler that follows the score.
+
+        Args:
+            n: number of chains, >= 1.
+            sampler: name in `chartae.samplers.by_name.NAMES`, such as ``"mala"``.
+            sigma: noise level of the score; None (default) for the level of training, or the lowest of several.
+            start: examples (N, *S) in the model's form, from which the starts of the chains are drawn; None (default)
+                for the training data, which are loaded, or for noise if the sampler starts from noise.
+            root: folder of named data sets.
+            seed: seed of the chains; default 0.
+            steps: number of steps; None (default) for the length of the sampler's schedule, otherwise 1,000.
+            warmup: number of steps before these, in which the sampler is tuned; None (default) for 500 if the sampler
+                can be tuned, otherwise 0.
+            step: step size of the sampler, > 0; None (default) for one that follows from sigma.
+            thin: number of steps from one stored position to the next; None (default) stores only the last.
+
+        Returns:
+            The chains, in the model's form.
+
+        Raises:
+            ValueError: `n` is below 1, the model estimates no score, or the sampler or a setting of it is invalid.
+        """
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one chain")
         score = self.score(sigma)
-        by_name.kernel(sampler, score, step)  # what is wrong shows before data are read
+        by_name.kernel(sampler, score, step)  # raises for invalid settings before any data are read
         if start is None and by_name.starts_from_noise(sampler):
             x = by_name.noise_start(score, self.settings.shape, n, seed, self.device)
         else:
@@ -500,7 +665,14 @@ class Run:
     # -- its data ---------------------------------------------------------------------------------------------------
 
     def data(self, root: str | Path | None = None) -> Dataset:
-        """The data that the run was fitted to, loaded again; an error if they have changed."""
+        """Load the data set that the run was fitted to again.
+
+        Args:
+            root: folder of named data sets; None (default) for that of the fit.
+
+        Raises:
+            ValueError: the run was fitted to in-memory data, or the data have changed.
+        """
         s = self.settings
         if s.data == IN_MEMORY:
             raise ValueError("this run was fitted to in-memory data, which it does not keep; pass the data again")
@@ -515,12 +687,19 @@ class Run:
         return data
 
     def read(self, data: object, condition: object = None, root: str | Path | None = None) -> Dataset:
-        """Data that `fit` would accept for this run, as the data set that it was fitted to.
+        """Read data in the same way as `fit` read the training data.
 
         Args:
-            data: a `Dataset`, a name or path, or examples in memory: what was given to `fit`.
-            condition: as in `fit`, where the run has one; by default its columns of a data frame, or the labels.
+            data: a `Dataset`, a name or path, or in-memory examples.
+            condition: for a run with a condition, ``"labels"``, names of columns, or one value for each example; None
+                (default) takes the condition's own columns, or the labels.
             root: folder of the named data sets.
+
+        Returns:
+            The data set, with its condition.
+
+        Raises:
+            ValueError, TypeError: the data are of another kind, or the condition is invalid.
         """
         kinds = [type(self.kind)]
         if isinstance(data, Dataset) and (data.condition is not None or self.condition is None):
@@ -528,26 +707,35 @@ class Run:
         reading = Reading(grammar=None if isinstance(data, Dataset) else self.kind.codec)
         if self.condition is None:
             return read_data(data, kinds=kinds, root=root, reading=reading)
-        asked = list(self.condition.names) if condition is None else condition
-        return conditioned(data, asked, kinds, root, reading, self.condition)
+        requested = list(self.condition.names) if condition is None else condition
+        return conditioned(data, requested, kinds, root, reading, self.condition)
 
     def check_data(self, data: Dataset) -> None:
-        """Raise ValueError unless these are the data of the run."""
-        readers = [kind.to_dict().get("codec") for kind in (self.kind, data.kind)]
-        if type(data.kind) is not type(self.kind) or readers[0] != readers[1]:
+        """Check that a data set is the one that the run was fitted to.
+
+        Raises:
+            ValueError: the kind, the shape or the training examples differ.
+        """
+        codecs = [kind.to_dict().get("codec") for kind in (self.kind, data.kind)]
+        if type(data.kind) is not type(self.kind) or codecs[0] != codecs[1]:
             raise ValueError(
-                f"the run was fitted to {self.kind.noun} ({self.kind!r}), these data are {data.kind.noun} "
-                f"({data.kind!r})"
+                f"data are {data.kind.noun} ({data.kind!r}); expected {self.kind.noun} ({self.kind!r}), which the run "
+                "was fitted to. Give the data of the fit"
             )
         if tuple(data.shape) != self.settings.shape:
-            raise ValueError(f"the run was fitted to examples of shape {self.settings.shape}, these are {data.shape}")
+            raise ValueError(
+                f"data hold examples of shape {data.shape}; expected shape {self.settings.shape}, which the run was "
+                "fitted to. Give the data of the fit"
+            )
         if self.settings.fingerprint and fingerprint(data.train) != self.settings.fingerprint:
-            raise ValueError(f"the training data of {data.name!r} are not those that the run was fitted to")
+            raise ValueError(
+                f"the training data of {data.name!r} are not those that the run was fitted to; give the data of the fit"
+            )
 
     # -- its log and folder -----------------------------------------------------------------------------------------
 
     def training(self) -> TrainingFacts:
-        """How it was trained: parameters, epochs, seconds, the epoch whose weights were kept, and the alarms."""
+        """How the run was trained: number of parameters, epochs, seconds, the epoch whose weights were kept, alarms."""
         rows = [row for row in self.log if row["split"] == "train"]
         facts: TrainingFacts = {"parameters": sum(p.numel() for p in self.model.parameters())}
         if rows:
@@ -559,7 +747,17 @@ class Run:
         return facts
 
     def save(self, folder: str | Path) -> Run:
-        """Write the run as a folder, which must be new or empty."""
+        """Write the run with its densities to a folder.
+
+        Args:
+            folder: a new or empty folder.
+
+        Returns:
+            The same run, with this `folder`.
+
+        Raises:
+            FileExistsError: the folder is not empty.
+        """
         folder = Path(folder)
         if folder.exists() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} is not empty; choose a new folder")
@@ -570,12 +768,12 @@ class Run:
             manifest.register(folder, f"density.{name}.safetensors")
         return saved
 
-    def ask_of_the_code(self, data: Dataset) -> None:
-        """Whether the code is used, which no critic says: a warning, and an alarm in the log, where it is not."""
+    def check_code_use(self, data: Dataset) -> None:
+        """Warn, and log an alarm, if the decoder ignores the code, which the losses of critics do not show."""
         rows = sample_rows(len(data.train), 1000)
         x = as_float_like(self.kind.inside(data.train[rows]), self.model).to(self.device)
-        given = data.train_condition
-        condition = None if given is None else given[rows].to(x)
+        conditions = data.train_condition
+        condition = None if conditions is None else conditions[rows].to(x)
         use = code_use(self.model, x, condition=condition)
         if use.ignored:
             last = self.log[-1]
@@ -585,9 +783,9 @@ class Run:
             })  # fmt: skip
 
     def write(self) -> None:
-        """Write settings, weights and log into the run's folder."""
+        """Write settings, weights and log to the run folder."""
         assert self.folder is not None
-        manifest.clear(self.folder, keep=OF_TRAINING)  # what was made of other weights is not of these
+        manifest.clear(self.folder, keep=OF_TRAINING)  # files derived from earlier weights do not describe these
         replace_text(self.folder / "run.toml", self.settings.to_toml())
         facts = {"recipe": self.settings.recipe, "kept": self.kept}
         write_tensors(self.folder / "weights.safetensors", self.objective.state_dict(), kind="weights", facts=facts)
@@ -596,18 +794,18 @@ class Run:
 
 
 def check_codes(objective: Objective, recipe: str) -> None:
-    """Raise ValueError for codes that no density is fitted to."""
-    what = ""
+    """Raise ValueError for codes to which no density can be fitted."""
+    reason = ""
     if "partner" in objective.uses:
-        what = "are points of another domain"
+        reason = "are points of another domain"
     elif objective.model.encoder.has_category:
-        what = "are or hold a category"
-    if what:
+        reason = "hold a category"
+    if reason:
         raise ValueError(
-            f"codes of {recipe!r} {what}, and no density is fitted to them; use 'prior', or leave out densities"
+            f"the codes of {recipe!r} {reason}, so no density is fitted to them; use 'prior', or leave densities out"
         )
 
 
 def as_float_like(x: Tensor, model: Autoencoder) -> Tensor:
-    """Examples in the model's form as it computes: uint8 as [0, 1]."""
+    """Convert examples in the model's form to its dtype; uint8 becomes floats in [0, 1]."""
     return as_float(x, next(model.parameters()).dtype)

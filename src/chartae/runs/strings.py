@@ -1,4 +1,4 @@
-"""Runs on strings: draws of one code, the property that a head reads, and training on weighted strings."""
+"""Runs on strings: several decoded strings a code, predicted properties, and retraining on weighted strings."""
 
 from __future__ import annotations
 
@@ -21,28 +21,62 @@ __all__ = ["codec_of", "decode_draws", "properties", "retrained"]
 
 
 def codec_of(run: Run) -> Codec:
-    """What the indices of a run on strings mean; a ValueError for other runs."""
+    """The codec of a run on strings, which encodes strings as rows of indices and decodes them.
+
+    Args:
+        run: a run on strings.
+
+    Returns:
+        The codec, such as a grammar.
+
+    Raises:
+        ValueError: the run is not on strings.
+
+    >>> import chartae as ch
+    >>> from chartae.runs import codec_of
+    >>> strings = ["x", "x+1", "x*2", "sin(x)", "exp(x)", "x/3"] * 10
+    >>> run = ch.fit("grae", strings, grammar="expressions", latent_dim=2, epochs=1, net="gru", densities=(),
+    ...              progress=False)
+    >>> codec_of(run).name
+    'expressions'
+    """
     return needed(run.kind.codec, f"this is a run of {run.settings.recipe!r} on {run.kind.noun}: strings")
 
 
 def decode_draws(run: Run, z: Tensor, draws: int = 1, *, seed: int = 0) -> list[list[str]]:
-    """Strings of each code: the most probable one, step by step, then `draws` - 1 that are drawn from p(x|z).
+    """Decode each code to several strings: the greedy one, then `draws` - 1 samples of p(x|z).
 
-    With a grammar every string is in its language.
+    The greedy string takes the most probable index at each step. With a grammar, all strings are in its language.
 
     Args:
         run: a run on strings.
         z: codes (N, D).
-        draws: strings of each code, >= 1.
-        seed: of the draws.
+        draws: number of strings for each code, >= 1; default 1.
+        seed: seed of the samples; default 0.
+
+    Returns:
+        A list of `draws` strings for each of the N codes.
+
+    Raises:
+        ValueError: the run is not on strings, or `draws` is below 1.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.runs import decode_draws
+    >>> strings = ["x", "x+1", "x*2", "sin(x)", "exp(x)", "x/3"] * 10
+    >>> run = ch.fit("grae", strings, grammar="expressions", latent_dim=2, epochs=1, net="gru", densities=(),
+    ...              progress=False)
+    >>> draws = decode_draws(run, torch.zeros(4, 2), draws=3)
+    >>> len(draws), [len(row) for row in draws]
+    (4, [3, 3, 3, 3])
     """
     codec_of(run)
     if draws < 1:
-        raise ValueError(f"draws is {draws}; ask for at least one string a code")
+        raise ValueError(f"draws is {draws}; ask for at least one string for each code")
     generator = torch.Generator(run.device).manual_seed(seed)
     rows = [run.decode_inside(z)]
     for _ in range(draws - 1):
-        rows.append(in_slices(run.model, lambda part: run.model.decoder(part).sample(generator=generator), z))
+        rows.append(in_slices(run.model, lambda codes: run.model.decoder(codes).sample(generator=generator), z))
     texts = [_texts(run, x) for x in rows]
     return [list(row) for row in zip(*texts, strict=True)]
 
@@ -54,40 +88,77 @@ def _texts(run: Run, x: Tensor) -> list[str]:
 
 
 def properties(run: Run, strings: Sequence[str]) -> Float[Tensor, " N"]:
-    """What the head reads off the codes of strings, in the units of the target; a ValueError without a head."""
+    """Predict the property of strings from their codes, by the head that was trained with `target`.
+
+    Args:
+        run: a run on strings that was fitted with a `target`.
+        strings: N strings.
+
+    Returns:
+        Predictions (N,), in the units of the target.
+
+    Raises:
+        ValueError: the run has no head, or a string cannot be encoded.
+
+    >>> import chartae as ch
+    >>> from chartae.runs import properties
+    >>> strings = ["x", "x+1", "x*2", "sin(x)", "exp(x)", "x/3"] * 10
+    >>> lengths = [float(len(string)) for string in strings]
+    >>> run = ch.fit("grae", strings, grammar="expressions", target=lengths, latent_dim=2, epochs=1, net="gru",
+    ...              densities=(), progress=False)
+    >>> properties(run, ["x", "sin(x)"]).shape
+    torch.Size([2])
+    """
     objective = run.objective
     if not isinstance(objective, Predicting):
-        raise ValueError("this run has learnt no property; fit it with a target")
+        raise ValueError("this run has learnt no property; fit it with target")
     return in_slices(objective, objective.predict, run.encode(strings))
 
 
 def retrained(run: Run, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int = 1, seed: int = 0) -> Run:
-    """A run whose model was trained on for some epochs over `strings`, drawn with these weights.
+    """Continue the training of a run on weighted strings; the run itself is left unchanged.
 
-    Weighted retraining: Tripp, Daxberger, Hernández-Lobato, 2020 (arXiv 2006.09191). The run itself stays as it is;
-    the new one has no folder, and its densities are the old ones.
+    It trains on as many strings as are passed, drawn once with replacement, with probabilities proportional to the
+    weights. Weighted retraining: Tripp, Daxberger, Hernández-Lobato, 2020 (arXiv 2006.09191).
 
     Args:
         run: a run on strings.
-        strings: N of them; those that cannot be encoded are left out.
-        weights: (N,), >= 0.
-        epochs: over as many draws as there are strings, >= 1.
-        seed: of the draws and the training.
+        strings: N strings; those that cannot be encoded are left out.
+        weights: weights (N,), >= 0, not all 0.
+        epochs: number of passes over the drawn strings, >= 1; default 1.
+        seed: seed of the draws and the training; default 0.
+
+    Returns:
+        A new run, in memory only. Its densities are those of `run`, which are not fitted to the new codes.
 
     Raises:
-        ValueError: another number of weights than of strings, weights below 0 or all 0, no string that can be encoded.
+        ValueError: the run is not on strings, there is not one weight for each string, a weight is below 0, all are 0,
+            or no string can be encoded.
+
+    >>> import torch
+    >>> import chartae as ch
+    >>> from chartae.runs import retrained
+    >>> strings = ["x", "x+1", "x*2", "sin(x)", "exp(x)", "x/3"] * 10
+    >>> run = ch.fit("grae", strings, grammar="expressions", latent_dim=2, epochs=1, net="gru", densities=(),
+    ...              progress=False)
+    >>> new = retrained(run, ["x", "x+1"], torch.tensor([1.0, 3.0]))
+    >>> torch.equal(new.encode(["x"]), run.encode(["x"]))
+    False
     """
     codec = codec_of(run)
     weights = torch.as_tensor(weights).double().cpu()
     if len(weights) != len(strings) or not len(weights) or not (weights >= 0).all() or not weights.sum() > 0:
-        raise ValueError(f"there are {len(strings)} strings and {len(weights)} weights; give one of 0 or above each")
+        raise ValueError(
+            f"there are {len(strings)} strings and {len(weights)} weights; expected one weight >= 0 for each string, "
+            "not all 0"
+        )
     rows = codec.encode(strings, errors="skip")
     if not len(rows):
-        raise ValueError(f"none of the {len(strings)} strings can be encoded")
+        raise ValueError(f"none of the {len(strings)} strings can be encoded; give strings that the run's codec reads")
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.multinomial(weights[rows.kept], len(rows), replacement=True, generator=generator)
     objective = copy.deepcopy(run.objective)
-    # the head does not learn from these strings
+    # the strings have no targets, so the head cannot learn from them
     learner = objective.inner if isinstance(objective, Predicting) else objective
     s = run.settings
     x = run.kind.read([strings[int(i)] for i in rows.kept])
