@@ -273,7 +273,7 @@ def test_settings_reach_the_loop_as_one_object(monkeypatch, tmp_path):
 
 def test_a_density_that_is_not_there(run, capsys):
     assert cli.main(["sample", str(run), "--density", "flow", "--out", "x.png"]) == 2
-    assert "there is no density 'flow'; choose from prior, normal, gmm" in capsys.readouterr().err
+    assert "density is 'flow'; expected the name of one. Choose from prior, normal, gmm" in capsys.readouterr().err
 
 
 def test_an_old_run_is_not_overwritten(run, capsys):
