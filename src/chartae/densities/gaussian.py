@@ -441,7 +441,7 @@ class GaussianMixture(_Gaussians):
         candidates = [components] if isinstance(components, int) else list(components)
         if not candidates or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in candidates):
             raise ValueError(
-                f"components is {components!r}; expected an integer >= 1, or a list to choose from. Leave it out for 10."
+                f"components is {components!r}; expected an integer >= 1, or several of them. Leave it out for 10."
             )
         if covariance not in COVARIANCES:
             raise ValueError(
