@@ -101,7 +101,7 @@ class Optimise(Verb):
         console = Console()
         console.print(_rounds_table(self.objective, history))
         console.print(_best_table(history))
-        say(f"found.csv, found.json and the search's state are in {self.out}")
+        say(f"strings.csv, summary.json and the search's state are in {self.out}")
 
 
 def _rounds_table(objective: str, history: History) -> Table:
