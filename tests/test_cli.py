@@ -111,7 +111,7 @@ BAD = {
     "no run to report": (["report", "{}"], "run"),
     "no such table": (
         ["reproduce", "vae-table1", "--out", "{}"],
-        "there is no reproduction 'vae-table1' (did you mean 'rae-table1'?); choose from grae-expressions,",
+        "NAME is 'vae-table1' (did you mean 'rae-table1'?); expected a reproduction. Choose from grae-expressions,",
     ),
     "a flag of another result": (
         ["reproduce", "iae-style", "--data", "digits", "--out", "{}"],
