@@ -57,14 +57,14 @@ def each(key: str) -> Cell:
 COLUMNS: Columns = {
     "recipe": first("recipe"),
     "clusters": first("clusters"),
-    "what agrees": first("agrees"),
+    "agreement of": first("agrees"),
     "n": len,
     "error %, majority": average("error_majority", digits=2, scale=100),
-    "error %, surest": average("error_confident", digits=2, scale=100),
+    "error %, most confident": average("error_confident", digits=2, scale=100),
     "every seed": each("error_majority"),
     "NMI": average("nmi"),
     "used": average("used", digits=1),
-    "published, surest": lambda rows: PUBLISHED.get(int(numbers(rows, "clusters")[0]), "-"),
+    "published, most confident": lambda rows: PUBLISHED.get(int(numbers(rows, "clusters")[0]), "-"),
 }
 
 

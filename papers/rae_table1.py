@@ -47,7 +47,7 @@ QUICK: dict[str, Any] = {"net": "mlp", "latent_dim": 16, "epochs": 15, "batch_si
 #: heading -> column of the comparison
 COLUMNS = {
     "reconstruction": "reconstruction",
-    "N (own)": "own",
+    "N": "own",
     "GMM-10": "gmm",
     "GMM-100": "gmm-100",
     "interpolation": "interpolation-linear",

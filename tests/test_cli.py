@@ -117,7 +117,7 @@ BAD = {
         ["reproduce", "iae-style", "--data", "digits", "--out", "{}"],
         "iae-style takes no --data; it is an option of iae-cluster, iae-semisup, iae-translate, rae-table1",
     ),
-    "no seeds": (["reproduce", "iae-style", "--seeds", "0", "--out", "{}"], "--seeds is 0; give at least 1"),
+    "no seeds": (["reproduce", "iae-style", "--seeds", "0", "--out", "{}"], "--seeds is 0; expected a number >= 1"),
     "a comparison with what translates": (
         ["compare", "digits", "--recipes", "ae", "iae-translate", "--out", "{}"],
         "iae-translate translates between two domains",
@@ -160,7 +160,7 @@ def test_bad_input_is_a_line_and_status_2(case, tmp_path, capsys):
 
 def test_a_comparison_without_seeds(tmp_path, capsys):
     assert cli.main(["compare", "digits", "--seeds", "0", "--out", str(tmp_path / "c")]) == 2
-    assert "--seeds is 0; give at least 1" in capsys.readouterr().err
+    assert "--seeds is 0; expected a number >= 1" in capsys.readouterr().err
 
 
 def test_flags_that_are_refused_are_status_2(capsys):
