@@ -65,7 +65,7 @@ class Request:
             if count is not None and count < 1:
                 raise ValueError(f"--{name} is {count}; expected a number >= 1. Leave it out for the default.")
 
-    def given(self) -> list[str]:
+    def options_set(self) -> list[str]:
         """The names of the optional fields that are set."""
         return [name for name in OPTIONAL if getattr(self, name) not in (None, ())]
 
@@ -143,7 +143,7 @@ def reproduce(name: str, request: Request) -> object:
         ValueError: an unknown name, or an option that this reproduction does not take.
     """
     chosen = record(name)
-    for field in request.given():
+    for field in request.options_set():
         if field not in chosen.takes:
             takers = [other.name for other in records().values() if field in other.takes]
             raise ValueError(

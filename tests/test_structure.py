@@ -204,7 +204,7 @@ def test_upward_imports(build):
         ("runs/e.py", 3, "runs imports chartae, which is in no layer"),
         ("runs/e.py", 2, "runs imports cli, which is not in a lower layer"),
         ("samplers/c.py", 1, "samplers imports diagnostics, which is not in a lower layer"),
-        ("shed/g.py", 1, "shed is in no layer; add it to FLOORS in tools/house.py"),
+        ("shed/g.py", 1, "shed is in no layer; add it to LAYERS in tools/house.py"),
     ]
 
 

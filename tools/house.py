@@ -26,10 +26,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["FLOORS", "NEVER", "House", "Measure", "Offence", "Source", "measures", "table"]
+__all__ = ["LAYERS", "NEVER", "House", "Measure", "Offence", "Source", "measures", "table"]
 
 #: the layers, from the lowest; a module imports only from lower layers and from its own package
-FLOORS = [
+LAYERS = [
     {"maths", "records"},
     {"distributions", "nn", "grammar", "draw"},
     {"conditionals", "metrics"},
@@ -188,7 +188,7 @@ class Source:
         return self.path.endswith("__init__.py")
 
     @property
-    def room(self) -> str:
+    def top_level(self) -> str:
         """The top-level folder or module of the package that the file belongs to."""
         return self.inside.split("/")[0].removesuffix(".py")
 
@@ -214,12 +214,12 @@ class House:
 
     Args:
         root: folder of the checkout.
-        floors: layers of packages, from the lowest; default `FLOORS`.
+        layers: layers of packages, from the lowest; default `LAYERS`.
         never: package -> lower packages that it must not import; default `NEVER`.
     """
 
     root: Path
-    floors: Sequence[set[str]] = field(default_factory=lambda: FLOORS)
+    layers: Sequence[set[str]] = field(default_factory=lambda: LAYERS)
     never: Mapping[str, set[str]] = field(default_factory=lambda: NEVER)
 
     @cached_property
@@ -251,7 +251,7 @@ class House:
     def recipes(self) -> frozenset[str]:
         """The names of all recipes in recipes/: keys of RECIPES, and arguments of the decorator `@recipe("name")`."""
         names: set[str] = set()
-        sources = [source for source in self.package if source.room == "recipes"]
+        sources = [source for source in self.package if source.top_level == "recipes"]
         for source in sources:
             for node in source.nodes:
                 if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
@@ -395,24 +395,24 @@ def upward_imports(house: House, source: Source) -> Iterator[Offence]:
     """The imports of a file that do not go to a lower layer; `__init__` and `__main__` at the top may import all."""
     if source.inside in ("", "__init__.py", "__main__.py"):
         return
-    floors = {name: height for height, names in enumerate(house.floors) for name in names}
-    if source.room not in floors:
-        yield source.offence(1, f"{source.room} is in no layer; add it to FLOORS in tools/house.py")
+    layers = {name: height for height, names in enumerate(house.layers) for name in names}
+    if source.top_level not in layers:
+        yield source.offence(1, f"{source.top_level} is in no layer; add it to LAYERS in tools/house.py")
         return
     for item in source.imports:
         if item.module.split(".")[0] != "chartae":
             continue
         other = f"{item.module}.{item.name}".split(".")[1] or "chartae"
-        if other == source.room:
+        if other == source.top_level:
             continue
-        if other == "chartae" and source.room in house.floors[-1]:
+        if other == "chartae" and source.top_level in house.layers[-1]:
             continue  # the lazy names of the package are all in lower layers
-        if other not in floors:
-            yield source.offence(item.line, f"{source.room} imports {other}, which is in no layer")
-        elif floors[other] >= floors[source.room]:
-            yield source.offence(item.line, f"{source.room} imports {other}, which is not in a lower layer")
-        elif other in house.never.get(source.room, ()):
-            yield source.offence(item.line, f"{source.room} must never import {other}")
+        if other not in layers:
+            yield source.offence(item.line, f"{source.top_level} imports {other}, which is in no layer")
+        elif layers[other] >= layers[source.top_level]:
+            yield source.offence(item.line, f"{source.top_level} imports {other}, which is not in a lower layer")
+        elif other in house.never.get(source.top_level, ()):
+            yield source.offence(item.line, f"{source.top_level} must never import {other}")
 
 
 def circles(house: House) -> Iterator[Offence]:
@@ -520,10 +520,10 @@ def branches(house: House) -> Iterator[Offence]:
     are its subject.
     """
     for source in house.package:
-        if source.room == "recipes":
+        if source.top_level == "recipes":
             continue
         lines = {(node.lineno, node.col_offset) for node in _name_branches(house, source)}
-        if source.room != "grammar":
+        if source.top_level != "grammar":
             lines |= {(node.lineno, node.col_offset) for node in _codec_branches(source)}
         for line, _ in sorted(lines):
             yield source.offence(line)
@@ -607,10 +607,10 @@ def _codec_branches(source: Source) -> Iterator[ast.expr]:
 def recipe_literals(house: House) -> Iterator[Offence]:
     """Names of recipes as strings outside recipes/, except in docstrings and in the list of the demo in cli/."""
     for source in house.package:
-        if source.room == "recipes":
+        if source.top_level == "recipes":
             continue
         exempt = {id(node) for node in source.docstrings}
-        if source.room == "cli":
+        if source.top_level == "cli":
             exempt |= {id(node) for part in source.nodes if _is_demo(part) for node in ast.walk(part)}
         for node in source.nodes:
             if id(node) not in exempt and _text(node) in house.recipes:
@@ -767,10 +767,10 @@ def repeated(house: House) -> tuple[float, Sequence[Offence]]:
 
 def top_names(house: House) -> Iterator[Offence]:
     """The top-level modules and packages of src/chartae."""
-    for room in sorted({source.room for source in house.package}):
-        folder = Path("src/chartae") / room
+    for top_level in sorted({source.top_level for source in house.package}):
+        folder = Path("src/chartae") / top_level
         is_module = (house.root / folder.with_suffix(".py")).exists()
-        yield Offence(str(folder.with_suffix(".py") if is_module else folder), 1, room)
+        yield Offence(str(folder.with_suffix(".py") if is_module else folder), 1, top_level)
 
 
 def init_logic(house: House) -> Iterator[Offence]:
