@@ -1,4 +1,4 @@
-"""What every benchmark shares: turns, medians of ratios taken turn by turn, result files that name the machine."""
+"""Helpers of all benchmarks: alternating runs, medians of their ratios, and result files that name the machine."""
 
 from __future__ import annotations
 
@@ -16,9 +16,18 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def alternate(contestants: dict[str, Callable[[], float]], *, repeats: int, ratio: tuple[str, str]) -> dict[str, Any]:
-    """Each contestant in turn, `repeats` times; a contestant returns its own figure (seconds, or a rate).
+    """Run the contestants in turn, `repeats` times; each returns its figure, in seconds or as a rate.
 
-    The ratio of the two named is taken within each turn, so that a machine that is slower for a while is so for both.
+    The ratio of the two named contestants is computed within each turn, so that a machine that is slow for a while
+    slows both.
+
+    Args:
+        contestants: name -> function that runs once and returns the figure.
+        repeats: number of turns, >= 1.
+        ratio: names of the numerator and the denominator.
+
+    Returns:
+        Median, least and most of the ratio, and the median figure of each contestant.
     """
     figures: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
@@ -36,7 +45,7 @@ def alternate(contestants: dict[str, Callable[[], float]], *, repeats: int, rati
 
 
 def machine() -> dict[str, Any]:
-    """What ran it: the processor, and torch with its threads."""
+    """The machine: processor, cores, GPU, and torch with its number of threads."""
     cpu = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -54,7 +63,7 @@ def machine() -> dict[str, Any]:
 
 
 def write(name: str, result: dict[str, Any]) -> None:
-    """`benchmarks/results/NAME.json`."""
+    """Write a result to ``benchmarks/results/NAME.json``."""
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"benchmark": name, "machine": machine()} | result, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")

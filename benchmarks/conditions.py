@@ -1,10 +1,10 @@
-"""Conditional samples of MNIST: the share that the shipped LeNet puts in the class that was asked for.
+"""Conditional samples of MNIST: the fraction that the shipped LeNet assigns to the requested class.
 
     python benchmarks/conditions.py --data-root FOLDER [--seeds 100 101 102]
 
-`rae-l2` and `vae`, conditional on the label, 100 samples of each class from each density. The settings were fixed
-before the first run, and no other was tried. Controls: the share among real test pictures, and the share of
-unconditional samples of `rae-l2` in a class drawn at random.
+`rae-l2` and `vae` are trained conditional on the label, and 100 samples of each class are drawn from each density. The
+settings were fixed before the first run, and no others were tried. There are two controls: the fraction for real test
+pictures, and the fraction of unconditional samples of `rae-l2` in a class drawn at random.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ EACH = 100
 
 
 def share(lenet: LeNetFeatures, x: torch.Tensor, wanted: torch.Tensor) -> float:
-    """How many pictures the LeNet puts in the class that is wanted."""
+    """The fraction of pictures that the LeNet assigns to the wanted class."""
     with torch.no_grad():
         classes = torch.cat([lenet.net.eval().classify(part).argmax(1) for part in as_float(x).split(500)])
     return float((classes.cpu() == wanted).double().mean())

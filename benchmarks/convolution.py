@@ -1,4 +1,4 @@
-"""chartae's drop-in Conv2d against torch's, forward and backward, where the output is a pixel or a few.
+"""Speed of chartae's drop-in Conv2d against torch's, forward and backward, for outputs of a few pixels.
 
 python benchmarks/convolution.py [--repeats 5]
 """
@@ -15,12 +15,12 @@ from torch import nn as tnn
 
 from chartae import nn
 
-#: label -> size of the input; kernel 4, stride 2, padding 1, 512 to 1024 channels, a batch of 100
+#: label -> size of the input; kernel 4, stride 2, padding 1, 512 to 1024 channels, batch size 100
 CASES = {"3x3 to 1x1": 3, "4x4 to 2x2": 4, "8x8 to 4x4 (left to torch)": 8}
 
 
 def seconds(layer: tnn.Module, x: torch.Tensor) -> Callable[[], float]:
-    """A forward and a backward pass."""
+    """A function that runs a forward and a backward pass and returns the seconds."""
     weight = torch.randn_like(layer(x))
 
     def run() -> float:

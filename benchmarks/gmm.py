@@ -1,12 +1,12 @@
-"""GaussianMixture against scikit-learn's at 60,000 x 16 and 60,000 x 64, ten components, full covariance.
+"""Speed of GaussianMixture against scikit-learn's: 60,000 codes of 16 and 64 dimensions, ten full components.
 
     python benchmarks/gmm.py [--repeats 3] [--threads 1] [--data-root FOLDER]
 
-Two contests on each set of codes: from the same start over the same number of iterations, and each from its own start
-to its own convergence (tol 1e-3), under another seed in each turn. scikit-learn is timed with one thread and with all
-that are given, and the quicker of the two counts: on small matrices its threads often stand in each other's way. The
-codes are draws of fifteen anisotropic normals that are then bent, overlapping, or so far apart that EM has little to
-do; with a data root, principal components of MNIST's 60,000 training images as well.
+There are two contests on each set of codes: from the same start with the same number of iterations, and from the
+default start of each until convergence (tol 1e-3), with another seed in each turn. scikit-learn is timed with one
+thread and with all threads, and the faster run counts, because on small matrices its threads often slow each other
+down. The codes are draws from fifteen anisotropic normals, which are then bent. They overlap, or are so far apart that
+EM converges quickly. With a data root, principal components of MNIST's 60,000 training images are used as well.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from chartae.densities import GaussianMixture as Ours
 N, K = 60_000, 10
 
 
-def bent(d: int, apart: float) -> torch.Tensor:
-    """Codes of a nonlinear encoder, in the mind's eye: clusters `apart` from each other, correlated and curved."""
+def bent(d: int, spread: float) -> torch.Tensor:
+    """Codes that resemble those of a nonlinear encoder: correlated, curved clusters with centres of this spread."""
     g = torch.Generator().manual_seed(0)
     which = torch.randint(15, (N,), generator=g)
-    means = apart * torch.randn(15, d, generator=g)
+    means = spread * torch.randn(15, d, generator=g)
     shapes = torch.randn(15, d, d, generator=g) / d**0.5 * (0.3 + torch.rand(15, 1, d, generator=g))
     z = means[which] + torch.einsum("nd,nde->ne", torch.randn(N, d, generator=g), shapes[which])
     return z + 0.3 * torch.sin(z.roll(1, 1))
 
 
 def components(root: str, d: int) -> torch.Tensor:
-    """Principal components of all training images of MNIST."""
+    """The first d principal components of all training images of MNIST."""
     mnist = data.load("mnist", root=root)
     x = torch.cat([mnist.train, mnist.valid]).flatten(1).float() / 255
     x = x - x.mean(0)
@@ -49,7 +49,7 @@ def components(root: str, d: int) -> torch.Tensor:
 
 
 def timed(name: str, make: Callable[[int], Any], codes: Any, log: dict[str, list[float]]) -> float:
-    """Seconds of a fit, under a seed that counts the turns; its log-likelihood and iterations go into the log."""
+    """The seconds of a fit, whose seed is the number of the turn; its log-likelihood and iterations go into the log."""
     turn = len(log.setdefault(name, []))
     seconds = []
     for threads in sorted({1, torch.get_num_threads()}) if name == "scikit-learn" else [None]:

@@ -1,8 +1,8 @@
-"""Parsing, decoding and validity of the grammar package, beside NLTK's chart parser and the paper's loop.
+"""Speed of parsing and decoding with grammars, against NLTK's chart parser and the paper's loop, and validity.
 
 python benchmarks/grammar.py --data-root FOLDER
 
-CPU seconds of one process (`time.process_time`), so that other work on the machine counts for little.
+Times are CPU seconds of one process (`time.process_time`), which depend little on other work on the machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def timed(run: Callable[[], Any]) -> tuple[float, float, Any]:
 
 
 def parsing(g: Grammar, strings: list[str]) -> dict[str, Any]:
-    g.encode(strings[:10])  # compiled
+    g.encode(strings[:10])  # compile first
     cpu, wall, ids = timed(lambda: g.encode(strings))
     back, _, texts = timed(lambda: g.decode(ids))
     same = [s.translate({ord(c): None for c in g.ignore}) for s in strings] == texts
@@ -48,30 +48,30 @@ def parsing(g: Grammar, strings: list[str]) -> dict[str, Any]:
 
 
 def chart_parser(g: Grammar, strings: list[str]) -> float:
-    """Milliseconds a string of NLTK's ChartParser, over the same productions and tokens."""
+    """Milliseconds per string of NLTK's ChartParser, with the same productions and tokens."""
     from nltk import CFG, ChartParser
     from nltk.grammar import Nonterminal, Production
 
     live = [p for p, used in zip(g.productions, g.masks.any(0), strict=True) if used and p.lhs != "Nothing"]
     symbol = lambda s: Nonterminal(s) if s in g.nonterminals and type(s) is str else str(s)  # noqa: E731
-    made = [Production(Nonterminal(p.lhs), [symbol(s) for s in p.rhs]) for p in live]
-    parser = ChartParser(CFG(Nonterminal(g.start), made))
+    productions = [Production(Nonterminal(p.lhs), [symbol(s) for s in p.rhs]) for p in live]
+    parser = ChartParser(CFG(Nonterminal(g.start), productions))
     longest = sorted(g.terminals, key=len, reverse=True)
 
     def tokens(text: str) -> list[str]:
-        found, at = [], 0
+        parts, at = [], 0
         while at < len(text):
-            found.append(next(t for t in longest if text.startswith(t, at)))
-            at += len(found[-1])
-        return found
+            parts.append(next(t for t in longest if text.startswith(t, at)))
+            at += len(parts[-1])
+        return parts
 
-    cut = [tokens(s.translate({ord(c): None for c in g.ignore})) for s in strings]
-    cpu, _, _ = timed(lambda: [next(iter(parser.parse(c))) for c in cut])
+    tokenised = [tokens(s.translate({ord(c): None for c in g.ignore})) for s in strings]
+    cpu, _, _ = timed(lambda: [next(iter(parser.parse(words))) for words in tokenised])
     return 1e3 * cpu / len(strings)
 
 
 def reference(g: Grammar) -> Callable[[np.ndarray], str]:
-    """The sampling decoder of the paper, one string at a time: steps 1 to 4 of its algorithm."""
+    """The paper's sampling decoder, which decodes one string at a time: steps 1 to 4 of its algorithm."""
     masks = {a: g.masks[k].astype(float) for k, a in enumerate(g.nonterminals)}
     inner = [[s for s in p.rhs if s in masks][::-1] for p in g.productions]
     rng = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def reference(g: Grammar) -> Callable[[np.ndarray], str]:
 def decoding(g: Grammar, repeats: int = 5) -> dict[str, Any]:
     logits = torch.randn(CODES, STEPS, g.size, generator=torch.Generator().manual_seed(0))
     decode, loop = StackDecoder(g, close=False), reference(g)
-    decode(logits[:10], sample=True)  # compiled
+    decode(logits[:10], sample=True)  # compile first
     few = logits[:60].numpy()
 
     def strings(seed: int) -> list[str]:
@@ -110,16 +110,16 @@ def decoding(g: Grammar, repeats: int = 5) -> dict[str, Any]:
 
     ours, plain, theirs, same = [], [], [], []
     for i in range(repeats):
-        walked = timed(lambda: strings(i))  # noqa: B023
+        fast = timed(lambda: strings(i))  # noqa: B023
         theirs.append(timed(lambda: [loop(x) for x in few])[0] / len(few))
         compiled, earley.COMPILED = earley.COMPILED, False
         try:
             batched = timed(lambda: decode(logits, sample=True, generator=torch.Generator().manual_seed(i)))  # noqa: B023
         finally:
             earley.COMPILED = compiled
-        ours.append(walked[0] / CODES)
+        ours.append(fast[0] / CODES)
         plain.append(batched[0] / CODES)
-        same.append(g.decode(batched[2].derivations(), incomplete="empty") == walked[2])
+        same.append(g.decode(batched[2].derivations(), incomplete="empty") == fast[2])
     ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
     return {
         "codes": CODES,
@@ -135,8 +135,8 @@ def decoding(g: Grammar, repeats: int = 5) -> dict[str, Any]:
 
 
 def validity(g: Grammar, codes: int = 2000) -> dict[str, Any]:
-    """Random logits: what masks make of noise."""
-    found: dict[str, Any] = {"codes": codes}
+    """Validity of strings decoded from random logits."""
+    results: dict[str, Any] = {"codes": codes}
     for steps in (60, 120, 277):
         logits = torch.randn(codes, steps, g.size, generator=torch.Generator().manual_seed(1))
         row: dict[str, Any] = {}
@@ -155,22 +155,23 @@ def validity(g: Grammar, codes: int = 2000) -> dict[str, Any]:
                 "relaxed": round(float(out.relaxed.double().mean()), 5),
                 "ms_each": round(1e3 * cpu / codes, 3),
             }
-        cpu, _, mended = timed(lambda: repair(strings))  # noqa: B023
+        cpu, _, repaired = timed(lambda: repair(strings))  # noqa: B023
         row["molecules, repaired"] = {
-            "valid": molecules.validity(mended),
-            "unique": round(molecules.uniqueness(mended), 4),
-            "changed": float(np.mean([a != b for a, b in zip(strings, mended, strict=True)])),
+            "valid": molecules.validity(repaired),
+            "unique": round(molecules.uniqueness(repaired), 4),
+            "changed": float(np.mean([a != b for a, b in zip(strings, repaired, strict=True)])),
             "ms_each": round(1e3 * cpu / codes, 3),
         }
-        found[f"{steps} steps"] = row
-    return found
+        results[f"{steps} steps"] = row
+    return results
 
 
 def admitted(g: Grammar, strings: list[str]) -> dict[str, Any]:
+    """How many strings can be derived under the semantics of molecules, and how many `repair` leaves unchanged."""
     rows = torch.from_numpy(g.encode(strings).padded(g.padding).astype(np.int64))
     share = torch.cat([Molecules().admits(part) for part in rows.split(2000)]).double().mean()
-    left = np.mean([a == b for a, b in zip(strings, repair(strings), strict=True)])
-    return {"strings": len(strings), "can_be_derived": round(float(share), 5), "left_alone_by_repair": float(left)}
+    unchanged = np.mean([a == b for a, b in zip(strings, repair(strings), strict=True)])
+    return {"strings": len(strings), "can_be_derived": round(float(share), 5), "left_alone_by_repair": float(unchanged)}
 
 
 def main() -> None:

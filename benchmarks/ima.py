@@ -1,7 +1,7 @@
-"""Jacobians by forward mode against a loop over outputs; many small nets at once against one.
+"""Speed of Jacobians by forward mode against a loop over outputs, and of many small nets at once against one.
 
 python benchmarks/ima.py                       # both, about three minutes
-python benchmarks/ima.py --results FOLDER      # beside them, what `chartae reproduce ima-*` left in its folders
+python benchmarks/ima.py --results FOLDER      # add the results of `chartae reproduce ima-*` in these folders
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from chartae.runs import train_many
 
 
 def jacobians() -> dict[str, Any]:
-    """A decoder to 64x64x3 with 10 latents: all columns of 4 points, and what 1,000 points take in memory."""
+    """A decoder from 10 dimensions to 64x64x3: the Jacobian at 4 points, and the memory for 1,000 points."""
     decoder = nn.decoder("smooth-conv", 10, (3, 64, 64), output="identity")
     z = torch.randn(4, 10, generator=torch.Generator().manual_seed(0))
 
@@ -33,7 +33,7 @@ def jacobians() -> dict[str, Any]:
         return (time.perf_counter() - started) / len(z)
 
     def loop() -> float:
-        """One backward pass an output, timed on 100 of the 12,288: the loop is linear in them."""
+        """One backward pass for each output; 100 of the 12,288 are timed, because the time is linear in them."""
         a = z.clone().requires_grad_()
         out = decoder(a).flatten(1)
         started = time.perf_counter()
@@ -57,7 +57,7 @@ def jacobians() -> dict[str, Any]:
 
 
 def ensembles() -> dict[str, Any]:
-    """64 VAEs 3-30-3 at once against one of them, a step of 64 points each."""
+    """Training 64 VAEs 3-30-3 at once against training one: a step with 64 points for each."""
     setting = Setting((3,), 3, "smooth:30", unit=False)
     x = torch.randn(12_800, 3, generator=torch.Generator().manual_seed(0))
 
@@ -67,18 +67,18 @@ def ensembles() -> dict[str, Any]:
         train_many(members, x, seeds=list(range(count)), steps=steps, batch_size=64, progress=False)
         return (time.perf_counter() - started) / steps
 
-    def alone() -> float:
+    def single() -> float:
         from chartae import data, training
 
-        one = build("vae", setting, seed=0, gamma2=100.0).objective
+        objective = build("vae", setting, seed=0, gamma2=100.0).objective
         batches = data.Batches(x[:6400], 64)
         started = time.perf_counter()
-        training.fit(one, batches, epochs=1, progress=False)
+        training.fit(objective, batches, epochs=1, progress=False)
         return (time.perf_counter() - started) / 100
 
     seconds(2, 10)
-    alone()
-    rows = alternate({"64 models": lambda: seconds(64), "one": alone}, repeats=7, ratio=("64 models", "one"))
+    single()
+    rows = alternate({"64 models": lambda: seconds(64), "one": single}, repeats=7, ratio=("64 models", "one"))
     return {"unit": "seconds a step", "rows": rows}
 
 
@@ -87,17 +87,17 @@ def main() -> None:
     parser.add_argument("--results", type=Path)
     arguments = parser.parse_args()
     path = RESULTS / "ima.json"
-    found = json.loads(path.read_text()) if path.is_file() else {"benchmark": "ima"}
+    results = json.loads(path.read_text()) if path.is_file() else {"benchmark": "ima"}
     if arguments.results is None:
         for part in (jacobians, ensembles):
-            found[part.__name__] = {"command": "python benchmarks/ima.py", "machine": machine(), **part()}
-            print(part.__name__, json.dumps(found[part.__name__], indent=1), flush=True)
+            results[part.__name__] = {"command": "python benchmarks/ima.py", "machine": machine(), **part()}
+            print(part.__name__, json.dumps(results[part.__name__], indent=1), flush=True)
     else:
         for folder in sorted(p for p in arguments.results.iterdir() if (p / "table.md").is_file()):
-            whole = folder / "results.json"
-            quick = whole.is_file() and json.loads(whole.read_text())["quick"]
+            summary = folder / "results.json"
+            quick = summary.is_file() and json.loads(summary.read_text())["quick"]
             extra = (" --quick" if quick else "") + (" --data-root FOLDER" if folder.name == "sprites" else "")
-            found[f"ima-{folder.name}"] = {
+            results[f"ima-{folder.name}"] = {
                 "command": f"chartae reproduce ima-{folder.name}{extra} --out runs/{folder.name}",
                 "machine": machine(),
                 "table": (folder / "table.md").read_text(),
@@ -105,7 +105,7 @@ def main() -> None:
                     p.stem: json.loads(p.read_text()) for p in sorted(folder.glob("*.json")) if p.stem != "results"
                 },
             }
-    path.write_text(json.dumps(found, indent=1) + "\n")
+    path.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

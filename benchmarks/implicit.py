@@ -1,8 +1,8 @@
-"""Implicit autoencoders on two known worlds: a ring of eight normals with a categorical code, a grid of 25 normals.
+"""Implicit autoencoders on known distributions: a ring of eight normals with a categorical code, a grid of 25 normals.
 
-python benchmarks/implicit.py [--seeds 10] [--faithful 3]      # the ring, about a minute a seed on one core
-python benchmarks/implicit.py --only recommended               # one row of it, the others kept
-python benchmarks/implicit.py --grid [--seeds 10]              # the grid, with ALI and IAE, about four minutes a seed
+python benchmarks/implicit.py [--seeds 10] [--faithful 3]      # the ring, about a minute per seed on one core
+python benchmarks/implicit.py --only recommended               # one row of the ring; the others are kept
+python benchmarks/implicit.py --grid [--seeds 10]              # the grid, with ALI and IAE, about four minutes per seed
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ WORLD = toys.mixture(MEANS.tolist(), sds=SD, weights=[1.0] * K)
 
 
 def within(a: torch.Tensor, b: torch.Tensor, code: torch.Tensor) -> float:
-    """The energy distance within each code that holds more than 100 points, weighted by its share."""
+    """The mean energy distance within codes with more than 100 points, weighted by their share of the points."""
     total = 0.0
     for k in range(K):
-        own = code == k
-        if own.sum() > 100:
-            total += float(own.double().mean() * energy_distance(a[own], b[own]))
+        rows = code == k
+        if rows.sum() > 100:
+            total += float(rows.double().mean() * energy_distance(a[rows], b[rows]))
     return total
 
 
 def floor() -> float:
-    """That of a perfect code: a component against fresh draws of it."""
+    """The energy distance of a perfect code: a component against new draws from the component."""
     values = []
     for seed in range(10):
         a = WORLD.sample(4000, seed=100 + seed)
@@ -62,7 +62,7 @@ def train(seed: int, **options: Any) -> dict[str, Any]:
         q = run.model.encoder(x)
         code = q.mean.argmax(1)
         drawn = run.model.decoder(q.sample()).sample()
-        made = run.sample(4000, "prior", seed=seed)
+        samples = run.sample(4000, "prior", seed=seed)
     table = torch.zeros(K, K).index_put((component, code), torch.ones(len(x)), accumulate=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -74,8 +74,8 @@ def train(seed: int, **options: Any) -> dict[str, Any]:
         "information": use.information,
         "within": within(drawn, x, code),
         "spread": use.spread,
-        "samples": float(energy_distance(made, x)),
-        "near_a_mode": float((torch.cdist(made, MEANS).amin(1) < 3 * SD).double().mean()),
+        "samples": float(energy_distance(samples, x)),
+        "near_a_mode": float((torch.cdist(samples, MEANS).amin(1) < 3 * SD).double().mean()),
     }
 
 
@@ -89,7 +89,7 @@ GRID = toys.grid()
 GRID_SD = 0.05
 LINE = torch.linspace(-4, 4, 5)
 GRID_MEANS = torch.cartesian_prod(LINE, LINE)
-#: a mode is 1/80 of the data's width: the usual penalty would blur it
+#: the penalty is small, because a mode is only 1/80 as wide as the data and the usual penalty would blur it
 METHODS: dict[str, dict[str, Any]] = {
     "ali": {"noise_dim": 2, "encoder_noise_dim": 2, "penalty": 0.002, "net": "smooth:256x256x256"},
     "iae": {"noise_dim": 2, "penalty": 0.002, "net": "smooth:128x128"},
@@ -97,38 +97,38 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def train_grid(recipe: str, seed: int) -> dict[str, Any]:
-    """100,000 training points, 10,000 samples; a mode is dropped where no sample is nearest to it.
+    """Train on 100,000 points, and count the modes that are nearest to one of 10,000 samples.
 
-    Of codes of the prior, and of a mixture of 25 that is fitted to the codes when training has ended.
+    Codes are drawn from the prior, and from a mixture of 25 normals fitted to the codes after training.
     """
     data = ch.data.from_arrays(GRID.sample(100_000, seed=0), kind=ch.data.Points, valid=0, test=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # an ignored code is counted below
+        warnings.simplefilter("ignore", RuntimeWarning)  # an ignored code shows in the results
         run = ch.fit(
             recipe, data, latent_dim=2, epochs=20, batch_size=200, lr=2e-3, seed=seed, densities=(), progress=False,
             **METHODS[recipe],
         )  # fmt: skip
         use = code_use(run.model, GRID.sample(2000, seed=9).float())
     run.fit_density("gmm", run.encode(data.train), components=25)
-    found: dict[str, Any] = {"seed": seed, "error": use.error, "shuffled": use.shuffled}
+    results: dict[str, Any] = {"seed": seed, "error": use.error, "shuffled": use.shuffled}
     for density in ("prior", "gmm"):
-        made = run.sample(10_000, density, seed=seed)
-        distance, mode = torch.cdist(made, GRID_MEANS).min(1)
+        samples = run.sample(10_000, density, seed=seed)
+        distance, mode = torch.cdist(samples, GRID_MEANS).min(1)
         near = distance < 3 * GRID_SD
-        found[density] = {
+        results[density] = {
             "modes": len(mode.unique()),
             "modes_near": len(mode[near].unique()),
             "near_a_mode": float(near.double().mean()),
-            "samples": float(energy_distance(made, GRID.sample(10_000, seed=8).float())),
+            "samples": float(energy_distance(samples, GRID.sample(10_000, seed=8).float())),
         }
-    return found
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--faithful", type=int, default=3)
-    parser.add_argument("--only", choices=RING, help="one row of the ring; the others stay as they are in the results")
+    parser.add_argument("--only", choices=RING, help="only this row of the ring; the other rows are kept")
     parser.add_argument("--grid", action="store_true")
     arguments = parser.parse_args()
     if arguments.grid:

@@ -1,4 +1,4 @@
-"""chartae's drop-in Linear against torch's, forward and backward, single precision on a CPU.
+"""Speed of chartae's drop-in Linear against torch's, forward and backward, in single precision on a CPU.
 
 python benchmarks/linear.py [--repeats 9]
 """
@@ -17,7 +17,7 @@ from chartae import nn
 
 
 def seconds(layer: tnn.Module, x: torch.Tensor, passes: int = 50) -> Callable[[], float]:
-    """Of a forward and a backward pass, in the mean over some."""
+    """A function that returns the mean seconds of a forward and a backward pass."""
     weight = torch.randn_like(layer(x))
 
     def run() -> float:

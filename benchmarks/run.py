@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other: `make bench`. The machine should have nothing else to do.
+"""Run the speed benchmarks one after another (`make bench`) on a machine that is otherwise idle.
 
 python benchmarks/run.py --data-root FOLDER
 """

@@ -1,6 +1,6 @@
-"""What the score module promises, measured: theorem, fields, quadrature, samplers, spiral, and their speed.
+"""Accuracy and speed of score estimation and sampling: theorem, fields, quadrature, samplers, spiral, speed.
 
-python benchmarks/score.py                 # everything but MNIST, about 25 minutes on two cores
+python benchmarks/score.py                 # everything except MNIST, about 25 minutes on two cores
 python benchmarks/score.py --only fields   # one part: theorem, linear, fields, quadrature, samplers, modes, spiral,
                                            # penalty, chains
 python benchmarks/score.py --only mnist --data-root FOLDER --runs FOLDER   # an hour
@@ -57,7 +57,7 @@ def noise(shape: tuple[int, ...], seed: int) -> torch.Tensor:
 
 # -- the theorem, without training -------------------------------------------------------------------------------------
 
-SHEET = {  # section 6.2 (b) and (c), 6.3: the reference values, relative L2
+REFERENCE = {  # independently computed reference values, relative L2: part -> criterion -> sigma -> error
     "sextic": {
         "rcae": {1.0: 0.9326, 0.31: 0.7563, 0.1: 0.3839, 0.06: 0.2071, 0.03: 0.06747, 0.01: 0.008264},
         "dae": {1.0: 0.9345, 0.31: 0.7889, 0.1: 0.3927, 0.06: 0.2179, 0.03: 0.07355, 0.01: 0.009222},
@@ -75,7 +75,7 @@ SHEET = {  # section 6.2 (b) and (c), 6.3: the reference values, relative L2
 
 def theorem() -> dict[str, Any]:
     torch.set_default_dtype(torch.float64)
-    found: dict[str, Any] = {}
+    tables: dict[str, Any] = {}
     worst = 0.0
     worlds = {
         "sextic": (toys.sextic(), torch.linspace(-1.5, 1.5, 20_001), (-1.2, 1.2)),
@@ -84,27 +84,27 @@ def theorem() -> dict[str, Any]:
     for name, (world, grid, (low, high)) in worlds.items():
         at = grid[:, None]
         p, s, h = world.log_prob(at).exp(), world.score(at)[:, 0], world.hessian(at)[:, 0, 0]
-        looked = torch.zeros(len(grid), dtype=torch.bool)
-        looked[::20] = True
-        inside = looked & (grid >= low) & (grid <= high)
+        compared = torch.zeros(len(grid), dtype=torch.bool)
+        compared[::20] = True
+        inside = compared & (grid >= low) & (grid <= high)
 
         def error(a: torch.Tensor, b: torch.Tensor, where: torch.Tensor, p: torch.Tensor = p) -> float:
             return float(((p * (a - b) ** 2)[where].sum() / (p * b**2)[where].sum()).sqrt())
 
         for criterion in ("rcae", "dae"):
             rows = {}
-            for sigma, expected in SHEET[name][criterion].items():
+            for sigma, expected in REFERENCE[name][criterion].items():
                 r = optimal_reconstruction(world.log_prob, grid, sigma, criterion)
                 e = error((r - grid) / sigma**2, s, inside)
                 rows[str(sigma)] = {"relative_l2": e, "sheet": expected}
                 worst = max(worst, abs(e / expected - 1))
             slope = math.log(rows["0.03"]["relative_l2"] / rows["0.01"]["relative_l2"]) / math.log(3)
-            found[f"{name} {criterion}"] = {"rows": rows, "slope": slope}
+            tables[f"{name} {criterion}"] = {"rows": rows, "slope": slope}
         if name == "mixture":
-            where = looked & (grid > -3.5) & (grid < 4)
+            where = compared & (grid > -3.5) & (grid < 4)
             for criterion in ("rcae", "dae"):
                 rows = {}
-                for sigma, expected in SHEET["hessian"][criterion].items():
+                for sigma, expected in REFERENCE["hessian"][criterion].items():
                     if criterion == "dae":
                         estimate = world.smoothed(sigma).hessian(at)[:, 0, 0]
                     else:
@@ -114,16 +114,16 @@ def theorem() -> dict[str, Any]:
                     rows[str(sigma)] = {"relative_l2": e, "sheet": expected}
                     worst = max(worst, abs(e / expected - 1))
                 slope = math.log(rows["0.03"]["relative_l2"] / rows["0.01"]["relative_l2"]) / math.log(3)
-                found[f"hessian {criterion}"] = {"rows": rows, "slope": slope}
+                tables[f"hessian {criterion}"] = {"rows": rows, "slope": slope}
     torch.set_default_dtype(torch.float32)
-    return {"tables": found, "worst_relative_difference_to_the_sheet": worst}
+    return {"tables": tables, "worst_relative_difference_to_the_sheet": worst}
 
 
 # -- linear nets -------------------------------------------------------------------------------------------------------
 
 
 def linear() -> dict[str, Any]:
-    """Both criteria over linear maps: r(x) = A x with A = C (C + s^2 I)^-1."""
+    """Both criteria with linear maps, whose optimum is r(x) = A x with A = C (C + s^2 I)^-1."""
     c = torch.tensor([[2.0, 0.6, 0.0], [0.6, 1.0, -0.3], [0.0, -0.3, 0.5]])
     sigma, rows = 0.5, {}
     wiener = c @ torch.linalg.inv(c + sigma**2 * torch.eye(3))
@@ -152,7 +152,7 @@ def linear() -> dict[str, Any]:
 
 
 def fields() -> dict[str, Any]:
-    """A cosine and a relative L2 over 5,000 test points, and the U-shaped curve against the unsmoothed score."""
+    """Cosine and relative L2 error of trained scores on 5,000 test points, against smoothed and unsmoothed scores."""
     world = toys.mixture_2d()
     test = world.sample(5000, seed=99)
     rows: dict[str, Any] = {}
@@ -169,11 +169,11 @@ def fields() -> dict[str, Any]:
         for seed in range(seeds):
             data = ch.data.from_arrays(world.sample(20_000, seed=seed), kind=ch.data.Points, valid=0, test=0)
             options = {} if recipe == "cae" else {"form": form}
-            made = ch.fit(recipe, data, sigma=sigma, epochs=50, seed=seed, progress=False, **options)
-            s = made.score()
-            for kept, truth in ((smooth, world.smoothed(sigma).score), (plain, world.score)):
+            trained = ch.fit(recipe, data, sigma=sigma, epochs=50, seed=seed, progress=False, **options)
+            s = trained.score()
+            for metrics, truth in ((smooth, world.smoothed(sigma).score), (plain, world.score)):
                 for key, value in score_error(s, truth, test).items():
-                    kept[key].append(value)
+                    metrics[key].append(value)
         rows[f"{recipe} {form} {sigma}"] = {
             "smoothed": {k: spread(v) for k, v in smooth.items()},
             "plain": {k: spread(v) for k, v in plain.items()},
@@ -191,11 +191,11 @@ def quadrature() -> dict[str, Any]:
     rows = {}
     rules = [("first-order", 1), *(("trapezoid", n) for n in (2, 5, 9)), *(("gauss-legendre", n) for n in (2, 3, 5, 9))]
     for rule, nodes in rules:
-        there = log_ratio(world.score, x, y, rule=rule, nodes=nodes)
+        forth = log_ratio(world.score, x, y, rule=rule, nodes=nodes)
         back = log_ratio(world.score, y, x, rule=rule, nodes=nodes)
         rows[f"{rule} {nodes}"] = {
-            "rmse": float((there - truth).square().mean().sqrt()),
-            "antisymmetry": float((there + back).abs().max()),
+            "rmse": float((forth - truth).square().mean().sqrt()),
+            "antisymmetry": float((forth + back).abs().max()),
         }
     torch.set_default_dtype(torch.float32)
     return {"proposal_sd": 0.5, "pairs": 200_000, "rows": rows}
@@ -205,6 +205,7 @@ def quadrature() -> dict[str, Any]:
 
 
 def variances(v: float, s: float, h: float) -> dict[str, float]:
+    """The stationary variance of each kernel on N(0, v), with noise level s and step size h."""
     a = v / (v + s**2)
     b = (1 + a) / 2
     return {
@@ -223,7 +224,7 @@ def variances(v: float, s: float, h: float) -> dict[str, float]:
 
 
 def samplers() -> dict[str, Any]:
-    """Stationary variances on N(0, 1.5), and energy distances on the 2-D mixture in units of two samples' floor."""
+    """Stationary variances on N(0, 1.5), and energy distances on the 2-D mixture relative to two exact samples."""
     v, s, h, n = 1.5, 0.3, 0.3, 40_000
     r = lambda x: v / (v + s**2) * x  # noqa: E731
     score = lambda x: -x / v  # noqa: E731
@@ -235,7 +236,7 @@ def samplers() -> dict[str, Any]:
         "annealed": AnnealedLangevin(at, geometric(20, 0.01, 200), repeats=1),
     }  # fmt: skip
     rows, expected = {}, variances(v, s, h)
-    # a schedule is no stationary chain: its variance follows step by step
+    # annealing is not a stationary chain, so its variance is computed step by step
     levels, spread_now = kernels["annealed"].levels, 400.0
     for sigma, following in zip(levels, [*levels[1:], levels[-1]], strict=True):
         factor = 1 - 0.2 * sigma**2 / (v + sigma**2)
@@ -265,12 +266,13 @@ def samplers() -> dict[str, Any]:
             distances.setdefault(f"{name}, exact score", []).append(float(energy_distance(final, truth)))
         for sigma in (0.1, 0.3):
             data = ch.data.from_arrays(world.sample(20_000, seed=seed), kind=ch.data.Points, valid=0, test=0)
-            made = ch.fit("dae", data, sigma=sigma, epochs=50, seed=seed, progress=False)
-            law = world.smoothed(sigma)
-            for name, kernel in {"mala": MALA(made.score(), 0.3), "random-walk": RandomWalk(made.score(), 1.0)}.items():
-                final = run(kernel, law.sample(n, seed=10 + seed), steps=300, thin=300, seed=seed).final
+            trained = ch.fit("dae", data, sigma=sigma, epochs=50, seed=seed, progress=False).score()
+            smoothed = world.smoothed(sigma)
+            for name, kernel in {"mala": MALA(trained, 0.3), "random-walk": RandomWalk(trained, 1.0)}.items():
+                final = run(kernel, smoothed.sample(n, seed=10 + seed), steps=300, thin=300, seed=seed).final
                 key = f"{name}, DAE at {sigma}, against p_sigma"
-                distances.setdefault(key, []).append(float(energy_distance(final, law.sample(n, seed=100 + seed))))
+                distance = float(energy_distance(final, smoothed.sample(n, seed=100 + seed)))
+                distances.setdefault(key, []).append(distance)
     floor = statistics.mean(floors)
     return {
         "variances": rows,
@@ -280,14 +282,14 @@ def samplers() -> dict[str, Any]:
 
 
 def modes() -> dict[str, Any]:
-    """Two modes eight standard deviations apart, weights 0.3 and 0.7, every chain started in the lighter."""
+    """Two modes eight standard deviations apart, with weights 0.3 and 0.7; all chains start in the lighter mode."""
     world = toys.mixture([[-4.0, 0.0], [4.0, 0.0]], sds=1.0, weights=[0.3, 0.7])
     exact = lambda sigma: world.smoothed(sigma).score  # noqa: E731
     shares: dict[str, list[float]] = {}
     for seed in range(3):
         data = ch.data.from_arrays(world.sample(20_000, seed=seed), kind=ch.data.Points, valid=0, test=0)
-        made = ch.fit("ncdae", data, low=0.1, high=20.0, spread=3.0, epochs=50, seed=seed, progress=False)
-        score = made.score()
+        trained = ch.fit("ncdae", data, low=0.1, high=20.0, spread=3.0, epochs=50, seed=seed, progress=False)
+        score = trained.score()
         start = torch.tensor([-4.0, 0.0]) + noise((500, 2), seed)
         low = 0.1
         contestants = {
@@ -308,7 +310,7 @@ def modes() -> dict[str, Any]:
 
 
 def spiral() -> dict[str, Any]:
-    """Chains x <- r(x + sqrt(2) sigma e) begun on the spiral, sigma 0.01: the share more than 0.1 away after 3,000."""
+    """Chains x <- r(x + sqrt(2) sigma e) from the spiral, sigma 0.01: the fraction over 0.1 away after 3,000 steps."""
     world = toys.spiral()
     rows: dict[str, Any] = {}
     for name, options in {
@@ -320,8 +322,7 @@ def spiral() -> dict[str, Any]:
         for seed in range(3):
             data = ch.data.from_arrays(world.sample(20_000, seed=seed), kind=ch.data.Points, valid=0, test=0)
             settings: dict[str, Any] = {"gain": 6.0, "epochs": 100, "lr": 2e-3} | options
-            made = ch.fit("dae", data, sigma=0.01, seed=seed, progress=False, **settings)
-            s = made.score()
+            s = ch.fit("dae", data, sigma=0.01, seed=seed, progress=False, **settings).score()
             start = world.sample(500, seed=100 + seed)
             final = run(CorruptDenoise(s.denoise, s.sigma), start, steps=3000, thin=3000, seed=seed).final
             escapes.append(float((world.distance(final) > 0.1).float().mean()))
@@ -338,12 +339,12 @@ def spiral() -> dict[str, Any]:
 
 
 def penalty() -> dict[str, Any]:
-    """What a step of training costs, in units of the DAE's: 2-D points through two layers, 784-D through one."""
+    """The time of a training step relative to the DAE: 2-D points with two layers, 784-D points with one."""
 
     def steps(objective: ch.Objective, x: torch.Tensor, count: int) -> Callable[[], float]:
         optimiser = torch.optim.Adam(objective.parameters())
 
-        def go() -> float:
+        def train() -> float:
             started = time.perf_counter()
             for _ in range(count):
                 optimiser.zero_grad()
@@ -351,8 +352,8 @@ def penalty() -> dict[str, Any]:
                 optimiser.step()
             return (time.perf_counter() - started) / count * 1000
 
-        go()
-        return go
+        train()
+        return train
 
     rows: dict[str, Any] = {}
     for label, shape, net, width, count, methods in (
@@ -383,19 +384,19 @@ def penalty() -> dict[str, Any]:
 
 
 def chains() -> dict[str, Any]:
-    """1,000 chains x 1,000 steps of MALA on the 2-D mixture in one batch, against a loop over chains."""
+    """1,000 steps of 1,000 MALA chains on the 2-D mixture, in one batch and in a loop over chains."""
     world = toys.mixture_2d()
-    made = ch.fit("dae", world.sample(5000, seed=0), sigma=0.3, epochs=5, seed=0, progress=False)
+    trained = ch.fit("dae", world.sample(5000, seed=0), sigma=0.3, epochs=5, seed=0, progress=False)
     start = world.sample(1000, seed=1)
     rows = {}
-    for name, score in (("exact score", world.score), ("trained DAE", made.score())):
+    for name, score in (("exact score", world.score), ("trained DAE", trained.score())):
 
         def timed(x0: torch.Tensor, steps: int, score: Any = score) -> float:
             started = time.perf_counter()
             run(MALA(score, 0.3), x0, steps=steps, thin=steps)
             return time.perf_counter() - started
 
-        # a loop over 1,000 chains of 1,000 steps is timed on 4 chains of 250 and scaled: it is linear in both
+        # the loop is timed on 4 chains of 250 steps and scaled, because its time is linear in both numbers
         rows[name] = alternate(
             {
                 "loop": lambda timed=timed: sum(timed(start[i : i + 1], 250) for i in range(4)) * 250 * 4,
@@ -411,7 +412,7 @@ def chains() -> dict[str, Any]:
 
 
 def mnist(root: str, runs: Path) -> dict[str, Any]:
-    """A noise-conditional DAE's samples against RAE-L2 + GMM and against the naive loop, by one evaluator."""
+    """Samples of a noise-conditional DAE, of RAE-L2 + GMM, and of the naive loop, measured by one evaluator."""
     data = ch.data.load("mnist", root=root)
     evaluator = ch.evaluation.evaluator_for(data, ch.evaluation.Measuring(n=2000))
     n = evaluator.n
@@ -421,14 +422,14 @@ def mnist(root: str, runs: Path) -> dict[str, Any]:
 
     settings = {"net": "conv", "latent_dim": 512, "epochs": 5, "batch_size": 64, "ema": 0.999, "low": 0.02}
 
-    def made(name: str, recipe: str, **given: Any) -> ch.Run:
+    def trained(name: str, recipe: str, **keywords: Any) -> ch.Run:
         folder = runs / name
         if (folder / "weights.safetensors").is_file():
             return ch.load(folder)
-        return ch.fit(recipe, data, seed=0, out=folder, overwrite=True, **given)
+        return ch.fit(recipe, data, seed=0, out=folder, overwrite=True, **keywords)
 
-    rae = made("rae-l2", "rae-l2", latent_dim=16, epochs=15)
-    model = made("ncdae", "ncdae", **settings)
+    rae = trained("rae-l2", "rae-l2", latent_dim=16, epochs=15)
+    model = trained("ncdae", "ncdae", **settings)
     sets: dict[str, Any] = {"rae-l2 + gmm": measured(rae.draw(n, "gmm", seed=0))}
     settings_of_chain = {"levels": 100, "repeats": 1, "step": 0.2}
     score = model.score()
@@ -475,14 +476,14 @@ def main() -> None:
     for name in [arguments.only] if arguments.only else PARTS:
         print(name, flush=True)
         started = time.perf_counter()
-        found = mnist(arguments.data_root, arguments.runs) if name == "mnist" else PARTS[name]()
+        result = mnist(arguments.data_root, arguments.runs) if name == "mnist" else PARTS[name]()
         known = json.loads(path.read_text()) if path.is_file() else {"benchmark": "score"}
         command = f"python benchmarks/score.py --only {name}"
         known[name] = {
             "command": command,
             "seconds": round(time.perf_counter() - started),
             "machine": machine(),
-        } | found
+        } | result
         RESULTS.mkdir(exist_ok=True)
         path.write_text(json.dumps(known, indent=1) + "\n")
 

@@ -1,9 +1,9 @@
-"""Training throughput: against a bare PyTorch loop over resident tensors, and against pythae, at the same nets.
+"""Training throughput against a plain PyTorch loop over tensors in memory, and against pythae, with the same nets.
 
     python benchmarks/training.py --data-root FOLDER [--only loop|mlp|conv]
 
-Every figure is examples per second over whole epochs, the first left out; the contestants take turns, and the ratio is
-taken turn by turn.
+Figures are examples per second over whole epochs, without the first. The contestants run in turn, and the ratio is
+computed turn by turn.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from chartae.recipes import HALF
 BATCH = 100
 
 
-# -- the nets of the contest, written out in torch; pythae wraps the same layers ---------------------------------------
+# -- the nets, written in torch; pythae uses the same layers -----------------------------------------------------------
 
 
 def mlp(latent: int, heads: int, layers: Any) -> tuple[nn.Module, nn.Module]:
@@ -78,9 +78,10 @@ def objective(kind: str, net: str, layers: Any, latent: int = 16) -> ch.Penalise
 
 
 def ours(kind: str, net: str, x: torch.Tensor, layers: Any, precision: str = "fp32") -> float:
-    """Examples per second of `chartae.training.fit`: whole epochs after the first.
+    """Examples per second of `chartae.training.fit`, over whole epochs after the first.
 
-    `layers` are torch's own against the bare loop, which measures the loop alone; chartae's drop-ins against pythae.
+    `layers` is torch.nn in the comparison with the plain loop, so that only the loops differ, and chartae.nn with its
+    faster layers in the comparison with pythae.
     """
     torch.manual_seed(0)
     history = ch.training.fit(
@@ -97,7 +98,7 @@ def ours(kind: str, net: str, x: torch.Tensor, layers: Any, precision: str = "fp
 
 
 def loop(kind: str, net: str, x: torch.Tensor) -> float:
-    """The loop one would write by hand: floats resident in memory, a permutation an epoch, fused Adam."""
+    """Examples per second of a loop written by hand: floats in memory, a permutation per epoch, fused Adam."""
     torch.manual_seed(0)
     encoder, decoder = NETS[net](16, 2 if kind == "vae" else 1, nn)
     parameters = [*encoder.parameters(), *decoder.parameters()]
@@ -133,7 +134,7 @@ def loop(kind: str, net: str, x: torch.Tensor) -> float:
 
 
 def pythae(kind: str, net: str, x: torch.Tensor) -> float:
-    """Examples per second of pythae's own pipeline with its own nets and trainer, whole epochs after the first."""
+    """Examples per second of pythae's pipeline with its nets and trainer, over whole epochs after the first."""
     import pythae.models as models
     from pythae.models.nn.benchmarks import mnist
     from pythae.pipelines import TrainingPipeline
@@ -145,11 +146,11 @@ def pythae(kind: str, net: str, x: torch.Tensor) -> float:
     config = getattr(models, f"{name}Config" if "_" not in name else f"{name}_Config")(
         input_dim=(1, 28, 28), latent_dim=16
     )
-    own = {}
+    nets = {}
     if net == "conv":
         encoder = mnist.Encoder_Conv_VAE_MNIST if kind == "vae" else mnist.Encoder_Conv_AE_MNIST
-        own = {"encoder": encoder(config), "decoder": mnist.Decoder_Conv_AE_MNIST(config)}
-    model = getattr(models, name)(config, **own)
+        nets = {"encoder": encoder(config), "decoder": mnist.Decoder_Conv_AE_MNIST(config)}
+    model = getattr(models, name)(config, **nets)
     ends: list[float] = []
 
     class Clock(TrainingCallback):
@@ -172,8 +173,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--data-root", required=True)
     parser.add_argument("--only", choices=("loop", "mlp", "conv"))
-    parser.add_argument("--repeats", type=int, default=5, help="of the perceptrons; the convolutions take two fewer")
-    parser.add_argument("--mlp-size", type=int, default=20_000, help="examples in an epoch")
+    parser.add_argument("--repeats", type=int, default=5, help="number of turns for MLPs; convolutions take two fewer")
+    parser.add_argument("--mlp-size", type=int, default=20_000, help="number of examples in an epoch")
     parser.add_argument("--conv-size", type=int, default=400)
     arguments = parser.parse_args()
     x = ch.data.load("mnist", root=arguments.data_root).train
@@ -181,18 +182,18 @@ def main() -> None:
     every = ("ae", "vae", "rae-l2", "rae-gp")
 
     def contest(
-        title: str, net: str, rival: Callable[..., float], kinds: tuple[str, ...] = every, precision: str = "fp32"
+        title: str, net: str, other: Callable[..., float], kinds: tuple[str, ...] = every, precision: str = "fp32"
     ) -> None:
         part = x[: sizes[net]]
         rows = {}
         for kind in kinds:
             rows[kind] = alternate(
                 {
-                    "chartae": lambda kind=kind: ours(kind, net, part, nn if rival is loop else ch.nn, precision),
-                    rival.__name__: lambda kind=kind: rival(kind, net, part),
+                    "chartae": lambda kind=kind: ours(kind, net, part, nn if other is loop else ch.nn, precision),
+                    other.__name__: lambda kind=kind: other(kind, net, part),
                 },
                 repeats=arguments.repeats if net == "mlp" else max(3, arguments.repeats - 2),
-                ratio=("chartae", rival.__name__),
+                ratio=("chartae", other.__name__),
             )
             print(title, kind, rows[kind], flush=True)
         write(title, {"unit": "examples per second", "batch": BATCH, "precision": precision, "rows": rows})

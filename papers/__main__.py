@@ -1,4 +1,4 @@
-"""python -m papers NAME --out FOLDER: the same as `chartae reproduce`."""
+"""``python -m papers NAME --out FOLDER`` is the same as `chartae reproduce`."""
 
 import sys
 

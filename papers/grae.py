@@ -1,4 +1,4 @@
-"""Grammar autoencoders (1703.01925; 1903.12436, section 6.2): validity, reconstruction, and search over the codes."""
+"""Grammar autoencoders (arXiv:1703.01925; 1903.12436, section 6.2): validity, reconstruction and latent search."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["EXPRESSIONS", "MOLECULES", "Problem", "grae_expressions", "grae_mole
 
 
 class Problem(NamedTuple):
-    """A search of the paper: its data, objective, and how it is trained on two cores and whole."""
+    """A search problem of the paper: data, objective, training settings, and published numbers."""
 
     files: tuple[str, ...]
     grammar: str
     objective: str
     latent_dim: int
-    #: strings, epochs and net, quick or not
+    #: quick -> number of strings (None for all), epochs and net
     sizes: dict[bool, tuple[int | None, int, str]]
     #: fraction valid, average score, best three (1903.12436, Figure 2)
     published: dict[str, tuple[str, str, str]]
@@ -63,12 +63,12 @@ MOLECULES = Problem(
     2,
 )
 
-#: new strings that are judged, and what differs from the defaults of the sparse process
+#: number of new strings to evaluate, and settings of the sparse process that differ from its defaults
 SAMPLES = 10_000
 SURROGATE: dict[str, Any] = {}
 
 RECIPES = ("grae", "gcv-vae", "gvae", "cvae")
-#: how the codes are searched: the paper's protocol, and the one that is recommended
+#: settings of the searches: the recommended trust region, and the paper's protocol, a box
 SEARCHES: dict[str, dict[str, Any]] = {
     "trust region": {"method": "trust-region", "density": "gmm", "draws": 5},
     "trust region, best 1 % hidden": {"method": "trust-region", "density": "gmm", "draws": 5, "hide": 0.01},
@@ -76,40 +76,40 @@ SEARCHES: dict[str, dict[str, Any]] = {
 }
 
 
-#: of these no more than three seeds are made: a process over all codes takes minutes a round
-DEAR = ("box",)
+#: searches with at most three seeds, because a Gaussian process on all codes takes minutes in each round
+EXPENSIVE = ("box",)
 TAKES = ("recipes", "limit", "epochs")
 
 
 @reproduction("grae-expressions", takes=TAKES)
 def grae_expressions(request: Request) -> Row:
-    """Symbolic regression of 1/3 + x + sin(x²) by a search over the codes of grammar autoencoders (1903.12436).
+    """Symbolic regression of 1/3 + x + sin(x²) by latent search with grammar autoencoders (1903.12436).
 
-    Scores are log(1 + MSE) with true division, lower is better; the target is one of the training expressions, so a
-    search need not invent it. `quick`: 30,000 of the 100,000 expressions.
+    The score is log(1 + MSE), with true division; lower is better. The target is one of the training expressions, so a
+    search does not need to discover it. `quick` uses 30,000 of the 100,000 expressions.
     """
     return reproduce(EXPRESSIONS, request)
 
 
 @reproduction("grae-molecules", takes=TAKES)
 def grae_molecules(request: Request) -> Row:
-    """Molecules of high penalised logP by a search over the codes of grammar autoencoders (1903.12436).
+    """Molecules with high penalised logP by latent search with grammar autoencoders (1903.12436).
 
-    `quick`: the first 20,000 of the 249,456 molecules of ZINC, and a smaller net.
+    `quick` uses the first 20,000 of the 249,456 molecules of ZINC, and a smaller net.
     """
     return reproduce(MOLECULES, request)
 
 
 def reproduce(problem: Problem, request: Request) -> Row:
-    """Fit every recipe, judge it, and search its codes from several seeds.
+    """Fit and evaluate every recipe, and search its latent space with several seeds.
 
     Raises:
-        ValueError: a recipe that is no row of the table.
+        ValueError: the table has no such recipe.
         FileNotFoundError: the data are not in the request's root.
     """
     recipes = request.recipes or RECIPES
-    if wrong := [name for name in recipes if name not in RECIPES]:
-        raise ValueError(f"there is no row {wrong[0]!r}; choose from {', '.join(RECIPES)}")
+    if unknown := [name for name in recipes if name not in RECIPES]:
+        raise ValueError(f"--recipes has {unknown[0]!r}; expected rows of the table. Choose from {', '.join(RECIPES)}.")
     count = request.seeds or (3 if request.quick else 10)
     limit, epochs, net = problem.sizes[request.quick]
     limit, epochs = request.limit or limit, request.epochs or epochs
@@ -124,11 +124,11 @@ def reproduce(problem: Problem, request: Request) -> Row:
     }  # fmt: skip
     for recipe in recipes:
         study = Study(problem, recipe, tuple(strings), epochs, net, request)
-        models.append(parts.make(f"model-{recipe}", study.model).found)
+        models.append(parts.make(f"model-{recipe}", study.model).result)
         for name in SEARCHES:
-            for seed in range(min(count, 3) if name in DEAR else count):
+            for seed in range(min(count, 3) if name in EXPENSIVE else count):
                 label = study.label(name, seed)
-                searches.append(parts.make(label, functools.partial(study.search, name, seed)).found)
+                searches.append(parts.make(label, functools.partial(study.search, name, seed)).result)
             title = f"{len(strings):,} strings, {epochs} epochs"
             parts.write(tables(problem, title, models, searches), results)
             if problem is MOLECULES:
@@ -138,7 +138,7 @@ def reproduce(problem: Problem, request: Request) -> Row:
 
 @dataclass(frozen=True)
 class Study:
-    """One recipe on one problem: its data, the run that was trained on them, and what is asked of it."""
+    """One recipe on one problem: its data, the run trained on them, and its evaluation and searches."""
 
     problem: Problem
     recipe: str
@@ -158,7 +158,7 @@ class Study:
 
     @functools.cached_property
     def run(self) -> Run:
-        """Loaded where it was trained before."""
+        """The run, loaded if it has been trained before."""
         if (self.folder / "weights.safetensors").is_file():
             return load(self.folder)
         return fit(
@@ -168,7 +168,7 @@ class Study:
         )  # fmt: skip
 
     def model(self) -> Row:
-        """New strings, reconstructions, and how well a surrogate predicts the scores of codes."""
+        """Metrics of new strings, of reconstructions, and of a surrogate that predicts scores from codes."""
         run, data, objective = self.run, self.data, goal(self.problem.objective)
         evaluation = evaluate(run, data, densities=["gmm"], language=self.problem.grammar, n=SAMPLES)
         scores = training_scores(data.strings(), objective, self.folder, workers=os.cpu_count() or 1)
@@ -189,7 +189,7 @@ class Study:
         return f"search-{self.recipe}-{re.sub('[^a-z0-9]+', '-', name)}-{seed}"
 
     def search(self, name: str, seed: int) -> Row:
-        """A search over the codes, in a new folder of its own."""
+        """Search the latent space in a new folder."""
         folder = Path(self.request.out) / self.label(name, seed)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -204,7 +204,10 @@ def data_file(problem: Problem, root: str | Path | None) -> Path:
     for name in problem.files:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f"there is no {problem.files[0]} in {folder}; give the folder that holds it as --data-root")
+    raise FileNotFoundError(
+        f"--data-root is {folder}, which does not hold {problem.files[0]}; expected the folder with this file. Pass it "
+        "as --data-root."
+    )
 
 
 # -- tables -----------------------------------------------------------------------------------------------------------
@@ -214,8 +217,8 @@ def percent(*keys: str) -> Cell:
     return average(*keys, digits=1, scale=100)
 
 
-def beside_trivial(key: str) -> Cell:
-    """A cell: a measure of the surrogate, and in brackets that of the trivial one."""
+def against_trivial(key: str) -> Cell:
+    """Cell with a metric of the surrogate, and in brackets that of the trivial predictor."""
     return lambda rows: "{:.3f} ({:.3f})".format(
         *numbers(rows, "surrogate", key), *numbers(rows, "surrogate", f"trivial_{key}")
     )
@@ -227,10 +230,10 @@ MODELS: Columns = {
     "unique %": percent("gmm", "unique"),
     "novel %": percent("gmm", "novel"),
     "exact reconstructions %": percent("reconstruction", "exact"),
-    "steps right %": percent("reconstruction", "steps"),
+    "correct steps %": percent("reconstruction", "steps"),
     "-log p(x given z)": average("reconstruction", "nll", digits=2),
-    "sparse GP's RMSE (trivial)": beside_trivial("rmse"),
-    "its log-likelihood (trivial)": beside_trivial("log_likelihood"),
+    "sparse GP's RMSE (trivial)": against_trivial("rmse"),
+    "sparse GP's log-likelihood (trivial)": against_trivial("log_likelihood"),
 }
 
 
@@ -257,15 +260,15 @@ def searches_columns(problem: Problem) -> Columns:
 def tables(problem: Problem, title: str, models: Rows, searches: Rows) -> str:
     known = numbers(models, "best_known")[0]
     return "\n\n".join([
-        f"### Models, {title}; new strings of a mixture, ex post",
+        f"### Models, {title}; new strings from an ex-post Gaussian mixture",
         summary(models, MODELS, "recipe"),
-        f"### Search, 5 rounds of 50 (best training string: {known:.{problem.digits}f})",
+        f"### Search in 5 rounds of 50 codes (best training string: {known:.{problem.digits}f})",
         summary(searches, searches_columns(problem), "recipe", "search"),
     ])  # fmt: skip
 
 
 def draw_best(path: Path, searches: Rows) -> None:
-    """The best molecule of each search of the first kind, with its score."""
+    """Draw the best molecule of each search with the first recipe and method, with its score."""
     strings, legends = [], []
     for row in searches:
         match row["strings"]:

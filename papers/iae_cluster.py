@@ -1,4 +1,4 @@
-"""Clusters by adversarial and implicit autoencoders (1511.05644, 1805.09804)."""
+"""Clustering by adversarial and implicit autoencoders (arXiv:1511.05644, 1805.09804)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from papers.table import Request, reproduction
 
 __all__ = ["FULL", "QUICK", "each", "iae_cluster", "need_labels"]
 
-#: number of clusters -> published errors in per cent: 1511.05644, 1706.00531
+#: number of clusters -> published errors in per cent (arXiv:1511.05644, 1706.00531)
 PUBLISHED = {16: "AAE 9.55 ± 2.05", 30: "AAE 4.10 ± 1.13, PixelGAN 5.27 ± 1.81"}
 
-#: how models are fitted on two cores, and on a GPU
+#: training settings for two CPU cores, and for a GPU
 QUICK: dict[str, Any] = {"net": "mlp", "epochs": 8, "batch_size": 128, "cosine": True}
 FULL = QUICK | {"net": "conv", "epochs": 20}
 
 
 class Method(NamedTuple):
-    """A method of the table: recipe, clusters, options and what they leave to agree; and whether all seeds are made."""
+    """A row of the table: recipe, clusters, options, what must agree, and whether to run every seed instead of one."""
 
     recipe: str
     clusters: int
@@ -50,29 +50,29 @@ METHODS = [
 
 
 def each(key: str) -> Cell:
-    """A cell: every number of the group, in per cent."""
+    """Cell with every number of the group, in per cent."""
     return lambda rows: " ".join(f"{100 * value:.2f}" for value in numbers(rows, key))
 
 
 COLUMNS: Columns = {
     "recipe": first("recipe"),
     "clusters": first("clusters"),
-    "what agrees": first("agrees"),
+    "agreement of": first("agrees"),
     "n": len,
     "error %, majority": average("error_majority", digits=2, scale=100),
-    "error %, surest": average("error_confident", digits=2, scale=100),
+    "error %, most confident": average("error_confident", digits=2, scale=100),
     "every seed": each("error_majority"),
     "NMI": average("nmi"),
     "used": average("used", digits=1),
-    "published, surest": lambda rows: PUBLISHED.get(int(numbers(rows, "clusters")[0]), "-"),
+    "published, most confident": lambda rows: PUBLISHED.get(int(numbers(rows, "clusters")[0]), "-"),
 }
 
 
 @reproduction("iae-cluster", takes=("data",))
 def iae_cluster(request: Request) -> Row:
-    """Clustering by a categorical code: errors by both protocols, with and without what must agree.
+    """Clustering by a categorical code: errors by two protocols, with and without agreement of views and neighbours.
 
-    `quick`: fully connected nets and fewer epochs, for two cores.
+    `quick` uses MLPs and fewer epochs, for two CPU cores.
 
     Raises:
         ValueError: data without class labels.
@@ -89,13 +89,13 @@ def iae_cluster(request: Request) -> Row:
         for seed in range(count if method.every else 1):
             label = f"{method.recipe}-{method.clusters}-{method.agrees}-{seed}"
             picture = None if seed else parts.folder / f"{label}.png"
-            make = functools.partial(judge, method, data, seed, settings, request, picture)
-            rows.append(parts.make(label, make).found)
+            make = functools.partial(train_and_evaluate, method, data, seed, settings, request, picture)
+            rows.append(parts.make(label, make).result)
             parts.write(summary(rows, COLUMNS, "recipe", "clusters", "agrees"), results)
     return results
 
 
-def judge(
+def train_and_evaluate(
     method: Method, data: Dataset, seed: int, settings: dict[str, Any], request: Request, picture: Path | None
 ) -> Row:
     run = fit(
@@ -111,7 +111,7 @@ def judge(
 
 
 def examples(run: Run, data: Dataset, shown: int = 10) -> Figure:
-    """Test images by their likeliest cluster, the surest ones first: a row a cluster."""
+    """A figure of test images with one row for each cluster, the most confident images first."""
     p = run.categories(data.test).cpu()
     size = p.shape[1]
     figure = Figure((0.5 * shown, 0.5 * size), layout="constrained")
@@ -126,6 +126,8 @@ def examples(run: Run, data: Dataset, shown: int = 10) -> Figure:
 
 
 def need_labels(data: Dataset) -> None:
-    """A ValueError for data without class labels."""
+    """Raise ValueError if the data have no class labels."""
     if data.train_labels is None or data.test_labels is None or data.train_labels.is_floating_point():
-        raise ValueError(f"{data.name} has no class labels, by which clusters and classes are judged; use mnist")
+        raise ValueError(
+            f"--data is {data.name}, which has no class labels; expected labelled data for the evaluation. Use mnist."
+        )

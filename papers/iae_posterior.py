@@ -1,4 +1,4 @@
-"""Expressive posteriors: four points whose codes must tile the prior, and a decoder whose posterior has two modes."""
+"""Implicit posteriors where the truth is known: four points that tile the prior, and a posterior with two modes."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ from chartae.training import fit as train
 from papers.parts import Columns, Parts, Row, Rows, average, first, numbers, summary
 from papers.table import Request, reproduction
 
-__all__ = ["iae_posterior", "judge"]
+__all__ = ["evaluate_four_points", "iae_posterior"]
 
-#: the four points, as pictures of 2 x 2
+#: the four points, as pictures of 2 x 2 pixels
 POINTS = 255 * torch.eye(4, dtype=torch.uint8).reshape(4, 1, 2, 2)
-#: of the prior, by which p(x) is integrated
+#: number of draws from the prior to integrate p(x)
 DRAWS = 200_000
 COLOURS = (plotting.BLUE, plotting.ORANGE, plotting.GREEN, "#cc79a7")
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE, normal posterior": ("vae", {"likelihood": "bernoulli"}),
     "AAE, implicit posterior": ("aae", {"likelihood": "bernoulli", "noise_dim": 4, "weight": 10.0}),
-    # moments of few draws are noisy: with 32, codes crowd at the posteriors' edges
+    # with few draws, such as 32, moments are noisy and codes gather at the edges of the posteriors
     "AVB, implicit posterior": ("avb", {"likelihood": "bernoulli", "noise_dim": 4, "contrast": 128}),
 }
 
 
 @reproduction("iae-posterior")
 def iae_posterior(request: Request) -> Row:
-    """Posteriors of any shape, learnt by critics, where the truth is known.
+    """Implicit posteriors, trained with critics, compared with known true posteriors.
 
-    Four one-hot pictures, a code of two dimensions and a Bernoulli decoder: the best model's q(z|x) share the prior out
-    among them, so that the aggregate is N(0, I) and -log p(x) is log 4. And x = z^2 + noise, whose posterior has two
-    modes, under the known decoder: which posteriors have both? Mescheder et al., 2017 (arXiv 1701.04722); Makhzani,
-    2018 (arXiv 1805.09804). `quick`: fewer steps.
+    The first problem has four one-hot pictures, a two-dimensional code and a Bernoulli decoder. The best q(z|x) divide
+    the prior among the pictures, so that the aggregate posterior is N(0, I) and -log p(x) is log 4. The second problem
+    is x = z² + noise with a known decoder, whose posterior has two modes; an expressive posterior has both. Mescheder
+    et al., 2017 (arXiv:1701.04722); Makhzani, 2018 (arXiv:1805.09804). `quick` uses fewer steps.
     """
     quick = request.quick
     parts = Parts(request, "iae-posterior", quick=quick)
@@ -61,12 +61,12 @@ def iae_posterior(request: Request) -> Row:
     for seed in range(request.seeds or 5):
         for name, (recipe, options) in METHODS.items():
             make = functools.partial(four_points, recipe, options, seed, 3000 if quick else 10_000)
-            row = parts.make(f"points-{recipe}-{seed}", make).found
+            row = parts.make(f"points-{recipe}-{seed}", make).result
             codes.setdefault(name, torch.tensor(row.pop("codes")))
             points.append({"method": name, **row})
         for name, objective in SQUARE.items():
             make = functools.partial(two_modes, objective, seed, 1000 if quick else 6000)
-            row = parts.make(f"modes-{name.split()[0].strip(',').lower()}-{seed}", make).found
+            row = parts.make(f"modes-{name.split()[0].strip(',').lower()}-{seed}", make).result
             draws.setdefault(name, torch.tensor(row.pop("codes")))
             modes.append({"method": name, **row})
         parts.write(tables(points, modes, floor()), results)
@@ -84,27 +84,38 @@ def four_points(recipe: str, options: dict[str, Any], seed: int, steps: int) -> 
         recipe, data, latent_dim=2, net="smooth:64x64", epochs=steps // 100, batch_size=128, lr=2e-3, seed=seed,
         cosine=True, ema=0.99, densities=(), progress=False, device="cpu", **options,
     )  # fmt: skip
-    return judge(run.model, seed)
+    return evaluate_four_points(run.model, seed)
 
 
-def judge(model: Autoencoder, seed: int) -> Row:
-    """A model of the four points: all codes together, each posterior against the decoder's own, and -log p(x)."""
+def evaluate_four_points(model: Autoencoder, seed: int) -> Row:
+    """Metrics of a model of the four points: its aggregate posterior, each q(z|x), and -log p(x).
+
+    Args:
+        model: model with a two-dimensional code.
+        seed: seed of the draws.
+
+    Returns:
+        `nll`, -log p(x) in nats, averaged over the points, and its standard error `nll_error`; `mmd` and `p`, the MMD
+        test of the aggregate posterior against N(0, I); `aggregate`, the energy distance between these two;
+        `posterior`, the mean energy distance of q(z|x) to the posterior of the decoder; `own`, the fraction of codes
+        that are decoded to their own point; `codes`, codes of each point for the figure.
+    """
     x = POINTS.float() / 255
     g = torch.Generator().manual_seed(1000 + seed)
     with evaluating(model):
         z = model.encoder(x).sample(1000, generator=g)  # (1000, 4, 2)
         prior = torch.randn(DRAWS, 2, generator=g)
         likelihood = torch.stack([
-            torch.cat([model.decoder(part).log_prob(one.expand(len(part), *one.shape)) for part in prior.split(20_000)])
-            for one in x
+            torch.cat([model.decoder(part).log_prob(xi.expand(len(part), *xi.shape)) for part in prior.split(20_000)])
+            for xi in x
         ]).double()  # fmt: skip
-        named = model.decoder(z.flatten(0, 1)).mean.flatten(1).argmax(1).unflatten(0, (1000, 4))
+        decoded = model.decoder(z.flatten(0, 1)).mean.flatten(1).argmax(1).unflatten(0, (1000, 4))
     log_p = likelihood.logsumexp(1) - math.log(len(prior))
-    shares = (likelihood - log_p[:, None]).exp()  # p(x|z) / p(x), of mean 1
-    error = shares.std(1) / len(prior) ** 0.5  # of log p(x), by the delta method
+    ratios = (likelihood - log_p[:, None]).exp()  # p(x|z) / p(x), whose mean is 1
+    error = ratios.std(1) / len(prior) ** 0.5  # standard error of log p(x), by the delta method
     distances = []
     for k in range(4):
-        draws = prior[torch.multinomial(shares[k], 1000, replacement=True, generator=g)]
+        draws = prior[torch.multinomial(ratios[k], 1000, replacement=True, generator=g)]
         distances.append(float(energy_distance(z[:, k], draws)))
     aggregate = z[:250].flatten(0, 1)
     mmd, p = mmd_test(aggregate, torch.randn(1000, 2, generator=g), seed=seed)
@@ -116,7 +127,7 @@ def judge(model: Autoencoder, seed: int) -> Row:
         "p": p,
         "aggregate": float(energy_distance(z.flatten(0, 1), torch.randn(4000, 2, generator=g))),
         "posterior": statistics.mean(distances),
-        "own": float((named == torch.arange(4)).double().mean()),
+        "own": float((decoded == torch.arange(4)).double().mean()),
         "codes": z[:500].transpose(0, 1).tolist(),
     }
 
@@ -124,13 +135,14 @@ def judge(model: Autoencoder, seed: int) -> Row:
 # -- two modes --------------------------------------------------------------------------------------------------------
 
 NOISE = 0.25
-#: of x, an epoch, in batches of 256
+#: number of examples in an epoch, in batches of 256
 EXAMPLES = 51_200
+#: values of x at which posteriors are compared
 AT = (0.5, 1.0, 2.0, 3.0)
 
 
 class Square(nn.Module):
-    """z -> z^2"""
+    """The map z -> z²."""
 
     def forward(self, z: Tensor) -> Tensor:
         return z.square()
@@ -147,24 +159,28 @@ def critic() -> Critic:
     return Critic(MLP(2, 1, (64, 64), norm=False, activation="leaky-relu"))
 
 
-def known(implicit: bool) -> Autoencoder:
+def known_decoder(implicit: bool) -> Autoencoder:
+    """A model with the true decoder and a trainable encoder."""
     return Autoencoder(encoder(implicit), Gaussian(Square(), NOISE), StandardNormal(1))
 
 
 SQUARE: dict[str, Callable[[], Objective]] = {
-    "VAE, normal posterior": lambda: Penalised(known(False), Reconstruction() + KL()),
-    # the critic has to keep up with a posterior that moves
+    "VAE, normal posterior": lambda: Penalised(known_decoder(False), Reconstruction() + KL()),
+    # the critic learns faster, to follow a posterior that changes
     "AVB, implicit posterior": lambda: Penalised(
-        known(True), Reconstruction() + AdversarialKL(critic()), rates={"adversarial_kl": 4.0}, betas=(0.5, 0.99)
+        known_decoder(True),
+        Reconstruction() + AdversarialKL(critic()),
+        rates={"adversarial_kl": 4.0},
+        betas=(0.5, 0.99),
     ),
     "Flipped IAE, generator held": lambda: Adversarial(
-        known(True), {"inference": critic()}, gradient="none", warmup=0.0, penalty=0.01
+        known_decoder(True), {"inference": critic()}, gradient="none", warmup=0.0, penalty=0.01
     ),
 }
 
 
 def exact(x: float, n: int, seed: int) -> Tensor:
-    """Draws of p(z|x) of x = z^2 + noise, z ~ N(0, 1), from a fine grid."""
+    """Draws (n, 1) from p(z|x) for x = z² + noise and z ~ N(0, 1), computed on a fine grid."""
     grid = torch.linspace(-4, 4, 16_001, dtype=torch.float64)
     weights = (-0.5 * grid.square() - 0.5 * ((x - grid.square()) / NOISE).square()).exp()
     g = torch.Generator().manual_seed(seed)
@@ -199,7 +215,7 @@ def two_modes(make: Callable[[], Objective], seed: int, steps: int) -> Row:
 
 @functools.cache
 def floor() -> float:
-    """The distance of as many exact draws."""
+    """The mean energy distance between two sets of exact draws of the same size."""
     pairs = [(exact(at, 2000, 100 + k), exact(at, 2000, 200 + k)) for k in range(3) for at in AT]
     return statistics.mean(float(energy_distance(a, b)) for a, b in pairs)
 
@@ -210,7 +226,7 @@ POINTS_COLUMNS: Columns = {
     "method": first("method"),
     "n": len,
     "-log p(x)": average("nll", digits=4),
-    "its error": lambda rows: f"{max(numbers(rows, 'nll_error')):.4f}",
+    "standard error": lambda rows: f"{max(numbers(rows, 'nll_error')):.4f}",
     "energy distance of all codes to N(0, I)": average("aggregate", digits=4),
     "p of the MMD test": lambda rows: ", ".join(f"{p:.3f}" for p in numbers(rows, "p")),
     "energy distance of q(z given x) to the decoder's posterior": average("posterior", digits=4),
@@ -221,17 +237,17 @@ MODES_COLUMNS: Columns = {
     "n": len,
     "energy distance to the exact posterior": average("mean_distance", digits=4),
     "mass of the lighter mode (exact: 0.5)": average("mean_lighter"),
-    "least, of any seed and x": lambda rows: f"{min(numbers(rows, 'least')):.3f}",
+    "smallest over seeds and x": lambda rows: f"{min(numbers(rows, 'least')):.3f}",
 }
 
 
 def tables(points: Rows, modes: Rows, between_exact: float) -> str:
     return "\n\n".join([
-        "### Four points, a code of two dimensions (log 4 = 1.3863)",
+        "### Four points, two-dimensional code (log 4 = 1.3863)",
         summary(points, POINTS_COLUMNS, "method"),
-        f"### A posterior of two modes: x = z² + {NOISE:g} e, the decoder known, at x = {', '.join(map(str, AT))}",
+        f"### A posterior with two modes: x = z² + {NOISE:g} e with known decoder, at x = {', '.join(map(str, AT))}",
         summary(modes, MODES_COLUMNS, "method"),
-        f"As many exact draws are {between_exact:.4f} apart.",
+        f"The energy distance between two sets of exact draws of this size is {between_exact:.4f}.",
     ])  # fmt: skip
 
 
@@ -250,7 +266,7 @@ def points_figure(codes: dict[str, Tensor]) -> Figure:
 def modes_figure(draws: dict[str, Tensor]) -> Figure:
     figure, axes = plotting.panels(3.2 * len(draws), 3.0, len(draws))
     bins = torch.linspace(-2.6, 2.6, 79).tolist()
-    which = 1  # x = 1
+    which = 1  # the index of x = 1 in `AT`
     truth = exact(AT[which], 50_000, 7)[:, 0].tolist()
     for axis, (name, z) in zip(axes, draws.items(), strict=True):
         axis.hist(truth, bins=bins, density=True, histtype="step", color=plotting.INK, lw=1, label="exact")

@@ -1,4 +1,4 @@
-"""Classes from few labels by adversarial and implicit autoencoders (1511.05644, 1805.09804)."""
+"""Classification with few labels by adversarial and implicit autoencoders (arXiv:1511.05644, 1805.09804)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from papers.table import Request, reproduction
 
 __all__ = ["iae_semisup"]
 
-#: number of labels -> published errors in per cent: 1511.05644, 1706.00531
+#: number of labels -> published errors in per cent (arXiv:1511.05644, 1706.00531)
 PUBLISHED = {100: "AAE 1.90 ± 0.10, PixelGAN 1.08 ± 0.15, Ladder 1.06 ± 0.37", 1000: "AAE 1.60 ± 0.08"}
 
 
 class Method(NamedTuple):
-    """A method of the table: a recipe and its options, or the labels alone; and whether all seeds are made."""
+    """A row of the table: its name, a recipe or None for labels only, options, and whether to run every seed."""
 
     name: str
     recipe: str | None
@@ -56,9 +56,10 @@ COLUMNS: Columns = {
 
 @reproduction("iae-semisup", takes=("data", "labels"))
 def iae_semisup(request: Request) -> Row:
-    """Classes from few labels: test error over fixed splits (the seed's), beside the same net on the labels alone.
+    """Classification with few labels: test error on fixed splits, compared with training on the labels only.
 
-    `labels`: how many, evenly over the classes; default 100. `quick`: fully connected nets and fewer epochs.
+    `labels` is the number of labels, the same for each class; default 100. Each seed has its own split. `quick` uses
+    MLPs and fewer epochs.
 
     Raises:
         ValueError: data without class labels.
@@ -74,11 +75,11 @@ def iae_semisup(request: Request) -> Row:
     results: Row = {"data": name, "quick": quick, "labels": labels, "rows": rows}
     for method in METHODS:
         if not quick and "net" in method.options:
-            continue  # all have convolutions there
+            continue  # all methods have convolutions in the full version
         for seed in range(count if method.every else 1):
             label = f"{method.name.replace(', ', '-').replace(' ', '-')}-{seed}"
-            make = functools.partial(judge, method, data, labels, seed, settings | method.options, request)
-            rows.append(parts.make(label, make).found)
+            make = functools.partial(train_and_evaluate, method, data, labels, seed, settings | method.options, request)
+            rows.append(parts.make(label, make).result)
             parts.write(summary(rows, COLUMNS, "name") + note, results)
     figure, (axis,) = plotting.panels(5, 2.2)
     for group in grouped(rows, "name"):
@@ -89,7 +90,7 @@ def iae_semisup(request: Request) -> Row:
     return results
 
 
-def judge(
+def train_and_evaluate(
     method: Method, data: Dataset, labels: int, seed: int, settings: dict[str, Any], request: Request
 ) -> Row:  # fmt: skip
     if method.recipe is None:
@@ -105,25 +106,25 @@ def judge(
 def labels_alone(
     data: Dataset, labels: int, seed: int, net: str, views: bool, device: str | None = None, steps: int = 3000
 ) -> float:
-    """The test error of the recipes' encoder trained on the labelled examples and nothing else."""
+    """The test error of the recipes' encoder, trained only on the labelled examples."""
     y = choose_labels(data.train_labels, keep=labels, name=data.name, seed=seed)
     classes = int(y.max()) + 1
     setting = setting_for("aae-semisup", data.kind, data=data.name, net=net, classes=classes)
-    home = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = Categorical(setting.encoder(classes)).to(home)
-        x, y = as_float(data.train[y >= 0]).to(home), y[y >= 0].to(home)
+        model = Categorical(setting.encoder(classes)).to(target)
+        x, y = as_float(data.train[y >= 0]).to(target), y[y >= 0].to(target)
         jitter = Jitter()
         optimiser = torch.optim.Adam(model.parameters(), 1e-3)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
         for _ in range(steps):
-            index = torch.randint(len(x), (64,), device=home)
+            index = torch.randint(len(x), (64,), device=target)
             inputs = jitter(x[index]).sample() if views else x[index]
             optimiser.zero_grad()
             cross_entropy(model(inputs).logits, y[index]).backward()
             optimiser.step()
             schedule.step()
-        named = in_slices(model, lambda part: model(part).mean, data.test).argmax(1).cpu()
+        predicted = in_slices(model, lambda part: model(part).mean, data.test).argmax(1).cpu()
     assert data.test_labels is not None
-    return float((named != data.test_labels).double().mean())
+    return float((predicted != data.test_labels).double().mean())

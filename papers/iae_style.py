@@ -1,4 +1,4 @@
-"""Content and style: what a small code keeps of a picture, and what the decoder's noise makes up."""
+"""Content and style: what a small code keeps of a picture, and what the decoder's noise adds (arXiv:1805.09804)."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from papers.table import Request, reproduction
 
 __all__ = ["iae_style"]
 
-#: latent_dim, noise_dim
+#: (latent_dim, noise_dim)
 CELLS = ((2, 20), (5, 20), (10, 20), (20, 0))
 DRAWS = 6
-QUICK = 3000  # steps of 64
-TESTED = 2000  # test pictures
+QUICK = 3000  # quick training steps, with batches of 64
+TESTED = 2000  # largest number of test pictures
 
 COLUMNS: Columns = {
     "code": first("latent_dim"),
@@ -42,12 +42,13 @@ COLUMNS: Columns = {
 
 @reproduction("iae-style")
 def iae_style(request: Request) -> Row:
-    """Stochastic reconstructions at three code sizes, and deterministic ones: Makhzani, 2018 (arXiv 1805.09804).
+    """Stochastic reconstructions at three code sizes, and deterministic ones: Makhzani, 2018 (arXiv:1805.09804).
 
-    MNIST, or `fashion-mini` where there is no `root`. Of each: the squared error, the same from another's code, the
-    spread within a code, a lower bound of the information in the code, and how often a classifier gives a
-    reconstruction the label of its picture. As the code shrinks, what it does not hold is drawn anew each time.
-    `quick`: dense nets, 3,000 steps of 64; else convolutions, 40 epochs, which needs a GPU.
+    The data are MNIST, or `fashion-mini` without a `root`. The columns are the squared error; the squared error with
+    the code of another picture; the spread of reconstructions of a code; a lower bound of the information in the code;
+    and how often a classifier gives a reconstruction the label of its picture. The smaller the code, the more of the
+    picture is drawn anew each time. The full version trains convolutions for 40 epochs, which needs a GPU; `quick`
+    trains MLPs for 3,000 steps with batches of 64.
     """
     quick = request.quick
     data = load("fashion-mini") if request.root is None else load("mnist", root=request.root)
@@ -56,8 +57,8 @@ def iae_style(request: Request) -> Row:
     panels: list[np.ndarray] = []
     for size, noise in CELLS:
         for seed in range(request.seeds or 1):
-            make = functools.partial(judge, data, size, noise, seed, request)
-            row = parts.make(f"code-{size}-noise-{noise}-{seed}", make).found
+            make = functools.partial(train_and_evaluate, data, size, noise, seed, request)
+            row = parts.make(f"code-{size}-noise-{noise}-{seed}", make).result
             picture = np.array(row.pop("picture"), np.uint8)
             if not seed:
                 panels += [picture, np.full((len(picture), 12), 255, np.uint8)]
@@ -66,27 +67,27 @@ def iae_style(request: Request) -> Row:
     results: Row = {"quick": quick, "data": data.name, "rows": rows, "real": real, "tested": tested}
     parts.write(
         f"{summary(rows, COLUMNS, 'latent_dim', 'noise_dim')}\n\n{data.name}, {tested:,} test pictures, "
-        f"{statistics.mean(numbers(rows, 'steps')):.0f} steps; of the pictures themselves the classifier gives "
-        f"{real:.3f} their label.",
+        f"{statistics.mean(numbers(rows, 'steps')):.0f} steps; the classifier gives {real:.3f} of the pictures "
+        "themselves their label.",
         results,
     )
     pictures.save_png(parts.folder / "style.png", pictures.enlarge(np.concatenate(panels[:-1], 1), 2))
     return results
 
 
-def judge(data: Dataset, size: int, noise: int, seed: int, request: Request) -> Row:
+def train_and_evaluate(data: Dataset, size: int, noise: int, seed: int, request: Request) -> Row:
     quick = request.quick
     batch = 64 if quick else 128
     epochs = math.ceil(QUICK * batch / len(data.train)) if quick else 40
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # whether the code is used is what the row says
+        warnings.simplefilter("ignore", RuntimeWarning)  # an ignored code shows in the row
         run = fit(
             "iae", data, latent_dim=size, noise_dim=noise, net="mlp" if quick else "conv", epochs=epochs,
             batch_size=batch, seed=seed, densities=(), device=request.device, progress=request.progress,
         )  # fmt: skip
-        home = next(run.model.parameters()).device
-        use = code_use(run.model, as_float(data.test[:TESTED]).to(home))
-    again = to_uint8(draws(run, data.test[:TESTED], 1)[0])
+        device = next(run.model.parameters()).device
+        use = code_use(run.model, as_float(data.test[:TESTED]).to(device))
+    reconstructions = to_uint8(draws(run, data.test[:TESTED], 1)[0])
     originals, labels = one_of_each(data)
     drawn = to_uint8(draws(run, originals, DRAWS).flatten(0, 1)).unflatten(0, (DRAWS, len(originals)))
     strips = torch.cat([originals[:, None], drawn.transpose(0, 1)], 1)
@@ -99,14 +100,14 @@ def judge(data: Dataset, size: int, noise: int, seed: int, request: Request) -> 
         "shuffled": use.shuffled,
         "spread": use.spread,
         "bound": use.bound,
-        "agreement": agreement(data, again),
+        "agreement": agreement(data, reconstructions),
         "labels": labels,
         "picture": pictures.grid(strips.flatten(0, 1).numpy(), DRAWS + 1).tolist(),
     }
 
 
 def draws(run: Run, x: Tensor, n: int) -> Tensor:
-    """n reconstructions of each picture, of one code each."""
+    """n reconstructions of each picture, all from the same code (n, N, C, H, W)."""
     codes = run.encode(x)
     return torch.stack([run.render(codes, seed=k).cpu() for k in range(n)])
 
@@ -119,10 +120,10 @@ def one_of_each(data: Dataset) -> tuple[Tensor, list[int]]:
 
 
 def agreement(data: Dataset, images: Tensor) -> float:
-    """The share of pictures to which a LeNet gives the label of the test picture of the same index."""
+    """The fraction of pictures to which a LeNet gives the label of the test picture with the same index."""
     lenet = extractor(default_for(data.name, data.shape))
     assert isinstance(lenet, LeNetFeatures)
     assert data.test_labels is not None
     with torch.no_grad():
-        named = torch.cat([lenet.net.eval().classify(as_float(part)).argmax(1).cpu() for part in images.split(500)])
-    return float((named == data.test_labels[: len(images)]).double().mean())
+        predicted = torch.cat([lenet.net.eval().classify(as_float(part)).argmax(1).cpu() for part in images.split(500)])
+    return float((predicted == data.test_labels[: len(images)]).double().mean())

@@ -1,4 +1,4 @@
-"""The orders in which encoder and decoder become each other's inverse (2206.02416)."""
+"""How fast encoder and decoder become inverses of each other as gamma grows (arXiv:2206.02416)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from papers.vaes import Plan, train_vaes
 
 __all__ = ["ima_consistency"]
 
-#: the slope that theory gives each quantity
+#: the slope of each quantity in theory
 EXPECTED = {"code": -1, "variance": -1, "reconstruction": -2, "variance_error": -1, "ima": -1, "likelihood": -1}
 TRAINED: Columns = {
     "gamma²": first("gamma2", ".0e"),
@@ -30,15 +30,16 @@ TRAINED: Columns = {
 }
 
 
-#: `values`: gamma^2 and the quantities there; `slopes`: of each quantity, with its standard error
+#: `values`: gamma² and each quantity at these values; `slopes`: slope of each quantity, with its standard error
 Orders = dict[str, dict[str, Sequence[float]]]
 
 
 @reproduction("ima-consistency")
 def ima_consistency(request: Request) -> Row:
-    """The orders in which encoder and decoder become each other's inverse (2206.02416).
+    """How fast encoder and decoder become inverses of each other as gamma grows (2206.02416).
 
-    On a known decoder, point by point, and of VAEs trained on a smooth three-layer mixing of Gaussian sources.
+    Measured with the optimal posterior of each point under a known decoder, and for VAEs trained on a smooth
+    three-layer mixing of Gaussian sources.
     """
     quick = request.quick
     count = request.seeds or (2 if quick else 10)
@@ -47,22 +48,22 @@ def ima_consistency(request: Request) -> Row:
     points = [(gamma2, seed) for gamma2 in ([1e3, 1e5] if quick else [1e2, 1e3, 1e4, 1e5]) for seed in range(count)]
     world, plan = mixings.mlp(dim=3, seed=1), Plan.of(quick)
     trained = parts.make("trained", functools.partial(train_vaes, [world], points, plan, prior="normal"))
-    slopes = exact.found["slopes"]
+    slopes = exact.result["slopes"]
     parts.write("\n\n".join([
-        "### Known decoder, best posterior of each point: slopes against log gamma²",
+        "### Known decoder, optimal posterior of each point: slopes against log gamma²",
         table(
             ("quantity", "slope", "expected"),
             [(name, f"{slope:.4f} ± {error:.4f}", EXPECTED[name]) for name, (slope, error) in slopes.items()],
         ),
         "### Trained VAEs",
-        summary(trained.found, TRAINED, "gamma2"),
+        summary(trained.result, TRAINED, "gamma2"),
     ]))  # fmt: skip
-    figure(exact.found).savefig(parts.folder / "consistency.png", dpi=130)
+    figure(exact.result).savefig(parts.folder / "consistency.png", dpi=130)
     return {"exact": exact.row(), "trained": trained.row()}
 
 
 def orders(n: int) -> Orders:
-    """On a known decoder, at n points."""
+    """The convergence rates under a known decoder, at n points."""
     world = mixings.two_dimensional()
     _, z = world.sample(n, seed=0)
     rates = consistency_rates(world.decode, z.double())

@@ -1,4 +1,4 @@
-"""The ELBO of fixed decoders as gamma grows (2206.02416), beside the likelihood and its limit."""
+"""The ELBO of fixed decoders as gamma grows, with the log-likelihood and the limit (arXiv:2206.02416)."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ COLUMNS: Columns = {
 def ima_gap(request: Request) -> Row:
     """ELBO*, log-likelihood and IMA-regularised log-likelihood of fixed decoders as gamma grows.
 
-    The decoders are a triangular net, whose contrast is above zero, and a Moebius map, whose contrast is zero; each
-    point has its best posterior.
+    The decoders are a triangular net, whose IMA contrast is positive, and a Moebius map, whose contrast is zero. The
+    posterior of each point is optimal.
     """
     parts = Parts(request, "ima-gap", quick=request.quick)
-    made = {name: parts.make(name, functools.partial(gaps, name, request.quick)) for name in WORLDS}
-    rows = {name: part.found for name, part in made.items()}
-    parts.write("\n\n".join(f"### {name}\n\n{summary(found, COLUMNS, 'gamma2')}" for name, found in rows.items()))
+    worlds = {name: parts.make(name, functools.partial(gaps, name, request.quick)) for name in WORLDS}
+    rows = {name: part.result for name, part in worlds.items()}
+    parts.write("\n\n".join(f"### {name}\n\n{summary(group, COLUMNS, 'gamma2')}" for name, group in rows.items()))
     figure(rows).savefig(parts.folder / "gap.png", dpi=130)
-    return {name: part.row() for name, part in made.items()}
+    return {name: part.row() for name, part in worlds.items()}
 
 
 def gaps(name: str, quick: bool) -> Rows:
@@ -48,7 +48,7 @@ def gaps(name: str, quick: bool) -> Rows:
     rows: Rows = []
     for gamma2 in [1e1, 1e2, 1e3, 1e4, 1e5] if quick else [10 ** (k / 2) for k in range(2, 13)]:
         if name == "moebius":  # codes in (0, 1), sources in (-1/2, 1/2)
-            inside = 0.05 + 0.9 * (z + 0.5)  # a bounded prior has a layer of its own at the cube's faces
+            inside = 0.05 + 0.9 * (z + 0.5)  # a bounded prior has a boundary layer at the cube's faces
             gap = elbo_gap(
                 lambda u: world.decode(u - 0.5), world.decode(inside - 0.5), gamma2, start=inside, prior=Uniform(2)
             )
@@ -64,12 +64,12 @@ def figure(worlds: dict[str, Rows]) -> Figure:
         for key, colour, label, style in (
             ("log_likelihood", plotting.INK, "log p", "-"),
             ("elbo", plotting.BLUE, "ELBO*", "-"),
-            ("ima", plotting.ORANGE, "log p − c_IMA, the limit", "--"),
+            ("ima", plotting.ORANGE, "log p − c_IMA (limit)", "--"),
         ):
             axis.plot(numbers(rows, "gamma2"), numbers(rows, key), color=colour, lw=1.6, ls=style, label=label)
         axis.set_xscale("log")
         axis.set_xlabel("γ²", fontsize=9)
-        axis.set_ylabel("nats a point", fontsize=9)
+        axis.set_ylabel("nats per point", fontsize=9)
         axis.set_title(f"{name}: C_IMA {max(0.0, numbers(rows, 'contrast')[0]):.3f}", fontsize=9, loc="left")
         axis.legend(fontsize=7, frameon=False)
     return drawing

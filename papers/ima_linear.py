@@ -1,4 +1,4 @@
-"""The gap of a linear-Gaussian model (2206.02416) in closed form: log p - ELBO* = ½ (Σ log Λ_kk - log det Λ)."""
+"""The ELBO gap of a linear-Gaussian model in closed form (arXiv:2206.02416)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ GAMMAS = (1e0, 1e1, 1e2, 1e3, 1e4, 1e5)
 
 
 def gap_at(k: int) -> Cell:
-    """A cell: the gap at one of the `GAMMAS`."""
+    """Cell with the gap at one of the `GAMMAS`."""
     return lambda rows: f"{rows[k]['gap']:.6f}"
 
 
@@ -31,10 +31,10 @@ COLUMNS: Columns = {
 
 @reproduction("ima-linear")
 def ima_linear(request: Request) -> Row:
-    """The linear-Gaussian identity log p - ELBO* = ½ (Σ log Λ_kk - log det Λ), from closed forms of both sides."""
+    """The linear-Gaussian identity log p - ELBO* = ½ (Σ log Λ_kk - log det Λ), with both sides in closed form."""
     parts = Parts(request, "ima-linear")
     part = parts.make("linear", gaps)
-    parts.write("log p - ELBO*, nats, at each gamma²\n\n" + summary(part.found, COLUMNS, "n", "d"))
+    parts.write("log p - ELBO*, in nats, for each gamma²\n\n" + summary(part.result, COLUMNS, "n", "d"))
     return {"linear": part.row()}
 
 
@@ -57,7 +57,7 @@ def gaps() -> Rows:
 
 
 def log_likelihood(A: Tensor, gamma2: float, x: Tensor) -> Tensor:
-    """log N(x; 0, A Aᵀ + I / gamma^2), in the axes of A: the residual off its image is not lost in rounding."""
+    """log N(x; 0, A Aᵀ + I / gamma²), in the axes of A, where the residual outside its image keeps its precision."""
     U, s, _ = torch.linalg.svd(A, full_matrices=False)
     along = x @ U
     off = x - along @ U.T
@@ -68,7 +68,7 @@ def log_likelihood(A: Tensor, gamma2: float, x: Tensor) -> Tensor:
 
 
 def best_elbo(A: Tensor, gamma2: float, x: Tensor) -> Tensor:
-    """The ELBO at the best factorised posterior, term by term."""
+    """The ELBO with the best factorised posterior, term by term."""
     n, d = A.shape
     precision = torch.eye(d, dtype=A.dtype) + gamma2 * A.T @ A
     m = gamma2 * torch.linalg.solve(precision, A.T @ x.T).T

@@ -1,4 +1,4 @@
-"""Near-deterministic VAEs and independent mechanisms (2206.02416): factors of Moebius maps, and what it leaves open."""
+"""Near-deterministic VAEs recover the factors of Moebius maps (arXiv:2206.02416), with further experiments."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ DETERMINISTIC: Columns = {
     "contrast": average("contrast", digits=4),
     "mean squared error": lambda rows: f"{sum(numbers(rows, 'mse')) / len(rows):.1e}",
 }
-#: the MCC of a random rotation of three factors
+#: MCC of a random rotation of three factors
 ROTATION = 0.828
 
 
 @reproduction("ima-moebius")
 def ima_moebius(request: Request) -> Row:
-    """Recovery of the factors by VAEs of growing precision on Moebius maps, uniform sources and prior.
+    """Recovery of factors by VAEs of growing precision on Moebius maps, with uniform sources and prior.
 
-    Four parts: precision (d = 3, 20 seeds), dimension (d = 5 and 10), 100 maps of unit determinant after the Moebius
-    map, whose own contrast is then above zero, and whether an explicit `Orthogonality` term makes a deterministic
-    autoencoder do the same. `quick`: fewer seeds, maps and steps.
+    There are four parts: precision (d = 3, 20 seeds); dimension (d = 5 and 10); 100 maps that are no longer orthogonal,
+    a matrix of unit determinant after a Moebius map; and whether an explicit `Orthogonality` term lets a deterministic
+    autoencoder recover the factors as well. `quick` uses fewer seeds, maps and steps.
     """
     quick, plan = request.quick, Plan.of(request.quick)
     count = request.seeds or (3 if quick else 20)
@@ -59,25 +59,25 @@ def ima_moebius(request: Request) -> Row:
     world = mixings.moebius(dim=3, seed=0)
     gammas = [1e1, 1e4] if quick else [1e1, 1e3, 1e4, 1e5]
     points = [(gamma2, seed) for gamma2 in gammas for seed in range(count)]
-    made = {"precision": parts.make("precision", functools.partial(train_vaes, [world], points, plan))}
+    parts_by_name = {"precision": parts.make("precision", functools.partial(train_vaes, [world], points, plan))}
     points = [(gamma2, seed) for gamma2 in gammas[-2:] for seed in range(few)]
     for dim in (5,) if quick else (5, 10):
         worlds, wide = [mixings.moebius(dim=dim, seed=0)], replace(plan, net="smooth:96x96")
         name = f"dimension-{dim}"
-        made[name] = parts.make(name, functools.partial(train_vaes, worlds, points, wide))
-    made["maps"] = parts.make("maps", functools.partial(maps, 8 if quick else 100, plan))
+        parts_by_name[name] = parts.make(name, functools.partial(train_vaes, worlds, points, wide))
+    parts_by_name["maps"] = parts.make("maps", functools.partial(maps, 8 if quick else 100, plan))
     shorter = replace(plan, steps=plan.steps // 2)
-    made["orthogonality"] = parts.make("orthogonality", functools.partial(deterministic, world, few, shorter))
+    parts_by_name["orthogonality"] = parts.make("orthogonality", functools.partial(deterministic, world, few, shorter))
     results: Row = {"quick": quick, "plan": asdict(plan)}
-    results |= {name: part.row() for name, part in made.items()}
-    rows = {name: part.found for name, part in made.items()}
+    results |= {name: part.row() for name, part in parts_by_name.items()}
+    rows = {name: part.result for name, part in parts_by_name.items()}
     parts.write(tables(rows), results)
     figure(rows).savefig(parts.folder / "moebius.png", dpi=130)
     return results
 
 
 def maps(count: int, plan: Plan) -> Rows:
-    """VAEs of maps that are not orthogonal: a matrix of unit determinant after a Moebius map."""
+    """VAEs on maps that are not orthogonal: a matrix of unit determinant after a Moebius map."""
     worlds = [
         mixings.after(mixings.unit_determinant(3, seed), mixings.moebius(dim=3, seed=seed)) for seed in range(count)
     ]
@@ -91,7 +91,7 @@ def maps(count: int, plan: Plan) -> Rows:
 
 
 def deterministic(world: mixings.Mixing, count: int, plan: Plan) -> Rows:
-    """RAEs without and with `Orthogonality`, sources scaled to unit variance by the latent norm alone."""
+    """RAEs with and without `Orthogonality`; only the latent norm fixes the scale of the codes."""
     x, z = (t.float() for t in world.sample(plan.n + HELD_OUT, seed=0))
     x = x / float(x[: plan.n].var(0).mean().sqrt())
     train, held_out, truth = x[: plan.n], x[plan.n :], z[plan.n :]
@@ -122,21 +122,21 @@ def deterministic(world: mixings.Mixing, count: int, plan: Plan) -> Rows:
 
 
 def ranks(values: Sequence[float]) -> Tensor:
-    """The rank of each value; ties share theirs."""
+    """The rank of each value; tied values share their mean rank."""
     v = torch.tensor(values, dtype=torch.float64)
     return (v[:, None] > v).sum(1) + 0.5 * ((v[:, None] == v).sum(1) - 1)
 
 
 def spearman(a: Sequence[float], b: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
-    """The rank correlation, and its 95 % interval by 2,000 bootstrap draws."""
+    """The rank correlation and its 95 % interval, from 2,000 bootstrap draws."""
 
-    def of(index: Tensor) -> float:
+    def correlation(index: Tensor) -> float:
         x, y = (ranks([v[i] for i in index.tolist()]) for v in (a, b))
         return float(torch.corrcoef(torch.stack([x, y]))[0, 1])
 
     generator = torch.Generator().manual_seed(seed)
-    draws = sorted(of(torch.randint(len(a), (len(a),), generator=generator)) for _ in range(2000))
-    return of(torch.arange(len(a))), draws[50], draws[1949]
+    draws = sorted(correlation(torch.randint(len(a), (len(a),), generator=generator)) for _ in range(2000))
+    return correlation(torch.arange(len(a))), draws[50], draws[1949]
 
 
 # -- table and picture ------------------------------------------------------------------------------------------------
@@ -156,7 +156,7 @@ def tables(rows: dict[str, Rows]) -> str:
         *sections,
         f"### {len(recovered)} maps of unit determinant after Moebius, gamma² = 1e5",
         table(("contrast of", "Spearman with MCC", "95 % interval"), correlations),
-        "### A deterministic autoencoder with the term Orthogonality",
+        "### A deterministic autoencoder with an Orthogonality term",
         summary(rows["orthogonality"], DETERMINISTIC, "weight"),
     ])  # fmt: skip
 
@@ -175,12 +175,12 @@ def figure(rows: dict[str, Rows]) -> Figure:
     left.set_ylabel("MCC", fontsize=9)
     left.legend(fontsize=7, frameon=False, loc="lower right")
     left.set_title("precision, d = 3", fontsize=9, loc="left")
-    crooked = rows["maps"]
+    maps_rows = rows["maps"]
     middle.scatter(
-        numbers(crooked, "contrast_of_map"), numbers(crooked, "mcc"), s=14, color=plotting.BLUE, alpha=0.7
+        numbers(maps_rows, "contrast_of_map"), numbers(maps_rows, "mcc"), s=14, color=plotting.BLUE, alpha=0.7
     )  # fmt: skip
     middle.set_xlabel("IMA contrast of the map, nats", fontsize=9)
-    middle.set_title(f"{len(crooked)} maps that are not orthogonal", fontsize=9, loc="left")
+    middle.set_title(f"{len(maps_rows)} maps that are not orthogonal", fontsize=9, loc="left")
     weights = numbers(rows["orthogonality"], "weight")
     ticks = list(dict.fromkeys(weights))
     right.scatter(

@@ -1,4 +1,4 @@
-"""Factors of drawn sprites and of dSprites (2206.02416): VAEs and deterministic autoencoders."""
+"""Factors of sprites and of dSprites by VAEs and deterministic autoencoders (arXiv:2206.02416)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ COLUMNS: Columns = {
 
 @dataclass(frozen=True)
 class Model:
-    """A model of the table: what it is trained on, its recipe, the recipe's options, quick or not, and its steps."""
+    """A row of the table: data set, recipe, its options, changes to them with `quick`, number of quick steps."""
 
     data: str
     recipe: str
@@ -44,15 +44,17 @@ class Model:
     quick_options: dict[str, Any] = field(default_factory=dict)
     quick_steps: int = 6000
 
-    def chosen(self, quick: bool) -> dict[str, Any]:
+    def options_for(self, quick: bool) -> dict[str, Any]:
+        """The options of the recipe."""
         return self.options | self.quick_options if quick else self.options
 
     def label(self, seed: int) -> str:
+        """The name of the part."""
         return f"{self.data}-{self.recipe}{'-orthogonal' if 'orthogonality' in self.options else ''}-{seed}"
 
 
 RAE = {"sigma": 1.0, "beta": 0.1, "output": "identity"}
-#: of which each of a quarter as many pixels counts four times
+#: quick options weight each pixel four times, because quick pictures have a quarter of the pixels
 MODELS = (
     Model("sprites", "vae", {"gamma2": 1.0, "prior": "beta", "output": "identity"}, {"gamma2": 4.0}, 12_000),
     Model("sprites", "rae", RAE, {"sigma": 0.5}, 12_000),
@@ -65,12 +67,12 @@ MODELS = (
 
 @reproduction("ima-sprites")
 def ima_sprites(request: Request) -> Row:
-    """Factors of drawn sprites, and of dSprites (where `root` has them): MCC, DCI, contrast (2206.02416).
+    """Recovery of the factors of sprites, and of dSprites if `root` has them: MCC, DCI, contrast (2206.02416).
 
-    Four factors of sprites by a VAE at gamma^2 = 1 and by deterministic autoencoders with and without `Orthogonality`;
-    those of dSprites by VAE, beta-VAE and RAE.
-    Without `quick` it trains on 64x64 pixels for 41,500 steps of 512, which needs a GPU; `quick`, on 32x32, a quarter
-    as many, of which each counts four times, with 16, 32 and 32 channels for 12,000 steps of 64.
+    A VAE with gamma² = 1 and deterministic autoencoders with and without `Orthogonality` are trained on sprites, which
+    have four factors; VAE, beta-VAE and RAE on dSprites. The full version trains on 64x64 pixels for 41,500 steps with
+    batches of 512, which needs a GPU. `quick` trains on 32x32 pixels, each weighted four times, with 16, 32 and 32
+    channels for 12,000 steps (6,000 on dSprites) with batches of 64.
     """
     parts = Parts(request, "ima-sprites", quick=request.quick)
     rows: Rows = []
@@ -80,16 +82,17 @@ def ima_sprites(request: Request) -> Row:
             try:
                 load("dsprites", root=request.root)
             except OSError as error:
-                request.say(f"dsprites left out: {error}")
+                request.say(f"skipping dsprites: {error}")
                 continue
         for seed in range(request.seeds or (1 if request.quick else 10)):
-            rows.append(parts.make(model.label(seed), functools.partial(judge, model, seed, request)).found)
+            make = functools.partial(train_and_evaluate, model, seed, request)
+            rows.append(parts.make(model.label(seed), make).result)
             parts.write(summary(rows, COLUMNS, "data", "recipe", "options"), results)
     return results
 
 
 def dataset(name: str, request: Request) -> Dataset:
-    """The data set; `quick`, every 2x2 pixels of it averaged."""
+    """The data set; with `quick`, every 2x2 pixels are averaged."""
     data = load(name, root=request.root)
     if not request.quick:
         return data
@@ -104,8 +107,8 @@ def dataset(name: str, request: Request) -> Dataset:
     return replace(data, name=f"{name}-32", source="", train=train, valid=valid, test=test, kind=kind)
 
 
-def judge(model: Model, seed: int, request: Request) -> Row:
-    quick, options, data = request.quick, model.chosen(request.quick), dataset(model.data, request)
+def train_and_evaluate(model: Model, seed: int, request: Request) -> Row:
+    quick, options, data = request.quick, model.options_for(request.quick), dataset(model.data, request)
     batch = 64 if quick else 512
     steps = model.quick_steps if quick else 41_500
     run = fit(
@@ -117,11 +120,11 @@ def judge(model: Model, seed: int, request: Request) -> Row:
     truth = data.test_labels
     assert truth is not None
     truth = truth.double()
-    home = next(run.model.parameters()).device
+    device = next(run.model.parameters()).device
     means = run.encode(data.test).cpu()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        contrast = geometry(run.model, means[:200].to(home)).contrast
+        contrast = geometry(run.model, means[:200].to(device)).contrast
     return {
         "data": model.data,
         "recipe": model.recipe,
@@ -138,16 +141,16 @@ def judge(model: Model, seed: int, request: Request) -> Row:
 
 
 def posterior(run: Run, x: Tensor, truth: Tensor) -> Row:
-    """Of a run whose encoder has a width: recovery by drawn codes, and how many units are used."""
-    home = next(run.model.parameters()).device
+    """Metrics of a run with a stochastic encoder: recovery by drawn codes, and the active units."""
+    device = next(run.model.parameters()).device
     with torch.no_grad():
         codes = torch.cat([
-            run.model.encoder(as_float(piece.to(home))).sample(generator=torch.Generator(home).manual_seed(0))
+            run.model.encoder(as_float(piece.to(device))).sample(generator=torch.Generator(device).manual_seed(0))
             for piece in x.split(500)
         ]).cpu()  # fmt: skip
-    kl, used = active_units(run.model, as_float(x[:500].to(home)))
+    kl, active = active_units(run.model, as_float(x[:500].to(device)))
     return {
         "mcc_authors": float(mcc(truth, codes, protocol="batches", batch=512, baselines=False)),
-        "active": int(used.sum()),
+        "active": int(active.sum()),
         "kl": kl.tolist(),
     }

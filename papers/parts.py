@@ -1,4 +1,4 @@
-"""What every reproduction consists of: parts that are kept as files, and tables of their numbers."""
+"""The building blocks of every reproduction: parts that are kept as files, and tables of their numbers."""
 
 from __future__ import annotations
 
@@ -22,73 +22,76 @@ __all__ = [
 
 Row: TypeAlias = dict[str, Value]
 Rows: TypeAlias = list[Row]
-#: what a table shows of the rows of one group
+#: function from the rows of a group to what a table shows of them
 Cell: TypeAlias = Callable[[Sequence[Mapping[str, object]]], object]
-#: head -> cell
+#: column heading -> cell
 Columns: TypeAlias = Mapping[str, Cell]
 
-Found = TypeVar("Found", bound=Value)
+Result = TypeVar("Result", bound=Value)
 Line = TypeVar("Line", bound=Mapping[str, object])
 
 
 @dataclass(frozen=True)
-class Part(Generic[Found]):
-    """One part of a reproduction: how long it took, in seconds, and what it gave."""
+class Part(Generic[Result]):
+    """One part of a reproduction: its duration in seconds, and its result."""
 
     seconds: float
-    found: Found
+    result: Result
 
     def row(self) -> Row:
-        """As it lies in the part's file."""
-        return {"seconds": self.seconds, "found": self.found}
+        """The content of the part's file."""
+        return {"seconds": self.seconds, "found": self.result}
 
 
 class Parts:
-    """The folder of a reproduction, whose parts are kept as JSON: a second run makes only those that are missing.
+    """The folder of a reproduction, which keeps each part as a JSON file; a second run makes only the missing parts.
 
     Args:
-        request: where the folder is, and whether its old parts are overwritten.
-        name: of the reproduction.
-        settings: what the parts depend on. More seeds are more parts, so the number of seeds is none of it.
+        request: the request, which names the folder and says whether to overwrite old parts.
+        name: name of the reproduction.
+        settings: settings on which the parts depend. The number of seeds is usually not among them, because more seeds
+            only add parts.
 
     Raises:
-        FileExistsError: the folder is a file, or holds parts that were made with other settings.
+        FileExistsError: the folder is a file, or holds parts with other settings.
     """
 
     def __init__(self, request: Request, name: str, **settings: Value) -> None:
         self.folder, self.say = Path(request.out), request.say
         if self.folder.is_file():
-            raise FileExistsError(f"{self.folder} is a file; give a folder")
+            raise FileExistsError(f"--out is {self.folder}, a file; expected a folder. Choose another path.")
         settings = {"result": name, **settings}
         path = self.folder / "made.json"
         if path.is_file():
             former = json.loads(path.read_text())
-            if request.overwrite:  # all parts, or an interrupted run would continue with old parts among the new
+            if request.overwrite:  # remove all parts, so that an interrupted run does not mix old and new ones
                 for old in self.folder.glob("*.json"):
                     old.unlink()
                 for run in self.folder.glob("*/run.toml"):
                     shutil.rmtree(run.parent)
             elif former != settings:
                 raise FileExistsError(
-                    f"{self.folder} holds parts made with {former}, not {settings}; choose a new folder, or --overwrite"
+                    f"{self.folder} holds parts made with {former}; expected {settings}. Choose another folder, or use "
+                    "--overwrite."
                 )
         files.replace_text(path, json.dumps(settings) + "\n")
 
-    def make(self, name: str, function: Callable[[], Found]) -> Part[Found]:
-        """The part of a name: read from its file where there is one, else made by the function and written there."""
+    def make(self, name: str, function: Callable[[], Result]) -> Part[Result]:
+        """Read a part from its file; if there is none, make the part with the function and write the file."""
         path = self.folder / f"{name}.json"
         if path.is_file():
-            self.say(f"{name}: kept from {path}")
-            return Part(**json.loads(path.read_text()))
+            self.say(f"{name}: read from {path}")
+            record = json.loads(path.read_text())
+            return Part(record["seconds"], record["found"])
         self.say(f"{name} ...")
         started = time.perf_counter()
-        found = function()
-        part = Part(round(time.perf_counter() - started, 1), found)
+        result = function()
+        part = Part(round(time.perf_counter() - started, 1), result)
         files.replace_text(path, json.dumps(part.row(), indent=1) + "\n")
         return part
 
     def write(self, text: str, results: Row | None = None) -> None:
-        """Write table.md, and results.json where there are results; after each part, to show what there is so far."""
+        """Write table.md, and results.json if there are results; called after each part, to show the parts so far."""
         if results is not None:
             files.replace_text(self.folder / "results.json", json.dumps(results, indent=1) + "\n")
         files.replace_text(self.folder / "table.md", text.rstrip("\n") + "\n")
@@ -105,12 +108,12 @@ def table(head: Iterable[str], lines: Iterable[Iterable[object]]) -> str:
 
 
 def summary(rows: Iterable[Line], columns: Columns, *by: str) -> str:
-    """A table with one line for each group of rows that agree in the fields `by`."""
+    """A Markdown table with one line for each group of rows with equal values in the fields `by`."""
     return table(columns, [[cell(group) for cell in columns.values()] for group in grouped(rows, *by)])
 
 
 def grouped(rows: Iterable[Line], *by: str) -> list[list[Line]]:
-    """The rows that agree in the fields `by`, group by group, in order of appearance."""
+    """Groups of rows with equal values in the fields `by`, in order of appearance."""
     groups: dict[tuple[object, ...], list[Line]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in by), []).append(row)
@@ -118,7 +121,7 @@ def grouped(rows: Iterable[Line], *by: str) -> list[list[Line]]:
 
 
 def numbers(rows: Iterable[Mapping[str, object]], *keys: str) -> list[float]:
-    """The number of each row under nested keys; rows without one are left out."""
+    """The number under nested keys of each row; rows without one are skipped."""
     values = []
     for row in rows:
         value: object = row
@@ -130,7 +133,7 @@ def numbers(rows: Iterable[Mapping[str, object]], *keys: str) -> list[float]:
 
 
 def mean_sd(values: Sequence[float], digits: int = 3) -> str:
-    """Mean ± standard deviation; of no values "-"."""
+    """Mean ± standard deviation; "-" without values."""
     if not values:
         return "-"
     sd = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
@@ -138,10 +141,10 @@ def mean_sd(values: Sequence[float], digits: int = 3) -> str:
 
 
 def average(*keys: str, digits: int = 3, scale: float = 1.0) -> Cell:
-    """A cell: mean ± standard deviation of `scale` times the numbers under nested keys."""
+    """Cell with the mean ± standard deviation of the numbers under nested keys, multiplied by `scale`."""
     return lambda rows: mean_sd([scale * value for value in numbers(rows, *keys)], digits)
 
 
 def first(key: str, form: str = "") -> Cell:
-    """A cell: what the first row of the group says, in a format."""
+    """Cell with the value of the first row of the group, in a format."""
     return lambda rows: format(rows[0][key], form)

@@ -1,4 +1,4 @@
-"""Table 1 of regularised autoencoders (1903.12436): how well each model reconstructs and generates."""
+"""Table 1 of Ghosh et al. (arXiv:1903.12436), on regularised autoencoders: FID of reconstructions and samples."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ TABLE1: dict[str, dict[str, tuple[float, float, float, float]]] = {
     },
 }
 
-#: what the paper trained with, and the size of its codes
+#: the paper's training settings and code sizes
 FULL: dict[str, Any] = {"net": "paper", "epochs": 100, "batch_size": 100}
 CODES = {"mnist": 16, "cifar10": 128}
-#: a net that trains on two cores: 784-512-256-16 with batch normalisation
+#: settings for two CPU cores; the net is 784-512-256-16 with batch normalisation
 QUICK: dict[str, Any] = {"net": "mlp", "latent_dim": 16, "epochs": 15, "batch_size": 128}
 
-#: head -> column of the comparison
+#: heading -> column of the comparison
 COLUMNS = {
     "reconstruction": "reconstruction",
-    "N (own)": "own",
+    "N": "own",
     "GMM-10": "gmm",
     "GMM-100": "gmm-100",
     "interpolation": "interpolation-linear",
@@ -56,18 +56,17 @@ COLUMNS = {
 
 @reproduction("rae-table1", takes=("data", "weights"))
 def rae_table1(request: Request) -> Comparison:
-    """Table 1 of 1903.12436: models x (reconstruction, N, GMM, interpolation).
+    """Table 1 of 1903.12436: Fréchet distances of reconstructions, samples and interpolations of eight models.
 
-    Without `quick` it trains the paper's nets for the paper's epochs, which needs a GPU; `quick` trains a small
-    perceptron. The numbers are Fréchet distances under the data set's own extractor, or FID where `weights` is the file
-    of Inception's weights.
+    It trains the paper's nets for the paper's number of epochs, which needs a GPU; `quick` trains small MLPs. The
+    distance uses the features of the data set's classifier, or is FID if `weights` is the file of Inception's weights.
 
     Raises:
         ValueError: the table has no such data set.
     """
     data = request.data or "mnist"
     if data not in TABLE1:
-        raise ValueError(f"Table 1 has no data set {data!r} that can be loaded; choose from {', '.join(TABLE1)}")
+        raise ValueError(f"--data is {data!r}; expected a data set of Table 1. Choose from {', '.join(TABLE1)}.")
     comparison = compare(
         load(data, root=request.root),
         list(TABLE1[data]),
@@ -89,7 +88,7 @@ def rae_table1(request: Request) -> Comparison:
 
 
 def markdown(comparison: Comparison) -> str:
-    """The table, our numbers with their spread and the paper's beside them."""
+    """The table in Markdown: our numbers with standard deviations, and the paper's."""
     paper, facts = TABLE1[comparison.data], comparison.facts
     lines = [
         (row.recipe, *(row.columns.get(c, "-") for c in COLUMNS.values()), ", ".join(map(str, paper[row.recipe])))
@@ -97,7 +96,7 @@ def markdown(comparison: Comparison) -> str:
     ]
     note = (
         f"{comparison.data}: {comparison.metric}, lower is better; n = {comparison.protocol['n']}, "
-        f"{comparison.summary[0].n} seed(s). As many training examples have "
+        f"{comparison.summary[0].n} seed(s). The same number of training examples has "
         f"{numbers([facts], 'floor', 'frechet')[0]:.2f}."
     )
     return table(("model", *COLUMNS, "paper's FID: rec, N, GMM, interp"), lines) + f"\n\n{note}"

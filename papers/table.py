@@ -1,4 +1,4 @@
-"""The table of reproductions: what each is called, what it takes, and how one is requested."""
+"""The table of reproductions: their names, the options they take, and the request to run one."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ OPTIONAL = ("data", "labels", "recipes", "limit", "epochs", "weights")
 
 @dataclass(frozen=True)
 class Request:
-    """How a result is to be reproduced.
+    """A request to reproduce a result.
 
     Args:
         out: folder for the parts, the table and the pictures. An interrupted reproduction continues there.
-        quick: small nets, few seeds and few steps, for two CPU cores.
+        quick: whether to use small nets, few seeds and few steps, for two CPU cores; default False.
         seeds: number of seeds, >= 1; each reproduction has its own default.
         root: folder of named data sets; default: the environment variable CHARTAE_DATA, else a download.
-        overwrite: remove the parts in `out` first.
-        device: where to train, such as "cpu"; default: a GPU where there is one.
-        say: called with each progress message.
-        progress: show progress bars; default: on a terminal.
+        overwrite: whether to remove the parts in `out` first; default False.
+        device: device to train on, such as "cpu"; default: a GPU if there is one.
+        say: function called with each progress message; default: no messages.
+        progress: whether to show progress bars; default: on a terminal.
         data: name of the data set.
         labels: number of training examples that keep their label, >= 1.
-        recipes: the rows to make; default: all.
-        limit: use only the first so many strings, >= 1.
-        epochs: training epochs, >= 1.
-        weights: file of Inception's weights; with it the numbers are FID.
+        recipes: recipes to make rows for; default: all of the table.
+        limit: use only the first N strings, >= 1.
+        epochs: number of training epochs, >= 1.
+        weights: file with the weights of Inception; with it, the metric is FID.
 
     Raises:
         ValueError: a count is below 1.
@@ -63,16 +63,16 @@ class Request:
         counts = {"seeds": self.seeds, "labels": self.labels, "limit": self.limit, "epochs": self.epochs}
         for name, count in counts.items():
             if count is not None and count < 1:
-                raise ValueError(f"--{name} is {count}; give at least 1")
+                raise ValueError(f"--{name} is {count}; expected a number >= 1. Leave it out for the default.")
 
-    def given(self) -> list[str]:
+    def options_set(self) -> list[str]:
         """The names of the optional fields that are set."""
         return [name for name in OPTIONAL if getattr(self, name) not in (None, ())]
 
 
 @dataclass(frozen=True)
 class Record:
-    """A reproduction: its name, its function, and which of the `OPTIONAL` fields it takes."""
+    """A reproduction: its name, its function, and the names of the `OPTIONAL` fields that it takes."""
 
     name: str
     function: Callable[[Request], object]
@@ -80,7 +80,7 @@ class Record:
 
     @property
     def summary(self) -> str:
-        """The first sentence or two of the function's documentation, up to an empty line."""
+        """The first paragraph of the function's docstring."""
         return " ".join((self.function.__doc__ or "").split("\n\n")[0].split())
 
 
@@ -90,22 +90,25 @@ TABLE: dict[str, Record] = {}
 def reproduction(
     name: str, takes: tuple[str, ...] = ()
 ) -> Callable[[Callable[[Request], Result]], Callable[[Request], Result]]:
-    """Enter a function in the table. Every module of this package may do so: a new reproduction is one new file.
+    """Decorator that adds a function to the table of reproductions; a new reproduction is one new file in this folder.
 
     Args:
-        name: what it is called on the command line.
-        takes: which of the `OPTIONAL` fields of a request it takes.
+        name: name of the reproduction on the command line.
+        takes: names of the `OPTIONAL` fields of a request that it takes.
+
+    Returns:
+        The decorator.
     """
 
-    def enter(function: Callable[[Request], Result]) -> Callable[[Request], Result]:
+    def decorate(function: Callable[[Request], Result]) -> Callable[[Request], Result]:
         TABLE[name] = Record(name, function, takes)
         return function
 
-    return enter
+    return decorate
 
 
 def records() -> dict[str, Record]:
-    """All reproductions by name, in alphabetical order; every module of this package is imported for it."""
+    """All reproductions by name, in alphabetical order; this imports every module of the package."""
     for module in pkgutil.iter_modules(sys.modules[__package__ or "papers"].__path__):
         if module.name != "__main__":
             importlib.import_module(f"papers.{module.name}")
@@ -113,35 +116,38 @@ def records() -> dict[str, Record]:
 
 
 def record(name: str) -> Record:
-    """The reproduction of a name.
+    """The reproduction with a name.
 
     Raises:
-        ValueError: there is none; the message lists the names.
+        ValueError: there is no such reproduction; the message lists the names.
     """
     known = records()
     if name in known:
         return known[name]
     close = difflib.get_close_matches(name, known, 1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ValueError(f"there is no reproduction {name!r}{hint}; choose from {', '.join(known)}")
+    raise ValueError(f"NAME is {name!r}{hint}; expected a reproduction. Choose from {', '.join(known)}.")
 
 
 def reproduce(name: str, request: Request) -> object:
     """Reproduce a result.
 
     Args:
-        name: one of `records()`.
-        request: how.
+        name: name of the reproduction, a key of `records()`.
+        request: the settings.
 
     Returns:
-        What the reproduction returns: its numbers.
+        The numbers of the reproduction.
 
     Raises:
-        ValueError: an unknown name; a field is set that this reproduction does not take.
+        ValueError: an unknown name, or an option that this reproduction does not take.
     """
     chosen = record(name)
-    for field in request.given():
+    for field in request.options_set():
         if field not in chosen.takes:
             takers = [other.name for other in records().values() if field in other.takes]
-            raise ValueError(f"{name} takes no --{field}; it is an option of {', '.join(takers)}")
+            raise ValueError(
+                f"--{field} is {getattr(request, field)!r}; expected none, because {name} takes no --{field}; it is an "
+                f"option of {', '.join(takers)}. Leave it out."
+            )
     return chosen.function(request)

@@ -1,4 +1,4 @@
-"""Small VAEs trained side by side on known mixings, and how well each recovers its factors."""
+"""Small VAEs trained together on known mixings, and how well each recovers the factors."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from papers.parts import Row, Rows
 
 __all__ = ["HELD_OUT", "Plan", "finite_mean", "train_vaes"]
 
-#: held-out points that a model is judged on
+#: number of held-out points for evaluation
 HELD_OUT = 6000
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How the small models are trained: steps, training points, net, learning rate, batch size."""
+    """How the small models are trained: number of steps and training points, net, learning rate, batch size."""
 
     steps: int
     n: int
@@ -40,7 +40,7 @@ class Plan:
 
 
 def finite_mean(values: Tensor) -> float:
-    """The mean of the finite ones; infinite if there are none."""
+    """The mean of the finite values; infinite if there are none."""
     finite = values[values.isfinite()]
     return float(finite.mean()) if len(finite) else math.inf
 
@@ -48,14 +48,14 @@ def finite_mean(values: Tensor) -> float:
 def train_vaes(
     worlds: Sequence[Mixing], points: Sequence[tuple[float, int]], plan: Plan, prior: str = "uniform"
 ) -> Rows:
-    """Train a VAE for each (gamma^2, seed), on the world of the same index or all on the only one, and judge it."""
+    """Train and evaluate a VAE for each (gamma², seed), on the world with the same index, or all on a single one."""
     n = plan.n
     drawn = [[t.float() for t in world.sample(n + HELD_OUT, seed=0)] for world in worlds]
     scales = [float(x[:n].var(0).mean().sqrt()) for x, _ in drawn]
     sets = [x / scale for (x, _), scale in zip(drawn, scales, strict=True)]
     index = [i % len(worlds) for i in range(len(points))]  # the world of each model
     setting = Setting((worlds[0].size,), worlds[0].dim, plan.net, unit=False)
-    # a stiff decoder is reached from a softer one: there the axes are found
+    # with large gamma, training starts from a softer decoder, which helps to find the axes
     warmups = [plan.steps * 3 // 5 if gamma2 > 1e4 else 0 for gamma2, _ in points]
     objectives = [
         build("vae", setting, seed=seed, gamma2=gamma2 * scales[i] ** 2, prior=prior, warmup=warmup).objective
@@ -72,13 +72,13 @@ def train_vaes(
             lr=plan.lr,
         )
     return [
-        {"gamma2": gamma2, "seed": seed, **judge(objective.model, sets[i][n:], drawn[i][1][n:], scales[i])}
+        {"gamma2": gamma2, "seed": seed, **evaluate(objective.model, sets[i][n:], drawn[i][1][n:], scales[i])}
         for (gamma2, seed), i, objective in zip(points, index, objectives, strict=True)
     ]
 
 
-def judge(model: Autoencoder, x: Tensor, z: Tensor, scale: float) -> Row:
-    """A trained VAE on held-out points, in the units in which it was trained."""
+def evaluate(model: Autoencoder, x: Tensor, z: Tensor, scale: float) -> Row:
+    """Metrics of a trained VAE on held-out points, in the units of its training."""
     means = in_slices(model, model.encode, x)
     with torch.no_grad():
         codes = model.encoder(x).sample(generator=torch.Generator().manual_seed(0))

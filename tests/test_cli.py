@@ -116,13 +116,13 @@ BAD = {
     "no run to report": (["report", "{}"], "run"),
     "no such table": (
         ["reproduce", "vae-table1", "--out", "{}"],
-        "there is no reproduction 'vae-table1' (did you mean 'rae-table1'?); choose from grae-expressions,",
+        "NAME is 'vae-table1' (did you mean 'rae-table1'?); expected a reproduction. Choose from grae-expressions,",
     ),
     "a flag of another result": (
         ["reproduce", "iae-style", "--data", "digits", "--out", "{}"],
         "iae-style takes no --data; it is an option of iae-cluster, iae-semisup, iae-translate, rae-table1",
     ),
-    "no seeds": (["reproduce", "iae-style", "--seeds", "0", "--out", "{}"], "--seeds is 0; give at least 1"),
+    "no seeds": (["reproduce", "iae-style", "--seeds", "0", "--out", "{}"], "--seeds is 0; expected a number >= 1"),
     "a comparison with what translates": (
         ["compare", "digits", "--recipes", "ae", "iae-translate", "--out", "{}"],
         "iae-translate translates between two domains",
@@ -281,7 +281,7 @@ def test_settings_reach_the_loop_as_one_object(monkeypatch, tmp_path):
 
 def test_a_density_that_is_not_there(run, capsys):
     assert cli.main(["sample", str(run), "--density", "flow", "--out", "x.png"]) == 2
-    assert "there is no density 'flow'; choose from prior, normal, gmm" in capsys.readouterr().err
+    assert "density is 'flow'; expected the name of one. Choose from prior, normal, gmm" in capsys.readouterr().err
 
 
 def test_an_old_run_is_not_overwritten(run, capsys):

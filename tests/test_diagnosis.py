@@ -108,7 +108,7 @@ def test_reproduce(name, tmp_path, capsys):
     shown = capsys.readouterr()
     assert (tmp_path / "r" / "table.md").read_text() in shown.out
     assert cli.main(words) == 0
-    assert "kept from" in capsys.readouterr().err
+    assert "read from" in capsys.readouterr().err
     if name == "ima-linear":
         rows = json.loads((tmp_path / "r" / "linear.json").read_text())["found"]
         assert max(row["worst"] for row in rows) < 1e-10
@@ -118,13 +118,13 @@ def test_reproduce(name, tmp_path, capsys):
         assert last["log_likelihood"] - last["elbo"] == pytest.approx(last["contrast"], abs=1e-3)
         assert (tmp_path / "r" / "gap.png").stat().st_size > 10_000
         assert cli.main([w for w in words if w != "--quick"]) == 2  # quick parts are no parts of the whole result
-        assert "holds parts made with {'result': 'ima-gap', 'quick': True}" in capsys.readouterr().err
+        assert "holds parts made with {'result': 'ima-gap', 'quick': True}; expected" in capsys.readouterr().err
 
 
 def test_an_overwritten_result_has_no_old_parts(tmp_path):
     request = Request(tmp_path / "r")
-    assert Parts(request, "result", labels=100).make("one", lambda: 100).found == 100
-    assert Parts(request, "result", labels=100).make("one", lambda: 0).found == 100  # kept
+    assert Parts(request, "result", labels=100).make("one", lambda: 100).result == 100
+    assert Parts(request, "result", labels=100).make("one", lambda: 0).result == 100  # kept
     run = tmp_path / "r" / "model" / "run.toml"
     run.parent.mkdir()
     run.write_text("")
@@ -133,7 +133,7 @@ def test_an_overwritten_result_has_no_old_parts(tmp_path):
     Parts(replace(request, overwrite=True), "result", labels=1000)
     assert not run.exists()
     # interrupted there, and resumed
-    assert Parts(request, "result", labels=1000).make("one", lambda: 1000).found == 1000
+    assert Parts(request, "result", labels=1000).make("one", lambda: 1000).result == 1000
 
 
 @pytest.mark.slow

@@ -60,4 +60,4 @@ def test_the_table_of_recipes_has_every_option():
 def test_the_evidence_is_what_the_results_say():
     page = runpy.run_path(str(ROOT / "tools" / "build_evidence.py"))
     assert page["PAGE"].read_text() == page["page"](), "run tools/build_evidence.py"
-    assert page["OWN"].read_text() == page["own_page"](), "run tools/build_evidence.py"
+    assert page["POSTERIORS"].read_text() == page["posteriors_page"](), "run tools/build_evidence.py"

@@ -1,4 +1,4 @@
-"""Who may import whom (docs/architecture), read from the source: `FLOORS` and `NEVER` of tools/house.py."""
+"""Who may import whom (docs/architecture), read from the source: `LAYERS` and `NEVER` of tools/house.py."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def test_imports_go_downwards(source):
     assert [str(offence) for offence in house.upward_imports(HOUSE, source)] == []
 
 
-def test_floors_name_each_package_once():
-    names = [name for floor in house.FLOORS for name in sorted(floor)]
+def test_layers_name_each_package_once():
+    names = [name for layer in house.LAYERS for name in sorted(layer)]
     assert len(names) == len(set(names))
     assert {name for pair in house.NEVER.items() for name in (pair[0], *pair[1])} <= set(names)
 

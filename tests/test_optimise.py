@@ -80,8 +80,8 @@ def test_a_surrogate_of_equal_scores_and_flat_codes():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"kind": "deep"}, "choose from auto"),
-        ({"scores": torch.ones(9)}, "expected one a code"),
+        ({"kind": "deep"}, "expected one of auto"),
+        ({"scores": torch.ones(9)}, r"expected \(10,\), one for each code"),
         ({"scores": torch.tensor([1.0, math.nan] * 5)}, r"5 of 10 scores are not finite \(first: row 1\)"),
         ({"codes": torch.full((10, 2), math.inf)}, "not finite"),
         ({"inducing": 0}, "inducing is 0"),
@@ -94,7 +94,7 @@ def test_surrogates_refuse(change, message):
 
 
 def test_judging_needs_both_parts():
-    with pytest.raises(ValueError, match="holds 10 out"):
+    with pytest.raises(ValueError, match="holds out 10 of 10 codes"):
         optimise.evaluate_surrogate(torch.rand(10, 2), torch.rand(10), share=1.0)
 
 
@@ -245,13 +245,13 @@ def test_a_resumed_search_is_the_uninterrupted_one(tmp_path):
 def test_resuming_refuses_what_has_changed(tmp_path):
     codes, scores = world()
     searched(codes, scores, folder=tmp_path, rounds=1)
-    with pytest.raises(ValueError, match="has batch = 5, this one 6; resume needs the same"):
+    with pytest.raises(ValueError, match="batch is 6; expected 5, as in the search"):
         searched(codes, scores, folder=tmp_path, resume=True, batch=6)
-    with pytest.raises(ValueError, match="has data = "):
+    with pytest.raises(ValueError, match="data is "):
         searched(codes, scores + 1, folder=tmp_path, resume=True)
-    with pytest.raises(FileExistsError, match="overwrite or resume"):
+    with pytest.raises(FileExistsError, match="Set resume or overwrite"):
         searched(codes, scores, folder=tmp_path)
-    with pytest.raises(FileNotFoundError, match="no search to resume"):
+    with pytest.raises(FileNotFoundError, match="holds no search"):
         searched(codes, scores, folder=tmp_path / "none", resume=True)
     (tmp_path / "state.json").write_text('{"format": 1}')
     with pytest.raises(ValueError, match="is damaged"):
@@ -320,7 +320,7 @@ def test_a_round_is_not_spent_on_strings_that_are_known():
     assert len(set(texts)) == len(texts)
     assert not set(texts) & set(strings)
     assert found.novel == 1
-    with pytest.raises(ArithmeticError, match="decodes to a string not yet known"):
+    with pytest.raises(ArithmeticError, match="decode to a new string"):
         searched(codes, scores, lambda z, draws, seed: [["one"]] * len(z), strings=strings[:-1] + ["one"])
 
 
@@ -364,9 +364,9 @@ def test_retraining_between_rounds(tmp_path):
     assert whole.novel == 1.0
     searched(codes, scores, folder=tmp_path / "b", rounds=2, **settings)
     assert searched(codes, scores, folder=tmp_path / "b", resume=True, **settings) == whole
-    with pytest.raises(ValueError, match="pass strings="):
+    with pytest.raises(ValueError, match="Pass strings="):
         searched(codes, scores, retrain=retrain)
-    with pytest.raises(ValueError, match="must give one"):
+    with pytest.raises(ValueError, match="retrain returned no density"):
         searched(codes, scores, density=densities.Normal().fit(codes), **settings)
 
 
@@ -388,7 +388,7 @@ def test_retraining_between_rounds(tmp_path):
         ({"timeout": math.nan}, "timeout is nan"),
         ({"fit": {"iteration": 5}}, "fit has unknown settings iteration; choose from inducing"),
         ({"fit": {"lr": 0.0}}, "lr is 0"),
-        ({"strings": ["a"]}, "1 strings and 60 codes"),
+        ({"strings": ["a"]}, "strings has 1 strings for 60 codes"),
         ({"workers": 2}, "workers=1"),
     ],
 )
@@ -419,7 +419,7 @@ def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path, fake_run)
 
 
 def test_a_decoder_gives_a_list_a_code():
-    with pytest.raises(ValueError, match="gave 1 lists of strings for"):
+    with pytest.raises(ValueError, match="returned 1 lists of strings for"):
         searched(*world(), lambda z, draws, seed: [["a"]])
 
 
@@ -445,7 +445,7 @@ def test_runs_in_one_row():
     spread = torch.tensor([1.5, 4.5, 3.0]).std()
     assert row["mean_error"] == pytest.approx(float(spread) / math.sqrt(3))
     assert row["mean_error_paper"] == pytest.approx(float(spread))
-    with pytest.raises(ValueError, match="one direction"):
+    with pytest.raises(ValueError, match="runs has 0 searches"):
         optimise.over_runs([])
 
 
@@ -467,11 +467,11 @@ def test_goals_by_name(tmp_path, monkeypatch):
     assert optimise.goal("own_goal_here:count", folder=tmp_path, minimise=True).maximise is False
     assert optimise.score_strings(["abcd"], own, workers=2) == [Scored(4.0)]
     for name, message in (
-        ("logq", "choose from penalised-logp"),
+        ("logq", "expected one of penalised-logp"),
         ("no_such_module:f", "cannot be imported"),
         ("own_goal_here:none", "has no function 'none'"),
         ("own_goal_here:number", "has no function 'number'"),
-        ("-qed", "qed is maximised"),
+        ("-qed", "qed is always maximised"),
     ):
         with pytest.raises(ValueError, match=message):
             optimise.goal(name, folder=tmp_path)
@@ -530,10 +530,10 @@ def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake_run):
     made = optimise.optimise(run, "expression-fit", **plain)
     assert made.maximise is False
     assert 0 < made.best_of_run < made.best_known
-    facts = json.loads((tmp_path / "found.json").read_text())
+    facts = json.loads((tmp_path / "results.json").read_text())
     assert facts["best"] == made.best_of_run
     assert facts["objective"] == "expression-fit"
-    with (tmp_path / "found.csv").open() as f:
+    with (tmp_path / "strings.csv").open() as f:
         rows = list(csv.DictReader(f))
     assert float(rows[0]["score"]) == made.best_of_run
     assert [float(r["score"]) for r in rows] == sorted(float(r["score"]) for r in rows)
@@ -541,7 +541,7 @@ def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake_run):
     again = optimise.optimise(run, "expression-fit", resume=True, **plain)
     assert again == made
     assert (tmp_path / "scores.safetensors").stat().st_mtime_ns == kept
-    with pytest.raises(ValueError, match="has about = "):
+    with pytest.raises(ValueError, match="about is "):
         optimise.optimise(run, "expression-fit", resume=True, density="none", **plain)
     limited = optimise.optimise(run, "expression-fit", overwrite=True, limit=20, retrain=1, **plain)
     assert len(limited.rows) == 8
@@ -550,12 +550,12 @@ def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake_run):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"objective": "logq"}, "choose from"),
+        ({"objective": "logq"}, "objective is 'logq'"),
         ({"limit": 1}, "limit is 1"),
         ({"retrain": 0}, "retrain is 0"),
         ({"workers": 0}, "workers is 0"),
         ({"objective": "objective_cases:bad", "method": "grid"}, "choose from trust-region"),
-        ({"objective": "logp"}, "none of the 40 training strings has a score"),
+        ({"objective": "logp"}, "at least one of the 40 training strings, but none has one"),
     ],
 )
 def test_runs_refuse(change, message, tmp_path, fake_run):
@@ -570,13 +570,13 @@ def test_the_verb(tmp_path, monkeypatch, capsys, fake_run):
     out, lines = capsys.readouterr()
     assert "minimised" in out
     assert "x*(" in out
-    told = json.loads((tmp_path / "s" / "found.json").read_text())
-    assert f"round 1/1  best of it {told['best']:.4g}  valid 3/3" in lines
-    assert told["rounds"][0]["peak"] == told["best"] > 0
+    summary = json.loads((tmp_path / "s" / "results.json").read_text())
+    assert f"round 1/1  best {summary['best']:.4g}  valid 3/3" in lines
+    assert summary["rounds"][0]["peak"] == summary["best"] > 0
     assert cli.main([*words, "--out", str(tmp_path / "s")]) == 2
-    assert "overwrite or resume" in capsys.readouterr().err
+    assert "Set resume or overwrite" in capsys.readouterr().err
     assert cli.main(["optimise", "RUN", "--objective", "none", "--out", str(tmp_path)]) == 2
-    assert "choose from penalised-logp" in capsys.readouterr().err
+    assert "expected one of penalised-logp" in capsys.readouterr().err
 
 
 def test_the_extra_is_named(monkeypatch):

@@ -50,7 +50,7 @@ def test_every_record_says_what_it_takes():
 
 @pytest.mark.parametrize("field", ["seeds", "labels", "limit", "epochs"])
 def test_counts_are_at_least_one(field):
-    with pytest.raises(ValueError, match=f"--{field} is 0; give at least 1"):
+    with pytest.raises(ValueError, match=f"--{field} is 0; expected a number >= 1"):
         Request("out", **{field: 0})
 
 
@@ -62,7 +62,7 @@ def test_a_new_reproduction_is_one_new_file(tmp_path, monkeypatch, capsys):
         "def toy(request):\n"
         "    'a toy'\n"
         "    parts = Parts(request, 'toy')\n"
-        "    parts.write(str(parts.make('one', lambda: 7 * request.limit).found))\n"
+        "    parts.write(str(parts.make('one', lambda: 7 * request.limit).result))\n"
     )
     monkeypatch.setattr(papers, "__path__", [*papers.__path__, str(tmp_path)])
     monkeypatch.setattr(table, "TABLE", dict(table.TABLE))

@@ -21,7 +21,7 @@ from chartae.recipes import Setting, build
 from chartae.terms import AdversarialKL, Reconstruction
 from closed_forms import CODE, SIZE, linear, linear_autoencoder, points
 from papers import Request, iae_posterior, iae_style
-from papers.iae_posterior import judge
+from papers.iae_posterior import evaluate_four_points
 
 
 def small(inputs):
@@ -219,7 +219,7 @@ def test_what_is_measured_of_the_four_points(float32):
             return (80 * tnn.functional.one_hot(which, 4) - 40.0).reshape(-1, 1, 2, 2).to(z.dtype)
 
     model = ch.Autoencoder(Implicit(Quarter(), 2, tnn.Flatten()), Bernoulli(Names()), StandardNormal(2))
-    found = judge(model, 0)
+    found = evaluate_four_points(model, 0)
     assert found["nll"] == pytest.approx(math.log(4), abs=4 * found["nll_error"] + 1e-6)
     assert found["nll_error"] < 0.003
     assert found["own"] == 1

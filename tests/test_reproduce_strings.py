@@ -46,9 +46,9 @@ def test_expressions(root, monkeypatch, capsys):
 
 
 def test_what_is_refused(root):
-    with pytest.raises(ValueError, match="there is no row 'rae'"):
+    with pytest.raises(ValueError, match="--recipes has 'rae'"):
         reproduce("grae-expressions", Request(root / "o", root=root, recipes=("rae",)))
-    with pytest.raises(FileNotFoundError, match=r"there is no zinc250k/.*give the folder that holds it as --data-root"):
+    with pytest.raises(FileNotFoundError, match="which does not hold zinc250k/.*Pass it as --data-root"):
         reproduce("grae-molecules", Request(root / "o", root=root))
     assert cli.main(["reproduce", "iae-cluster", "--limit", "3", "--out", str(root / "o")]) == 2
 

@@ -72,7 +72,7 @@ def test_arrays_cannot_be_loaded_again():
     assert made.sample(3, "normal").shape == (3, 8)
     with pytest.raises(ValueError, match="has not been fitted to this run"):
         made.sample(3, "gmm")
-    with pytest.raises(ValueError, match="there is no density 'flow'; choose from prior, normal, gmm"):
+    with pytest.raises(ValueError, match="density is 'flow'; expected the name of one. Choose from prior, normal, gmm"):
         made.sample(3, "flow")
 
 

@@ -179,7 +179,7 @@ def test_circles(build):
         "d.py": "from chartae.a import x\nimport chartae.d\n",
     })  # fmt: skip
     (offence,) = house.circles(circle)
-    assert offence.text == "circle of chartae.a, chartae.b, chartae.c"
+    assert offence.text == "import cycle of chartae.a, chartae.b, chartae.c"
     (circle.root / "src" / "chartae" / "c.py").write_text("from chartae import x\n")
     assert list(house.circles(House(circle.root))) == []
 
@@ -199,12 +199,12 @@ def test_upward_imports(build):
     offences = [offence for source in made.package for offence in house.upward_imports(made, source)]
     assert [(*place, o.text) for place, o in zip(lines(offences), offences, strict=True)] == [
         ("densities/d.py", 1, "densities must never import terms"),
-        ("maths/a.py", 1, "maths imports nn, which is not below it"),
-        ("nn/b.py", 2, "nn imports data, which is not below it"),
-        ("runs/e.py", 3, "runs imports chartae, which has no floor"),
-        ("runs/e.py", 2, "runs imports cli, which is not below it"),
-        ("samplers/c.py", 1, "samplers imports diagnostics, which is not below it"),
-        ("shed/g.py", 1, "shed has no floor; give it one in tools/house.py"),
+        ("maths/a.py", 1, "maths imports nn, which is not in a lower layer"),
+        ("nn/b.py", 2, "nn imports data, which is not in a lower layer"),
+        ("runs/e.py", 3, "runs imports chartae, which is in no layer"),
+        ("runs/e.py", 2, "runs imports cli, which is not in a lower layer"),
+        ("samplers/c.py", 1, "samplers imports diagnostics, which is not in a lower layer"),
+        ("shed/g.py", 1, "shed is in no layer; add it to LAYERS in tools/house.py"),
     ]
 
 
@@ -337,8 +337,8 @@ def test_the_script(build, capsys):
     assert by_key["branches"]["value"] == 1
     assert by_key["branches"]["broken"]
     assert by_key["function"] | {"offences": 0} == {
-        "key": "function", "title": "longest function, docstring left out", "value": 1, "wanted": 80, "note": "toy_2",
-        "broken": False, "offences": 0,
+        "key": "function", "title": "longest function, without its docstring", "value": 1, "wanted": 80,
+        "note": "toy_2", "broken": False, "offences": 0,
     }  # fmt: skip
     made = build({"runs/a.py": "x = name\n", "recipes/__init__.py": ""})
     assert house.main(["--root", str(made.root), "--check"]) == 0

@@ -372,5 +372,5 @@ def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
     assert "fashion-mini to fashion-mini+coloured" in (tmp_path / "r" / "table.md").read_text()
     again = iae_translate.iae_translate(request)
     assert again == done
-    with pytest.raises(ValueError, match="has no classifier"):
+    with pytest.raises(ValueError, match="package has a classifier"):
         iae_translate.iae_translate(Request(tmp_path / "d", data="digits", quick=True))

@@ -1,7 +1,9 @@
-"""Write docs/evidence.md from benchmarks/results/: every number there comes from a file that names its command.
+"""Build docs/evidence.md, and the tables of docs/posteriors.md, from the results in benchmarks/results/.
 
-python tools/build_evidence.py            # writes
-python tools/build_evidence.py --check    # exits with 1 if the page is not what the results say
+python tools/build_evidence.py            # write the pages
+python tools/build_evidence.py --check    # exit with 1 if a page differs from the results
+
+Every number on the pages comes from a file of results that names its command.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from papers.rae_table1 import TABLE1
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "evidence.md"
-OWN = ROOT / "docs" / "posteriors.md"
+POSTERIORS = ROOT / "docs" / "posteriors.md"
 START, END = "<!-- built by tools/build_evidence.py -->", "<!-- end -->"
 
 
@@ -58,7 +60,7 @@ def table1(result: dict[str, Any]) -> list[str]:
     (ten, ten_name), (hundred, hundred_name) = best("gmm"), best("gmm-100")
     every = all(_ratio(row, "own", "gmm") > 1 for row in summary.values())
     targets = [
-        ["GMM-10 beats the model's own N column, every recipe", "yes" if every else "**no**", "> 1 everywhere"],
+        ["N over GMM-10 is above 1 for every recipe", "yes" if every else "**no**", "yes"],
         ["`ae`: N over GMM-10", f"{_ratio(summary['ae'], 'own', 'gmm'):.2f}", ">= 4"],
         ["`ae`: N over GMM-100", f"{_ratio(summary['ae'], 'own', 'gmm-100'):.2f}", ">= 4"],
         [f"VAE prior over the best RAE + GMM-10 (`{ten_name}`)", f"{prior / ten:.2f}", ">= 3"],
@@ -67,14 +69,15 @@ def table1(result: dict[str, Any]) -> list[str]:
     n, settings = len(result["seeds"]), result["settings"]
     extractor = result["protocol"]["extractor"]
     return [
-        "## Table 1 of 1903.12436, in the small\n",
-        f"Command: `{result['command']}`. Mean ± sd of {n} seeds; {result['metric']}, lower is better; "
-        f"n = {result['protocol']['n']}; as many training images score {result['floor']['frechet']:.3f}.\n",
+        "## Table 1 of 1903.12436, with small nets\n",
+        f"Command: `{result['command']}`. Mean ± standard deviation over {n} seeds of {result['metric']}, lower is "
+        f"better, with {result['protocol']['n']} samples. The same number of training images has "
+        f"{result['floor']['frechet']:.3f}.\n",
         table(
             [
                 "model",
                 "reconstruction",
-                "N (own)",
+                "N",
                 "GMM-10",
                 "GMM-100",
                 "interpolation",
@@ -83,29 +86,35 @@ def table1(result: dict[str, Any]) -> list[str]:
             ],
             rows,
         ),
-        "\nThe claims, on these numbers:\n",
-        table(["claim", "measured", "wanted"], targets),
-        "\nWhat differs from the paper: the net "
-        f"(`{settings['net']}`, {settings['epochs']} epochs, batch {settings['batch_size']}, for the paper's "
-        "convolutional net of 22.7 million parameters and 100 epochs); the features "
-        f"(`{extractor['name']}`, {extractor['dim']} of a classifier, for Inception's 2,048), so that absolute values "
-        "do not compare and ratios only roughly; splits that do not overlap; validation images for the reconstruction "
-        "column; mid-points that are linear. N is the prior for `vae` and `wae`, a fitted full-covariance normal for "
-        "the others, as in the paper. GMM-100 is not in the paper's table.\n",
+        "\nThe paper's claims on these numbers:\n",
+        table(["claim", "measured", "target"], targets),
+        "\nDifferences from the paper:\n\n"
+        f"- The net is `{settings['net']}`, trained for {settings['epochs']} epochs with batch size "
+        f"{settings['batch_size']}, instead of a convolutional net with 22.7 million parameters and 100 epochs.\n"
+        f"- The features are the {extractor['dim']} of the classifier `{extractor['name']}` instead of Inception's "
+        "2,048. Absolute values are therefore not comparable, and ratios only roughly.\n"
+        "- The data splits do not overlap, the reconstruction column uses validation images, and interpolations are "
+        "linear midpoints.\n\n"
+        "As in the paper, N is the prior for `vae` and `wae`, and a fitted normal with full covariance for the others. "
+        "The paper's table does not have GMM-100.\n",
     ]
+
+
+def _settings(values: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def _ratio(row: dict[str, Any], above: str, below: str) -> float:
     return row["columns"][above]["mean"] / row["columns"][below]["mean"]
 
 
-def _mean(found: dict[str, Any], digits: int = 3) -> str:
-    sd = "" if found["sd"] is None else f" ± {found['sd']:.2g}"
-    return f"{found['mean']:.{digits}g}{sd} (n = {found['n']})"
+def _mean(values: dict[str, Any], digits: int = 3) -> str:
+    sd = "" if values["sd"] is None else f" ± {values['sd']:.2g}"
+    return f"{values['mean']:.{digits}g}{sd} (n = {values['n']})"
 
 
 def score(result: dict[str, Any]) -> list[str]:
-    """What the autoencoder says of the density, 1211.4246."""
+    """Score, Hessian and sampling by autoencoders (arXiv:1211.4246)."""
     parts = ["## Score, Hessian and sampling: 1211.4246\n"]
 
     def section(name: str, title: str, heads: list[str], rows: list[list[str]], after: str = "") -> None:
@@ -114,67 +123,67 @@ def score(result: dict[str, Any]) -> list[str]:
         parts.extend([f"### {title}\n", table(heads, rows), f"\n{after}`{result[name]['command']}`; {where}.\n"])
 
     if "theorem" in result:
-        found = result["theorem"]
+        theorem = result["theorem"]
         rows = []
-        for name, kept in found["tables"].items():
-            small = [f"{kept['rows'][s]['relative_l2']:.4g}" for s in ("0.1", "0.03", "0.01")]
-            rows.append([name, *small, f"**{kept['slope']:.2f}**"])
-        worst = found["worst_relative_difference_to_the_sheet"]
+        for name, entry in theorem["tables"].items():
+            small = [f"{entry['rows'][s]['relative_l2']:.4g}" for s in ("0.1", "0.03", "0.01")]
+            rows.append([name, *small, f"**{entry['slope']:.2f}**"])
+        worst = theorem["worst_relative_difference_to_the_sheet"]
         section(
             "theorem",
-            "The theorem on a grid: relative L2 of the best reconstruction's score (wanted: slope >= 1.85)",
+            "Relative L2 error of the score of the optimal reconstruction, on a grid (target: slope >= 1.85)",
             ["", "σ = 0.1", "0.03", "0.01", "log-log slope, 0.03 to 0.01"],
             rows,
-            f"All 32 values against reference values computed independently: within {worst:.2%} (wanted: 5 %). ",
+            f"All 32 values agree with independently computed reference values within {worst:.2%} (target: 5 %). ",
         )
     if "linear" in result:
-        found = result["linear"]["relative_error_of_the_map"]
+        errors = result["linear"]["relative_error_of_the_map"]
         section(
             "linear",
-            "A linear net on normal data against C (C + σ²I)⁻¹, relative Frobenius error (wanted: <= 0.02)",
+            "Relative Frobenius error of a linear net on normal data, against C (C + σ²I)⁻¹ (target: <= 0.02)",
             ["criterion", "error"],
-            [[f"`{k}`", _mean(v)] for k, v in found.items()],
+            [[f"`{k}`", _mean(v)] for k, v in errors.items()],
         )
     if "fields" in result:
         rows = []
-        for name, kept in result["fields"]["rows"].items():
+        for name, entry in result["fields"]["rows"].items():
             recipe, form, sigma = name.split()
-            wanted = {("residual", "0.3"): "<= 0.08", ("residual", "0.1"): "<= 0.12"}.get((form, sigma), "")
-            smooth = kept["smoothed"]
-            cells = [_mean(smooth["relative_l2"]), wanted if recipe == "dae" else ""]
-            cells += [_mean(smooth["cosine"], 4), _mean(kept["plain"]["relative_l2"])]
+            target = {("residual", "0.3"): "<= 0.08", ("residual", "0.1"): "<= 0.12"}.get((form, sigma), "")
+            smooth = entry["smoothed"]
+            cells = [_mean(smooth["relative_l2"]), target if recipe == "dae" else ""]
+            cells += [_mean(smooth["cosine"], 4), _mean(entry["plain"]["relative_l2"])]
             rows.append([f"`{recipe}`, {form}", sigma, *cells])
         section(
             "fields",
-            "MLPs on the 2-D mixture, 20,000 points, 50 epochs, the recipes' defaults (wanted: cosine >= 0.99)",
-            ["recipe", "σ", "relative L2, smoothed score", "wanted", "cosine", "relative L2, unsmoothed"],
+            "Scores of MLPs on the 2-D mixture: 20,000 points, 50 epochs, default settings (target: cosine >= 0.99)",
+            ["recipe", "σ", "relative L2, smoothed score", "target", "cosine", "relative L2, unsmoothed score"],
             rows,
         )
     if "quadrature" in result:
         rows = [[k, f"{v['rmse']:.3g}", f"{v['antisymmetry']:.1e}"] for k, v in result["quadrature"]["rows"].items()]
         section(
             "quadrature",
-            "log p(y) - log p(x) by path integral, proposals of sd 0.5 (wanted: Gauss-Legendre 5 <= 0.006, 1e-6)",
-            ["rule, nodes", "rmse, nats", "forth and back, largest sum"],
+            "log p(y) - log p(x) by path integrals, steps of sd 0.5 (target for Gauss-Legendre 5: <= 0.006, <= 1e-6)",
+            ["rule, nodes", "RMSE, nats", "largest sum of both directions"],
             rows,
         )
     if "samplers" in result:
-        found = result["samplers"]
+        samplers = result["samplers"]
         rows = [
             [f"`{k}`", f"{v['variance']:.4f}", f"{v['closed_form']:.4f}", f"{v['relative']:+.2%}"]
-            for k, v in found["variances"].items()
+            for k, v in samplers["variances"].items()
         ]
         section(
             "samplers",
-            "Stationary variances on N(0, 1.5) (wanted: within 3 %)",
+            "Stationary variances of the samplers on N(0, 1.5) (target: within 3 %)",
             ["kernel", "measured", "closed form", "difference"],
             rows,
         )
-        rows = [[k, _mean(v)] for k, v in found["energy_distance_over_floor"].items()]
+        rows = [[k, _mean(v)] for k, v in samplers["energy_distance_over_floor"].items()]
         section(
             "samplers",
-            "Energy distance on the 2-D mixture over that of two samples (wanted: exact <= 2, trained <= 4)",
-            ["kernel", "times the floor"],
+            "Energy distance to the 2-D mixture, relative to two exact samples (target: exact <= 2, trained <= 4)",
+            ["kernel and score", "ratio"],
             rows,
             "First order is the simplest sampler of the paper. ",
         )
@@ -182,7 +191,7 @@ def score(result: dict[str, Any]) -> list[str]:
         rows = [[k, _mean(v)] for k, v in result["modes"]["share_in_the_heavier_mode"].items()]
         section(
             "modes",
-            "Two modes 8 sd apart, all chains started in the lighter (wanted: 0.70 within 0.05, MALA failing)",
+            "Two modes 8 sd apart, with all chains started in the lighter mode (target: 0.70 ± 0.05; MALA fails)",
             ["kernel", "share in the heavier mode"],
             rows,
         )
@@ -193,8 +202,8 @@ def score(result: dict[str, Any]) -> list[str]:
         ]
         section(
             "spiral",
-            "Spiral, σ = 0.01: chains more than 0.1 away after 3,000 steps (wanted: 0 of 3 seeds x 500 chains)",
-            ["training", "escaped, each seed", "distance after / before one r (the best possible: 0.076)"],
+            "Spiral with σ = 0.01: chains more than 0.1 away after 3,000 steps (target: none of 3 x 500 chains)",
+            ["training", "escaped chains, each seed", "distance after / before one r (best possible: 0.076)"],
             rows,
         )
     if "penalty" in result:
@@ -204,7 +213,7 @@ def score(result: dict[str, Any]) -> list[str]:
         ]
         section(
             "penalty",
-            "What a step costs, in units of the plain DAE's (wanted: <= 1.5)",
+            "Time of a training step, relative to a plain DAE (target: <= 1.5)",
             ["", "ratio"],
             rows,
         )
@@ -219,156 +228,168 @@ def score(result: dict[str, Any]) -> list[str]:
         ]
         section(
             "chains",
-            "1,000 chains x 1,000 steps of MALA in one batch against a loop over chains (wanted: >= 50)",
-            ["score", "times as fast", "the batch takes"],
+            "Speed of 1,000 MALA chains of 1,000 steps in one batch, relative to a loop over chains (target: >= 50)",
+            ["score", "speed-up", "time of the batch"],
             rows,
         )
     if "mnist" in result:
-        found = result["mnist"]
+        mnist = result["mnist"]
         rows = [
-            [k, f"{v['frechet']:.2f}", f"{v['precision']:.2f}", f"{v['recall']:.2f}"] for k, v in found["sets"].items()
+            [k, f"{v['frechet']:.2f}", f"{v['precision']:.2f}", f"{v['recall']:.2f}"] for k, v in mnist["sets"].items()
         ]
-        ratio = found["sets"]["annealed"]["frechet"] / found["sets"]["rae-l2 + gmm"]["frechet"]
+        ratio = mnist["sets"]["annealed"]["frechet"] / mnist["sets"]["rae-l2 + gmm"]["frechet"]
         section(
             "mnist",
-            "MNIST: a noise-conditional DAE (wanted: annealed <= 1.5 x RAE-L2 + GMM-10, and below the naive loop)",
-            ["samples", found["metric"], "precision", "recall"],
+            "MNIST by a noise-conditional DAE (target: annealed <= 1.5 x RAE-L2 + GMM-10, and below the naive loop)",
+            ["samples", mnist["metric"], "precision", "recall"],
             rows,
-            f"Annealed over RAE-L2 + GMM-10: **{ratio:.2f}**. n = {found['n']}; as many training images score "
-            f"{found['floor']:.2f}. The chain: {found['chain']}; the model: {found['settings']}. ",
+            f"Annealed over RAE-L2 + GMM-10: **{ratio:.2f}**, with {mnist['n']} samples. The same number of training "
+            f"images has {mnist['floor']:.2f}. Settings of the chain: {_settings(mnist['chain'])}. Settings of the "
+            f"model: {_settings(mnist['settings'])}. ",
         )
     return parts
 
 
 def ima(result: dict[str, Any]) -> list[str]:
-    """Near-deterministic VAEs and independent mechanisms, 2206.02416."""
+    """Near-deterministic VAEs and independent mechanisms (arXiv:2206.02416)."""
     parts = ["## Near-deterministic VAEs and independent mechanisms: 2206.02416\n"]
     titles = {
-        "linear": "The linear-Gaussian identity (wanted: to 1e-10)",
+        "linear": "The linear-Gaussian identity (target: error <= 1e-10)",
         "gap": "Fixed decoders: ELBO*, log p, and the limit",
-        "consistency": "Self-consistency (wanted: slopes -1, -1, -2, -1, -1 within 0.1)",
-        "moebius": "Moebius maps (wanted: MCC >= 0.96 at 1e4 and 1e5, chance at 1e1; Spearman <= -0.40)",
-        "sprites": "Sprites and dSprites (wanted, of the paper's net: MCC >= 0.97)",
+        "consistency": "Self-consistency (target: slopes -1, -1, -2, -1, -1 within 0.1)",
+        "moebius": "Moebius maps (target: MCC >= 0.96 at 1e4 and 1e5, chance level at 1e1; Spearman <= -0.40)",
+        "sprites": "Sprites and dSprites (target for the paper's net: MCC >= 0.97)",
     }
     for name, title in titles.items():
-        found = result.get(f"ima-{name}")
-        if found is not None:
-            body = found["table"].strip().replace("### ", "#### ")
-            parts += [f"### {title}\n", body, f"\n`{found['command']}`; {machine(found)}.\n"]
+        entry = result.get(f"ima-{name}")
+        if entry is not None:
+            body = entry["table"].strip().replace("### ", "#### ")
+            parts += [f"### {title}\n", body, f"\n`{entry['command']}`; {machine(entry)}.\n"]
     rows = []
-    for part, label, wanted in (
-        ("jacobians", "Jacobian of a 64x64x3 decoder, 10 latents: a loop over outputs / forward mode", ">= 50"),
-        ("ensembles", "64 small VAEs by `fit_many` / one by `fit`, a step", "<= 8"),
+    for part, label, target in (
+        (
+            "jacobians",
+            "time of the Jacobian of a decoder from 10 dimensions to 64x64x3: a loop over outputs / forward mode",
+            ">= 50",
+        ),
+        ("ensembles", "time of a training step: 64 small VAEs with `fit_many` / one with `fit`", "<= 8"),
     ):
         if part in result:
             row = result[part]["rows"]
-            rows.append([label, f"**{row['median']:.1f}** ({row['least']:.1f} to {row['most']:.1f})", wanted])
+            rows.append([label, f"**{row['median']:.1f}** ({row['least']:.1f} to {row['most']:.1f})", target])
     if rows:
-        found = result["jacobians"]
-        parts += ["### Speed\n", table(["", "ratio", "wanted"], rows)]
+        entry = result["jacobians"]
+        parts += ["### Speed\n", table(["", "ratio", "target"], rows)]
         parts.append(
-            f"\nThe contrast at 1,000 points of that decoder took {found['seconds']:.0f} s and "
-            f"{found['grown_by_MiB']:.0f} MiB more memory. `{found['command']}`; {machine(found)}.\n"
+            f"\nThe contrast at 1,000 points of this decoder took {entry['seconds']:.0f} s and "
+            f"{entry['grown_by_MiB']:.0f} MiB of additional memory. `{entry['command']}`; {machine(entry)}.\n"
         )
     return parts
 
 
 def implicit(result: dict[str, Any]) -> list[str]:
-    """Implicit autoencoders, 1805.09804."""
+    """Implicit autoencoders (arXiv:1805.09804) on a ring of eight normals."""
     rows = []
-    for name, found in result["rows"].items():
-        ratios = ", ".join(f"{r['within'] / result['floor']:.1f}" for r in found)
-        used = ", ".join(str(r["used"]) for r in found)
-        purity = min(r["purity"] for r in found)
-        told = mean(r["information"] for r in found) / math.log(8)
-        rows.append([name, str(len(found)), used, f"{purity:.4f}", f"{told:.3f}", ratios])
+    for name, seeds in result["rows"].items():
+        ratios = ", ".join(f"{r['within'] / result['floor']:.1f}" for r in seeds)
+        used = ", ".join(str(r["used"]) for r in seeds)
+        purity = min(r["purity"] for r in seeds)
+        information = mean(r["information"] for r in seeds) / math.log(8)
+        rows.append([name, str(len(seeds)), used, f"{purity:.4f}", f"{information:.3f}", ratios])
     heads = [
         "settings",
         "n",
         "codes used of 8",
-        "least purity",
+        "smallest purity",
         "I(x; code) / log 8",
-        "energy distance within a code / perfect code's floor",
+        "energy distance within codes, relative to a perfect code",
     ]
     title = (
-        "## Implicit autoencoders: 1805.09804\n\n### Ring of eight normals, categorical code (wanted: 8, 0.95, <= 7)\n"
+        "## Implicit autoencoders: 1805.09804\n\n"
+        "### Ring of eight normals with a categorical code (target: 8 codes, purity >= 0.95, distance <= 7)\n"
     )
     return [title, table(heads, rows), f"\n`{result['command']}`; {machine(result)}.\n"]
 
 
 def grid(result: dict[str, Any]) -> list[str]:
-    """25 normals, 1606.00704's counting."""
+    """A grid of 25 normals, with modes counted as in arXiv:1606.00704."""
     rows = []
-    for name, found in result["rows"].items():
-        error, shuffled = (sum(r[key] for r in found) / len(found) for key in ("error", "shuffled"))
+    for name, seeds in result["rows"].items():
+        error, shuffled = (sum(r[key] for r in seeds) / len(seeds) for key in ("error", "shuffled"))
         for density in ("prior", "gmm"):
-            some = [r[density] for r in found]
-            modes = ", ".join(str(r["modes"]) for r in some)
-            near = [r["near_a_mode"] for r in some]
+            metrics = [r[density] for r in seeds]
+            modes = ", ".join(str(r["modes"]) for r in metrics)
+            near = [r["near_a_mode"] for r in metrics]
             rows.append([
-                f"`{name}`", {"prior": "the prior", "gmm": "a mixture, ex post"}[density], str(len(found)),
-                f"**{mean(r['modes'] for r in some):.1f}** ({modes})", f"{mean(r['modes_near'] for r in some):.1f}",
-                f"{mean(near):.3f} ({min(near):.3f} to {max(near):.3f})", f"{mean(r['samples'] for r in some):.4f}",
+                f"`{name}`", {"prior": "prior", "gmm": "ex-post mixture"}[density], str(len(seeds)),
+                f"**{mean(r['modes'] for r in metrics):.1f}** ({modes})",
+                f"{mean(r['modes_near'] for r in metrics):.1f}",
+                f"{mean(near):.3f} ({min(near):.3f} to {max(near):.3f})", f"{mean(r['samples'] for r in metrics):.4f}",
                 f"{error:.2f} / {shuffled:.2f}",
             ])  # fmt: skip
     heads = [
-        "recipe", "codes of", "n", "modes of 25", "with a sample within 3 sd", "samples within 3 sd of a mode",
-        "energy distance", "squared error / from another's code",
+        "recipe", "density of the codes", "n", "modes of 25", "modes with a sample within 3 sd",
+        "fraction of samples within 3 sd of a mode", "energy distance", "squared error / with another point's code",
     ]  # fmt: skip
-    title = "### Grid of 25 normals, 10,000 samples (wanted: 24 modes; published: ALI 13.4, GAN 10.4)\n"
+    title = "### Grid of 25 normals, 10,000 samples (target: 24 modes; published: ALI 13.4, GAN 10.4)\n"
     return [title, table(heads, rows), f"\n`{result['command']}`; {machine(result)}.\n"]
 
 
 def reproduced(result: dict[str, Any], only: tuple[str, ...] = ()) -> list[str]:
-    """What `chartae reproduce iae-*` and `grae-*` found."""
+    """The results of `chartae reproduce iae-*` and `grae-*`."""
     titles = {
-        "iae-cluster": "### MNIST's clusters (wanted of 30: error <= 4.1 %, by the surest example)\n",
-        "iae-cluster-full": "### The same, convolutions for longer\n",
-        "iae-semisup": "### MNIST's classes from few labels (wanted of 100: error <= 1.9 %)\n",
-        "iae-semisup-full": "### The same, convolutions for longer\n",
-        "iae-semisup-1000": "### From 1,000 labels (published: AAE 1.60)\n",
-        "iae-semisup-1000-full": "### From 1,000 labels, convolutions for longer\n",
-        "iae-translate": "### Unpaired translation (wanted: content >= 0.95, and diversity)\n",
-        "iae-translate-full": "### The same, larger batches for longer\n",
-        "iae-posterior": "### Expressive posteriors (wanted: the MMD test passed, -log p(x) <= 1.416)\n",
+        "iae-cluster": "### Clustering MNIST (target with 30 clusters: error <= 4.1 % by the most confident example)\n",
+        "iae-cluster-full": "### Clustering MNIST, with convolutions and longer training\n",
+        "iae-semisup": "### Classifying MNIST with 100 labels (target: error <= 1.9 %)\n",
+        "iae-semisup-full": "### Classifying MNIST with 100 labels, with convolutions and longer training\n",
+        "iae-semisup-1000": "### Classifying MNIST with 1,000 labels (published: AAE 1.60)\n",
+        "iae-semisup-1000-full": "### Classifying MNIST with 1,000 labels, with convolutions and longer training\n",
+        "iae-translate": "### Unpaired translation (target: content >= 0.95, and diversity)\n",
+        "iae-translate-full": "### Unpaired translation, with larger batches and longer training\n",
+        "iae-posterior": "### Expressive posteriors (target: MMD test passed, -log p(x) <= 1.416)\n",
         "iae-style": "### Content and style: stochastic reconstructions\n",
-        "grae-expressions": "### Expressions (wanted: 100 % valid; best <= 0.39, average <= 3.22)\n\n"
-        "Searches: new strings only, but in the box; of the rows that are missing none was run.\n",
-        "grae-molecules": "### Molecules (wanted: >= 99 % valid; best of a run >= 3.74, all valid)\n",
+        "grae-expressions": "### Expressions (target: 100 % valid; best <= 0.39, average <= 3.22)\n\n"
+        "Except in the box, searches propose only new strings. Rows that are missing were not run.\n",
+        "grae-molecules": "### Molecules (target: >= 99 % valid; best of a run >= 3.74, all valid)\n",
     }
     parts = []
     for name, title in titles.items():
         if name in result and (not only or name in only):
-            found = result[name]
-            body = found["table"].strip().replace("### ", "#### ")
-            parts += [title, body, f"\n`{found['command']}`; {machine(found)}.\n"]
+            entry = result[name]
+            body = entry["table"].strip().replace("### ", "#### ")
+            parts += [title, body, f"\n`{entry['command']}`; {machine(entry)}.\n"]
     return parts
 
 
 def grammar(result: dict[str, Any]) -> list[str]:
-    """Strings with a grammar, 1703.01925 and 1903.12436."""
-    zinc, own, decoding = result["zinc"], result["expressions"], result["decoding"]
+    """Strings with a grammar (arXiv:1703.01925 and 1903.12436)."""
+    zinc, expressions, decoding = result["zinc"], result["expressions"], result["decoding"]
     rows = [
-        [f"parsing ZINC, {zinc['strings']:,} strings, CPU seconds", f"{zinc['seconds_cpu']:.1f}", "<= 60"],
-        ["NLTK's chart parser over ours, ZINC", f"{zinc['nltk_over_ours']:,.0f}", ">= 100"],
-        ["productions of ZINC resident, MB", f"{zinc['megabytes']:.1f}", "<= 100"],
-        ["every string of ZINC round-trips", "yes" if zinc["round_trip"] else "no", "yes"],
-        [f"parsing {own['strings']:,} expressions, CPU seconds", f"{own['seconds_cpu']:.2f}", "<= 5"],
+        [f"time to parse the {zinc['strings']:,} strings of ZINC, CPU seconds", f"{zinc['seconds_cpu']:.1f}", "<= 60"],
+        ["time per string of ZINC: NLTK's chart parser / chartae", f"{zinc['nltk_over_ours']:,.0f}", ">= 100"],
+        ["memory for the productions of ZINC, MB", f"{zinc['megabytes']:.1f}", "<= 100"],
+        ["every string of ZINC is decoded exactly", "yes" if zinc["round_trip"] else "no", "yes"],
         [
-            f"decoding {decoding['codes']:,} codes of {decoding['steps']} steps: a loop over strings / ours",
+            f"time to parse {expressions['strings']:,} expressions, CPU seconds",
+            f"{expressions['seconds_cpu']:.2f}",
+            "<= 5",
+        ],
+        [
+            f"time to decode {decoding['codes']:,} codes of {decoding['steps']} steps: a loop over strings / chartae",
             f"{decoding['ratio_median']:.1f} ({decoding['ratio_least']:.1f} to {decoding['ratio_most']:.1f})",
             ">= 50",
         ],
-        ["the same without numba, batched", f"{decoding['ratio_without_numba']:.1f}", ""],
-        ["the same strings with numba and without", "yes" if decoding["same_without_numba"] else "no", "yes"],
+        ["the same in batches without numba", f"{decoding['ratio_without_numba']:.1f}", ""],
+        ["strings are the same with and without numba", "yes" if decoding["same_without_numba"] else "no", "yes"],
     ]
     steps = [key for key in result["validity"] if key != "codes"]
     kinds = list(result["validity"][steps[0]])
     body = [[kind, *(f"{result['validity'][s][kind]['valid']:.1%}" for s in steps)] for kind in kinds]
     return [
         "## Strings with a grammar: 1703.01925\n",
-        table(["", "measured", "wanted"], rows),
-        f"\nValid molecules of {result['validity']['codes']:,} random logits (wanted of a density's codes: >= 99 %):\n",
+        table(["", "measured", "target"], rows),
+        f"\nValid molecules decoded from {result['validity']['codes']:,} random logits (target for codes of a density: "
+        ">= 99 %):\n",
         table(["decoding", *steps], body),
         f"\n`python benchmarks/grammar.py --data-root FOLDER`; {machine(result)}.\n",
     ]
@@ -381,18 +402,18 @@ def _figure(value: float) -> str:
 def speed() -> list[str]:
     parts: list[str] = [
         "## Speed\n",
-        "Contestants take turns in one run; the ratio is the median of ratios taken turn by turn (least to most).\n",
+        "The contestants run in turn. Ratios are computed turn by turn; tables show their median, least and most.\n",
     ]
     titles = {
-        "training-loop-mlp": "Training against a bare PyTorch loop, MLP 784-512-16 (wanted: >= 0.95)",
-        "training-loop-conv": "Training against a bare PyTorch loop, pythae's MNIST nets (wanted: >= 0.95)",
-        "training-pythae-mlp": "Training against pythae 0.1.2, its default MLP (wanted: >= 1.7)",
-        "training-pythae-conv": "Training against pythae 0.1.2, its MNIST convolutional nets (wanted: >= 1.3)",
-        "training-pythae-conv-bf16": "The same, chartae in bf16",
-        "linear": "The drop-in Linear against torch's, forward and backward, one precision: float32",
-        "convolution": "The drop-in Conv2d against torch's where the output is a few pixels",
-        "gmm": "GaussianMixture against scikit-learn, K = 10, full covariance (wanted: >= 4)",
-        "frechet": "Fréchet distance of 10,000 x 2,048 features against scipy's sqrtm (wanted: >= 3)",
+        "training-loop-mlp": "Training against a plain PyTorch loop, MLP 784-512-16 (target: >= 0.95)",
+        "training-loop-conv": "Training against a plain PyTorch loop, pythae's MNIST nets (target: >= 0.95)",
+        "training-pythae-mlp": "Training against pythae 0.1.2, its default MLP (target: >= 1.7)",
+        "training-pythae-conv": "Training against pythae 0.1.2, its convolutional nets for MNIST (target: >= 1.3)",
+        "training-pythae-conv-bf16": "Training in bf16 against pythae 0.1.2, its convolutional nets for MNIST",
+        "linear": "The drop-in Linear against torch's, forward and backward, in float32",
+        "convolution": "The drop-in Conv2d against torch's, for outputs of a few pixels",
+        "gmm": "GaussianMixture against scikit-learn's, K = 10, full covariance (target: >= 4)",
+        "frechet": "Fréchet distance of 10,000 x 2,048 features against scipy's sqrtm (target: >= 3)",
     }
     for name, title in titles.items():
         result = read(name)
@@ -406,12 +427,12 @@ def speed() -> list[str]:
             more = [f"{likelihoods[label]['difference']:+.1g}"] if label in likelihoods else []
             rows.append([label, ratio, f"{a} {_figure(row[a])}, {b} {_figure(row[b])}", *more])
         if likelihoods:
-            heads.append("log-likelihood, ours less theirs, nats a point")
+            heads.append("log-likelihood, chartae minus scikit-learn, nats per point")
         script = name.split("-")[0]
         parts += [f"### {title}\n", table(heads, rows)]
         if "relative_difference" in result:
             parts.append(
-                f"\nRelative difference of the two numbers: {result['relative_difference']:.1e} (wanted: <= 1e-6)."
+                f"\nRelative difference of the two distances: {result['relative_difference']:.1e} (target: <= 1e-6)."
             )
         parts.append(f"\n`python benchmarks/{script}.py`; {machine(result)}.\n")
     return parts
@@ -420,7 +441,8 @@ def speed() -> list[str]:
 def page() -> str:
     parts = [
         "# The evidence\n",
-        "Built by `tools/build_evidence.py` from `benchmarks/results/`; nothing here is written by hand.\n",
+        "`tools/build_evidence.py` builds this page from the files in `benchmarks/results/`. Every section names the "
+        "command that produced its numbers.\n",
     ]
     result = read("rae-table1-mnist-quick")
     if result is not None:
@@ -445,23 +467,23 @@ def page() -> str:
 
 
 def expressive(*only: str) -> list[str]:
-    """The grid, and what was reproduced; `only` some of it, on a page of its own."""
-    parts, made = [], read("implicit-grid")
-    if made is not None:
-        parts += grid(made)
-    made = read("iae")
-    return parts if made is None else parts + reproduced(made, only)
+    """The grid, and the reproductions of implicit autoencoders; all of them, or `only` some."""
+    parts, result = [], read("implicit-grid")
+    if result is not None:
+        parts += grid(result)
+    result = read("iae")
+    return parts if result is None else parts + reproduced(result, only)
 
 
-def own_page() -> str:
-    """docs/posteriors.md with its tables."""
-    before, rest = OWN.read_text().split(f"{START}\n")
-    _, after = rest.split(END)
+def posteriors_page() -> str:
+    """The text of docs/posteriors.md with new tables."""
+    before, remainder = POSTERIORS.read_text().split(f"{START}\n")
+    _, after = remainder.split(END)
     return before + "\n".join([START, *expressive("iae-posterior", "iae-style")]).rstrip() + "\n" + END + after
 
 
 def main() -> int:
-    pages = {PAGE: page(), OWN: own_page()}
+    pages = {PAGE: page(), POSTERIORS: posteriors_page()}
     if "--check" in sys.argv:
         return int(any(path.read_text() != text for path, text in pages.items()))
     for path, text in pages.items():

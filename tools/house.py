@@ -1,13 +1,13 @@
-"""Measure the house: how the source is built, read from the source alone.
+"""Measure the structure of the source code.
 
     python tools/house.py             print the table of measures
-    python tools/house.py -v          and every line that counts against one
-    python tools/house.py --check     exit 1, and name file:line, if a bound is broken
-    python tools/house.py --json      the same as JSON
-    python tools/house.py --write     refresh the table in CONTRIBUTING.md
+    python tools/house.py -v          also print every line that counts towards a measure
+    python tools/house.py --check     exit 1 and print file:line if a bound is exceeded
+    python tools/house.py --json      print the table as JSON
+    python tools/house.py --write     update the table in CONTRIBUTING.md
     python tools/house.py --root DIR  measure another checkout
 
-Nothing of chartae is imported: the files are parsed (`ast`, `tokenize`). `tests/test_structure.py` holds the bounds,
+The files are parsed with `ast` and `tokenize`; chartae is not imported. `tests/test_structure.py` checks the bounds,
 `tests/test_layers.py` the direction of imports.
 """
 
@@ -26,10 +26,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
-__all__ = ["FLOORS", "NEVER", "House", "Measure", "Offence", "Source", "measures", "table"]
+__all__ = ["LAYERS", "NEVER", "House", "Measure", "Offence", "Source", "measures", "table"]
 
-#: from the ground up; a module imports only from the floors below its own, and from its own package
-FLOORS = [
+#: the layers, from the lowest; a module imports only from lower layers and from its own package
+LAYERS = [
     {"maths", "records"},
     {"distributions", "nn", "grammar", "draw"},
     {"conditionals", "metrics"},
@@ -46,7 +46,7 @@ FLOORS = [
     {"estimator", "cli"},
 ]
 
-#: package -> lower packages that it must not import all the same
+#: package -> lower packages that it must not import
 NEVER = {
     "samplers": {"terms", "diagnostics"},
     "diagnostics": {"terms", "samplers"},
@@ -54,7 +54,7 @@ NEVER = {
     "report": {"runs", "evaluation", "autoencoder", "data"},
 }
 
-#: (file under src/chartae, function): the two that list every keyword
+#: (file under src/chartae, function) of the two functions that may list every keyword
 MANY_PARAMETERS = {
     ("runs/fitting.py", "fit"),
     ("estimator.py", "GenerativeAutoencoder.__init__"),
@@ -62,7 +62,7 @@ MANY_PARAMETERS = {
 GUARDED = "maths/private.py"
 LONGEST, WIDEST, TOP, ANYTHING, REPEATED, WINDOW = 80, 12, 26, 250, 1.0, 6
 
-#: this script's numbers of the first edition, commit 730d5d6, with its own floors, and its reproduce/ taken as papers
+#: the measures of the first edition, commit 730d5d6, with the layers of that edition and its reproduce/ as papers/
 FIRST_EDITION = {
     "top": "41",
     "circles": "0",
@@ -80,7 +80,7 @@ FIRST_EDITION = {
 }
 
 OPEN, CLOSE = "<!-- tools/house.py --write: begin -->", "<!-- tools/house.py --write: end -->"
-#: public by documentation, in spite of the underscore
+#: names with an underscore that their packages document as public
 DOCUMENTED = {"_asdict", "_replace", "_fields", "_make", "_exit", "_getframe", "_repr_html_"}
 DISSECTING = {"startswith", "endswith", "split", "partition", "rpartition", "removeprefix", "removesuffix"}
 
@@ -89,12 +89,12 @@ Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
 @dataclass(frozen=True, order=True)
 class Offence:
-    """A line that counts against a measure.
+    """A line that counts towards a measure.
 
     Args:
-        path: the file, relative to the checkout.
-        line: counted from 1.
-        text: what stands there.
+        path: path of the file, relative to the checkout.
+        line: line number, from 1.
+        text: the line, or what is wrong with it.
     """
 
     path: str
@@ -110,12 +110,12 @@ class Measure:
     """One row of the table.
 
     Args:
-        key: its name in JSON and in tests.
-        title: its name in the table.
-        value: what was measured.
-        bound: the largest value allowed; None where nothing is asked.
-        offences: the lines that count; where each one alone can break the bound, only those that do.
-        note: which function has the value.
+        key: name in JSON and in tests.
+        title: name in the table.
+        value: measured value.
+        bound: largest allowed value; None for no bound.
+        offences: lines that count; for a maximum, only the lines that exceed the bound.
+        note: function that has the maximum.
     """
 
     key: str
@@ -135,7 +135,7 @@ class Measure:
 
 @dataclass(frozen=True)
 class Import:
-    """One name that a file imports: `module` alone, or `name` of it; `bound` is what the file calls it."""
+    """One imported name: a `module`, or a `name` from it; `bound` is the name that the file gives it."""
 
     line: int
     module: str
@@ -148,10 +148,10 @@ class Source:
     """A parsed file.
 
     Args:
-        path: relative to the checkout.
-        module: its dotted name.
-        inside: the path under src/chartae; empty for other files.
-        text: its content.
+        path: path relative to the checkout.
+        module: dotted name of the module.
+        inside: path under src/chartae; empty for other files.
+        text: content of the file.
     """
 
     path: str
@@ -169,18 +169,18 @@ class Source:
 
     @cached_property
     def docstrings(self) -> Sequence[ast.Constant]:
-        """Strings that are statements: docstrings, and those below attributes."""
+        """Strings that are statements: docstrings, and strings that document attributes."""
         expressions = (node.value for node in self.nodes if isinstance(node, ast.Expr))
         return [value for value in expressions if isinstance(value, ast.Constant) and isinstance(value.value, str)]
 
     @cached_property
     def functions(self) -> Sequence[tuple[str, Function]]:
-        """Every function with its qualified name."""
+        """All functions with their qualified names."""
         return list(_functions(self.tree, ""))
 
     @cached_property
     def imports(self) -> Sequence[Import]:
-        """Everything that the file imports, wherever in it."""
+        """All imports, anywhere in the file."""
         return list(_imports(self))
 
     @property
@@ -188,8 +188,8 @@ class Source:
         return self.path.endswith("__init__.py")
 
     @property
-    def room(self) -> str:
-        """The folder or module at the top of the package that the file belongs to."""
+    def top_level(self) -> str:
+        """The top-level folder or module of the package that the file belongs to."""
         return self.inside.split("/")[0].removesuffix(".py")
 
     def offence(self, node: ast.AST | int, text: str = "") -> Offence:
@@ -210,15 +210,16 @@ def _functions(node: ast.AST, prefix: str) -> Iterator[tuple[str, Function]]:
 
 @dataclass(frozen=True)
 class House:
-    """All files of a checkout that are measured: src/chartae, and papers/ beside it.
+    """The files of a checkout that are measured: src/chartae and papers.
 
     Args:
-        root: the checkout.
-        floors, never: who may import whom.
+        root: folder of the checkout.
+        layers: layers of packages, from the lowest; default `LAYERS`.
+        never: package -> lower packages that it must not import; default `NEVER`.
     """
 
     root: Path
-    floors: Sequence[set[str]] = field(default_factory=lambda: FLOORS)
+    layers: Sequence[set[str]] = field(default_factory=lambda: LAYERS)
     never: Mapping[str, set[str]] = field(default_factory=lambda: NEVER)
 
     @cached_property
@@ -248,9 +249,9 @@ class House:
 
     @cached_property
     def recipes(self) -> frozenset[str]:
-        """The names of all recipes: keys of RECIPES, and what `@recipe("name")` is called with, in recipes/."""
+        """The names of all recipes in recipes/: keys of RECIPES, and arguments of the decorator `@recipe("name")`."""
         names: set[str] = set()
-        sources = [source for source in self.package if source.room == "recipes"]
+        sources = [source for source in self.package if source.top_level == "recipes"]
         for source in sources:
             for node in source.nodes:
                 if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Dict):
@@ -262,12 +263,15 @@ class House:
                             first = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "name")]
                             names |= {text for value in first if (text := _text(value)) is not None}
         if sources and not names:
-            raise ValueError("recipes/ names no recipe; teach tools/house.py how recipes are registered now")
+            raise ValueError(
+                "recipes/ names no recipe; expected a dict RECIPES or decorators @recipe. Adapt House.recipes to how "
+                "recipes are registered."
+            )
         return frozenset(names)
 
     @cached_property
     def name_tables(self) -> frozenset[tuple[str, str]]:
-        """Constants that hold names of recipes, as (module, name); the table of all recipes is none of them."""
+        """Constants that hold names of recipes, as (module, name), except the table of all recipes."""
         tables: set[tuple[str, str]] = set()
         for source in self.package:
             for node in source.tree.body:
@@ -279,8 +283,11 @@ class House:
         return frozenset(tables)
 
     def tables_in(self, source: Source) -> frozenset[str]:
-        """What a file calls the constants that hold names of recipes: its own, those that it imports, and `module.NAME`
-        of a module that it imports. A package counts as the place of what its modules define."""
+        """The names under which a file can use constants that hold names of recipes.
+
+        They are its own constants, those that it imports, and `module.NAME` for an imported module. A package counts as
+        if it defined what its modules define.
+        """
         called = {"WITH_PRIOR"}
         for module, name in self.name_tables:
             if module == source.module:
@@ -295,32 +302,32 @@ class House:
 
 
 def _ends(node: ast.AST) -> str:
-    """a.c of a.b.c; a name is itself."""
+    """The first and the last name of a.b.c, joined: a.c; a single name stays as it is."""
     chain = _chain(node)
     return ".".join([*chain[:-1][:1], *chain[-1:]])
 
 
 def _text(node: ast.AST | None) -> str | None:
-    """The string that a node is."""
+    """The value of a string constant; None for other nodes."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def _targets(node: ast.AST) -> Sequence[str]:
-    """The names that an assignment gives a value to."""
+    """The names that an assignment binds."""
     if isinstance(node, ast.Assign):
         return [_last(target) for target in node.targets]
     return [_last(node.target)] if isinstance(node, ast.AnnAssign | ast.AugAssign) else []
 
 
 def _last(node: ast.AST | None) -> str:
-    """The last name of a.b.c; empty for what has none."""
+    """The last name of a.b.c; empty for nodes without a name."""
     if isinstance(node, ast.Name):
         return node.id
     return node.attr if isinstance(node, ast.Attribute) else ""
 
 
 def _chain(node: ast.AST) -> Sequence[str]:
-    """The names of a.b.c; empty where it does not start with a name."""
+    """The names of a.b.c; empty if the expression does not start with a name."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
@@ -329,7 +336,7 @@ def _chain(node: ast.AST) -> Sequence[str]:
 
 
 def _items(node: ast.AST) -> Iterator[ast.AST]:
-    """An operand, and the members that it lists: of displays, unpackings, sums, keys, `set(...)` and the like."""
+    """An operand and its members, in displays, unpackings, sums, keys, `set(...)` and similar calls."""
     yield node
     inner: Iterable[ast.AST | None] = ()
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
@@ -355,7 +362,7 @@ def _is_private(name: str) -> bool:
 
 
 def _imports(source: Source) -> Iterator[Import]:
-    """Everything that a file imports, wherever in it, relative imports and `import_module("...")` included."""
+    """All imports of a file, including relative imports and `import_module("...")`."""
     for node in source.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
@@ -377,7 +384,7 @@ def _is_ours(module: str) -> bool:
 
 
 def _imported(house: House, source: Source) -> Iterator[tuple[str, int]]:
-    """The modules of ours that a file imports, and where."""
+    """The modules of chartae and papers that a file imports, with line numbers."""
     for item in source.imports:
         if _is_ours(item.module):
             whole = f"{item.module}.{item.name}"
@@ -385,31 +392,31 @@ def _imported(house: House, source: Source) -> Iterator[tuple[str, int]]:
 
 
 def upward_imports(house: House, source: Source) -> Iterator[Offence]:
-    """The imports of a file that do not go downwards. The package's `__init__` and `__main__` stand above all."""
+    """The imports of a file that do not go to a lower layer; `__init__` and `__main__` at the top may import all."""
     if source.inside in ("", "__init__.py", "__main__.py"):
         return
-    floors = {name: height for height, names in enumerate(house.floors) for name in names}
-    if source.room not in floors:
-        yield source.offence(1, f"{source.room} has no floor; give it one in tools/house.py")
+    layers = {name: height for height, names in enumerate(house.layers) for name in names}
+    if source.top_level not in layers:
+        yield source.offence(1, f"{source.top_level} is in no layer; add it to LAYERS in tools/house.py")
         return
     for item in source.imports:
         if item.module.split(".")[0] != "chartae":
             continue
         other = f"{item.module}.{item.name}".split(".")[1] or "chartae"
-        if other == source.room:
+        if other == source.top_level:
             continue
-        if other == "chartae" and source.room in house.floors[-1]:
-            continue  # the lazy names of the top are all on the floors below
-        if other not in floors:
-            yield source.offence(item.line, f"{source.room} imports {other}, which has no floor")
-        elif floors[other] >= floors[source.room]:
-            yield source.offence(item.line, f"{source.room} imports {other}, which is not below it")
-        elif other in house.never.get(source.room, ()):
-            yield source.offence(item.line, f"{source.room} must never import {other}")
+        if other == "chartae" and source.top_level in house.layers[-1]:
+            continue  # the lazy names of the package are all in lower layers
+        if other not in layers:
+            yield source.offence(item.line, f"{source.top_level} imports {other}, which is in no layer")
+        elif layers[other] >= layers[source.top_level]:
+            yield source.offence(item.line, f"{source.top_level} imports {other}, which is not in a lower layer")
+        elif other in house.never.get(source.top_level, ()):
+            yield source.offence(item.line, f"{source.top_level} must never import {other}")
 
 
 def circles(house: House) -> Iterator[Offence]:
-    """Groups of modules that import each other, one offence a group; the lazy names of the top are not followed."""
+    """Groups of modules that import each other, one offence for each group; lazy imports are ignored."""
     edges: dict[str, dict[str, int]] = {source.module: {} for source in house.everything}
     where = {source.module: source for source in house.everything}
     for source in house.everything:
@@ -423,11 +430,11 @@ def circles(house: House) -> Iterator[Offence]:
         if circle and module not in done:
             done |= circle
             line = next(line for other, line in edges[module].items() if other in circle)
-            yield where[module].offence(line, "circle of " + ", ".join(sorted(circle)))
+            yield where[module].offence(line, "import cycle of " + ", ".join(sorted(circle)))
 
 
 def _reachable(edges: Mapping[str, Mapping[str, int]], start: str) -> set[str]:
-    """What is reached from a module in one step or more."""
+    """The modules that can be reached from a module in one or more steps."""
     reached: set[str] = set()
     todo = list(edges[start])
     while todo:
@@ -439,7 +446,7 @@ def _reachable(edges: Mapping[str, Mapping[str, int]], start: str) -> set[str]:
 
 
 def private_imports(house: House) -> Iterator[Offence]:
-    """Our `_names` that another module of ours imports, or reads off an imported module of ours."""
+    """Private names of chartae and papers that another of their modules imports or reads from an imported module."""
     for source in house.everything:
         modules = set()
         for item in source.imports:
@@ -455,10 +462,10 @@ def private_imports(house: House) -> Iterator[Offence]:
 
 
 def foreign_privates(house: House) -> Iterator[Offence]:
-    """Private names of other packages outside the guarded module.
+    """Private names of other packages that are used outside the guarded module.
 
-    An attribute with an underscore is another's where it hangs on an import of another package, or where no file of
-    ours defines such a name; `getattr(x, "_name")` is read alike.
+    An attribute with an underscore belongs to another package if it is read from an import of that package, or if no
+    file of chartae or papers defines the name. `getattr(x, "_name")` counts as well.
     """
     defined = {name for source in house.everything for name in _defined(source)}
     for source in house.everything:
@@ -478,7 +485,7 @@ def foreign_privates(house: House) -> Iterator[Offence]:
 
 
 def _read_off(node: ast.AST) -> tuple[ast.AST | None, str]:
-    """The object and the name of `x.name`, and of `getattr(x, "name")` and its like."""
+    """The object and the name in `x.name`, `getattr(x, "name")` and similar calls."""
     if isinstance(node, ast.Attribute):
         return node.value, node.attr
     if isinstance(node, ast.Call) and _last(node.func) in {"getattr", "hasattr", "setattr", "delattr"}:
@@ -508,14 +515,15 @@ def _defined(source: Source) -> Iterator[str]:
 def branches(house: House) -> Iterator[Offence]:
     """Branches on a recipe's name, or on whether there is a codec, outside recipes/.
 
-    On a name: a comparison, `in`, case, key, subscript or `startswith` with a recipe's name or a table of such names.
-    On a codec: `codec is None`, or `codec` as a truth value; in grammar/, where a codec is the subject, this is none.
+    A branch on a name is a comparison, `in`, case, key, subscript or `startswith` with a recipe's name or a table of
+    such names. A branch on a codec is `codec is None`, or `codec` as a truth value; grammar/ is exempt, because codecs
+    are its subject.
     """
     for source in house.package:
-        if source.room == "recipes":
+        if source.top_level == "recipes":
             continue
         lines = {(node.lineno, node.col_offset) for node in _name_branches(house, source)}
-        if source.room != "grammar":
+        if source.top_level != "grammar":
             lines |= {(node.lineno, node.col_offset) for node in _codec_branches(source)}
         for line, _ in sorted(lines):
             yield source.offence(line)
@@ -556,7 +564,7 @@ def _name_branches(house: House, source: Source) -> Iterator[ast.expr | ast.patt
 
 
 def _is_codec(node: ast.AST | None) -> bool:
-    """Is this an object's codec, however it is reached?"""
+    """Whether an expression is the codec of an object: `x.codec`, `x["codec"]`, `getattr(x, "codec")`."""
     if isinstance(node, ast.NamedExpr):
         return _is_codec(node.target) or _is_codec(node.value)
     if isinstance(node, ast.Subscript):
@@ -589,20 +597,20 @@ def _codec_branches(source: Source) -> Iterator[ast.expr]:
                 yield node
         elif isinstance(node, ast.Compare):
             operands = [node.left, *node.comparators]
-            asked = any(isinstance(operand, ast.Constant) for operand in operands)
+            has_constant = any(isinstance(operand, ast.Constant) for operand in operands)
             holds = isinstance(node.ops[0], ast.In | ast.NotIn) and _text(node.left) == "codec"
-            if holds or (asked and any(_is_codec(operand) for operand in operands)):
+            if holds or (has_constant and any(_is_codec(operand) for operand in operands)):
                 yield node
         yield from (truth for truth in truths if _is_codec(truth))
 
 
 def recipe_literals(house: House) -> Iterator[Offence]:
-    """Names of recipes as strings outside recipes/; docstrings aside, and the list of the demo in cli/."""
+    """Names of recipes as strings outside recipes/, except in docstrings and in the list of the demo in cli/."""
     for source in house.package:
-        if source.room == "recipes":
+        if source.top_level == "recipes":
             continue
         exempt = {id(node) for node in source.docstrings}
-        if source.room == "cli":
+        if source.top_level == "cli":
             exempt |= {id(node) for part in source.nodes if _is_demo(part) for node in ast.walk(part)}
         for node in source.nodes:
             if id(node) not in exempt and _text(node) in house.recipes:
@@ -610,7 +618,7 @@ def recipe_literals(house: House) -> Iterator[Offence]:
 
 
 def _is_demo(node: ast.AST) -> bool:
-    """The command `Demo`, or a constant whose name says that it is the demo's."""
+    """Whether a node is the command `Demo`, or a constant whose name starts with DEMO."""
     if isinstance(node, ast.Assign | ast.AnnAssign):
         return any(name.startswith("DEMO") for name in _targets(node))
     return isinstance(node, ast.ClassDef) and node.name == "Demo"
@@ -620,7 +628,7 @@ def _is_demo(node: ast.AST) -> bool:
 
 
 def function_lines(house: House) -> Iterator[tuple[int, Offence]]:
-    """The length of every function: its lines from `def` on, the docstring left out."""
+    """The length of every function: its lines from `def` on, without the docstring."""
     for source in house.everything:
         for name, node in source.functions:
             length = (node.end_lineno or node.lineno) - node.lineno + 1
@@ -631,7 +639,7 @@ def function_lines(house: House) -> Iterator[tuple[int, Offence]]:
 
 
 def parameters(house: House) -> Iterator[tuple[int, Offence]]:
-    """How many parameters every function has, but for the two that may list every keyword; `self` counts for none."""
+    """The number of parameters of every function, without `self`, except the two that may list every keyword."""
     for source in house.everything:
         methods = {
             id(child) for node in source.nodes if isinstance(node, ast.ClassDef) for child in ast.iter_child_nodes(node)
@@ -650,7 +658,7 @@ def parameters(house: House) -> Iterator[tuple[int, Offence]]:
 
 
 def untyped(house: House) -> Iterator[Offence]:
-    """Lines with `Any`, `dict[str, object]`, an alias of these, or a bare `dict`, `list` or `tuple` as annotation."""
+    """Lines with `Any`, `dict[str, object]`, an alias of these, or a bare `dict`, `list` or `tuple` annotation."""
     everywhere = {source.module: set(_aliases(source)) for source in house.everything}
     named = set().union(*everywhere.values())
     for source in house.everything:
@@ -675,7 +683,7 @@ def _is_untyped(node: ast.AST, aliases: Iterable[str] = ()) -> bool:
 
 
 def _aliases(source: Source) -> Iterator[str]:
-    """Names at the top of a file that stand for `Any`, or for a container with values of `Any` or of any type."""
+    """Names at the top level of a file that are aliases of `Any`, or of a container of `Any` or of any type."""
     for node in source.tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
             parts: Sequence[ast.expr] = [node.value]
@@ -696,7 +704,7 @@ def _annotations(node: ast.AST) -> Iterator[ast.expr]:
 
 
 def _bare(node: ast.AST, line: int, aliases: Iterable[str]) -> Iterator[int]:
-    """The lines of an annotation that name a bare container; a string is read as what it says."""
+    """The lines of an annotation that name a bare container; a string annotation is parsed."""
     if isinstance(node, ast.Name) and node.id in ("dict", "list", "tuple"):
         yield getattr(node, "lineno", line)
     elif isinstance(node, ast.Subscript):
@@ -719,7 +727,7 @@ def _bare(node: ast.AST, line: int, aliases: Iterable[str]) -> Iterator[int]:
 
 
 def code_lines(source: Source) -> int:
-    """Lines of code: comments, docstrings and blanks are none."""
+    """The number of lines of code, without comments, docstrings and blank lines."""
     lines: set[int] = set()
     layout = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     for token in tokenize.generate_tokens(io.StringIO(source.text).readline):
@@ -731,7 +739,7 @@ def code_lines(source: Source) -> int:
 
 
 def _stripped(source: Source) -> Sequence[tuple[int, str]]:
-    """The lines that are compared, with their numbers: stripped, without blanks, comments and imports."""
+    """The lines to compare, with their numbers: stripped, without blank lines, comments and imports."""
     skipped: set[int] = set()
     for node in source.nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -741,7 +749,7 @@ def _stripped(source: Source) -> Sequence[tuple[int, str]]:
 
 
 def repeated(house: House) -> tuple[float, Sequence[Offence]]:
-    """The share of windows of 6 lines that occur more than once, in per cent, and where they start."""
+    """The percentage of windows of 6 lines that occur more than once, and where they start."""
     places: dict[tuple[str, ...], list[tuple[Source, int]]] = defaultdict(list)
     for source in house.everything:
         lines = _stripped(source)
@@ -753,20 +761,20 @@ def repeated(house: House) -> tuple[float, Sequence[Offence]]:
     for same in places.values():
         for source, line in same if len(same) > 1 else ():
             other = next((o, n) for o, n in same if (o, n) != (source, line))
-            offences.append(source.offence(line, f"6 lines as at {other[0].path}:{other[1]}"))
+            offences.append(source.offence(line, f"the same 6 lines as {other[0].path}:{other[1]}"))
     return 100 * len(offences) / max(total, 1), sorted(offences)
 
 
 def top_names(house: House) -> Iterator[Offence]:
-    """Modules and packages at the top of src/chartae."""
-    for room in sorted({source.room for source in house.package}):
-        folder = Path("src/chartae") / room
+    """The top-level modules and packages of src/chartae."""
+    for top_level in sorted({source.top_level for source in house.package}):
+        folder = Path("src/chartae") / top_level
         is_module = (house.root / folder.with_suffix(".py")).exists()
-        yield Offence(str(folder.with_suffix(".py") if is_module else folder), 1, room)
+        yield Offence(str(folder.with_suffix(".py") if is_module else folder), 1, top_level)
 
 
 def init_logic(house: House) -> Iterator[Offence]:
-    """Statements of `__init__` files beyond docstring, imports and `__all__`; at the top also what makes names lazy."""
+    """Statements in `__init__` files except docstring, imports and `__all__`, and lazy imports at the top level."""
     for source in house.package:
         if not source.is_package:
             continue
@@ -793,7 +801,7 @@ def _is_docstring(node: ast.AST) -> bool:
 
 
 def measures(house: House) -> Sequence[Measure]:
-    """Every row of the table, in its order."""
+    """The rows of the table, in order."""
 
     def counted(key: str, title: str, bound: int, offences: Iterable[Offence]) -> Measure:
         listed = sorted(offences)
@@ -808,19 +816,19 @@ def measures(house: House) -> Sequence[Measure]:
     upward = (offence for source in house.package for offence in upward_imports(house, source))
     share, windows = repeated(house)
     return [
-        counted("top", "names at the top of `src/chartae`", TOP, top_names(house)),
-        counted("circles", "import circles", 0, circles(house)),
+        counted("top", "top-level names in `src/chartae`", TOP, top_names(house)),
+        counted("circles", "import cycles", 0, circles(house)),
         counted("upward", "upward imports", 0, upward),
         counted("branches", "branches on a recipe's name or codec outside `recipes/`", 0, branches(house)),
         counted("literals", "names of recipes as strings outside `recipes/`", 0, recipe_literals(house)),
-        largest("function", "longest function, docstring left out", LONGEST, function_lines),
-        largest("parameters", "most parameters (`ch.fit`, the estimator aside)", WIDEST, parameters),
+        largest("function", "longest function, without its docstring", LONGEST, function_lines),
+        largest("parameters", "most parameters, except `ch.fit` and the estimator", WIDEST, parameters),
         counted("any", "lines with `Any` or an untyped container", ANYTHING, untyped(house)),
-        counted("ours", "our `_names` imported across modules", 0, private_imports(house)),
+        counted("ours", "private names of chartae imported across modules", 0, private_imports(house)),
         counted("others", "private names of other packages outside `maths/private.py`", 0, foreign_privates(house)),
         counted("init", "statements with logic in `__init__` files", 0, init_logic(house)),
-        Measure("repeated", f"repeated {WINDOW}-line windows, %", round(share, 2), REPEATED, windows),
-        Measure("lines", "lines of code, with `papers`", sum(map(code_lines, house.everything)), None),
+        Measure("repeated", f"repeated windows of {WINDOW} lines, %", round(share, 2), REPEATED, windows),
+        Measure("lines", "lines of code, including `papers`", sum(map(code_lines, house.everything)), None),
     ]
 
 
@@ -828,51 +836,53 @@ def _cell(measure: Measure) -> str:
     return f"{measure.value:,} {measure.note}".strip()
 
 
-def _wanted(measure: Measure) -> str:
+def _target(measure: Measure) -> str:
     if measure.bound is None:
         return "fewer"
     return "0" if measure.bound == 0 else f"<= {measure.bound:g}"
 
 
 def table(rows: Sequence[Measure]) -> str:
-    """The table as Markdown: measure, first edition, now, wanted."""
-    lines = ["| measure | first edition | now | wanted |", "|---|---|---|---|"]
+    """The table in Markdown: measure, first edition, now, target."""
+    lines = ["| measure | first edition | now | target |", "|---|---|---|---|"]
     for row in rows:
         now = f"**{_cell(row)}**" if row.broken else _cell(row)
-        lines.append(f"| {row.title} | {FIRST_EDITION.get(row.key, '')} | {now} | {_wanted(row)} |")
+        lines.append(f"| {row.title} | {FIRST_EDITION.get(row.key, '')} | {now} | {_target(row)} |")
     return "\n".join(lines)
 
 
 def write(page: Path, rows: Sequence[Measure]) -> None:
-    """Put the table between the two comments of a page.
+    """Write the table between two comments of a page.
 
     Raises:
-        ValueError: the page has no such comments.
+        ValueError: the page does not have these comments.
     """
-    before, begin, rest = page.read_text("utf-8").partition(OPEN)
-    _, end, after = rest.partition(CLOSE)
+    before, begin, remainder = page.read_text("utf-8").partition(OPEN)
+    _, end, after = remainder.partition(CLOSE)
     if not begin or not end:
-        raise ValueError(f"{page} has no place for the table; put {OPEN} and {CLOSE} on lines of their own")
+        raise ValueError(
+            f"{page} has no place for the table; expected the comments {OPEN} and {CLOSE}. Add them on separate lines."
+        )
     page.write_text(f"{before}{OPEN}\n\n{table(rows)}\n\n{CLOSE}{after}", "utf-8")
 
 
 def _as_json(rows: Sequence[Measure], verbose: bool) -> str:
-    found = [
+    table_rows = [
         {"key": row.key, "title": row.title, "value": row.value, "wanted": row.bound, "note": row.note.strip("`")}
         | {"broken": row.broken}
         | ({"offences": [str(offence) for offence in row.offences]} if verbose else {})
         for row in rows
     ]
-    return json.dumps(found, indent=2)
+    return json.dumps(table_rows, indent=2)
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Measure, print, and with --check judge: the exit status is 1 if a bound is broken."""
+    """Measure and print; with --check, the exit status is 1 if a bound is exceeded."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parents[1], help="checkout to measure")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
-    parser.add_argument("--check", action="store_true", help="exit 1 and list the offences if a bound is broken")
-    parser.add_argument("--write", action="store_true", help="refresh the table in CONTRIBUTING.md")
+    parser.add_argument("--check", action="store_true", help="exit 1 and list the offences if a bound is exceeded")
+    parser.add_argument("--write", action="store_true", help="update the table in CONTRIBUTING.md")
     parser.add_argument("-v", "--verbose", action="store_true", help="list the offences of every measure")
     flags = parser.parse_args(words)
     rows = measures(House(flags.root))
@@ -882,7 +892,7 @@ def main(words: Sequence[str] | None = None) -> int:
     broken = [row for row in rows if row.broken]
     if not flags.json:
         for row in rows if flags.verbose else broken if flags.check else ():
-            print(f"\n{row.title}: {_cell(row)} (wanted {_wanted(row)})")
+            print(f"\n{row.title}: {_cell(row)} (target {_target(row)})")
             for offence in row.offences:
                 print(f"  {offence}")
     return 1 if flags.check and broken else 0

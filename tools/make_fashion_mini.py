@@ -2,10 +2,10 @@
 
     python tools/make_fashion_mini.py FOLDER_OF_FASHION_MNIST
 
-Balanced: 600 + 100 of each class from the training file (train and valid), 100 of each from the test file,
-all 8,000 different, in random order, the same at every run. The arrays are stored as a zip of .npy files
-under LZMA (14 % smaller than `numpy.savez_compressed`, and `numpy.load` reads it), beside the licence that
-Fashion-MNIST comes with.
+The selection is balanced: 600 + 100 images of each class from the training file (train and valid), and 100 of each
+from the test file. All 8,000 images are different; their order is random, but the same in every run. The arrays are
+stored as a zip of .npy files with LZMA compression, which `numpy.load` reads and which is 14 % smaller than
+`numpy.savez_compressed`, together with the licence of Fashion-MNIST.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TARGET = Path(__file__).parents[1] / "src" / "chartae" / "data" / "fashion_mini"
 
 
 def choose(labels: np.ndarray, each: int, rng: np.random.Generator) -> np.ndarray:
-    """Indices of `each` members of every class, classes in turn, so that any part is close to balanced."""
+    """Indices of `each` members of every class, with classes in turn, so that any slice is nearly balanced."""
     return np.stack([rng.permutation(np.flatnonzero(labels == c))[:each] for c in range(10)], 1).reshape(-1)
 
 
@@ -32,19 +32,19 @@ def main(folder: Path) -> None:
     stems = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     x, y, xt, yt = (read_idx(folder / f"{stem}-ubyte.gz") for stem in stems)
     rng = np.random.default_rng(0)
-    both, held = choose(y, 700, rng), choose(yt, 100, rng)
-    parts = {"train": (x, y, both[:6000]), "valid": (x, y, both[6000:]), "test": (xt, yt, held)}
+    training, test = choose(y, 700, rng), choose(yt, 100, rng)
+    parts = {"train": (x, y, training[:6000]), "valid": (x, y, training[6000:]), "test": (xt, yt, test)}
     parts = {s: (x, y, rng.permutation(i)) for s, (x, y, i) in parts.items()}
     different = len({x[j].tobytes() for x, _, i in parts.values() for j in i})
     if different != 8000:
-        raise SystemExit(f"only {different} of the 8,000 images are different; change the seed")
+        raise SystemExit(f"only {different} of 8,000 images are different; expected all of them. Change the seed.")
     TARGET.mkdir(exist_ok=True)
     with zipfile.ZipFile(TARGET / "fashion_mini.npz", "w", zipfile.ZIP_LZMA) as archive:
         for split, (images, labels, i) in parts.items():
             for key, array in ((split, images[i]), (f"{split}_labels", labels[i])):
                 buffer = io.BytesIO()
                 np.save(buffer, array, allow_pickle=False)
-                # a date would change the bytes of the file
+                # a fixed date, so that the bytes of the file are the same in every run
                 member = zipfile.ZipInfo(f"{key}.npy", (1980, 1, 1, 0, 0, 0))
                 archive.writestr(member, buffer.getvalue(), zipfile.ZIP_LZMA)
     shutil.copyfile(folder / "LICENSE", TARGET / "LICENSE")

@@ -1,4 +1,4 @@
-"""docs/images/samples.png, from a finished run: draws of the fitted normal beside draws of the mixture.
+"""Make docs/images/samples.png from a finished run: samples of the fitted normal next to samples of the mixture.
 
 chartae fit mnist --recipe rae-l2 --latent-dim 16 --epochs 15 --seed 0 --out RUN
 chartae evaluate RUN
@@ -18,8 +18,8 @@ OUT = Path(__file__).parents[1] / "docs" / "images" / "samples.png"
 
 
 def main() -> None:
-    with np.load(Path(sys.argv[1]) / "pictures.npz") as kept:
-        halves = [pictures.grid(kept[f"samples_{name}"][:50], columns=10) for name in ("normal", "gmm")]
+    with np.load(Path(sys.argv[1]) / "pictures.npz") as arrays:
+        halves = [pictures.grid(arrays[f"samples_{name}"][:50], columns=10) for name in ("normal", "gmm")]
     gap = np.full((halves[0].shape[0], 24, *halves[0].shape[2:]), 255, np.uint8)
     pictures.save_png(OUT, pictures.enlarge(np.concatenate([halves[0], gap, halves[1]], 1), 2))
 

@@ -1,4 +1,7 @@
-"""Draw the pictures of docs/score.md into docs/images/: python tools/make_score_pictures.py (two minutes)."""
+"""Make the pictures of docs/score.md in docs/images/ (two minutes).
+
+python tools/make_score_pictures.py
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def tidy(axes: Any) -> None:
 
 
 def criteria() -> None:
-    """Both optima on the sextic at the paper's three noise levels, as scores."""
+    """Plot the scores of both optimal reconstructions on the sextic, at the paper's three noise levels."""
     world, grid = toys.sextic(), torch.linspace(-1.5, 1.5, 3001, dtype=torch.float64)
     truth, p = world.score(grid[:, None])[:, 0], world.log_prob(grid[:, None]).exp()
     figure = Figure(figsize=(9, 2.9), layout="constrained")
@@ -55,20 +58,20 @@ def field() -> None:
 
 
 def curve() -> None:
-    """Error against the unsmoothed score over sigma, from benchmarks/results/score.json."""
+    """Plot the error of the score against the noise level, from benchmarks/results/score.json."""
     rows = json.loads((ROOT / "benchmarks" / "results" / "score.json").read_text())["fields"]["rows"]
     figure = Figure(figsize=(5.2, 3.2), layout="constrained")
     axes = figure.add_subplot()
     for form, colour, marker in (("plain", ORANGE, "s"), ("residual", BLUE, "o")):
-        found = sorted((float(k.split()[2]), v) for k, v in rows.items() if k.startswith(f"dae {form}"))
-        sigmas = [s for s, _ in found]
-        axes.plot(sigmas, [v["plain"]["relative_l2"]["mean"] for _, v in found], color=colour, marker=marker,
+        entries = sorted((float(k.split()[2]), v) for k, v in rows.items() if k.startswith(f"dae {form}"))
+        sigmas = [s for s, _ in entries]
+        axes.plot(sigmas, [v["plain"]["relative_l2"]["mean"] for _, v in entries], color=colour, marker=marker,
                   markersize=5, label=f"{form}: against the score")  # fmt: skip
-        axes.plot(sigmas, [v["smoothed"]["relative_l2"]["mean"] for _, v in found], color=colour, marker=marker,
+        axes.plot(sigmas, [v["smoothed"]["relative_l2"]["mean"] for _, v in entries], color=colour, marker=marker,
                   markersize=3, linestyle=":", label=f"{form}: against the smoothed score")  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_xlabel("noise σ of the training", fontsize=8)
+    axes.set_xlabel("noise level σ of training", fontsize=8)
     axes.set_ylabel("relative L2 error", fontsize=8)
     axes.legend(fontsize=7, frameon=False)
     tidy(axes)
@@ -76,7 +79,7 @@ def curve() -> None:
 
 
 def attractors() -> None:
-    """Where iterates of r end that begin anywhere in [-1, 1]^2, trained with sigma alone and with rare large noise."""
+    """Plot iterates of r from a grid on [-1, 1]^2, trained with one noise level and with rare large noise."""
     world = toys.spiral()
     data = ch.data.from_arrays(world.sample(20_000, seed=0), kind=ch.data.Points, valid=0, test=0)
     figure = Figure(figsize=(8, 4.1), layout="constrained")
@@ -84,7 +87,7 @@ def attractors() -> None:
     start = torch.cartesian_prod(line, line)
     for axes, (title, options) in zip(
         figure.subplots(1, 2),
-        (("plain output, σ = 0.01 alone", {"form": "plain"}), ("residual, 5 % with 10 σ on top", {"corrupt": "rare"})),
+        (("plain output, σ = 0.01", {"form": "plain"}), ("residual, 5 % with additional 10 σ", {"corrupt": "rare"})),
         strict=True,
     ):
         run = ch.fit("dae", data, sigma=0.01, gain=6.0, epochs=100, lr=2e-3, seed=0, progress=False, **options)

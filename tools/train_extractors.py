@@ -1,11 +1,12 @@
-"""Train the two small classifiers whose features stand in for Inception's on grey 28 x 28 images.
+"""Train the two small classifiers whose features replace Inception's for grey 28 x 28 images.
 
     python tools/train_extractors.py --data-root DATA              # both, into src/chartae/metrics/weights
     python tools/train_extractors.py --data-root DATA lenet-mnist
 
-DATA holds `mnist/` and `fashion-mnist/` with the four gzipped idx files each. The test set is read
-once, after the last epoch, for the accuracy that is stated in the file's metadata. One thread, so that a run
-can be repeated; two to three minutes each."""
+DATA holds `mnist/` and `fashion-mnist/`, each with the four gzipped idx files. The test set is used once, after the
+last epoch, for the accuracy in the file's metadata. Training uses one thread, so that it is reproducible, and takes two
+to three minutes for each classifier.
+"""
 
 from __future__ import annotations
 
@@ -53,9 +54,9 @@ def train(name: str, folder: Path, *, epochs: int, batch: int, lr: float, seed: 
         for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     )
     images, labels = train_x.view(-1, 1, 28, 28), train_y.long()
-    torch.manual_seed(seed)  # initial weights and dropout; this is a script, the process is its own
+    torch.manual_seed(seed)  # for initial weights and dropout; a script may seed the global generator
     generator = torch.Generator().manual_seed(seed)
-    net = LeNet().to(memory_format=torch.channels_last)  # half the time of the default layout on a CPU
+    net = LeNet().to(memory_format=torch.channels_last)  # twice as fast as the default layout on a CPU
     steps = epochs * (len(images) // batch)
     optimiser = torch.optim.AdamW(net.parameters(), lr=lr, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps, pct_start=0.2)
@@ -94,7 +95,7 @@ def train(name: str, folder: Path, *, epochs: int, batch: int, lr: float, seed: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help=f"which to train, of {', '.join(FOLDERS)}; both when none is named")
+    parser.add_argument("names", nargs="*", help=f"classifiers to train: {', '.join(FOLDERS)}; default: both")
     parser.add_argument("--data-root", type=Path, required=True)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=128)
@@ -103,7 +104,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     if unknown := set(args.names) - set(FOLDERS):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; choose from {', '.join(FOLDERS)}")
+        parser.error(f"names has {', '.join(sorted(unknown))}; expected classifiers. Choose from {', '.join(FOLDERS)}.")
     for name in args.names or FOLDERS:
         train(
             name,

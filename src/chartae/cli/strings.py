@@ -120,7 +120,7 @@ class Optimise(Printing):
             console.print(_best_table(history))
 
         self.conclude(results, show)
-        say(f"found.csv, found.json and the state of the search are in {self.out}")
+        say(f"strings.csv, results.json and the state of the search are in {self.out}")
 
 
 def _rounds_table(objective: str, history: History) -> Table:

@@ -1,4 +1,4 @@
-"""Densities of codes given a condition, p(z | c), made of any density of p(z)."""
+"""Densities of codes given a condition, p(z | c), built from any density p(z)."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["ByCondition", "Shifted", "fit"]
 
 
 class Shifted(Distribution):
-    """One distribution a row: row i is that of its group, moved by `shift[i]`.
+    """One distribution for each row: row i follows the distribution of its group, shifted by `shift[i]`.
 
     Args:
-        members: the distribution of each group, over vectors (D,).
-        group: the number of each row's group (B,).
-        shift: what is added to a row's points (B, D).
+        members: distribution of each group, over vectors (D,).
+        group: index of each row's group (B,).
+        shift: vector added to the draws of each row (B, D).
     """
 
     event_ndim = 1
@@ -31,7 +31,7 @@ class Shifted(Distribution):
         self.members, self.group, self.shift = members, group, shift
 
     def _rows(self) -> list[tuple[Distribution, Tensor]]:
-        """Each distribution that has rows, and those rows."""
+        """Each distribution that some rows follow, with the indices of these rows."""
         return [(self.members[g], (self.group == g).nonzero()[:, 0]) for g in self.group.unique().tolist()]
 
     @property
@@ -42,7 +42,7 @@ class Shifted(Distribution):
         return out
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """One draw for each row (B, D), or `n` of them (n, B, D)."""
+        """One draw for each row (B, D), or `n` draws for each (n, B, D)."""
         times = 1 if n is None else n
         out = self.shift.new_empty(times, *self.shift.shape)
         for member, rows in self._rows():
@@ -54,7 +54,7 @@ class Shifted(Distribution):
         if x.shape[-2:] != self.shift.shape:
             raise ValueError(
                 f"codes have shape {tuple(x.shape)}; expected (..., {len(self.shift)}, {self.shift.shape[1]}), one row "
-                "for each condition. Give one condition for all codes, or one for each."
+                "for each condition. Pass one condition for all codes, or one for each code."
             )
         residuals = x - self.shift
         out = residuals.new_empty(x.shape[:-1])
@@ -65,24 +65,35 @@ class Shifted(Distribution):
 
 @register
 class ByCondition(Density):
-    """p(z | c): a density of its own for each value of the discrete part of c, moved linearly by the real part.
+    """A separate density for each class of the condition, shifted linearly by its real numbers.
 
-    Codes are grouped by the first `discrete` numbers of their condition. Within a group z is regressed on the real
-    numbers r by least squares, and the density is fitted to what the regression leaves:
-    p(z | c) = p_group(z - a_group - r B_group). Of a normal, that is the conditional of a joint normal of (z, r), by
-    maximum likelihood. Without real numbers it is the density of the group's codes alone.
+    A condition c is a vector of K numbers: the first `discrete` are one-hot, the others, r, are real. `fit` groups the
+    codes by their one-hot numbers. Within a group g it regresses z on r by least squares and fits a density to the
+    residuals::
+
+        p(z | c) = p_g(z - a_g - r B_g)
+
+    with intercept a_g (D,) and slopes B_g (R, D). For a `Normal`, this is the conditional of a joint normal of (z, r),
+    fitted by maximum likelihood. Without real numbers, it is the density of the codes of the group.
 
     Args:
-        density: the name of the density of each group, of p(z).
-        discrete: how many numbers of a condition, the first ones, are one-hot; the others are real.
-        entries: a name for each number of a condition, for messages; see `Condition.entries`.
-        settings: arguments of that density's constructor.
+        density: name of the density p(z) to fit to each group, such as ``"normal"`` or ``"gmm-10"``.
+        discrete: number of one-hot columns, which come first in a condition; >= 0; default 0.
+        entries: name of each of the K columns, for messages; default: their numbers.
+        settings: arguments of the constructor of `density`.
 
+    Raises:
+        ValueError: an unknown density, one that takes a condition itself, or a negative `discrete`.
+
+    >>> import torch
+    >>> from chartae.densities import ByCondition
     >>> labels = torch.eye(2).repeat(50, 1)
     >>> z = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) + 9 * labels[:, :1]
     >>> density = ByCondition("normal", discrete=2).fit(z, condition=labels)
-    >>> density.sample(4, condition=torch.tensor([1.0, 0.0])).mean() > 4
-    tensor(True)
+    >>> density(condition=torch.eye(2)).mean.mean(1).round().abs()
+    tensor([9., 0.])
+    >>> density.sample(4, condition=labels[0]).shape
+    torch.Size([4, 3])
     """
 
     name = "by-condition"
@@ -104,10 +115,10 @@ class ByCondition(Density):
         self.density = make(density, **(settings or {}))
         if self.density.conditional:
             raise ValueError(
-                f"density is {density!r}, which takes a condition itself; expected one of p(z). Fit it directly."
+                f"density is {density!r}; expected a density p(z), but it takes a condition itself. Fit it directly."
             )
         if discrete < 0:
-            raise ValueError(f"discrete is {discrete}; expected 0 or more. Give the number of one-hot columns.")
+            raise ValueError(f"discrete is {discrete}; expected a number >= 0. Pass the number of one-hot columns.")
         self.discrete, self.entries = discrete, tuple(entries)
         self.members = nn.ModuleList()
         for key in ("groups", "intercepts", "slopes"):
@@ -126,22 +137,30 @@ class ByCondition(Density):
 
     @property
     def least(self) -> int:
-        """The fewest codes that a group can be fitted to without real conditions; each of these needs one more."""
+        """The smallest number of codes in a group; each real column of the condition needs one more."""
         return self.density.least
 
     @torch.no_grad()
     def fit(self, z: Tensor, *, condition: Tensor | None = None, seed: int = 0) -> ByCondition:
-        """Fit to codes (N, D) and their conditions (N, K); each group's density is fitted by the same seed.
+        """Fit the density of each group.
+
+        Args:
+            z: codes (N, D).
+            condition: condition of each code (N, K).
+            seed: seed of the fit, the same for all groups.
+
+        Returns:
+            The fitted density itself.
 
         Raises:
-            ValueError: no condition, one of the wrong shape, or a group of too few codes, before anything is fitted.
+            ValueError: no condition, one of the wrong shape, or a group with too few codes; nothing is fitted then.
         """
         z = check_codes(z)
         condition = self._checked(condition, len(z)).to(z.device)
         real = condition[:, self.discrete :].double()
         self.check(condition)
         groups, which = _distinct(condition[:, : self.discrete].bool())
-        members, lines = [], []
+        members, regressions = [], []
         for g in range(len(groups)):
             codes, r = z[which == g], real[which == g]
             if r.shape[1]:
@@ -152,16 +171,27 @@ class ByCondition(Density):
             try:
                 members.append(self._unfitted().fit(codes, seed=seed))
             except ValueError as error:
-                raise ValueError(f"codes of {self._called(groups[g])}: {error}") from error
-            lines.append((intercept, slope))
+                raise ValueError(f"codes of {self._name_of(groups[g])}: {error}") from error
+            regressions.append((intercept, slope))
         self.members = nn.ModuleList(members)
         self.groups = groups
-        self.intercepts = torch.stack([intercept for intercept, _ in lines]).to(z.dtype)
-        self.slopes = torch.stack([slope for _, slope in lines]).to(z.dtype)
+        self.intercepts = torch.stack([intercept for intercept, _ in regressions]).to(z.dtype)
+        self.slopes = torch.stack([slope for _, slope in regressions]).to(z.dtype)
         return self
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> Shifted:
-        """The density at each row of a condition (B, K), or at one condition (K,): a distribution of that many rows."""
+        """The distribution of codes at each row of a condition (B, K), or at one condition (K,).
+
+        Args:
+            c: ignored; it is part of the interface of every `Conditional`.
+            condition: conditions (B, K), or one condition (K,), which counts as one row.
+
+        Returns:
+            A distribution over codes with one row for each condition.
+
+        Raises:
+            ValueError: no condition, one of the wrong shape, or a combination of classes that `fit` has not seen.
+        """
         return self._at([member() for member in self._members()], condition)
 
     def sample(
@@ -173,26 +203,33 @@ class ByCondition(Density):
         generator: torch.Generator | None = None,
         temperature: float = 1.0,
     ) -> Tensor:
-        """`n` codes (n, D) of one condition (K,) or (1, K), or one code for each of `n` conditions (n, K).
+        """Draw codes: `n` at one condition, or one at each of `n` conditions.
 
         Args:
-            n: the number of codes; by default as many as there are conditions.
-            c: not used.
-            condition: as `Condition.read` gives it.
-            generator: of the draws.
-            temperature: 1 for the fitted density, lower for codes nearer its modes; see `tempered` of the density.
+            n: number of codes; default: the number of conditions.
+            c: ignored; it is part of the interface of every `Conditional`.
+            condition: one condition (K,) or (1, K) for all codes, or one for each code (n, K).
+            generator: source of randomness; default: torch's global generator.
+            temperature: >= 0; 1 samples the fitted density, less gives codes nearer its modes.
+
+        Returns:
+            Codes (n, D).
 
         Raises:
-            ValueError: no condition, one of the wrong shape, or one that no code was fitted with.
+            ValueError: a negative temperature; no condition, one of the wrong shape, or a combination of classes that
+                `fit` has not seen.
         """
         if not 0 <= temperature < float("inf"):
-            raise ValueError(f"temperature is {temperature}; expected a number of at least 0. Leave it out for 1.")
+            raise ValueError(f"temperature is {temperature}; expected a finite number >= 0. Leave it out for 1.")
         members = self._members()
         distributions = [member() if temperature == 1 else member.tempered(temperature) for member in members]
         return self._at(distributions, self._rows_of(condition, n)).sample(generator=generator)
 
     def log_prob(self, a: Tensor, c: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
-        """log p(z | condition) of codes (N, D), in nats per code, at one condition (K,) or one for each (N, K)."""
+        """log p(z | condition) of codes `a` (N, D), in nats per code (N,).
+
+        The condition is one for all codes (K,), or one for each (N, K).
+        """
         self.require_fit()
         return self(None, self._rows_of(condition, len(a))).log_prob(a)
 
@@ -207,7 +244,8 @@ class ByCondition(Density):
         size = self.discrete + self.slopes.shape[1]
         if rows.shape[1] != size:
             raise ValueError(
-                f"condition has {rows.shape[1]} columns; expected {size}, as in fit. Read it with the run's condition."
+                f"condition has {rows.shape[1]} columns; expected {size}, as in fit. Encode it as the condition of fit "
+                "was, with the same Condition.read."
             )
         group = self._group(rows[:, : self.discrete].bool())
         real = rows[:, self.discrete :].to(self.slopes.dtype)
@@ -215,56 +253,56 @@ class ByCondition(Density):
         return Shifted(distributions, group, shift)
 
     def _group(self, discrete: Tensor) -> Tensor:
-        """The number of each row's group."""
+        """The index of each row's group."""
         numbers = {tuple(row): g for g, row in enumerate(self.groups.tolist())}
         distinct, inverse = _distinct(discrete)
         for row in distinct:
             if tuple(row.tolist()) not in numbers:
-                known = [self._called(group) for group in self.groups[:20]]
+                known = [self._name_of(group) for group in self.groups[:20]]
                 more = f" and {len(self.groups) - 20} more" if len(self.groups) > 20 else ""
                 raise ValueError(
-                    f"condition is {self._called(row)}, of which no code was fitted; expected {'; '.join(known)}"
-                    f"{more}. Ask for one of these, or fit the density to codes of all conditions."
+                    f"condition is {self._name_of(row)}; expected one that fit has seen: {'; '.join(known)}{more}. "
+                    "Choose one of these, or fit the density to codes of all conditions."
                 )
         return torch.tensor([numbers[tuple(row)] for row in distinct.tolist()], device=discrete.device)[inverse]
 
     def _rows_of(self, condition: Tensor | None, n: int | None) -> Tensor:
-        """A condition for each of `n` codes."""
+        """The condition of each of `n` codes; a single condition is repeated."""
         rows = self._checked(condition)
         if n is None or len(rows) == n:
             return rows
         if len(rows) != 1:
             raise ValueError(
-                f"condition has {len(rows)} rows for {n} codes; expected one for all, or {n}, one for each. "
-                "Give a single row, or as many as there are codes."
+                f"condition has {len(rows)} rows for {n} codes; expected 1 row or {n}. Pass one condition for all "
+                "codes, or one for each code."
             )
         return rows.expand(n, -1)
 
     def _checked(self, condition: Tensor | None, n: int | None = None) -> Float[Tensor, "N K"]:
-        """The condition as rows, of which there are `n`; its discrete part is made of zeros and ones."""
+        """The condition as a matrix of rows (n, K), after checking its shape and its one-hot columns."""
         if condition is None:
             raise ValueError(
-                "condition is None, but this density is one of codes given a condition; expected (N, K) numbers. "
-                "Give a condition, or fit a density without one."
+                "condition is None; expected (N, K) numbers, because this density is conditional. Pass condition=..., "
+                "or fit a density without a condition."
             )
         rows = condition[None] if condition.ndim == 1 else condition
         if rows.ndim != 2 or rows.shape[1] < max(1, self.discrete) or len(rows) != (len(rows) if n is None else n):
             raise ValueError(
-                f"condition has shape {tuple(condition.shape)}; expected ({'N' if n is None else n}, K), K at least "
-                f"{max(1, self.discrete)}. Give a row for each code, as Condition.read does."
+                f"condition has shape {tuple(condition.shape)}; expected ({'N' if n is None else n}, K) with K >= "
+                f"{max(1, self.discrete)}. Pass one row for each code, as Condition.read returns them."
             )
         if not rows.isfinite().all():
-            raise ValueError("condition has values that are not finite; expected numbers. Leave out these rows.")
+            raise ValueError("condition has values that are not finite; expected finite numbers. Leave these rows out.")
         first = rows[:, : self.discrete]
         if not ((first == 0) | (first == 1)).all():
             raise ValueError(
-                f"condition holds other numbers than 0 and 1 in its first {self.discrete} columns; expected one-hot "
-                "vectors. Put the real columns behind them, as Condition.read does."
+                f"condition has values other than 0 and 1 in its first {self.discrete} columns; expected one-hot "
+                "vectors there. Put the real columns after them, as Condition.read does."
             )
         return rows
 
     def check(self, condition: Float[Tensor, "N K"]) -> None:
-        """Raise ValueError where codes of these conditions could not be fitted: a group of too few of them."""
+        """Raise ValueError if a group of codes with these conditions (N, K) is too small to fit the density to."""
         condition = self._checked(condition, len(condition))
         groups, which = _distinct(condition[:, : self.discrete].bool())
         self._check_sizes(groups, which.bincount(minlength=len(groups)), condition.shape[1] - self.discrete)
@@ -273,20 +311,20 @@ class ByCondition(Density):
         least = self.density.least + covariates
         small = (counts < least).nonzero()[:, 0].tolist()
         if small:
-            listed = ", ".join(f"{self._called(groups[g])} has {int(counts[g])}" for g in small[:5])
+            listed = ", ".join(f"{self._name_of(groups[g])} has {int(counts[g])}" for g in small[:5])
             more = f" and {len(small) - 5} more" if len(small) > 5 else ""
             raise ValueError(
                 f"condition leaves too few codes in {len(small)} of {len(groups)} groups ({listed}{more}); expected at "
-                f"least {least} in each for a {type(self.density).__name__}. Take fewer components or density "
-                "'normal', leave out rare classes, or give more data."
+                f"least {least} in each for a {type(self.density).__name__}. Use fewer components or the density "
+                "'normal', leave out rare classes, or add data."
             )
 
-    def _called(self, group: Tensor) -> str:
-        """What a group is called in messages."""
+    def _name_of(self, group: Tensor) -> str:
+        """The name of a group in messages."""
         on = group.nonzero()[:, 0].tolist()
         return ", ".join(self.entries[k] if self.entries else f"column {k}" for k in on) or "all conditions"
 
-    # -- saved and loaded ----------------------------------------------------------------------------------------------
+    # -- saving and loading --------------------------------------------------------------------------------------------
 
     def _unfitted(self) -> Density:
         return make(self.density.name, **self.density.settings())
@@ -296,7 +334,7 @@ class ByCondition(Density):
         return super().is_fitted and len(self.members) > 0
 
     def fitted(self) -> dict[str, Plain]:
-        """What is known about the fit of each group."""
+        """The facts about the fit of each group."""
         return {"members": [cast(Density, member).fitted() for member in self.members]}
 
     def restore(self, facts: Mapping[str, Plain]) -> None:
@@ -305,28 +343,29 @@ class ByCondition(Density):
             member.restore(record)
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
-        groups, lines, slopes = (state.get(prefix + key) for key in ("groups", "intercepts", "slopes"))
-        if groups is not None and lines is not None and slopes is not None:
-            count, d = lines.shape if lines.ndim == 2 else (0, 0)
+        groups, intercepts, slopes = (state.get(prefix + key) for key in ("groups", "intercepts", "slopes"))
+        if groups is not None and intercepts is not None and slopes is not None:
+            count, d = intercepts.shape if intercepts.ndim == 2 else (0, 0)
             if not count or groups.shape != (count, self.discrete) or slopes.shape != (count, slopes.shape[1], d):
                 raise ValueError(
-                    f"groups {tuple(groups.shape)}, intercepts {tuple(lines.shape)} and slopes {tuple(slopes.shape)} "
-                    f"do not make a density by a condition of {self.discrete} one-hot columns"
+                    f"groups has shape {tuple(groups.shape)}, intercepts {tuple(intercepts.shape)} and slopes "
+                    f"{tuple(slopes.shape)}; expected (G, {self.discrete}), (G, D) and (G, R, D). Load a state that "
+                    "this class saved."
                 )
             self.members = nn.ModuleList(self._unfitted() for _ in range(count))
         super()._load_from_state_dict(state, prefix, *args)
 
 
 def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct rows of a matrix (N, d), in order, and which of them each row is."""
+    """The distinct rows of a matrix (N, d), sorted, and for each row the index of its distinct row."""
     if rows.shape[1]:
         return rows.unique(dim=0, return_inverse=True)
-    # torch finds no distinct rows where rows are empty, though they are all the same
+    # torch returns no distinct row for rows without columns, although they are all equal
     return rows[:1], torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
 
 
 def _regression(z: Float[Tensor, "N D"], r: Float[Tensor, "N R"]) -> tuple[Tensor, Tensor]:
-    """Intercept (D,) and slopes (R, D) of z on r by least squares, the shortest where they are not determined."""
+    """Intercept (D,) and slopes (R, D) of z on r by least squares; the minimum-norm solution if r is rank-deficient."""
     mean_z, mean_r = z.mean(0), r.mean(0)
     centred = r - mean_r
     slopes = torch.linalg.pinv(centred.mT @ centred, rtol=1e-12, hermitian=True) @ (centred.mT @ (z - mean_z))
@@ -343,25 +382,27 @@ def fit(
     seed: int = 0,
     settings: Mapping[str, Plain] | None = None,
 ) -> Density:
-    """A density by its name, fitted to codes: of p(z), or with a condition of p(z | condition).
+    """Fit a density to codes by name: p(z), or p(z | condition) if a condition is given.
 
     Args:
-        name: a key of `NAMES`, or ``gmm-K``.
+        name: a key of `NAMES`, such as ``"normal"``, or ``"gmm-K"`` for a Gaussian mixture of K components.
         z: codes (N, D).
-        condition: the condition of each code (N, K), as `Condition.read` gives it; none by default.
-        discrete: how many of its K numbers, the first ones, are one-hot: `Condition.discrete`.
-        entries: a name for each of the K numbers, for messages: `Condition.entries`.
-        seed: of the fit.
+        condition: condition of each code (N, K), as `Condition.read` returns it; default: none.
+        discrete: number of one-hot columns, which come first in the condition; default 0.
+        entries: name of each of the K columns, for messages; default: their numbers.
+        seed: seed of the fit.
         settings: arguments of the density's constructor.
 
     Returns:
-        The fitted density; with a condition, a `ByCondition` of it.
+        The fitted density; with a condition, a `ByCondition` with one such density for each class.
 
     Raises:
-        ValueError: an unknown name, settings out of their range, or codes or conditions that it cannot be fitted to.
+        ValueError: an unknown name, a setting out of range, or codes or conditions that cannot be fitted.
 
+    >>> import torch
+    >>> from chartae import densities
     >>> z, labels = torch.randn(60, 2), torch.eye(3).repeat(20, 1)
-    >>> fit("normal", z, condition=labels, discrete=3).sample(5, condition=labels[1]).shape
+    >>> densities.fit("normal", z, condition=labels, discrete=3).sample(5, condition=labels[1]).shape
     torch.Size([5, 2])
     """
     if condition is None:

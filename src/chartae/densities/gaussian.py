@@ -1,4 +1,4 @@
-"""Gaussian densities of codes: one normal, or a mixture of them fitted by expectation maximisation."""
+"""Gaussian densities of codes: a single normal, and a mixture fitted by expectation maximisation."""
 
 from __future__ import annotations
 
@@ -20,38 +20,44 @@ from chartae.maths.random import generator_for
 
 __all__ = ["GaussianMixture", "Normal", "NormalMixture"]
 
-#: numbers in the largest temporary (components, rows, dimensions): a CPU's cache holds them, a GPU wants more at once
+#: numbers in the largest temporary (components, rows, dimensions): few enough for a CPU's cache, many for a GPU
 TEMPORARY, TEMPORARY_ON_GPU = 1 << 20, 1 << 26
-#: a responsibility below this adds nothing to a second moment that float32 could show
+#: a responsibility below this does not change a second moment in float32
 NEGLIGIBLE = 1e-9
 
 
 def _rows(components: int, dimension: int, device: torch.device) -> int:
+    """The number of points to process at a time."""
     most = TEMPORARY if device.type == "cpu" else TEMPORARY_ON_GPU
     return max(1, most // (components * dimension))
 
 
 def _cholesky(covariances: Tensor) -> Tensor:
-    """L with L L' = covariance; where rounding has left it indefinite, with the least relative ridge that helps."""
+    """L with L L' = covariance; if rounding has made it indefinite, the smallest relative ridge that helps is added."""
     diagonal = torch.diag_embed(covariances.diagonal(dim1=-2, dim2=-1).abs())
     for ridge in (0.0, *(10.0**power for power in range(-13, 2))):
         factors, info = torch.linalg.cholesky_ex(covariances + ridge * diagonal if ridge else covariances)
         if not info.any():
             return factors
-    raise ValueError("a covariance is not positive definite, nor near to it; check the covariances of `start`")
+    raise ValueError(
+        "a covariance is not positive definite; expected positive definite matrices. Check the covariances in `start`, "
+        "or standardise the codes."
+    )
 
 
 class _Moments(NamedTuple):
-    """Responsibilities and the moments of the codes they weigh, in float64, summed over points or averaged."""
+    """Responsibilities and the moments of the codes weighted by them, in float64, summed or averaged over points."""
 
     mass: Tensor  # (K,)
     first: Tensor  # (K, D)
-    second: Tensor  # as the covariances
+    second: Tensor  # same shape as the covariances
 
     def blend(self, other: _Moments, rate: float) -> _Moments:
+        """(1 - rate) times these moments plus rate times the others."""
         return _Moments(*(torch.lerp(a, b, rate) for a, b in zip(self, other, strict=True)))
 
     def over(self, n: int) -> _Moments:
+        """The moments divided by `n`."""
         return _Moments(*(a / n for a in self))
 
 
@@ -64,17 +70,17 @@ class _Mixture(NamedTuple):
 
 
 class _Full:
-    """A covariance matrix (D, D) for each component.
+    """One covariance matrix (D, D) for each component.
 
-    A pass over the data works in each component's own coordinates y = L^-1 (z - mean). There the second moments are
-    near the identity, so that products in float32 lose nothing, however ill-conditioned the codes are; only
-    the sums, in float64, are brought back to the coordinates of the data.
+    A pass over the data works in whitened coordinates of each component, y = L^-1 (z - mean). There the second moments
+    are near the identity, so that products in float32 stay accurate however ill-conditioned the codes are. Only the
+    sums, in float64, are transformed back to the coordinates of the data.
     """
 
     shared = False
 
     def identity(self, k: int, like: Tensor) -> Tensor:
-        """Factors of unit covariances, for means `like` (K, D)."""
+        """Factors of k unit covariances, with the dtype, device and dimension of `like` (K, D)."""
         return torch.eye(like.shape[1], dtype=like.dtype, device=like.device).repeat(k, 1, 1)
 
     def factor(self, covariances: Tensor) -> Tensor:
@@ -84,7 +90,7 @@ class _Full:
         return factors @ factors.mT
 
     def coordinates(self, means: Tensor, factors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """`scale` = L^-T and `shift` = L^-1 mean (K, 1, D), which `whiten` wants, and log det L^-1."""
+        """`scale` = L^-T and `shift` = L^-1 mean (K, 1, D), the arguments of `whiten`, and log det L^-1 (K,)."""
         eye = torch.eye(factors.shape[-1], dtype=factors.dtype, device=factors.device)
         scale = torch.linalg.solve_triangular(factors, eye.expand_as(factors), upper=False).mT
         return scale, means[:, None] @ scale, scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)
@@ -93,29 +99,29 @@ class _Full:
         return torch.baddbmm(shift, x.expand(len(scale), *x.shape), scale, beta=-1, out=out)
 
     def second(self, y: Tensor, r: Tensor) -> Tensor:
-        """sum_n r_n y_n y_n' for each component."""
+        """sum_n r_n y_n y_n' of each component."""
         k, b, d = y.shape
         if d >= 32 and y.device.type == "cpu":
-            # in many dimensions a point belongs to one or two components: gather the rows that count
+            # in many dimensions a point belongs to one or two components: use only the rows that contribute
             active = r > NEGLIGIBLE
             counts = active.sum(1).tolist()
             if 2 * sum(counts) < k * b:
                 rows = active.nonzero()[:, 1].split(counts)
-                own = [(y[j].index_select(0, i), r[j].index_select(0, i)[:, None]) for j, i in enumerate(rows)]
-                return torch.stack([(points * weight).mT @ points for points, weight in own])
+                pairs = [(y[j].index_select(0, i), r[j].index_select(0, i)[:, None]) for j, i in enumerate(rows)]
+                return torch.stack([(points * weight).mT @ points for points, weight in pairs])
         return (y * r[..., None]).mT @ y
 
-    def lift(self, own: _Moments, m: _Mixture) -> _Moments:
-        """Moments in the components' coordinates, brought back to those of the data."""
-        mass, shift = own.mass[:, None, None], (m.factors @ own.first[..., None])[..., 0]
+    def lift(self, white: _Moments, m: _Mixture) -> _Moments:
+        """Transform moments from whitened coordinates to the coordinates of the data."""
+        mass, shift = white.mass[:, None, None], (m.factors @ white.first[..., None])[..., 0]
         cross = shift[:, :, None] * m.means[:, None]
         outer = m.means[:, :, None] * m.means[:, None]
-        second = m.factors @ own.second @ m.factors.mT + cross + cross.mT + mass * outer
-        return _Moments(own.mass, shift + own.mass[:, None] * m.means, second)
+        second = m.factors @ white.second @ m.factors.mT + cross + cross.mT + mass * outer
+        return _Moments(white.mass, shift + white.mass[:, None] * m.means, second)
 
-    def central(self, own: _Moments, means: Tensor) -> Tensor:
+    def central(self, moments: _Moments, means: Tensor) -> Tensor:
         """The covariances that the moments imply."""
-        return own.second / own.mass[:, None, None] - means[:, :, None] * means[:, None]
+        return moments.second / moments.mass[:, None, None] - means[:, :, None] * means[:, None]
 
     def ridge(self, covariances: Tensor, size: float) -> Tensor:
         return covariances + size * torch.eye(covariances.shape[-1], dtype=covariances.dtype, device=covariances.device)
@@ -136,19 +142,19 @@ class _Tied(_Full):
         flat = y.flatten(0, 1)
         return (flat * r.reshape(-1, 1)).mT @ flat
 
-    def lift(self, own: _Moments, m: _Mixture) -> _Moments:
-        shift = own.first @ m.factors.mT
+    def lift(self, white: _Moments, m: _Mixture) -> _Moments:
+        shift = white.first @ m.factors.mT
         cross = shift.mT @ m.means
-        outer = (own.mass[:, None] * m.means).mT @ m.means
-        second = m.factors @ own.second @ m.factors.mT + cross + cross.mT + outer
-        return _Moments(own.mass, shift + own.mass[:, None] * m.means, second)
+        outer = (white.mass[:, None] * m.means).mT @ m.means
+        second = m.factors @ white.second @ m.factors.mT + cross + cross.mT + outer
+        return _Moments(white.mass, shift + white.mass[:, None] * m.means, second)
 
-    def central(self, own: _Moments, means: Tensor) -> Tensor:
-        return (own.second - (own.mass[:, None] * means).mT @ means) / own.mass.sum()
+    def central(self, moments: _Moments, means: Tensor) -> Tensor:
+        return (moments.second - (moments.mass[:, None] * means).mT @ means) / moments.mass.sum()
 
 
 class _Diagonal(_Full):
-    """Variances (K, D), with no correlation inside a component; the factors are standard deviations."""
+    """Variances (K, D) without correlations within a component; the factors are standard deviations."""
 
     def identity(self, k: int, like: Tensor) -> Tensor:
         return torch.ones_like(like)
@@ -168,13 +174,13 @@ class _Diagonal(_Full):
     def second(self, y: Tensor, r: Tensor) -> Tensor:
         return (r[:, None] @ y.square())[:, 0]
 
-    def lift(self, own: _Moments, m: _Mixture) -> _Moments:
-        mass, shift = own.mass[:, None], m.factors * own.first
-        second = m.factors.square() * own.second + 2 * shift * m.means + mass * m.means.square()
-        return _Moments(own.mass, shift + mass * m.means, second)
+    def lift(self, white: _Moments, m: _Mixture) -> _Moments:
+        mass, shift = white.mass[:, None], m.factors * white.first
+        second = m.factors.square() * white.second + 2 * shift * m.means + mass * m.means.square()
+        return _Moments(white.mass, shift + mass * m.means, second)
 
-    def central(self, own: _Moments, means: Tensor) -> Tensor:
-        return own.second / own.mass[:, None] - means.square()
+    def central(self, moments: _Moments, means: Tensor) -> Tensor:
+        return moments.second / moments.mass[:, None] - means.square()
 
     def ridge(self, covariances: Tensor, size: float) -> Tensor:
         return covariances + size
@@ -184,13 +190,14 @@ COVARIANCES = {"full": _Full(), "diag": _Diagonal(), "tied": _Tied()}
 
 
 class NormalMixture(Distribution):
-    """sum_k w_k N(z; mean_k, L_k L_k'): the distribution of both densities here.
+    """The mixture of normals sum_k w_k N(z; mean_k, L_k L_k'), which `Normal` and `GaussianMixture` return.
 
     Args:
-        weights: (K,), summing to one.
-        means: (K, D).
-        factors: Cholesky factors (K, D, D), or standard deviations (K, D) of independent coordinates.
-        rows: points that `log_prob` treats at a time.
+        weights: weights (K,), which sum to 1.
+        means: means (K, D).
+        factors: Cholesky factors L (K, D, D), or standard deviations (K, D) of independent coordinates.
+        rows: number of points that `log_prob` processes at a time; default: as many as fit a CPU's cache, more on a
+            GPU.
     """
 
     event_ndim = 1
@@ -205,22 +212,23 @@ class NormalMixture(Distribution):
         return self.weights @ self.means
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        """`n` independent draws (n, D), in no order; one (D,) where `n` is None."""
+        """`n` independent draws (n, D), in random order; one draw (D,) if `n` is None."""
         drawn = 1 if n is None else max(n, 1)
         choice = generator_for(self.weights.device, generator)
         which = torch.multinomial(self.weights, drawn, replacement=True, generator=choice)[:n]
         noise = randn((len(which), self.means.shape[1]), self.means, generator)
         out = torch.empty_like(noise)
         for k, (mean, factor) in enumerate(zip(self.means, self.factors, strict=True)):
-            own = which == k
-            out[own] = mean + (noise[own] * factor if factor.ndim == 1 else noise[own] @ factor.mT)
+            rows = which == k
+            out[rows] = mean + (noise[rows] * factor if factor.ndim == 1 else noise[rows] @ factor.mT)
         return out[0] if n is None else out
 
     def log_prob(self, x: Tensor) -> Tensor:
         d = self.means.shape[1]
         if not x.ndim or x.shape[-1] != d:
             raise ValueError(
-                f"points have shape {tuple(x.shape)}; this density is over codes of dimension {d}: (..., {d})"
+                f"codes have shape {tuple(x.shape)}; expected (..., {d}), codes of dimension {d}. Use codes of the "
+                "model that the density was fitted to."
             )
         kind = COVARIANCES["diag" if self.factors.ndim == 2 else "full"]
         dtype = torch.promote_types(x.dtype, self.means.dtype)
@@ -235,7 +243,7 @@ class NormalMixture(Distribution):
 
 
 class _Gaussians(Density):
-    """What a normal and a mixture share: the three buffers of a `NormalMixture`."""
+    """Base of `Normal` and `GaussianMixture`: the parameters of a `NormalMixture` as buffers."""
 
     weights: Float[Tensor, " K"]
     means: Float[Tensor, "K D"]
@@ -253,21 +261,21 @@ class _Gaussians(Density):
         return self._mixture(self.factors)
 
     def tempered(self, temperature: float) -> NormalMixture:
-        """The mixture with the standard deviations of its components multiplied by the temperature."""
+        """The mixture with the standard deviations of all components multiplied by the temperature."""
         self.require_fit()
         return self._mixture(self.factors * temperature)
 
     def _mixture(self, factors: Tensor) -> NormalMixture:
         k, d = self.means.shape
-        each = factors.expand(k, -1, -1) if self.covariance == "tied" else factors
-        return NormalMixture(self.weights, self.means, each, self._chunk(k, d, self.means.device))
+        factors = factors.expand(k, -1, -1) if self.covariance == "tied" else factors
+        return NormalMixture(self.weights, self.means, factors, self._chunk(k, d, self.means.device))
 
     def _chunk(self, components: int, dimension: int, device: torch.device) -> int:
         return _rows(components, dimension, device)
 
     @property
     def covariances(self) -> Tensor:
-        """The covariances: (K, D, D), variances (K, D) where they are diagonal, (D, D) where they are tied."""
+        """The covariances (K, D, D); variances (K, D) if ``"diag"``, one matrix (D, D) if ``"tied"``."""
         self.require_fit()
         return COVARIANCES[self.covariance].covariances(self.factors)
 
@@ -277,40 +285,58 @@ class _Gaussians(Density):
         self.factors = mixture.factors.to(centre.dtype)
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
-        given = [state.get(prefix + key) for key in ("weights", "means", "factors")]
-        if all(isinstance(t, Tensor) for t in given):
-            weights, means, factors = (t for t in given if t is not None)
+        tensors = [state.get(prefix + key) for key in ("weights", "means", "factors")]
+        if all(isinstance(t, Tensor) for t in tensors):
+            weights, means, factors = (t for t in tensors if t is not None)
             k, d = means.shape if means.ndim == 2 else (0, 0)
             shapes = {"full": (k, d, d), "diag": (k, d), "tied": (d, d)}
             if weights.shape != (k,) or not k or factors.shape != shapes[self.covariance]:
                 raise ValueError(
-                    f"weights {tuple(weights.shape)}, means {tuple(means.shape)} and factors {tuple(factors.shape)} do "
-                    f"not make a mixture of {self.covariance} covariance"
+                    f"weights has shape {tuple(weights.shape)}, means {tuple(means.shape)} and factors "
+                    f"{tuple(factors.shape)}; expected the shapes of a mixture with {self.covariance} covariance. Load "
+                    "a state that this class saved."
                 )
             if not all(t.is_floating_point() and t.isfinite().all() for t in (weights, means, factors)):
-                raise ValueError("weights, means and factors must be finite floating-point numbers")
+                raise ValueError(
+                    "weights, means or factors are not finite floating-point numbers; expected a state that this class "
+                    "saved. Fit the density again."
+                )
         super()._load_from_state_dict(state, prefix, *args)
 
 
 def _centred(z: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes in single or double precision less their mean, and that mean."""
+    """The codes minus their mean, in single or double precision, and the mean."""
     z = z if z.dtype == torch.float64 else z.float()
     if bool((z.amax(0) == z.amin(0)).all()):
-        raise ValueError(f"all {len(z)} codes are the same point; a density needs codes that vary")
+        raise ValueError(
+            f"all {len(z)} codes are the same point; expected codes that vary. Check whether the encoder collapsed."
+        )
     centre = z.mean(0, dtype=torch.float64).to(z.dtype)
     return z - centre, centre
 
 
 @register
 class Normal(_Gaussians):
-    """One Gaussian with a full covariance matrix, by maximum likelihood: the mean and covariance (over N) of the codes.
+    """A multivariate normal with full covariance, fitted by maximum likelihood.
 
-    Each variance is enlarged by the factor 1 + `ridge` (a constant coordinate gets `ridge` times the mean variance), so
-    that codes on a subspace have a density as well.
+    p(z) = N(z; m, S), with m the mean of the codes and S their covariance, normalised by N. Each variance is multiplied
+    by 1 + `ridge`, and a constant coordinate gets `ridge` times the mean variance, so that the density also exists for
+    codes that lie on a subspace.
 
-    >>> z = torch.randn(500, 3, generator=torch.Generator().manual_seed(0))
-    >>> Normal().fit(z).log_prob(z).shape
-    torch.Size([500])
+    Args:
+        ridge: relative amount added to each variance; between 0 and 1; default 1e-8.
+
+    Raises:
+        ValueError: `ridge` is out of range.
+
+    >>> import torch
+    >>> from chartae.densities import Normal
+    >>> z = 3 + 2 * torch.randn(1000, 2, generator=torch.Generator().manual_seed(0))
+    >>> normal = Normal().fit(z)
+    >>> torch.allclose(normal.covariances[0], z.T.cov(correction=0), atol=1e-5)
+    True
+    >>> normal.sample(4).shape, normal.log_prob(z).shape
+    (torch.Size([4, 2]), torch.Size([1000]))
     """
 
     name = "normal"
@@ -318,7 +344,7 @@ class Normal(_Gaussians):
     def __init__(self, *, ridge: float = 1e-8) -> None:
         super().__init__()
         if not 0 < ridge < 1:
-            raise ValueError(f"ridge is {ridge}; give a small number above 0, such as 1e-8")
+            raise ValueError(f"ridge is {ridge}; expected a number between 0 and 1. Leave it out for 1e-8.")
         self.ridge = ridge
 
     def settings(self) -> dict[str, Plain]:
@@ -326,7 +352,7 @@ class Normal(_Gaussians):
 
     @torch.no_grad()
     def fit(self, z: Tensor, *, seed: int = 0) -> Normal:
-        """Fit to codes (N, D); nothing is random, so `seed` changes nothing."""
+        """Fit the density to codes (N, D) and return it; the fit is deterministic, so `seed` has no effect."""
         x, centre = _centred(check_codes(z, what="normal"))
         covariance = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
         for part in x.split(_rows(1, x.shape[1], x.device)):
@@ -342,34 +368,46 @@ class Normal(_Gaussians):
 
 @register
 class GaussianMixture(_Gaussians):
-    """A mixture of Gaussians, sum_k w_k N(mean_k, covariance_k), fitted by expectation maximisation.
+    """A mixture of Gaussians, fitted by expectation maximisation.
 
-    Dempster, Laird, Rubin, "Maximum Likelihood from Incomplete Data via the EM Algorithm", 1977. It is the ex-post
-    density of Ghosh et al., "From Variational to Deterministic Autoencoders", 2020 (arXiv 1903.12436): ten components,
-    full covariance. `tol`, `regularisation` and the attributes mean what they mean in scikit-learn, and from the same
-    `start` the fit is the same. Its own start differs: k-means++ and Lloyd's steps on random codes, four times; from
-    the two tightest, one pass of stepwise EM over shuffled batches (Cappé, Moulines, "Online Expectation-Maximization
-    Algorithm for Latent Data Models", 2009, arXiv 0712.4273), of which the likelier goes on. That saves about half of
-    the iterations that follow, and most of the bad optima.
-    A component that is left with less than a tenth of a point is started afresh, at a random code, with the covariance
-    and half of the weight of the heaviest one.
+    p(z) = sum_k w_k N(z; mean_k, covariance_k), fitted by EM (Dempster, Laird, Rubin, "Maximum Likelihood from
+    Incomplete Data via the EM Algorithm", 1977). With ten components and full covariance it is the ex-post density of
+    Ghosh et al., "From Variational to Deterministic Autoencoders", 2020 (arXiv:1903.12436).
+
+    From the same `start`, the fit is the same as scikit-learn's. The default initialisation differs. It runs k-means++
+    and Lloyd's algorithm four times on a random part of the codes. From the two solutions with the smallest squared
+    distances it makes one pass of stepwise EM over shuffled batches (Cappé, Moulines, "Online Expectation-Maximization
+    Algorithm for Latent Data Models", 2009, arXiv:0712.4273) and continues from the likelier one. This saves about half
+    of the later iterations and avoids most bad optima. A component whose total responsibility falls below 0.1 is
+    restarted at a random code, with the covariance and half of the weight of the heaviest component.
 
     Args:
-        components: how many; or several candidates, of which the one is taken under which a tenth of the codes, held
-            out by `seed`, is likeliest (`scores_`), before it is fitted to all of them.
-        covariance: ``"full"``, ``"diag"`` (independent coordinates in a component) or ``"tied"`` (one for all).
-        max_iter: most iterations; a warning says where they were not enough.
-        tol: stop where an iteration changes the mean log-likelihood by less, in nats per point.
-        regularisation: added to the diagonal of each covariance, in squared units of the codes.
-        restarts: independent starts, of which the likeliest is kept.
-        chunk: points that are treated at a time; by default as many as a processor's cache holds.
-        start: weights (K,), means (K, D) and covariances (shaped as `covariances`), arrays from which EM starts.
+        components: number of components, >= 1; or several candidates. Of several, the one is used that gives a held-out
+            tenth of the codes the highest likelihood (`scores_`); it is then fitted to all codes. Default 10.
+        covariance: ``"full"``, ``"diag"`` (independent coordinates within a component) or ``"tied"`` (one matrix for
+            all components); default ``"full"``.
+        max_iter: maximum number of iterations, >= 1; `fit` warns if it is reached. Default 200.
+        tol: EM stops when an iteration changes the mean log-likelihood by less than this, in nats per code; >= 0;
+            default 1e-3.
+        regularisation: amount added to the diagonal of each covariance, in squared units of the codes; > 0; default
+            1e-6.
+        restarts: number of independent initialisations, >= 1; the likeliest fit is kept. Default 1.
+        chunk: number of codes processed at a time, >= 1; default: as many as fit a CPU's cache, more on a GPU.
+        start: initial weights (K,), means (K, D) and covariances, (K, D, D), (K, D) or (D, D) for ``"full"``,
+            ``"diag"`` or ``"tied"``; default: the initialisation above.
 
     Attributes:
-        n_iter_, converged_, lower_bound_: iterations, whether they sufficed, and the mean log-likelihood (nats per
-            point) that the last of them began with. `components_`: the number of components. `scores_`: held-out
-            log-likelihood (nats per point) of each candidate; empty where there was but one.
+        components_: number of components that was fitted.
+        n_iter_: number of iterations.
+        converged_: whether EM stopped before `max_iter`.
+        lower_bound_: mean log-likelihood before the last iteration, in nats per code.
+        scores_: held-out log-likelihood of each candidate, in nats per code; empty if there was only one.
 
+    Raises:
+        ValueError: an argument is out of range, or `start` has another number of components.
+
+    >>> import torch
+    >>> from chartae.densities import GaussianMixture
     >>> z = torch.cat([torch.randn(300, 2, generator=torch.Generator().manual_seed(s)) + 9 * s for s in (0, 1)])
     >>> mixture = GaussianMixture(2).fit(z)
     >>> mixture.weights
@@ -402,27 +440,35 @@ class GaussianMixture(_Gaussians):
         super().__init__()
         candidates = [components] if isinstance(components, int) else list(components)
         if not candidates or any(isinstance(k, bool) or not isinstance(k, int) or k < 1 for k in candidates):
-            raise ValueError(f"components is {components!r}; give a number of at least 1, or several to choose from")
+            raise ValueError(
+                f"components is {components!r}; expected an integer >= 1, or several of them. Leave it out for 10."
+            )
         if covariance not in COVARIANCES:
-            raise ValueError(f"covariance is {covariance!r}; choose from {', '.join(COVARIANCES)}")
+            raise ValueError(
+                f"covariance is {covariance!r}; expected a kind of covariance. Choose from {', '.join(COVARIANCES)}."
+            )
         for key, count in (("max_iter", max_iter), ("restarts", restarts), ("chunk", 1 if chunk is None else chunk)):
             if count < 1:
-                raise ValueError(f"{key} is {count}; give a number of at least 1")
+                raise ValueError(f"{key} is {count}; expected a number >= 1. Leave it out for the default.")
         if not tol >= 0:
-            raise ValueError(f"tol is {tol}; give a number of at least 0, in nats per point")
+            raise ValueError(f"tol is {tol}; expected a number >= 0, in nats per code. Leave it out for 1e-3.")
         if not 0 < regularisation < math.inf:
             raise ValueError(
-                f"regularisation is {regularisation}; give a number above 0, in squared units of the codes"
+                f"regularisation is {regularisation}; expected a number > 0, in squared units of the codes. Leave it "
+                "out for 1e-6."
             )
         if start is not None and (len(candidates) > 1 or candidates[0] != len(start[0])):
-            raise ValueError(f"start has {len(start[0])} components, but components is {components!r}; make them agree")
+            raise ValueError(
+                f"start has {len(start[0])} components; expected {components!r}, the value of components. Make the two "
+                "agree."
+            )
         self.components = candidates[0] if len(candidates) == 1 else tuple(candidates)
         self.covariance = covariance
         self.max_iter, self.tol, self.regularisation = max_iter, tol, regularisation
         self.restarts, self.chunk, self.start = restarts, chunk, start
 
     def settings(self) -> dict[str, Plain]:
-        """The constructor arguments, less `start`, which has done its work once the mixture is fitted."""
+        """The arguments of the constructor, without `start`, which has no effect after the fit."""
         keys = ("components", "covariance", "max_iter", "tol", "regularisation", "restarts", "chunk")
         values = {key: getattr(self, key) for key in keys}
         return values | {"components": list(values["components"])} if isinstance(self.components, tuple) else values
@@ -436,7 +482,7 @@ class GaussianMixture(_Gaussians):
 
     @property
     def least(self) -> int:
-        """The fewest codes that it can be fitted to: one a component, beside those that are held out to choose."""
+        """The smallest number of codes: one for each component, plus the held-out tenth if there are candidates."""
         most = max(self._candidates)
         return max(2, most + (most - 1) // 9 if len(self._candidates) > 1 else most)
 
@@ -447,7 +493,18 @@ class GaussianMixture(_Gaussians):
 
     @torch.no_grad()
     def fit(self, z: Tensor, *, seed: int = 0) -> GaussianMixture:
-        """Fit to codes (N, D), on their device and in their precision (at least float32)."""
+        """Fit the mixture to codes (N, D), on their device and in their precision (at least float32).
+
+        Args:
+            z: codes (N, D), with at least as many codes as components.
+            seed: seed of the held-out codes and of the initialisation.
+
+        Returns:
+            The fitted mixture itself.
+
+        Raises:
+            ValueError: too few codes, codes that are not finite or all equal, or a `start` of the wrong shape.
+        """
         z = check_codes(z)
         candidates = self._candidates
         several = len(candidates) > 1
@@ -455,11 +512,12 @@ class GaussianMixture(_Gaussians):
         if n < max(candidates):
             held_out = f" ({len(z) - n} more are held out)" if several else ""
             raise ValueError(
-                f"{n} codes{held_out} for {max(candidates)} components; give at least as many codes as components"
+                f"components is {max(candidates)} for {n} codes{held_out}; expected at most one component for each "
+                "code. Use fewer components, or encode more examples."
             )
         x, centre = _centred(z)
         generator = torch.Generator().manual_seed(seed)
-        # the first rows can then stand for all: the codes of a data set may well be sorted
+        # shuffled, because the codes may be sorted and the warm-up uses only the first rows
         x = x[torch.randperm(len(x), generator=generator).to(x.device)]
         self.scores_ = {}
         if several:
@@ -472,38 +530,43 @@ class GaussianMixture(_Gaussians):
         self._keep(mixture, centre)
         if not self.converged_:
             warnings.warn(
-                f"after {self.max_iter} iterations EM still gains more than {self.tol:g} nats per point; raise "
-                "max_iter or tol, or take fewer components",
+                f"max_iter is {self.max_iter}; EM has not converged and still gains more than {self.tol:g} nats per "
+                "code. Increase max_iter or tol, or use fewer components.",
                 stacklevel=2,
             )
         return self
 
     def _fit(self, x: Tensor, k: int, seed: int, centre: Tensor) -> tuple[_Mixture, float, int, bool]:
-        """The likeliest mixture of several starts, its lower bound, its iterations and whether they sufficed."""
+        """The likeliest mixture of several starts, its lower bound, its iterations and whether it converged."""
         fits = []
         for restart in range(1 if self.start else self.restarts):
             generator = torch.Generator().manual_seed(seed + restart)
-            begin = self._given(x, centre) if self.start else self._warm_up(x, k, generator)
-            fits.append(self._em(x, begin, generator))
+            first = self._from_start(x, centre) if self.start else self._warm_up(x, k, generator)
+            fits.append(self._em(x, first, generator))
         return max(fits, key=lambda fit: fit[1])
 
     def _chunk(self, components: int, dimension: int, device: torch.device) -> int:
         return self.chunk or _rows(components, dimension, device)
 
-    def _given(self, x: Tensor, centre: Tensor) -> _Mixture:
+    def _from_start(self, x: Tensor, centre: Tensor) -> _Mixture:
+        """The mixture that the user gives as `start`, around the mean of the codes."""
         assert self.start is not None
         weights, means, covariances = (torch.as_tensor(t, dtype=torch.float64, device=x.device) for t in self.start)
         k, d = len(weights), x.shape[1]
         shapes = {"full": (k, d, d), "diag": (k, d), "tied": (d, d)}
         if means.shape != (k, d) or covariances.shape != shapes[self.covariance]:
             raise ValueError(
-                f"start has means {tuple(means.shape)} and covariances {tuple(covariances.shape)}; {k} components of "
-                f"{self.covariance} covariance over {d} dimensions need {(k, d)} and {shapes[self.covariance]}"
+                f"start has means {tuple(means.shape)} and covariances {tuple(covariances.shape)}; expected {(k, d)} "
+                f"and {shapes[self.covariance]} for {k} components with {self.covariance} covariance in {d} "
+                "dimensions. Reshape them."
             )
         return _Mixture(weights / weights.sum(), means - centre, COVARIANCES[self.covariance].factor(covariances))
 
     def _warm_up(self, x: Tensor, k: int, generator: torch.Generator) -> _Mixture:
-        """k-means on the first rows, four times; from the two best, one pass of stepwise EM, of which the likelier."""
+        """The initial mixture: the best of four runs of k-means on the first rows.
+
+        If there are enough codes, one pass of stepwise EM refines the two best runs, and the likelier is returned.
+        """
         kind = COVARIANCES[self.covariance]
         batch = max(1024, 4 * k * x.shape[1])
         first, batches = x[: 4 * batch], x.split(batch) if len(x) >= 4 * batch else ()
@@ -520,9 +583,10 @@ class GaussianMixture(_Gaussians):
                 moments = moments.blend(fresh.over(batch), (step + 3) ** -0.5)
                 mixture = self._maximise(moments, mixture)
             mixtures.append((mixture, late))
-        return max(mixtures, key=lambda one: one[1])[0]
+        return max(mixtures, key=lambda pair: pair[1])[0]
 
     def _em(self, x: Tensor, mixture: _Mixture, generator: torch.Generator) -> tuple[_Mixture, float, int, bool]:
+        """Run EM from a mixture; return the fit, its lower bound, its iterations and whether it converged."""
         bound = -math.inf
         for iteration in range(1, self.max_iter + 1):
             before = bound
@@ -531,15 +595,15 @@ class GaussianMixture(_Gaussians):
             mixture = self._maximise(moments, mixture)
             empty = moments.mass < 0.1
             if empty.any():
-                mixture = self._afresh(x, mixture, empty, generator)
+                mixture = self._restart(x, mixture, empty, generator)
             elif abs(bound - before) < self.tol:
                 return mixture, bound, iteration, True
         return mixture, bound, self.max_iter, False
 
     def _expect(self, x: Tensor, mixture: _Mixture, labels: Tensor | None = None) -> tuple[float, _Moments]:
-        """One pass over the data: the log-likelihood, and all that maximisation needs.
+        """The E step, one pass over the data: the log-likelihood, and the moments for the M step.
 
-        Where `labels` are given, they take the place of the responsibilities.
+        `labels`, if given, replace the responsibilities.
         """
         kind, (k, d) = COVARIANCES[self.covariance], mixture.means.shape
         scale, shift, log_det = kind.coordinates(mixture.means, mixture.factors)
@@ -555,7 +619,7 @@ class GaussianMixture(_Gaussians):
             if labels is None:
                 joint = torch.linalg.vector_norm(y, dim=-1).square_().mul_(-0.5).add_(offset)
                 top = joint.amax(0)
-                # what is smaller would be a denormal number: slow, and without effect
+                # smaller values would become denormal numbers, which are slow and have no effect
                 r = joint.sub_(top).clamp_min_(-80.0).exp_()
                 evidence = r.sum(0)
                 total += (top + evidence.log()).sum(dtype=torch.float64)
@@ -567,13 +631,15 @@ class GaussianMixture(_Gaussians):
         return total.item(), kind.lift(_Moments(*sums), mixture)
 
     def _maximise(self, moments: _Moments, mixture: _Mixture) -> _Mixture:
+        """The M step: the mixture that the moments imply."""
         kind = COVARIANCES[self.covariance]
         mass = moments.mass.clamp_min(torch.finfo(moments.mass.dtype).eps)
         means = moments.first / mass[:, None]
         covariances = kind.central(moments._replace(mass=mass), means)
         return _Mixture(mass / mass.sum(), means, kind.factor(kind.ridge(covariances, self.regularisation)))
 
-    def _afresh(self, x: Tensor, mixture: _Mixture, empty: Tensor, generator: torch.Generator) -> _Mixture:
+    def _restart(self, x: Tensor, mixture: _Mixture, empty: Tensor, generator: torch.Generator) -> _Mixture:
+        """Move empty components to random codes, with the covariance and half of the weight of the heaviest one."""
         weights, means, factors = (t.clone() for t in mixture)
         for k in empty.nonzero().flatten().tolist():
             heaviest = int(weights.argmax())
@@ -585,32 +651,32 @@ class GaussianMixture(_Gaussians):
 
 
 def _k_means(x: Tensor, k: int, generator: torch.Generator, steps: int = 100) -> tuple[Tensor, Tensor, float]:
-    """Centres (K, D), labels (N,) and the summed squared distance, by greedy k-means++ and Lloyd's steps.
+    """Centres (K, D), labels (N,) and the summed squared distance, by greedy k-means++ and Lloyd's algorithm.
 
     Arthur, Vassilvitskii, "k-means++: The Advantages of Careful Seeding", 2007.
     """
     squares = x.square().sum(1)
 
     def distances(centres: Tensor) -> Tensor:
-        """Squared distances (K, N), less the squares of the points."""
+        """Squared distances (K, N) minus the squared norms of the points."""
         return torch.addmm(centres.square().sum(1)[:, None], centres, x.mT, alpha=-2)
 
     centres = x[torch.randint(len(x), (1,), generator=generator).to(x.device)]
     nearest = (distances(centres)[0] + squares).clamp_min_(0)
     for _ in range(k - 1):
-        # where fewer points than centres differ, any will do
+        # all points are centres already, because fewer points than centres are distinct: draw any
         chance = nearest.cpu() if nearest.sum() > 0 else torch.ones(len(x))
-        tried = torch.multinomial(chance, 2 + int(math.log(k)), replacement=True, generator=generator).to(x.device)
-        reach = torch.minimum((distances(x[tried]) + squares).clamp_min_(0), nearest)
-        best = reach.sum(1).argmin()
-        nearest, centres = reach[best], torch.cat([centres, x[tried[best]][None]])
-    still = 1e-4 * x.var(0, correction=0).mean()
+        drawn = torch.multinomial(chance, 2 + int(math.log(k)), replacement=True, generator=generator).to(x.device)
+        distance = torch.minimum((distances(x[drawn]) + squares).clamp_min_(0), nearest)
+        best = distance.sum(1).argmin()
+        nearest, centres = distance[best], torch.cat([centres, x[drawn[best]][None]])
+    tolerance = 1e-4 * x.var(0, correction=0).mean()
     for _ in range(steps):
         labels = distances(centres).min(0).indices
         counts = torch.bincount(labels, minlength=k)[:, None]
         means = torch.zeros_like(centres).index_add_(0, labels, x) / counts.clamp_min(1)
         before, centres = centres, torch.where(counts > 0, means, centres)
-        if (centres - before).square().sum() <= still:
+        if (centres - before).square().sum() <= tolerance:
             break
     closest = distances(centres).min(0)
     return centres, closest.indices, (closest.values + squares).sum(dtype=torch.float64).item()

@@ -1,6 +1,7 @@
-"""Densities by name, and as files.
+"""Densities by name, and densities as files.
 
-A new density is one class in one file of this folder, or of anyone's: a `Density` with a `name`, under `register`.
+A new density is one class in one file: a subclass of `Density` with a `name`, decorated with `register`. A file in this
+folder is imported automatically; a file elsewhere must be imported by the user.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ D = TypeVar("D", bound=type[Density])
 
 
 class Names(Mapping[str, type[Density]]):
-    """The registered densities by name. All modules of this folder are imported when it is first read."""
+    """The registered densities by name; reading it for the first time imports all modules of this folder."""
 
     def __init__(self) -> None:
         self.registered: dict[str, type[Density]] = {}
@@ -50,7 +51,7 @@ class Names(Mapping[str, type[Density]]):
 
     @property
     def choices(self) -> list[str]:
-        """What may stand where a density is chosen: ``prior``, the names, and ``gmm-K`` where a number may follow."""
+        """The names to choose a density by: ``prior``, the listed names, and ``NAME-K`` if a number may follow."""
         listed = {name: density for name, density in self.items() if density.listed}
         return ["prior", *listed, *(f"{name}-K" for name, density in listed.items() if density.number)]
 
@@ -60,23 +61,26 @@ NAMES = Names()
 
 
 def register(density: D) -> D:
-    """Make a density known by its `name` to `make`, `save`, `load` and every `densities=[...]`; a class decorator.
+    """Class decorator that registers a density under its `name`.
 
-    A file in this folder with a registered class needs nothing else. A module elsewhere must be imported before a run
-    with such a density is loaded.
+    `make`, `save`, `load` and every ``densities=[...]`` argument then accept the name. Import the module of your own
+    density before you load a run that uses it.
 
     Args:
-        density: a concrete `Density` whose `name` is lower-case letters, digits and hyphens. A class of the same
-            module and name that was registered before is replaced, as when a notebook's cell runs again.
+        density: concrete subclass of `Density`. Its `name` consists of lower-case letters, digits and hyphens and does
+            not end in a number. A class with the same module and qualified name replaces the one registered before,
+            so that a notebook cell can run again.
 
     Returns:
-        The class itself.
+        The class, unchanged.
 
     Raises:
-        ValueError: a name that is no such text, that ends in a number, or that another class has.
+        ValueError: the name is malformed, or another class has it.
 
-    One of the codes themselves, all equally likely, as a density:
+    A density that draws one of the training codes, all equally likely:
 
+    >>> import torch
+    >>> from chartae.densities import NAMES, Density, make, register
     >>> from chartae.distributions import Atoms
     >>> @register
     ... class Resampled(Density):
@@ -100,28 +104,36 @@ def register(density: D) -> D:
     name = getattr(density, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]*[a-z][a-z0-9]*)*", name):
         raise ValueError(
-            f"name of {density.__name__} is {name!r}; expected lower-case letters, digits and hyphens, not ending in a "
-            "number. Set a class attribute such as name = 'flow'."
+            f"name of {density.__name__} is {name!r}; expected lower-case letters, digits and hyphens, without a "
+            "number at the end. Set a class attribute such as name = 'flow'."
         )
     other = NAMES.registered.get(name)
-    again = other is not None and (other.__module__, other.__qualname__) == (density.__module__, density.__qualname__)
-    if name == "prior" or (other is not None and not again):
-        owner = "the model's own density" if other is None else f"{other.__module__}.{other.__qualname__}"
-        raise ValueError(f"name of {density.__name__} is {name!r}, which names {owner}; expected a new one. Rename it.")
+    same = other is not None and (other.__module__, other.__qualname__) == (density.__module__, density.__qualname__)
+    if name == "prior" or (other is not None and not same):
+        owner = "the model's prior" if other is None else f"{other.__module__}.{other.__qualname__}"
+        raise ValueError(
+            f"name of {density.__name__} is {name!r}; expected a name that is free, but it names {owner}. Choose "
+            "another name."
+        )
     NAMES.registered[name] = density
     return density
 
 
 def make(name: str, **settings: object) -> Density:
-    """An unfitted density by its name; ``gmm-K`` is a mixture of K.
+    """Make an unfitted density by name.
 
     Args:
-        name: a key of `NAMES`, or ``gmm-K``.
+        name: a key of `NAMES`, such as ``normal``, or ``gmm-K`` for a Gaussian mixture of K components.
         settings: arguments of the density's constructor.
 
-    Raises:
-        ValueError: an unknown name, or a setting out of its range.
+    Returns:
+        The density, to be fitted with ``density.fit(codes)``.
 
+    Raises:
+        ValueError: an unknown name, or a setting out of range.
+        TypeError: a setting that the constructor does not have.
+
+    >>> from chartae.densities import make
     >>> make("gmm", components=20), make("gmm-20")
     (GaussianMixture(20, 'full'), GaussianMixture(20, 'full'))
     """
@@ -130,14 +142,30 @@ def make(name: str, **settings: object) -> Density:
         return NAMES[stem](**({setting: int(number)} | settings))
     if name not in NAMES:
         if name == "prior":
-            raise ValueError("the density 'prior' is a model's own and is not fitted; it needs no making")
-        raise ValueError(f"there is no density {name!r}; choose from {', '.join(NAMES.choices)}")
+            raise ValueError(
+                "density is 'prior'; expected one that is fitted to codes, but the prior belongs to the model. Use "
+                "run.density('prior')."
+            )
+        raise ValueError(f"density is {name!r}; expected the name of one. Choose from {', '.join(NAMES.choices)}.")
     return NAMES[name](**settings)
 
 
 def accepted(name: str, **settings: Plain) -> dict[str, Plain]:
-    """Those of some settings that a density has, for `make`; a ValueError for an unknown name.
+    """Keep only the settings that a density's constructor accepts, for `make`.
 
+    A number in the name, as in ``gmm-5``, takes precedence over the setting that it stands for.
+
+    Args:
+        name: a key of `NAMES`, or ``gmm-K``.
+        settings: candidate arguments of the constructor.
+
+    Returns:
+        The accepted settings.
+
+    Raises:
+        ValueError: an unknown name.
+
+    >>> from chartae.densities import accepted
     >>> accepted("gmm", components=3), accepted("normal", components=3), accepted("gmm-5", components=3)
     ({'components': 3}, {}, {})
     """
@@ -149,14 +177,58 @@ def accepted(name: str, **settings: Plain) -> dict[str, Plain]:
 
 
 def save(density: Density, path: str | Path) -> None:
-    """Write a fitted density to a safetensors file; an older file stays until the new one is whole."""
+    """Write a fitted density to a safetensors file.
+
+    The file replaces an older one only when it is complete.
+
+    Args:
+        density: the fitted density; its class is registered.
+        path: the file to write.
+
+    Raises:
+        ValueError: the density has not been fitted.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from chartae import densities
+    >>> z = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    >>> normal = densities.make("normal").fit(z)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     densities.save(normal, Path(folder) / "normal.safetensors")
+    ...     loaded = densities.load(Path(folder) / "normal.safetensors")
+    >>> torch.equal(loaded.log_prob(z), normal.log_prob(z))
+    True
+    """
     density.require_fit()
     facts = {"name": density.name, "settings": density.settings(), "fitted": density.fitted()}
     write_tensors(path, density.state_dict(), kind="density", facts=facts)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Density:
-    """The density that `save` wrote; any other file is a ValueError that says what is wrong with it."""
+    """Read a density that `save` wrote.
+
+    Args:
+        path: the safetensors file.
+        device: device to put the density on; default: "cpu".
+
+    Returns:
+        The fitted density.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged, or does not hold a density.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import torch
+    >>> from chartae import densities
+    >>> z = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     densities.save(densities.GaussianMixture(3).fit(z), Path(folder) / "gmm.safetensors")
+    ...     densities.load(Path(folder) / "gmm.safetensors")
+    GaussianMixture(3, 'full')
+    """
     state, facts = read_tensors(path, kind="density")
     try:
         density = make(facts["name"], **facts["settings"])
@@ -164,5 +236,8 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Density:
         density.restore(facts["fitted"])
         density.require_fit()
     except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        raise ValueError(f"{path} is damaged, or no density of chartae: {error}") from error
+        raise ValueError(
+            f"{path} is damaged, or holds no density; expected a file that densities.save wrote. Fit and save the "
+            f"density again ({error})."
+        ) from error
     return density.to(device)

@@ -1,4 +1,4 @@
-"""Bayesian optimisation over a latent space: a surrogate of the scores, an acquisition, rounds of new strings.
+"""Bayesian optimisation of strings in a latent space, with a surrogate of the scores and batches of new codes.
 
 history = search(codes, scores, decode, score, density=density)       # any codes, any decoder
 history = optimise(run, "penalised-logp", out="runs/search")          # a run of strings

@@ -1,4 +1,4 @@
-"""Where to look next: batches of codes by expected improvement in a box, or by Thompson's draws in a trust region."""
+"""Acquisition: batches of codes by expected improvement in a box, or by Thompson sampling in a trust region."""
 
 from __future__ import annotations
 
@@ -19,16 +19,32 @@ if TYPE_CHECKING:
 
 __all__ = ["Region", "box_batch", "region_batch"]
 
-#: side lengths of TuRBO-1: at most, and where the region is given up (at the start: `chartae.records.search.SIDE`)
+#: the largest side length of TuRBO-1, and the one below which the region is restarted at `chartae.records.search.SIDE`
 WIDEST, NARROWEST = 1.6, 0.5**7
-#: successes in a row after which the side doubles
+#: number of consecutive successes after which the side doubles
 SUCCESSES = 3
 
 
 @dataclass(frozen=True)
 class Region:
-    """The state of a trust region (Eriksson et al., 2019, arXiv:1910.01465): `side` in units of the box, and how many
-    rounds in a row have and have not found a better string. `restarts` counts the regions that were given up."""
+    """The state of a trust region in TuRBO-1.
+
+    Eriksson, Pearce, Gardner, Turner, Poloczek, "Scalable global optimization via local Bayesian optimization", 2019,
+    arXiv:1910.01739. A round is a success if it finds a better string.
+
+    Attributes:
+        side: side length, in units of the box of the codes; default 0.8.
+        successes: number of consecutive successes so far.
+        failures: number of consecutive failures so far.
+        restarts: number of restarts so far; a region restarts when its side falls below 0.5^7.
+
+    >>> from chartae.optimise import Region
+    >>> region = Region()
+    >>> for _ in range(3):
+    ...     region = region.after(True, dimension=10, batch=5)
+    >>> region.side
+    1.6
+    """
 
     side: float = SIDE
     successes: int = 0
@@ -36,8 +52,20 @@ class Region:
     restarts: int = 0
 
     def after(self, better: bool, *, dimension: int, batch: int, start: float = SIDE) -> Region:
-        """The region of the next round: doubled after 3 successes, halved after max(4, D) / batch failures, at least 1,
-        begun again at `start` where it has become too small."""
+        """The region of the next round.
+
+        The side doubles, up to 1.6, after 3 consecutive successes. It halves after ceil(max(4, D) / batch) consecutive
+        failures. A region that would become too small restarts.
+
+        Args:
+            better: whether the round found a better string.
+            dimension: dimension D of the codes.
+            batch: number of codes in a round.
+            start: side length after a restart; default 0.8.
+
+        Returns:
+            The new state.
+        """
         successes, failures = (self.successes + 1, 0) if better else (0, self.failures + 1)
         if successes >= SUCCESSES:
             return replace(self, side=min(2 * self.side, WIDEST), successes=0, failures=0)
@@ -49,7 +77,7 @@ class Region:
 
 
 def _climb(function: AcquisitionFunction, starts: Tensor) -> tuple[Tensor, Tensor]:
-    """Local maxima of an acquisition function in the unit box, by L-BFGS-B from `starts` (n, D)."""
+    """Local maxima (n, D) of an acquisition function in the unit box, and their values, by L-BFGS-B from `starts`."""
     from botorch.generation.gen import gen_candidates_scipy
 
     maxima, values = gen_candidates_scipy(
@@ -71,21 +99,35 @@ def box_batch(
     climbs: int = 4,
     allowed: Callable[[Tensor], Tensor] | None = None,
 ) -> Float[Tensor, "B D"]:
-    """A batch by greedy expected improvement in the surrogate's box, as Kusner, Paige, Hernández-Lobato (2017,
-    arXiv:1703.01925) have it.
+    """Propose a batch of codes by greedy expected improvement in the surrogate's box.
 
-    The incumbent is the greatest mean of the process, not the best observed value. For each place in the batch: the
-    best that L-BFGS-B (150 steps) finds from the best `climbs` of `starts` uniform codes; then the process is held to
-    its mean there (kriging believer) and the next place is filled.
+    This is the protocol of Kusner, Paige, Hernández-Lobato, "Grammar variational autoencoder", 2017, arXiv:1703.01925.
+    The incumbent is the largest mean of the Gaussian process, not the best observed score. Each code of the batch
+    maximises expected improvement by L-BFGS-B (150 iterations) from the best `climbs` of `starts` uniform codes. The
+    process is then conditioned on its own mean at that code (kriging believer), and the next code is chosen.
 
     Args:
-        surrogate: of the scores.
-        batch: how many codes.
-        generator: of the uniform codes.
-        allowed: of codes (N, D) in their own units, which may be proposed; climbs that leave them are not taken.
+        surrogate: surrogate of the scores.
+        batch: number of codes, >= 1.
+        generator: source of the uniform codes.
+        starts: number of uniform codes for each code of the batch, >= 1; default 10,000.
+        climbs: number of them from which L-BFGS-B starts, >= 1; default 4.
+        allowed: function from codes (N, D), in the units of the codes, to booleans (N,) that say which may be proposed;
+            default: all.
 
     Returns:
-        codes (B, D) in their own units; fewer than `batch` where too few uniform codes are allowed.
+        Codes (B, D) in the units of the codes; fewer than `batch` if no uniform code is allowed.
+
+    Raises:
+        ImportError: BoTorch is missing.
+
+    >>> import torch
+    >>> from chartae.optimise import box_batch, fit_surrogate
+    >>> z = torch.linspace(0, 1, 20)[:, None]
+    >>> surrogate = fit_surrogate(z, -(z[:, 0] - 0.6) ** 2, iterations=20)
+    >>> codes = box_batch(surrogate, 2, torch.Generator().manual_seed(0), starts=100, climbs=1)
+    >>> codes.shape, bool((codes[0] - 0.6).abs() < 0.1)
+    (torch.Size([2, 1]), True)
     """
     require_botorch()
     from botorch.acquisition import LogExpectedImprovement, PosteriorMean
@@ -94,7 +136,7 @@ def box_batch(
     from gpytorch.distributions import MultivariateNormal
 
     class Believer(Model):
-        """The surrogate, held to its means at `believed`, as BoTorch sees it: one code at a time."""
+        """The surrogate as a BoTorch model, conditioned on its own means at the codes in `believed`."""
 
         num_outputs = 1
         batch_shape = torch.Size()
@@ -108,13 +150,13 @@ def box_batch(
             shape = X.shape[:-1]
             return GPyTorchPosterior(MultivariateNormal(mean.view(shape), variance.view(shape)[..., None]))
 
-    def grid() -> Tensor:
+    def uniform() -> Tensor:
         x = torch.rand(starts, len(surrogate.lower), generator=generator, dtype=torch.float64)
         return x if allowed is None else x[allowed(surrogate.restore(x))]
 
     model = Believer()
     with quietly(0):
-        x = grid()
+        x = uniform()
         if not len(x):
             return surrogate.restore(x)
         with torch.no_grad():
@@ -123,7 +165,7 @@ def box_batch(
         incumbent = torch.cat([values, means]).max()
         improvement = LogExpectedImprovement(model, best_f=incumbent)
         for place in range(batch):
-            x = grid() if place else x
+            x = uniform() if place else x
             if not len(x):
                 break
             with torch.no_grad():
@@ -151,44 +193,54 @@ def region_batch(
     fresh: Callable[[Tensor], Tensor] | None = None,
     ways: tuple[Float[Tensor, "L D"], Float[Tensor, "M D"]] | None = None,
 ) -> Float[Tensor, "B D"]:
-    """A batch by Thompson sampling in a trust region: TuRBO-1 of Eriksson, Pearce, Gardner, Turner, Poloczek ("Scalable
-    global optimization via local Bayesian optimization", 2019, arXiv:1910.01465).
+    """Propose a batch of codes by Thompson sampling in a trust region.
 
-    The region is a box about `centre` with sides side * l_i / (l_1 ... l_D)^(1/D), l the surrogate's lengthscales,
-    within the surrogate's own box. A candidate differs from the centre in each coordinate with probability min(1,
-    20/D), in at least one. Each draw from the posterior over the candidates names its best one.
+    This is TuRBO-1 of Eriksson, Pearce, Gardner, Turner, Poloczek, "Scalable global optimization via local Bayesian
+    optimization", 2019, arXiv:1910.01739. The region is a box around `centre`, inside the surrogate's box, with sides
+    ``side * l_i / (l_1 ... l_D)^(1/D)``, where l are the lengthscales of the surrogate. A candidate differs from the
+    centre in each coordinate with probability min(1, 20/D), and in at least one. Each draw from the posterior at the
+    candidates contributes its best candidate to the batch.
 
-    Ours are `ways`: codes lie on little of their box, so that a step in a random direction leads out of their support
-    before it leads to another string. So half of the candidates lie on ways from the centre to other codes; and where
-    the strings about one code are mostly known, as many again are sought with ways that begin at any good code.
-
-    Candidates that are not `allowed` are drawn back to where they came from, by 30 % at a time, and left out if that
-    does not help: the region keeps its shape but follows the codes' support.
+    We depart from the paper in two ways. Codes fill only a small part of their box, so a random step often leaves their
+    support before it reaches another string. With `ways`, half of the candidates therefore lie on segments from the
+    centre to other codes. A candidate that is not `allowed` is moved 30 % of the way back to its origin, up to 20
+    times, and dropped if this does not help.
 
     Args:
-        surrogate: of the scores.
-        batch: how many codes.
-        generator: of candidates and draws.
-        centre: in the codes' own units.
-        side: in units of the surrogate's box.
-        candidates: how many; their covariance is factored, at a cost of candidates^3.
-        explore: by what the draws' deviations from the posterior's mean are multiplied; 1 is Thompson sampling proper.
-            Where a surrogate knows little, the best of thousands of candidates in a draw is mostly the draw's noise.
-        allowed: of codes (N, D) in their own units, which may be proposed.
-        fresh: of codes, which are worth it: a decoder gives a whole neighbourhood one string, which is scored once.
-            Where they are fewer than a batch, the region is searched again at twice the side, up to the whole box.
-        ways: codes (L, D) and (M, D) in their own units: half of the candidates lie on a way from the centre towards
-            one of the latter, up to the share `side` of it; where fewer than a tenth of all are fresh, also from any
-            of the former.
+        surrogate: surrogate of the scores.
+        batch: number of codes, >= 1.
+        generator: source of the candidates and of the draws.
+        centre: centre of the region (D,), in the units of the codes.
+        side: side length of the region, in units of the surrogate's box; > 0; default 0.8.
+        candidates: number of candidates, >= 1; the cost grows as its cube; default 2,000.
+        explore: factor on the deviations of the draws from the posterior mean, >= 0; default 0.1. With 1 it is ordinary
+            Thompson sampling; if the surrogate knows little, the best of many candidates is then mostly noise.
+        allowed: function from codes (N, D), in the units of the codes, to booleans (N,) that say which may be proposed;
+            default: all.
+        fresh: function from codes (N, D) to booleans (N,) that say which are worth proposing, such as those that decode
+            to a new string; default: all. If fewer than `batch` are, the region is searched again with twice the side,
+            up to 1.6.
+        ways: pair of codes (L, D) and (M, D), in the units of the codes, or None (default). Half of the candidates lie
+            on segments from the centre towards one of the second codes, within the fraction `side` of the segment. If
+            fewer than a tenth of the candidates are fresh, more are drawn on segments that start at the first codes.
 
     Returns:
-        codes (B, D) in their own units, the first draw's first; fewer than `batch` where too few are allowed.
+        Codes (B, D) in the units of the codes, in the order of the draws; fewer than `batch` if fewer candidates
+        remain.
+
+    >>> import torch
+    >>> from chartae.optimise import fit_surrogate, region_batch
+    >>> z = torch.linspace(0, 1, 20)[:, None]
+    >>> surrogate = fit_surrogate(z, -(z[:, 0] - 0.6) ** 2, iterations=20)
+    >>> codes = region_batch(surrogate, 2, torch.Generator().manual_seed(0), centre=z[8], side=0.4, candidates=100)
+    >>> codes.shape, bool(((codes - z[8]).abs() <= 0.2).all())
+    (torch.Size([2, 1]), True)
     """
     middle = surrogate.normalise(centre).clamp(0, 1)
     lengths = surrogate.lengthscales.to(middle)
     shape = lengths / lengths.log().mean().exp()
     begin, end = (middle[None], None) if ways is None else map(surrogate.normalise, ways)
-    # where ways begin, the region's side, and how many fresh ones are enough
+    # of each stage: where segments start, the side of the region, and how many fresh candidates suffice
     stages = [(begin, side, batch)]
     while side < WIDEST:
         side = min(2 * side, WIDEST)
@@ -226,8 +278,11 @@ def _candidates(
     end: Float[Tensor, "M D"] | None,
     far: float,
 ) -> Tensor:
-    """Codes in the box of half the sides `half` about the middle, half of them on the first share `far` of a way from
-    `begin` to `end`, in units of the surrogate's box, that are allowed."""
+    """Allowed candidates, in units of the surrogate's box.
+
+    Half of them lie in the box with half-sides `half` around the middle, the other half on segments from `begin` to
+    `end`, within the fraction `far` of the segment; without `end`, all lie in the box.
+    """
     low, high = (middle - half).clamp(0, 1), (middle + half).clamp(0, 1)
     d = len(middle)
     draw = low + (high - low) * torch.rand(n, d, generator=generator, dtype=middle.dtype)

@@ -1,4 +1,4 @@
-"""The search over a run's codes: the data's scores, the files, the table."""
+"""The search over the codes of a run: scores of the training strings, the search, and its files."""
 
 from __future__ import annotations
 
@@ -28,25 +28,36 @@ from chartae.runs import Run
 
 __all__ = ["optimise", "training_scores"]
 
-#: number of strings from which on a second process is worth its start
+#: number of strings above which starting more processes pays off
 MANY = 2000
 
 
 def training_scores(
     strings: Sequence[str], score: Goal, folder: Path, *, workers: int = 1, timeout: float | None = None
 ) -> Float[Tensor, " N"]:
-    """The score of each string, nan where it has none; kept in `folder` and read back while strings and objective are
-    the same.
+    """Score strings, and cache the scores in a folder.
+
+    A second call reads the cache if strings, objective and timeout are the same.
 
     Args:
-        strings: what is scored.
-        score: the objective.
-        folder: where ``scores.safetensors`` is kept.
-        workers: number of processes that score; at least 1.
-        timeout: seconds that the score of one string may take.
+        strings: strings to score.
+        score: objective.
+        folder: folder for the cache, ``scores.safetensors``.
+        workers: number of processes that score strings, >= 1; default 1, the current process.
+        timeout: time limit for one string, in seconds; > 0; default: none.
+
+    Returns:
+        Scores (N,) in float64, greater is better; NaN for a string without a score.
 
     Raises:
-        ValueError: no string has a score; the first failure is named.
+        ValueError: no string has a score; the message names the first failure.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from chartae.optimise import goal, training_scores
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     training_scores(["1/3+x+sin(x*x)", "x+"], goal("expression-fit"), Path(folder)).isnan()
+    tensor([False,  True])
     """
     path, mark = folder / "scores.safetensors", fingerprint(score.fingerprint(), timeout, *strings)
     if path.is_file():
@@ -55,8 +66,11 @@ def training_scores(
             return tensors["scores"]
     results = score_strings(strings, score, workers=workers, timeout=timeout)
     if all(result.score is None for result in results):
-        why = results[0].error if results else "there are none"
-        raise ValueError(f"none of the {len(strings)} training strings has a score ({score.name}): {why}")
+        reason = results[0].error if results else "there are no strings"
+        raise ValueError(
+            f"objective is {score.name!r}; expected a score for at least one of the {len(strings)} training strings, "
+            f"but none has one (first failure: {reason}). Choose an objective for strings of this kind."
+        )
     scores = torch.tensor([float("nan") if r.score is None else r.score for r in results], dtype=torch.float64)
     write_tensors(path, {"scores": scores}, kind="scores", facts={"fingerprint": mark, "objective": score.name})
     return scores
@@ -74,28 +88,81 @@ def optimise(
     search: Search | None = None,
     **settings: object,
 ) -> History:
-    """Look in a run's latent space for strings that an objective likes, by `search`.
+    """Search the latent space of a run for strings with a good score.
+
+    It scores the training strings, encodes them, and runs Bayesian optimisation on their codes (see `search` for the
+    method). The folder `out` holds these files:
+
+    * ``scores.safetensors``: scores of the training strings;
+    * ``state.json`` and ``codes.safetensors``: the state from which a search resumes;
+    * ``strings.csv``: all valid strings with score and round, the best first;
+    * ``results.json``: the summary of the result.
 
     Args:
-        run: of a recipe over strings: it encodes, decodes to strings and knows its training strings.
-        objective: one of `NAMES`, ``module:function`` of your own, or a `Goal`.
-        out: folder of the search (`search` says what is in it); the scores of the training strings are kept there too,
-            and at the end ``found.json`` and ``found.csv``.
-        data: the run's data, if it was fitted to an array; otherwise they are loaded, from `root`.
-        root: folder of named data.
-        say: called with one line for each round.
-        search: the settings of the search; by default the defaults.
-        settings: fields of `Search` that replace those of `search`: rounds, batch, method and so on.
+        run: trained run of a recipe for strings.
+        objective: what to optimise: one of `NAMES`, ``"module:function"`` for your own function of a string, or a
+            `Goal`.
+        out: folder of the search.
+        data: data set of the run; required if the run was fitted to in-memory data, otherwise loaded by default.
+        root: folder of named data sets; default: the environment variable CHARTAE_DATA.
+        say: function called with each progress message; default: no messages.
+        search: settings of the search as one object; default: ``Search()``. The keywords below replace its fields.
+        rounds: total number of rounds, including those before a resume; >= 1; default 5.
+        batch: number of new strings in a round, >= 1; default 50.
+        method: ``"trust-region"`` (default) or ``"box"``.
+        surrogate: Gaussian process over the codes: ``"exact"``, ``"sparse"``, or ``"auto"`` (default), which is exact
+            in a trust region, and in a box for up to 2,000 codes.
+        support: fraction of the training codes that count as the tail of the density, where no codes are proposed; in
+            [0, 1); default 0.01.
+        keep: number of training codes that the exact process is fitted to, >= 2; default 500.
+        floor: quantile of the training scores, in [0, 1), to which the surrogate raises lower scores, so that outliers
+            do not dominate it; default: 0.01 in a trust region, 0 in a box.
+        draws: number of strings decoded from each code, >= 1; default 1.
+        spares: number of extra codes proposed for each code of the batch, >= 0; default 0. They replace codes whose
+            string is already known.
+        side: initial side length of the trust region, in units of the box; > 0; default 0.8.
+        candidates: number of codes in the trust region that are decoded before one is chosen, >= 1; default 2,000.
+        explore: factor on the deviations of Thompson sampling's draws from the mean, >= 0; default 0.1.
+        starts: number of uniform codes from which a box is searched, >= 1; default 10,000.
+        fit: settings of `fit_surrogate`: inducing, steps, batch_size, lr, iterations; default: none.
+        seed: seed of the search, >= 0; default 0.
+        workers: number of processes that score strings, >= 1; 1 is the current process. Default: 1, but one for each
+            core to score many training strings.
+        timeout: time limit for scoring one string, in seconds; > 0; default: none.
+        k: constant k of the weights in retraining, 1 / (k N + rank); > 0; default 1e-3.
+        resume: whether to continue the search in the folder, with the same result as an uninterrupted one.
+        overwrite: whether to replace a search in the folder.
+        density: name of the run's density outside whose support no codes are proposed, or ``"none"`` for no bound;
+            default: the run's own choice in a trust region, no bound in a box.
+        limit: number of training strings to learn from, >= 2: half of them the best, the others random; default: all.
+        hide: fraction of the best training strings that are hidden from the search, in [0, 1), to see whether it finds
+            strings as good as these; default 0.
+        minimise: whether to minimise your own function instead of maximising it; default False.
+        retrain: number of epochs of weighted retraining between rounds, >= 1 (Tripp, Daxberger, Hernández-Lobato, 2020,
+            arXiv:2006.09191); default: no retraining.
 
     Returns:
-        what was evaluated, in the objective's own direction.
+        The evaluated strings, with scores in the direction of the objective.
 
     Raises:
-        ValueError: what `search` refuses; an unknown objective or density; training strings without any score.
-        TypeError: there is no such setting.
+        ValueError: a setting out of range; an unknown objective or density; training strings without any score; a
+            resumed search with other settings.
+        TypeError: an unknown setting.
         FileExistsError: the folder holds a search, and neither resume nor overwrite is set.
-        FileNotFoundError: there is nothing to resume.
-        ImportError: BoTorch, or RDKit for objectives over molecules, is missing.
+        FileNotFoundError: resume is set, but the folder holds no search.
+        ImportError: BoTorch is missing, or RDKit for an objective over molecules.
+
+    >>> import tempfile
+    >>> import chartae as ch
+    >>> from chartae.optimise import optimise
+    >>> strings = [f"{a}{op}{b}" for a in ("x", "1", "sin(x)") for op in "+*/" for b in ("x", "3", "(x*x)")]
+    >>> data = ch.data.from_strings(strings, "expressions")
+    >>> run = ch.fit("grae", data, net="gru:16", latent_dim=2, epochs=1, components=2, progress=False)
+    >>> settings = {"rounds": 1, "batch": 2, "candidates": 30, "density": "none"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     history = optimise(run, "expression-fit", out=folder, data=data, **settings)
+    >>> len(history.rows), history.maximise
+    (2, False)
     """
     chosen = Search.of(search, settings)
     target = goal(objective, minimise=chosen.minimise) if isinstance(objective, str) else objective
@@ -105,16 +172,16 @@ def optimise(
     data = coded.data(root) if data is None else data
     strings = data.strings()
     say = say or (lambda line: None)
-    say(f"{target.name} of {len(strings):,} training strings")
+    say(f"objective {target.name}, {len(strings):,} training strings")
     workers = chosen.workers or (os.cpu_count() or 1 if len(strings) > MANY else 1)
     scores = training_scores(strings, target, folder, workers=workers, timeout=chosen.timeout)
     rows = _rows(scores, chosen.limit, chosen.hide, chosen.seed)
-    learnt = [strings[i] for i in rows.tolist()]
+    training = [strings[i] for i in rows.tolist()]
     start = Retrained(coded.decode, coded.encode(data.train[rows]), scores[rows], coded.density).checked()
     problem = Problem(
         start,
         target,
-        learnt,
+        training,
         minimised=not target.maximise,
         retrain=None if chosen.retrain is None else _retrain(coded, chosen.retrain, chosen.seed),
         about={
@@ -128,15 +195,18 @@ def optimise(
         },
     )
     history = Loop(problem, chosen, folder, say).run()
-    # all training strings are known, also those that the limit left out; but not those that were hidden
-    history = replace(history, known=frozenset(learnt if chosen.hide else strings))
+    # strings that `limit` left out are known as well, but hidden ones are not
+    history = replace(history, known=frozenset(training if chosen.hide else strings))
     write(history, folder, target.name)
     return history
 
 
 def _rows(scores: Tensor, limit: int | None, hide: float, seed: int) -> Tensor:
-    """Rows with a score, but for the share `hide` that is best; of more than `limit` the best half, and others at
-    random, in their order."""
+    """The rows to learn from, in order.
+
+    They have a finite score and are not among the best fraction `hide`. If they are more than `limit`, half of `limit`
+    are the best ones, and the others are random.
+    """
     rows = scores.isfinite().nonzero()[:, 0]
     if hide:
         worst_first = rows[scores[rows].argsort(stable=True)]
@@ -144,13 +214,14 @@ def _rows(scores: Tensor, limit: int | None, hide: float, seed: int) -> Tensor:
     if limit is None or len(rows) <= limit:
         return rows
     order = rows[scores[rows].argsort(descending=True, stable=True)]
-    rest = order[limit // 2 :]
-    others = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(seed))[: limit - limit // 2]]
-    return torch.cat([order[: limit // 2], others]).sort().values
+    best, worse = order[: limit // 2], order[limit // 2 :]
+    generator = torch.Generator().manual_seed(seed)
+    others = worse[torch.randperm(len(worse), generator=generator)[: limit - limit // 2]]
+    return torch.cat([best, others]).sort().values
 
 
 def _retrain(coded: CodedStrings, epochs: int, seed: int) -> Retrain:
-    """A function that trains the run on between rounds, each time from the run as it was."""
+    """A function that retrains the run between rounds, each time starting from the original run."""
 
     def retrain(number: int, strings: list[str], scores: Tensor, weights: Tensor) -> Retrained:
         after, codes = coded.retrained(strings, weights, epochs=epochs, seed=seed + number, fit_seed=seed)
@@ -160,10 +231,10 @@ def _retrain(coded: CodedStrings, epochs: int, seed: int) -> Retrain:
 
 
 def write(history: History, folder: Path, objective: str) -> None:
-    """``found.json``, the summary, and ``found.csv``: string, score, round of every valid string, the best first."""
-    replace_text(folder / "found.json", json.dumps({"objective": objective, **history.summary()}, indent=1))
+    """Write ``results.json``, and ``strings.csv``: string, score and round of every valid string, the best first."""
+    replace_text(folder / "results.json", json.dumps({"objective": objective, **history.summary()}, indent=1))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["string", "score", "round"])
     table.writerows([row.string, row.score, row.round] for row in history.best(len(history.rows)))
-    replace_text(folder / "found.csv", text.getvalue())
+    replace_text(folder / "strings.csv", text.getvalue())

@@ -1,4 +1,4 @@
-"""What is searched for: functions of one string by name, or any function of the user's."""
+"""Objectives of a search: functions of a string by name, or the user's own."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def _expression_fit(string: str) -> float | None:
     try:
         expressions.evaluate_expression(string, {"x": 0.5})
     except ValueError:
-        return None  # no expression at all; one that is infinite somewhere has the worst score
+        return None  # not an expression; an expression that is infinite somewhere gets the worst score instead
     return float(expressions.expression_scores([string])[0])
 
 
 @dataclass(frozen=True)
 class _Named:
-    """A function with a name: whether greater is better, and whether it needs RDKit."""
+    """A built-in objective: its function, whether greater is better, and whether it needs RDKit."""
 
     score: Score
     maximise: bool = True
@@ -56,31 +56,44 @@ NAMES = tuple(_GOALS)
 
 
 @cache
-def _imported(place: str, folder: str) -> Score:
-    """The function at ``module:name``, with `folder` on the path of imports."""
+def _import_function(path: str, folder: str) -> Score:
+    """Import the function ``module:name``, after adding `folder` to the import path."""
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    module, _, name = place.partition(":")
+    module, _, name = path.partition(":")
     try:
-        part: object = importlib.import_module(module)
+        function: object = importlib.import_module(module)
     except Exception as error:
-        raise ValueError(f"the module {module!r} of {place!r} cannot be imported from {folder}: {error}") from error
+        raise ValueError(
+            f"objective is {path!r}; expected module:function, but the module {module!r} cannot be imported from "
+            f"{folder} ({error}). Check the name, or run from the folder of the module."
+        ) from error
     for attribute in name.split("."):
-        part = getattr(part, attribute, None)
-    if not callable(part):
-        raise ValueError(f"the module {module!r} has no function {name!r}")
-    return part
+        function = getattr(function, attribute, None)
+    if not callable(function):
+        raise ValueError(
+            f"objective is {path!r}; expected module:function, but the module {module!r} has no function {name!r}. "
+            "Check the name."
+        )
+    return function
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A function of a string that is maximised or minimised. Calling it gives the score with the sign turned where it
-    is minimised; it can be sent to other processes, which import its function themselves.
+    """An objective: a function of a string that is maximised or minimised.
+
+    Calling it returns the score, with the sign flipped if the objective is minimised, so that greater is always better.
+    It can be sent to other processes, which import the function themselves. Create it with `goal`.
 
     Attributes:
         name: one of `NAMES`, or ``module:function``.
-        maximise: whether greater is better.
-        folder: from which a module is imported.
+        maximise: whether greater is better; default True.
+        folder: folder from which the module is imported; default: none.
+
+    >>> from chartae.optimise import Goal
+    >>> goal = Goal("expression-fit", maximise=False)
+    >>> goal.value("x") > 0, goal("x") == -goal.value("x"), goal("x+") is None
+    (True, True, True)
     """
 
     name: str
@@ -88,15 +101,15 @@ class Goal:
     folder: str = ""
 
     def value(self, string: str) -> SupportsFloat | None:
-        """The function's value, with its sign as it is."""
-        return (_imported(self.name, self.folder) if ":" in self.name else _GOALS[self.name].score)(string)
+        """The value of the function at a string, with its own sign; None if the string has no value."""
+        return (_import_function(self.name, self.folder) if ":" in self.name else _GOALS[self.name].score)(string)
 
     def __call__(self, string: str) -> float | None:
         value = self.value(string)
         return None if value is None else float(value) if self.maximise else -float(value)
 
     def fingerprint(self) -> str:
-        """Changes with the name, the direction, a module's source, and RDKit's version."""
+        """A digest that changes with the name, the direction, the source of the module, and the version of RDKit."""
         about = f"{self.name} {self.maximise}"
         if ":" in self.name:
             source = getattr(sys.modules.get(self.name.partition(":")[0]), "__file__", None)
@@ -110,37 +123,45 @@ class Goal:
 
 
 def goal(name: str, *, minimise: bool = False, folder: str | Path = ".") -> Goal:
-    """An objective by name: one of `NAMES`, or ``module:function`` of your own, which is imported here to be sure.
-
-    Your own are maximised, unless `minimise` is said or a minus stands before the name.
+    """Get an objective by name, built-in or your own function.
 
     Args:
-        name: what to look for.
-        minimise: turn an own function's direction.
-        folder: where modules are looked for first; it joins the path of imports.
+        name: one of `NAMES`: ``penalised-logp``, ``logp``, ``qed`` (molecules, maximised) or ``expression-fit``
+            (expressions, minimised); or ``module:function`` for your own function of a string, which is maximised
+            unless a minus precedes the name. The module is imported at once.
+        minimise: whether to minimise your own function; default False.
+        folder: folder where your module is looked for first, which is added to the import path; default: the current
+            folder.
+
+    Returns:
+        The objective.
 
     Raises:
-        ValueError: an unknown name; a module that cannot be imported or lacks the function; `minimise` of a named one.
+        ValueError: an unknown name, a module that cannot be imported or lacks the function, or a direction for a
+            built-in objective.
         ImportError: RDKit is missing.
 
+    >>> from chartae.optimise import goal
     >>> goal("expression-fit").value("1/3+x+sin(x*x)")
     0.0
     """
     minus = name.startswith("-")
     bare = name.removeprefix("-")
     if ":" in bare and all(bare.partition(":")[::2]):
-        place = str(Path(folder).resolve())
-        _imported(bare, place)
-        return Goal(bare, not (minimise or minus), place)
+        path = str(Path(folder).resolve())
+        _import_function(bare, path)
+        return Goal(bare, not (minimise or minus), path)
     if bare not in _GOALS:
         raise ValueError(
-            f"there is no objective {name!r}; choose from {', '.join(NAMES)}, or give your own as module:function"
+            f"objective is {name!r}; expected one of {', '.join(NAMES)}, or module:function. Choose one of these, or "
+            "give the path of your own function."
         )
     named = _GOALS[bare]
     if minimise or minus:
         raise ValueError(
-            f"{bare} is {'maximised' if named.maximise else 'minimised'}; a direction is for functions of your own"
+            f"objective is {name!r} with minimise={minimise}; expected no direction, because {bare} is always "
+            f"{'maximised' if named.maximise else 'minimised'}. Leave out minimise and the minus."
         )
     if named.rdkit:
-        molecules.canonical([])  # names the extra where RDKit is missing
+        molecules.canonical([])  # if RDKit is missing, the error names the extra to install
     return Goal(bare, named.maximise)

@@ -1,4 +1,4 @@
-"""What a search has evaluated, and its summaries."""
+"""The results of a search, and summaries of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,19 @@ __all__ = ["BestString", "History", "OverRuns", "RoundSummary", "Row", "Summary"
 
 @dataclass(frozen=True)
 class Row:
-    """An evaluated code: its round (from 1), its number among all evaluated, its string, and a score or an error."""
+    """One evaluated code.
+
+    Attributes:
+        round: round that proposed the code, from 1.
+        index: index of the row among all rows of the search, from 0.
+        string: decoded string.
+        score: score of the string; None if it has none.
+        error: why the string has no score; default None.
+
+    >>> from chartae.optimise import Row
+    >>> Row(round=1, index=0, string="CCO", score=0.4).valid, Row(1, 1, "C(", None, "not a molecule").valid
+    (True, False)
+    """
 
     round: int
     index: int
@@ -24,12 +36,21 @@ class Row:
 
     @property
     def valid(self) -> bool:
+        """Whether the string has a score."""
         return self.score is not None
 
 
 class RoundSummary(TypedDict):
-    """A round: its best score (``peak``), the best so far, how many codes it had, how many of these have a score, and
-    how many strings are new."""
+    """Summary of a round.
+
+    Attributes:
+        round: number of the round, from 1.
+        peak: best score of the round; None without any.
+        best: best score so far, training strings included.
+        codes: number of evaluated codes.
+        valid: number of codes with a score.
+        new: number of different valid strings that were not known before.
+    """
 
     round: int
     peak: float | None
@@ -40,7 +61,7 @@ class RoundSummary(TypedDict):
 
 
 class BestString(TypedDict):
-    """A string with its score, and the round that proposed it."""
+    """A string with its score and the round that proposed it."""
 
     string: str
     score: float | None
@@ -48,7 +69,7 @@ class BestString(TypedDict):
 
 
 class Summary(TypedDict):
-    """A search in plain numbers, as ``found.json`` has them."""
+    """A search in plain numbers, the content of ``results.json``; see the attributes of `History`."""
 
     maximise: bool
     codes: int
@@ -64,7 +85,7 @@ class Summary(TypedDict):
 
 
 class OverRuns(TypedDict):
-    """Several searches in one row, as `over_runs` gives them."""
+    """Several searches in one row, as `over_runs` returns them."""
 
     runs: int
     best_runs: list[float]
@@ -79,14 +100,20 @@ class OverRuns(TypedDict):
 
 @dataclass(frozen=True)
 class History:
-    """What a search has evaluated, in the direction of its objective.
+    """The result of a search, with scores in the direction of its objective.
 
     Attributes:
-        rows: every evaluated code, in order.
-        worst: the worst training score.
-        best_known: the best training score.
-        known: the training strings, where they were given.
-        maximise: whether greater scores are better.
+        rows: all evaluated codes, in order.
+        worst: worst training score.
+        best_known: best training score.
+        known: training strings; None (default) if they are unknown.
+        maximise: whether greater scores are better; default True.
+
+    >>> from chartae.optimise import History, Row
+    >>> rows = Row(1, 0, "CC", 2.0), Row(1, 1, "C(", None, "not a molecule"), Row(2, 2, "CCO", 3.0)
+    >>> history = History(rows, worst=-1.0, best_known=2.5, known=frozenset({"CC"}))
+    >>> history.best(1)[0].string, round(history.valid, 2), history.novel, history.mean
+    ('CCO', 0.67, 0.5, 2.5)
     """
 
     rows: tuple[Row, ...]
@@ -96,45 +123,47 @@ class History:
     maximise: bool = True
 
     def best(self, n: int = 10) -> list[Row]:
-        """The best `n` rows, each string once."""
+        """The best `n` rows, the best first, with each string once."""
         sign = -1 if self.maximise else 1
         rows = sorted((r for r in self.rows if r.score is not None), key=lambda r: (sign * (r.score or 0), r.index))
         return list({row.string: row for row in reversed(rows)}.values())[::-1][:n]
 
     @property
     def best_of_run(self) -> float | None:
-        """The best score of the search, None without any: of the paper's best three, each is this of one run."""
+        """The best score of the search; None without any."""
         rows = self.best(1)
         return rows[0].score if rows else None
 
     @property
     def valid(self) -> float:
-        """Share of evaluated codes with a score."""
+        """Fraction of the evaluated codes that have a score; NaN without codes."""
         return sum(row.valid for row in self.rows) / len(self.rows) if self.rows else math.nan
 
     @property
     def unique(self) -> float:
-        """Share of different strings among those with a score."""
+        """Fraction of different strings among the valid ones; NaN without any."""
         strings = [row.string for row in self.rows if row.valid]
         return len(set(strings)) / len(strings) if strings else math.nan
 
     @property
     def novel(self) -> float | None:
-        """Share of strings outside the training data among the different ones with a score."""
+        """Fraction of the different valid strings that are no training strings; None if it is unknown."""
         strings = {row.string for row in self.rows if row.valid}
         return None if self.known is None or not strings else len(strings - self.known) / len(strings)
 
     @property
     def mean(self) -> float:
-        """Mean over scores strictly better than the worst training score, as Kusner, Paige, Hernández-Lobato (2017,
-        arXiv:1703.01925) average: codes without a score, which count as the worst, are left out."""
+        """Mean of the scores that are strictly better than the worst training score; NaN without any.
+
+        Kusner, Paige, Hernández-Lobato (2017, arXiv:1703.01925) average in this way: they give an invalid string the
+        worst score, and so leave it out.
+        """
         sign = 1 if self.maximise else -1
-        kept = [r.score for r in self.rows if r.score is not None and sign * r.score > sign * self.worst]
-        return float(np.mean(kept)) if kept else math.nan
+        scores = [r.score for r in self.rows if r.score is not None and sign * r.score > sign * self.worst]
+        return float(np.mean(scores)) if scores else math.nan
 
     def rounds(self) -> list[RoundSummary]:
-        """Of each round: its best score (``peak``), the best so far, the training strings' among them, how many have a
-        score, how many strings are new."""
+        """A summary of each round."""
         better = max if self.maximise else min
         strings, best = set(self.known or ()), self.best_known
         table: list[RoundSummary] = []
@@ -157,7 +186,7 @@ class History:
         return table
 
     def summary(self) -> Summary:
-        """Plain numbers; nan becomes None."""
+        """The search in plain numbers; NaN becomes None."""
 
         def plain(value: float | None) -> float | None:
             return None if value is None or math.isnan(value) else value
@@ -177,25 +206,42 @@ class History:
         }
 
     def flipped(self) -> History:
-        """The same search with the sign of all scores turned: of an objective with the other direction."""
-        # 0 - x and not -x: a score of 0 stays 0.0
+        """The same search with the sign of all scores flipped, for an objective with the opposite direction."""
+        # 0 - x instead of -x, because a score of 0 should not become -0.0
         rows = tuple(replace(row, score=None if row.score is None else 0.0 - row.score) for row in self.rows)
         worst, best = 0.0 - self.worst, 0.0 - self.best_known
         return replace(self, rows=rows, worst=worst, best_known=best, maximise=not self.maximise)
 
 
 def over_runs(runs: Sequence[History]) -> OverRuns:
-    """Several searches in one row, as the paper reports them and as one should.
+    """Summarise several searches in one row, with the paper's columns and with standard errors.
 
-    ``best_runs``: the best scores of the three best runs (the paper's "1st, 2nd, 3rd"); ``best_strings``: the three
-    best strings over all runs. ``valid`` and ``mean``: averages over runs, with ``_error``: standard deviation over
-    runs / sqrt of their number, and ``_error_paper``: / sqrt of the number of rounds, as the published tables have it.
+    The paper is Kusner, Paige, Hernández-Lobato, "Grammar variational autoencoder", 2017, arXiv:1703.01925.
+
+    Args:
+        runs: searches for the same objective, at least one.
+
+    Returns:
+        ``best_runs``, the best scores of the three best searches (the paper's "1st, 2nd, 3rd"); ``best_strings``, the
+        three best strings of all searches; ``valid`` and ``mean``, averages over the searches of `History.valid` and
+        `History.mean`. ``valid_error`` and ``mean_error`` are the standard deviation over searches divided by the
+        square root of their number; ``valid_error_paper`` and ``mean_error_paper`` divide by the square root of the
+        number of rounds instead, as the published tables do.
 
     Raises:
-        ValueError: no runs, or runs of opposite directions.
+        ValueError: no searches, or searches in opposite directions.
+
+    >>> from chartae.optimise import History, Row, over_runs
+    >>> runs = [History((Row(1, 0, f"s{k}", float(k)),), worst=-1.0, best_known=0.0) for k in range(4)]
+    >>> row = over_runs(runs)
+    >>> row["best_runs"], row["mean"], round(row["mean_error"], 3)
+    ([3.0, 2.0, 1.0], 1.5, 0.645)
     """
     if not runs or len({run.maximise for run in runs}) != 1:
-        raise ValueError("expected at least one search, all of one direction")
+        raise ValueError(
+            f"runs has {len(runs)} searches, {sum(run.maximise for run in runs)} of them maximised; expected at least "
+            "one, all in one direction. Summarise each objective by itself."
+        )
     up = runs[0].maximise
     tops = sorted((run.best_of_run for run in runs if run.best_of_run is not None), reverse=up)
     strings = {row.string: row.score for run in runs for row in run.best(3)}
@@ -215,7 +261,7 @@ def over_runs(runs: Sequence[History]) -> OverRuns:
 
 
 def _average(numbers: Sequence[float], rounds: int) -> tuple[float, float, float]:
-    """The mean of the finite numbers, its standard error, and the error bar of the paper."""
+    """The mean of the finite numbers, its standard error, and the paper's error bar."""
     values = np.array(numbers, dtype=float)
     values = values[np.isfinite(values)]
     spread = float(values.std(ddof=1)) if len(values) > 1 else math.nan

@@ -1,4 +1,4 @@
-"""What is searched: codes with scores, a decoder, a function of a string."""
+"""The problem that a search solves: codes with scores, a decoder, and a score function."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from chartae.optimise.workers import Score
 
 __all__ = ["CodeDensity", "Decode", "Problem", "Retrain", "Retrained"]
 
-#: from codes (n, D), a number of draws and a seed to the strings of each code
+#: function of codes (n, D), a number of draws and a seed that returns the strings of each code
 Decode = Callable[[Tensor, int, int], Sequence[Sequence[str | None]]]
 
 
 class CodeDensity(Protocol):
-    """A density of codes: the log-density (n,) of codes (n, D), and new codes."""
+    """A density of codes: `log_prob` maps codes (n, D) to log-densities (n,), and `sample` draws codes (n, D)."""
 
     def log_prob(self, a: Tensor, /) -> Tensor: ...
 
@@ -27,8 +27,20 @@ class CodeDensity(Protocol):
 
 
 class Retrained(NamedTuple):
-    """What a retraining gives back: a decoder, the codes (N, D) of all strings, their scores (N,), and where a density
-    bounds the search, one fitted to the new codes."""
+    """The result of retraining: a decoder, and the codes and scores of all strings.
+
+    Attributes:
+        decode: function of codes (n, D), a number of draws and a seed that returns the strings of each code.
+        codes: codes (N, D) of all strings, by the new encoder.
+        scores: scores (N,) of the strings.
+        density: density fitted to the new codes; required if a density bounds the search. Default None.
+
+    >>> import torch
+    >>> from chartae.optimise import Retrained
+    >>> decode = lambda z, draws, seed: [[f"{a:.1f}"] for a in z[:, 0].tolist()]
+    >>> Retrained(decode, torch.rand(3, 2), [1.0, 2.0, 3.0]).checked().codes.dtype
+    torch.float64
+    """
 
     decode: Decode
     codes: Tensor
@@ -36,12 +48,16 @@ class Retrained(NamedTuple):
     density: CodeDensity | None = None
 
     def checked(self) -> Retrained:
-        """The same in double precision on the CPU, or a ValueError that says what is wrong with codes or scores."""
+        """The same, with codes and scores in double precision on the CPU.
+
+        Raises:
+            ValueError: codes or scores are not finite, have a wrong shape or different lengths.
+        """
         codes = check_codes(self.codes, what="search").to("cpu").double()
         return self._replace(codes=codes, scores=check_scores(self.scores, len(codes)))
 
 
-#: from round, strings, scores (N,) and weights (N,) to a retrained decoder and its codes
+#: function of round, strings, scores (N,) and weights (N,) that returns a retrained decoder and its codes
 Retrain = Callable[
     [int, list[str], Tensor, Tensor],
     Retrained | tuple[Decode, Tensor, Tensor] | tuple[Decode, Tensor, Tensor, CodeDensity | None],
@@ -50,15 +66,15 @@ Retrain = Callable[
 
 @dataclass(frozen=True)
 class Problem:
-    """What is searched, apart from the settings of the search.
+    """What a search optimises; the settings of the search are in `Search`.
 
     Attributes:
-        start: the decoder, the training codes (N, D) and scores (N,), and the density that bounds the search.
-        score: from a string to a number; greater is better.
-        strings: the training strings, for novelty and `retrain`; their scores are then known.
-        minimised: whether the scores are those of an objective that is minimised, with their sign turned.
-        retrain: called between rounds.
-        about: plain facts that a resumed search must share (the objective's name, say).
+        start: decoder, training codes (N, D) and scores (N,), and the density that bounds the search.
+        score: function from a string to a number; greater is better.
+        strings: training strings, for the share of novel strings and for `retrain`; default: unknown.
+        minimised: whether the scores belong to an objective to be minimised, with their sign flipped.
+        retrain: function called between rounds; default: no retraining.
+        about: plain facts that must be the same in a resumed search, such as the name of the objective.
     """
 
     start: Retrained
@@ -71,7 +87,8 @@ class Problem:
     def __post_init__(self) -> None:
         if self.strings is not None and len(self.strings) != len(self.start.codes):
             raise ValueError(
-                f"there are {len(self.strings)} strings and {len(self.start.codes)} codes; expected as many"
+                f"strings has {len(self.strings)} strings for {len(self.start.codes)} codes; expected one for each "
+                "code. Pass the strings that were encoded."
             )
         if self.retrain is not None and self.strings is None:
-            raise ValueError("retraining needs the training strings; pass strings=")
+            raise ValueError("strings is None; expected the training strings, because retrain is set. Pass strings=.")

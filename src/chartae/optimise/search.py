@@ -1,4 +1,4 @@
-"""The search: rounds of proposing codes, decoding them, scoring the strings. It knows nothing of runs."""
+"""The search loop: propose codes, decode them, score the strings. This module does not depend on runs."""
 
 from __future__ import annotations
 
@@ -23,28 +23,39 @@ from chartae.optimise.workers import Score, Scored, check_importable, score_stri
 
 __all__ = ["Loop", "rank_weights", "search"]
 
-#: strings of one code that are tried, the most frequent first, until one has a score
+#: largest number of strings of one code that are scored, the most frequent first, until one has a score
 TRIES = 10
 
 
 def rank_weights(scores: object, k: float = 1e-3) -> Float[Tensor, " N"]:
-    """Weights w proportional to 1 / (k N + rank), the best score's rank being 0; they add up to 1.
+    """Weights by the rank of the scores, proportional to 1 / (k N + rank).
 
-    Tripp, Daxberger, Hernández-Lobato, "Sample-efficient optimization in the latent space of deep generative models via
-    weighted retraining", 2020, arXiv:2006.09191. Great `k` is near to equal weights, 0 leaves the best alone. Equal
-    scores keep their order.
+    The best score has rank 0, and the weights sum to 1. Tripp, Daxberger, Hernández-Lobato, "Sample-efficient
+    optimization in the latent space of deep generative models via weighted retraining", 2020, arXiv:2006.09191. Equal
+    scores are ranked in their order.
 
-    >>> rank_weights([3.0, 1.0, 2.0], k=1.0)
-    tensor([0.4255, 0.2553, 0.3191], dtype=torch.float64)
+    Args:
+        scores: scores (N,), greater is better; none is NaN.
+        k: constant > 0; a large k gives nearly equal weights, a small one concentrates on the best; default 1e-3.
+
+    Returns:
+        Weights (N,) in float64.
 
     Raises:
-        ValueError: no scores, one that is nan, or k not above 0.
+        ValueError: there are no scores, one is NaN, or k is out of range.
+
+    >>> from chartae.optimise import rank_weights
+    >>> rank_weights([3.0, 1.0, 2.0], k=1.0)
+    tensor([0.4255, 0.2553, 0.3191], dtype=torch.float64)
     """
     values = torch.as_tensor(scores, dtype=torch.float64)
     if values.ndim != 1 or not len(values) or values.isnan().any():
-        raise ValueError(f"scores have shape {tuple(values.shape)}; expected a list of at least one number, none nan")
+        raise ValueError(
+            f"scores have shape {tuple(values.shape)} and {int(values.isnan().sum())} NaN; expected a non-empty list "
+            "of numbers. Leave out strings without a score."
+        )
     if not (k > 0 and math.isfinite(k)):
-        raise ValueError(f"k is {k}; expected a number above 0")
+        raise ValueError(f"k is {k}; expected a finite number > 0. Leave it out for 1e-3.")
     ranks = torch.empty_like(values)
     ranks[values.argsort(descending=True, stable=True)] = torch.arange(len(values), dtype=torch.float64)
     weights = 1 / (k * len(values) + ranks)
@@ -67,46 +78,88 @@ def search(
     search: Search | None = None,
     **settings: object,
 ) -> History:
-    """Look for strings of great score: rounds of a surrogate of the scores over codes, and new codes where it is high.
+    """Search a latent space for strings with a high score, by Bayesian optimisation.
 
-    * ``trust-region``: Thompson's draws in a box about the best code, which grows with success and shrinks without
-      (TuRBO-1, `region_batch`); an exact process on `keep` training codes and on all new
-      ones. Codes are proposed where `density` has mass, as a decoder has learnt nothing elsewhere, and where the
-      likeliest string is one that is not known yet: all candidates are decoded first.
-    * ``box``: expected improvement in [min, max] of the training codes with a sparse process over all (`box_batch`):
-      the protocol of Kusner, Paige, Hernández-Lobato (2017, arXiv:1703.01925).
+    Each round fits a surrogate of the scores to the codes, proposes new codes where it is promising, decodes them and
+    scores the strings. There are two methods:
 
-    Of each code the most frequent of its strings that has a score is kept. A code without one counts as the worst
-    training score in the surrogate's data. The search goes on whatever the score function does.
+    * ``trust-region``: Thompson sampling in a box around the best code, which grows with success and shrinks without
+      (TuRBO-1, Eriksson et al., 2019, arXiv:1910.01739; see `region_batch`). The surrogate is an exact Gaussian process
+      on `keep` training codes and all new ones. All candidates are decoded first, and only those with a new string are
+      proposed.
+    * ``box``: expected improvement in the box [min, max] of the training codes, with a sparse Gaussian process on all
+      of them (Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925; see `box_batch`).
+
+    With a `density`, both propose codes only in its support, because the decoder has learnt nothing elsewhere. Of the
+    strings of a code, the most frequent one that has a score is kept. The surrogate treats a code without a score as if
+    it had the worst training score. A score function that raises, hangs or ends its process does not stop the search.
 
     Args:
-        codes: (N, D), of the training strings.
-        scores: (N,), finite; greater is better.
-        decode: codes (n, D), draws, seed to a list of strings for each code, the likeliest first; None and "" are
-            invalid. The same arguments give the same strings.
-        score: from a string to a number; for `workers` above 1 a function that other processes can import.
-        density: a density, with ``log_prob``: (n, D) to (n,), and ``sample``. None: codes are proposed anywhere in the
+        codes: codes (N, D) of the training strings.
+        scores: finite scores (N,) of the training strings; greater is better.
+        decode: function of codes (n, D), a number of draws and a seed that returns a list of strings for each code, the
+            likeliest first; None and "" are invalid. The same arguments must give the same strings.
+        score: function from a string to a number, or to None; greater is better. With `workers` > 1 or a `timeout`,
+            other processes must be able to import it.
+        density: density of the codes, with ``log_prob`` and ``sample``; default: codes are proposed anywhere in the
             box.
-        strings: the training strings, for novelty and `retrain`; their scores are then known.
-        folder: where the state is written after every round: ``state.json`` and ``codes.safetensors``.
-        minimised: whether the scores are those of an objective that is minimised, with their sign turned; what is said
-            and returned has the objective's sign.
-        retrain: function of round, strings, scores and weights (`rank_weights`), called between rounds; it returns a
-            `Retrained`, or a tuple like it. A resumed search calls it again for every round that is done, with the same
-            arguments, so let it keep its models.
-        say: called with one line for each round.
-        search: the settings of the search; by default the defaults.
-        settings: fields of `Search` that replace those of `search`: rounds, batch, method and so on.
+        strings: training strings, for the share of novel strings and for `retrain`; they are not scored again. Default:
+            unknown.
+        folder: folder for ``state.json`` and ``codes.safetensors``, written after every round; default: nothing is
+            written.
+        minimised: whether `score` is an objective to be minimised, with its sign flipped; messages and result then have
+            the sign of the objective. Default False.
+        retrain: function of round, strings, scores (N,) and weights (N,) by rank, called between rounds; returns a
+            `Retrained` or an equal tuple. A resumed search calls it again for every finished round with the same
+            arguments, so it should cache its models. Default: no retraining.
+        say: function called with a message for each round; default: no messages.
+        search: settings of the search as one object; default: ``Search()``. The keywords below replace its fields.
+        rounds: total number of rounds, including those before a resume; >= 1; default 5.
+        batch: number of new strings in a round, >= 1; default 50.
+        method: ``"trust-region"`` (default) or ``"box"``.
+        surrogate: Gaussian process over the codes: ``"exact"``, ``"sparse"``, or ``"auto"`` (default), which is exact
+            in a trust region, and in a box for up to 2,000 codes.
+        support: fraction of the training codes that count as the tail of the density, where no codes are proposed; in
+            [0, 1); default 0.01.
+        keep: number of training codes that the exact process is fitted to, >= 2; default 500.
+        floor: quantile of the training scores, in [0, 1), to which the surrogate raises lower scores, so that outliers
+            do not dominate it; default: 0.01 in a trust region, 0 in a box.
+        draws: number of strings decoded from each code, >= 1; default 1.
+        spares: number of extra codes proposed for each code of the batch, >= 0; default 0. They replace codes whose
+            string is already known.
+        side: initial side length of the trust region, in units of the box; > 0; default 0.8.
+        candidates: number of codes in the trust region that are decoded before one is chosen, >= 1; default 2,000.
+        explore: factor on the deviations of Thompson sampling's draws from the mean, >= 0; default 0.1.
+        starts: number of uniform codes from which a box is searched, >= 1; default 10,000.
+        fit: settings of `fit_surrogate`: inducing, steps, batch_size, lr, iterations; default: none.
+        seed: seed of the search, >= 0; default 0.
+        workers: number of processes that score strings, >= 1; 1 is the current process. Default: 1.
+        timeout: time limit for scoring one string, in seconds; > 0; default: none.
+        k: constant k of the weights in retraining, 1 / (k N + rank); > 0; default 1e-3.
+        resume: whether to continue the search in the folder, with the same result as an uninterrupted one.
+        overwrite: whether to replace a search in the folder.
 
     Returns:
-        what was evaluated.
+        The evaluated strings.
 
     Raises:
-        ValueError: settings out of range, codes, scores and strings that do not fit each other, a decoder that gives
-            another number of lists than of codes, other settings than those of the search that is resumed.
+        ValueError: a setting out of range; codes, scores and strings of different lengths; a decoder that returns
+            another number of lists than of codes; a resumed search with other settings.
+        TypeError: an unknown setting, or a score that cannot be called.
+        ArithmeticError: no code in the support of the density decodes to a new string.
         FileExistsError: the folder holds a search, and neither resume nor overwrite is set.
-        FileNotFoundError: there is nothing to resume.
+        FileNotFoundError: resume is set, but the folder holds no search.
         ImportError: BoTorch is missing.
+
+    >>> import torch
+    >>> from chartae.optimise import search
+    >>> decode = lambda z, draws, seed: [[f"{a:.2f}"] for a in z[:, 0].tolist()]
+    >>> score = lambda string: -((float(string) - 0.6) ** 2)
+    >>> codes = torch.linspace(-1, 0.4, 20)[:, None]
+    >>> scores = [score(string) for [string] in decode(codes, 1, 0)]
+    >>> history = search(codes, scores, decode, score, rounds=1, batch=3, candidates=50)
+    >>> len(history.rows), history.valid
+    (3, 1.0)
     """
     chosen = Search.of(search, settings)
     chosen.check_plain()
@@ -117,18 +170,19 @@ def search(
 
 
 class Loop:
-    """The rounds of a search.
+    """The loop over the rounds of a search.
 
     Args:
         problem: what is searched.
-        search: how.
-        folder: where the state is written after every round; None for nowhere.
-        say: called with one line for each round.
+        search: settings of the search.
+        folder: folder for the state, written after every round; default: nothing is written.
+        say: function called with a message for each round; default: no messages.
 
     Raises:
-        ValueError: the score function cannot be imported by other processes; the folder's search is another one.
+        ValueError: other processes cannot import the score function, or the search in the folder has other settings.
         TypeError: the score cannot be called.
-        FileExistsError, FileNotFoundError: as `search`.
+        FileExistsError: the folder holds a search, and neither resume nor overwrite is set.
+        FileNotFoundError: resume is set, but the folder holds no search.
         ImportError: BoTorch is missing.
     """
 
@@ -147,14 +201,14 @@ class Loop:
         self.state = State(Region(search.side), start.codes[:0])
         if folder is not None:
             self.state = State.open(folder, self.state, self.facts, search)
-        #: the decoder with its codes, and from which row on the rows are not yet among these (after a retraining)
+        #: the current decoder with its codes, and the first row whose code is not among them yet (after a retraining)
         self.now, self.since = start, 0
         self.worst, self.best = float(start.scores.min()), float(start.scores.max())
         pairs = zip(problem.strings or (), start.scores.tolist(), strict=False)
         self.known = {string: Scored(value) for string, value in pairs}
 
     def run(self) -> History:
-        """Do the rounds that are left."""
+        """Run the remaining rounds."""
         state, rounds = self.state, self.search.rounds
         done = state.rows[-1].round if state.rows else 0
         for number in range(1, min(done, rounds - 1) + 1):
@@ -168,7 +222,7 @@ class Loop:
         return history.flipped() if self.problem.minimised else history
 
     def _retrain(self, number: int, rows: Sequence[Row]) -> None:
-        """Let the user's function retrain after a round, if there is one."""
+        """Call the user's retraining function after a round, if there is one."""
         problem = self.problem
         if problem.retrain is None:
             return
@@ -180,7 +234,10 @@ class Loop:
         weights = rank_weights(scores, self.search.k)
         after = Retrained(*problem.retrain(number, strings + list(new), scores, weights))
         if problem.start.density is not None and after.density is None:
-            raise ValueError("a density bounds the search; retrain must give one that is fitted to the new codes")
+            raise ValueError(
+                "retrain returned no density; expected one, because a density bounds the search. Return a density "
+                "fitted to the new codes as the fourth value."
+            )
         self.now, self.since = after.checked(), len(rows)
 
     def _round(self, number: int) -> None:
@@ -191,8 +248,8 @@ class Loop:
         codes = self._propose(number, generator, known)
         if not len(codes):
             raise ArithmeticError(
-                f"round {number}: no code was found where the density has mass that decodes to a string not yet known; "
-                "lower support, or give no density"
+                f"round {number} has no candidates; expected codes in the support of the density that decode to a new "
+                "string. Decrease support, or search without a density."
             )
         seed = int(torch.randint(2**31, (1,), generator=generator))
         lists = _decoded(self.now.decode, codes, search.draws, seed)
@@ -211,28 +268,28 @@ class Loop:
         self._report(number, state.rows[:first], rows)
 
     def _report(self, number: int, former: Sequence[Row], rows: Sequence[Row]) -> None:
-        """Say how a round went: its best score, and how many strings are valid and new."""
+        """Report the best score of a round, and how many of its strings are valid and new."""
         strings = {row.string for row in former} | set(self.problem.strings or ())
         new = len({row.string for row in rows if row.valid} - strings)
         minimised = self.problem.minimised
         scores = [0.0 - row.score if minimised else row.score for row in rows if row.score is not None]
         peak = f"{(min if minimised else max)(scores):.4g}" if scores else "none"
         valid = sum(row.valid for row in rows)
-        self.say(f"round {number}/{self.search.rounds}  best of it {peak}  valid {valid}/{len(rows)}  new {new}")
+        self.say(f"round {number}/{self.search.rounds}  best {peak}  valid {valid}/{len(rows)}  new {new}")
 
     def _propose(self, number: int, generator: torch.Generator, known: Set[str]) -> Tensor:
-        """Codes to decode, the most promising first."""
+        """The codes to decode, the most promising first."""
         search, state, now = self.search, self.state, self.now
         rows = state.rows[self.since :]
         x = torch.cat([now.codes, state.proposed[self.since :]])
         new = torch.tensor([self.worst if row.score is None else row.score for row in rows])
         y = torch.cat([now.scores, new.to(now.scores)])
-        allowed, fine = None, torch.ones(len(x), dtype=torch.bool)
+        allowed, inside = None, torch.ones(len(x), dtype=torch.bool)
         if now.density is not None:
-            allowed, fine = self._support(now.density, x[len(now.codes) :])
-        # the best code, or after a restart another of the best
-        order = torch.where(fine, y, -math.inf).argsort(descending=True, stable=True)
-        place = (state.region.restarts * search.batch) % max(1, int(fine.sum()))
+            allowed, inside = self._support(now.density, x[len(now.codes) :])
+        # the best code; after a restart, another good one
+        order = torch.where(inside, y, -math.inf).argsort(descending=True, stable=True)
+        place = (state.region.restarts * search.batch) % max(1, int(inside.sum()))
         centre = x[order[place]]
         model = self._surrogate(number, x, y, centre if search.in_region else None, generator)
         wanted = search.batch * (1 + search.spares)
@@ -247,30 +304,30 @@ class Loop:
             candidates=max(search.candidates, wanted),
             explore=search.explore,
             allowed=allowed,
-            ways=_ways(now.density, x[order[: search.keep]], generator),
-            fresh=functools.partial(_unseen, now.decode, set(known), search.seed),
+            ways=_segments(now.density, x[order[: search.keep]], generator),
+            fresh=functools.partial(_decode_to_new, now.decode, set(known), search.seed),
         )
 
     def _support(self, density: CodeDensity, new: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-        """Whether codes are in the density's support: a function of codes, and its values at all codes, the last ones
-        being `new`."""
+        """A function that says which codes lie in the density's support, and its values at current and new codes."""
         codes = self.now.codes
-        inside = _log_prob(density, codes)
-        if inside.shape != (len(codes),) or not inside.isfinite().any():
+        log_p = _log_prob(density, codes)
+        if log_p.shape != (len(codes),) or not log_p.isfinite().any():
             raise ValueError(
-                f"the density's log_prob of {len(codes)} codes has shape {tuple(inside.shape)}, or is not finite"
+                f"density.log_prob returned shape {tuple(log_p.shape)} with {int(log_p.isfinite().sum())} finite "
+                f"values; expected ({len(codes)},), finite. Fit the density to these codes."
             )
-        least = float(inside.quantile(self.search.support) if len(codes) < 10**7 else inside.min())
+        least = float(log_p.quantile(self.search.support) if len(codes) < 10**7 else log_p.min())
 
         def allowed(z: Tensor) -> Tensor:
             return _log_prob(density, z) >= least
 
-        return allowed, torch.cat([inside >= least, allowed(new)]) if len(new) else inside >= least
+        return allowed, torch.cat([log_p >= least, allowed(new)]) if len(new) else log_p >= least
 
     def _surrogate(
         self, number: int, x: Tensor, y: Tensor, centre: Tensor | None, generator: torch.Generator
     ) -> Surrogate:
-        """A surrogate of the scores `y` at codes `x`, of which the exact process learns from a part."""
+        """Fit a surrogate to the scores `y` of the codes `x`; the exact process uses a subset of them."""
         search, old = self.search, len(self.now.codes)
         box = box_of(self.now.codes)
         least = float(self.now.scores.quantile(search.quantile)) if search.quantile else -math.inf
@@ -283,9 +340,9 @@ class Loop:
         return fit_surrogate(x[rows], values, kind=kind, box=box, seed=search.seed + number, **search.fit)
 
     def _evaluate(self, lists: Sequence[Sequence[str | None]]) -> list[tuple[str, Scored]]:
-        """A string of each code with its score: the most frequent one that has any; where none has, the first failure.
+        """A string of each code with its score: the most frequent string that has a score, else the first failure.
 
-        What is scored here joins the state's table.
+        New scores are added to the table of the state.
         """
         scored = self.state.scored
         ranked = [_ranked(candidates)[:TRIES] for candidates in lists]
@@ -307,21 +364,21 @@ class Loop:
 
 
 def _generator(seed: int, number: int) -> torch.Generator:
-    """The generator of a round: it depends on seed and round alone, so that a search can be resumed."""
+    """The generator of a round; it depends only on seed and round, so that a search can be resumed."""
     digest = hashlib.sha256(f"{seed}/{number}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
 
 
 def _log_prob(density: CodeDensity, z: Tensor) -> Tensor:
-    """log p of codes in double precision, by the density in its own precision."""
-    kinds = [b for b in density.buffers() if b.is_floating_point()] if isinstance(density, torch.nn.Module) else []
-    z = z.to(kinds[0]) if kinds else z
+    """log p of codes in double precision, computed in the precision and on the device of the density."""
+    buffers = [b for b in density.buffers() if b.is_floating_point()] if isinstance(density, torch.nn.Module) else []
+    z = z.to(buffers[0]) if buffers else z
     with torch.no_grad():
         return torch.cat([density.log_prob(part) for part in z.split(10_000)]).to("cpu", torch.float64)
 
 
-def _ways(density: CodeDensity | None, best: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Where from and where to: from the best codes to each other, and to as many draws of the density."""
+def _segments(density: CodeDensity | None, best: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Start and end codes of segments: from the best codes to each other, and to as many draws from the density."""
     if density is None:
         return best, best
     with torch.no_grad():
@@ -330,15 +387,22 @@ def _ways(density: CodeDensity | None, best: Tensor, generator: torch.Generator)
 
 
 def _decoded(decode: Decode, z: Tensor, draws: int, seed: int) -> list[Sequence[str | None]]:
-    """The strings of each code, or a ValueError where there are not as many lists as codes."""
+    """The strings of each code.
+
+    Raises:
+        ValueError: `decode` returns another number of lists than of codes.
+    """
     lists = list(decode(z, draws, seed))
     if len(lists) != len(z):
-        raise ValueError(f"decode gave {len(lists)} lists of strings for {len(z)} codes; expected one a code")
+        raise ValueError(
+            f"decode returned {len(lists)} lists of strings for {len(z)} codes; expected one list for each code. "
+            "Return an empty list for a code without strings."
+        )
     return lists
 
 
-def _unseen(decode: Decode, known: set[str], seed: int, z: Tensor) -> Tensor:
-    """Which codes decode to a string that is neither known nor that of a code before."""
+def _decode_to_new(decode: Decode, known: set[str], seed: int, z: Tensor) -> Tensor:
+    """Which codes decode to a string that is neither known nor the string of an earlier code."""
     fresh = torch.zeros(len(z), dtype=torch.bool)
     for i, candidates in enumerate(_decoded(decode, z, 1, seed)):
         if candidates and candidates[0] and candidates[0] not in known:
@@ -351,30 +415,32 @@ def _subset(
     x: Tensor, y: Tensor, old: int, keep: int, centre: Tensor | None, box: tuple[Tensor, Tensor],
     generator: torch.Generator,
 ) -> Tensor:  # fmt: skip
-    """Rows for an exact process: of `keep` training codes a third each that are best, nearest to the centre, and any,
-    and all new codes, of which the last where they are too many. Of good codes alone a process would learn that codes
-    are good wherever it knows nothing."""
-    kinds = [y[:old].argsort(descending=True, stable=True), torch.randperm(old, generator=generator)]
+    """Rows for an exact process: `keep` training codes and all new codes, or the latest if these are too many.
+
+    A third of the training codes are the best, a third are nearest to the centre, and a third are random. From good
+    codes alone, the process would learn that unexplored codes are good.
+    """
+    orders = [y[:old].argsort(descending=True, stable=True), torch.randperm(old, generator=generator)]
     if centre is not None:
-        kinds.insert(1, ((x[:old] - centre) / (box[1] - box[0])).square().sum(1).argsort(stable=True))
+        orders.insert(1, ((x[:old] - centre) / (box[1] - box[0])).square().sum(1).argsort(stable=True))
     rows: dict[int, None] = {}
-    for i, kind in enumerate(kinds, 1):
-        for row in kind.tolist():
-            if len(rows) >= keep * i // len(kinds):
+    for i, order in enumerate(orders, 1):
+        for row in order.tolist():
+            if len(rows) >= keep * i // len(orders):
                 break
             rows[row] = None
     return torch.tensor([*rows, *range(max(old, len(x) - EXACT), len(x))])
 
 
 def _ranked(candidates: Sequence[str | None]) -> list[str]:
-    """The strings of a code: the most frequent first, then in order of appearance."""
+    """The valid strings of a code, the most frequent first; equally frequent ones in order of appearance."""
     counts = Counter(s for s in candidates if s)
     return sorted(counts, key=lambda s: -counts[s])
 
 
 def _choose(lists: Sequence[Sequence[str | None]], batch: int, known: Set[str]) -> list[int]:
-    """Which codes take the places of a batch: those with new strings first, each in its order."""
-    new, rest = [], []
+    """The indices of the codes in a batch: codes with a new string are preferred, the order is kept."""
+    new, others = [], []
     strings = set(known)
     for i, candidates in enumerate(lists):
         ranked = _ranked(candidates)
@@ -382,5 +448,5 @@ def _choose(lists: Sequence[Sequence[str | None]], batch: int, known: Set[str]) 
             strings.add(ranked[0])
             new.append(i)
         else:
-            rest.append(i)
-    return sorted((new + rest)[:batch])
+            others.append(i)
+    return sorted((new + others)[:batch])

@@ -15,19 +15,24 @@ Function = TypeVar("Function", bound=Callable[..., object])
 
 
 def lists_fields(fields_of: type, *, without: Collection[str] = ()) -> Callable[[Function], Function]:
-    """Let the signature of a function that takes ``**settings`` list the fields of a dataclass in their place.
+    """Decorator that lists the fields of a dataclass in a function's signature, in place of ``**settings``.
 
     Args:
-        fields_of: the dataclass.
-        without: names of fields that are not listed.
+        fields_of: dataclass whose fields are listed.
+        without: names of fields to leave out.
 
+    Returns:
+        The decorator.
+
+    >>> import inspect
+    >>> from chartae.optimise.settings import Search, lists_fields
     >>> @lists_fields(Search)
     ... def look(run, **settings): ...
     >>> list(inspect.signature(look).parameters)[:3]
     ['run', 'rounds', 'batch']
     """
 
-    def listed(function: Function) -> Function:
+    def decorate(function: Function) -> Function:
         signature = inspect.signature(function)
         kept = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         names = {p.name for p in kept} | set(without)
@@ -44,4 +49,4 @@ def lists_fields(fields_of: type, *, without: Collection[str] = ()) -> Callable[
         function.__signature__ = signature.replace(parameters=kept + more)  # type: ignore[attr-defined]
         return function
 
-    return listed
+    return decorate

@@ -1,4 +1,4 @@
-"""What a search keeps after every round, and its files."""
+"""The state of a search after each round, and its files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FORMAT = 1
 
 
 def fingerprint(*parts: object) -> str:
-    """Sixteen hex digits that change with tensors and strings."""
+    """A digest of tensors and strings, as sixteen hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         data = part.detach().cpu().contiguous().numpy().tobytes() if isinstance(part, Tensor) else str(part).encode()
@@ -35,7 +35,7 @@ def fingerprint(*parts: object) -> str:
 
 
 class Shared(TypedDict):
-    """What a resumed search must have in common with the one in the folder."""
+    """The facts in which a resumed search must agree with the search in the folder."""
 
     about: Mapping[str, str | float | None]
     method: str
@@ -58,7 +58,7 @@ class Shared(TypedDict):
 
 
 def shared(problem: Problem, search: Search) -> Shared:
-    """What of a problem and its settings may not change between rounds."""
+    """The facts about a problem and its settings that must not change between rounds."""
     start = problem.start
     return {
         "about": dict(problem.about),
@@ -84,13 +84,13 @@ def shared(problem: Problem, search: Search) -> Shared:
 
 @dataclass
 class State:
-    """What a search knows after a round.
+    """The state of a search after a round.
 
     Attributes:
-        region: the trust region of the next round.
+        region: trust region of the next round.
         proposed: codes (n, D) of the rows.
-        rows: what was evaluated, in order.
-        scored: every string that was scored in the search, kept or not.
+        rows: evaluated codes, in order.
+        scored: result of every string that the search has scored, including strings that no row keeps.
     """
 
     region: Region
@@ -100,15 +100,15 @@ class State:
 
     @classmethod
     def open(cls, folder: Path, first: State, facts: Shared, search: Search) -> State:
-        """The state in a folder: `first`, written there, or the one of a search that is resumed.
+        """Open the state in a folder: read it if the search is resumed, else write `first`.
 
         Raises:
-            FileExistsError: the folder holds a search, and neither resume nor overwrite is set; it is a file.
-            FileNotFoundError: there is nothing to resume.
-            ValueError: the files are damaged, of a newer version, or of a search with other settings.
+            FileExistsError: the folder holds a search, and neither resume nor overwrite is set; or it is a file.
+            FileNotFoundError: resume is set, but the folder holds no search.
+            ValueError: the files are damaged, have a newer format, or belong to a search with other settings.
         """
         if folder.exists() and not folder.is_dir():
-            raise FileExistsError(f"{folder} is a file; a search needs a folder")
+            raise FileExistsError(f"folder is {folder}, a file; expected a folder. Choose another path.")
         check_folder(folder, search)
         if search.resume:
             return cls._read(folder, first, facts)
@@ -119,44 +119,63 @@ class State:
     def _read(cls, folder: Path, first: State, facts: Shared) -> State:
         path = folder / "state.json"
         try:
-            kept = json.loads(path.read_text())
-            if kept["format"] > FORMAT:
-                raise ValueError(f"{path} was written by a newer chartae (format {kept['format']}); update chartae")
-            former, rows, region = kept["settings"], [Row(**row) for row in kept["rows"]], Region(**kept["region"])
-            scored = {string: Scored(*result) for string, result in kept["scored"].items()}
+            record = json.loads(path.read_text())
+            if record["format"] > FORMAT:
+                raise ValueError(
+                    f"{path} has format {record['format']}; expected at most {FORMAT}. Update chartae, which wrote it "
+                    "in a newer version."
+                )
+            former, region = record["settings"], Region(**record["region"])
+            rows = [Row(**row) for row in record["rows"]]
+            scored = {string: Scored(*result) for string, result in record["scored"].items()}
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+            raise ValueError(
+                f"{path} is damaged ({error}); expected the state of a search. Start again with overwrite."
+            ) from error
         for key, now in json.loads(json.dumps(facts)).items():
             if former.get(key) != now:
                 raise ValueError(
-                    f"the search in {folder} has {key} = {former.get(key)!r}, this one {now!r}; resume needs the same"
+                    f"{key} is {now!r}; expected {former.get(key)!r}, as in the search in {folder} that is resumed. "
+                    "Resume with the same settings, or start again with overwrite."
                 )
         tensors, _ = read_tensors(folder / "codes.safetensors", kind="search")
         proposed = tensors.get("codes")
         if proposed is None or proposed.shape[1:] != first.proposed.shape[1:] or len(proposed) < len(rows):
-            raise ValueError(f"{folder / 'codes.safetensors'} does not fit {path}; begin again with overwrite")
+            raise ValueError(
+                f"{folder / 'codes.safetensors'} does not match {path}; expected one code for each of {len(rows)} "
+                "rows. Start again with overwrite."
+            )
         return cls(region, proposed[: len(rows)].to(torch.float64), rows, scored)
 
     def write(self, folder: Path, facts: Shared) -> None:
         """Write ``codes.safetensors`` and ``state.json``."""
-        # the codes first: until state.json names their rows, they do not count
+        # the codes first, because codes without rows in state.json are ignored
         write_tensors(
             folder / "codes.safetensors", {"codes": self.proposed}, kind="search", facts={"rows": len(self.rows)}
         )
-        kept = {
+        record = {
             "format": FORMAT,
             "settings": facts,
             "region": asdict(self.region),
             "rows": [asdict(row) for row in self.rows],
             "scored": self.scored,
         }
-        replace_text(folder / "state.json", json.dumps(kept, indent=1))
+        replace_text(folder / "state.json", json.dumps(record, indent=1))
 
 
 def check_folder(folder: Path, search: Search) -> None:
-    """Raise an error if the folder's content and `resume` or `overwrite` do not go together."""
-    holds = (folder / "state.json").is_file()
-    if holds and not (search.resume or search.overwrite):
-        raise FileExistsError(f"{folder} holds a search; choose a new folder, or say overwrite or resume")
-    if search.resume and not holds:
-        raise FileNotFoundError(f"{folder} holds no search to resume")
+    """Check that `resume` and `overwrite` suit what the folder holds.
+
+    Raises:
+        FileExistsError: the folder holds a search, and neither is set.
+        FileNotFoundError: resume is set, but the folder holds no search.
+    """
+    holds_search = (folder / "state.json").is_file()
+    if holds_search and not (search.resume or search.overwrite):
+        raise FileExistsError(
+            f"{folder} holds a search; expected a new folder. Set resume or overwrite, or choose another folder."
+        )
+    if search.resume and not holds_search:
+        raise FileNotFoundError(
+            f"{folder} holds no search; expected one to resume. Check the path, or start a search without resume."
+        )

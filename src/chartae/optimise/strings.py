@@ -1,4 +1,4 @@
-"""A run as a search sees it. This is the only module of the package that knows runs."""
+"""A run of strings as a search uses it; the only module of this package, with `entry`, that depends on runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["CodedStrings"]
 
 
 class CodedStrings:
-    """Strings, their codes and the density of these, by a run.
+    """Encoder, decoder and density of a run of strings.
 
     Args:
-        run: of a recipe over strings.
-        density: name of the density that bounds the search, None for the run's own choice, ``none`` for none.
+        run: run of a recipe for strings.
+        density: name of the density that bounds the search, None for the run's own choice, ``none`` for no bound.
 
     Attributes:
-        density: that density; None without.
+        density: the density, or None for no bound.
 
     Raises:
         ValueError: the run has no such density.
@@ -39,26 +39,29 @@ class CodedStrings:
         return self.run.data(root)
 
     def encode(self, x: Tensor | Sequence[str]) -> Float[Tensor, "N D"]:
-        """Codes of strings, or of rows of the data, in double precision on the CPU."""
+        """Codes (N, D) of strings or of rows of the data, in double precision on the CPU."""
         return self.run.encode(x).detach().to("cpu").double()
 
     def decode(self, z: Float[Tensor, "N D"], draws: int, seed: int) -> Sequence[Sequence[str]]:
-        """Strings of each code, the likeliest first."""
+        """The strings of each code, the likeliest first."""
         return decode_draws(self.run, z.float(), draws, seed=seed)
 
     def retrained(
         self, strings: Sequence[str], weights: Float[Tensor, " N"], *, epochs: int, seed: int, fit_seed: int
     ) -> tuple[CodedStrings, Float[Tensor, "N D"]]:
-        """The same with a run that was trained on for some epochs, and the codes of the strings.
+        """Retrain the run for some epochs, and encode the strings again.
 
-        A fitted density is fitted to the new codes.
+        A fitted density is fitted again, to the new codes.
 
         Args:
-            strings: drawn with these weights in training.
-            weights: one of each string, 0 or more.
-            epochs: passes over the strings.
-            seed: of the training.
-            fit_seed: of the density.
+            strings: training strings, drawn in proportion to the weights.
+            weights: weights (N,) of the strings, >= 0.
+            epochs: number of epochs, >= 1.
+            seed: seed of the training.
+            fit_seed: seed of the density's fit.
+
+        Returns:
+            The retrained run as `CodedStrings`, and the codes (N, D) of the strings.
         """
         after = CodedStrings(retrained(self.run, strings, weights, epochs=epochs, seed=seed), self.name)
         codes = after.encode(strings)
