@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import sys
@@ -10,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from chartae.records.choices import one_of
 
 __all__ = ["OPTIONAL", "Record", "Request", "Say", "record", "records", "reproduce", "reproduction"]
 
@@ -124,9 +125,7 @@ def record(name: str) -> Record:
     known = records()
     if name in known:
         return known[name]
-    close = difflib.get_close_matches(name, known, 1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ValueError(f"NAME is {name!r}{hint}; expected a reproduction. Choose from {', '.join(known)}.")
+    raise ValueError(f"NAME is {name!r}; {one_of(name, known)}")
 
 
 def reproduce(name: str, request: Request) -> object:

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from chartae.records.choices import choices
-from chartae.records.parsing import Value, is_number
+from chartae.records.choices import one_of
+from chartae.records.parsing import is_number
 
 __all__ = ["Check", "NotMet"]
 
@@ -55,7 +55,7 @@ class Check:
                 "number, such as 'sets.gmm.frechet<=30'"
             ) from None
 
-    def of_results(self, results: Mapping[str, Value] | Sequence[Value]) -> Check | None:
+    def of_results(self, results: Mapping[str, object] | Sequence[object]) -> Check | None:
         """The condition with the number in the results, if it is not met; None if it is.
 
         A value that is null or NaN meets no condition.
@@ -63,15 +63,14 @@ class Check:
         Raises:
             ValueError: the results have no such number.
         """
-        value: Value = results
+        value: object = results
         for i, name in enumerate(self.path):
-            entries = dict(enumerate(value)) if isinstance(value, Sequence) and not isinstance(value, str) else value
-            named = {str(k): v for k, v in entries.items()} if isinstance(entries, Mapping) else {}
+            named = _named(value)
             if name not in named:
                 where = f"results.{'.'.join(self.path[:i])}" if i else "the results"
                 raise ValueError(
-                    f"--check is '{'.'.join(self.path)}{self.sign}{self.bound:g}', but {where} has no {name!r}. "
-                    f"{choices(name, named) if named else 'It is no mapping'}"
+                    f"--check is '{'.'.join(self.path)}{self.sign}{self.bound:g}', but {where} has no {name!r}; "
+                    f"{one_of(name, named) if named else 'it has no entries'}"
                 )
             value = named[name]
         if value is not None and not is_number(value):
@@ -82,3 +81,10 @@ class Check:
     def __str__(self) -> str:
         actual = "null" if self.actual is None else f"{self.actual:.4g}"
         return f"{'.'.join(self.path)} is {actual}; wanted {self.sign} {self.bound:g}"
+
+
+def _named(value: object) -> dict[str, object]:
+    """The entries of a mapping, or of a list by their numbers; nothing of anything else."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return {str(i): entry for i, entry in enumerate(value)}
+    return {str(name): entry for name, entry in value.items()} if isinstance(value, Mapping) else {}

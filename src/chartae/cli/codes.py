@@ -56,16 +56,16 @@ def rows_of(run: Run, data: str, flags: SplitFlags, condition: str | None) -> tu
     Raises:
         ValueError: no such split, data of another kind, n below 1, or a condition that is missing or does not fit.
     """
-    from chartae.data import NAMES, taken_apart
+    from chartae.data import NAMES, split_views
     from chartae.data.arrays import SPLITS
-    from chartae.records.choices import choices
+    from chartae.records.choices import one_of
 
     if flags.n is not None and flags.n < 1:
         raise ValueError(f"--n is {flags.n}; expected at least 1")
     if flags.split not in SPLITS:
-        raise ValueError(f"--split is {flags.split!r}. {choices(flags.split, SPLITS)}")
+        raise ValueError(f"--split is {flags.split!r}; {one_of(flags.split, SPLITS)}")
     values: object = condition
-    if taken_apart(data)[0] in NAMES:
+    if split_views(data)[0] in NAMES:
         dataset = run.read(data, root=flags.data_root)
         x = run.kind.inside(dataset.split(flags.split))
         if not len(x):
@@ -184,7 +184,7 @@ def _read_codes(path: Path) -> Tensor:
                 raise ValueError(f"{path} has the keys {', '.join(arrays) or '(none)'}; expected codes")
             values = arrays["codes"]
     else:
-        values = np.asarray(read_contents(path, label="", required=False).every())
+        values = np.asarray(read_contents(path, label="", required=False).examples())
     if values.dtype.kind not in "fiu":
         raise ValueError(f"{path} holds {values.dtype}; expected numbers")
     z = torch.from_numpy(values.astype(np.float32))
@@ -264,7 +264,7 @@ class Interpolate(Verb):
             if not 0 <= number < len(x):
                 raise ValueError(f"--rows names row {number}, but the data have {len(x):,}; expected 0 to {len(x) - 1}")
             ends.append(x[number : number + 1])
-        writer.in_rows(self.steps)(run.path_inside(*ends, self.steps, self.how, self.condition))
+        writer.in_rows(self.steps)(run.path_inside(ends[0], ends[1], self.steps, self.how, self.condition))
         say(f"{self.steps} points of the {self.how} path are in {writer.path}")
 
     def _rows(self, run: Run, name: str) -> Tensor:

@@ -13,7 +13,7 @@ from tyro.conf import Positional
 
 from chartae.cli.flags import flag
 from chartae.cli.verb import Printing
-from chartae.records.choices import choices
+from chartae.records.choices import one_of
 from chartae.records.parsing import Value
 
 __all__ = ["List"]
@@ -42,8 +42,8 @@ def _recipes() -> list[Row]:
 def _densities() -> list[Row]:
     from chartae.densities import NAMES
 
-    prior: Row = {"name": "prior", "summary": "The model's own prior; it needs no fit."}
-    return [prior, *({"name": name, "summary": _summary(kind)} for name, kind in NAMES.items() if kind.listed)]
+    rows: list[Row] = [{"name": "prior", "summary": "The model's prior p(z), which needs no fit."}]
+    return rows + [{"name": name, "summary": _summary(kind)} for name, kind in NAMES.items() if kind.listed]
 
 
 def _samplers() -> list[Row]:
@@ -95,7 +95,7 @@ class List(Printing):
 
     def run(self, options: Mapping[str, str]) -> None:
         if self.what not in TABLES:
-            raise ValueError(f"there is no list of {self.what!r}. {choices(self.what, TABLES)}")
+            raise ValueError(f"WHAT is {self.what!r}; {one_of(self.what, TABLES)}")
         rows = TABLES[self.what]()
 
         def show() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
-from chartae.records.choices import choices
+from chartae.records.choices import one_of
 from chartae.records.interrupts import Interrupted, catching
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _interrupt(number: int) -> NoReturn:
 
 def _run(name: str, words: Sequence[str], verbose: bool) -> int:
     if name not in VERBS:
-        raise ValueError(f"there is no verb {name!r}. {choices(name, VERBS)}")
+        raise ValueError(f"the verb is {name!r}; {one_of(name, VERBS)}")
     verb = VERBS[name].load()
     from chartae.cli.checks import NotMet
     from chartae.cli.verb import parsed, talking

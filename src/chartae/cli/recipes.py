@@ -74,10 +74,9 @@ def refuse_unknown(verb: type[Verb], recipes: Sequence[str], typed: Iterable[str
     known = list(dict.fromkeys(_dashed(option) for name in recipes for option in options(name)))
     for word in map(_dashed, typed):
         if word not in known:
-            hint = suggestion(word, [*known, *flag_names(verb)])
             raise ValueError(
-                f"{word} is neither a flag nor an option of {', '.join(recipes)}. {hint}The options are "
-                f"{', '.join(known) or 'none'}"
+                f"{word} is neither a flag nor an option of {', '.join(recipes)}, whose options are "
+                f"{', '.join(known) or 'none'}. {suggestion(word, [*known, *flag_names(verb)])}".rstrip()
             )
 
 

@@ -59,7 +59,7 @@ class GrammarVerb(Printing):
                 if len(audit.reasons) > REASONS:
                     say(f"{len(audit.reasons) - REASONS} further reasons; --json has them all")
 
-        self.conclude({"file": str(self.file), "grammar": language.name} | audit.summary(), show)
+        self.conclude({"file": str(self.file), "grammar": language.name, **audit.summary()}, show)
 
 
 def _audit_table(title: str, audit: Audit) -> Table:

@@ -78,9 +78,9 @@ class Sample(Verb):
         """Draws of a density of codes, decoded; one that the run lacks is fitted."""
         from chartae import densities
 
-        for name in ("steps", "warmup", "step", "sigma"):
-            if getattr(self.chains, name) is not None:
-                raise ValueError(f"--{name} is for chains; give --sampler as well")
+        for option in ("steps", "warmup", "step", "sigma"):
+            if getattr(self.chains, option) is not None:
+                raise ValueError(f"--{option} is for chains; give --sampler as well")
         run.conditions(self.condition, max(1, self.n))  # a wrong condition is refused before data are read
         name = self.density
         if name is not None and name not in ("prior", *run.densities):

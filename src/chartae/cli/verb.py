@@ -19,7 +19,6 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 from chartae.cli.checks import Check, NotMet
 from chartae.cli.flags import flag
 from chartae.records.choices import suggestion
-from chartae.records.parsing import Value
 from chartae.records.search import Search
 from chartae.records.training import Training
 
@@ -100,7 +99,7 @@ class Printing(Verb):
         for text in self.check:
             Check.of(text)
 
-    def conclude(self, values: Mapping[str, Value] | Sequence[Value], show: Callable[[], None]) -> None:
+    def conclude(self, values: Mapping[str, object] | Sequence[object], show: Callable[[], None]) -> None:
         """Print the results, and compare them with each --check.
 
         Args:
@@ -259,12 +258,18 @@ def _options(verb: type[Verb], name: str, words: Sequence[str]) -> dict[str, str
         word = rest.pop(0)
         option, equals, value = word.partition("=")
         if not re.match("--[a-zA-Z]", word) or not verb.takes_options:
-            hint = suggestion(option, flag_names(verb)) if word.startswith("-") else ""
+            hint = _hint(option, verb) if word.startswith("-") else ""
             raise ValueError(f"`chartae {name}` does not understand {word!r}. {hint}See `chartae {name} --help`")
         if not equals and (not rest or rest[0].startswith("--")):
-            hint = suggestion(option, flag_names(verb))
+            hint = _hint(option, verb)
             raise ValueError(
                 f"{word} needs a value, or is not a flag of `chartae {name}`. {hint}See `chartae {name} --help`"
             )
         options[option[2:].replace("-", "_")] = value if equals else rest.pop(0)
     return options
+
+
+def _hint(flag: str, verb: type[Verb]) -> str:
+    """The nearest flag of a verb, as a sentence with a space behind it; empty if none is near."""
+    nearest = suggestion(flag, flag_names(verb))
+    return f"{nearest} " if nearest else ""

@@ -19,6 +19,7 @@ from chartae.distributions import (
 )
 from chartae.distributions import Product as ProductDistribution
 from chartae.nn import NoiseDecoder
+from chartae.records.choices import one_of
 
 __all__ = ["Bernoulli", "Categorical", "Denoised", "Dirac", "Gaussian", "LogitNormal", "Product"]
 
@@ -183,7 +184,7 @@ class Categorical(Conditional):
     def __init__(self, net: nn.Module, mode: str = "softmax") -> None:
         super().__init__()
         if mode not in OneHot.MODES:
-            raise ValueError(f"mode is {mode!r}; expected one of {', '.join(OneHot.MODES)}.")
+            raise ValueError(f"mode is {mode!r}; {one_of(mode, OneHot.MODES)}")
         self.net, self.mode = net, mode
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> OneHot:

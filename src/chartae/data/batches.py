@@ -197,9 +197,9 @@ class Batches:
     def first(self, n: int) -> Batches:
         """Batches of the first `n` examples, or of all if there are fewer."""
         part = copy.copy(self)
-        part._set = self._set.map(lambda values: values[:n])
-        part._known = self._known[self._known < n]
-        if self.labelled and not len(part._known):
+        part._data = self._data.map(lambda values: values[:n])
+        part._labelled_indices = self._labelled_indices[self._labelled_indices < n]
+        if self.labelled and not len(part._labelled_indices):
             part.labelled = 0
         return part
 

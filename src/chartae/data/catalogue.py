@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gzip
 import importlib.resources
 import inspect
@@ -25,6 +24,7 @@ from chartae.data.dataset import Dataset, Shares, from_path
 from chartae.data.derived import VIEWS, derive, split_views
 from chartae.data.download import extract, fetch
 from chartae.data.kinds import Points
+from chartae.records.choices import one_of
 
 __all__ = ["NAMES", "load", "read_cifar", "read_idx"]
 
@@ -372,14 +372,10 @@ def load(
         for view in views:
             data = derive(data, view, seed=seed)
         return data if is_named else replace(data, source=f"{data.source}+{'+'.join(views)}")
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, 1)
-    expected = (
-        f"expected one of {', '.join(NAMES)}, or a path to a folder of images or to a .npy, .npz, .csv or .parquet file"
-    )
-    remedy = f" Did you mean {close[0]!r}?" if close else ""
+    expected = one_of(name, NAMES, also="a path to a folder of images or to a .npy, .npz, .csv or .parquet file")
     if path.suffix or path.name != name or not isinstance(name_or_path, str):
-        raise FileNotFoundError(f"there is no file or folder {name!r}; {expected}.{remedy}")
-    raise ValueError(f"there is no data set {name!r}; {expected}.{remedy}")
+        raise FileNotFoundError(f"there is no file or folder {name!r}; {expected}")
+    raise ValueError(f"there is no data set {name!r}; {expected}")
 
 
 _SUMMARIES = {

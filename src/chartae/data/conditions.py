@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from abc import ABC, abstractmethod
@@ -15,6 +14,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from chartae.records.choices import suggestion
 
 __all__ = ["Categories", "Column", "Condition", "ConditionRecord", "Covariate", "Encoded"]
 
@@ -137,9 +138,7 @@ class Categories(Column):
         return np.eye(len(self.classes))[[index[value] for value in values]]
 
     def _unknown(self, value: object) -> str:
-        labels = {label.casefold(): label for label in self.shown}
-        close = difflib.get_close_matches(_text(value).casefold(), labels, 1)
-        remedy = f"Did you mean {labels[close[0]]!r}?" if close else "Give one of these."
+        remedy = suggestion(_text(value), self.shown) or "Give one of these."
         return f"condition is {value!r}; expected a class of {self.name!r}: {_listed(self.shown)}. {remedy}"
 
     def restore(self, block: Float[Tensor, "n w"]) -> list[Label]:
@@ -491,8 +490,7 @@ def _listed(names: Sequence[str]) -> str:
 def _check_names(what: str, names: Collection[str], known: Collection[str]) -> None:
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            remedy = f"Did you mean {close[0]!r}?" if close else "Leave it out."
+            remedy = suggestion(name, known) or "Leave it out."
             raise ValueError(f"{what} names a column {name!r}; expected {', '.join(known)}. {remedy}")
 
 

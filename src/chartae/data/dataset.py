@@ -17,6 +17,7 @@ from chartae.data.conditions import Condition, Encoded
 from chartae.data.files import Part, read_contents
 from chartae.data.kinds import Kind, Table, kind_of
 from chartae.grammar import Codec
+from chartae.records.choices import one_of
 
 __all__ = ["Dataset", "assemble", "from_arrays", "from_path"]
 
@@ -116,7 +117,7 @@ class Dataset:
         try:
             return {"train": self.train, "valid": self.valid, "test": self.test}[name]
         except KeyError:
-            raise ValueError(f"split is {name!r}; expected one of {', '.join(SPLITS)}.") from None
+            raise ValueError(f"split is {name!r}; {one_of(name, SPLITS)}") from None
 
     def conditions(self, split: str) -> Encoded | None:
         """Conditions of a split, ``"train"``, ``"valid"`` or ``"test"``; None if there are none."""

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from chartae.maths.private import standard_gamma
+from chartae.records.choices import one_of
 
 __all__ = [
     "SOURCES",
@@ -72,7 +73,7 @@ class Mixing(ABC):
 
     def __init__(self, dim: int, size: int, sources: str = "uniform", beta: tuple[float, float] = BETA) -> None:
         if sources not in SOURCES:
-            raise ValueError(f"sources is {sources!r}; expected one of {', '.join(SOURCES)}.")
+            raise ValueError(f"sources is {sources!r}; {one_of(sources, SOURCES)}")
         if len(beta) != 2 or not all(0 < v < math.inf for v in beta):
             raise ValueError(f"beta is {beta}; expected two finite numbers above 0.")
         self.dim, self.size, self.sources = dim, size, sources

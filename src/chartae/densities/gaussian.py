@@ -17,6 +17,7 @@ from chartae.densities.base import Density, Plain, check_codes
 from chartae.densities.registry import register
 from chartae.distributions import LOG_2PI, Distribution, randn
 from chartae.maths.random import generator_for
+from chartae.records.choices import one_of
 
 __all__ = ["GaussianMixture", "Normal", "NormalMixture"]
 
@@ -444,9 +445,7 @@ class GaussianMixture(_Gaussians):
                 f"components is {components!r}; expected an integer >= 1, or several of them. Leave it out for 10."
             )
         if covariance not in COVARIANCES:
-            raise ValueError(
-                f"covariance is {covariance!r}; expected a kind of covariance. Choose from {', '.join(COVARIANCES)}."
-            )
+            raise ValueError(f"covariance is {covariance!r}; {one_of(covariance, COVARIANCES)}")
         for key, count in (("max_iter", max_iter), ("restarts", restarts), ("chunk", 1 if chunk is None else chunk)):
             if count < 1:
                 raise ValueError(f"{key} is {count}; expected a number >= 1. Leave it out for the default.")

@@ -17,6 +17,7 @@ from typing import TypeVar
 import torch
 
 from chartae.densities.base import Density
+from chartae.records.choices import one_of
 from chartae.records.files import read_tensors, write_tensors
 from chartae.records.settings import Plain
 
@@ -146,7 +147,7 @@ def make(name: str, **settings: object) -> Density:
                 "density is 'prior'; expected one that is fitted to codes, but the prior belongs to the model. Use "
                 "run.density('prior')."
             )
-        raise ValueError(f"density is {name!r}; expected the name of one. Choose from {', '.join(NAMES.choices)}.")
+        raise ValueError(f"density is {name!r}; {one_of(name, NAMES.choices)}")
     return NAMES[name](**settings)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -10,42 +9,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.data import Dataset, Encoded
+from chartae.maths.interpolation import PATHS, slerp
 from chartae.runs import Run
 
 __all__ = ["INTERPOLATIONS", "Codes", "conditions_for", "interpolate", "interpolated", "slerp"]
 
-
-def slerp(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], t: float) -> Float[Tensor, "N D"]:
-    """Spherical interpolation between codes.
-
-    `sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b`, where w is the angle between a and b; linear if sin(w) is near 0.
-
-    Args:
-        a: codes at t = 0, (N, D).
-        b: codes at t = 1, (N, D).
-        t: position, from 0 to 1.
-
-    Returns:
-        Interpolated codes (N, D).
-
-    >>> import torch
-    >>> from chartae.evaluation import slerp
-    >>> slerp(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), 0.5)
-    tensor([[0.7071, 0.7071]])
-    """
-    cosine = torch.nn.functional.cosine_similarity(a, b, dim=1).clamp(-1, 1)
-    angle = cosine.acos()[:, None]
-    parallel = angle.sin() < 1e-6
-    divisor = torch.where(parallel, 1.0, angle.sin())
-    arc = ((1 - t) * angle).sin() / divisor * a + (t * angle).sin() / divisor * b
-    return torch.where(parallel, torch.lerp(a, b, t), arc)
-
-
-#: name of the set of mid-points -> interpolation function
-INTERPOLATIONS: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {
-    "interpolation-linear": torch.lerp,
-    "interpolation-spherical": slerp,
-}
+#: the paths between two codes, by the name of the set of their mid-points
+INTERPOLATIONS = {f"interpolation-{name}": path for name, path in PATHS.items()}
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 from chartae.grammar.cfg import Grammar
+from chartae.records.choices import one_of
 
-__all__ = ["MOLECULES", "NAMES", "load"]
+__all__ = ["MOLECULES", "NAMES", "UnknownGrammar", "load", "summary"]
 
 # The productions of the experiments of Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925, in their order, which
 # gives them their numbers. As in the paper, "class" has no production, and + * / share one precedence.
@@ -222,6 +222,11 @@ _BUILT: dict[str, Callable[[], Grammar]] = {
     "rna": lambda: Grammar(_RNA, name="rna"),
 }
 
+
+class UnknownGrammar(ValueError):
+    """Neither the name of a built-in grammar nor a file."""
+
+
 #: names of the built-in grammars, for `load`
 NAMES: tuple[str, ...] = tuple(_BUILT)
 #: values of `Codec.language` for codecs whose strings are molecules
@@ -280,11 +285,7 @@ def load(name_or_path: str | os.PathLike[str], start: str | None = None) -> Gram
             return Grammar(path.read_text(encoding="utf-8"), start, name=path.stem)
         except ValueError as e:
             raise ValueError(f"{path}: {e}") from e
-    close = difflib.get_close_matches(name.lower().replace("_", "-"), NAMES, 1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise ValueError(
-        f"unknown grammar {name!r}{hint}; expected one of {', '.join(NAMES)}, or a grammar file (.lark, or text)"
-    )
+    raise UnknownGrammar(f"grammar is {name!r}; {one_of(name, NAMES, also='a grammar file (.lark, or text)')}")
 
 
 _SUMMARIES = {

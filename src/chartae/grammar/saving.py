@@ -6,10 +6,11 @@ import json
 from collections.abc import Sequence
 from os import PathLike, fspath
 
-from chartae.grammar.builtin import NAMES, load
+from chartae.grammar.builtin import NAMES, UnknownGrammar, load
 from chartae.grammar.cfg import Grammar
 from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
 from chartae.grammar.derivations import Codec
+from chartae.records.choices import one_of
 
 __all__ = ["CODECS", "codec_for", "described", "needed", "restored"]
 
@@ -49,10 +50,9 @@ def codec_for(named: str | PathLike[str] | Codec, strings: Sequence[str], start:
         return Selfies(strings)
     try:
         return load(named, start)
-    except ValueError as error:
-        if fspath(named) not in NAMES and "unknown grammar" in str(error):
-            raise ValueError(f"{error}, or one of the codecs {', '.join(CODECS)}") from None
-        raise
+    except UnknownGrammar:
+        expected = one_of(fspath(named), [*NAMES, *CODECS], also="a grammar file (.lark, or text)")
+        raise ValueError(f"grammar is {fspath(named)!r}; {expected}") from None
 
 
 def described(codec: Codec) -> str:

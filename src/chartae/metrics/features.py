@@ -20,6 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chartae.records.choices import one_of
+
 __all__ = ["NAMES", "Extractor", "Inception", "LeNet", "LeNetFeatures", "Pixels", "default_for", "extractor"]
 
 
@@ -363,7 +365,7 @@ def extractor(
     torch.Size([3, 128])
     """
     if name not in _BUILDERS:
-        raise ValueError(f"name is {name!r}; expected one of {', '.join(NAMES)}")
+        raise ValueError(f"name is {name!r}; {one_of(name, NAMES)}")
     return _BUILDERS[name](reference, weights, device)
 
 

@@ -22,6 +22,7 @@ import torch
 
 from chartae.metrics.sets import frechet
 from chartae.metrics.strings import Summary, wasserstein
+from chartae.records.choices import one_of
 
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
@@ -646,7 +647,7 @@ def penalised_logp(strings: Strings, constants: str | Constants = "literature") 
     array([3.14])
     """
     if isinstance(constants, str) and constants not in CONSTANTS:
-        raise ValueError(f"constants is {constants!r}; expected one of {', '.join(CONSTANTS)}, or a Constants")
+        raise ValueError(f"constants is {constants!r}; {one_of(constants, CONSTANTS, also='a Constants')}")
     c = CONSTANTS[constants] if isinstance(constants, str) else constants
     rd = _rdkit()
     scores = []

@@ -12,6 +12,7 @@ from chartae.nn.critics import Critic
 from chartae.nn.denoisers import HiddenLayer
 from chartae.nn.layers import Shape, image_of, spectral
 from chartae.nn.papers import PAPERS, PaperDecoder, PaperEncoder
+from chartae.records.choices import one_of
 
 __all__ = ["NETS", "critic", "decoder", "encoder"]
 
@@ -36,7 +37,7 @@ def _parsed(net: str) -> tuple[str, tuple[int, ...]]:
     """The name of a net, and its widths where it has any."""
     name, _, widths = net.partition(":")
     if name not in NETS:
-        raise ValueError(f"net is {net!r}; choose from {', '.join(NETS)}")
+        raise ValueError(f"net is {net!r}; {one_of(net, NETS)}")
     if not widths:
         return name, _WIDTHS.get(name, ())
     if name not in _WIDTHS or not all(w.isdecimal() and int(w) for w in widths.split("x")):

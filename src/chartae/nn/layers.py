@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 
 from chartae.maths.private import has_onednn, onednn_linear, transformed
+from chartae.records.choices import one_of
 
 __all__ = [
     "ACTIVATIONS", "BATCH_NORMS", "DROPOUTS", "OUTPUTS", "Activation", "Conv2d", "Linear", "draws_itself", "product",
@@ -32,7 +33,7 @@ OUTPUTS = {"identity": nn.Identity, "sigmoid": nn.Sigmoid}
 
 def output_of(name: str) -> nn.Module:
     if name not in OUTPUTS:
-        raise ValueError(f"output is {name!r}; choose from {', '.join(OUTPUTS)}")
+        raise ValueError(f"output is {name!r}; {one_of(name, OUTPUTS)}")
     return OUTPUTS[name]()
 
 
@@ -73,7 +74,7 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 
 def activation_of(name: str) -> Activation:
     if name not in ACTIVATIONS:
-        raise ValueError(f"activation is {name!r}; choose from {', '.join(ACTIVATIONS)}")
+        raise ValueError(f"activation is {name!r}; {one_of(name, ACTIVATIONS)}")
     return ACTIVATIONS[name]
 
 

@@ -17,6 +17,8 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chartae.records.choices import one_of
+
 __all__ = [
     "SEQUENCE_NETS",
     "ConvGRUEncoder",
@@ -324,7 +326,7 @@ def _named(net: str, shape: Sequence[int]) -> tuple[str, int]:
     """The name and width of a net, the size of the GRU's state or of the transformer; less for short sequences."""
     name, _, width = net.partition(":")
     if name not in SEQUENCE_NETS:
-        raise ValueError(f"net is {net!r}; expected a net for strings. Choose from {', '.join(SEQUENCE_NETS)}.")
+        raise ValueError(f"net is {net!r}; for strings {one_of(name, SEQUENCE_NETS)}")
     if not width:
         return name, 128 if name == "transformer" or shape[0] <= 32 else 256
     if name == "paper" or not width.isdecimal() or int(width) < 8 or int(width) % 8:

@@ -16,6 +16,7 @@ from chartae.maths import critic_loss, logits_of, loss_of, total_variance
 from chartae.nn import Critic
 from chartae.objectives.base import Objective, Player, needs_several
 from chartae.objectives.gradient_ratio import GradientRatio
+from chartae.records.choices import one_of
 
 __all__ = ["Adversarial", "Match"]
 
@@ -136,7 +137,7 @@ class Adversarial(Objective):
             if not isinstance(critic, Critic):
                 raise TypeError(f"the {role} critic is a {type(critic).__name__}; expected a Critic(head, trunk)")
         if gradient not in self.GRADIENTS:
-            raise ValueError(f"gradient is {gradient!r}; choose from {', '.join(self.GRADIENTS)}")
+            raise ValueError(f"gradient is {gradient!r}; {one_of(gradient, self.GRADIENTS)}")
         weights = {
             "penalty": penalty,
             "steadier": steadier,

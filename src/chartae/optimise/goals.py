@@ -13,6 +13,7 @@ from typing import SupportsFloat
 
 from chartae.metrics import expressions, molecules
 from chartae.optimise.workers import Score
+from chartae.records.choices import one_of
 
 __all__ = ["NAMES", "Goal", "goal"]
 
@@ -152,10 +153,7 @@ def goal(name: str, *, minimise: bool = False, folder: str | Path = ".") -> Goal
         _import_function(bare, path)
         return Goal(bare, not (minimise or minus), path)
     if bare not in _GOALS:
-        raise ValueError(
-            f"objective is {name!r}; expected one of {', '.join(NAMES)}, or module:function. Choose one of these, or "
-            "give the path of your own function."
-        )
+        raise ValueError(f"objective is {name!r}; {one_of(name, NAMES, also='module:function of your own')}")
     named = _GOALS[bare]
     if minimise or minus:
         raise ValueError(

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from chartae.densities.base import check_codes
 from chartae.maths.random import Stream
+from chartae.records.choices import one_of
 from chartae.records.search import KINDS, Fit, check_fit
 
 if TYPE_CHECKING:
@@ -251,7 +252,7 @@ def check_scores(values: object, n: int) -> Float[Tensor, " N"]:
 def resolve(kind: str, n: int) -> str:
     """The kind of surrogate for `n` codes, ``exact`` or ``sparse``."""
     if kind not in KINDS:
-        raise ValueError(f"surrogate is {kind!r}; expected one of {', '.join(KINDS)}. Leave it out for 'auto'.")
+        raise ValueError(f"surrogate is {kind!r}; {one_of(kind, KINDS)}")
     return kind if kind != "auto" else "exact" if n <= EXACT else "sparse"
 
 

@@ -28,6 +28,7 @@ from chartae.data.kinds import Images, Points
 from chartae.objectives import Objective, Penalised
 from chartae.recipes.setting import Asked, Setting, or_default
 from chartae.recipes.table import F, recipe
+from chartae.records.choices import one_of
 from chartae.terms import Contraction, Reconstruction
 
 __all__ = ["cae", "dae", "ncdae", "rcae"]
@@ -55,7 +56,7 @@ def _corruption(kind: str, sigma: float, share: float, factor: float, draws: int
         "salt-and-pepper": lambda: SaltAndPepper(share),
     }
     if kind not in kinds:
-        raise ValueError(f"corrupt is {kind!r}; choose from {', '.join(kinds)}")
+        raise ValueError(f"corrupt is {kind!r}; {one_of(kind, kinds)}")
     return kinds[kind]()
 
 

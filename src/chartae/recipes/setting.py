@@ -22,6 +22,7 @@ from chartae.conditionals import (
     Uniform,
 )
 from chartae.grammar import Codec
+from chartae.records.choices import one_of
 
 __all__ = ["AUTHORS", "HALF", "Asked", "Setting", "from_authors", "narrow", "or_default", "paper_rate"]
 
@@ -307,7 +308,7 @@ class Setting:
             "beta": lambda: Beta(self.latent_dim, 2.0, 2.0, learnt=True),
         }
         if prior not in priors:
-            raise ValueError(f"prior is {prior!r}; choose from {', '.join(priors)}")
+            raise ValueError(f"prior is {prior!r}; {one_of(prior, priors)}")
         net = self.encoder(2 * self.latent_dim)
         bounded = prior in ("uniform", "beta")
         encoder = LogitNormal(net) if bounded else Gaussian(net, "learnt", limit=limit)

@@ -19,6 +19,7 @@ from chartae.data.kinds import Images, Kind, Points, Strings, Table
 from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.recipes.setting import Asked, Setting, narrow, paper_rate
+from chartae.records.choices import one_of
 
 __all__ = [
     "COMPARED", "DEFAULT", "RECIPES", "Built", "F", "Option", "Record", "build", "options", "recipe", "recipe_options",
@@ -107,7 +108,7 @@ class _Table(Mapping[str, Record]):
 
     def __getitem__(self, name: str) -> Record:
         if name not in self._all():
-            raise ValueError(f"there is no recipe {name!r}; choose from {', '.join(self)}")
+            raise ValueError(f"recipe is {name!r}; {one_of(name, self)}")
         return self._records[name]
 
     def __iter__(self) -> Iterator[str]:

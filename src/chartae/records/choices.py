@@ -1,34 +1,40 @@
-"""Names that a user mistypes: the nearest one that exists."""
+"""Names that a user mistypes: what is expected, and the nearest name that exists."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["choices", "suggestion"]
+__all__ = ["one_of", "suggestion"]
 
 
 def suggestion(name: object, known: Iterable[str]) -> str:
-    """`Did you mean 'x'? ` (with the space), or nothing if no known name is close.
+    """`Did you mean 'x'?`, or nothing if no known name is close.
 
     >>> suggestion("rea-l2", ["ae", "rae", "rae-l2"])
-    "Did you mean 'rae-l2'? "
+    "Did you mean 'rae-l2'?"
     >>> suggestion("paint", ["ae", "rae"])
     ''
     """
     by_key = {_key(text): text for text in known}
     close = difflib.get_close_matches(_key(str(name)), by_key, 1)
-    return f"Did you mean {by_key[close[0]]!r}? " if close else ""
+    return f"Did you mean {by_key[close[0]]!r}?" if close else ""
 
 
-def choices(name: object, known: Iterable[str]) -> str:
-    """The remedy for an unknown name: the nearest one, if any is close, and the list of all.
+def one_of(name: object, known: Iterable[str], *, also: str = "") -> str:
+    """What is expected in place of an unknown name, and the nearest known one, if any is close.
 
-    >>> choices("gms", ["prior", "normal", "gmm"])
-    "Did you mean 'gmm'? Choose from prior, normal, gmm"
+    Args:
+        name: the unknown name.
+        known: the names that exist.
+        also: what else is accepted, after the names.
+
+    >>> f"density is 'gms'; {one_of('gms', ['prior', 'normal', 'gmm'])}"
+    "density is 'gms'; expected one of prior, normal, gmm. Did you mean 'gmm'?"
     """
     names = list(known)
-    return f"{suggestion(name, names)}Choose from {', '.join(names)}"
+    more = f", or {also}" if also else ""
+    return f"expected one of {', '.join(names)}{more}. {suggestion(name, names)}".rstrip()
 
 
 def _key(name: str) -> str:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypedDict, cast
 
+from chartae.records.choices import one_of
+
 __all__ = ["KINDS", "METHODS", "OF_A_RUN", "SIDE", "Fit", "Search", "check_fit"]
 
 #: kinds of surrogate
@@ -142,7 +144,7 @@ class Search:
     def __post_init__(self) -> None:
         for name, value, names in (("method", self.method, METHODS), ("surrogate", self.surrogate, KINDS)):
             if value not in names:
-                raise ValueError(f"{name} is {value!r}; choose from {', '.join(names)}")
+                raise ValueError(f"{name} is {value!r}; {one_of(value, names)}")
         least = {
             "rounds": (self.rounds, 1),
             "batch": (self.batch, 1),

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from chartae.records.choices import one_of
+
 if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
@@ -94,7 +96,7 @@ class Training:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.precision not in PRECISIONS:
-            raise ValueError(f"precision is {self.precision!r}; choose from {', '.join(PRECISIONS)}")
+            raise ValueError(f"precision is {self.precision!r}; {one_of(self.precision, PRECISIONS)}")
         _check_device(self.device, self.precision)
         if self.ema and not 0 < self.ema < 1:
             raise ValueError(f"ema is {self.ema}; expected a decay between 0 and 1, e.g. 0.999, or 0 for no average")

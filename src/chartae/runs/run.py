@@ -29,7 +29,7 @@ from chartae.maths.interpolation import PATHS
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import manifest
-from chartae.records.choices import choices
+from chartae.records.choices import one_of
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
 from chartae.runs.conditioning import LABELS, conditioned, split_columns, with_condition
@@ -372,7 +372,7 @@ class Run:
         if steps < 2:
             raise ValueError(f"steps is {steps}; expected at least 2, the two ends")
         if how not in PATHS:
-            raise ValueError(f"how is {how!r}. {choices(how, PATHS)}")
+            raise ValueError(f"how is {how!r}; {one_of(how, PATHS)}")
         first, last = (self.encode_inside(x, condition) for x in (a, b))
         path = PATHS[how]
         codes = torch.cat([path(first, last, t) for t in torch.linspace(0, 1, steps).tolist()])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from chartae.records.choices import one_of
 from chartae.samplers import base
 from chartae.samplers.base import Chain, Kernel
 from chartae.samplers.chains import GSN, CorruptDenoise, ParallelTempering
@@ -40,8 +40,8 @@ _KERNELS: dict[str, Callable[[Score, float | None], Kernel]] = {
     "random-walk": lambda s, h: RandomWalk(s, h or 2 * s.sigma),
     "ula": lambda s, h: ULA(s, h or 0.2 * s.sigma**2),
     "langevin": lambda s, h: CorruptDenoise(s.denoise, s.sigma),
-    "half": "Corrupt, then go half of the way that denoising goes (2410.05837).",
-    "naive": "Corrupt and denoise as it is: Langevin at temperature 1/2, so that samples are too narrow.",
+    "half": lambda s, h: CorruptDenoise(s.denoise, s.sigma, "half"),
+    "naive": lambda s, h: CorruptDenoise(s.denoise, s.sigma, "naive"),
     "gsn": lambda s, h: GSN(s.denoise, s.sigma, "isotropic"),
     "annealed": lambda s, h: AnnealedLangevin(s.at, _levels(s, 200), repeats=1, step=h or 0.2),
     "tempering": lambda s, h: ParallelTempering(s.at, _levels(s, 10), step=h or 0.3),
@@ -81,9 +81,7 @@ def kernel(name: str, score: Score, step: float | None = None) -> Kernel:
         ValueError: unknown name, or a sampler that needs several noise levels for a model with one.
     """
     if name not in _KERNELS:
-        close = difflib.get_close_matches(name, NAMES, 1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(f"sampler is {name!r}; expected one of {', '.join(NAMES)}.{hint}")
+        raise ValueError(f"sampler is {name!r}; {one_of(name, NAMES)}")
     if name in WITH_LEVELS and score.levels[0] == score.levels[1]:
         raise ValueError(
             f"sampler is {name!r}, which needs several noise levels, but the model was trained only at sigma = "

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from chartae import maths
 from chartae.maths import ScoreFunction, jacobian_of
+from chartae.records.choices import one_of
 from chartae.samplers.base import Info, Kernel, State, per_chain, positive, randn
 from chartae.samplers.langevin import all_moved, check_falling
 from chartae.samplers.metropolis import MALA
@@ -57,7 +58,7 @@ class CorruptDenoise(Kernel):
 
     def __init__(self, denoise: ScoreFunction, sigma: float, form: str = "langevin") -> None:
         if form not in self.FORMS:
-            raise ValueError(f"form is {form!r}; expected one of {', '.join(self.FORMS)}.")
+            raise ValueError(f"form is {form!r}; {one_of(form, self.FORMS)}")
         self.denoise, self.sigma, self.form = denoise, positive(sigma, "sigma"), form
 
     def init(self, x: Tensor) -> State:

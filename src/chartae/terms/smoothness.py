@@ -18,6 +18,7 @@ from chartae.maths import (
     output_energy_gradient,
 )
 from chartae.nn import BATCH_NORMS, HiddenLayer, SkipDecoder, SkipEncoder, TiedDecoder
+from chartae.records.choices import one_of
 from chartae.terms.base import Term, Trace
 
 __all__ = ["Contraction", "DecoderGradient", "DecoderL2", "Orthogonality"]
@@ -112,7 +113,7 @@ class DecoderGradient(Term):
     def __init__(self, method: str = "hutchinson") -> None:
         super().__init__()
         if method not in self.METHODS:
-            raise ValueError(f"method is {method!r}; expected one of {', '.join(self.METHODS)}.")
+            raise ValueError(f"method is {method!r}; {one_of(method, self.METHODS)}")
         self.method = method
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
@@ -158,7 +159,7 @@ class Contraction(Term):
     def __init__(self, method: str = "hutchinson", of: str = "reconstruction") -> None:
         super().__init__()
         if method not in self.METHODS:
-            raise ValueError(f"method is {method!r}; expected one of {', '.join(self.METHODS)}.")
+            raise ValueError(f"method is {method!r}; {one_of(method, self.METHODS)}")
         if of not in ("reconstruction", "encoder"):
             raise ValueError(f"of is {of!r}; expected 'reconstruction' (the whole map) or 'encoder'.")
         self.method, self.of = method, of

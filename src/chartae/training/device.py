@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from chartae.records.choices import one_of
+
 __all__ = ["PRECISIONS", "Alone", "Device", "Distributed", "place"]
 
 #: name -> dtype of the forward pass; None for the dtype of the weights
@@ -35,7 +37,7 @@ class Device(ABC):
 
     def __init__(self, device: torch.device, precision: str, rank: int = 0, world: int = 1) -> None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision is {precision!r}; choose from {', '.join(PRECISIONS)}")
+            raise ValueError(f"precision is {precision!r}; {one_of(precision, PRECISIONS)}")
         if precision == "fp16" and device.type == "cpu":
             raise ValueError("precision is 'fp16', which needs a GPU; use 'bf16' or 'fp32' on a CPU")
         if precision == "bf16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():

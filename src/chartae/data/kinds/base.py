@@ -18,6 +18,7 @@ from chartae.data.columns import Columns
 from chartae.data.files import Contents, read_contents
 from chartae.data.lines import is_string_file
 from chartae.grammar import Codec
+from chartae.records.choices import one_of
 from chartae.records.settings import Plain
 
 __all__ = ["Kind", "Plain", "Writer", "dimensions", "kind_named", "kind_of", "kinds", "register", "shape_of"]
@@ -302,7 +303,7 @@ def kind_named(name: str) -> type[Kind]:
     """
     table = {kind.name: kind for kind in kinds()}
     if name not in table:
-        raise ValueError(f"kind is {name!r}; expected one of {', '.join(table)}.")
+        raise ValueError(f"kind is {name!r}; {one_of(name, table)}")
     return table[name]
 
 
