@@ -473,7 +473,7 @@ def test_what_a_code_is_used_for():
         model.decoder.net.weight[:, 4] = 1
     with pytest.warns(RuntimeWarning, match=r"the code is ignored.*warmup"):
         assert code_use(model, x).ignored
-    with pytest.raises(ValueError, match="at least 10 points"):
+    with pytest.raises(ValueError, match="x holds 5 points; expected at least 10"):
         code_use(model, x[:5])
     # no example is given its own code in exchange: of ten different points none comes back
     same = ch.Autoencoder(Dirac(tnn.Identity()), ch.Gaussian(tnn.Identity(), 1.0), StandardNormal(4))
@@ -566,8 +566,8 @@ def test_bad_settings():
         ("iae-cluster", {"clusters": 1}, "clusters is 1; give at least 2"),
         ("aae-cluster", {"clusters": 0}, "clusters is 0; give at least 2"),
         ("iae-cluster", {"densities": ("gmm",)}, "hold a category, so no density is fitted"),
-        ("iae", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
-        ("vae-gan", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
+        ("iae", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1; expected at least 2"),
+        ("vae-gan", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1; expected at least 2"),
         ("ae", {"batch_size": 1, "densities": ()}, "batch normalisation needs several examples"),
         (
             "iae-flipped",

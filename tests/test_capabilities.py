@@ -31,7 +31,7 @@ def test_options_count():
     assert trial("iae-cluster", {"clusters": 3}).model.code_shape == (3,)
     # for pictures alone
     assert isinstance(trial("vae", {"likelihood": "bernoulli"}).model.decoder, Bernoulli)
-    with pytest.raises(ValueError, match="there is no recipe 'gan'"):
+    with pytest.raises(ValueError, match="recipe is 'gan'"):
         trial("gan")
     with pytest.raises(TypeError, match="has no option gamma"):
         trial("rae", {"gamma": 1})

@@ -195,7 +195,7 @@ def test_a_fit_that_does_not_converge_says_so():
     [
         (lambda: GaussianMixture(0), ValueError, "components is 0; expected an integer >= 1"),
         (lambda: GaussianMixture(()), ValueError, r"components is \(\); expected"),
-        (lambda: GaussianMixture(3, "round"), ValueError, "Choose from full, diag, tied"),
+        (lambda: GaussianMixture(3, "round"), ValueError, "expected one of full, diag, tied"),
         (lambda: GaussianMixture(3, max_iter=0), ValueError, "max_iter is 0"),
         (lambda: GaussianMixture(3, tol=-1.0), ValueError, "tol is"),
         (lambda: GaussianMixture(3, regularisation=0.0), ValueError, "regularisation is"),
@@ -206,7 +206,7 @@ def test_a_fit_that_does_not_converge_says_so():
         (lambda: Normal().fit(torch.zeros(9, 2, dtype=torch.int64)), TypeError, "expected floating-point"),
         (lambda: Normal().fit(torch.zeros(1, 2)), ValueError, "codes have 1 rows; expected at least 2"),
         (lambda: Normal().fit(codes()).log_prob(torch.zeros(4, 5)), ValueError, "codes of dimension 3"),
-        (lambda: densities.make("flow"), ValueError, "density is 'flow'; .* Choose from prior, normal, gmm, gmm-K"),
+        (lambda: densities.make("flow"), ValueError, "density is 'flow'; expected one of prior, normal, gmm, gmm-K"),
         (lambda: densities.make("normal-3"), ValueError, "density is 'normal-3'"),
         (lambda: densities.make("prior"), ValueError, "belongs to the model"),
         (lambda: densities.save(Normal(), "x"), ValueError, "has not been fitted"),
@@ -447,7 +447,7 @@ def is_known(path):
     assert torch.equal(draws, density.sample(9, generator=generator()))
     assert (draws[:, None] == z).all(-1).any(1).all()
     assert "resampled" in densities.NAMES
-    with pytest.raises(ValueError, match="Choose from prior, .*resampled"):
+    with pytest.raises(ValueError, match="expected one of prior, .*resampled"):
         densities.make("unknown")
     with pytest.raises(ValueError, match="a Resampled defines no temperature"):
         density.sample(3, temperature=0.5)

@@ -133,7 +133,7 @@ def test_scikit_learns_own_checks():
 @pytest.mark.parametrize(
     ("make", "X", "error", "message"),
     [
-        (lambda: estimator(recipe="gan"), LAYOUTS["rows"], ValueError, "there is no recipe 'gan'"),
+        (lambda: estimator(recipe="gan"), LAYOUTS["rows"], ValueError, "recipe is 'gan'"),
         (lambda: estimator(density="flow"), LAYOUTS["rows"], ValueError, "'flow'.*normal, gmm"),
         (lambda: estimator(options={"gamma": 1}), LAYOUTS["rows"], TypeError, "has no option gamma"),
         (lambda: estimator(latent_dim=65), LAYOUTS["rows"], ValueError, "has only 64 values"),

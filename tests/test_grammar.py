@@ -298,7 +298,7 @@ def test_useless_productions_can_be_masked():
         Grammar("S -> 'x'", start="T")
     with pytest.raises(ValueError, match="ignore has"):
         Grammar("S -> 'x y'", ignore=" ")
-    with pytest.raises(ValueError, match="did you mean 'zinc-smiles'"):
+    with pytest.raises(ValueError, match="Did you mean 'zinc-smiles'"):
         load("zinc_smile")
 
 

@@ -110,7 +110,7 @@ NAN[[2, 4], 1] = np.nan
         (STRINGS, LEVELS, "x holds images .*; expected strings"),
         (STRINGS, NUMBERS, "x holds table rows .*; expected strings"),
         (STRINGS, RNG.random((2, 15)), "numbers that are not indices of the codec"),
-        (STRINGS, np.full((2, 15), 99), "no indices of strings.* from 0 to"),
+        (STRINGS, np.full((2, 15), 99), "not indices of the codec; .* from 0 to"),
         (STRINGS, "x+1", r"expected a list of strings, such as \['x\+1'\]"),
         # another shape
         (IMAGES, LEVELS[:, :, :5], r"images of shape \(1, 5, 6\); expected shape \(1, 8, 6\)"),

@@ -33,7 +33,7 @@ def test_vectors_and_small_images():
         nn.encoder("conv", (1, 3, 3), 2)
     with pytest.raises(ValueError, match="reads images"):
         nn.encoder("conv", (9,), 2)
-    with pytest.raises(ValueError, match="choose from mlp, shallow, smooth, conv, smooth-conv, residual, paper"):
+    with pytest.raises(ValueError, match="expected one of mlp, shallow, smooth, conv, smooth-conv, residual, paper"):
         nn.encoder("transformer", (9,), 2)
 
 

@@ -373,7 +373,7 @@ def test_retraining_between_rounds(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"method": "grid"}, "method is 'grid'; choose from trust-region, box"),
+        ({"method": "grid"}, "method is 'grid'; expected one of trust-region, box"),
         ({"surrogate": "forest"}, "surrogate is 'forest'"),
         ({"rounds": 0}, "rounds is 0"),
         ({"batch": 0}, "batch is 0"),
@@ -554,7 +554,7 @@ def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake_run):
         ({"limit": 1}, "limit is 1"),
         ({"retrain": 0}, "retrain is 0"),
         ({"workers": 0}, "workers is 0"),
-        ({"objective": "objective_cases:bad", "method": "grid"}, "choose from trust-region"),
+        ({"objective": "objective_cases:bad", "method": "grid"}, "expected one of trust-region"),
         ({"objective": "logp"}, "at least one of the 40 training strings, but none has one"),
     ],
 )

@@ -269,7 +269,7 @@ def accelerate_convert(forward):
 
 
 def test_bad_precision():
-    with pytest.raises(ValueError, match="choose from fp32, bf16, fp16"):
+    with pytest.raises(ValueError, match="expected one of fp32, bf16, fp16"):
         place("fp8", "cpu")
     with pytest.raises(ValueError, match="needs a GPU"):
         place("fp16", "cpu")

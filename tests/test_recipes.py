@@ -153,8 +153,8 @@ def test_learning_rates_are_the_authors_for_their_nets():
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: build("gan", Setting((6,), 2)), ValueError, "there is no recipe 'gan'; choose from .*ae, .*rae"),
-        (lambda: options("gan"), ValueError, "choose from .*ae"),
+        (lambda: build("gan", Setting((6,), 2)), ValueError, "recipe is 'gan'; expected one of ae, rae"),
+        (lambda: options("gan"), ValueError, "expected one of .*ae"),
         (lambda: build("rae", Setting((6,), 2), l2=1.0), TypeError, "has no option l2; its options are: beta"),
         (lambda: build("ae", Setting((6,), 2), beta=1.0), TypeError, "its options are: none"),
         (lambda: build("rae", Setting((6,), 2), beta="much"), TypeError, "give a float"),
@@ -169,16 +169,16 @@ def test_learning_rates_are_the_authors_for_their_nets():
         (lambda: Setting((6,), 0), ValueError, "at least 1"),
         (lambda: build("dae", Setting((6,), 9), sigma=0.0), ValueError, "sigma is 0"),
         (lambda: build("dae", Setting((6,), 9), sigma=-1.0), ValueError, "0 or above"),
-        (lambda: build("dae", Setting((6,), 9), corrupt="rain"), ValueError, "choose from gaussian, rare"),
+        (lambda: build("dae", Setting((6,), 9), corrupt="rain"), ValueError, "expected one of gaussian, rare"),
         (lambda: build("dae", Setting((6,), 9), form="odd"), ValueError, "choose 'residual' or 'plain'"),
         (lambda: build("dae", Setting((6,), 9), weights="odd"), ValueError, "choose 'free' or 'tied'"),
-        (lambda: build("dae", Setting((6,), 9), activation="odd"), ValueError, "choose from relu, tanh"),
+        (lambda: build("dae", Setting((6,), 9), activation="odd"), ValueError, "expected one of relu, tanh"),
         (lambda: build("dae", Setting((6,), 9), antithetic="perhaps"), TypeError, "give true or false"),
         (lambda: build("rcae", Setting((6,), 9), method="closed"), TypeError, "needs one hidden layer"),
-        (lambda: build("ncdae", Setting((6,), 9), low=2.0, high=1.0), ValueError, "the first must be the lower"),
+        (lambda: build("ncdae", Setting((6,), 9), low=2.0, high=1.0), ValueError, "expected low < high"),
         (lambda: build("ncdae", Setting((6,), 9), spread=0.0), ValueError, "spread is 0"),
         (lambda: build("ncdae", Setting((6,), 9), blocks=0), ValueError, "give at least 1"),
-        (lambda: build("ae", Setting((6,), 2, "resnet")), ValueError, "choose from mlp"),
+        (lambda: build("ae", Setting((6,), 2, "resnet")), ValueError, "expected one of mlp"),
     ],
 )  # fmt: skip
 def test_bad_input(call, error, message):

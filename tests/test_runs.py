@@ -72,7 +72,7 @@ def test_arrays_cannot_be_loaded_again():
     assert made.sample(3, "normal").shape == (3, 8)
     with pytest.raises(ValueError, match="has not been fitted to this run"):
         made.sample(3, "gmm")
-    with pytest.raises(ValueError, match="density is 'flow'; expected the name of one. Choose from prior, normal, gmm"):
+    with pytest.raises(ValueError, match="density is 'flow'; expected one of prior, normal, gmm"):
         made.sample(3, "flow")
 
 
@@ -223,9 +223,9 @@ def test_settings_survive_any_string(tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "data", "settings", "error", "message"),
     [
-        ("gan", "digits", {}, ValueError, "there is no recipe 'gan'; choose from"),
+        ("gan", "digits", {}, ValueError, "recipe is 'gan'; expected one of"),
         ("ae", "digits", {"latent_dim": 65}, ValueError, "has only 64 values"),
-        ("ae", "digits", {"net": "resnet"}, ValueError, "choose from mlp"),
+        ("ae", "digits", {"net": "resnet"}, ValueError, "expected one of mlp"),
         ("ae", "nothing-here", {}, ValueError, "digits"),
         ("ae", np.full((50, 4), np.nan), {}, ValueError, "NaN"),
         ("ae", np.zeros((50, 4)), {}, ValueError, "identical|constant"),

@@ -326,7 +326,7 @@ def test_a_layer_that_overflows_is_named_and_the_last_good_checkpoint_stays(tmp_
     ("settings", "error", "message"),
     [
         ({"epochs": 0}, ValueError, "at least 1"),
-        ({"precision": "int8"}, ValueError, "choose from fp32"),
+        ({"precision": "int8"}, ValueError, "expected one of fp32"),
         ({"ema": 1.0}, ValueError, "between 0 and 1"),
         ({"clip": 0.0}, ValueError, "above 0"),
         ({"patience": 3}, ValueError, "Give valid="),

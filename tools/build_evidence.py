@@ -16,9 +16,12 @@ from statistics import mean
 from typing import Any
 
 from chartae.records.comparison import Spread
-from papers.rae_table1 import TABLE1
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))  # the reproductions are not installed
+
+from papers.rae_table1 import TABLE1  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "evidence.md"
 POSTERIORS = ROOT / "docs" / "posteriors.md"

@@ -93,8 +93,6 @@ _MODULES = [
 ]
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-__version__: str
-
 __all__ = [
     "KL",
     "MMD",

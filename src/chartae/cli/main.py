@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
 from chartae.records.choices import one_of
@@ -76,15 +77,18 @@ def main(words: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 when done; 1 if training failed or a --check is not met; 2 for bad input; 129, 130 or 143 if
         SIGHUP, SIGINT or SIGTERM interrupted it.
+
+    >>> from chartae.cli import main
+    >>> main(["--version"])
+    0.1...
+    0
     """
     words = list(sys.argv[1:] if words is None else words)
     if not words or words[0] in ("-h", "--help"):
         print(_overview())
         return 0 if words else 2
     if words[0] == "--version":
-        from chartae import __version__
-
-        print(__version__)
+        print(version("chartae"))
         return 0
     verbose = "--verbose" in words or bool(os.environ.get("CHARTAE_DEBUG"))
     try:

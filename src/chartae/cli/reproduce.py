@@ -14,6 +14,7 @@ from tyro.conf import Positional
 
 from chartae.cli.flags import DataFlags, flag
 from chartae.cli.verb import Printing, progress, say
+from chartae.records.comparison import Comparison
 
 if TYPE_CHECKING:
     from papers import Record
@@ -104,7 +105,7 @@ class Reproduce(Printing):
         values |= {"data": self.dataset, "root": self.data.data_root, "say": say, "progress": progress()}
         results: Any = reproduce(self.name, Request(**values))
         self.conclude(
-            results if isinstance(results, Mapping) else results.to_dict(),
+            results.to_dict() if isinstance(results, Comparison) else results or {},
             lambda: print((self.out / "table.md").read_text()),
         )
         say(f"the table and its pictures are in {self.out}")

@@ -199,8 +199,13 @@ def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -
                 if count == room:
                     return -2, 0, 0, clock
                 stamps[place], keys[place], hashed[place] = clock, key, count
-                dots[count], origins[count], doubles[count] = dot, origin, 0
-                befores[count], childs[count] = before, child
+                dots[count], origins[count], doubles[count], befores[count], childs[count] = (
+                    dot,
+                    origin,
+                    0,
+                    before,
+                    child,
+                )
                 count += 1
             if predicted >= 0:
                 for o in range(option[predicted], option[predicted + 1]):

@@ -10,8 +10,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from chartae.records.choices import one_of
-
 __all__ = [
     "LOSSES",
     "CriticLoss",
@@ -208,7 +206,7 @@ def loss_of(name: str) -> str:
     'relativistic'
     """
     if name not in LOSSES:
-        raise ValueError(f"loss is {name!r}; {one_of(name, LOSSES)}")
+        raise ValueError(f"loss is {name!r}; expected one of {', '.join(LOSSES)}")
     return name
 
 

@@ -16,8 +16,9 @@ def suggestion(name: object, known: Iterable[str]) -> str:
     >>> suggestion("paint", ["ae", "rae"])
     ''
     """
-    by_key = {_key(text): text for text in known}
-    close = difflib.get_close_matches(_key(str(name)), by_key, 1)
+    by_key, key = {_key(text): text for text in known}, _key(str(name))
+    beginning = [k for k in by_key if len(key) > 2 and k.startswith(key)]
+    close = difflib.get_close_matches(key, by_key, 1) or beginning[:1]
     return f"Did you mean {by_key[close[0]]!r}?" if close else ""
 
 

@@ -21,7 +21,7 @@ MEASURED, LEAST = 2.0, 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a fit would do.
+    """What a fit would do: the result of `estimate`, which shows an example.
 
     Attributes:
         recipe: name of the recipe.
@@ -29,10 +29,12 @@ class Estimate:
         latent_dim: size of the codes.
         densities: names of the densities that would be fitted.
         objective: the objective, with its weights.
-        parameters: number of trained parameters; `parts`, those of each part of the model, and of what is trained
-            beside it.
-        epochs: number of epochs, each of `steps` steps.
-        seconds: estimated duration of training, without the fit of densities; `seconds_per_epoch`, of one epoch.
+        parameters: number of trained parameters.
+        parts: number of parameters of each part of the model; ``other`` counts those of critics and heads.
+        epochs: number of epochs.
+        steps: number of steps in an epoch.
+        seconds: estimated duration of training in seconds, without the fit of densities.
+        seconds_per_epoch: estimated duration of one epoch in seconds.
         measured: number of steps that were measured.
         device: where they were measured.
     """
