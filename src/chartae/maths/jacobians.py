@@ -263,8 +263,8 @@ def hadamard_gap(gram: Float[Tensor, "B D D"], tiny: float = 0.0) -> Float[Tenso
 
     >>> import torch
     >>> from chartae.maths import hadamard_gap
-    >>> hadamard_gap(torch.tensor([[[1.0, 0.6], [0.6, 1.0]], [[1.0, 0.0], [0.0, 2.0]]]))  # -½ log(1 - 0.6^2), 0
-    tensor([0.2231, 0.0000])
+    >>> hadamard_gap(torch.tensor([[[1.0, 0.6], [0.6, 1.0]], [[1.0, 1.0], [1.0, 1.0]]]))  # -½ log(1 - 0.6^2), singular
+    tensor([0.2231,    inf])
     """
     size = gram.diagonal(dim1=1, dim2=2).sqrt()
     cosines = gram / (size[:, :, None] * size[:, None, :]).clamp_min(torch.finfo(gram.dtype).tiny)

@@ -48,7 +48,7 @@ class CorruptDenoise(Kernel):
     >>> import torch
     >>> from chartae.samplers import CorruptDenoise, run
     >>> denoise = lambda x: x / 1.01  # optimal for N(0, 1) at sigma = 0.1
-    >>> x0 = torch.randn(5000, 1, generator=torch.Generator().manual_seed(0))
+    >>> x0 = torch.randn(5000, 1, generator=torch.Generator().manual_seed(1))
     >>> chain = run(CorruptDenoise(denoise, 0.1), x0, steps=10, thin=10)
     >>> chain.final.shape, bool((chain.final.var() - 1).abs() < 0.1)
     (torch.Size([5000, 1]), True)
@@ -157,7 +157,7 @@ class ParallelTempering(Kernel):
     >>> import torch
     >>> from chartae.samplers import ParallelTempering, run
     >>> at = lambda sigma: lambda x: -x / (1 + sigma**2)  # the smoothed standard normal
-    >>> chain = run(ParallelTempering(at, [2.0, 1.0, 0.1]), torch.zeros(50, 2), steps=10)
+    >>> chain = run(ParallelTempering(at, [2.0, 1.0, 0.1]), torch.zeros(50, 2), steps=10, warmup=50)
     >>> chain.positions.shape, chain.info.swaps.shape
     (torch.Size([10, 50, 2]), torch.Size([10, 2]))
     """

