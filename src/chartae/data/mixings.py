@@ -141,7 +141,7 @@ class Mixing(ABC):
 
     @abstractmethod
     def log_abs_det_jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, " B"]:
-        """log |det J_f(z)| (B,); ``log det(J^T J) / 2`` if size > dim."""
+        """``log |det J_f(z)|`` (B,); ``log det(J^T J) / 2`` if size > dim."""
 
     def jacobian(self, z: Float[Tensor, "B d"]) -> Float[Tensor, "B size d"]:
         """Jacobian J_f(z), (B, size, dim), by `dim` forward-mode derivatives."""
@@ -223,6 +223,14 @@ class Moebius(Mixing):
 
     It is conformal, ``J^T J = (alpha / ||z - a||^2)^2 I``, so its IMA contrast is 0. Its inverse is
     ``a + A^T w / ||w||^2`` with ``w = (x - b) / alpha``, and ``log |det J| = d log alpha - 2 d log ||z - a||``.
+
+    Args:
+        alpha: scale; > 0.
+        a: (d,) pole, outside the box of bounded sources.
+        A: (d, d) orthogonal matrix.
+        b: (d,) shift; None for one such that observations have mean 0, up to the error of a fixed sample.
+        sources: ``"uniform"``, ``"normal"``, ``"laplace"`` or ``"beta"``.
+        beta: (a, b), > 0, the shapes of Beta sources.
     """
 
     def __init__(
@@ -273,7 +281,13 @@ class Moebius(Mixing):
 
 
 class Linear(Mixing):
-    """Linear map f(z) = A z, with A (size, dim) of full column rank; the inverse is the pseudo-inverse."""
+    """Linear map f(z) = A z; its inverse is the pseudo-inverse. `linear` builds one.
+
+    Args:
+        A: (size, dim) matrix of full column rank.
+        sources: ``"uniform"``, ``"normal"``, ``"laplace"`` or ``"beta"``.
+        beta: (a, b), > 0, the shapes of Beta sources.
+    """
 
     def __init__(self, A: ArrayLike, sources: str, beta: tuple[float, float]) -> None:
         self.A = _matrix(A, "A")
@@ -297,7 +311,12 @@ class Linear(Mixing):
 class After(Mixing):
     """x = L f(z): an invertible linear map applied to the observations of another mixing, with the same sources.
 
-    Unless L is a multiple of an orthogonal matrix, the columns of the Jacobian are no longer orthogonal.
+    Unless L is a multiple of an orthogonal matrix, orthogonal columns of a Jacobian do not stay orthogonal. `after`
+    builds one.
+
+    Args:
+        L: (size, size) invertible matrix.
+        mixing: mixing f with observations of dimension size.
     """
 
     def __init__(self, L: ArrayLike, mixing: Mixing) -> None:
@@ -328,7 +347,12 @@ class Layered(Mixing):
     """Invertible network of L layers ``x <- W_l act(x)``, with ``act(t) = .2 t + .8 log(1 + e^t)``.
 
     The map is smooth and onto R^d. ``log |det J| = sum_l (sum_i log act'(x_i) + log |det W_l|)``; act is inverted by
-    Newton's method.
+    Newton's method. `mlp` and `triangular` build one.
+
+    Args:
+        weights: (layers, dim, dim) invertible matrices W_l.
+        sources: ``"uniform"``, ``"normal"``, ``"laplace"`` or ``"beta"``.
+        beta: (a, b), > 0, the shapes of Beta sources.
     """
 
     def __init__(self, weights: ArrayLike, sources: str, beta: tuple[float, float]) -> None:

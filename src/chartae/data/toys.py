@@ -400,12 +400,32 @@ def gaussian(covariance: ArrayLike, mean: ArrayLike | None = None) -> Mixture:
 
 
 def mixture_1d() -> Mixture:
-    """Mixture in 1 dimension: weights (.3, .4, .3), means (-2, .5, 2), standard deviations (.5, .4, .7)."""
+    """Mixture of three normals in 1 dimension.
+
+    Weights (.3, .4, .3), means (-2, .5, 2), standard deviations (.5, .4, .7).
+
+    Returns:
+        The mixture.
+
+    >>> from chartae.data import toys
+    >>> round(toys.mixture_1d().mean.item(), 3)
+    0.2
+    """
     return mixture([[-2.0], [0.5], [2.0]], sds=[0.5, 0.4, 0.7], weights=[0.3, 0.4, 0.3])
 
 
 def mixture_2d() -> Mixture:
-    """Mixture in 2 dimensions: weights (.4, .35, .25), means (-2, 0), (2, .5), (0, 2), sds (.6, .5, .7)."""
+    """Mixture of three isotropic normals in 2 dimensions.
+
+    Weights (.4, .35, .25), means (-2, 0), (2, .5), (0, 2), standard deviations (.6, .5, .7).
+
+    Returns:
+        The mixture.
+
+    >>> from chartae.data import toys
+    >>> toys.mixture_2d()
+    Mixture(3 components in 2 dimensions)
+    """
     return mixture([[-2.0, 0.0], [2.0, 0.5], [0.0, 2.0]], sds=[0.6, 0.5, 0.7], weights=[0.4, 0.35, 0.25])
 
 
@@ -418,6 +438,15 @@ def sextic() -> Energy:
     """The one-dimensional density ``exp(-E(x)) / Z`` of Alain and Bengio (arXiv:1211.4246).
 
     ``E(x) = (10 (x+1)^2 + 1) (20 x^2 + 1) (30 (x-1)^2 + 1) / 1000`` has two wells and a shoulder.
+
+    Returns:
+        The distribution.
+
+    >>> import torch
+    >>> from chartae.data import toys
+    >>> p = toys.sextic().log_prob(torch.tensor([[-0.9], [0.0], [0.95]], dtype=torch.float64)).exp()
+    >>> bool((p > 0.1).all())
+    True
     """
     return Energy(_sextic, 2.0, 1)
 
@@ -433,6 +462,15 @@ def ninja_star() -> Energy:
     """Density ``exp(-E) / Z`` in 2 dimensions with four narrow blades.
 
     ``E = (rho - 2)^2 + (x^2 - y^2)^2 + log(rho^2 + 1) / 2``, where rho is the distance from the origin.
+
+    Returns:
+        The distribution.
+
+    >>> import torch
+    >>> from chartae.data import toys
+    >>> blade, gap = toys.ninja_star().log_prob(torch.tensor([[1.4, 1.4], [2.0, 0.0]]))
+    >>> bool(blade > gap + 10)
+    True
     """
     return Energy(_ninja, 6.0, 2)
 
@@ -446,8 +484,16 @@ def spiral(noise: float = 0.0) -> Curve:
     Args:
         noise: noise standard deviation; >= 0; default 0. Without noise there is no density.
 
+    Returns:
+        The distribution.
+
     Raises:
         ValueError: `noise` is negative or not finite.
+
+    >>> from chartae.data import toys
+    >>> world = toys.spiral()
+    >>> bool(world.distance(world.sample(100)).max() < 1e-3)
+    True
     """
     return Curve(lambda t: 0.04 * t[:, None] * torch.stack([t.sin(), t.cos()], 1), (3.0, 15.0), noise)
 
@@ -459,6 +505,9 @@ def ring(modes: int = 8, radius: float = 2.0, sd: float = 0.15) -> Mixture:
         modes: number of normals; >= 1; default 8.
         radius: radius of the circle; default 2.
         sd: standard deviation of each normal; > 0; default 0.15.
+
+    Returns:
+        The mixture.
 
     >>> from chartae.data import toys
     >>> toys.ring(modes=6)
@@ -475,13 +524,28 @@ def grid(side: int = 5, spacing: float = 2.0, sd: float = 0.05) -> Mixture:
         side: number of normals along each side; >= 1; default 5.
         spacing: distance between neighbours; default 2.
         sd: standard deviation of each normal; > 0; default 0.05.
+
+    Returns:
+        The mixture.
+
+    >>> from chartae.data import toys
+    >>> toys.grid(side=3)
+    Mixture(9 components in 2 dimensions)
     """
     line = spacing * (torch.arange(side, dtype=torch.float64) - (side - 1) / 2)
     return mixture(torch.cartesian_prod(line, line), sds=sd)
 
 
 def two_bumps() -> Mixture:
-    """Mixture of N((5, 0), S) and its mirror image, S = ((22.5, 17.5), (17.5, 22.5)): long ridges that cross."""
+    """Mixture of N((5, 0), S) and its mirror image, S = ((22.5, 17.5), (17.5, 22.5)): long ridges that cross.
+
+    Returns:
+        The mixture.
+
+    >>> from chartae.data import toys
+    >>> toys.two_bumps().covariance.diagonal()
+    tensor([47.5000, 22.5000], dtype=torch.float64)
+    """
     s = [[22.5, 17.5], [17.5, 22.5]]
     return mixture([[5.0, 0.0], [-5.0, 0.0]], covariances=[s, [[22.5, -17.5], [-17.5, 22.5]]])
 
@@ -498,8 +562,15 @@ def manifold(dim: int = 10, components: int = 25, seed: int = 0) -> Mixture:
         components: number of normals; >= 2; default 25.
         seed: seed of f and e; default 0.
 
+    Returns:
+        The mixture.
+
     Raises:
         ValueError: `dim` or `components` is below 2.
+
+    >>> from chartae.data import toys
+    >>> toys.manifold(dim=5)
+    Mixture(25 components in 5 dimensions)
     """
     if dim < 2 or components < 2:
         raise ValueError(f"dim is {dim} and components is {components}; expected at least 2 each.")

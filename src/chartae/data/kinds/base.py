@@ -84,7 +84,7 @@ class Kind(ABC):
         """Fit the kind to training examples.
 
         Args:
-            train: (N, *shape) training examples in the data set's form.
+            train: (N, ``*shape``) training examples in the data set's form.
             columns: names and types of the columns, for tables and points.
             codec: codec of the indices, for strings.
         """
@@ -95,7 +95,7 @@ class Kind(ABC):
 
         Args:
             kind: kind that the data were read as.
-            train: (N, *shape) training examples in the data set's form.
+            train: (N, ``*shape``) training examples in the data set's form.
         """
         return None
 
@@ -109,7 +109,7 @@ class Kind(ABC):
 
     @property
     def log_scale(self) -> float:
-        """log |d outside(x) / dx|: a log density in the data set's units is lower by it than in the model's."""
+        """``log |d outside(x) / dx|``: a log density in the data set's units is lower by it than in the model's."""
         return 0.0
 
     @abstractmethod
