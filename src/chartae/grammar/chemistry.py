@@ -125,12 +125,11 @@ class Molecules:
         ValueError: `grammar` is another grammar.
 
     >>> import torch
-    >>> from chartae.grammar import Molecules, StackDecoder, load, repair
+    >>> from chartae.grammar import Molecules, load
     >>> g = load("zinc-smiles")
-    >>> logits = torch.randn(2, 60, g.size, generator=torch.Generator().manual_seed(0))
-    >>> out = StackDecoder(g, semantics=Molecules())(logits)
-    >>> repair(g.decode(out.derivations()))
-    []
+    >>> ids = g.encode(["CCO", "CC(C)(C)(C)C"])  # the second has a carbon with five bonds
+    >>> Molecules().admits(torch.from_numpy(ids.padded(g.padding)))
+    tensor([ True, False])
     """
 
     def __init__(self, grammar: Grammar | None = None) -> None:

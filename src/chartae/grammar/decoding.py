@@ -100,7 +100,7 @@ class StackDecoder:
     >>> decoder = StackDecoder(g)
     >>> out = decoder(torch.zeros(3, 15, g.size), sample=True, generator=torch.Generator().manual_seed(0))
     >>> g.decode(out.derivations())
-    ['sin(x)*x']
+    ['1', 'sin(2/x)/2+2*2*2', '1']
     """
 
     def __init__(self, grammar: Grammar, *, close: bool = True, semantics: Semantics | None = None) -> None:
