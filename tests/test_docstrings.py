@@ -11,6 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import is_typeddict
 
@@ -60,7 +61,7 @@ def parameters_of(value: object) -> set[str]:
 
 def raises_itself(value: object) -> bool:
     """Whether a function has a `raise` of its own, which is not for what can never happen."""
-    tree = ast.parse(inspect.cleandoc(inspect.getsource(value)))  # type: ignore[arg-type]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(value)))  # type: ignore[arg-type]
     return any(isinstance(node, ast.Raise) and node.exc is not None for node in ast.walk(tree))
 
 
