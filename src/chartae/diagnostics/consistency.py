@@ -76,7 +76,7 @@ def _base(q: Distribution) -> Distribution:
 
 
 def active_units(model: Autoencoder, x: Float[Tensor, B * S], least: float = 0.05) -> tuple[Tensor, Tensor]:
-    """KL divergence of each code dimension from the prior, and which dimensions are active,
+    """KL divergence of each code dimension from the prior, and which dimensions are active.
 
         KL_k = mean_x KL(q(z_k|x) || p(z_k)).
 
@@ -125,7 +125,7 @@ def _marginal(density: Distribution, k: int) -> Distribution:
 def self_consistency(
     model: Autoencoder, x: Float[Tensor, B * S], *, codes: int = 1000, seed: int = 0
 ) -> SelfConsistency:
-    """Self-consistency of a trained VAE: does the encoder invert the decoder, with the variance that theory predicts?
+    """Self-consistency of a VAE: whether the encoder inverts the decoder, with the variance that theory predicts.
 
     For a decoder N(f(z), I / gamma^2) with gamma -> infinity, the encoder's mean satisfies mu(f(z)) -> z, and its
     variance tends to

@@ -142,7 +142,7 @@ def contrast_of(gram: Float[Tensor, "B D D"], dtype: torch.dtype) -> Float[Tenso
 
 
 def ima_contrast(decoder: Decoder, z: Float[Tensor, "B D"], *, chunk: int | None = None) -> Float[Tensor, " B"]:
-    """IMA contrast of a decoder f at each code: how far the columns J_k of its Jacobian are from orthogonal,
+    """IMA contrast of a decoder f at each code: how far the columns J_k of its Jacobian are from orthogonal.
 
         c_IMA = Σ_k log ||J_k|| - ½ log det JᵀJ >= 0.
 

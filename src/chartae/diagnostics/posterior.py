@@ -92,7 +92,7 @@ def curvature(prior: Distribution, u: Float[Tensor, "B D"]) -> Float[Tensor, "B 
 def predicted_variance(
     decoder: Decoder, z: Float[Tensor, "B D"], gamma2: float, prior: Conditional | None = None
 ) -> Float[Tensor, "B D"]:
-    """Posterior variance that theory predicts for a near-deterministic decoder p(x|z) = N(f(z), I / gamma^2),
+    """Posterior variance that theory predicts for a near-deterministic decoder p(x|z) = N(f(z), I / gamma^2).
 
         sigma_k^2 = 1 / (-d^2 log p(z_k)/dz_k^2 + gamma^2 ||J_k||^2),
 
@@ -154,7 +154,7 @@ def optimal_posterior(
     nodes: int | None = None,
     iterations: int = 60,
 ) -> Posterior:
-    """The diagonal Gaussian posterior of each point that maximises the ELBO of a fixed decoder, without an encoder,
+    """The diagonal Gaussian posterior of each point that maximises the ELBO of a fixed decoder, without an encoder.
 
         ELBO*(x) = max_{mean, sigma} E_q[log p(x|z)] - KL(q || p(z)),     p(x|z) = N(f(z), I / gamma^2).
 
@@ -310,7 +310,7 @@ def elbo_gap(
     prior: Conditional | None = None,
     nodes: int | None = None,
 ) -> Gap:
-    """Gap between log-likelihood and ELBO of a known or learnt decoder, and its limit, the IMA contrast,
+    """Gap between log-likelihood and ELBO of a known or learnt decoder, and its limit, the IMA contrast:
 
         log p(x) - ELBO*(x) -> c_IMA(f, z) = Σ_k log ||J_k|| - ½ log det JᵀJ     for gamma -> infinity.
 
@@ -378,7 +378,7 @@ def elbo_gap(
 
 
 def linear_gap(A: Float[Tensor, "n d"], gamma2: float) -> Float[Tensor, ""]:
-    """Gap between log-likelihood and ELBO in the linear Gaussian model x = A z + e, in closed form,
+    """Gap between log-likelihood and ELBO in the linear Gaussian model x = A z + e, in closed form.
 
         log p(x) - ELBO*(x) = ½ (Σ_k log Λ_kk - log det Λ),     Λ = I + gamma^2 AᵀA,
 

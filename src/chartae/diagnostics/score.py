@@ -19,7 +19,7 @@ CACHED = 1 << 17  # how many values a denoiser processes at a time on a CPU
 
 
 class Score:
-    """Estimate of the score grad log p by the reconstruction r of an autoencoder,
+    """Estimate of the score grad log p by the reconstruction r of an autoencoder.
 
         s(x) = (r(x) - x) / sigma^2.
 
@@ -203,7 +203,7 @@ class Score:
 def score_error(
     score: Callable[[Tensor], Tensor], truth: Callable[[Tensor], Tensor], x: Float[Tensor, B * S]
 ) -> dict[str, float]:
-    """Error of an estimated score ŝ with respect to the true score s, over a set of points,
+    """Error of an estimated score ŝ with respect to the true score s, over a set of points.
 
         relative_l2 = sqrt(Σ_n ||ŝ_n - s_n||^2 / Σ_n ||s_n||^2),     cosine = Σ_n ŝ_n·s_n / sqrt(Σ||ŝ_n||^2 Σ||s_n||^2).
 

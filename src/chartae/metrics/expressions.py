@@ -134,7 +134,7 @@ def _target(expression: str, low: float, high: float, points: int) -> tuple[np.n
 def expression_scores(
     strings: Sequence[str], target: str = TARGET, *, low: float = -10, high: float = 10, points: int = 1000
 ) -> np.ndarray:
-    """Distance of expressions f(x) from a target function y(x), on evenly spaced points,
+    """Distance of expressions f(x) from a target function y(x), on evenly spaced points.
 
         log(1 + mean_x min((f(x) - y(x))^2, 1000)).
 

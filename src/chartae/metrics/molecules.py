@@ -312,7 +312,7 @@ def _tanimoto(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def internal_diversity(strings: Strings, p: float = 1.0) -> float:
-    """Internal diversity of the valid strings: one minus the power mean of their pairwise similarities,
+    """Internal diversity of the valid strings: one minus the power mean of their pairwise similarities.
 
         1 - (mean_{a, b} Tanimoto(a, b)^p)^(1/p),     over all pairs, each molecule with itself included.
 
@@ -501,7 +501,7 @@ def _chemnet(smiles: list[str], batch: int = 128) -> np.ndarray:
 
 
 def fcd(strings: Strings, reference: Strings) -> float:
-    """Fréchet ChemNet distance: the squared Fréchet distance between ChemNet's activations for two sets of molecules,
+    """Fréchet ChemNet distance: the squared Fréchet distance between ChemNet's activations for two sets of molecules.
 
         ||m_a - m_b||^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^{1/2},     with means m and covariances S.
 
@@ -624,7 +624,7 @@ def _longest_ring(molecule: Mol) -> int:
 
 
 def penalised_logp(strings: Strings, constants: str | Constants = "literature") -> np.ndarray:
-    """Penalised logP of each molecule: logP minus synthetic accessibility and long rings,
+    """Penalised logP of each molecule: logP minus synthetic accessibility and long rings.
 
         z(logP) + z(-SA) + z(-cycle),     cycle = max(0, longest ring - 6).
 

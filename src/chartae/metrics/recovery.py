@@ -256,7 +256,7 @@ def mcc(
     baselines: bool = True,
     seed: int = 0,
 ) -> MCC:
-    """Mean correlation coefficient of factors z_j and codes c_i under the best one-to-one matching m,
+    """Mean correlation coefficient of factors z_j and codes c_i under the best one-to-one matching m:
 
         max_m 1/K sum_j abs(corr(z_j, c_m(j))),     D >= K.
 
@@ -346,7 +346,7 @@ def mcc(
 
 
 def affine_r2(z_true: Tensor | np.ndarray, z_learnt: Tensor | np.ndarray) -> Float[Tensor, " K"]:
-    """Coefficient of determination R^2 of the least-squares fit of each factor by the codes and a constant,
+    """Coefficient of determination R^2 of the least-squares fit of each factor by the codes and a constant.
 
         R^2_j = 1 - min_{w, b} sum_n (z_nj - w.c_n - b)^2 / sum_n (z_nj - mean_j)^2.
 
@@ -515,7 +515,7 @@ def _gap(scores: Float[np.ndarray, "D K"]) -> Float[np.ndarray, " K"]:
 
 
 def mig(factors: ArrayLike, codes: ArrayLike, *, bins: int = 20) -> float:
-    """Mutual information gap: how much more information the best code holds about a factor than the second best,
+    """Mutual information gap: how much more information the best code holds about a factor than the second best.
 
         1/K sum_j (I(c_(1); v_j) - I(c_(2); v_j)) / H(v_j),     from 0 to 1.
 
@@ -553,7 +553,7 @@ def mig(factors: ArrayLike, codes: ArrayLike, *, bins: int = 20) -> float:
 
 
 def modularity(factors: ArrayLike, codes: ArrayLike, *, bins: int = 20) -> float:
-    """Modularity: whether each code holds information about one factor only,
+    """Modularity: whether each code holds information about one factor only.
 
         1/D sum_i 1 - (sum_j m_ij - max_j m_ij) / ((K - 1) max_j m_ij),     m_ij = I(c_i; v_j)^2,
 
@@ -600,7 +600,7 @@ def sap(
     n_test: int = 5_000,
     seed: int = 0,
 ) -> float:
-    """Separated attribute predictability: how much better the best code predicts a factor than the second best,
+    """Separated attribute predictability: how much better the best code predicts a factor than the second best.
 
         1/K sum_j S_(1)j - S_(2)j.
 

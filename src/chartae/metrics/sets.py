@@ -163,7 +163,7 @@ def _mmd2(x: Tensor, y: Tensor) -> float:
 
 
 def frechet(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> float:
-    """Squared Fréchet (2-Wasserstein) distance between the normal distributions fitted to two sets of points,
+    """Squared Fréchet (2-Wasserstein) distance between the normal distributions fitted to two sets of points.
 
         ||m_a - m_b||^2 + tr S_a + tr S_b - 2 tr (S_a S_b)^{1/2},
 
@@ -199,7 +199,7 @@ def kid(
     subset_size: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """Kernel (Inception) distance: the unbiased estimate of MMD^2 with a cubic kernel, over random subsets,
+    """Kernel (Inception) distance: the unbiased estimate of MMD^2 with a cubic kernel, over random subsets.
 
         mean_{i != j} k(x_i, x_j) + mean_{i != j} k(y_i, y_j) - 2 mean_{i, j} k(x_i, y_j),
 
@@ -322,6 +322,6 @@ def prdc(real: Tensor | np.ndarray, fake: Tensor | np.ndarray, *, k: int = 5) ->
     >>> from chartae.metrics import prdc
     >>> real = torch.arange(10.0)[:, None]
     >>> prdc(real, real[:5], k=2)  # precise, but half of the real points are missing
-    {'precision': 1.0, 'recall': 0.7, 'density': 1.1, 'coverage': 0.7}
+    {'precision': 1.0, 'recall': 0.7, 'density': 1.5, 'coverage': 0.6}
     """
     return Reference(real).prdc(fake, k=k)

@@ -13,7 +13,7 @@ Summary = dict[str, float | dict[str, str] | None]
 
 
 def wasserstein(a: np.ndarray, b: np.ndarray) -> float:
-    """Wasserstein-1 distance of two sets of numbers: the area between their distribution functions,
+    """Wasserstein-1 distance of two sets of numbers: the area between their distribution functions.
 
         integral abs(F_a(t) - F_b(t)) dt.
 
