@@ -96,10 +96,10 @@ class Adversarial(Objective):
     >>> from chartae.objectives import Adversarial
     >>> model = ch.Autoencoder(ch.Dirac(MLP(3, 2)), Implicit(MLP(2 + 4, 3), noise_dim=4), ch.StandardNormal(2))
     >>> critics = {"reconstruction": critic("mlp", (3,), 2), "latent": critic("mlp", None, 2)}
-    >>> objective = Adversarial(model, critics, warmup=0.0)
+    >>> objective = Adversarial(model, critics)
     >>> x = torch.randn(8, 3)
     >>> sorted(objective(x))
-    ['latent', 'latent_gradient_ratio', 'loss', 'reconstruction']
+    ['error', 'latent', 'latent_gradient_ratio', 'loss', 'reconstruction']
     >>> sorted(name for name in objective(x, "critic") if name.startswith("latent"))
     ['latent_accuracy', 'latent_made', 'latent_real']
     """
