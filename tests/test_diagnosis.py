@@ -97,7 +97,7 @@ def test_a_translating_or_conditional_run_is_sent_elsewhere():
 
 def test_a_score_recipe_is_sent_elsewhere():
     run = ch.fit("dae", torch.randn(64, 2), sigma=0.3, epochs=1, latent_dim=8, progress=False)
-    with pytest.raises(ValueError, match="use `chartae score`"):
+    with pytest.raises(ValueError, match="Use `chartae score`"):
         diagnose(run)
 
 
