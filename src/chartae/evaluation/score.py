@@ -98,7 +98,7 @@ def evaluate_score(
 
     Args:
         run: a run whose model is trained to remove Gaussian noise, such as one of ``"dae"``.
-        data: the data of the run, in any form that `fit` accepts; None (default) loads them again.
+        data: the data of the run, in any form that `fit` accepts; None (default) reloads them.
         sigma: noise level, in the units of the model's data; > 0. None (default) for the level of training, or five
             levels of a noise-conditional model.
         n: largest number of test points; default 5,000.
