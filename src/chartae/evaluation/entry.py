@@ -62,7 +62,7 @@ def evaluate(
 
     Args:
         run: the run to evaluate.
-        data: the data of the run, in any form that `fit` accepts; None (default) loads them again.
+        data: the data of the run, in any form that `fit` accepts; None (default) reloads them.
         condition: for in-memory data of a run with a condition, ``"labels"``, names of columns, or one value for each
             example; None (default) takes the condition's columns of a data frame, or the labels.
         densities: names of the densities (``"prior"``, or in `chartae.densities.NAMES`) and samplers
@@ -79,7 +79,7 @@ def evaluate(
             number of test examples is used.
         seed: seed of samples and interpolation pairs; default 0.
         root: folder of named data sets; None (default) for that of the fit.
-        to: data set of the other domain, for a run that translates; None (default) loads it again.
+        to: data set of the other domain, for a run that translates; None (default) reloads it.
 
     Returns:
         The results, which are also in `results.json`: `results.sets.gmm.frechet`, or

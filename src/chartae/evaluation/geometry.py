@@ -45,7 +45,7 @@ def diagnose(
 
     Args:
         run: a run whose decoder sees x only through a code. For one that estimates a score use `evaluate_score`.
-        data: the data of the run, in any form that `fit` accepts; None (default) loads them again.
+        data: the data of the run, in any form that `fit` accepts; None (default) reloads them.
         n: largest number of test points, >= 2; default 500.
         seed: seed of codes drawn from the prior, and of the untrained decoder used for comparison; default 0.
         root: folder of named data sets; None (default) for that of the fit.

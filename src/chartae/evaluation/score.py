@@ -100,7 +100,7 @@ def evaluate_score(
 
     Args:
         run: a run whose model is trained to remove Gaussian noise, such as one of ``"dae"``.
-        data: the data of the run, in any form that `fit` accepts; None (default) loads them again.
+        data: the data of the run, in any form that `fit` accepts; None (default) reloads them.
         sigma: noise level, in the units of the model's data; > 0. None (default) for the level of training, or five
             levels of a noise-conditional model.
         n: largest number of test points; default 5,000.
@@ -116,10 +116,10 @@ def evaluate_score(
     >>> import torch
     >>> import chartae as ch
     >>> from chartae.evaluation import evaluate_score
-    >>> data = ch.data.from_arrays(torch.randn(100, 2, generator=torch.Generator().manual_seed(0)))
-    >>> run = ch.fit("dae", data, sigma=0.5, epochs=1, densities=(), progress=False)
-    >>> scores = evaluate_score(run, data)
-    >>> scores["points"], [level["sigma"] for level in scores["levels"]]
+    >>> x = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    >>> run = ch.fit("dae", x, sigma=0.5, epochs=1, progress=False)
+    >>> evaluation = evaluate_score(run, x)
+    >>> evaluation["points"], [level["sigma"] for level in evaluation["levels"]]
     (10, [0.5])
     """
     if run.model.noise is None:

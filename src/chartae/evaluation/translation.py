@@ -52,8 +52,8 @@ def evaluate_translation(
 
     Args:
         run: a run that translates.
-        data: data set of domain A; None loads it again.
-        to: data set of domain B; None loads it again.
+        data: data set of domain A; None reloads it.
+        to: data set of domain B; None reloads it.
         measuring: settings for comparing sets.
         seed: seed of the translations.
         root: folder of named data sets; None for that of the fit.

@@ -665,7 +665,7 @@ class Run:
     # -- its data ---------------------------------------------------------------------------------------------------
 
     def data(self, root: str | Path | None = None) -> Dataset:
-        """Load the data set that the run was fitted to again.
+        """Reload the data set that the run was fitted to.
 
         Args:
             root: folder of named data sets; None (default) for that of the fit.

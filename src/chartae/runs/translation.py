@@ -75,7 +75,7 @@ def same_pictures(run: Run) -> bool:
 
 
 def domain(run: Run, name: str, root: str | Path | None = None) -> Dataset:
-    """Load the data of one domain of a run that translates again.
+    """Reload the data set of one domain of a run that translates.
 
     Args:
         run: a run that translates.
