@@ -262,7 +262,7 @@ def test_strings_are_compared_under_one_language(tmp_path):
     text = report.write(tmp_path / "c", tmp_path / "r.html").read_text()
     assert "is best: " in text
     assert "Gaussian mixture: valid&nbsp;↑" in text
-    assert "New strings of seed 0" in text
+    assert "New strings of the first run of this recipe (seed 0)" in text
     said = []
     compare(path, ["grae", "cvae"], tmp_path / "c", densities=("prior", "gmm"), say=said.append, **settings)
     assert said == ["grae, seed 0: finished already", "cvae, seed 0: finished already"]

@@ -75,7 +75,7 @@ def estimate(recipe: str, data: object, request: Request) -> Estimate:
 
     >>> import torch
     >>> from chartae.runs import Request, estimate
-    >>> plan = estimate("ae", torch.randn(200, 3), Request(latent_dim=2, net="mlp:4", progress=False))
+    >>> plan = estimate("ae", torch.randn(200, 3), Request(latent_dim=2, net="smooth:4"))
     >>> plan.parameters, plan.parts["encoder"], plan.steps
     (53, 26, 2)
     """
