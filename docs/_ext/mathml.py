@@ -1,0 +1,36 @@
+"""Formulas as MathML: they render in the browser without JavaScript, without LaTeX and without a network."""
+
+from __future__ import annotations
+
+import re
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.writers.html5 import HTML5Translator
+
+#: operators that latex2mathml does not know by name
+OPERATORS = ("KL", "ELBO")
+
+
+def _mathml(latex: str, display: str) -> str:
+    for name in OPERATORS:
+        latex = re.sub(rf"\\{name}\b", rf"\\operatorname{{{name}}}", latex)
+    return convert(latex.strip(), display=display)
+
+
+def visit_math(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(_mathml(node.astext(), "inline"))
+    raise nodes.SkipNode
+
+
+def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    # each paragraph of LaTeX, and each line that ends in \\, is a row of its own
+    rows = [row for row in re.split(r"\n\s*\n|\\\\\s*\n", node.astext()) if row.strip()]
+    self.body.append('<div class="formula">' + "".join(_mathml(row, "block") for row in rows) + "</div>\n")
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
