@@ -1,7 +1,7 @@
 """Tables of measured numbers, read from benchmarks/results/ when the site is built: no page repeats a number by hand.
 
-    ```{measured} samples
-    ```
+```{measured} samples
+```
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 def source(result: Mapping[str, Any], command: str | None = None) -> str:
     m = result["machine"]
-    return f"\n\n`{command or result['command']}`; {m['cpu']}, {m['threads']} of {m['cores']} cores, torch {m['torch']}."
+    return (
+        f"\n\n`{command or result['command']}`; {m['cpu']}, {m['threads']} of {m['cores']} cores, torch {m['torch']}."
+    )
 
 
 def _table1() -> tuple[dict[str, Any], list[str], Callable[[str, str, str], str]]:
@@ -45,7 +47,9 @@ def _table1() -> tuple[dict[str, Any], list[str], Callable[[str, str, str], str]
 
     def cell(recipe: str, name: str, metric: str) -> str:
         return spread(
-            row["sets"][row["own"] if name == "own" else name][metric] for row in result["rows"] if row["recipe"] == recipe
+            row["sets"][row["own"] if name == "own" else name][metric]
+            for row in result["rows"]
+            if row["recipe"] == recipe
         )
 
     recipes = sorted(result["recipes"], key=lambda r: mean(
@@ -66,7 +70,7 @@ def samples() -> str:
     note = (
         f"\n\nMNIST, {s['latent_dim']} latent dimensions, net `{s['net']}`, {s['epochs']} epochs, mean ± standard deviation of "
         f"{len(result['seeds'])} seeds. Distances are {result['metric']}, lower is better; as many training images score "
-        f"{result['floor']['frechet']:.2f}. \"Prior or normal\" is the prior of `vae` and `wae`, and a fitted normal for the others."
+        f'{result["floor"]["frechet"]:.2f}. "Prior or normal" is the prior of `vae` and `wae`, and a fitted normal for the others.'
     )
     return table(heads, rows) + note + source(result)
 
@@ -74,7 +78,12 @@ def samples() -> str:
 def densities() -> str:
     """One decoder, several densities."""
     result, _, cell = _table1()
-    names = {"prior": "`prior`, not fitted", "normal": "`normal`", "gmm": "`gmm`, 10 components", "gmm-100": "`gmm-100`"}
+    names = {
+        "prior": "`prior`, not fitted",
+        "normal": "`normal`",
+        "gmm": "`gmm`, 10 components",
+        "gmm-100": "`gmm-100`",
+    }
     metrics = ["frechet", "precision", "recall", "coverage"]
     parts = []
     for recipe in ("rae-l2", "vae"):
@@ -92,7 +101,9 @@ def speed() -> str:
     """What a recipe costs."""
     result = read("training-loop-mlp")
     fastest = max(row["chartae"] for row in result["rows"].values())
-    rows = [[f"`{k}`", f"{row['chartae']:,.0f}", f"{fastest / row['chartae']:.1f}"] for k, row in result["rows"].items()]
+    rows = [
+        [f"`{k}`", f"{row['chartae']:,.0f}", f"{fastest / row['chartae']:.1f}"] for k, row in result["rows"].items()
+    ]
     command = "python benchmarks/training.py"
     heads = ["recipe", "training examples per second", "time per step, in units of the fastest"]
     return table(heads, rows) + "\n\nAn MLP 784-512-16, batches of 100." + source(result, command)
@@ -135,7 +146,13 @@ def grid() -> str:
             error = spread(run["error"] for run in runs)
             rows.append([f"`{recipe}`", label, f"{mean(run[name]['modes'] for run in runs):.1f}", near, error])
     n = len(next(iter(result["rows"].values())))
-    heads = ["recipe", "codes from", "modes found, of 25", "samples within 3 sd of a mode", "squared error of reconstructions"]
+    heads = [
+        "recipe",
+        "codes from",
+        "modes found, of 25",
+        "samples within 3 sd of a mode",
+        "squared error of reconstructions",
+    ]
     return table(heads, rows) + f"\n\nA grid of 25 normals, {n} seeds." + source(result)
 
 
@@ -145,21 +162,15 @@ def score_samples() -> str:
     rows = [
         [name, *(f"{row[m]:.2f}" for m in ("frechet", "precision", "recall"))] for name, row in result["sets"].items()
     ]
-    note = (
-        f"\n\nMNIST, {result['n']:,} samples, {result['metric']}; as many training images score {result['floor']:.2f}. One run."
-    )
+    note = f"\n\nMNIST, {result['n']:,} samples, {result['metric']}; as many training images score {result['floor']:.2f}. One run."
     return table(["samples", "Fréchet distance", "precision", "recall"], rows) + note + source(result)
 
 
 def modes() -> str:
     """Which sampler crosses between modes."""
     result = read("score")["modes"]
-    rows = [
-        [name, f"{row['mean']:.3f} ± {row['sd']:.3f}"] for name, row in result["share_in_the_heavier_mode"].items()
-    ]
-    note = (
-        f"\n\nTwo modes 8 standard deviations apart; all chains start in the lighter one; {result['true_share']} is right."
-    )
+    rows = [[name, f"{row['mean']:.3f} ± {row['sd']:.3f}"] for name, row in result["share_in_the_heavier_mode"].items()]
+    note = f"\n\nTwo modes 8 standard deviations apart; all chains start in the lighter one; {result['true_share']} is right."
     return table(["sampler, score", "share of chains in the heavier mode"], rows) + note + source(result)
 
 
