@@ -2,8 +2,8 @@
 
 - Bars, asterisks and trailing underscores of formulas are characters, not markup.
 - A `name` in backticks is a link where it is a documented name of chartae, and code everywhere else.
-- What an annotation names is a link where it is documented, and plain text everywhere else. A reference that a page makes
-  on purpose, such as {py:obj}`chartae.fit`, must lead somewhere: with -W the build fails otherwise.
+- What an annotation names is a link where it is documented, and plain text everywhere else. A reference that a page
+  makes on purpose, such as {py:obj}`chartae.fit`, must lead somewhere: with -W the build fails otherwise.
 """
 
 from __future__ import annotations

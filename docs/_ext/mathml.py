@@ -11,12 +11,15 @@ from sphinx.writers.html5 import HTML5Translator
 
 #: operators that latex2mathml does not know by name
 OPERATORS = ("KL", "ELBO")
+FUNCTIONS = "log|exp|det|min|max|tr|KL|softmax"
 
 
 def _mathml(latex: str, display: str) -> str:
     for name in OPERATORS:
         latex = re.sub(rf"\\{name}\b", rf"\\operatorname{{{name}}}", latex)
-    return convert(latex.strip(), display=display)
+    mathml = convert(latex.strip(), display=display)
+    # a thin space after log x, as TeX sets it; not before a parenthesis
+    return re.sub(rf"(<m[io]>(?:{FUNCTIONS})</m[io]>)(?!<mo)", r'\1<mspace width="0.167em" />', mathml)
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:

@@ -66,11 +66,12 @@ def samples() -> str:
         error = spread((row["reconstruction"]["mse"] for row in result["rows"] if row["recipe"] == recipe), 4)
         distances = [cell(recipe, name, "frechet") for name in ("reconstruction", "own", "gmm", "gmm-100")]
         rows.append([f"`{recipe}`", *distances, cell(recipe, "gmm-100", "recall"), error])
-    s = result["settings"]
+    s, floor = result["settings"], result["floor"]["frechet"]
     note = (
-        f"\n\nMNIST, {s['latent_dim']} latent dimensions, net `{s['net']}`, {s['epochs']} epochs, mean ± standard deviation of "
-        f"{len(result['seeds'])} seeds. Distances are {result['metric']}, lower is better; as many training images score "
-        f'{result["floor"]["frechet"]:.2f}. "Prior or normal" is the prior of `vae` and `wae`, and a fitted normal for the others.'
+        f"\n\nMNIST, {s['latent_dim']} latent dimensions, net `{s['net']}`, {s['epochs']} epochs, mean ± standard "
+        f"deviation of {len(result['seeds'])} seeds. Distances are {result['metric']}, lower is better; for as many "
+        f'training images it is {floor:.2f}. "Prior or normal" is the prior of `vae` and `wae`, and a fitted normal for '
+        "the others."
     )
     return table(heads, rows) + note + source(result)
 
@@ -91,7 +92,7 @@ def densities() -> str:
         parts.append(table([f"`{recipe}`", "Fréchet distance", *metrics[1:]], rows))
     floor = result["floor"]
     note = (
-        f"\n\nMNIST, {len(result['seeds'])} seeds, the run of the table above. As many training images score "
+        f"\n\nMNIST, {len(result['seeds'])} seeds, the run of the table above. For as many training images the values are "
         f"{floor['frechet']:.2f}, {floor['precision']:.2f}, {floor['recall']:.2f} and {floor['coverage']:.2f}."
     )
     return "\n\n".join(parts) + note
@@ -99,21 +100,22 @@ def densities() -> str:
 
 def speed() -> str:
     """What a recipe costs."""
-    result = read("training-loop-mlp")
-    fastest = max(row["chartae"] for row in result["rows"].values())
-    rows = [
-        [f"`{k}`", f"{row['chartae']:,.0f}", f"{fastest / row['chartae']:.1f}"] for k, row in result["rows"].items()
-    ]
-    command = "python benchmarks/training.py"
-    heads = ["recipe", "training examples per second", "time per step, in units of the fastest"]
-    return table(heads, rows) + "\n\nAn MLP 784-512-16, batches of 100." + source(result, command)
+    dense, convolutional = read("training-loop-mlp"), read("training-pythae-conv")
+    rates = [{name: row["chartae"] for name, row in r["rows"].items()} for r in (dense, convolutional)]
+    rows = []
+    for name in rates[0]:
+        cells = [f"{rate[name]:,.0f} ({rate['ae'] / rate[name]:.1f})" for rate in rates]
+        rows.append([f"`{name}`", *cells])
+    heads = ["recipe", "MLP 784-512-16: examples per second", "convolutional net of 28 x 28 images"]
+    note = "\n\nTraining, batches of 100; in brackets the time of a step in units of `ae`."
+    return table(heads, rows) + note + source(dense, "python benchmarks/training.py")
 
 
 def mixtures() -> str:
     """How long a mixture takes to fit."""
     result = read("gmm")
     rows = [
-        [label.split(",")[0], f"{row['chartae']:.2f}", f"{row['scikit-learn']:.2f}"]
+        [label.removesuffix(", own start"), f"{row['chartae']:.2f}", f"{row['scikit-learn']:.2f}"]
         for label, row in result["rows"].items()
         if label.endswith("own start")
     ]
@@ -162,7 +164,10 @@ def score_samples() -> str:
     rows = [
         [name, *(f"{row[m]:.2f}" for m in ("frechet", "precision", "recall"))] for name, row in result["sets"].items()
     ]
-    note = f"\n\nMNIST, {result['n']:,} samples, {result['metric']}; as many training images score {result['floor']:.2f}. One run."
+    note = (
+        f"\n\nMNIST, {result['n']:,} samples, {result['metric']}; for as many training images it is "
+        f"{result['floor']:.2f}. One run."
+    )
     return table(["samples", "Fréchet distance", "precision", "recall"], rows) + note + source(result)
 
 
@@ -170,7 +175,10 @@ def modes() -> str:
     """Which sampler crosses between modes."""
     result = read("score")["modes"]
     rows = [[name, f"{row['mean']:.3f} ± {row['sd']:.3f}"] for name, row in result["share_in_the_heavier_mode"].items()]
-    note = f"\n\nTwo modes 8 standard deviations apart; all chains start in the lighter one; {result['true_share']} is right."
+    note = (
+        "\n\nTwo modes 8 standard deviations apart; all chains start in the lighter one; the right share is "
+        f"{result['true_share']}."
+    )
     return table(["sampler, score", "share of chains in the heavier mode"], rows) + note + source(result)
 
 
