@@ -40,11 +40,8 @@ def main(names: list[str]) -> None:
     finished: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
         for picture in pictures:
-            if (
-                "image" in picture
-                or picture.get("needs", "fit") not in VERBS
-                or (names and picture["name"] not in names)
-            ):
+            wanted = not names or picture["name"] in names
+            if not wanted or "image" in picture or picture.get("needs", "fit") not in VERBS:
                 continue
             for command in picture["commands"]:
                 if command not in finished:

@@ -70,8 +70,8 @@ def samples() -> str:
     note = (
         f"\n\nMNIST, {s['latent_dim']} latent dimensions, net `{s['net']}`, {s['epochs']} epochs, mean ± standard "
         f"deviation of {len(result['seeds'])} seeds. Distances are {result['metric']}, lower is better; for as many "
-        f'training images it is {floor:.2f}. "Prior or normal" is the prior of `vae` and `wae`, and a fitted normal for '
-        "the others."
+        f'training images it is {floor:.2f}. "Prior or normal" is the prior of `vae` and `wae`, and a fitted normal '
+        "for the others."
     )
     return table(heads, rows) + note + source(result)
 
@@ -92,8 +92,8 @@ def densities() -> str:
         parts.append(table([f"`{recipe}`", "Fréchet distance", *metrics[1:]], rows))
     floor = result["floor"]
     note = (
-        f"\n\nMNIST, {len(result['seeds'])} seeds, the run of the table above. For as many training images the values are "
-        f"{floor['frechet']:.2f}, {floor['precision']:.2f}, {floor['recall']:.2f} and {floor['coverage']:.2f}."
+        f"\n\nMNIST, {len(result['seeds'])} seeds, the run of the table above. For as many training images the values "
+        f"are {floor['frechet']:.2f}, {floor['precision']:.2f}, {floor['recall']:.2f} and {floor['coverage']:.2f}."
     )
     return "\n\n".join(parts) + note
 
