@@ -68,7 +68,9 @@ def commands(page: Path) -> list[list[str]]:
     if page.name == "gallery.md":
         pictures = tomllib.loads((ROOT / "docs" / "gallery" / "pictures.toml").read_text())["picture"]
         text = "\n".join(c for p in pictures if exists(p.get("needs", "fit")) for c in p["commands"])
-    lines = [shlex.split(part, comments=True) for line in text.splitlines() for part in line.split("&&")]
+    lines = [
+        shlex.split(part.split(" > ")[0], comments=True) for line in text.splitlines() for part in line.split("&&")
+    ]
     return [words[1:] for words in lines if words[:1] == ["chartae"] and "..." not in words]
 
 

@@ -67,9 +67,9 @@ def table1(result: dict[str, Any]) -> list[str]:
     n, settings = len(result["seeds"]), result["settings"]
     extractor = result["protocol"]["extractor"]
     return [
-        "## Table 1 of 1903.12436, in the small\n",
+        "## Table 1 of 1903.12436, on a small scale\n",
         f"Command: `{result['command']}`. Mean ± sd of {n} seeds; {result['metric']}, lower is better; "
-        f"n = {result['protocol']['n']}; as many training images score {result['floor']['frechet']:.3f}.\n",
+        f"n = {result['protocol']['n']}; for as many training images the value is {result['floor']['frechet']:.3f}.\n",
         table(
             [
                 "model",
@@ -234,7 +234,7 @@ def score(result: dict[str, Any]) -> list[str]:
             "MNIST: a noise-conditional DAE (wanted: annealed <= 1.5 x RAE-L2 + GMM-10, and below the naive loop)",
             ["samples", found["metric"], "precision", "recall"],
             rows,
-            f"Annealed over RAE-L2 + GMM-10: **{ratio:.2f}**. n = {found['n']}; as many training images score "
+            f"Annealed over RAE-L2 + GMM-10: **{ratio:.2f}**. n = {found['n']}; for as many training images the value is "
             f"{found['floor']:.2f}. The chain: {found['chain']}; the model: {found['settings']}. ",
         )
     return parts

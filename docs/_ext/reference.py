@@ -24,6 +24,8 @@ from sphinx.util.docutils import SphinxDirective
 
 #: packages that users do not import
 HIDDEN = {"cli"}
+#: modules that the pages use beside the packages
+MODULES = ("chartae.data.kinds", "chartae.draw.pictures", "chartae.draw.structures", "chartae.records.results")
 
 
 def public_modules() -> list[ModuleType]:
@@ -39,7 +41,8 @@ def public_modules() -> list[ModuleType]:
             continue
         listed.append(package)
         listed += [value for name in names if inspect.ismodule(value := getattr(package, name))]
-    return listed
+    listed += [importlib.import_module(name) for name in MODULES]
+    return [listed[0], *sorted(set(listed[1:]), key=lambda m: m.__name__)]
 
 
 def _comment(module: ModuleType, name: str) -> str:
@@ -58,6 +61,12 @@ def _comment(module: ModuleType, name: str) -> str:
 
 def _title(text: str, line: str) -> list[str]:
     return [text, line * len(text), ""]
+
+
+def summary(value: object) -> str:
+    """The first sentence of a docstring, on one line."""
+    paragraph = (inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " ")
+    return escaped(re.split(r"(?<=[.:]) (?=[A-Z])", paragraph)[0])
 
 
 def _kind(value: object) -> str:
@@ -108,10 +117,11 @@ class Reference:
         if described:
             lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in described), ""]
         if elsewhere:
-            lines += [f"Described elsewhere, importable from ``{path}`` too:", ""]
+            lines += [f"Also importable from ``{path}``; each is described on the page of its package:", ""]
+            lines += [".. list-table::", "   :widths: 1 3", ""]
             for name, home in elsewhere:
                 role = "py:mod" if home in (m.__name__ for m in self.modules) else "py:obj"
-                lines.append(f"- :{role}:`{name} <{home}>`")
+                lines += [f"   * - :{role}:`{name} <{home}>`", f"     - {summary(getattr(module, name))}"]
             lines.append("")
         for name in described:
             kind = _kind(getattr(module, name))
