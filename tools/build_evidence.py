@@ -234,7 +234,7 @@ def score(result: dict[str, Any]) -> list[str]:
             "MNIST: a noise-conditional DAE (wanted: annealed <= 1.5 x RAE-L2 + GMM-10, and below the naive loop)",
             ["samples", found["metric"], "precision", "recall"],
             rows,
-            f"Annealed over RAE-L2 + GMM-10: **{ratio:.2f}**. n = {found['n']}; for as many training images the value is "
+            f"Annealed over RAE-L2 + GMM-10: **{ratio:.2f}**. n = {found['n']}; for as many training images it is "
             f"{found['floor']:.2f}. The chain: {found['chain']}; the model: {found['settings']}. ",
         )
     return parts

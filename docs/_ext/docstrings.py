@@ -94,13 +94,13 @@ def _home(env: BuildEnvironment, target: str) -> str | None:
     parts = target.split(".")
     for cut in range(len(parts) - 1, 0, -1):
         try:
-            found: Any = importlib.import_module(".".join(parts[:cut]))
+            value: Any = importlib.import_module(".".join(parts[:cut]))
             for part in parts[cut:]:
-                found = getattr(found, part)
+                value = getattr(value, part)
         except (ImportError, AttributeError):
             continue
         known: dict[int, str] = getattr(env, "chartae_documented", {})
-        name = known.get(id(found))
+        name = known.get(id(value))
         return name if name in objects else None
     return None
 
