@@ -8,20 +8,25 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
 from sphinx.environment import BuildEnvironment
 from sphinx.roles import XRefRole
 from sphinx.util.nodes import make_refnode
 
 #: code spans are left alone; everything between them is text
 SPANS = re.compile(r"(``.+?``|`[^`]+`_{0,2})")
+#: the first line of a table
+RULER = re.compile(r"\s*=+( +=+)+\s*$")
 DOMAIN, TYPE = "py", "chartae-name"
 
 
@@ -39,25 +44,86 @@ def escaped(text: str) -> str:
     return "".join(parts)
 
 
+def _is_code(paragraph: list[str]) -> bool:
+    """Whether a paragraph of a module's docstring is an example without prompts."""
+    text = "\n".join(line.strip() for line in paragraph)
+    if not re.search(r"\w\(", text):
+        return False
+    try:
+        ast.parse(text if not text.endswith(": ...") else text.replace(": ...", ": pass"))
+    except SyntaxError:
+        return False
+    return True
+
+
+def _paragraphs(lines: list[str]) -> Iterator[list[str]]:
+    """The lines, cut before and after each run of empty ones."""
+    for _, group in itertools.groupby(lines, key=lambda line: bool(line.strip())):
+        yield list(group)
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """Names of several parameters that share a line of Args and are wrapped, on one line."""
+    joined: list[str] = []
+    for line in lines:
+        if joined and re.fullmatch(r"\s*(\w+, )*\w+,", joined[-1]) and re.match(r"\s*(\w+, )*\w+(,|:.*)$", line):
+            joined[-1] += " " + line.lstrip()
+        else:
+            joined.append(line)
+    return joined
+
+
 def prepare(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Escape the text of a docstring, and leave its examples alone."""
-    example = literal = False
-    indent = 0
-    for i, line in enumerate(lines):
-        stripped = line.lstrip()
-        if literal and stripped and len(line) - len(stripped) <= indent:
-            literal = False
-        if stripped.startswith(">>>"):
-            if not example and i and lines[i - 1].strip():
-                lines[i] = "\n" + line
-            example = True
-        elif not stripped:
-            example = False
-        if not example and not literal and stripped:
-            lines[i] = escaped(line)
-            if stripped.endswith("::"):
-                literal, indent = True, len(line) - len(stripped)
-    lines[:] = "\n".join(lines).split("\n")
+    """Escape the text of a docstring; leave its examples alone, and set its tables as they are."""
+    out: list[str] = []
+    literal: int | None = None  # the indent of a line that ends with "::", while its block lasts
+    for paragraph in _paragraphs(_joined(lines)):
+        first = paragraph[0]
+        indent = len(first) - len(first.lstrip())
+        if literal is not None and first.strip() and indent <= literal:
+            literal = None
+        if not first.strip() or literal is not None or first.lstrip().startswith(">>>"):
+            out += paragraph
+        elif RULER.match(first) or (what == "module" and _is_code(paragraph)):
+            out += [" " * indent + "::", "", *("   " + line for line in paragraph)]
+        else:
+            for line in paragraph:
+                if (
+                    line.lstrip().startswith(">>>")
+                    and out
+                    and out[-1].strip()
+                    and not out[-1].lstrip().startswith(">>>")
+                ):
+                    out.append("")  # an example right below the text
+                    out += paragraph[paragraph.index(line) :]
+                    break
+                out.append(escaped(line))
+            if out[-1].rstrip().endswith("::"):
+                literal = len(out[-1]) - len(out[-1].lstrip())
+    lines[:] = out
+    sections = any(re.fullmatch(r"\s*(Args|Returns|Raises|Yields|Attributes|Examples?):", line) for line in out)
+    app.chartae_attribute = None if sections else list(out)  # type: ignore[attr-defined]
+
+
+def restore(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Undo what napoleon makes of an attribute's docstring: the text before a colon is no type."""
+    text: list[str] | None = getattr(app, "chartae_attribute", None)
+    if what in ("attribute", "data", "property") and text is not None:
+        lines[:] = text
+    app.chartae_attribute = None  # type: ignore[attr-defined]
+
+
+def signature(
+    app: Sphinx, what: str, name: str, obj: object, options: object, arguments: str | None, returned: str | None
+) -> tuple[str | None, str | None] | None:
+    """Show nothing where a class only inherits the constructor of a module."""
+    return ("()", returned) if arguments == "(*args, **kwargs)" and what == "class" else None
+
+
+def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:
+    """Leave out methods that other packages define, such as scikit-learn's `set_fit_request`."""
+    module = getattr(obj, "__module__", None) or "chartae"
+    return True if module.split(".")[0] != "chartae" else None
 
 
 class NameRole(XRefRole):
@@ -126,6 +192,12 @@ def resolve(app: Sphinx, env: BuildEnvironment, node: pending_xref, contnode: no
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_role("name", NameRole())
     app.connect("autodoc-process-docstring", prepare, priority=400)
+    app.connect("autodoc-process-docstring", restore, priority=600)
+    app.connect("autodoc-process-signature", signature)
+    app.connect("autodoc-skip-member", skip)
+    for field in PyObject.doc_field_types:
+        if field.name == "variable":
+            field.label = "Attributes"
     app.connect("missing-reference", resolve)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

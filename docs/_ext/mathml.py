@@ -1,9 +1,16 @@
-"""Formulas as MathML: they render in the browser without JavaScript, without LaTeX and without a network."""
+"""Formulas as MathML: they render in the browser without JavaScript, without LaTeX and without a network.
+
+Browsers need a font with mathematical measures. ziamath brings STIX Two Math (SIL Open Font License), which is copied
+into the site.
+"""
 
 from __future__ import annotations
 
 import re
+import shutil
+from pathlib import Path
 
+import ziamath
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
@@ -34,6 +41,13 @@ def visit_math_block(self: HTML5Translator, node: nodes.math_block) -> None:
     raise nodes.SkipNode
 
 
+def copy_font(app: Sphinx, error: Exception | None) -> None:
+    if error is None and app.builder.format == "html":
+        font = Path(ziamath.__file__).parent / "fonts" / "STIXTwoMath-Regular.ttf"
+        shutil.copy(font, Path(app.outdir) / "_static" / font.name)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math_block, None))
+    app.connect("build-finished", copy_font)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -100,7 +100,7 @@ class Reference:
     def page(self, module: ModuleType) -> str:
         """The page of a module, as reStructuredText."""
         path = module.__name__
-        lines = [*_title(path, "="), f".. automodule:: {path}", "   :no-index-entry:", ""]
+        lines = [*_title(path, "="), f".. automodule:: {path}", ""]
         described: list[str] = []
         elsewhere: list[tuple[str, str]] = []
         constants: list[str] = []
@@ -115,7 +115,7 @@ class Reference:
             else:
                 described.append(name)
         if described:
-            lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in described), ""]
+            lines += [".. autosummary::", "   :nosignatures:", "", *(f"   ~{path}.{name}" for name in described), ""]
         if elsewhere:
             lines += [f"Also importable from ``{path}``; each is described on the page of its package:", ""]
             lines += [".. list-table::", "   :widths: 1 3", ""]
@@ -176,7 +176,7 @@ BOX = str.maketrans({"│": " ", "╰": " ", "╯": " ", "─": " ", "╭": " ",
 
 def help_text(*words: str) -> str:
     """What `chartae WORDS --help` prints, without the frames around its groups."""
-    environment = {**os.environ, "COLUMNS": "92", "NO_COLOR": "1", "TERM": "dumb"}
+    environment = {**os.environ, "COLUMNS": "84", "NO_COLOR": "1", "TERM": "dumb"}
     answer = subprocess.run(
         [sys.executable, "-m", "chartae", *words, "--help"], env=environment, capture_output=True, text=True, check=True
     )
