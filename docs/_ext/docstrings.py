@@ -116,8 +116,12 @@ def restore(app: Sphinx, what: str, name: str, obj: object, options: object, lin
 def signature(
     app: Sphinx, what: str, name: str, obj: object, options: object, arguments: str | None, returned: str | None
 ) -> tuple[str | None, str | None] | None:
-    """Show nothing where a class only inherits the constructor of a module."""
-    return ("()", returned) if arguments == "(*args, **kwargs)" and what == "class" else None
+    """Show nothing where a class only inherits the constructor of a module, and defaults by their names."""
+    if arguments == "(*args, **kwargs)" and what == "class":
+        return "()", returned
+    if arguments is None:
+        return None
+    return re.sub(r"<(?:class|function) '?(?:\w+\.)*(\w+)'?(?: at 0x\w+)?>", r"\1", arguments), returned
 
 
 def skip(app: Sphinx, what: str, name: str, obj: object, skipped: bool, options: object) -> bool | None:

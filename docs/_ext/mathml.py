@@ -18,6 +18,7 @@ from sphinx.writers.html5 import HTML5Translator
 
 #: operators that latex2mathml does not know by name
 OPERATORS = ("KL", "ELBO")
+THIN = '<mspace width="0.167em" />'
 FUNCTIONS = "log|exp|det|min|max|tr|KL|softmax"
 
 
@@ -25,8 +26,12 @@ def _mathml(latex: str, display: str) -> str:
     for name in OPERATORS:
         latex = re.sub(rf"\\{name}\b", rf"\\operatorname{{{name}}}", latex)
     mathml = convert(latex.strip(), display=display)
-    # a thin space after log x, as TeX sets it; not before a parenthesis
-    return re.sub(rf"(<m[io]>(?:{FUNCTIONS})</m[io]>)(?!<mo)", r'\1<mspace width="0.167em" />', mathml)
+    # a thin space around log, as TeX sets it; not beside a parenthesis or a sign
+    name = rf"<m[io]>(?:{FUNCTIONS})</m[io]>"
+    mathml = re.sub(rf"({name})(?!<mo)", rf"\1{THIN}", mathml)
+    mathml = re.sub(rf"(</(?:mi|mn|mfrac|mstyle|msup|munder)>|&#x02207;</mo>)({name})", rf"\1{THIN}\2", mathml)
+    # the bars of a norm are equally long, also where one of them carries an exponent
+    return mathml.replace("<mo>&#x02016;</mo>", '<mo stretchy="false">&#x02016;</mo>')
 
 
 def visit_math(self: HTML5Translator, node: nodes.math) -> None:

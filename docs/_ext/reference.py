@@ -115,7 +115,7 @@ class Reference:
             else:
                 described.append(name)
         if described:
-            lines += [".. autosummary::", "   :nosignatures:", "", *(f"   ~{path}.{name}" for name in described), ""]
+            lines += [".. autosummary::", "   :nosignatures:", "", *(f"   {name}" for name in described), ""]
         if elsewhere:
             lines += [f"Also importable from ``{path}``; each is described on the page of its package:", ""]
             lines += [".. list-table::", "   :widths: 1 3", ""]
