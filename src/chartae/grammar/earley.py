@@ -177,9 +177,8 @@ def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -
         cursor = count
         predicted = start if j == 0 else -1
         # Every item that is not predicted arises from a pair: the item before it, and the completed item (or terminal)
-        # that moves its dot. `item` is one of the pair, and `i` runs over the list of its partners. Way 1: `item` is
-        # completed, and the partners wait for it. Way 2: `item` waits, and the partners are complete without text.
-        # Way 0: the partners arrive by a terminal, without `item`.
+        # that moves its dot. `item` is one of them, and `i` runs over its partners. Way 1: `item` is completed, partners
+        # wait for it. Way 2: `item` waits, partners are complete without text. Way 0: partners arrive by a terminal.
         way, item, i = 0, -1, arriving[j]
         while True:
             while i >= 0:
@@ -199,13 +198,8 @@ def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -
                 if count == room:
                     return -2, 0, 0, clock
                 stamps[place], keys[place], hashed[place] = clock, key, count
-                dots[count], origins[count], doubles[count], befores[count], childs[count] = (
-                    dot,
-                    origin,
-                    0,
-                    before,
-                    child,
-                )
+                dots[count], origins[count], doubles[count] = dot, origin, 0
+                befores[count], childs[count] = before, child
                 count += 1
             if predicted >= 0:
                 for o in range(option[predicted], option[predicted + 1]):
