@@ -48,8 +48,8 @@ def test_the_values_are_logged_by_name_and_unweighted():
 def test_corruption_is_what_the_encoder_sees():
     objective = ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.GaussianNoise(0.3))
     t = objective.trace(Batch(points(20_000)))
-    assert (t.seen - t.x).std().item() == pytest.approx(0.3, rel=0.02)
-    assert torch.equal(t.q.mean, objective.model.encode(t.seen))
+    assert (t.corrupted - t.x).std().item() == pytest.approx(0.3, rel=0.02)
+    assert torch.equal(t.q.mean, objective.model.encode(t.corrupted))
     assert repr(objective) == "Penalised: Reconstruction(), the encoder seeing GaussianNoise(0.3)"
 
 
@@ -130,8 +130,8 @@ def test_antithetic_pairs_see_opposite_noise():
     t = objective.trace(Batch(x))
     assert len(t.x) == 2 * len(x)
     assert torch.equal(t.x[: len(x)], x)
-    assert torch.allclose(t.seen[: len(x)] + t.seen[len(x) :], 2 * x)
-    assert not torch.allclose(t.seen[: len(x)], x)
+    assert torch.allclose(t.corrupted[: len(x)] + t.corrupted[len(x) :], 2 * x)
+    assert not torch.allclose(t.corrupted[: len(x)], x)
     with pytest.raises(ValueError, match="symmetric about x"):
         ch.Penalised(linear_autoencoder(), ch.Reconstruction(), corrupt=ch.Masking(0.3), antithetic=True)
 
@@ -146,9 +146,9 @@ def test_levels_are_told():
     t = objective.trace(Batch(torch.ones(4000, 2)))
     assert model.noise == (0.1, 2.0)
     assert torch.equal(t.condition[:4000], t.condition[4000:])
-    e = (t.seen - t.x) / t.condition[:, None]
+    e = (t.corrupted - t.x) / t.condition[:, None]
     assert e.std().item() == pytest.approx(1, abs=0.03)
-    assert torch.equal(t.q.mean, t.seen * t.condition[:, None])
+    assert torch.equal(t.q.mean, t.corrupted * t.condition[:, None])
 
 
 def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data():
@@ -167,7 +167,7 @@ def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data(
     assert at_x.double().mean().item() == pytest.approx(0.25, abs=0.05)
     t = objective.trace(Batch(x))
     assert torch.equal(t.x, x)
-    assert not t.seen.requires_grad
+    assert not t.corrupted.requires_grad
     assert "3 steps walked back" in repr(objective)
     with pytest.raises(ValueError, match="of one noise level"):
         ch.Penalised(model, ch.Reconstruction(), walkback=3)
@@ -183,7 +183,7 @@ def test_rare_noise_counts_by_its_inverse_variance():
     assert t.weight[large].unique().tolist() == pytest.approx([1 / 101])
     assert torch.equal(t.weight[:4000], t.weight[4000:])
     # the weight belongs to the example whose noise it is
-    noise = (t.seen - t.x).square().mean(1)
+    noise = (t.corrupted - t.x).square().mean(1)
     assert noise[large].mean().item() == pytest.approx(0.01 * 101, rel=0.1)
     assert noise[~large].mean().item() == pytest.approx(0.01, rel=0.1)
     value = ch.Reconstruction()(t)

@@ -127,7 +127,7 @@ def test_the_recipes_minimise_these_losses():
     objective.model = random_model()
     torch.manual_seed(0)
     t = objective.trace(Batch(x))
-    e = (t.seen - x) / SIGMA
+    e = (t.corrupted - x) / SIGMA
     dsm = maths.denoising_score_matching(Score(objective.model), x, SIGMA, e).mean()
     torch.manual_seed(0)
     assert torch.allclose(objective(x)["loss"], dsm + constant)

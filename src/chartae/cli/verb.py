@@ -171,7 +171,7 @@ class _Refused(Exception):
     """A setting of the library is refused; tyro passes this on, while it would put a ValueError into a box."""
 
 
-def _made(settings: type, values: Mapping[str, object]) -> object:
+def _built_from(settings: type, values: Mapping[str, object]) -> object:
     try:
         return settings(**values)
     except (ValueError, TypeError) as error:
@@ -186,7 +186,7 @@ def flags(info: StructTypeInfo) -> StructConstructorSpec | None:
         return None
     defaults = {f.name: f.default for f in fields(info.type) if f.default is not MISSING}
     return StructConstructorSpec(
-        lambda **values: _made(info.type, values),
+        lambda **values: _built_from(info.type, values),
         tuple(
             StructFieldSpec(
                 name=name, type=Annotated[setting.type, flag(setting.help, setting.metavar)],  # type: ignore[arg-type]

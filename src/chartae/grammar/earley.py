@@ -177,7 +177,7 @@ def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -
         cursor = count
         predicted = start if j == 0 else -1
         # Every item that is not predicted arises from a pair: the item before it, and the completed item (or terminal)
-        # that moves its dot. `item` is one of them, and `i` runs over its partners. Way 1: `item` is completed, partners
+        # that moves its dot. `item` is one of them, and `i` runs over its partners. Way 1: `item` is complete, partners
         # wait for it. Way 2: `item` waits, partners are complete without text. Way 0: partners arrive by a terminal.
         way, item, i = 0, -1, arriving[j]
         while True:

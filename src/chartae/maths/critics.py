@@ -72,7 +72,7 @@ def _mean_squared_gradient(
 def logits_of(
     critic: Callable[..., Tensor],
     real: Sequence[Tensor],
-    made: Sequence[Tensor],
+    fake: Sequence[Tensor],
     *,
     batches: bool = False,
     condition: Tensor | None = None,
@@ -82,7 +82,7 @@ def logits_of(
     Args:
         critic: function from its inputs, and a keyword `condition` if there is one, to logits (N,).
         real: inputs of the critic for real examples, each (N, ...).
-        made: inputs of the critic for generated examples, each (N, ...).
+        fake: inputs of the critic for generated examples, each (N, ...).
         batches: whether the critic uses statistics of the batch, so that real and generated examples need separate
             forward passes; default False.
         condition: labels or covariates (N, K); row i belongs to row i of both sides. Default None.
@@ -96,10 +96,10 @@ def logits_of(
     (tensor([1., 1.]), tensor([0., 0.]))
     """
     if batches:
-        return _logits(critic, real, condition), _logits(critic, made, condition)
-    parts = [torch.cat(sides) for sides in zip(real, made, strict=True)]
-    of_real, of_made = _logits(critic, parts, _repeated(condition)).chunk(2)
-    return of_real, of_made
+        return _logits(critic, real, condition), _logits(critic, fake, condition)
+    parts = [torch.cat(sides) for sides in zip(real, fake, strict=True)]
+    of_real, of_fake = _logits(critic, parts, _repeated(condition)).chunk(2)
+    return of_real, of_fake
 
 
 def _repeated(condition: Tensor | None) -> Tensor | None:
@@ -110,7 +110,7 @@ def _repeated(condition: Tensor | None) -> Tensor | None:
 def penalised_logits(
     critic: Callable[..., Tensor],
     real: Sequence[Tensor],
-    made: Sequence[Tensor],
+    fake: Sequence[Tensor],
     *,
     lengths: Sequence[float | Tensor] | None = None,
     share: float = 1.0,
@@ -124,7 +124,7 @@ def penalised_logits(
     Args:
         critic: function from its inputs, and a keyword `condition` if there is one, to logits (N,).
         real: inputs of the critic for real examples, each (N, ...).
-        made: inputs of the critic for generated examples, each (N, ...).
+        fake: inputs of the critic for generated examples, each (N, ...).
         lengths: squared length scale of each input in the penalty; default None: 1 for every input.
         share: share of the examples on which the penalty is computed, above 0 and at most 1; default 1.
         batches: whether the critic uses statistics of the batch, so that real and generated examples need separate
@@ -142,33 +142,33 @@ def penalised_logits(
     9.0
     """
     if share < 1 or batches:
-        of_real, of_made = logits_of(critic, real, made, batches=batches, condition=condition)
+        of_real, of_fake = logits_of(critic, real, fake, batches=batches, condition=condition)
         rows = slice(math.ceil(share * len(real[0])))
         first = None if condition is None else condition[rows]
         r1, r2 = (
             gradient_penalty(critic, *(part[rows] for part in side), lengths=lengths, condition=first)
-            for side in (real, made)
+            for side in (real, fake)
         )
-        return of_real, of_made, r1 + r2
-    leaves = [torch.cat(sides).detach().requires_grad_() for sides in zip(real, made, strict=True)]
+        return of_real, of_fake, r1 + r2
+    leaves = [torch.cat(sides).detach().requires_grad_() for sides in zip(real, fake, strict=True)]
     with torch.enable_grad():
         logits = _logits(critic, leaves, _repeated(condition))
         # ½ mean over the real + ½ mean over the generated examples = the mean over all of them
         penalty = _mean_squared_gradient(logits, leaves, lengths)
-    of_real, of_made = logits.chunk(2)
-    return of_real, of_made, penalty
+    of_real, of_fake = logits.chunk(2)
+    return of_real, of_fake, penalty
 
 
-def logistic_loss(real: Tensor, made: Tensor, *, pairs: bool = False) -> tuple[Tensor, Tensor]:
+def logistic_loss(real: Tensor, fake: Tensor, *, pairs: bool = False) -> tuple[Tensor, Tensor]:
     """Return the logistic loss of a critic's logits, in nats, and its accuracy.
 
-    The loss is E softplus(-T(real)) + E softplus(T(made)); the critic is right where T has the right sign. For pairs
-    it is the relativistic loss E softplus(T(made) - T(real)) of Jolicoeur-Martineau, 2018 (arXiv 1807.00734); the
+    The loss is E softplus(-T(real)) + E softplus(T(fake)); the critic is right where T has the right sign. For pairs
+    it is the relativistic loss E softplus(T(fake) - T(real)) of Jolicoeur-Martineau, 2018 (arXiv 1807.00734); the
     critic is right where the real example has the larger logit.
 
     Args:
         real: logits of real examples (N,).
-        made: logits of generated examples (M,); M = N for pairs.
+        fake: logits of generated examples (M,); M = N for pairs.
         pairs: whether to use the relativistic loss; default False.
 
     Returns:
@@ -180,9 +180,9 @@ def logistic_loss(real: Tensor, made: Tensor, *, pairs: bool = False) -> tuple[T
     (tensor(0.2539), tensor(1.))
     """
     if pairs:
-        return softplus(made - real).mean(), (real > made).to(real.dtype).mean()
-    right = 0.5 * ((real > 0).to(real.dtype).mean() + (made < 0).to(real.dtype).mean())
-    return (softplus(-real) + softplus(made)).mean(), right
+        return softplus(fake - real).mean(), (real > fake).to(real.dtype).mean()
+    right = 0.5 * ((real > 0).to(real.dtype).mean() + (fake < 0).to(real.dtype).mean())
+    return (softplus(-real) + softplus(fake)).mean(), right
 
 
 #: names of the losses that a model can minimise, given a critic's logits
@@ -217,7 +217,7 @@ class CriticLoss(NamedTuple):
         loss: loss that the critic minimises, including the gradient penalty; a 0-d tensor in nats.
         right: accuracy, from 0 to 1; a 0-d tensor.
         real: logits of the real examples (N,).
-        made: logits of the generated examples (N,).
+        fake: logits of the generated examples (N,).
 
     >>> import torch
     >>> from chartae.maths import critic_loss
@@ -229,13 +229,13 @@ class CriticLoss(NamedTuple):
     loss: Tensor
     right: Tensor
     real: Tensor
-    made: Tensor
+    fake: Tensor
 
 
 def critic_loss(
     critic: Callable[..., Tensor],
     real: Sequence[Tensor],
-    made: Sequence[Tensor],
+    fake: Sequence[Tensor],
     *,
     penalty: float = 0.0,
     lengths: Sequence[float | Tensor] | None = None,
@@ -246,13 +246,13 @@ def critic_loss(
 ) -> CriticLoss:
     """Return the loss that a critic minimises: the logistic loss of its logits plus penalty (R1 + R2).
 
-    The logistic loss is E softplus(-T(real)) + E softplus(T(made)), or E softplus(T(made) - T(real)) for pairs. R1 and
+    The logistic loss is E softplus(-T(real)) + E softplus(T(fake)), or E softplus(T(fake) - T(real)) for pairs. R1 and
     R2 are ½ E ||dT||^2 on real and on generated examples.
 
     Args:
         critic: function from its inputs, and a keyword `condition` if there is one, to logits (N,).
         real: inputs of the critic for real examples, each (N, ...).
-        made: inputs of the critic for generated examples, each (N, ...).
+        fake: inputs of the critic for generated examples, each (N, ...).
         penalty: weight of the gradient penalty R1 + R2, >= 0; default 0.
         lengths: squared length scale of each input in the penalty; default None: 1 for every input.
         share: share of the examples on which the penalty is computed, above 0 and at most 1; default 1.
@@ -271,10 +271,10 @@ def critic_loss(
     tensor(4.5972, ...)
     """
     if not penalty:
-        of_real, of_made = logits_of(critic, real, made, batches=batches, condition=condition)
-        return CriticLoss(*logistic_loss(of_real, of_made, pairs=pairs), of_real, of_made)
-    of_real, of_made, gradients = penalised_logits(
-        critic, real, made, lengths=lengths, share=share, batches=batches, condition=condition
+        of_real, of_fake = logits_of(critic, real, fake, batches=batches, condition=condition)
+        return CriticLoss(*logistic_loss(of_real, of_fake, pairs=pairs), of_real, of_fake)
+    of_real, of_fake, gradients = penalised_logits(
+        critic, real, fake, lengths=lengths, share=share, batches=batches, condition=condition
     )
-    loss, right = logistic_loss(of_real, of_made, pairs=pairs)
-    return CriticLoss(loss + penalty * gradients, right, of_real, of_made)
+    loss, right = logistic_loss(of_real, of_fake, pairs=pairs)
+    return CriticLoss(loss + penalty * gradients, right, of_real, of_fake)

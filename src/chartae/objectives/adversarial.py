@@ -101,7 +101,7 @@ class Adversarial(Objective):
     >>> sorted(objective(x))
     ['error', 'latent', 'latent_gradient_ratio', 'loss', 'reconstruction']
     >>> sorted(name for name in objective(x, "critic") if name.startswith("latent"))
-    ['latent_accuracy', 'latent_made', 'latent_real']
+    ['latent_accuracy', 'latent_fake', 'latent_real']
     """
 
     #: the inputs of each critic
@@ -285,9 +285,9 @@ class Adversarial(Objective):
         matches, draws = self._matches(batch)
         values: dict[str, Tensor] = {}
         # the model wants the generated side to be called real, and the real side to be called generated
-        for name, (real, made) in matches.items():
+        for name, (real, fake) in matches.items():
             critic = self.critics[name]
-            above, below = logits_of(critic, real, made, batches=bool(critic.statistics), condition=batch.condition)
+            above, below = logits_of(critic, real, fake, batches=bool(critic.statistics), condition=batch.condition)
             values[name] = self._pair(below, above)
         loss = torch.stack([*values.values()]).sum()
         if "reconstruction" in draws:
@@ -312,10 +312,10 @@ class Adversarial(Objective):
         lengths = {"x": self.variance.clamp_min(1e-12), "z": steadier * self._length(draws["z"])}
         values: dict[str, Tensor] = {}
         loss = x.new_zeros(())
-        for name, (real, made) in matches.items():
+        for name, (real, fake) in matches.items():
             critic = self.critics[name]
             verdict = critic_loss(
-                critic, real, made, penalty=self.penalty, lengths=[lengths[part] for part in self.MATCHES[name]],
+                critic, real, fake, penalty=self.penalty, lengths=[lengths[part] for part in self.MATCHES[name]],
                 share=self.penalised, pairs=self.loss == "relativistic", batches=bool(critic.statistics),
                 condition=batch.condition,
             )  # fmt: skip
@@ -323,7 +323,7 @@ class Adversarial(Objective):
             values |= {
                 f"{name}_accuracy": verdict.right,
                 f"{name}_real": verdict.real.mean(),
-                f"{name}_made": verdict.made.mean(),
+                f"{name}_fake": verdict.fake.mean(),
             }
         return {"loss": loss, **values}
 

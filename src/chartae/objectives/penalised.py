@@ -118,17 +118,17 @@ class Penalised(Objective):
 
     def trace(self, batch: Batch) -> Trace:
         """One forward pass, with the encoder's input, the codes and both distributions."""
-        x, seen, condition, weight = self.see(batch)
-        if self.terms.through_input and not seen.requires_grad:
-            seen = seen.detach().requires_grad_()
-        q = self.model.encoder(seen, condition)
+        x, corrupted, condition, weight = self.see(batch)
+        if self.terms.through_input and not corrupted.requires_grad:
+            corrupted = corrupted.detach().requires_grad_()
+        q = self.model.encoder(corrupted, condition)
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
         meter = GradientRatio()
         critic_z = z if self.comparable or not self.training else meter.watch(z)
         p = self.model.decoder(z, condition)
-        return Trace(self.model, x, condition, seen, q, z, p, weight, critic_z, meter.ratio)
+        return Trace(self.model, x, condition, corrupted, q, z, p, weight, critic_z, meter.ratio)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:
         """The autoencoder's loss and each term by its name, from one forward pass."""
@@ -145,7 +145,7 @@ class Penalised(Objective):
         if self.corrupt is None:
             return x, x, condition, weight
         noise = self.corrupt(x, condition)
-        seen = noise.sample()
+        corrupted = noise.sample()
         if isinstance(self.corrupt, Corruption) and (noise_weight := self.corrupt.weight(noise)) is not None:
             weight = noise_weight if weight is None else noise_weight * weight
         if _has_levels(self.corrupt):
@@ -153,9 +153,9 @@ class Penalised(Objective):
             condition = torch.as_tensor(noise.sigma).flatten()
         if self.antithetic:
             twice = lambda t: None if t is None else torch.cat([t, t])  # noqa: E731
-            x, seen, condition, weight = (
+            x, corrupted, condition, weight = (
                 torch.cat([x, x]),
-                torch.cat([seen, 2 * x - seen]),
+                torch.cat([corrupted, 2 * x - corrupted]),
                 twice(condition),
                 twice(weight),
             )
@@ -167,9 +167,9 @@ class Penalised(Objective):
                 low, high = x.amin(0), x.amax(0)
                 margin = high - low
                 for i in range(self.walkback):
-                    back = self.model.reconstruct(seen, condition).clamp(low - margin, high + margin)
-                    seen = torch.where(i < steps, self.corrupt(back, condition).sample(), seen)
-        return x, seen, condition, weight
+                    back = self.model.reconstruct(corrupted, condition).clamp(low - margin, high + margin)
+                    corrupted = torch.where(i < steps, self.corrupt(back, condition).sample(), corrupted)
+        return x, corrupted, condition, weight
 
     def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:
         if player == "model":
@@ -180,9 +180,9 @@ class Penalised(Objective):
         return term.critic_loss(trace)
 
     def __repr__(self) -> str:
-        seen = "" if self.corrupt is None else f", the encoder seeing {self.corrupt!r}"
+        corrupted = "" if self.corrupt is None else f", the encoder seeing {self.corrupt!r}"
         walk = f", up to {self.walkback} steps walked back" if self.walkback else ""
-        return f"Penalised: {self.terms!r}{seen}{walk}"
+        return f"Penalised: {self.terms!r}{corrupted}{walk}"
 
 
 def _has_levels(corrupt: Conditional) -> bool:

@@ -124,12 +124,12 @@ class VAEGAN(Objective):
     def _critic(self, x: Tensor, condition: Tensor | None) -> dict[str, Tensor]:
         with torch.no_grad():
             reconstructions, samples = self._generate(self.model.encoder(x, condition).sample(), condition)
-        made = torch.cat([reconstructions[::2], samples[1::2]])  # one half of each
+        fake = torch.cat([reconstructions[::2], samples[1::2]])  # one half of each
         verdict = critic_loss(
-            self.critic, (x,), (made,), penalty=self.penalty, lengths=[total_variance(x)],
+            self.critic, (x,), (fake,), penalty=self.penalty, lengths=[total_variance(x)],
             batches=self.critic.statistics,
         )  # fmt: skip
-        kinds = verdict.made.split([len(reconstructions[::2]), len(samples[1::2])])
+        kinds = verdict.fake.split([len(reconstructions[::2]), len(samples[1::2])])
         return {
             "loss": verdict.loss, "accuracy": verdict.right, "real": verdict.real.mean(), "again": kinds[0].mean(),
             "drawn": kinds[1].mean(),

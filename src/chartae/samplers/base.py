@@ -27,19 +27,19 @@ class State(NamedTuple):
     Attributes:
         x: positions `(B, *S)`, or `(L, B, *S)` for L noise levels.
         step: step size, a tensor, which warm-up tunes.
-        made: number of steps made so far; default 0.
+        taken: number of steps taken so far; default 0.
         score: score at `x`, if the kernel stores it; default None.
 
     >>> import torch
     >>> from chartae.samplers import MALA
     >>> state = MALA(lambda x: -x, step=0.5).init(torch.ones(4, 2))
-    >>> state.step, state.made, state.score[0]
+    >>> state.step, state.taken, state.score[0]
     (tensor(0.5000), 0, tensor([-1., -1.]))
     """
 
     x: Tensor
     step: Tensor
-    made: int = 0
+    taken: int = 0
     score: Tensor | None = None
 
 

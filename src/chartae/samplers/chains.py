@@ -73,7 +73,7 @@ class CorruptDenoise(Kernel):
             x = 0.5 * (y + self.denoise(y))
         else:
             x = self.denoise(state.x + noise * (math.sqrt(2) if self.form == "langevin" else 1))
-        return State(x, state.step, state.made + 1), all_moved(x)
+        return State(x, state.step, state.taken + 1), all_moved(x)
 
 
 class GSN(Kernel):
@@ -133,7 +133,7 @@ class GSN(Kernel):
         else:
             assert isinstance(self.spread, float | int)
             x = self.denoise(y) + self.spread * e
-        return State(x, state.step, state.made + 1), all_moved(x)
+        return State(x, state.step, state.taken + 1), all_moved(x)
 
 
 class ParallelTempering(Kernel):
@@ -192,7 +192,7 @@ class ParallelTempering(Kernel):
     def step(self, state: State, generator: torch.Generator) -> tuple[State, Info]:
         assert state.score is not None
         parts = [
-            k.step(State(x, h, state.made, s), generator)
+            k.step(State(x, h, state.taken, s), generator)
             for k, x, h, s in zip(self.kernels, state.x, state.step, state.score, strict=True)
         ]
         infos = [info for _, info in parts]
@@ -201,7 +201,7 @@ class ParallelTempering(Kernel):
         fault = torch.stack([i.fault for i in infos]).any(0)
         swapped = x[0].new_zeros(len(x) - 1)
         # pairs (0, 1), (2, 3), ... and (1, 2), (3, 4), ... in turn
-        for i in range(state.made % 2, len(x) - 1, 2):
+        for i in range(state.taken % 2, len(x) - 1, 2):
             a, b = x[i], x[i + 1]
             log_alpha = maths.log_ratio(self._difference(i), a, b, nodes=self.nodes)
             u = torch.rand(len(a), dtype=a.dtype, device=a.device, generator=generator)
@@ -213,7 +213,7 @@ class ParallelTempering(Kernel):
             for j in (i, i + 1):
                 score[j] = torch.where(mask, self.scores[j](x[j]), score[j])  # type: ignore[arg-type]
         pooled = torch.stack([i.pooled for i in infos])
-        next_state = State(torch.stack(x), state.step, state.made + 1, torch.stack(score))  # type: ignore[arg-type]
+        next_state = State(torch.stack(x), state.step, state.taken + 1, torch.stack(score))  # type: ignore[arg-type]
         return next_state, Info(infos[0].acceptance, pooled, fault, swapped)
 
     def _difference(self, i: int) -> ScoreFunction:

@@ -52,7 +52,7 @@ class ULA(Kernel):
         y = x + h * state.score + (2 * h).sqrt() * randn(x, generator)
         s = self.score(y)
         info = all_moved(y)
-        return State(y, h, state.made + 1, s), info._replace(fault=info.fault | ~s.isfinite().flatten(1).all(1))
+        return State(y, h, state.taken + 1, s), info._replace(fault=info.fault | ~s.isfinite().flatten(1).all(1))
 
 
 def geometric(high: float, low: float, n: int) -> list[float]:
@@ -140,13 +140,13 @@ class AnnealedLangevin(Kernel):
 
     def step(self, state: State, generator: torch.Generator) -> tuple[State, Info]:
         last = len(self.levels) - 1
-        level, next_level = (min(n // self.repeats, last) for n in (state.made, state.made + 1))
+        level, next_level = (min(n // self.repeats, last) for n in (state.taken, state.taken + 1))
         sigma = self.levels[level]
         b2 = 2 * self.size * sigma**2
         if self.consistent:
             b2 = max(0.0, self.levels[next_level] ** 2 - ((1 - self.size) * sigma) ** 2)
         x = state.x + self.size * sigma**2 * self.scores[level](state.x) + math.sqrt(b2) * randn(state.x, generator)
-        return State(x, state.step, state.made + 1), all_moved(x)
+        return State(x, state.step, state.taken + 1), all_moved(x)
 
     def finish(self, state: State) -> Tensor:
         return state.x + self.levels[-1] ** 2 * self.scores[-1](state.x)

@@ -113,7 +113,7 @@ class RandomWalk(_Metropolis):
     def step(self, state: State, generator: torch.Generator) -> tuple[State, Info]:
         y = state.x + state.step * randn(state.x, generator)
         moved, info = self.accept(state, y, self.log_ratio(state.x, y) / self.temperature, generator)
-        return State(torch.where(per_chain(moved, y), y, state.x), state.step, state.made + 1), info
+        return State(torch.where(per_chain(moved, y), y, state.x), state.step, state.taken + 1), info
 
 
 class MALA(_Metropolis):
@@ -177,4 +177,4 @@ class MALA(_Metropolis):
         log_alpha = torch.where(ratio == -math.inf, ratio, ratio - back + 0.5 * e.flatten(1).square().sum(1))
         moved, info = self.accept(state, y, log_alpha, generator)
         mask = per_chain(moved, y)
-        return State(torch.where(mask, y, x), h, state.made + 1, torch.where(mask, t, s)), info
+        return State(torch.where(mask, y, x), h, state.taken + 1, torch.where(mask, t, s)), info

@@ -71,11 +71,11 @@ class AdversarialLatent(Term):
 
     def critic_loss(self, t: Trace) -> dict[str, Tensor]:
         prior, z = t.model.prior.sample(len(t.z)).detach(), t.z.detach()
-        loss, accuracy, real, made = critic_loss(
+        loss, accuracy, real, fake = critic_loss(
             self.critic, (prior,), (z,), penalty=self.penalty, pairs=self.loss == "relativistic",
             batches=self.critic.statistics, condition=t.condition,
         )  # fmt: skip
-        return {"loss": loss, "accuracy": accuracy, "real": real.mean(), "made": made.mean()}
+        return {"loss": loss, "accuracy": accuracy, "real": real.mean(), "fake": fake.mean()}
 
     def check(self, model: Autoencoder) -> None:
         if not model.prior.drawable:

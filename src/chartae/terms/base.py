@@ -24,8 +24,8 @@ class Trace:
         model: the autoencoder.
         x: data `(B, *S)`.
         condition: condition of encoder and decoder (B, K), or None.
-        seen: input of the encoder `(B, *S)`: `x`, or a draw from the corruption C(x~|x).
-        q: the distribution q(z|seen).
+        corrupted: input of the encoder `(B, *S)`: `x`, or a draw from the corruption C(x~|x).
+        q: the distribution q(z|corrupted).
         z: one draw from q (B, D), differentiable.
         p: the distribution p(x|z).
         weight: weight of each example in the loss (B,), or None (default) if all weigh the same.
@@ -46,7 +46,7 @@ class Trace:
     model: Autoencoder
     x: Tensor
     condition: Tensor | None
-    seen: Tensor
+    corrupted: Tensor
     q: Distribution
     z: Tensor
     p: Distribution

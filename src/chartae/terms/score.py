@@ -47,9 +47,9 @@ class SlicedScoreMatching(Term):
         self.sigma = float(sigma)
 
     def forward(self, t: Trace) -> Float[Tensor, " B"]:
-        score = (t.p.mean - t.seen) / self.sigma**2
+        score = (t.p.mean - t.corrupted) / self.sigma**2
         u = random_signs(score.detach())
-        (product,) = torch.autograd.grad(score, t.seen, u, create_graph=True)
+        (product,) = torch.autograd.grad(score, t.corrupted, u, create_graph=True)
         return 0.5 * score.flatten(1).square().sum(1) + (product * u).flatten(1).sum(1)
 
     def extra_repr(self) -> str:

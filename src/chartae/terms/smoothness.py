@@ -170,13 +170,13 @@ class Contraction(Term):
             return self._closed(t)
         out = t.p.mean if self.of == "reconstruction" else t.q.mean
         if self.method == "hutchinson":
-            return jacobian_norm_hutchinson(out, t.seen)
-        few_outputs = out[0].numel() <= 2 * t.seen[0].numel()
-        return jacobian_norm_by_rows(out, t.seen) if few_outputs else jacobian_norm(out, t.seen)
+            return jacobian_norm_hutchinson(out, t.corrupted)
+        few_outputs = out[0].numel() <= 2 * t.corrupted[0].numel()
+        return jacobian_norm_by_rows(out, t.corrupted) if few_outputs else jacobian_norm(out, t.corrupted)
 
     def _closed(self, t: Trace) -> Tensor:
         layer, V, scale, skip = self._layers(t.model)
-        slope = layer.slope(t.seen)
+        slope = layer.slope(t.corrupted)
         if self.of == "encoder":
             return slope.square() @ layer.weight.square().sum(1)
         return one_hidden_jacobian_norm(slope, layer.weight, V, scale, skip)
