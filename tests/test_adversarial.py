@@ -228,6 +228,7 @@ def test_another_domain_in_place_of_a_prior():
         objective(points())
 
 
+@pytest.mark.slow
 def test_a_critic_that_wins_for_long_raises_the_alarm(tmp_path, float32):
     rows = [{"split": "train", "epoch": 2, "step": 20 * k, "critic/latent_accuracy": 0.99} for k in range(21)]
     objective = matched("latent")
@@ -442,6 +443,7 @@ def test_an_implicit_decoder_is_drawn_from():
         model.decoder(z).log_prob(points(5))
 
 
+@pytest.mark.slow
 def test_a_latent_critic_gives_codes_the_priors_law(float32):
     torch.manual_seed(0)
     x = 3 + 2 * torch.randn(2000, 1)

@@ -89,6 +89,7 @@ def test_values_and_columns():
     assert by_values.sample(3, condition=values[:3]).shape == (3, 4)
 
 
+@pytest.mark.slow
 def test_a_density_learns_what_the_condition_says():
     """Codes are the data here: their mean is that of the class, and moves with a covariate."""
     g = np.random.default_rng(0)

@@ -11,15 +11,16 @@ import re
 import runpy
 import shlex
 import tomllib
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 
 from chartae import densities
+from chartae.cli.fit import Fit
 from chartae.cli.main import VERBS
-from chartae.cli.verb import parsed
+from chartae.cli.recipes import refuse_unknown
+from chartae.cli.verb import flag_names, parsed
 from chartae.data import kinds
 from chartae.evaluation import base as evaluators
 from chartae.recipes import RECIPES
@@ -52,14 +53,14 @@ def exists(need: str) -> bool:
     verb, *flags = need.split()
     if verb not in VERBS:
         return False
-    known = {f.name for f in fields(VERBS[verb].load())}
-    return all(flag.removeprefix("--").replace("-", "_") in known for flag in flags)
+    return set(flags) <= flag_names(VERBS[verb].load())
 
 
 def blocks(page: Path, language: str = "python") -> str:
     """The blocks of a page in one language, one below the other; those that chartae cannot run yet are left out."""
     matches = [m for m in FENCE.finditer(page.read_text()) if m["language"].endswith(language)]
-    return "\n".join(m["text"] for m in matches if m["needs"] is None or exists(m["needs"]))
+    text = "\n".join(m["text"] for m in matches if m["needs"] is None or exists(m["needs"]))
+    return re.sub(r"^:[\w-]+:.*\n", "", text, flags=re.MULTILINE)  # the options of a cell
 
 
 def commands(page: Path) -> list[list[str]]:
@@ -106,10 +107,8 @@ def test_the_commands_parse(page):
             continue
         verb, options = parsed(VERBS[name].load(), name, words)
         if options:
-            recipe = getattr(verb, "recipe", None)
-            assert recipe is not None, f"chartae {name} {shlex.join(words)}: unknown flags {options}"
-            unknown = set(options) - set(options_of(recipe))
-            assert not unknown, f"{recipe} has no option {unknown}"
+            recipes = [verb.model.recipe] if isinstance(verb, Fit) else verb.output.recipes
+            refuse_unknown(type(verb), recipes, options)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -444,6 +444,7 @@ def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch, f
     assert torch.equal(more.categories(data.test), run.categories(data.test))
 
 
+@pytest.mark.slow
 def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys, float32):
     from papers import iae_cluster, iae_semisup
 

@@ -159,7 +159,7 @@ def test_walkback_walks_from_the_corrupted_point_and_learns_the_way_to_the_data(
         model.decoder.net.bias.fill_(1.0)  # every reconstruction is 1
     noise = ch.GaussianNoise(1e-6)
     objective = ch.Penalised(model, ch.Reconstruction(), corrupt=noise, walkback=3)
-    seen = torch.cat([objective.trace(Batch(x)).seen for _ in range(100)]).reshape(100, *x.shape)
+    seen = torch.cat([objective.trace(Batch(x)).corrupted for _ in range(100)]).reshape(100, *x.shape)
     at_one = ((seen - 1).abs() < 1e-4).all(2)
     at_x = ((seen - x).abs() < 1e-4).all(2)
     assert (at_one | at_x).all()

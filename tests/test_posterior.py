@@ -105,6 +105,7 @@ def test_a_trained_critic_finds_the_kl(contrast, float32):
     assert sum(found) / 2 == pytest.approx(exact, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_model_trained_by_avb_has_the_posterior_of_its_decoder(float32):
     """A linear decoder that is held: the implicit posterior's moments against the closed form."""
     torch.manual_seed(0)
@@ -228,6 +229,7 @@ def test_what_is_measured_of_the_four_points(float32):
     assert found["aggregate"] < 0.01
 
 
+@pytest.mark.slow
 def test_the_reproductions_make_their_tables(tmp_path, monkeypatch, float32):
     four, modes = iae_posterior.four_points, iae_posterior.two_modes
     monkeypatch.setattr(

@@ -21,6 +21,7 @@ def root(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_expressions(root, monkeypatch, capsys):
     pytest.importorskip("botorch")
     small = {"rounds": 1, "batch": 3, "keep": 30, "candidates": 60, "fit": {"iterations": 2}}

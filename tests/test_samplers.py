@@ -182,6 +182,7 @@ def test_temperature_scales_a_normals_variance():
         assert final.var().item() == pytest.approx(2, rel=0.05)
 
 
+@pytest.mark.slow
 def test_chains_do_not_mix_between_far_modes_but_tempering_and_annealing_do():
     world = toys.mixture([[-4.0, 0.0], [4.0, 0.0]], sds=1.0, weights=[0.3, 0.7])
     level = lambda sigma: world.smoothed(sigma).score  # noqa: E731

@@ -478,7 +478,7 @@ def test_bad_input(tmp_path, float32):
         (lambda: build("grae", Setting((15,), 5)), "is for strings; give a grammar"),
         (lambda: build("rae", Setting((15,), 5, codec=EXPRESSIONS)), "does not read strings; use grae"),
         (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="l1"), "penalty is 'l1'"),
-        (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="sn", weight=1), "has none"),
+        (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="sn", weight=1), "which has no weight"),
         (lambda: codec_of(ch.fit("ae", np.eye(8), densities=(), **QUICK)), "this is a run of 'ae' on table rows"),
     ]
     for call, message in cases:
