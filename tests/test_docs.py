@@ -59,7 +59,8 @@ def exists(need: str) -> bool:
 def blocks(page: Path, language: str = "python") -> str:
     """The blocks of a page in one language, one below the other; those that chartae cannot run yet are left out."""
     matches = [m for m in FENCE.finditer(page.read_text()) if m["language"].endswith(language)]
-    return "\n".join(m["text"] for m in matches if m["needs"] is None or exists(m["needs"]))
+    text = "\n".join(m["text"] for m in matches if m["needs"] is None or exists(m["needs"]))
+    return re.sub(r"^:[\w-]+:.*\n", "", text, flags=re.MULTILINE)  # the options of a cell
 
 
 def commands(page: Path) -> list[list[str]]:
