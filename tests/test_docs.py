@@ -92,6 +92,7 @@ def test_the_code_runs(page, tmp_path, monkeypatch):
     exec(compile(blocks(page), str(page), "exec"), {"__name__": "__main__"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [p for p in DOCS if p.name in BUILT], ids=lambda p: p.name)
 @pytest.mark.usefixtures("_own_tables", "float32")
 def test_the_code_of_a_built_page_runs(page, tmp_path, monkeypatch):

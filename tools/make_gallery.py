@@ -29,6 +29,8 @@ def shrink(source: Path, target: Path) -> None:
         image = image.convert("RGB")
         if image.width > WIDTH:
             image = image.resize((WIDTH, round(image.height * WIDTH / image.width)), Image.Resampling.LANCZOS)
+        times = max(1, WIDTH // 2 // image.width)  # pictures of few pixels are enlarged
+        image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
         image.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
