@@ -566,8 +566,8 @@ def test_bad_settings():
         ("iae-cluster", {"clusters": 1}, "clusters is 1; give at least 2"),
         ("aae-cluster", {"clusters": 0}, "clusters is 0; give at least 2"),
         ("iae-cluster", {"densities": ("gmm",)}, "hold a category, and no density is fitted"),
-        ("iae", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
-        ("vae-gan", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1, but critics"),
+        ("iae", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1; .* critics"),
+        ("vae-gan", {"batch_size": 1, "net": "smooth:8", "densities": ()}, "batch_size is 1; .* critics"),
         ("ae", {"batch_size": 1, "densities": ()}, "batch normalisation needs several examples"),
         (
             "iae-flipped",

@@ -148,7 +148,7 @@ def test_bad_settings():
         AdversarialKL(Critic(tnn.Linear(3, 1)), contrast=1)
     with pytest.raises(ValueError, match="penalty is -1"):
         AdversarialKL(Critic(tnn.Linear(3, 1)), penalty=-1)
-    with pytest.raises(ValueError, match="takes 1 or more"):
+    with pytest.raises(ValueError, match="noise_dim is 0; expected at least 1"):
         build("avb", Setting((6,), 2), noise_dim=0)
     with pytest.raises(ValueError, match="features is 0"):
         build("vae-gan", Setting((6,), 2), features=0)
