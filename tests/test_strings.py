@@ -473,7 +473,7 @@ def test_bad_input(tmp_path, float32):
             "grammar: for strings, but .* holds images",
         ),
         (lambda: ch.fit("grae", CORPUS, grammar="expresions", **QUICK), "did you mean 'expressions'"),
-        (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "a net for strings. Choose from gru"),
+        (lambda: ch.fit("grae", CORPUS, grammar="expressions", net="mlp", **QUICK), "for strings. Choose from gru"),
         (lambda: ch.fit("rae", tmp_path / "s.smi", **QUICK), "s.smi' holds strings; .* use one of grae"),
         (lambda: build("grae", Setting((15,), 5)), "is for strings; give a grammar"),
         (lambda: build("rae", Setting((15,), 5, codec=EXPRESSIONS)), "does not read strings; use grae"),
