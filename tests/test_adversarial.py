@@ -276,6 +276,7 @@ def test_the_penalty_of_a_linear_critic():
     assert torch.allclose(gradient_penalty(critic, points(), torch.randn(11, CODE)), expected)
 
 
+@pytest.mark.slow
 def test_a_critics_logit_is_the_log_ratio():
     g = torch.Generator().manual_seed(0)
     critic = Critic(nn.MLP(1, 1, (32,), norm=False, activation="leaky-relu"))
@@ -491,6 +492,7 @@ def test_what_a_code_is_used_for():
         assert all(not torch.equal(a, b) for a, b in zip(other, distinct, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error:the code is ignored")
 def test_sorted_examples_raise_no_false_alarm(float32):
     torch.manual_seed(0)

@@ -69,6 +69,7 @@ def test_compare(tmp_path, capsys):
     assert (tmp_path / "c" / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default:the code is ignored")
 def test_compare_what_clusters(tmp_path, capsys):
     words = ["compare", "digits", "--recipes", "ae", "iae-cluster", "--clusters", "6", "--epochs", "1", "--net", "mlp"]
@@ -83,6 +84,7 @@ def test_compare_what_clusters(tmp_path, capsys):
     assert "warnings.warn" not in err
 
 
+@pytest.mark.slow
 def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
     from chartae import data
     from papers import rae_table1
@@ -541,6 +543,7 @@ def test_a_score_of_a_model_without_noise_says_what_it_would_mean(run, capsys):
     assert "is for chains" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_evaluate_a_run_that_is_sampled_by_chains(tmp_path, capsys):
     words = ["fit", "digits", "--recipe", "ncdae", "--latent-dim", "32", "--epochs", "1", "--out", str(tmp_path / "r")]
     assert cli.main(words) == 0

@@ -48,6 +48,7 @@ def test_every_recipe_says_what_it_has_learnt(recipe, options, known, tmp_path):
         assert "collapsed onto the prior" in found["warnings"][0]
 
 
+@pytest.mark.slow
 def test_images_by_the_command_line(tmp_path, capsys):
     folder = tmp_path / "run"
     words = ["fit", "digits", "--recipe", "rae", "--latent-dim", "3", "--epochs", "1", "--out", str(folder)]
@@ -101,6 +102,7 @@ def test_a_score_recipe_is_sent_elsewhere():
         diagnose(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ima-linear", "ima-gap"])
 def test_reproduce(name, tmp_path, capsys):
     words = ["reproduce", name, "--quick", "--out", str(tmp_path / "r")]

@@ -37,6 +37,8 @@ FENCE = re.compile(
 )
 #: executed by the site's build, with more epochs than a test has time for
 BUILT = ["tour.md"]
+#: pages whose code trains for long: they run in the slow lane
+LONG = ["posteriors.md", "implicit.md", "score.md"]
 
 
 def exists(need: str) -> bool:
@@ -84,7 +86,14 @@ def _own_tables(monkeypatch):
     monkeypatch.setattr(evaluators, "_ROWS", dict(evaluators.rows()))
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if blocks(p) and p.name not in BUILT], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(p, marks=[pytest.mark.slow] if p.name in LONG else [], id=p.name)
+        for p in PAGES
+        if blocks(p) and p.name not in BUILT
+    ],
+)
 @pytest.mark.usefixtures("_own_tables", "float32")
 def test_the_code_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

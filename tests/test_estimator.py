@@ -226,6 +226,7 @@ def test_strings():
     assert estimator(recipe="cvae", latent_dim=5).fit(CORPUS).transform(CORPUS[:2]).shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_conditional():
     names = np.array(["a", "b", "c"])[CLASSES]
     settings = {"recipe": "rae", "latent_dim": 1, "epochs": 40, "batch_size": 32, "components": 1, "lr": 5e-3}

@@ -106,6 +106,7 @@ def test_a_table_is_measured_in_its_own_units(tmp_path):
         assert drawn["samples_2d_gmm"].shape == (2000, 2)
 
 
+@pytest.mark.slow
 def test_points_are_measured_in_their_unit():
     run = ch.fit("dae", "spiral", sigma=0.1, epochs=1, latent_dim=8, progress=False)
     results = evaluate(run, n=40)
@@ -134,6 +135,7 @@ def test_a_conditional_run_is_sampled_under_the_conditions_of_the_test_set():
     assert results.densities.normal.log_likelihood == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_translations_are_measured_in_each_domain(tmp_path):
     run = ch.fit(
         "iae-translate", "digits+edges", to="digits+coloured", epochs=1, batch_size=64, progress=False,
@@ -200,6 +202,7 @@ def test_bad_input(run):
         evaluator_for(tiny)
 
 
+@pytest.mark.slow
 def test_a_comparison_is_resumed_where_it_stopped(tmp_path):
     data = chdata.load("digits")
     said = []
@@ -223,6 +226,7 @@ def test_a_comparison_is_resumed_where_it_stopped(tmp_path):
         compare(data, ["ae", "vae"], tmp_path / "c", seeds=(0, 1), **settings | {"epochs": 2})
 
 
+@pytest.mark.slow
 def test_models_without_densities_of_codes_are_compared_by_what_they_are_sampled_by(tmp_path):
     comparison = compare("spiral", ["vae", "dae"], tmp_path / "c", n=40, **QUICK | {"latent_dim": 2})
     vae, dae = comparison.summary

@@ -336,6 +336,7 @@ def test_labels_that_are_no_classes(y, error, message):
         class_codes(y, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["aae-semisup", "iae-semisup"])
 def test_the_estimator_learns_classes_from_few_labels(recipe, float32):
     rng = np.random.default_rng(0)
@@ -394,6 +395,7 @@ def test_a_cross_validation_of_a_semi_supervised_recipe(float32):
     assert is_clusterer(ch.GenerativeAutoencoder("iae-cluster"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the code is ignored")
 def test_labels_that_are_not_known_are_no_errors(tmp_path, float32):
     rng = np.random.default_rng(0)
@@ -419,6 +421,7 @@ def test_labels_that_are_not_known_are_no_errors(tmp_path, float32):
     assert not list((tmp_path / "r").glob("density.*"))
 
 
+@pytest.mark.slow
 def test_a_run_of_few_labels_is_kept_judged_and_resumed(tmp_path, monkeypatch, float32):
     settings = {"labels": 100, "net": "mlp", "labelled": 32, "progress": False}
     run = ch.fit("aae-semisup", "digits", epochs=3, out=tmp_path / "run", **settings)

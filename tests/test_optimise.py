@@ -178,6 +178,7 @@ def test_half_of_the_candidates_lie_on_ways_between_codes():
 # --- scores
 
 
+@pytest.mark.slow
 def test_whatever_an_objective_does_the_rest_goes_on():
     words = ["raise", "nan", "fine", "none", "word", "die", "sleep", "", "fine", "longer"]
     found = dict(zip(words, optimise.score_strings(words, objective_cases.bad, workers=2, timeout=2.0), strict=True))
@@ -275,6 +276,7 @@ def test_nothing_is_proposed_outside_the_support():
     assert (density.log_prob(torch.cat(free)) < least).any(), "without a density the search leaves the support"
 
 
+@pytest.mark.slow
 def test_the_papers_box():
     codes, scores = world(200)
     seen = []

@@ -82,6 +82,7 @@ def test_the_value_at_the_best_critic_is_the_kl():
     assert many == pytest.approx(exact, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("contrast", [0, 32])
 def test_a_trained_critic_finds_the_kl(contrast, float32):
     """Posteriors N(a x, s^2) of a known s: the mean of the critic's term against the closed form, two seeds."""

@@ -198,6 +198,7 @@ def test_what_is_absent_is_said(tmp_path):
         page(folder, tmp_path)
 
 
+@pytest.mark.slow
 def test_what_is_learnt_of_a_code_and_what_went_wrong(tmp_path):
     found = {
         "classes": {"error": 0.0181},
@@ -222,6 +223,7 @@ def test_what_is_learnt_of_a_code_and_what_went_wrong(tmp_path):
     assert "chartae evaluate RUN" in page(folder, tmp_path).text
 
 
+@pytest.mark.slow
 def test_tables_and_colour_and_other_channels(tmp_path):
     rng = np.random.default_rng(0)
     clouds = {k: rng.normal(size=(40, 2)) for k in ("data_2d", "samples_2d_gmm", "latent")}

@@ -298,6 +298,7 @@ def test_a_foreign_model_says_its_noise_by_its_map():
 # -- a run's score -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_runs_score_is_evaluated_where_the_truth_is_known(tmp_path, float32):
     run = ch.fit("dae", "mixture-2d", sigma=0.5, epochs=2, latent_dim=16, progress=False, out=tmp_path / "run")
     results = evaluate_score(run, n=200)

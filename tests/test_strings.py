@@ -213,6 +213,7 @@ def test_every_decoded_string_is_in_the_language(net):
     assert p.mean.shape == (40, 15)
 
 
+@pytest.mark.slow
 def test_molecules_are_valid_without_any_training():
     rdkit = pytest.importorskip("rdkit")
     assert rdkit
@@ -447,6 +448,7 @@ def test_the_report_of_a_run_on_strings(run, capsys, float32):
     assert run.data().strings("test")[0] in text
 
 
+@pytest.mark.slow
 def test_formulas_from_the_command_line(tmp_path, monkeypatch, capsys, float32):
     """Even an untrained net decodes molecules under the grammar, and `sample` draws their formulas."""
     pytest.importorskip("rdkit")
@@ -565,6 +567,7 @@ def test_weighted_retraining(run, float32):
 # -- properties -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_property_is_predicted_from_the_code(tmp_path, float32):
     """The length of strings is learnt from half of them and predicted for all, also by the loaded run."""
     strings = CORPUS * 3
@@ -587,6 +590,7 @@ def test_a_property_is_predicted_from_the_code(tmp_path, float32):
         Predicting(blurred, 5)
 
 
+@pytest.mark.slow
 def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     path = tmp_path / "t.csv"
     path.write_text("smiles,activity\n" + "".join(f"{'C' * (i % 7 + 1)}O,{i % 7}\n" for i in range(240)))

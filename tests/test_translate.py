@@ -349,6 +349,7 @@ def test_digits_are_coloured(data_root, float32):
     assert found["diversity"] > 0.4
 
 
+@pytest.mark.slow
 def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
     from papers import iae_translate
 
