@@ -433,9 +433,9 @@ def test_a_signal_ends_a_fit_that_can_be_resumed(number, status, tmp_path, capsy
     assert signal.getsignal(getattr(signal, number)) == handler
 
 
-@pytest.mark.parametrize("name", [None, *(name for name in VERBS if name != "reproduce")])
+@pytest.mark.parametrize("name", [None, *VERBS])
 def test_help_is_fast(name):
-    """Neither the overview nor a verb's flags load torch; a reproduction's --help lists those of the checkout."""
+    """Neither the overview nor a verb's flags load torch."""
     code = f"""
 import sys
 from chartae.cli import main
@@ -553,3 +553,18 @@ def test_evaluate_a_run_that_is_sampled_by_chains(tmp_path, capsys):
     assert results["sets"]["annealed"]["frechet"] > 0
     assert cli.main(["report", str(tmp_path / "r")]) == 0
     assert cli.main(["sample", str(tmp_path / "r"), "--n", "9"]) == 0
+
+
+def test_pictures_of_different_sizes_are_resized_and_read_again(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    (tmp_path / "pictures").mkdir()
+    for i in range(30):
+        size = (9 + i % 3, 8 + i % 5, 3)
+        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(tmp_path / "pictures" / f"{i:02}.png")
+    words = ["fit", str(tmp_path / "pictures"), "--recipe", "ae", "--latent-dim", "2", "--epochs", "1", "--net", "mlp"]
+    words += ["--densities", "normal", "--out", str(tmp_path / "r")]
+    assert cli.main(words) == 2
+    assert "size" in capsys.readouterr().err
+    assert cli.main([*words, "--size", "8"]) == 0
+    assert "size = 8" in (tmp_path / "r" / "run.toml").read_text()
+    assert cli.main(["traverse", str(tmp_path / "r"), "--steps", "3"]) == 0  # loads the data again

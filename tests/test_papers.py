@@ -64,6 +64,7 @@ def test_a_new_reproduction_is_one_new_file(tmp_path, monkeypatch, capsys):
         "    parts = Parts(request, 'toy')\n"
         "    parts.write(str(parts.make('one', lambda: 7 * request.limit).result))\n"
     )
+    table.records()  # imports the others into the table, which is restored afterwards
     monkeypatch.setattr(papers, "__path__", [*papers.__path__, str(tmp_path)])
     monkeypatch.setattr(table, "TABLE", dict(table.TABLE))
     try:

@@ -135,7 +135,7 @@ class Fit(Verb):
             resume=output.resume, progress=progress(), training=self.training, options=options,
             reading=Reading(
                 grammar=data.grammar, limit=data.limit, column=data.column, errors="skip" if data.skip else None,
-                target=data.target,
+                target=data.target, size=data.size,
             ),
         )  # fmt: skip
 

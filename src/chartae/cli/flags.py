@@ -50,6 +50,10 @@ class FitDataFlags(DataFlags):
         str | None,
         flag("condition the model on the labels (labels), or on columns of a table, such as age,sex", "WHAT"),
     ] = None
+    size: Annotated[
+        int | None,
+        flag("for a folder of pictures: cut a centred square out of each, resized to N x N pixels", "N"),
+    ] = None
     grammar: Annotated[
         str | None,
         flag("for strings: zinc-smiles, expressions, smiles, arithmetic, rna, a file; or characters, selfies", "NAME"),

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib.util
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from tyro.conf import Positional
 
 from chartae.cli.flags import DataFlags, flag
 from chartae.cli.verb import Printing, progress, say
-from chartae.records.comparison import Comparison
-
-if TYPE_CHECKING:
-    from papers import Record
 
 __all__ = ["Reproduce", "find_papers"]
 
@@ -27,34 +25,74 @@ run `make setup` there, then `.venv/bin/chartae reproduce NAME --out FOLDER`
 or `.venv/bin/python -m papers NAME --out FOLDER`."""
 
 
-def find_papers() -> dict[str, Record]:
-    """The table of reproductions, imported from the checkout that this package lies in.
-
-    Where the caller has imported `papers` already, as ``python -m papers`` does, that package is used.
+def folders() -> tuple[Path, ...]:
+    """Where the reproductions lie: in the checkout that this package lies in, or where `papers` was imported from.
 
     Raises:
         ImportError: the package is installed without its source checkout; the message says where to get it.
     """
+    if "papers" in sys.modules:
+        return tuple(Path(folder) for folder in sys.modules["papers"].__path__)
+    package = Path(__file__).resolve().parents[1]
+    papers = package.parents[1] / "papers"
+    if package != package.parents[1] / "src" / "chartae" or not (papers / "__init__.py").is_file():
+        raise ImportError(WHERE)
+    return (papers,)
+
+
+def find_papers() -> None:
+    """Import `papers` from the checkout, unless it is imported already, as by ``python -m papers``."""
+    folder = folders()[0]
     if "papers" not in sys.modules:
-        package = Path(__file__).resolve().parents[1]
-        checkout = package.parents[1]
-        init = checkout / "papers" / "__init__.py"
-        if package != checkout / "src" / "chartae" or not init.is_file():
-            raise ImportError(WHERE)
-        spec = importlib.util.spec_from_file_location("papers", init, submodule_search_locations=[str(init.parent)])
+        init = folder / "__init__.py"
+        spec = importlib.util.spec_from_file_location("papers", init, submodule_search_locations=[str(folder)])
         assert spec is not None
         assert spec.loader is not None
         sys.modules["papers"] = module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-    from papers import records
 
-    return records()
+
+@dataclass(frozen=True)
+class Listed:
+    """What the source of a reproduction says: its name, its summary, and the optional flags that it takes."""
+
+    name: str
+    summary: str
+    takes: tuple[str, ...]
+
+
+@cache
+def listed(places: tuple[Path, ...]) -> tuple[Listed, ...]:
+    """The reproductions in some folders, read from their source: importing them would load torch for --help."""
+    rows: list[Listed] = []
+    for path in (path for folder in places for path in folder.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {
+            node.targets[0].id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
+        }
+        for function in tree.body:
+            if isinstance(function, ast.FunctionDef):
+                rows += [_listed(function, call, constants) for call in function.decorator_list]
+    return tuple(sorted((row for row in rows if row.name), key=lambda row: row.name))
+
+
+def _listed(function: ast.FunctionDef, call: ast.expr, constants: Mapping[str, ast.expr]) -> Listed:
+    """A function with one of its decorators; without a name if that is not `reproduction`."""
+    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id != "reproduction":
+        return Listed("", "", ())
+    values = {keyword.arg: keyword.value for keyword in call.keywords} | dict(zip(("name", "takes"), call.args))  # noqa: B905
+    takes = values.get("takes", ast.Tuple([], ast.Load()))
+    takes = constants.get(takes.id, takes) if isinstance(takes, ast.Name) else takes
+    summary = (ast.get_docstring(function) or "").split("\n\n")[0]
+    return Listed(ast.literal_eval(values["name"]), " ".join(summary.split()), tuple(ast.literal_eval(takes)))
 
 
 def names() -> str:
     """What --help says of the names: one a line, with its summary."""
     try:
-        return "one of\n" + "\n".join(f"{record.name}: {record.summary}" for record in find_papers().values())
+        return "one of\n" + "\n".join(f"{row.name}: {row.summary}" for row in listed(folders()))
     except ImportError as error:
         return str(error)
 
@@ -62,7 +100,7 @@ def names() -> str:
 def takers(field: str) -> str:
     """What --help says of a flag that only some reproductions take: which ones."""
     try:
-        return "for " + ", ".join(name for name, record in find_papers().items() if field in record.takes)
+        return "for " + ", ".join(row.name for row in listed(folders()) if field in row.takes)
     except ImportError:
         return "for some"
 
@@ -98,6 +136,7 @@ class Reproduce(Printing):
 
     def run(self, options: Mapping[str, str]) -> None:
         find_papers()
+        from chartae.records.comparison import Comparison
         from papers import Request, reproduce
 
         shared = {f.name for f in dataclasses.fields(Request)} & {f.name for f in dataclasses.fields(self)}

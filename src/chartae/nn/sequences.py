@@ -378,7 +378,7 @@ def sequence_decoder(net: str, latent: int, size: int, tops: int, shape: Sequenc
 
     - ``"gru"``, ``"transformer"``: autoregressive nets, which see the code, the indices before and the nonterminal on
       top of the stack;
-    - ``"paper"``: three GRU layers over the repeated code, which do not see the indices before (the grammar VAE,
+    - ``"paper"``: three GRU layers over the repeated code, without the previous indices as input (the grammar VAE,
       Kusner et al., 2017, arXiv 1703.01925).
 
     Args:

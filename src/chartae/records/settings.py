@@ -42,6 +42,7 @@ class Settings:
         to_shape: shape of one example of the other domain.
         to_fingerprint: hash of the other domain's training data.
         codec: name of the codec that reads strings; empty (default) for other data.
+        size: width and height to which pictures of a folder were resized; 0 (default) for none.
         limit: number of strings that were read; 0 (default) for all.
         column: name of the column of strings in a table; empty (default) if none was given.
         errors: ``"raise"`` (default) or ``"skip"``, for strings that cannot be encoded.
@@ -82,6 +83,7 @@ class Settings:
     to_shape: tuple[int, ...] = ()
     to_fingerprint: str = ""
     codec: str = ""
+    size: int = 0
     limit: int = 0
     column: str = ""
     errors: str = "raise"

@@ -64,6 +64,7 @@ def fit(
     column: str | None = None,
     errors: str | None = None,
     target: str | Sequence[float] | None = None,
+    size: int | None = None,
     **options: object,
 ) -> Run:
     """Train an autoencoder by a recipe, and fit densities to its codes.
@@ -120,6 +121,8 @@ def fit(
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
         target: for strings: a property of each, or the name of its column. A head learns to predict it from the code;
             the option ``property`` is the weight of its loss, by default 1.
+        size: for a folder of pictures: cut the largest centred square out of each picture and resize it to `size` x
+            `size` pixels; >= 1. By default all pictures must have one size.
         options: the recipe's own keywords, such as ``beta=0.01``.
 
     Returns:
@@ -143,7 +146,7 @@ def fit(
         plateau=plateau, cosine=cosine, patience=patience, ema=ema, seed=seed, device=device, compile=compile,
         checkpoint_every=checkpoint_every,
     )  # fmt: skip
-    reading = Reading(grammar=grammar, limit=limit, column=column, errors=errors, target=target)
+    reading = Reading(grammar=grammar, limit=limit, column=column, errors=errors, target=target, size=size)
     request = Request(
         latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, progress, reading,
         settings, options,
@@ -278,7 +281,8 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     training = replace(request.training, lr=built.lr if request.training.lr is None else request.training.lr)
     settings = settings_of(built, dataset, origin(dataset), training)
     settings = replace(
-        settings, limit=reading.limit or 0, column=reading.column or "", errors=reading.errors or "raise",
+        settings, size=reading.size or 0, limit=reading.limit or 0, column=reading.column or "",
+        errors=reading.errors or "raise",
         target=reading.target if isinstance(reading.target, str) else "",
     )  # fmt: skip
     x, partners, valid_partners = dataset.train, None, None

@@ -677,7 +677,8 @@ class Run:
         if s.data == IN_MEMORY:
             raise ValueError("this run was fitted to in-memory data, which it does not keep; pass the data again")
         reading = Reading(
-            grammar=self.kind.codec, limit=s.limit or None, column=s.column or None, target=s.target or None,
+            grammar=self.kind.codec, size=s.size or None, limit=s.limit or None, column=s.column or None,
+            target=s.target or None,
             errors=None if s.errors == "raise" else s.errors,
         )  # fmt: skip
         data = read_data(s.data, kinds=[type(self.kind)], root=root or s.root or None, reading=reading)
