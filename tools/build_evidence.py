@@ -466,7 +466,42 @@ def page() -> str:
     result = read("strings")
     if result is not None:
         parts += reproduced(result)
-    return "\n".join([*parts, *speed()]).rstrip() + "\n"
+    return "\n".join([*parts, *speed(), *startup(), *editions()]).rstrip() + "\n"
+
+
+def startup() -> list[str]:
+    """How long commands take to start."""
+    result = read("startup")
+    if result is None:
+        return []
+    rows = [
+        [f"`{name}`", f"**{row['seconds']:.2f}** ({row['least']:.2f} to {row['most']:.2f}, n = {row['repeats']})",
+         f"{row['ratio']:.1f}", "-" if row["wanted"] is None else f"<= {row['wanted']} s, "
+         f"{'met' if row['seconds'] <= row['wanted'] else 'not met'}"]
+        for name, row in result["rows"].items()
+    ]  # fmt: skip
+    heads = ["command", "seconds", "ratio to `python -c pass`", "target"]
+    title = "### Start of the command line\n"
+    return [title, table(heads, rows), f"\n`python benchmarks/startup.py`; {machine(result)}.\n"]
+
+
+def editions() -> list[str]:
+    """The same benchmarks before and after the rebuilding of the house."""
+    result = read("editions")
+    if result is None:
+        return []
+
+    def shown(turns: list[dict[str, Any]]) -> str:
+        spread = lambda t: f" ({t['least']:.2f} to {t['most']:.2f})" if "least" in t else ""  # noqa: E731
+        return "; ".join(f"{t['median']:.3g}{spread(t)}" for t in turns)
+
+    rows = [[n, row["unit"], shown(row["before"]), shown(row["after"])] for n, row in result["rows"].items()]
+    title = (
+        "### The second edition against the first (target: unchanged within noise)\n\n"
+        "Median (least to most) of each turn; the two editions took turns on one machine.\n"
+    )
+    heads = ["benchmark", "number", "first edition (730d5d6)", "second edition (8c6d5f7)"]
+    return [title, table(heads, rows), f"\nCommand: {result['command']}; {machine(result)}.\n"]
 
 
 def expressive(*only: str) -> list[str]:
