@@ -40,9 +40,9 @@ $(DOCS): $(READY)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
-# a warning is an error: a link that leads nowhere, a docstring that does not parse, a cell that raises
+# all pages anew (executed cells are cached), and a warning is an error: a link that leads nowhere, a docstring that does not parse, a cell that raises
 docs: $(DOCS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -n -q -b html docs docs/_build/html
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -E -a -W --keep-going -n -q -b html docs docs/_build/html
 	@echo "the site is docs/_build/html; python -m http.server -d docs/_build/html 8000 shows it"
 
 linkcheck: $(DOCS)
