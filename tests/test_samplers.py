@@ -326,3 +326,34 @@ def test_consistent_noise_is_what_the_level_says():
     }
     assert left[True].item() == pytest.approx(0.05, rel=0.03)
     assert left[False] > 1.05 * 0.05
+
+
+def test_annealed_chains_do_not_reuse_the_noise_of_their_start():
+    class Flat:
+        sigma, levels = 1.0, (0.1, 10.0)
+
+        def at(self, sigma):
+            level = Flat()
+            level.sigma = sigma
+            return level
+
+        def denoise(self, x):
+            return torch.zeros_like(x)
+
+        def __call__(self, x):
+            return torch.zeros_like(x)
+
+    start = by_name.noise_start(Flat(), (1,), 4000, 0, torch.device("cpu"))
+    step = by_name.run(Flat(), "annealed", start, steps=1, seed=0).final - start
+    correlation = torch.corrcoef(torch.cat([start, step], 1).T)[0, 1]
+    assert correlation.abs() < 0.1  # 1 / sqrt(4000) is 0.016
+
+
+@pytest.mark.parametrize("setting", [{"steps": 0}, {"step": 0.0}, {"thin": 0}, {"step": -1.0}])
+def test_zero_is_no_default(setting):
+    class Score:
+        sigma, levels = 1.0, (1.0, 1.0)
+        denoise = __call__ = staticmethod(torch.zeros_like)
+
+    with pytest.raises(ValueError, match="(is|thin) (0|-1)"):
+        by_name.run(Score(), "ula", torch.zeros(3, 2), **setting)

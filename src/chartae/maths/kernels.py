@@ -57,7 +57,7 @@ def mmd(
         The estimate, a 0-d tensor, differentiable.
 
     Raises:
-        ValueError: a set has fewer than 2 points.
+        ValueError: a set has fewer than 2 points, or the kernel is unknown.
 
     >>> import torch
     >>> from chartae.maths import mmd
@@ -67,6 +67,8 @@ def mmd(
     """
     if len(a) < 2 or len(b) < 2:
         raise ValueError(f"a has {len(a)} points and b has {len(b)}; expected at least 2 in each set.")
+    if kernel not in ("imq", "rbf"):
+        raise ValueError(f"kernel is {kernel!r}; expected 'imq' or 'rbf'.")
     bandwidths = [2 * a.shape[1] * s for s in scales]
 
     def k(d: Tensor) -> Tensor:

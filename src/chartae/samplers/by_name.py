@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -80,6 +82,8 @@ def kernel(name: str, score: Score, step: float | None = None) -> Kernel:
     Raises:
         ValueError: unknown name, or a sampler that needs several noise levels for a model with one.
     """
+    if step is not None and not 0 < step < math.inf:
+        raise ValueError(f"step is {step}; expected a step size above 0")
     if name not in _KERNELS:
         raise ValueError(f"sampler is {name!r}; {one_of(name, NAMES)}")
     if name in WITH_LEVELS and score.levels[0] == score.levels[1]:
@@ -120,9 +124,9 @@ def run(
         ValueError: unknown name, a sampler that does not fit the model, or invalid counts.
     """
     chosen = kernel(name, score, step)
-    steps = steps or chosen.length or 1000
+    steps = (chosen.length or 1000) if steps is None else steps
     warmup = (0 if chosen.target is None else 500) if warmup is None else warmup
-    return base.run(chosen, start, steps, warmup=warmup, seed=seed, thin=thin or steps)
+    return base.run(chosen, start, steps, warmup=warmup, seed=seed, thin=steps if thin is None else thin)
 
 
 def noise_start(score: Score, shape: tuple[int, ...], n: int, seed: int, device: torch.device) -> Tensor:
@@ -140,7 +144,9 @@ def noise_start(score: Score, shape: tuple[int, ...], n: int, seed: int, device:
     Returns:
         Points `(n, *shape)`.
     """
-    generator = torch.Generator(device).manual_seed(seed)
+    # another stream than that of the chains: with the same one, the first step's noise would repeat this noise
+    stream_seed = int(np.random.SeedSequence((seed, 1)).generate_state(1, np.uint64)[0])
+    generator = torch.Generator(device).manual_seed(stream_seed)
     top = score.at(score.levels[1])
     noise = top.sigma * torch.randn((n, *shape), generator=generator, device=device)
     centre = torch.zeros(shape, device=device)
