@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -251,3 +253,112 @@ def test_bad_input_is_refused_and_leaves_no_file(pictures, words, message, tmp_p
     assert message in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert {path.name for path in pictures.folder.iterdir()} == before
+
+
+# -- what was read wrongly once ----------------------------------------------------------------------------------------
+
+
+def encoded(run, path, folder):
+    chartae("encode", run.folder, path, "--out", folder / "z.npy")
+    return np.load(folder / "z.npy")
+
+
+def test_the_column_of_strings_is_that_of_the_fit(tmp_path):
+    strings = ["x", "x+x", "sin(x)", "x*x", "1+x", "exp(x)"] * 6
+    (tmp_path / "s.csv").write_text("x,e\n" + "".join(f"1,{text}\n" for text in strings))
+    run = fitted(tmp_path / "r", str(tmp_path / "s.csv"), recipe="grae", grammar="expressions", column="e", net="gru:8")
+    np.testing.assert_allclose(encoded(run, tmp_path / "s.csv", tmp_path), run.encode(strings).numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["mixture-1d", "ring", "fashion-mini", "digits+coloured"])
+def test_named_data_of_another_shape_are_refused(pictures, table, name, tmp_path, capsys):
+    for run in (pictures, table[0]):
+        for verb in ("encode", "reconstruct"):
+            chartae(verb, run.folder, name, "--out", tmp_path / "z.npy", status=2)
+    assert "expected" in capsys.readouterr().err
+    assert not (tmp_path / "z.npy").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "condition"),
+    [
+        ("sex;a;b\n" + "".join(f"{i % 2};{i * 0.1};{-i}\n" for i in range(60)), "sex"),
+        ("sex,a,b\n" + "".join(f"{i % 2 > 0},{i * 0.1},{-i}\n" for i in range(60)), "sex"),
+        ("label,a,b\n" + "".join(f"{('NA', 'x')[i % 2]},{i * 0.1},{-i}\n" for i in range(60)), "labels"),
+        (",sex,a,b\n" + "".join(f"{i},{i % 2},{i * 0.1},{-i}\n" for i in range(60)), "sex"),
+    ],
+    ids=["semicolons", "truth values", "a class NA", "an index"],
+)
+def test_a_conditional_run_reads_its_own_file(text, condition, tmp_path):
+    (tmp_path / "t.csv").write_text(text)
+    run = fitted(tmp_path / "r", str(tmp_path / "t.csv"), condition=condition, latent_dim=1)
+    i = np.arange(60)
+    values = np.array(["NA", "x"])[i % 2] if condition == "labels" else i % 2
+    expected = run.encode(np.stack([i * 0.1, -i], 1).astype(np.float32), values)
+    np.testing.assert_allclose(encoded(run, tmp_path / "t.csv", tmp_path), expected.numpy(), rtol=1e-4, atol=1e-5)
+    # the condition on the command line counts, and the columns of the file are left out
+    if condition == "sex":
+        chartae("encode", run.folder, tmp_path / "t.csv", "--condition", 1, "--out", tmp_path / "one.npy")
+        one = run.encode(np.stack([i * 0.1, -i], 1).astype(np.float32), 1)
+        np.testing.assert_allclose(np.load(tmp_path / "one.npy"), one.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_that_was_resized_is_resized_again(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "p").mkdir()
+    for i in range(30):
+        Image.fromarray(rng.integers(0, 256, (9 + i % 3, 8), np.uint8)).save(tmp_path / "p" / f"{i:02}.png")
+    run = fitted(tmp_path / "r", str(tmp_path / "p"), size=8)
+    assert encoded(run, tmp_path / "p", tmp_path).shape == (30, 3)
+
+
+def test_codes_of_a_table_are_taken_by_name(table, tmp_path, capsys):
+    run, path, _ = table
+    chartae("encode", run.folder, path, "--out", tmp_path / "z.csv")
+    head, *rows = (tmp_path / "z.csv").read_text().splitlines()
+    turned = [",".join(reversed(row.split(","))) for row in (head, *rows)]
+    (tmp_path / "turned.csv").write_text("\n".join(turned) + "\n")
+    for name in ("z", "turned"):
+        chartae("decode", run.folder, tmp_path / f"{name}.csv", "--out", tmp_path / f"{name}.npy")
+    np.testing.assert_array_equal(np.load(tmp_path / "z.npy"), np.load(tmp_path / "turned.npy"))
+    (tmp_path / "other.csv").write_text("\n".join(["a,b,c", *rows]))
+    chartae("decode", run.folder, tmp_path / "other.csv", "--out", tmp_path / "x.npy", status=2)
+    assert "expected z1, z2, z3" in capsys.readouterr().err
+
+
+def test_codes_in_the_run_folder_belong_to_the_run(table, capsys):
+    run, path, _ = table
+    chartae("encode", run.folder, path, "--out", run.folder / "codes.npy")
+    assert '"codes.npy"' in (run.folder / "manifest.json").read_text()
+    chartae("encode", run.folder, path, "--out", run.folder / "pictures.npz", status=2)
+    assert "a file of the run itself" in capsys.readouterr().err
+
+
+def test_interpolate_takes_the_first_rows_only(pictures, capsys):
+    chartae("interpolate", pictures.folder, "--n", 2, "--rows", 3, 9, "--out", "x.png", status=2)
+    assert "row 3, but the data have 2" in capsys.readouterr().err
+    chartae("interpolate", pictures.folder, "--n", -5, "--out", "x.png", status=2)
+
+
+def test_a_dry_run_refuses_what_a_fit_refuses(table, tmp_path, capsys):
+    run, path, _ = table
+    words = ["fit", path, "--recipe", "rae", "--latent-dim", "3", "--epochs", "1", "--densities", "normal", "--dry-run"]
+    before = sorted(run.folder.iterdir())
+    for more in (["--out", run.folder], ["--out", path], ["--out", tmp_path / "none", "--resume"]):
+        chartae(*words, *more, status=2)
+    assert sorted(run.folder.iterdir()) == before
+    chartae(*words, "--patience", 3)
+    capsys.readouterr()
+    for recipe in ("cae", "aae"):
+        chartae("fit", "digits", "--recipe", recipe, "--epochs", 1, "--dry-run", "--json")
+        estimate = json.loads(capsys.readouterr().out)
+        built = fitted(tmp_path / recipe, "digits", recipe=recipe, latent_dim=None)
+        assert estimate["parameters"] == built.training()["parameters"]
+        assert min(estimate["parts"].values()) > 0
+
+
+@pytest.mark.parametrize("check", ["mse=>0", "mse =< 0", "mse<=nan", "mse<=inf", "mse", "<=3", "mse<=3<=4"])
+def test_a_check_that_is_none_is_refused_at_once(check, pictures, capsys):
+    chartae("evaluate", pictures.folder, "--check", check, status=2)
+    assert not (pictures.folder / "results.json").exists()
+    assert "expected a name of the results" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -44,11 +45,14 @@ class Check:
         Raises:
             ValueError: another text.
         """
-        parts = re.fullmatch(r"\s*(\S.*?)\s*(<=|>=|==|<|>)\s*(\S+)\s*", text)
+        parts = re.fullmatch(r"\s*([^<>=\s][^<>=]*?)\s*(<=|>=|==|<|>)\s*([^<>=\s]+)\s*", text)
         try:
             if parts is None:
                 raise ValueError
-            return cls(tuple(parts[1].split(".")), parts[2], float(parts[3]))
+            bound = float(parts[3])
+            if not math.isfinite(bound):
+                raise ValueError
+            return cls(tuple(parts[1].split(".")), parts[2], bound)
         except ValueError:
             raise ValueError(
                 f"--check is {text!r}; expected a name of the results, a comparison ({', '.join(COMPARISONS)}) and a "

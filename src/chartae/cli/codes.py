@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
+from zipfile import BadZipFile
 
 from tyro.conf import Positional
 
@@ -15,6 +16,7 @@ from chartae.cli.verb import Verb, say
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from chartae.data import Dataset as Data
     from chartae.runs import Run
 
 __all__ = ["Decode", "Encode", "Interpolate", "Reconstruct", "Traverse"]
@@ -25,7 +27,7 @@ Dataset = Annotated[
 Condition = Annotated[
     str | None,
     flag("for a conditional run: the value, such as 3, or a=1,b=2 for several columns; by default the labels of a "
-         "named data set, or the columns of a .csv file", "VALUE"),
+         "data, or the columns of a table", "VALUE"),
 ]  # fmt: skip
 Out = Annotated[
     Path | None, flag("file: .png, .npy, .csv, .txt, as the data allow; by default a file in the run's folder", "FILE")
@@ -56,6 +58,7 @@ def rows_of(run: Run, data: str, flags: SplitFlags, condition: str | None) -> tu
     Raises:
         ValueError: no such split, data of another kind, n below 1, or a condition that is missing or does not fit.
     """
+    from chartae import runs
     from chartae.data import NAMES, split_views
     from chartae.data.arrays import SPLITS
     from chartae.records.choices import one_of
@@ -67,28 +70,29 @@ def rows_of(run: Run, data: str, flags: SplitFlags, condition: str | None) -> tu
     values: object = condition
     if split_views(data)[0] in NAMES:
         dataset = run.read(data, root=flags.data_root)
-        x = run.kind.inside(dataset.split(flags.split))
-        if not len(x):
-            raise ValueError(f"the {flags.split} split of {data} is empty; choose another --split")
+        if tuple(dataset.shape) != run.settings.shape:
+            raise ValueError(
+                f"{data} holds examples of shape {tuple(dataset.shape)}; expected shape {run.settings.shape}, as in "
+                "the data that were fitted"
+            )
+        x = run.kind.inside(_split(dataset, flags.split))
         values = dataset.conditions(flags.split) if condition is None else condition
-    elif run.condition is not None and condition is None and data.lower().endswith(".csv"):
-        x, values = run.read_rows(_frame(data))
+    elif Path(data).exists():
+        x, values = runs.read_file(run, data, condition)
     else:
-        x = run.kind.read(data)
+        more = "a path; there is no such file or folder"
+        raise FileNotFoundError(f"the data are {data!r}; {one_of(data, NAMES, also=more)}")
     encoded = run.conditions(values, len(x))
     rows = slice(flags.n)
     return x[rows], None if encoded is None else encoded[rows]
 
 
-def _frame(path: str) -> object:
-    """A .csv file as a data frame, which names its columns."""
-    try:
-        import pandas  # type: ignore[import-untyped, unused-ignore]
-    except ImportError as error:
-        raise ImportError(
-            f"reading the condition of each row from {path} needs pandas: pip install pandas; or give --condition"
-        ) from error
-    return pandas.read_csv(path)
+def _split(data: Data, name: str) -> Tensor:
+    """The rows of a split; a ValueError for an empty one."""
+    x = data.split(name)
+    if not len(x):
+        raise ValueError(f"the {name} split of {data.name} is empty; choose another --split")
+    return x
 
 
 def _encoded(condition: Tensor | None) -> object:
@@ -119,14 +123,15 @@ class Encode(Verb):
         import numpy as np
 
         from chartae import runs
+        from chartae.cli.writers import check_free, register
         from chartae.data.files import whole_file
 
         run = runs.load(self.run_folder)
+        check_free(run, self.out)
         x, condition = rows_of(run, self.dataset, self.rows, self.condition)
         codes = run.encode_inside(x, _encoded(condition)).numpy(force=True)
         if suffix == ".csv" and codes.ndim != 2:
             raise ValueError(f"--out is {self.out}, but codes have shape {codes.shape[1:]}; use .npy")
-        self.out.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.out) as part:
             if suffix == ".npy":
                 np.save(part, codes)
@@ -135,6 +140,7 @@ class Encode(Verb):
             else:
                 head = ",".join(f"z{i + 1}" for i in range(codes.shape[1]))
                 np.savetxt(part, codes, "%.9g", ",", header=head, comments="")
+        register(run, self.out)
         say(f"{len(codes):,} codes of size {'x'.join(map(str, codes.shape[1:]))} are in {self.out}")
 
 
@@ -179,15 +185,27 @@ def _read_codes(path: Path) -> Tensor:
     from chartae.data.files import read_contents
 
     if path.suffix.lower() == ".npz":
-        with np.load(path, allow_pickle=False) as arrays:
-            if "codes" not in arrays:
-                raise ValueError(f"{path} has the keys {', '.join(arrays) or '(none)'}; expected codes")
-            values = arrays["codes"]
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                values = arrays["codes"]
+        except (ValueError, OSError, EOFError, KeyError, TypeError, BadZipFile) as error:
+            raise ValueError(f"{path} holds no array named codes; save it by `chartae encode`, or as .npy") from error
     else:
-        values = np.asarray(read_contents(path, label="", required=False).examples())
+        contents = read_contents(path, label="", required=False)
+        values, names = np.asarray(contents.examples()), list(contents.columns.names)
+        expected = [f"z{i + 1}" for i in range(values.shape[-1])]
+        if names and sorted(names) != sorted(expected):
+            raise ValueError(
+                f"{path} has the columns {', '.join(map(str, names))}; expected {', '.join(expected)}, as `chartae "
+                "encode` writes them, or no header"
+            )
+        if names:
+            values = values[:, [names.index(name) for name in expected]]
     if values.dtype.kind not in "fiu":
         raise ValueError(f"{path} holds {values.dtype}; expected numbers")
     z = torch.from_numpy(values.astype(np.float32))
+    if not len(z):
+        raise ValueError(f"{path} holds no codes; expected at least one row")
     if not z.isfinite().all():
         raise ValueError(f"{path} holds NaN or infinite values; expected finite codes")
     return z
@@ -270,8 +288,9 @@ class Interpolate(Verb):
     def _rows(self, run: Run, name: str) -> Tensor:
         """The rows of the data set or path; of the run's own data, those of the split."""
         if not self.datasets:
-            data = run.data(self.data.data_root)
-            return run.kind.inside(data.split(self.data.split) if len(data.split(self.data.split)) else data.train)
+            if self.data.n is not None and self.data.n < 1:
+                raise ValueError(f"--n is {self.data.n}; expected at least 1")
+            return run.kind.inside(_split(run.data(self.data.data_root), self.data.split)[: self.data.n])
         return rows_of(run, name, self.data, self.condition)[0]
 
 

@@ -50,8 +50,7 @@ class Writer:
         """Write examples in the model's form (n, ...); a missing folder is made."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.write(x, self.path)
-        if self.folder is not None and self.path.parent.resolve() == self.folder.resolve():
-            manifest.register(self.folder, self.path.name)
+        _register(self.folder, self.path)
 
     @property
     def is_picture(self) -> bool:
@@ -68,6 +67,25 @@ class Writer:
 
     def _drawing(self, draw: Callable[[Tensor], NDArray[np.uint8]]) -> Writer:
         return replace(self, write=lambda x, path: _save(draw(x), path)) if self.is_grid else self
+
+
+def register(run: Run, path: Path) -> None:
+    """List a new file in the manifest of the run's folder, if it lies there."""
+    _register(run.folder, path)
+
+
+def _register(folder: Path | None, path: Path) -> None:
+    if folder is not None and path.parent.resolve() == folder.resolve():
+        manifest.register(folder, path.name)
+
+
+def check_free(run: Run, path: Path) -> None:
+    """Raise ValueError for a folder, and for a file that belongs to the run itself."""
+    if path.is_dir():
+        raise ValueError(f"--out is {path}, which is a folder; expected a file")
+    inside = run.folder is not None and path.parent.resolve() == run.folder.resolve()
+    if inside and path.name in ("pictures.npz", "log.jsonl", "run.toml", "results.json"):
+        raise ValueError(f"--out is {path}, which is a file of the run itself; choose another name")
 
 
 def levels(x: Tensor) -> NDArray[np.uint8]:
@@ -179,6 +197,7 @@ def writer_for(run: Run, out: Path | None, n: int, stem: str = "samples") -> Wri
     make = files.get(out.suffix.lower())
     if make is None:
         raise ValueError(f"--out is {out}, but samples of this run are {run.kind.noun}; use {' or '.join(files)}")
+    check_free(run, out)
     writer = replace(make(run, out), folder=run.folder)
     if writer.most is not None and n > writer.most:
         raise ValueError(

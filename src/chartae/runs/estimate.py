@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, replace
-
-import torch
+from pathlib import Path
 
 from chartae.data import Batches
+from chartae.objectives import Objective
 from chartae.records.parsing import Value
 from chartae.runs.fitting import Prepared, prepared
+from chartae.runs.folder import check_folder
 from chartae.runs.request import Request
 from chartae.training import fit
 
@@ -29,8 +30,9 @@ class Estimate:
         latent_dim: size of the codes.
         densities: names of the densities that would be fitted.
         objective: the objective, with its weights.
-        parameters: number of trained parameters.
-        parts: number of parameters of each part of the model; ``other`` counts those of critics and heads.
+        parameters: number of parameters of the model.
+        parts: number of parameters of each part of the model, and of the critics and heads that are trained with it;
+            shared parameters count once.
         epochs: number of epochs.
         steps: number of steps in an epoch.
         seconds: estimated duration of training in seconds, without the fit of densities.
@@ -80,11 +82,11 @@ def estimate(recipe: str, data: object, request: Request) -> Estimate:
     (53, 26, 2)
     """
     fitting = prepared(recipe, data, request)
+    if request.out is not None:
+        check_folder(Path(request.out), fitting.settings, request.overwrite, request.resume)
     objective, batches = fitting.built.objective, fitting.batches
-    parts = {name: _count(part) for name, part in objective.model.named_children()}
-    parameters = _count(objective)
-    if other := parameters - sum(parts.values()):
-        parts["other"] = other
+    parts = _counts(objective)
+    parameters = sum(p.numel() for p in objective.model.parameters())
     seconds, measured = _step_seconds(fitting)
     steps = len(batches)
     epoch = steps * seconds + _validation_seconds(fitting, seconds)
@@ -95,8 +97,15 @@ def estimate(recipe: str, data: object, request: Request) -> Estimate:
     )  # fmt: skip
 
 
-def _count(module: torch.nn.Module) -> int:
-    return sum(p.numel() for p in module.parameters())
+def _counts(objective: Objective) -> dict[str, int]:
+    """The number of parameters of each part of the model, and of what is trained beside it; shared ones count once."""
+    counted: set[int] = set()
+    counts: dict[str, int] = {}
+    for name, part in (*objective.model.named_children(), ("critics and heads", objective)):
+        new = {id(p): p.numel() for p in part.parameters() if id(p) not in counted}
+        counts[name] = sum(new.values())
+        counted |= set(new)
+    return counts
 
 
 def _step_seconds(fitting: Prepared) -> tuple[float, int]:
@@ -120,6 +129,6 @@ def _validation_seconds(fitting: Prepared, step: float) -> float:
 
 def _trained(fitting: Prepared, steps: int, valid: Batches | None = None) -> float:
     """The seconds that some steps of training take."""
-    training = replace(fitting.training, epochs=1)
+    training = replace(fitting.training, epochs=1, patience=None, plateau=False)
     batches = fitting.batches.first(min(steps, len(fitting.batches)) * fitting.batches.batch_size)
     return fit(fitting.built.objective, batches, valid=valid, training=training, progress=False).seconds

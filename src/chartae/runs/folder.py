@@ -14,7 +14,7 @@ from chartae.records.settings import Settings
 from chartae.runs.run import Run, built_from, condition_of
 from chartae.training.history import read_log
 
-__all__ = ["load", "prepare"]
+__all__ = ["check_folder", "load", "prepare"]
 
 #: files that training keeps writing to
 CHANGING = ("log.jsonl", "checkpoint.safetensors")
@@ -22,8 +22,8 @@ CHANGING = ("log.jsonl", "checkpoint.safetensors")
 MAY_DIFFER = ("epochs", "root", "version")
 
 
-def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
-    """Create the folder of a new run, or prepare the folder of a resumed one; delete files only with `overwrite`.
+def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
+    """Check that a run can be written to a folder, or resumed in it; changes nothing.
 
     Args:
         folder: the run folder.
@@ -56,10 +56,7 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
                 f"epochs is {settings.epochs}; expected at least {former.epochs}, as in the run in {folder} that is "
                 "resumed. Give as many or more"
             )
-        # run.toml keeps describing the existing weights until new ones are written
-        manifest.register(folder, *CHANGING, changing=True)
-        return
-    if folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and any(folder.iterdir()):
         if not (folder / "run.toml").is_file():
             raise FileExistsError(f"{folder} is not empty and holds no run; choose a new folder")
         if not overwrite:
@@ -69,6 +66,19 @@ def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> 
                 f"{folder} has no {manifest.NAME}, which lists the files of the run in it; delete the folder, or "
                 "choose a new one"
             )
+
+
+def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
+    """Create the folder of a new run, or prepare the folder of a resumed one; delete files only with `overwrite`.
+
+    Args, Raises: those of `check_folder`.
+    """
+    check_folder(folder, settings, overwrite, resume)
+    if resume:
+        # run.toml keeps describing the existing weights until new ones are written
+        manifest.register(folder, *CHANGING, changing=True)
+        return
+    if folder.is_dir() and any(folder.iterdir()):
         manifest.clear(folder)
     replace_text(folder / "run.toml", settings.to_toml())
     manifest.register(folder, "run.toml")

@@ -6,7 +6,7 @@ import importlib
 import os
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self, TypeAlias, TypeVar, cast
 
@@ -177,12 +177,26 @@ class Kind(ABC):
         self.check_shape(examples)
         return self.inside(examples)
 
-    def contents(self, path: str | os.PathLike[str], label: str | None = None) -> Contents:
+    def read_named(self, x: object, names: Sequence[str | int], source: str) -> Tensor:
+        """Read examples whose columns have names; the fitted columns are taken by name, in any order.
+
+        Args:
+            x: examples in the user's form.
+            names: names of their columns; empty if they have none.
+            source: what messages call them.
+
+        Returns:
+            The examples (N, *S) in the model's form.
+        """
+        return self.read(x)
+
+    def contents(self, path: str | os.PathLike[str], label: str | None = None, *, size: int | None = None) -> Contents:
         """Read a file of numbers.
 
         Args:
             path: a file or folder, but not a file of strings.
             label: name of the column of labels, which the file need not have.
+            size: for a folder of pictures: width and height to which they are resized.
 
         Raises:
             ValueError: the file holds strings, or cannot be read.
@@ -190,7 +204,7 @@ class Kind(ABC):
         suffix = Path(path).suffix.lower()
         if is_string_file(path) and suffix != ".csv":
             raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}.")
-        return read_contents(path, label=label, required=False)
+        return read_contents(path, label=label, size=size, required=False)
 
     def refuse_others(self, x: object) -> None:
         """Raise ValueError if `x` looks like data of another kind."""

@@ -11,7 +11,6 @@ from typing import ClassVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.arrays import as_examples, as_tensor
@@ -63,14 +62,13 @@ class Rows(Kind):
             # if columns have names, so has the column of labels; a file need not have it
             label = str(self.columns.label) if self.columns.names else None
             contents = self.contents(x, label)
-            return self._select(contents.examples(), contents.columns.names, os.fspath(x))
+            return self.read_named(contents.examples(), contents.columns.names, os.fspath(x))
         if is_frame(x):
             names = frame_columns(x).names
-            return self._select(x, names, "the data frame")
+            return self.read_named(x, names, "the data frame")
         return super().read(x)
 
-    def _select(self, x: NDArray[np.number] | Frame, names: Sequence[str | int], source: str) -> Tensor:
-        """Read the fitted columns of `x`, whose columns have these names, if any."""
+    def read_named(self, x: object, names: Sequence[str | int], source: str) -> Tensor:
         if self.columns.names and names:
             order = self.columns.order(names, source)
             x = x[[names[i] for i in order]] if is_frame(x) else np.asarray(x)[:, order]
