@@ -428,7 +428,8 @@ def test_a_signal_ends_a_fit_that_can_be_resumed(number, status, tmp_path, capsy
     words = ["--latent-dim", "4", "--epochs", "1000", "--densities", "normal", "--seed", "0"]
     assert cli.main(["fit", "digits", *words, "--out", str(folder)]) == status
     thread.join()
-    assert "stopped in epoch" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert f"its checkpoint is in {folder}. To continue, run the same command with --resume" in err
     assert (folder / "checkpoint.safetensors").is_file()
     assert signal.getsignal(getattr(signal, number)) == handler
 
@@ -564,7 +565,7 @@ def test_pictures_of_different_sizes_are_resized_and_read_again(tmp_path, capsys
     words = ["fit", str(tmp_path / "pictures"), "--recipe", "ae", "--latent-dim", "2", "--epochs", "1", "--net", "mlp"]
     words += ["--densities", "normal", "--out", str(tmp_path / "r")]
     assert cli.main(words) == 2
-    assert "size" in capsys.readouterr().err
+    assert "Give --size " in capsys.readouterr().err
     assert cli.main([*words, "--size", "8"]) == 0
     assert "size = 8" in (tmp_path / "r" / "run.toml").read_text()
     assert cli.main(["traverse", str(tmp_path / "r"), "--steps", "3"]) == 0  # loads the data again

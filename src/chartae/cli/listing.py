@@ -24,7 +24,7 @@ Row: TypeAlias = dict[str, Value]
 
 def _summary(thing: object) -> str:
     """The first sentence of a docstring."""
-    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split()).replace("`", "")
 
 
 def _recipes() -> list[Row]:
@@ -55,7 +55,7 @@ def _samplers() -> list[Row]:
 def _data() -> list[Row]:
     from chartae.data import catalogue
 
-    return [{"name": name, "summary": catalogue.summary(name)} for name in catalogue.NAMES]
+    return [{"name": name, "summary": catalogue.summary(name).replace("`", "")} for name in catalogue.NAMES]
 
 
 def _metrics() -> list[Row]:

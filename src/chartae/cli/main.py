@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -63,6 +64,14 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "grammar": Entry("strings", "GrammarVerb", "audit a grammar on a file of strings"),
     },
 }
+#: how an interrupted verb is continued
+CONTINUED = {
+    "fit": "run the same command with --resume",
+    "optimise": "run the same command with --resume",
+    "compare": "run the same command again",
+    "reproduce": "run the same command again",
+    "demo": "run the same command again, without --overwrite",
+}
 VERBS: Mapping[str, Entry] = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
 
@@ -95,7 +104,8 @@ def main(words: Sequence[str] | None = None) -> int:
         with catching(_interrupt):
             return _run(words[0], words[1:], verbose)
     except Interrupted as stop:
-        _say(f"chartae: {stop}")
+        advice = CONTINUED.get(words[0])
+        _say(f"chartae: {stop}" + (f". To continue, {advice}" if advice else ""))
         return stop.status
     except KeyboardInterrupt:
         _say("chartae: interrupted")
@@ -106,8 +116,21 @@ def main(words: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError, ImportError, ArithmeticError) as error:
         if verbose:
             traceback.print_exc()
-        _say(f"chartae: {error}")
+        _say(f"chartae: {_in_flags(words[0], str(error))}")
         return 1 if isinstance(error, ArithmeticError) else 2
+
+
+def _in_flags(name: str, text: str) -> str:
+    """A message of the library with its keywords as the verb's flags: `size=64` is `--size 64`."""
+    if name not in VERBS:
+        return text
+    from chartae.cli.verb import flag_names
+
+    for flag in flag_names(VERBS[name].load()):
+        keyword = flag.removeprefix("--").replace("-", "_")
+        if len(keyword) > 1:
+            text = re.sub(rf"(?<![\w-]){keyword}=(?=\W?\w|\W?$)", f"{flag} ", text)
+    return text
 
 
 def _interrupt(number: int) -> NoReturn:
@@ -151,5 +174,5 @@ def _overview() -> str:
         "`chartae VERB --help` lists a verb's flags and shows examples; `chartae --version` prints the version.",
         "",
         "exit status: 0 done; 1 training failed, or a --check is not met; 2 bad input; 129, 130, 143 interrupted by",
-        "SIGHUP, SIGINT, SIGTERM (`fit --resume` and `optimise --resume` continue)",
+        "SIGHUP, SIGINT, SIGTERM (fit and optimise continue with --resume, compare and reproduce when run again)",
     ])  # fmt: skip

@@ -331,7 +331,7 @@ class _Loop:
     def _interrupted(self) -> None:
         checkpoint.save(self.state, self.folder, self.fixed)
         position = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
-        remedy = f"; continue from {self.folder} with resume" if self.folder else ""
+        remedy = f"; its checkpoint is in {self.folder}" if self.folder else ""
         raise Interrupted(f"stopped in {position}{remedy}", self.signal)
 
 
