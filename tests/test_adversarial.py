@@ -472,7 +472,7 @@ def test_what_a_code_is_used_for():
         model.decoder.net.weight[:, 4] = 1
     with pytest.warns(RuntimeWarning, match=r"the code is ignored.*warmup"):
         assert code_use(model, x).ignored
-    with pytest.raises(ValueError, match="at least 10 points"):
+    with pytest.raises(ValueError, match="x holds 5 points; expected at least 10"):
         code_use(model, x[:5])
     # no example is given its own code in exchange: of ten different points none comes back
     same = ch.Autoencoder(Dirac(tnn.Identity()), ch.Gaussian(tnn.Identity(), 1.0), StandardNormal(4))
