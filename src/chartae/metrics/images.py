@@ -110,9 +110,9 @@ def psnr(a: Tensor, b: Tensor) -> Float[Tensor, " B"]:
 
 
 def ssim(a: Tensor, b: Tensor, *, batch: int = 500) -> Float[Tensor, " B"]:
-    """Structural similarity of each image: the mean over channels and window positions of
+    """Structural similarity of each image, averaged over channels and window positions.
 
-        (2 m_a m_b + C1) (2 s_ab + C2) / ((m_a^2 + m_b^2 + C1) (s_a^2 + s_b^2 + C2)).
+        (2 m_a m_b + C1) (2 s_ab + C2) / ((m_a^2 + m_b^2 + C1) (s_a^2 + s_b^2 + C2))
 
     C1 = 0.01^2 and C2 = 0.03^2, for images in [0, 1]. The means m, variances s^2 and covariance s_ab are taken under
     an 11 x 11 Gaussian window of sigma 1.5. Only windows that lie within the image count, and nothing is
