@@ -361,7 +361,7 @@ def test_text_in_the_place_of_a_number_is_named(tmp_path, name, content, says):
         ("pictures.npz", {"latent": np.zeros((2, 3))}, r"numbers \(n, 2\)"),
         ("pictures.npz", {"latent": np.zeros((2, 2)), "latent_labels": np.zeros(3)}, "each of 2 codes"),
         ("pictures.npz", {"latent": np.array([[{}, 1]], object)}, "pictures.npz is damaged"),
-        ("pictures.npz", arrays() | {"originals": np.zeros((1, 1, 8, 8), np.uint8)}, "but reconstructions"),
+        ("pictures.npz", arrays() | {"originals": np.zeros((1, 1, 8, 8), np.uint8)}, "reconstructions have shape"),
         ("comparison.json", b"nope", "comparison.json is damaged"),
         ("comparison.json", b'{"rows": {"a": 1}}', r"rows in comparison\.json is a dict"),
     ],
