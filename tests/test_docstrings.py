@@ -11,6 +11,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 from collections.abc import Iterator
 from typing import is_typeddict
 
@@ -44,7 +45,7 @@ def parts_of(doc: str) -> dict[str, str]:
     """The text of each section of a docstring."""
     heads = list(re.finditer(r"^(Args|Attributes|Returns|Yields|Raises):[ ]*$", doc, re.MULTILINE))
     ends = [*(head.start() for head in heads[1:]), len(doc)]
-    return {head[1]: doc[head.end() : end] for head, end in zip(heads, ends, strict=True)}
+    return {head[1]: doc[head.end() : end] for head, end in zip(heads, ends, strict=False)}
 
 
 def listed(part: str) -> set[str]:
@@ -60,7 +61,7 @@ def parameters_of(value: object) -> set[str]:
 
 def raises_itself(value: object) -> bool:
     """Whether a function has a `raise` of its own, which is not for what can never happen."""
-    tree = ast.parse(inspect.cleandoc(inspect.getsource(value)))  # type: ignore[arg-type]
+    tree = ast.parse(textwrap.dedent(inspect.getsource(value)))  # type: ignore[arg-type]
     return any(isinstance(node, ast.Raise) and node.exc is not None for node in ast.walk(tree))
 
 

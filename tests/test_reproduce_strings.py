@@ -42,7 +42,7 @@ def test_expressions(root, monkeypatch, capsys):
     assert all(s["valid"] == 1 for s in found["searches"] if s["recipe"] == "grae")
     assert found["searches"][0]["best"] >= 0  # in its own direction
     assert cli.main(command) == 0  # from its parts
-    assert "search-grae-box-0: kept" in capsys.readouterr().err
+    assert "search-grae-box-0: read" in capsys.readouterr().err
 
 
 def test_what_is_refused(root):
