@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
-from chartae.data.lines import is_string_file, read_strings
 from chartae.runs.conditioning import LABELS
 from chartae.runs.run import Run
 
@@ -42,31 +40,23 @@ def read_file(run: Run, path: str | os.PathLike[str], condition: object = None) 
     >>> x.shape, condition
     (torch.Size([3, 2]), None)
     """
-    settings, kind, known = run.settings, run.kind, run.condition
-    if kind.codec is not None:
-        if is_string_file(path):
-            return kind.read(read_strings(path, column=settings.column or None)), condition
-        return kind.read(path), condition
-    columns = kind.columns
-    size = settings.size if settings.size and Path(path).is_dir() else None
-    contents = kind.contents(path, str(columns.label) if columns.names else None, size=size)
-    x, names = contents.examples(), list(contents.columns.names)
-    if known is not None and known.names == (LABELS,):
-        labels = [part.labels for part in contents.parts.values() if part.labels is not None]
-        if condition is None and not labels:
-            raise ValueError(f"{os.fspath(path)} has no labels; expected {known}. Give the condition of its rows")
-        if condition is None:
-            condition = {LABELS: np.concatenate([np.asarray(part) for part in labels])}
-    elif known is not None:
-        missing = [name for name in known.names if name not in names]
-        if condition is None and missing:
-            raise ValueError(
-                f"{os.fspath(path)} has no column {', '.join(map(repr, missing))}; expected {known}. Give the "
-                "condition of its rows"
-            )
-        if condition is None:
-            condition = {name: x[:, names.index(name)] for name in known.names}
-        kept = [i for i, name in enumerate(names) if name not in known.names]
-        if names:
-            x, names = x[:, kept], [names[i] for i in kept]
-    return kind.read_named(x, names, os.fspath(path)), condition
+    settings, known = run.settings, run.condition
+    rows = run.kind.file_rows(path, column=settings.column or None, size=settings.size or None)
+    source = os.fspath(path)
+    if known is None:
+        return run.kind.read_named(rows.x, rows.names, source), condition
+    if known.names == (LABELS,):
+        if condition is None and rows.labels is None:
+            raise ValueError(f"{source} has no labels; expected {known}. Give the condition of its rows")
+        values = {LABELS: rows.labels} if condition is None else condition
+        return run.kind.read_named(rows.x, rows.names, source), values
+    x, names = np.asarray(rows.x), list(rows.names)
+    missing = [name for name in known.names if name not in names]
+    if condition is None and missing:
+        raise ValueError(
+            f"{source} has no column {', '.join(map(repr, missing))}; expected {known}. Give the condition of its rows"
+        )
+    values = {name: x[:, names.index(name)] for name in known.names} if condition is None else condition
+    kept = [i for i, name in enumerate(names) if name not in known.names]
+    examples = x[:, kept] if names else x
+    return run.kind.read_named(examples, [names[i] for i in kept], source), values

@@ -8,10 +8,10 @@ import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar, Self, TypeAlias, TypeVar, cast
+from typing import ClassVar, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from chartae.data.columns import Columns
@@ -21,9 +21,28 @@ from chartae.grammar import Codec
 from chartae.records.choices import one_of
 from chartae.records.settings import Plain
 
-__all__ = ["Kind", "Plain", "Writer", "dimensions", "kind_named", "kind_of", "kinds", "register", "shape_of"]
+__all__ = [
+    "FileRows",
+    "Kind",
+    "Plain",
+    "Writer",
+    "dimensions",
+    "kind_named",
+    "kind_of",
+    "kinds",
+    "register",
+    "shape_of",
+]
 
 Writer: TypeAlias = Callable[[Tensor, Path], None]
+
+
+class FileRows(NamedTuple):
+    """Rows of a file: the examples in the user's form, the names of their columns, and their labels, if any."""
+
+    x: object
+    names: tuple[str | int, ...] = ()
+    labels: NDArray[np.generic] | None = None
 
 
 class Kind(ABC):
@@ -189,6 +208,27 @@ class Kind(ABC):
             The examples (N, *S) in the model's form.
         """
         return self.read(x)
+
+    def file_rows(
+        self, path: str | os.PathLike[str], *, column: str | None = None, size: int | None = None
+    ) -> FileRows:
+        """Read every row of a file, in order, without the checks of `read`.
+
+        Args:
+            path: a file, or a folder of pictures.
+            column: for strings: name of the column that holds them.
+            size: for a folder of pictures: width and height to which they are resized.
+
+        Returns:
+            The examples in the user's form, the names of their columns, and their labels.
+
+        Raises:
+            ValueError: the file holds strings, or cannot be read.
+        """
+        label = str(self.columns.label) if self.columns.names else None
+        contents = self.contents(path, label, size=size if Path(path).is_dir() else None)
+        labels = [np.asarray(part.labels) for part in contents.parts.values() if part.labels is not None]
+        return FileRows(contents.examples(), contents.columns.names, np.concatenate(labels) if labels else None)
 
     def contents(self, path: str | os.PathLike[str], label: str | None = None, *, size: int | None = None) -> Contents:
         """Read a file of numbers.

@@ -14,7 +14,7 @@ from torch import Tensor
 from chartae.data.arrays import as_tensor
 from chartae.data.columns import Columns
 from chartae.data.files import whole_file
-from chartae.data.kinds.base import Kind, Plain, Writer, register, shape_of
+from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, register, shape_of
 from chartae.data.lines import indices, is_string_file, is_string_list, read_strings
 from chartae.grammar import MOLECULES, Codec, described, needed, restored
 
@@ -103,6 +103,13 @@ class Strings(Kind):
             return self._indices(as_tensor(x))
         self.refuse_others(x)
         raise ValueError(f"x is {_brief(x)}; expected a list of strings, or a file of strings.")
+
+    def file_rows(
+        self, path: str | os.PathLike[str], *, column: str | None = None, size: int | None = None
+    ) -> FileRows:
+        if not is_string_file(path):
+            raise ValueError(f"{os.fspath(path)} is no file of strings; expected .txt, .smi, .csv or .tsv")
+        return FileRows(read_strings(path, column=column))
 
     def _indices(self, x: Tensor) -> Tensor:
         rounded = x.round()
