@@ -362,3 +362,19 @@ def test_a_check_that_is_none_is_refused_at_once(check, pictures, capsys):
     chartae("evaluate", pictures.folder, "--check", check, status=2)
     assert not (pictures.folder / "results.json").exists()
     assert "expected a name of the results" in capsys.readouterr().err
+
+
+def test_a_run_reads_a_path_in_python_as_on_the_command_line(conditional, table, tmp_path):
+    run, path, frame = conditional
+    np.testing.assert_allclose(run.encode(str(path)).numpy(), run.encode(frame).numpy(), rtol=1e-5)
+    # values that are given count, and the columns of the condition never belong to the examples
+    one = run.encode(frame.drop(columns="sex"), 1).numpy()
+    np.testing.assert_allclose(run.encode(frame, 1).numpy(), one, rtol=1e-5)
+    np.testing.assert_allclose(run.encode(path, 1).numpy(), one, rtol=1e-5)
+    strings = ["x", "x+x", "sin(x)", "x*x", "1+x", "exp(x)"] * 6
+    (tmp_path / "s.csv").write_text("x,e\n" + "".join(f"1,{text}\n" for text in strings))
+    words = {"recipe": "grae", "grammar": "expressions", "column": "e", "net": "gru:8"}
+    texts = fitted(tmp_path / "r", str(tmp_path / "s.csv"), **words)
+    np.testing.assert_allclose(texts.encode(tmp_path / "s.csv").numpy(), texts.encode(strings).numpy(), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"has no sex; expected sex .2 classes.*Give the condition"):
+        run.encode(table[1])

@@ -58,7 +58,6 @@ def rows_of(run: Run, data: str, flags: SplitFlags, condition: str | None) -> tu
     Raises:
         ValueError: no such split, data of another kind, n below 1, or a condition that is missing or does not fit.
     """
-    from chartae import runs
     from chartae.data import NAMES, split_views
     from chartae.data.arrays import SPLITS
     from chartae.records.choices import one_of
@@ -78,7 +77,7 @@ def rows_of(run: Run, data: str, flags: SplitFlags, condition: str | None) -> tu
         x = run.kind.inside(_split(dataset, flags.split))
         values = dataset.conditions(flags.split) if condition is None else condition
     elif Path(data).exists():
-        x, values = runs.read_file(run, data, condition)
+        x, values = run.read_rows(Path(data), condition)
     else:
         more = "a path; there is no such file or folder"
         raise FileNotFoundError(f"the data are {data!r}; {one_of(data, NAMES, also=more)}")
@@ -140,7 +139,7 @@ class Encode(Verb):
             else:
                 head = ",".join(f"z{i + 1}" for i in range(codes.shape[1]))
                 np.savetxt(part, codes, "%.9g", ",", header=head, comments="")
-        register(run, self.out)
+        register(run.folder, self.out)
         say(f"{len(codes):,} codes of size {'x'.join(map(str, codes.shape[1:]))} are in {self.out}")
 
 

@@ -13,7 +13,7 @@ from tyro.conf import Positional
 
 from chartae.cli.flags import DataFlags, FitDataFlags, MeasuringFlags, ModelFlags, RunFolder, Seed, flag
 from chartae.cli.recipes import options_help, refuse_unknown
-from chartae.cli.verb import Printing, TrainingFlags, progress, say
+from chartae.cli.verb import Printing, progress, say
 from chartae.records.training import Training
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ class Compare(Printing):
     output: RunsFlags
     data: FitDataFlags = field(default_factory=FitDataFlags)
     model: ModelFlags = field(default_factory=ModelFlags)
-    training: TrainingFlags = field(default_factory=Training)
+    training: Training = field(default_factory=Training)
     measuring: MeasuringFlags = field(default_factory=MeasuringFlags)
 
     @classmethod

@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from chartae.cli.evaluate import Compare, RunsFlags
 from chartae.cli.flags import FitDataFlags, ModelFlags, flag
 from chartae.cli.recipes import options_help, refuse_unknown
-from chartae.cli.verb import TrainingFlags, Verb, progress, say
+from chartae.cli.verb import Verb, progress, say
 from chartae.records.training import Training
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class Fit(Verb):
     ]  # fmt: skip
     data: OneDataFlags = field(default_factory=OneDataFlags)
     model: OneModelFlags = field(default_factory=OneModelFlags)
-    training: TrainingFlags = field(default_factory=Training)
+    training: Training = field(default_factory=Training)
     output: OutputFlags = field(default_factory=OutputFlags)
 
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -49,13 +49,13 @@ def _densities() -> list[Row]:
 def _samplers() -> list[Row]:
     from chartae.samplers import by_name
 
-    return [{"name": name, "summary": by_name.summary(name)} for name in by_name.NAMES]
+    return _rows(by_name.NAMES, by_name.SUMMARIES)
 
 
 def _data() -> list[Row]:
     from chartae.data import catalogue
 
-    return [{"name": name, "summary": catalogue.summary(name).replace("`", "")} for name in catalogue.NAMES]
+    return _rows(catalogue.NAMES, catalogue.SUMMARIES)
 
 
 def _metrics() -> list[Row]:
@@ -72,7 +72,11 @@ def _metrics() -> list[Row]:
 def _grammars() -> list[Row]:
     from chartae.grammar import builtin
 
-    return [{"name": name, "summary": builtin.summary(name)} for name in builtin.NAMES]
+    return _rows(builtin.NAMES, builtin.SUMMARIES)
+
+
+def _rows(names: Iterable[str], summaries: Mapping[str, str]) -> list[Row]:
+    return [{"name": name, "summary": summaries[name]} for name in names]
 
 
 TABLES: Mapping[str, Callable[[], list[Row]]] = {

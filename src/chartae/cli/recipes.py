@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Sequence
 
-from chartae.cli.verb import Verb, flag_names
+from chartae.cli.verb import Verb, flag_names, flag_of
 from chartae.records.choices import suggestion
 
 __all__ = ["options_help", "refuse_unknown"]
@@ -39,7 +39,7 @@ def options_help(words: Sequence[str]) -> str:
     lines = [f"options of {name}: {record.summary}"]
     for option, (kind, default) in options(name).items():
         shown = "the paper's" if default is None else str(default)
-        lines.append(f"  {_dashed(option)} {kind.__name__.upper()}")
+        lines.append(f"  {flag_of(option)} {kind.__name__.upper()}")
         text = f"{texts.get(option, '').rstrip('.')} (default: {shown})".strip()
         lines += textwrap.wrap(text, WIDTH, initial_indent=" " * 6, subsequent_indent=" " * 6)
     if formula := _on_mnist(name):
@@ -71,14 +71,10 @@ def refuse_unknown(verb: type[Verb], recipes: Sequence[str], typed: Iterable[str
     """
     from chartae.recipes import options
 
-    known = list(dict.fromkeys(_dashed(option) for name in recipes for option in options(name)))
-    for word in map(_dashed, typed):
+    known = list(dict.fromkeys(flag_of(option) for name in recipes for option in options(name)))
+    for word in map(flag_of, typed):
         if word not in known:
             raise ValueError(
                 f"{word} is neither a flag nor an option of {', '.join(recipes)}, whose options are "
                 f"{', '.join(known) or 'none'}. {suggestion(word, [*known, *flag_names(verb)])}".rstrip()
             )
-
-
-def _dashed(option: str) -> str:
-    return f"--{option.replace('_', '-')}"

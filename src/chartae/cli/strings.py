@@ -13,7 +13,7 @@ from rich.text import Text
 from tyro.conf import Positional
 
 from chartae.cli.flags import DataFlags, RunFolder, flag
-from chartae.cli.verb import Printing, SearchFlags, say
+from chartae.cli.verb import Printing, say
 from chartae.records.search import Search
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Optimise(Printing):
     run_folder: RunFolder
     objective: Annotated[str, flag("penalised-logp, logp, qed, expression-fit, or module:function of your own", "NAME")]
     out: Annotated[Path, flag("folder for the search", "FOLDER")]
-    search: SearchFlags = field(default_factory=Search)
+    search: Search = field(default_factory=Search)
     data: DataFlags = field(default_factory=DataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from typing import Annotated, ClassVar, TypeAlias, get_args, get_type_hints
+from typing import Annotated, ClassVar, get_args, get_type_hints
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, OmitArgPrefixes
@@ -22,7 +22,7 @@ from chartae.records.choices import suggestion
 from chartae.records.search import Search
 from chartae.records.training import Training
 
-__all__ = ["Printing", "SearchFlags", "TrainingFlags", "Verb", "flag_names", "parsed", "progress", "say", "talking"]
+__all__ = ["Printing", "Verb", "flag_names", "flag_of", "parsed", "progress", "say", "talking"]
 
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
@@ -197,11 +197,6 @@ def flags(info: StructTypeInfo) -> StructConstructorSpec | None:
     )  # fmt: skip
 
 
-#: fields of a verb that hold settings
-TrainingFlags: TypeAlias = Training
-SearchFlags: TypeAlias = Search
-
-
 def flag_names(verb: type) -> set[str]:
     """The flags of a verb, with their dashes; positional words are not among them."""
     names: set[str] = set()
@@ -209,16 +204,17 @@ def flag_names(verb: type) -> set[str]:
     for entry in fields(verb):
         kind, *notes = get_args(hints[entry.name]) or (hints[entry.name],)
         if kind in FLAGS:
-            names |= {f"--{_dashed(name)}" for name in FLAGS[kind]}
+            names |= set(map(flag_of, FLAGS[kind]))
         elif isinstance(kind, type) and is_dataclass(kind):
             names |= flag_names(kind)
         elif None not in notes:  # tyro's mark of a positional word
-            names.add(f"--{next((n.name for n in notes if getattr(n, 'name', None)), _dashed(entry.name))}")
+            names.add(flag_of(next((n.name for n in notes if getattr(n, "name", None)), entry.name)))
     return names
 
 
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
+def flag_of(name: str) -> str:
+    """The flag of a setting or an option: ``--latent-dim`` of ``latent_dim``."""
+    return f"--{name.replace('_', '-')}"
 
 
 def parsed(verb: type[Verb], name: str, words: Sequence[str]) -> tuple[Verb, dict[str, str]]:
@@ -253,19 +249,19 @@ def _after_help(verb: type[Verb], words: Sequence[str]) -> str:
 def _options(verb: type[Verb], name: str, words: Sequence[str]) -> dict[str, str]:
     """Flags as a recipe's options: --name value, or --name=value."""
     options: dict[str, str] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
         option, equals, value = word.partition("=")
         if not re.match("--[a-zA-Z]", word) or not verb.takes_options:
             hint = _hint(option, verb) if word.startswith("-") else ""
             raise ValueError(f"`chartae {name}` does not understand {word!r}. {hint}See `chartae {name} --help`")
-        if not equals and (not rest or rest[0].startswith("--")):
+        if not equals and (not remaining or remaining[0].startswith("--")):
             hint = _hint(option, verb)
             raise ValueError(
                 f"{word} needs a value, or is not a flag of `chartae {name}`. {hint}See `chartae {name} --help`"
             )
-        options[option[2:].replace("-", "_")] = value if equals else rest.pop(0)
+        options[option[2:].replace("-", "_")] = value if equals else remaining.pop(0)
     return options
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from chartae.data.files import whole_file
 from chartae.data.kinds import Images, Kind, Points, Strings, Table
+from chartae.data.kinds.images import levels
 from chartae.draw import pictures
-from chartae.metrics import to_uint8
 from chartae.records import manifest
 from chartae.runs import Run
 
@@ -50,7 +50,7 @@ class Writer:
         """Write examples in the model's form (n, ...); a missing folder is made."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.write(x, self.path)
-        _register(self.folder, self.path)
+        register(self.folder, self.path)
 
     @property
     def is_picture(self) -> bool:
@@ -59,23 +59,26 @@ class Writer:
 
     def in_rows(self, columns: int) -> Writer:
         """This writer; where it draws a grid of pictures, one with this number of columns."""
-        return self._drawing(lambda x: pictures.grid(levels(x), columns))
+        return self._drawing(lambda x: pictures.grid(levels(x.cpu()), columns))
 
     def in_pairs(self, originals: Tensor) -> Writer:
         """This writer; where it draws a grid of pictures, each has its original above it."""
-        return self._drawing(lambda x: pictures.pairs(levels(originals), levels(x)))
+        return self._drawing(lambda x: pictures.pairs(levels(originals.cpu()), levels(x.cpu())))
 
     def _drawing(self, draw: Callable[[Tensor], NDArray[np.uint8]]) -> Writer:
-        return replace(self, write=lambda x, path: _save(draw(x), path)) if self.is_grid else self
+        def write(x: Tensor, path: Path) -> None:
+            pictures.save_png(path, pictures.enlarge(draw(x), 2))
+
+        return replace(self, write=write) if self.is_grid else self
 
 
-def register(run: Run, path: Path) -> None:
-    """List a new file in the manifest of the run's folder, if it lies there."""
-    _register(run.folder, path)
+def _lies_in(folder: Path | None, path: Path) -> bool:
+    return folder is not None and path.parent.resolve() == folder.resolve()
 
 
-def _register(folder: Path | None, path: Path) -> None:
-    if folder is not None and path.parent.resolve() == folder.resolve():
+def register(folder: Path | None, path: Path) -> None:
+    """List a new file in the manifest of a run's folder, if it lies there."""
+    if folder is not None and _lies_in(folder, path):
         manifest.register(folder, path.name)
 
 
@@ -83,18 +86,8 @@ def check_free(run: Run, path: Path) -> None:
     """Raise ValueError for a folder, and for a file that belongs to the run itself."""
     if path.is_dir():
         raise ValueError(f"--out is {path}, which is a folder; expected a file")
-    inside = run.folder is not None and path.parent.resolve() == run.folder.resolve()
-    if inside and path.name in ("pictures.npz", "log.jsonl", "run.toml", "results.json"):
+    if _lies_in(run.folder, path) and path.name == "pictures.npz":  # the only one whose suffix these verbs write
         raise ValueError(f"--out is {path}, which is a file of the run itself; choose another name")
-
-
-def levels(x: Tensor) -> NDArray[np.uint8]:
-    """Pictures as levels from 0 to 255."""
-    return to_uint8(x).numpy(force=True)
-
-
-def _save(picture: NDArray[np.uint8], path: Path) -> None:
-    pictures.save_png(path, pictures.enlarge(picture, 2))
 
 
 def _by_kind(run: Run, path: Path) -> Writer:
@@ -103,8 +96,8 @@ def _by_kind(run: Run, path: Path) -> Writer:
 
 
 def _grid(run: Run, path: Path) -> Writer:
-    """A grid of pictures."""
-    return Writer(path, lambda x, path: _save(pictures.grid(levels(x)), path), is_grid=True)
+    """The kind's grid of pictures."""
+    return Writer(path, run.kind.write, is_grid=True)
 
 
 def _scatter(run: Run, path: Path) -> Writer:

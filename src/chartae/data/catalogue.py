@@ -26,7 +26,7 @@ from chartae.data.download import extract, fetch
 from chartae.data.kinds import Points
 from chartae.records.choices import one_of
 
-__all__ = ["NAMES", "load", "read_cifar", "read_idx"]
+__all__ = ["NAMES", "SUMMARIES", "load", "read_cifar", "read_idx"]
 
 _FASHION = (
     "T-shirt/top",
@@ -378,7 +378,8 @@ def load(
     raise ValueError(f"there is no data set {name!r}; {expected}")
 
 
-_SUMMARIES = {
+#: name of a data set -> sizes of train + valid + test, what it holds, and where it comes from
+SUMMARIES = {
     "fashion-mini": "6,000 + 1,000 + 1,000 grey pictures 28x28 of clothes, 10 classes; ships with chartae",
     "digits": "1,297 + 250 + 250 grey pictures 8x8 of digits, 10 classes; ships with scikit-learn",
     "mnist": "50,000 + 10,000 + 10,000 grey pictures 28x28 of digits, 10 classes; downloaded",
@@ -386,19 +387,9 @@ _SUMMARIES = {
     "cifar10": "40,000 + 10,000 + 10,000 colour pictures 32x32, 10 classes; downloaded",
     "sprites": "20,000 + 2,000 + 2,000 colour pictures 64x64 of one triangle, 4 factors; drawn here",
     "dsprites": "36,864 + 4,608 + 4,608 binary pictures 64x64, 5 factors; needs its file",
+    **{
+        name: "20,000 + 5,000 + 5,000 points of a known density: "
+        + " ".join((inspect.getdoc(world) or "").split("\n\n")[0].split()).replace("`", "")
+        for name, world in toys.WORLDS.items()
+    },
 }
-
-
-def summary(name: str) -> str:
-    """One line about a named data set: sizes of train + valid + test, what it holds, and where it comes from.
-
-    Args:
-        name: one of `NAMES`.
-
-    Raises:
-        KeyError: there is no such data set.
-    """
-    if name in _SUMMARIES:
-        return _SUMMARIES[name]
-    doc = " ".join((inspect.getdoc(toys.WORLDS[name]) or "").split("\n\n")[0].split())
-    return f"20,000 + 5,000 + 5,000 points of a known density: {doc}"

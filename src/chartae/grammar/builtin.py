@@ -10,7 +10,7 @@ from pathlib import Path
 from chartae.grammar.cfg import Grammar
 from chartae.records.choices import one_of
 
-__all__ = ["MOLECULES", "NAMES", "UnknownGrammar", "load", "summary"]
+__all__ = ["MOLECULES", "NAMES", "SUMMARIES", "UnknownGrammar", "load"]
 
 # The productions of the experiments of Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925, in their order, which
 # gives them their numbers. As in the paper, "class" has no production, and + * / share one precedence.
@@ -288,22 +288,11 @@ def load(name_or_path: str | os.PathLike[str], start: str | None = None) -> Gram
     raise UnknownGrammar(f"grammar is {name!r}; {one_of(name, NAMES, also='a grammar file (.lark, or text)')}")
 
 
-_SUMMARIES = {
+#: name of a built-in grammar -> one line about it
+SUMMARIES = {
     "zinc-smiles": "molecules of ZINC as SMILES, the grammar of the grammar VAE's paper",
     "expressions": "arithmetic expressions of x with sin and exp, the grammar of the grammar VAE's paper",
     "smiles": "molecules as SMILES, nearly all of the language",
     "arithmetic": "arithmetic expressions with precedence, numbers and functions",
     "rna": "RNA sequences with their secondary structure",
 }
-
-
-def summary(name: str) -> str:
-    """One line about a built-in grammar.
-
-    Args:
-        name: one of `NAMES`.
-
-    Raises:
-        KeyError: there is no such grammar.
-    """
-    return _SUMMARIES[name]

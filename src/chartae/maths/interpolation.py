@@ -1,4 +1,4 @@
-"""Paths between two codes."""
+"""Paths between two codes, and the principal axes of many."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["PATHS", "slerp"]
+__all__ = ["PATHS", "principal_axes", "slerp"]
 
 
 def slerp(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], t: float) -> Float[Tensor, "N D"]:
@@ -39,3 +39,30 @@ def slerp(a: Float[Tensor, "N D"], b: Float[Tensor, "N D"], t: float) -> Float[T
 
 #: the paths between two codes by name: (code at 0, code at 1, t) -> code at t
 PATHS: Mapping[str, Callable[[Tensor, Tensor, float], Tensor]] = {"linear": torch.lerp, "spherical": slerp}
+
+
+def principal_axes(codes: Float[Tensor, "N D"], n: int) -> Float[Tensor, "n D"]:
+    """The principal axes of largest variance, each of the length of its standard deviation.
+
+    They are the eigenvectors of the covariance (divisor N - 1) times the roots of its eigenvalues, computed in float64,
+    because the smallest axes of many codes are lost in the rounding of float32. An axis has no sign of its own: its
+    largest entry is made positive.
+
+    Args:
+        codes: codes (N, D), N >= 2.
+        n: number of axes, from 1 to D.
+
+    Returns:
+        The axes (n, D), that of largest variance first.
+
+    >>> import torch
+    >>> from chartae.maths.interpolation import principal_axes
+    >>> principal_axes(torch.tensor([[0.0, 3.0], [0.0, -3.0], [1.0, 0.0], [-1.0, 0.0]]), 1).round(decimals=4)
+    tensor([[0.0000, 2.4495]])
+    """
+    centred = (codes - codes.mean(0)).double().cpu()
+    variances, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov(centred.T)))
+    units = vectors.T.flip(0)[:n]
+    signs = units.gather(1, units.abs().argmax(1, keepdim=True)).sign()
+    deviations = variances.clamp_min(0).sqrt().flip(0)[:n]
+    return (units * signs * deviations[:, None]).to(codes)

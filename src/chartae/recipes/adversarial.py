@@ -183,8 +183,7 @@ def wae_gan(s: Setting, *, weight: float = 10.0, loss: str = "non-saturating", p
     normal prior. Tolstikhin et al., "Wasserstein Auto-Encoders", 2018 (arXiv 1711.01558).
 
     Args:
-        weight: weight of the critic's term in the loss of the model, >= 0; default 10, the paper's on MNIST (1 on
-            CelebA).
+        weight: weight of the critic's term in the loss of the model, >= 0; default 10.
         loss: the critic's term: non-saturating (default), relativistic (on pairs of a code and a draw of the prior), or
             logit (the critic's logit, whose gradient is that of the KL for an optimal critic).
         penalty: weight of the gradient penalty R1 + R2 on the critic, >= 0; default 0, as in the paper.

@@ -314,12 +314,12 @@ def build(name: str, setting: Setting, *, seed: int = 0, **options: object) -> B
     return Built(record, setting, chosen, objective)
 
 
-def recipe_options(name: str, given: Mapping[str, object]) -> Options:
+def recipe_options(name: str, values: Mapping[str, object]) -> Options:
     """Check the options of a recipe, and convert each to its type.
 
     Args:
         name: name of the recipe.
-        given: options by name; None for the default. Values may be strings, as from the command line.
+        values: options by name; None for the default. Values may be strings, as from the command line.
 
     Returns:
         The options that are not None, each of its own type.
@@ -333,10 +333,10 @@ def recipe_options(name: str, given: Mapping[str, object]) -> Options:
     {'beta': 0.1}
     """
     known = options(name)
-    if unknown := set(given) - set(known):
+    if unknown := set(values) - set(known):
         has = ", ".join(known) or "none"
         raise TypeError(f"recipe {name!r} has no option {', '.join(sorted(unknown))}; its options are: {has}")
-    return {key: _cast(name, key, known[key][0], value) for key, value in given.items() if value is not None}
+    return {key: _cast(name, key, known[key][0], value) for key, value in values.items() if value is not None}
 
 
 def _cast(name: str, key: str, kind: type, value: object) -> Option:

@@ -139,8 +139,8 @@ def clear(folder: str | Path, keep: Collection[str] = ()) -> None:
 
 def _remedy(folder: Path, name: str) -> str:
     """How to get a file back that is missing or has changed."""
-    verb = {"results.json": "evaluate", "pictures.npz": "evaluate"}.get(name)
-    how = f"evaluate the run again (chartae {verb} {folder})" if verb else "fit the run again (--overwrite)"
+    evaluated = name in ("results.json", "pictures.npz")
+    how = f"evaluate the run again (chartae evaluate {folder})" if evaluated else "fit the run again (--overwrite)"
     return f"Restore the file, or {how}"
 
 

@@ -5,7 +5,6 @@ from chartae.runs.ensembles import Sweep, fit_many, train_many
 from chartae.runs.estimate import Estimate, estimate
 from chartae.runs.fitting import fit, fit_request, prepared
 from chartae.runs.folder import load
-from chartae.runs.reading import read_file
 from chartae.runs.request import Request
 from chartae.runs.run import Run, fingerprint
 from chartae.runs.strings import codec_of, decode_draws, properties, retrained
@@ -30,7 +29,6 @@ __all__ = [
     "load",
     "prepared",
     "properties",
-    "read_file",
     "retrained",
     "same_pictures",
     "train_many",

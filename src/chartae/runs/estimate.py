@@ -22,7 +22,7 @@ MEASURED, LEAST = 2.0, 4
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a fit would do: the result of `estimate`, which shows an example.
+    """What a fit would do: the result of `estimate`.
 
     Attributes:
         recipe: name of the recipe.
@@ -39,6 +39,12 @@ class Estimate:
         seconds_per_epoch: estimated duration of one epoch in seconds.
         measured: number of steps that were measured.
         device: where they were measured.
+
+    >>> import torch
+    >>> from chartae.runs import Request, estimate
+    >>> plan = estimate("ae", torch.randn(200, 3), Request(latent_dim=2, net="smooth:4"))
+    >>> plan.parts
+    {'encoder': 26, 'decoder': 27}
     """
 
     recipe: str

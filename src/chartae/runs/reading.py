@@ -1,4 +1,4 @@
-"""Every row of a user's file, read as the training data were."""
+"""New data, read as the training data of a run were read, with the values of its condition."""
 
 from __future__ import annotations
 
@@ -7,56 +7,68 @@ import os
 import numpy as np
 from torch import Tensor
 
-from chartae.runs.conditioning import LABELS
-from chartae.runs.run import Run
+from chartae.data import Condition
+from chartae.data.columns import is_frame
+from chartae.data.kinds import Kind
+from chartae.records.settings import Settings
+from chartae.runs.conditioning import LABELS, split_columns
 
-__all__ = ["read_file"]
+__all__ = ["rows_and_condition"]
 
 
-def read_file(run: Run, path: str | os.PathLike[str], condition: object = None) -> tuple[Tensor, object]:
-    """Read every row of a file or folder, in order, with the column, size and labels that `fit` used.
+def rows_and_condition(
+    x: object, values: object, kind: Kind, settings: Settings, condition: Condition | None
+) -> tuple[Tensor, object]:
+    """Read every row of new data, in order: a file with the column and size that `fit` used.
+
+    Columns of the condition never belong to the examples. Without `values`, they give the condition.
 
     Args:
-        run: the run, whose settings say how its data were read.
-        path: a file, or a folder of pictures.
-        condition: for a conditional run, one value for all rows or one for each; by default the labels of the file, or
-            the run's condition columns. These columns are left out of the examples in any case.
+        x: a path, a data frame, or any other data that `fit` accepts.
+        values: values of the condition, one for all rows or one for each; None to take them from `x`.
+        kind, settings, condition: those of the run.
 
     Returns:
         The examples (N, *S) in the model's form, and the values of the condition, as `Run.conditions` takes them.
 
     Raises:
-        ValueError, TypeError: the file holds another kind of data or other columns, or has no values of the condition.
+        ValueError, TypeError: the data are of another kind or have other columns, or a path has no values of the
+            condition.
         FileNotFoundError: there is no such file.
-
-    >>> import tempfile, torch
-    >>> from pathlib import Path
-    >>> from chartae.runs import fit, read_file
-    >>> run = fit("ae", torch.randn(50, 2), latent_dim=1, epochs=1, densities=(), net="smooth:4", progress=False)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "new.csv"
-    ...     size = path.write_text("1,2\\n3,4\\n5,6\\n")
-    ...     x, condition = read_file(run, path)
-    >>> x.shape, condition
-    (torch.Size([3, 2]), None)
     """
-    settings, known = run.settings, run.condition
-    rows = run.kind.file_rows(path, column=settings.column or None, size=settings.size or None)
-    source = os.fspath(path)
-    if known is None:
-        return run.kind.read_named(rows.x, rows.names, source), condition
-    if known.names == (LABELS,):
-        if condition is None and rows.labels is None:
-            raise ValueError(f"{source} has no labels; expected {known}. Give the condition of its rows")
-        values = {LABELS: rows.labels} if condition is None else condition
-        return run.kind.read_named(rows.x, rows.names, source), values
-    x, names = np.asarray(rows.x), list(rows.names)
-    missing = [name for name in known.names if name not in names]
-    if condition is None and missing:
-        raise ValueError(
-            f"{source} has no column {', '.join(map(repr, missing))}; expected {known}. Give the condition of its rows"
-        )
-    values = {name: x[:, names.index(name)] for name in known.names} if condition is None else condition
-    kept = [i for i, name in enumerate(names) if name not in known.names]
-    examples = x[:, kept] if names else x
-    return run.kind.read_named(examples, [names[i] for i in kept], source), values
+    if isinstance(x, str | os.PathLike):
+        return _of_file(x, values, kind, settings, condition)
+    if condition is None or not is_frame(x):
+        return kind.read(x), values
+    columns = list(x.columns)
+    if condition.names == (LABELS,) and LABELS not in columns:
+        label = kind.columns.label
+        return kind.read(x), {LABELS: x[[label]]} if values is None and label in columns else values
+    if values is None or any(name in columns for name in condition.names):
+        present = condition.names if values is None else [name for name in condition.names if name in columns]
+        x, taken = split_columns(x, present)
+        values = taken if values is None else values
+    return kind.read(x), values
+
+
+def _of_file(
+    path: str | os.PathLike[str], values: object, kind: Kind, settings: Settings, condition: Condition | None
+) -> tuple[Tensor, object]:
+    rows = kind.file_rows(path, column=settings.column or None, size=settings.size or None)
+    source, names = os.fspath(path), list(rows.names)
+    known: dict[str, object] = {}
+    x = rows.x
+    if condition is not None and condition.names == (LABELS,):
+        known = {} if rows.labels is None else {LABELS: rows.labels}
+    elif condition is not None and names:
+        table = np.asarray(x)
+        known = {name: table[:, names.index(name)] for name in condition.names if name in names}
+        x = table[:, [i for i, name in enumerate(names) if name not in known]]
+        names = [name for name in names if name not in known]
+    if condition is not None and values is None:
+        if missing := [name for name in condition.names if name not in known]:
+            raise ValueError(
+                f"{source} has no {', '.join(missing)}; expected {condition}. Give the condition of its rows"
+            )
+        values = known
+    return kind.read_named(x, names, source), values

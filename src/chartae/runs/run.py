@@ -19,20 +19,20 @@ from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional
 from chartae.data import Condition, Dataset, Encoded, Reading, as_tensor
 from chartae.data import read as read_data
-from chartae.data.columns import is_frame
 from chartae.data.conditions import ConditionRecord
 from chartae.data.kinds import Kind
 from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.maths import as_float, sample_rows
-from chartae.maths.interpolation import PATHS
+from chartae.maths.interpolation import PATHS, principal_axes
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import manifest
 from chartae.records.choices import one_of
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
-from chartae.runs.conditioning import LABELS, conditioned, split_columns, with_condition
+from chartae.runs.conditioning import conditioned, with_condition
+from chartae.runs.reading import rows_and_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
@@ -237,7 +237,7 @@ class Run:
         Args:
             x: examples (N, ...) in any form that `fit` accepts, of the kind and shape that the run was fitted to.
             condition: for a run with a condition, one value for all examples or one for each; None (default) takes the
-                condition's columns of a data frame.
+                labels or the condition's columns of a file or data frame.
 
         Returns:
             Codes (N, D), on the model's device.
@@ -248,22 +248,23 @@ class Run:
         return self.encode_inside(*self.read_rows(x, condition))
 
     def read_rows(self, x: object, condition: object = None) -> tuple[Tensor, object]:
-        """Examples in the model's form, and their condition, which may stand in columns of a data frame.
+        """Read new data as `fit` read the training data, with the same column of strings and size of pictures.
 
         Args:
-            x: examples of the run's kind of data, in any form that `encode` takes.
-            condition: values of the condition, if they do not stand in `x`.
+            x: examples of the run's kind of data, in any form that `encode` takes, or the path of a file or folder, of
+                which every row is read, in order.
+            condition: for a run with a condition, one value for all rows or one for each; by default the labels or the
+                condition's columns of a file or data frame. These columns never belong to the examples.
 
         Returns:
-            The examples (N, *S) in the model's form, and the values of the condition.
+            The examples (N, *S) in the model's form, and the values of the condition, as `conditions` takes them.
+
+        Raises:
+            ValueError, TypeError: the data are of another kind or have other columns, or a file has no values of the
+                condition.
+            FileNotFoundError: there is no such file.
         """
-        if condition is None and self.condition is not None and is_frame(x):
-            label, names = self.kind.columns.label, self.condition.names
-            if names == (LABELS,) and LABELS not in x.columns and label in x.columns:
-                condition = {LABELS: x[[label]]}
-            else:
-                x, condition = split_columns(x, names)
-        return self.kind.read(x), condition
+        return rows_and_condition(x, condition, self.kind, self.settings, self.condition)
 
     def encode_inside(self, x: Tensor, condition: object = None) -> Float[Tensor, N * D]:
         """Encode examples that are in the model's form: the mean of q(z|x).
@@ -429,16 +430,8 @@ class Run:
         axes = min(most, 8) if axes is None else axes
         if not 1 <= axes <= most:
             raise ValueError(f"axes is {axes}; expected a number from 1 to {most}, the dimension of the codes")
-        mean = codes.mean(0)
-        # float64: the smallest axes of many codes drown in the rounding of float32
-        variances, vectors = torch.linalg.eigh(torch.atleast_2d(torch.cov((codes - mean).double().T.cpu())))
-        deviations = variances.clamp_min(0).sqrt().flip(0)[:axes]
-        units = vectors.T.flip(0)[:axes]
-        # an axis has no sign of its own: its largest entry is positive
-        signs = units.gather(1, units.abs().argmax(1, keepdim=True)).sign()
-        directions = (units * signs * deviations[:, None]).to(codes)
         t = torch.linspace(-span, span, steps).to(codes)
-        points = mean + t[None, :, None] * directions[:, None]
+        points = codes.mean(0) + t[None, :, None] * principal_axes(codes, axes)[:, None]
         return self.decode_inside(points.flatten(0, 1), condition).unflatten(0, (axes, steps))
 
     def render(self, z: object, condition: object = None, *, seed: int = 0) -> Tensor:
@@ -473,7 +466,7 @@ class Run:
         Raises:
             TypeError: the code of the model holds no category.
         """
-        inside = self.kind.read(x)
+        inside, condition = self.read_rows(x, condition)
         return self._sliced(
             lambda a, c: self.model.encoder(a, c).category.mean, inside, self.conditions(condition, len(inside))
         )

@@ -17,7 +17,7 @@ from chartae.samplers.chains import GSN, CorruptDenoise, ParallelTempering
 from chartae.samplers.langevin import ULA, AnnealedLangevin, geometric
 from chartae.samplers.metropolis import MALA, RandomWalk
 
-__all__ = ["NAMES", "WITH_LEVELS", "kernel", "noise_start", "run", "starts_from_noise"]
+__all__ = ["NAMES", "SUMMARIES", "WITH_LEVELS", "kernel", "noise_start", "run", "starts_from_noise"]
 
 
 class Score(Protocol):
@@ -156,7 +156,8 @@ def noise_start(score: Score, shape: tuple[int, ...], n: int, seed: int, device:
     return centre + noise
 
 
-_SUMMARIES = {
+#: name of a sampler -> one sentence about it
+SUMMARIES = {
     "mala": "Metropolis-adjusted Langevin: a step along the score, then accepted or rejected.",
     "random-walk": "Random-walk Metropolis: Gaussian proposals; the score alone gives the acceptance ratio.",
     "ula": "Unadjusted Langevin: steps along the score without an acceptance test.",
@@ -167,15 +168,3 @@ _SUMMARIES = {
     "annealed": "Annealed Langevin over noise levels, from noise to data; for noise-conditional models.",
     "tempering": "Parallel tempering over noise levels; for noise-conditional models.",
 }
-
-
-def summary(name: str) -> str:
-    """One sentence about a sampler.
-
-    Args:
-        name: one of `NAMES`.
-
-    Raises:
-        KeyError: there is no such sampler.
-    """
-    return _SUMMARIES[name]

@@ -190,7 +190,8 @@ class Kind(ABC):
                 expected.
         """
         if isinstance(x, str | os.PathLike):
-            return self.read(self.contents(x).examples())
+            rows = self.file_rows(x)
+            return self.read_named(rows.x, rows.names, os.fspath(x))
         self.refuse_others(x)
         examples = self.examples(x)
         self.check_shape(examples)
@@ -225,22 +226,14 @@ class Kind(ABC):
         Raises:
             ValueError: the file holds strings, or cannot be read.
         """
+        # if columns have names, so has the column of labels; a file need not have it
         label = str(self.columns.label) if self.columns.names else None
-        contents = self.contents(path, label, size=size if Path(path).is_dir() else None)
+        contents = self._contents(path, label, size if Path(path).is_dir() else None)
         labels = [np.asarray(part.labels) for part in contents.parts.values() if part.labels is not None]
         return FileRows(contents.examples(), contents.columns.names, np.concatenate(labels) if labels else None)
 
-    def contents(self, path: str | os.PathLike[str], label: str | None = None, *, size: int | None = None) -> Contents:
-        """Read a file of numbers.
-
-        Args:
-            path: a file or folder, but not a file of strings.
-            label: name of the column of labels, which the file need not have.
-            size: for a folder of pictures: width and height to which they are resized.
-
-        Raises:
-            ValueError: the file holds strings, or cannot be read.
-        """
+    def _contents(self, path: str | os.PathLike[str], label: str | None, size: int | None) -> Contents:
+        """The contents of a file of numbers; a ValueError for a file of strings."""
         suffix = Path(path).suffix.lower()
         if is_string_file(path) and suffix != ".csv":
             raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -58,14 +57,8 @@ class Rows(Kind):
         return rows
 
     def read(self, x: object) -> Tensor:
-        if isinstance(x, str | os.PathLike):
-            # if columns have names, so has the column of labels; a file need not have it
-            label = str(self.columns.label) if self.columns.names else None
-            contents = self.contents(x, label)
-            return self.read_named(contents.examples(), contents.columns.names, os.fspath(x))
         if is_frame(x):
-            names = frame_columns(x).names
-            return self.read_named(x, names, "the data frame")
+            return self.read_named(x, frame_columns(x).names, "the data frame")
         return super().read(x)
 
     def read_named(self, x: object, names: Sequence[str | int], source: str) -> Tensor:

@@ -81,11 +81,7 @@ class Strings(Kind):
             ValueError, TypeError: a string cannot be encoded or is too long, or `x` does not hold strings.
         """
         if isinstance(x, str | os.PathLike):
-            if not is_string_file(x):
-                raise ValueError(
-                    f"x is {os.fspath(x)!r}; expected a list of strings, such as [{os.fspath(x)!r}], or a file."
-                )
-            return self.read(read_strings(x))
+            return self.read(self.file_rows(x).x)
         if is_string_list(x):
             rows = self.codec.encode([str(s) for s in x])
             longest = int(rows.lengths.max(initial=0))
@@ -108,7 +104,9 @@ class Strings(Kind):
         self, path: str | os.PathLike[str], *, column: str | None = None, size: int | None = None
     ) -> FileRows:
         if not is_string_file(path):
-            raise ValueError(f"{os.fspath(path)} is no file of strings; expected .txt, .smi, .csv or .tsv")
+            raise ValueError(
+                f"x is {os.fspath(path)!r}; expected a list of strings, such as [{os.fspath(path)!r}], or a file."
+            )
         return FileRows(read_strings(path, column=column))
 
     def _indices(self, x: Tensor) -> Tensor:
