@@ -22,6 +22,8 @@ def main() -> None:
         "linear": [],
         "gmm": [],
         "frechet": [],
+        "grammar": ["--data-root", arguments.data_root],
+        "startup": [],
         "training": ["--data-root", arguments.data_root],
     }.items():
         subprocess.run([sys.executable, HERE / f"{script}.py", *words], check=True)

@@ -1,12 +1,7 @@
-"""Every Python block of the README and the docs runs, page by page, in an empty folder; every command parses.
-
-A block below ``<!-- needs: WHAT -->`` is skipped until chartae has WHAT: a name (``chartae.runs.Run.encode``), a verb
-(``list``), or a verb's flag (``fit --dry-run``).
-"""
+"""Every Python block of the README and the docs runs, page by page, in an empty folder; every command parses."""
 
 from __future__ import annotations
 
-import importlib
 import re
 import runpy
 import shlex
@@ -20,7 +15,7 @@ from chartae import densities
 from chartae.cli.fit import Fit
 from chartae.cli.main import VERBS
 from chartae.cli.recipes import refuse_unknown
-from chartae.cli.verb import flag_names, parsed
+from chartae.cli.verb import parsed
 from chartae.data import kinds
 from chartae.evaluation import base as evaluators
 from chartae.recipes import RECIPES
@@ -32,7 +27,7 @@ PAGE_OF_RECIPES = ROOT / "docs" / "recipes.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 FENCE = re.compile(
-    r"^(?:<!-- needs: (?P<needs>.+?) -->\n)?```(?P<language>python|sh|\{code-cell\} python)\n(?P<text>.*?)^```$",
+    r"^```(?P<language>python|sh|\{code-cell\} python)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
 #: executed by the site's build, with more epochs than a test has time for
@@ -41,27 +36,10 @@ BUILT = ["tour.md"]
 LONG = ["posteriors.md", "implicit.md", "score.md"]
 
 
-def exists(need: str) -> bool:
-    """Whether chartae has what a block needs."""
-    if need.startswith("chartae."):
-        module, *rest = need.split(".")
-        value: object = importlib.import_module(module)
-        try:
-            for part in rest:
-                value = getattr(value, part)
-        except AttributeError:
-            return False
-        return True
-    verb, *flags = need.split()
-    if verb not in VERBS:
-        return False
-    return set(flags) <= flag_names(VERBS[verb].load())
-
-
 def blocks(page: Path, language: str = "python") -> str:
-    """The blocks of a page in one language, one below the other; those that chartae cannot run yet are left out."""
+    """The blocks of a page in one language, one below the other."""
     matches = [m for m in FENCE.finditer(page.read_text()) if m["language"].endswith(language)]
-    text = "\n".join(m["text"] for m in matches if m["needs"] is None or exists(m["needs"]))
+    text = "\n".join(m["text"] for m in matches)
     return re.sub(r"^:[\w-]+:.*\n", "", text, flags=re.MULTILINE)  # the options of a cell
 
 
@@ -70,7 +48,7 @@ def commands(page: Path) -> list[list[str]]:
     text = blocks(page, "sh")
     if page.name == "gallery.md":
         pictures = tomllib.loads((ROOT / "docs" / "gallery" / "pictures.toml").read_text())["picture"]
-        text = "\n".join(c for p in pictures if exists(p.get("needs", "fit")) for c in p["commands"])
+        text = "\n".join(c for p in pictures for c in p["commands"])
     lines = [
         shlex.split(part.split(" > ")[0], comments=True) for line in text.splitlines() for part in line.split("&&")
     ]
