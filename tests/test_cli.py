@@ -567,5 +567,5 @@ def test_pictures_of_different_sizes_are_resized_and_read_again(tmp_path, capsys
     assert cli.main(words) == 2
     assert "Give --size " in capsys.readouterr().err
     assert cli.main([*words, "--size", "8"]) == 0
-    assert "size = 8" in (tmp_path / "r" / "run.toml").read_text()
+    assert "size = [8, 8]" in (tmp_path / "r" / "run.toml").read_text()
     assert cli.main(["traverse", str(tmp_path / "r"), "--steps", "3"]) == 0  # loads the data again

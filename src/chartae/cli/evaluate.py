@@ -249,11 +249,11 @@ class Compare(Printing):
         names = self.output.recipes or COMPARED
         refuse_unknown(Compare, names, options)
         first, training = self.training.seed, {k: v for k, v in vars(self.training).items() if k != "seed"}
-        data = {k: v for k, v in vars(self.data).items() if k != "data_root"}
         comparison = compare(
             self.dataset, names, self.output.out, options=options, seeds=range(first, first + self.output.seeds),
             say=say, overwrite=self.output.overwrite, root=self.data.data_root, progress=progress(),
-            **training, **data, **vars(self.model), **vars(self.measuring),
+            condition=self.data.condition, **training, **self.data.reading(), **vars(self.model),
+            **vars(self.measuring),
         )  # fmt: skip
         self.conclude(comparison.to_dict(), lambda: Console().print(_compared(comparison)))
         from chartae import report

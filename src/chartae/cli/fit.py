@@ -36,6 +36,10 @@ class OneDataFlags(FitDataFlags):
         str | None, flag("for recipes that translate: the other domain, a name or path, such as mnist+coloured", "DATA")
     ] = None
 
+    def reading(self) -> dict[str, object]:
+        target = {} if self.target is None else {"target": self.target}
+        return super().reading() | target | ({"errors": "skip"} if self.skip else {})
+
 
 @dataclass(frozen=True)
 class RecipeFlags:
@@ -133,10 +137,7 @@ class Fit(Verb):
             latent_dim=model.latent_dim, net=model.net, densities=model.densities, components=model.components,
             to=data.to, condition=data.condition, out=output.out, root=data.data_root, overwrite=output.overwrite,
             resume=output.resume, progress=progress(), training=self.training, options=options,
-            reading=Reading(
-                grammar=data.grammar, limit=data.limit, column=data.column, errors="skip" if data.skip else None,
-                target=data.target, size=data.size,
-            ),
+            reading=Reading(**data.reading()),  # type: ignore[arg-type]
         )  # fmt: skip
 
 

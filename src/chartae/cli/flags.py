@@ -8,7 +8,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-__all__ = ["DataFlags", "FitDataFlags", "MeasuringFlags", "ModelFlags", "RunFolder", "Seed", "flag"]
+__all__ = ["DataFlags", "FitDataFlags", "MeasuringFlags", "ModelFlags", "ReadingFlags", "RunFolder", "Seed", "flag"]
 
 #: defaults that go without saying
 UNSAID = ("None", "False", "")
@@ -43,23 +43,51 @@ class DataFlags:
 
 
 @dataclass(frozen=True)
-class FitDataFlags(DataFlags):
+class ReadingFlags(DataFlags):
     """How the data are read."""
 
-    condition: Annotated[
-        str | None,
-        flag("condition the model on the labels (labels), or on columns of a table, such as age,sex", "WHAT"),
-    ] = None
     size: Annotated[
-        int | None,
-        flag("for a folder of pictures: cut a centred square out of each, resized to N x N pixels", "N"),
+        str | None,
+        flag("for a folder of pictures: cut out the centre of each, resized to N x N pixels, or to HxW", "N"),
     ] = None
+    background: Annotated[
+        str | None, flag("for pictures with transparency: white or black behind them, or alpha to keep it", "COLOUR")
+    ] = None
+    channels_last: Annotated[
+        bool | None, flag("for arrays of pictures: whether the last axis holds the channels", "BOOL")
+    ] = None
+    label: Annotated[str | None, flag("for tables: the column of labels, which is not a feature", "COLUMN")] = None
+    no_label: Annotated[bool, flag("for tables: no column holds labels; all are features")] = False
+    drop: Annotated[tuple[str, ...] | None, flag("for tables: columns to leave out", "COLUMN ...")] = None
     grammar: Annotated[
         str | None,
         flag("for strings: zinc-smiles, expressions, smiles, arithmetic, rna, a file; or characters, selfies", "NAME"),
     ] = None
     limit: Annotated[int | None, flag("for strings: use only the first N", "N")] = None
     column: Annotated[str | None, flag("for strings: the column of a table that holds them", "NAME")] = None
+
+    def reading(self) -> dict[str, object]:
+        """The fields of `chartae.data.Reading` that were typed.
+
+        Raises:
+            ValueError: --label and --no-label are both given.
+        """
+        if self.label is not None and self.no_label:
+            raise ValueError(f"--label is {self.label!r} and --no-label is given; expected one of them. Leave one out")
+        label = "" if self.no_label else self.label
+        names = ("size", "background", "channels_last", "drop", "grammar", "limit", "column")
+        typed = {name: getattr(self, name) for name in names} | {"label": label}
+        return {name: value for name, value in typed.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class FitDataFlags(ReadingFlags):
+    """How the data are read."""
+
+    condition: Annotated[
+        str | None,
+        flag("condition the model on the labels (labels), or on columns of a table, such as age,sex", "WHAT"),
+    ] = None
 
 
 @dataclass(frozen=True)

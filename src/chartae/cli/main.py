@@ -60,6 +60,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "report": Entry("use", "Report", "write a run or a comparison as one HTML file"),
     },
     "look up": {
+        "inspect": Entry("inspecting", "Inspect", "show what would be read from a file, a folder or a name"),
         "list": Entry("listing", "List", "list recipes, densities, samplers, data sets, metrics, grammars"),
         "grammar": Entry("strings", "GrammarVerb", "audit a grammar on a file of strings"),
     },
@@ -146,19 +147,15 @@ def _run(name: str, words: Sequence[str], verbose: bool) -> int:
 
     command, options = parsed(verb, name, words)
     command.refuse()
-    with warnings.catch_warnings(), talking(command.quiet):
+    with warnings.catch_warnings(), talking(command.quiet) as notes:
         if not verbose:
-            warnings.showwarning = _warn
+            warnings.showwarning = notes.warn
         try:
             command.run(options)
         except NotMet as unmet:
             _say(f"chartae: {unmet}")
             return 1
     return 0
-
-
-def _warn(message: Warning | str, *where: object, **to: object) -> None:
-    _say(f"warning: {message}")
 
 
 def _say(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_format
+import logging
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -22,18 +23,40 @@ from chartae.records.choices import suggestion
 from chartae.records.search import Search
 from chartae.records.training import Training
 
-__all__ = ["Printing", "Verb", "flag_names", "flag_of", "parsed", "progress", "say", "talking"]
+__all__ = ["Notes", "Printing", "Verb", "flag_names", "flag_of", "parsed", "progress", "say", "talking"]
 
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
+class Notes(logging.Handler):
+    """Says on stderr what the library warns of, and what it decided and logs; a guess, which is both, only once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.warned: set[str] = set()
+
+    def warn(self, message: Warning | str, *where: object, **to: object) -> None:
+        """Stand in for `warnings.showwarning`."""
+        self.warned.add(str(message))
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if (text := record.getMessage()) not in self.warned:
+            say(text)
+
+
 @contextmanager
-def talking(quiet: bool) -> Iterator[None]:
-    """Within the block, `say` and `progress` are silent if `quiet` is set."""
-    token = _QUIET.set(quiet)
+def talking(quiet: bool) -> Iterator[Notes]:
+    """Within the block, the library's notes are said; these, `say` and `progress` are silent if `quiet` is set."""
+    token, notes, logger = _QUIET.set(quiet), Notes(), logging.getLogger("chartae")
+    level = logger.level
+    logger.addHandler(notes)
+    logger.setLevel(logging.INFO)
     try:
-        yield
+        yield notes
     finally:
+        logger.setLevel(level)
+        logger.removeHandler(notes)
         _QUIET.reset(token)
 
 

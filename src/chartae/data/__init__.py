@@ -12,9 +12,11 @@ from chartae.data.conditions import Condition, Encoded
 from chartae.data.dataset import Dataset, from_arrays
 from chartae.data.derived import VIEWS, derive, disjoint_halves, split_views
 from chartae.data.download import fetch
+from chartae.data.inspection import Inspection, inspect
 from chartae.data.kinds import Images, Kind, Points, Strings, Table
 from chartae.data.lines import indices, is_strings, read_strings
-from chartae.data.reading import IN_MEMORY, Origin, Reading, WrongKind, origin, read
+from chartae.data.options import Reading
+from chartae.data.reading import IN_MEMORY, Origin, WrongKind, origin, read
 from chartae.data.strings import from_strings
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "Dataset",
     "Encoded",
     "Images",
+    "Inspection",
     "Kind",
     "Origin",
     "Points",
@@ -42,6 +45,7 @@ __all__ = [
     "from_arrays",
     "from_strings",
     "indices",
+    "inspect",
     "is_strings",
     "load",
     "mixings",

@@ -9,7 +9,7 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
@@ -24,6 +24,7 @@ from chartae.data.dataset import Dataset, Shares, from_path
 from chartae.data.derived import VIEWS, derive, split_views
 from chartae.data.download import extract, fetch
 from chartae.data.kinds import Points
+from chartae.data.options import Reading
 from chartae.records.choices import one_of
 
 __all__ = ["NAMES", "SUMMARIES", "load", "read_cifar", "read_idx"]
@@ -283,7 +284,7 @@ def load(
     root: str | os.PathLike[str] | None = None,
     *,
     seed: int = 0,
-    size: int | None = None,
+    size: int | str | Sequence[int] | None = None,
 ) -> Dataset:
     """Load a named data set, or the one in a file or folder, as three disjoint splits.
 
@@ -334,7 +335,8 @@ def load(
             environment variable CHARTAE_DATA; if that is not set either, they are downloaded to ``~/.cache/chartae``
             (or XDG_CACHE_HOME).
         seed: seed of random splits and drawn data; default 0.
-        size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
+        size: for folders of images: crop the centre of each image and resize it, to `size` x `size` pixels, or to
+            (height, width), which may be written ``"HxW"``.
 
     Returns:
         The data set, of kind `Images`, `Table` or (for the distributions of `chartae.data.toys`) `Points`.
@@ -358,7 +360,7 @@ def load(
         return _SETS[name](Path(folder).expanduser() if folder else None, seed)
     path = Path(name).expanduser()
     if path.exists():
-        return from_path(path, size=size, shares=Shares(seed))
+        return from_path(path, reading=Reading(size=size), shares=Shares(seed))
     base, views = split_views(name)
     if views:
         unknown = [view for view in views if view not in VIEWS]

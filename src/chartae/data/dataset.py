@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ from torch import Tensor
 from chartae.data.arrays import SPLITS, as_labels, held_out, splits
 from chartae.data.columns import Columns, frame_columns, is_frame
 from chartae.data.conditions import Condition, Encoded
-from chartae.data.files import Part, read_contents
+from chartae.data.files import Contents, Part, read_contents
 from chartae.data.kinds import Kind, Table, kind_of
+from chartae.data.options import Reading
 from chartae.grammar import Codec
 from chartae.records.choices import one_of
 
@@ -37,6 +38,8 @@ class Dataset:
         source: path or name that the data came from.
         factors: names of the columns of the labels, if these are generative factors.
         skipped: number of strings that the codec could not encode and that were left out; default 0.
+        notes: what the reader decided, in sentences; none by default.
+        reading: options that the data were read with, completed by what the reader decided.
         train_target, valid_target, test_target: (N,) float32, a property of each example that can be predicted, NaN
             where it is unknown; None by default.
         condition: `Condition` that a model of these data is conditioned on; None by default.
@@ -73,6 +76,8 @@ class Dataset:
     train_condition: Tensor | None = None
     valid_condition: Tensor | None = None
     test_condition: Tensor | None = None
+    notes: tuple[str, ...] = ()
+    reading: Reading = field(default_factory=Reading)
     kind: Kind = None  # type: ignore[assignment]  # never None after __post_init__
 
     def __post_init__(self) -> None:
@@ -169,21 +174,19 @@ class Shares:
 
 def assemble(
     name: str,
-    parts: Mapping[str, Part],
+    contents: Contents,
     *,
     shares: Shares = Shares(),
     kind: type[Kind] | None = None,
-    columns: Columns | None = None,
     source: str = "",
 ) -> Dataset:
-    """Build a `Dataset` of parts ``{"train": Part(x, labels or None), ...}``; a missing split is held out of train.
+    """Build a `Dataset` of what was read; a missing split is held out of train.
 
     Args:
         name: name of the data set.
-        parts: examples and labels of each split; ``"train"`` is required.
+        contents: examples and labels of each split, ``"train"`` at least, and what the reader decided.
         shares: fractions of train to hold out; only those of missing parts are used.
         kind: kind of the examples; by default images or a table, by their number of dimensions.
-        columns: names and types of the columns of a table.
         source: path or name that the data came from.
 
     Returns:
@@ -192,6 +195,7 @@ def assemble(
     Raises:
         ValueError, TypeError: the parts are not examples of one kind and shape, or their labels do not fit.
     """
+    parts = contents.parts
     first = parts["train"].x
     kind = kind or kind_of(first) or Table  # Table's error message says what is expected
     x = {s: kind.examples(part.x, at_least=2 if s == "train" else 1) for s, part in parts.items()}
@@ -210,7 +214,10 @@ def assemble(
         if s not in parts or (s == "train" and is_split):
             x[s], y[s] = train[i.to(train.device)], None if labels is None else labels[i]
     (a, b, c), (ya, yb, yc) = (x[s] for s in SPLITS), (y[s] for s in SPLITS)
-    return Dataset(name, a, b, c, ya, yb, yc, classes, source, kind=kind.of(a, columns=columns))
+    return Dataset(
+        name, a, b, c, ya, yb, yc, classes, source, notes=contents.notes, reading=contents.reading,
+        kind=kind.of(a, columns=contents.columns),
+    )  # fmt: skip
 
 
 def _joint_labels(
@@ -271,17 +278,14 @@ def from_arrays(
     >>> from_arrays(np.eye(4), ["b", "a", "b", "a"], valid=0, test=0).classes
     ('a', 'b')
     """
-    columns = frame_columns(x) if is_frame(x) else None
-    return assemble(
-        name, {"train": Part(x, labels)}, shares=Shares(seed, valid, test), kind=kind, columns=columns, source="array"
-    )
+    contents = Contents({"train": Part(x, labels)}, frame_columns(x) if is_frame(x) else Columns())
+    return assemble(name, contents, shares=Shares(seed, valid, test), kind=kind, source="array")
 
 
 def from_path(
     path: str | os.PathLike[str],
     *,
-    size: int | None = None,
-    label: str | None = None,
+    reading: Reading = Reading(),
     kind: type[Kind] | None = None,
     shares: Shares = Shares(),
 ) -> Dataset:
@@ -289,9 +293,7 @@ def from_path(
 
     Args:
         path: a file, or a folder of images.
-        size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
-        label: for tables: name of the column of labels; "" for none; by default the first column named label, target,
-            class or y.
+        reading: options for reading.
         kind: kind of the examples; by default images or a table, by the number of dimensions.
         shares: fractions to hold out if the file has no splits.
 
@@ -303,9 +305,9 @@ def from_path(
         ValueError, TypeError: the file cannot be read; the message begins with the path.
     """
     path = Path(path).expanduser()
-    contents = read_contents(path, size=size, label=label)
+    contents = read_contents(path, reading)
     name = path.stem if path.is_file() else path.resolve().name
     try:
-        return assemble(name, contents.parts, shares=shares, kind=kind, columns=contents.columns, source=str(path))
+        return assemble(name, contents, shares=shares, kind=kind, source=str(path))
     except (ValueError, TypeError) as e:
         raise type(e)(f"{path}: {e}") from e

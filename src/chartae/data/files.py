@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from chartae.data.arrays import SPLITS
 from chartae.data.columns import LABEL_COLUMNS, Columns
+from chartae.data.options import Reading, height_and_width
 
 __all__ = ["Contents", "Part", "read_contents", "whole_file"]
 
@@ -39,33 +40,34 @@ class Contents:
     Attributes:
         parts: examples by split; ``train`` holds all of them if the file has no splits.
         columns: names and types of the columns, for tables.
+        reading: options for reading, completed by what the reader decided.
+        notes: what the reader decided, in sentences.
     """
 
     parts: Mapping[str, Part]
     columns: Columns = field(default_factory=Columns)
+    reading: Reading = field(default_factory=Reading)
+    notes: tuple[str, ...] = ()
 
     def examples(self) -> NDArray[np.number]:
         """The examples of all splits, one after the other."""
         return np.concatenate([np.asarray(part.x) for part in self.parts.values()])
 
 
-def read_contents(
-    path: str | os.PathLike[str], *, size: int | None = None, label: str | None = None, required: bool = True
-) -> Contents:
+def read_contents(path: str | os.PathLike[str], reading: Reading = Reading(), *, required: bool = True) -> Contents:
     """Read a file or folder; `chartae.data.load` lists the formats.
 
     Args:
         path: a file, or a folder of images.
-        size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
-        label: for tables: name of the column of labels; "" for none; by default the first column named label, target,
-            class or y.
-        required: whether to raise if a file has no column `label`; default True.
+        reading: options for reading.
+        required: whether to raise if a file has no column `reading.label`; default True.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
         ValueError: the file cannot be read, or an option is for another kind of file.
     """
-    path = Path(path).expanduser()
+    path, size = Path(path).expanduser(), reading.size
+    label = None if reading.label is None else str(reading.label)
     if not path.exists():
         raise FileNotFoundError(f"there is no file or folder {str(path)!r}.")
     read_arrays = _READERS.get(path.suffix.lower())
@@ -75,16 +77,16 @@ def read_contents(
             f"label is {label!r}; expected None, as {path} has no columns. Use it for tables ({', '.join(_TABLES)})."
         )
     if path.is_dir():
-        return _folder(path, size)
+        return _folder(path, reading)
     if size is not None:
         raise ValueError(
             f"size is {size}; expected None, as {path} is a file. Use it for folders of images, and resize arrays"
             " beforehand."
         )
     if read_table is not None:
-        return read_table(path, LabelColumn(label, required))
+        return replace(read_table(path, LabelColumn(label, required)), reading=reading)
     if read_arrays is not None:
-        return read_arrays(path)
+        return replace(read_arrays(path), reading=reading)
     raise ValueError(
         f"{path} has an unknown format; expected {', '.join([*_READERS, *_TABLES])} or a folder of images."
     )
@@ -115,7 +117,7 @@ def _image_paths(folder: Path) -> list[Path]:
     return sorted(p for p in paths if not any(s.startswith(".") for s in p.relative_to(folder).parts))
 
 
-def _image(path: Path, size: int | None) -> NDArray[np.uint8]:
+def _image(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     """Levels (h, w) of a grey image, (h, w, 3) of any other."""
     from PIL import Image, ImageOps
 
@@ -130,15 +132,14 @@ def _image(path: Path, size: int | None) -> NDArray[np.uint8]:
                 )
             image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
             if size is not None:
-                image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+                image = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
             return np.array(image)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as e:
         raise ValueError(f"{path} cannot be read as an image: {e}.") from e
 
 
-def _folder(path: Path, size: int | None) -> Contents:
-    if size is not None and size < 1:
-        raise ValueError(f"size is {size}; expected a number of pixels of at least 1.")
+def _folder(path: Path, reading: Reading) -> Contents:
+    size = None if reading.size is None else height_and_width(reading.size)
     folders = {"train": path / "train", "valid": path / "valid", "test": path / "test"}
     if not folders["valid"].is_dir():
         folders["valid"] = path / "val"
@@ -172,7 +173,7 @@ def _folder(path: Path, size: int | None) -> Contents:
         x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
         parts[s] = Part(x, [n[0] for n in names[start:end]] if labelled else None)
         start = end
-    return Contents(parts)
+    return Contents(parts, reading=reading if size is None else replace(reading, size=size))
 
 
 # -- numpy ---------------------------------------------------------------------------------------------------

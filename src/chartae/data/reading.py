@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chartae.data.catalogue import NAMES, load
 from chartae.data.columns import Columns, Frame, frame_columns, is_frame
 from chartae.data.dataset import Dataset, Shares, assemble, from_path
 from chartae.data.derived import VIEWS, split_views
-from chartae.data.files import Part
+from chartae.data.files import Contents, Part
 from chartae.data.kinds import Kind, Strings, kind_of
 from chartae.data.kinds import kinds as every_kind
 from chartae.data.lines import is_string_file, is_string_list
+from chartae.data.options import Reading
 from chartae.data.strings import from_strings
-from chartae.grammar import CODECS, Codec
+from chartae.grammar import CODECS
 from chartae.grammar import NAMES as GRAMMARS
 
-__all__ = ["IN_MEMORY", "Origin", "Reading", "WrongKind", "origin", "read"]
+__all__ = ["IN_MEMORY", "Origin", "WrongKind", "origin", "read"]
 
 #: the name of in-memory data, which cannot be loaded again
 IN_MEMORY = "array"
@@ -40,42 +40,6 @@ class WrongKind(ValueError):
     def __init__(self, message: str, kind: type[Kind]) -> None:
         super().__init__(message)
         self.kind = kind
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Options for reading data; each kind of data has some of them (`Kind.options`), all None by default.
-
-    Attributes:
-        grammar: for strings: name of a grammar or codec (such as ``"expressions"`` or ``"characters"``), path of a
-            file of a grammar, or a `chartae.grammar.Codec`.
-        limit: for strings: use only the first `limit` strings; >= 1; all by default.
-        column: for strings: name of the column of a table that holds them; by default one named smiles, selfies,
-            string, sequence, expression or text.
-        target: for strings: property to predict: name of a property of molecules (logp, sa, qed, weight,
-            penalised-logp), name of another column, or one number for each string.
-        errors: for strings: ``"raise"`` (default) to raise if a string cannot be encoded, ``"skip"`` to leave it out.
-        label: for tables: name of the column of labels; "" for none. By default there are none in a data frame, and
-            in a file the first column named label, target, class or y.
-        size: for folders of images: crop the central square of each image and resize it to `size` x `size` pixels.
-
-    >>> from chartae.data import Reading, read
-    >>> data = read(["x+1", "x*x"], valid=0, test=0, reading=Reading(grammar="expressions"))
-    >>> data.strings()
-    ['x+1', 'x*x']
-    """
-
-    grammar: str | os.PathLike[str] | Codec | None = None
-    limit: int | None = None
-    column: str | None = None
-    target: str | Sequence[float] | NDArray[np.number] | None = None
-    errors: str | None = None
-    label: str | int | None = None
-    size: int | None = None
-
-    def stated(self) -> tuple[str, ...]:
-        """Names of the options that are set."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
 
 
 def read(
@@ -149,8 +113,8 @@ def read(
     if is_frame(anything):
         part, columns = _frame_part(anything, "" if reading.label is None else reading.label)
     shares = Shares(seed, valid, test)
-    data = assemble(IN_MEMORY, {"train": part}, shares=shares, kind=kind, columns=columns, source=IN_MEMORY)
-    return _as_one_of(data, accepted)
+    contents = Contents({"train": part}, columns or Columns(), reading)
+    return _as_one_of(assemble(IN_MEMORY, contents, shares=shares, kind=kind, source=IN_MEMORY), accepted)
 
 
 def _frame_part(frame: Frame, label: str | int) -> tuple[Part, Columns]:
@@ -180,10 +144,11 @@ def _read_strings(
             f"grammar is None; reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or "
             f"a list of productions), or a codec without a grammar: {', '.join(CODECS)}."
         )
-    return from_strings(
+    data = from_strings(
         strings, reading.grammar, limit=reading.limit, column=reading.column, target=reading.target,
         errors=reading.errors or "raise", seed=seed, valid=valid, test=test,
     )  # fmt: skip
+    return replace(data, reading=reading)
 
 
 def _load(
@@ -196,8 +161,7 @@ def _load(
     """Load a named data set, or a file or folder of numbers."""
     path = Path(name).expanduser()
     if not (isinstance(name, str) and name in NAMES) and path.exists():
-        label = None if reading.label is None else str(reading.label)
-        data = from_path(path, size=reading.size, label=label, shares=shares)
+        data = from_path(path, reading=reading, shares=shares)
     else:
         data = load(name, root, seed=shares.seed, size=reading.size)
         if reading.label is not None:

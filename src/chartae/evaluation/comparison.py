@@ -157,7 +157,11 @@ def compare(
         target: for strings: a property of each, or the name of its column.
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
         label: for tables: name of the column of labels; ``""`` for none.
-        size: for folders of images: side in pixels to which the central square of each image is resized.
+        drop: for tables: names of columns to leave out.
+        weight: for tables: name of the column that holds the weight of each row; or one number for each example.
+        size: for folders of images: side in pixels to which the centre of each image is resized, or (height, width).
+        background: for images with transparency: ``"white"``, ``"black"``, or ``"alpha"`` to keep it as a channel.
+        channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
 
     Returns:
         The comparison, which is also in `comparison.json`.

@@ -42,14 +42,11 @@ class Settings:
         to_shape: shape of one example of the other domain.
         to_fingerprint: hash of the other domain's training data.
         codec: name of the codec that reads strings; empty (default) for other data.
-        size: width and height to which pictures of a folder were resized; 0 (default) for none.
-        limit: number of strings that were read; 0 (default) for all.
-        column: name of the column of strings in a table; empty (default) if none was given.
-        errors: ``"raise"`` (default) or ``"skip"``, for strings that cannot be encoded.
-        target: name of the column with a property of each string; empty (default) for none.
+        notes: what the reader of the data and the fit decided, in sentences; none by default.
         classes: number of classes of the labels; 0 (default) without labels.
         kind: kind of data, as `chartae.data.kinds.Kind.to_dict` returns it.
         to_kind: kind of data of the other domain.
+        reading: how the data were read, as `chartae.data.Reading.to_dict` returns it; empty (default) for no options.
         condition: the condition, as `chartae.data.Condition.to_dict` returns it; empty (default) for none.
         options: the recipe's own keywords.
 
@@ -83,14 +80,11 @@ class Settings:
     to_shape: tuple[int, ...] = ()
     to_fingerprint: str = ""
     codec: str = ""
-    size: int = 0
-    limit: int = 0
-    column: str = ""
-    errors: str = "raise"
-    target: str = ""
+    notes: tuple[str, ...] = ()
     classes: int = 0
     kind: dict[str, Plain] = field(default_factory=dict)
     to_kind: dict[str, Plain] = field(default_factory=dict)
+    reading: dict[str, Plain] = field(default_factory=dict)
     condition: dict[str, Plain] = field(default_factory=dict)
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
 
@@ -128,7 +122,7 @@ class Settings:
         required = [f.name for f in fields(cls)][:9]
         if missing := [k for k in required if k not in values]:
             raise ValueError(f"{path} lacks {', '.join(missing)}; restore the file, or fit the run again")
-        types = {"str": str, "int": int, "float": (int, float), "tuple[int, ...]": list}
+        types = {"str": str, "int": int, "float": (int, float), "tuple[int, ...]": list, "tuple[str, ...]": list}
         for key, value in values.items():
             expected = types.get(str(known[key].type), dict)
             if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):  # type: ignore[arg-type]
@@ -137,7 +131,8 @@ class Settings:
         for key, shape in shapes.items():
             if not all(isinstance(s, int) and s > 0 for s in shape) or not 1 <= math.prod(shape) <= 10**8:
                 raise ValueError(f"{path}: {key} is {list(shape)}; expected sizes above 0 of at most 10^8 values")
-        return cls(**values | shapes)
+        notes = tuple(map(str, values.get("notes", ())))
+        return cls(**values | shapes | {"notes": notes})
 
 
 def _key(name: str | int) -> str:

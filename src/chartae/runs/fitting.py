@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -28,6 +29,8 @@ from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
 from chartae.training import Training
 
 __all__ = ["Prepared", "fit", "fit_request", "prepared"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def fit(
@@ -64,7 +67,11 @@ def fit(
     column: str | None = None,
     errors: str | None = None,
     target: str | Sequence[float] | None = None,
-    size: int | None = None,
+    label: str | int | None = None,
+    drop: Sequence[str | int] | None = None,
+    size: int | str | Sequence[int] | None = None,
+    background: str | None = None,
+    channels_last: bool | None = None,
     **options: object,
 ) -> Run:
     """Train an autoencoder by a recipe, and fit densities to its codes.
@@ -121,8 +128,13 @@ def fit(
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
         target: for strings: a property of each, or the name of its column. A head learns to predict it from the code;
             the option ``property`` is the weight of its loss, by default 1.
-        size: for a folder of pictures: cut the largest centred square out of each picture and resize it to `size` x
-            `size` pixels; >= 1. By default all pictures must have one size.
+        label: for tables: name of the column of labels, which is not a feature; "" for none.
+        drop: for tables: names of columns to leave out.
+        size: for a folder of pictures: cut the centre out of each picture and resize it to `size` x `size` pixels, or
+            to (height, width) or ``"HxW"``. By default all pictures must have one size.
+        background: for pictures with transparency: ``"white"`` or ``"black"`` behind them, or ``"alpha"`` to keep
+            transparency as a channel.
+        channels_last: for arrays of pictures (n, h, w, c): whether the last axis holds the channels.
         options: the recipe's own keywords, such as ``beta=0.01``.
 
     Returns:
@@ -146,7 +158,10 @@ def fit(
         plateau=plateau, cosine=cosine, patience=patience, ema=ema, seed=seed, device=device, compile=compile,
         checkpoint_every=checkpoint_every,
     )  # fmt: skip
-    reading = Reading(grammar=grammar, limit=limit, column=column, errors=errors, target=target, size=size)
+    reading = Reading(
+        grammar=grammar, limit=limit, column=column, errors=errors, target=target, label=label, drop=drop, size=size,
+        background=background, channels_last=channels_last,
+    )  # fmt: skip
     request = Request(
         latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, progress, reading,
         settings, options,
@@ -258,6 +273,8 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     except WrongKind as error:
         others = ", ".join(recipes_for(error.kind))
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
+    for note in dataset.notes:
+        _LOG.info(note)
     other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root)
     chosen = _options(recipe, request.options, reading, dataset)
     built = _built(recipe, dataset, other, request, chosen)
@@ -280,11 +297,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
             )
     training = replace(request.training, lr=built.lr if request.training.lr is None else request.training.lr)
     settings = settings_of(built, dataset, origin(dataset), training)
-    settings = replace(
-        settings, size=reading.size or 0, limit=reading.limit or 0, column=reading.column or "",
-        errors=reading.errors or "raise",
-        target=reading.target if isinstance(reading.target, str) else "",
-    )  # fmt: skip
+    settings = replace(settings, reading=dataset.reading.to_dict(), notes=dataset.notes)
     x, partners, valid_partners = dataset.train, None, None
     if other is not None:
         x, partners, valid_partners, settings = _paired(dataset, other, settings, objective, training.seed)

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from torch import Tensor
 
-from chartae.data import Condition
+from chartae.data import Condition, Reading
 from chartae.data.columns import is_frame
 from chartae.data.kinds import Kind
 from chartae.records.settings import Settings
@@ -54,7 +54,7 @@ def rows_and_condition(
 def _of_file(
     path: str | os.PathLike[str], values: object, kind: Kind, settings: Settings, condition: Condition | None
 ) -> tuple[Tensor, object]:
-    rows = kind.file_rows(path, column=settings.column or None, size=settings.size or None)
+    rows = kind.file_rows(path, Reading.from_dict(settings.reading, kind.codec).for_new_data())
     source, names = os.fspath(path), list(rows.names)
     known: dict[str, object] = {}
     x = rows.x

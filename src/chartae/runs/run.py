@@ -163,6 +163,11 @@ class Run:
         return self.record.density
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the reader decided about the training data, and the fit about its settings, in sentences."""
+        return self.settings.notes
+
+    @property
     def translates(self) -> bool:
         """Whether the run translates: its codes are then points of another domain."""
         return "partner" in self.objective.uses
@@ -669,11 +674,7 @@ class Run:
         s = self.settings
         if s.data == IN_MEMORY:
             raise ValueError("this run was fitted to in-memory data, which it does not keep; pass the data again")
-        reading = Reading(
-            grammar=self.kind.codec, size=s.size or None, limit=s.limit or None, column=s.column or None,
-            target=s.target or None,
-            errors=None if s.errors == "raise" else s.errors,
-        )  # fmt: skip
+        reading = Reading.from_dict(s.reading, self.kind.codec)
         data = read_data(s.data, kinds=[type(self.kind)], root=root or s.root or None, reading=reading)
         if self.condition is not None:
             data = with_condition(data, self.condition)
@@ -698,7 +699,9 @@ class Run:
         kinds = [type(self.kind)]
         if isinstance(data, Dataset) and (data.condition is not None or self.condition is None):
             return data
-        reading = Reading(grammar=None if isinstance(data, Dataset) else self.kind.codec)
+        reading = Reading()
+        if not isinstance(data, Dataset):
+            reading = Reading.from_dict(self.settings.reading, self.kind.codec).for_new_data()
         if self.condition is None:
             return read_data(data, kinds=kinds, root=root, reading=reading)
         requested = list(self.condition.names) if condition is None else condition

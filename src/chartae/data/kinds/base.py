@@ -7,6 +7,7 @@ import os
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self, TypeAlias, TypeVar, cast
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from chartae.data.columns import Columns
 from chartae.data.files import Contents, read_contents
 from chartae.data.lines import is_string_file
+from chartae.data.options import Reading
 from chartae.grammar import Codec
 from chartae.records.choices import one_of
 from chartae.records.settings import Plain
@@ -210,15 +212,12 @@ class Kind(ABC):
         """
         return self.read(x)
 
-    def file_rows(
-        self, path: str | os.PathLike[str], *, column: str | None = None, size: int | None = None
-    ) -> FileRows:
+    def file_rows(self, path: str | os.PathLike[str], reading: Reading = Reading()) -> FileRows:
         """Read every row of a file, in order, without the checks of `read`.
 
         Args:
             path: a file, or a folder of pictures.
-            column: for strings: name of the column that holds them.
-            size: for a folder of pictures: width and height to which they are resized.
+            reading: options for reading; those of the run that the data are for.
 
         Returns:
             The examples in the user's form, the names of their columns, and their labels.
@@ -228,16 +227,16 @@ class Kind(ABC):
         """
         # if columns have names, so has the column of labels; a file need not have it
         label = str(self.columns.label) if self.columns.names else None
-        contents = self._contents(path, label, size if Path(path).is_dir() else None)
+        contents = self._contents(path, replace(reading, label=label))
         labels = [np.asarray(part.labels) for part in contents.parts.values() if part.labels is not None]
         return FileRows(contents.examples(), contents.columns.names, np.concatenate(labels) if labels else None)
 
-    def _contents(self, path: str | os.PathLike[str], label: str | None, size: int | None) -> Contents:
+    def _contents(self, path: str | os.PathLike[str], reading: Reading) -> Contents:
         """The contents of a file of numbers; a ValueError for a file of strings."""
         suffix = Path(path).suffix.lower()
         if is_string_file(path) and suffix != ".csv":
             raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}.")
-        return read_contents(path, label=label, size=size, required=False)
+        return read_contents(path, reading if Path(path).is_dir() else replace(reading, size=None), required=False)
 
     def refuse_others(self, x: object) -> None:
         """Raise ValueError if `x` looks like data of another kind."""

@@ -16,6 +16,7 @@ from chartae.data.columns import Columns
 from chartae.data.files import whole_file
 from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, register, shape_of
 from chartae.data.lines import indices, is_string_file, is_string_list, read_strings
+from chartae.data.options import Reading
 from chartae.grammar import MOLECULES, Codec, described, needed, restored
 
 __all__ = ["Strings"]
@@ -100,14 +101,12 @@ class Strings(Kind):
         self.refuse_others(x)
         raise ValueError(f"x is {_brief(x)}; expected a list of strings, or a file of strings.")
 
-    def file_rows(
-        self, path: str | os.PathLike[str], *, column: str | None = None, size: int | None = None
-    ) -> FileRows:
+    def file_rows(self, path: str | os.PathLike[str], reading: Reading = Reading()) -> FileRows:
         if not is_string_file(path):
             raise ValueError(
                 f"x is {os.fspath(path)!r}; expected a list of strings, such as [{os.fspath(path)!r}], or a file."
             )
-        return FileRows(read_strings(path, column=column))
+        return FileRows(read_strings(path, column=reading.column))
 
     def _indices(self, x: Tensor) -> Tensor:
         rounded = x.round()

@@ -1,0 +1,118 @@
+"""How data are read: the user's options, and afterwards what the reader decided."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chartae.grammar import Codec
+from chartae.records.settings import Plain
+
+__all__ = ["Reading", "height_and_width"]
+
+#: options about the training data alone, which do not apply to new data
+_OF_TRAINING = ("limit", "errors", "target", "weight")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Options for reading data; each kind of data has some of them (`Kind.options`), all None by default.
+
+    A data set that was read keeps them as `Dataset.reading`, completed by what the reader decided, so that new data
+    are read in the same way.
+
+    Attributes:
+        grammar: for strings: name of a grammar or codec (such as ``"expressions"`` or ``"characters"``), path of a
+            file of a grammar, or a `chartae.grammar.Codec`.
+        limit: for strings: use only the first `limit` strings; >= 1; all by default.
+        column: for strings: name of the column of a table that holds them; by default one named smiles, selfies,
+            string, sequence, expression or text.
+        target: for strings: property to predict: name of a property of molecules (logp, sa, qed, weight,
+            penalised-logp), name of another column, or one number for each string.
+        errors: for strings: ``"raise"`` (default) to raise if a string cannot be encoded, ``"skip"`` to leave it out.
+        label: for tables: name of the column of labels; "" for none. By default there are none in a data frame, and
+            in a file the first column named label, target, class or y.
+        drop: for tables: names of columns to leave out.
+        weight: for tables: name of the column that holds the weight of each row in the loss; or one number for each
+            example of any kind.
+        size: for folders of images: crop the centre of each image and resize it, to `size` x `size` pixels, or to
+            (height, width), which may be written ``"HxW"``.
+        background: for images with transparency: ``"white"`` or ``"black"``, the colour behind them, or ``"alpha"`` to
+            keep transparency as a channel.
+        channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
+
+    >>> from chartae.data import Reading, read
+    >>> data = read(["x+1", "x*x"], valid=0, test=0, reading=Reading(grammar="expressions"))
+    >>> data.strings()
+    ['x+1', 'x*x']
+    """
+
+    grammar: str | os.PathLike[str] | Codec | None = None
+    limit: int | None = None
+    column: str | None = None
+    target: str | Sequence[float] | NDArray[np.number] | None = None
+    errors: str | None = None
+    label: str | int | None = None
+    drop: Sequence[str | int] | None = None
+    weight: str | Sequence[float] | NDArray[np.number] | None = None
+    size: int | str | Sequence[int] | None = None
+    background: str | None = None
+    channels_last: bool | None = None
+
+    def stated(self) -> tuple[str, ...]:
+        """Names of the options that are set."""
+        return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
+
+    def to_dict(self) -> dict[str, Plain]:
+        """The options that are set, as plain values.
+
+        The grammar is left out, as the kind of the data holds its codec; so are arrays of targets and weights.
+        """
+        values = {name: getattr(self, name) for name in self.stated() if name != "grammar"}
+        facts = {name: list(value) if isinstance(value, list | tuple) else value for name, value in values.items()}
+        for name in ("target", "weight"):
+            if not isinstance(facts.get(name, ""), str):
+                del facts[name]
+        return cast(dict[str, Plain], facts)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Plain], grammar: Codec | None = None) -> Reading:
+        """Rebuild the options from the plain values that `to_dict` returned.
+
+        Args:
+            facts: values by name.
+            grammar: codec of strings; None (default) for other data.
+
+        Raises:
+            ValueError: a name is unknown.
+        """
+        names = [field.name for field in fields(cls) if field.name != "grammar"]
+        if unknown := sorted(set(facts) - set(names)):
+            raise ValueError(f"reading has {', '.join(unknown)}; expected some of {', '.join(names)}.")
+        return cls(grammar=grammar, **cast(dict[str, Any], facts))
+
+    def for_new_data(self) -> Reading:
+        """The options for new data: without those that are about the training data alone."""
+        return replace(self, **dict.fromkeys(_OF_TRAINING))
+
+
+def height_and_width(size: int | str | Sequence[int]) -> tuple[int, int]:
+    """Height and width in pixels of ``64``, ``"64"``, ``"48x64"`` or ``(48, 64)``.
+
+    Raises:
+        ValueError: `size` is something else, or a number is below 1.
+
+    >>> from chartae.data.options import height_and_width
+    >>> height_and_width(64), height_and_width("48x64")
+    ((64, 64), (48, 64))
+    """
+    parts = str(size).lower().split("x") if isinstance(size, int | str) else [str(part) for part in size]
+    if not (len(parts) in (1, 2) and all(part.strip().isdecimal() and int(part) >= 1 for part in parts)):
+        raise ValueError(f"size is {size!r}; expected a number of pixels of at least 1, or height and width as HxW.")
+    height, width = int(parts[0]), int(parts[-1])
+    return height, width
