@@ -50,6 +50,9 @@ class Settings:
         classes: number of classes of the labels; 0 (default) without labels.
         kind: kind of data, as `chartae.data.kinds.Kind.to_dict` returns it.
         to_kind: kind of data of the other domain.
+        augment: names of the augmentations of the training pictures, or ``"own: "`` and the name of the function; empty
+            (default) for none.
+        weight: hash of the weights of the training rows; empty (default) if they have none.
         condition: the condition, as `chartae.data.Condition.to_dict` returns it; empty (default) for none.
         options: the recipe's own keywords.
 
@@ -89,6 +92,8 @@ class Settings:
     errors: str = "raise"
     target: str = ""
     classes: int = 0
+    augment: str = ""
+    weight: str = ""
     kind: dict[str, Plain] = field(default_factory=dict)
     to_kind: dict[str, Plain] = field(default_factory=dict)
     condition: dict[str, Plain] = field(default_factory=dict)
