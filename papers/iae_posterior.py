@@ -36,7 +36,7 @@ DRAWS = 200_000
 COLOURS = (plotting.BLUE, plotting.ORANGE, plotting.GREEN, "#cc79a7")
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "VAE, normal posterior": ("vae", {"likelihood": "bernoulli"}),
-    "AAE, implicit posterior": ("aae", {"likelihood": "bernoulli", "noise_dim": 4, "weight": 10.0}),
+    "AAE, implicit posterior": ("aae", {"likelihood": "bernoulli", "noise_dim": 4, "strength": 10.0}),
     # with few draws, such as 32, moments are noisy and codes gather at the edges of the posteriors
     "AVB, implicit posterior": ("avb", {"likelihood": "bernoulli", "noise_dim": 4, "contrast": 128}),
 }

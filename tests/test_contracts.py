@@ -165,6 +165,8 @@ CONDITIONALS = {
     "levels": Row(lambda: q.NoiseLevels(0.1, 3.0), vectors, alone=False),
     "jitter": Row(q.Jitter, vectors, density=False, alone=False),
     "jitter-images": Row(q.Jitter, images, (1, 8, 8), density=False, alone=False),
+    "flip": Row(q.Flip, images, (1, 8, 8), density=False, alone=False),
+    "crop": Row(q.Crop, images, (1, 8, 8), density=False, alone=False),
     "masking": Row(lambda: q.Masking(0.3), vectors, density=False),
     "salt-and-pepper": Row(lambda: q.SaltAndPepper(0.3), vectors, density=False),
 }

@@ -113,7 +113,7 @@ def test_contract(name):
     ("name", "option", "terms"),
     [("rae", "beta", "latent_norm"), ("rae-l2", "l2", "decoder_l2"), ("rae-gp", "gp", "decoder_gradient"),
      ("rae-sn", "beta", "latent_norm"), ("beta-vae", "beta", "kl"), ("sigma-vae", "beta", "kl"),
-     ("cv-vae", "beta", "latent_norm"), ("wae", "weight", "mmd")],
+     ("cv-vae", "beta", "latent_norm"), ("wae", "strength", "mmd")],
 )  # fmt: skip
 def test_options_reach_the_objective(name, option, terms):
     objective = build(name, Setting((6,), 2, unit=False), **{option: 0.375}).objective

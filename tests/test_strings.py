@@ -347,7 +347,7 @@ def test_contract(name, net):
 
 @pytest.mark.parametrize(
     ("option", "terms"),
-    [({"penalty": "gp"}, "0.001 DecoderGradient(hutchinson)"), ({"penalty": "l2", "weight": 0.5}, "0.5 DecoderL2()"),
+    [({"penalty": "gp"}, "0.001 DecoderGradient(hutchinson)"), ({"penalty": "l2", "strength": 0.5}, "0.5 DecoderL2()"),
      ({"penalty": "none", "beta": 0.25}, "Reconstruction() + 0.25 LatentNorm()"), ({"penalty": "sn"}, "LatentNorm()")],
 )  # fmt: skip
 def test_regularisers_of_the_grammar_rae(option, terms):
@@ -480,7 +480,7 @@ def test_bad_input(tmp_path, float32):
         (lambda: build("grae", Setting((15,), 5)), "is for strings; give a grammar"),
         (lambda: build("rae", Setting((15,), 5, codec=EXPRESSIONS)), "does not read strings; use grae"),
         (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="l1"), "penalty is 'l1'"),
-        (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="sn", weight=1), "which has no weight"),
+        (lambda: build("grae", Setting((15,), 5, codec=EXPRESSIONS), penalty="sn", strength=1), "which has none"),
         (lambda: codec_of(ch.fit("ae", np.eye(8), densities=(), **QUICK)), "this is a run of 'ae' on table rows"),
     ]
     for call, message in cases:

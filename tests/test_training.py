@@ -391,3 +391,53 @@ def test_the_settings_are_listed_one_by_one():
     assert named <= set(inspect.signature(ch.fit).parameters)
     with pytest.raises(TypeError, match="training and epochs are both given"):
         fit(objective(), batches(), training=training.Training(), epochs=2)
+
+
+def test_on_epoch_sees_each_epoch_and_changes_nothing(tmp_path):
+    seen = []
+
+    def watch(row, model):
+        assert not model.training
+        seen.append((row["split"], row["epoch"], model.encode(data(50, 1)).sum().item(), model.sample(2)))
+        row.clear()
+
+    with_valid, plain = objective(variational=True), objective(variational=True)
+    options = {"valid": valid(), "epochs": 3, "ema": 0.9, "progress": False}
+    history = fit(with_valid, batches(), on_epoch=watch, **options)
+    without = fit(plain, batches(), **options)
+    assert [row["loss"] for row in history.rows] == [row["loss"] for row in without.rows]
+    assert same(weights(with_valid), weights(plain))
+    assert [row[:2] for row in seen] == [("valid", 1), ("valid", 2), ("valid", 3)]
+    # the weights are the averaged ones that were validated: the best are those the model has at the end
+    assert seen[history.best_epoch - 1][2] == pytest.approx(with_valid.model.encode(data(50, 1)).sum().item())
+    fit(objective(), batches(), epochs=1, on_epoch=watch, progress=False)
+    assert seen[-1][:2] == ("train", 1)
+
+
+@pytest.mark.parametrize("answer", [None, "yes", 1, False, True, torch.ones(1).numpy()[0] > 0])
+def test_on_epoch_stops_by_true_alone(answer):
+    history = fit(objective(), batches(), epochs=2, on_epoch=lambda row, model: answer, progress=False)
+    is_true = not isinstance(answer, int | str | None) or answer is True
+    assert (history.epochs, history.stopped) == ((1, "on_epoch asked to stop") if is_true else (2, "all epochs done"))
+
+
+def test_what_on_epoch_stops_or_breaks_is_resumed_to_the_bit(tmp_path):
+    def broken(row, model):
+        if row["epoch"] == 3:
+            raise LookupError("mine")
+
+    whole = objective()
+    fit(whole, batches(), epochs=4, progress=False)
+    options = {"epochs": 4, "progress": False, "checkpoint_every": 2, "folder": tmp_path}
+    stopped = fit(objective(), batches(), on_epoch=lambda row, model: row["epoch"] == 1, **options)
+    assert stopped.epochs == 1
+    with pytest.raises(LookupError, match="mine"):
+        fit(objective(), batches(), on_epoch=broken, resume=True, **options)
+    resumed = objective()
+    assert fit(resumed, batches(), resume=True, **options).stopped == "all epochs done"
+    assert same(weights(resumed), weights(whole))
+
+
+def test_on_epoch_of_a_run():
+    run = ch.fit("rae", data(), epochs=3, on_epoch=lambda row, model: row["epoch"] == 2, densities=(), progress=False)
+    assert (run.history.epochs, run.history.stopped) == (2, "on_epoch asked to stop")

@@ -165,6 +165,9 @@ FLAGS: Mapping[type, Mapping[str, Flag]] = {
         ),
         "patience": Flag(int | None, "stop after N epochs without a better validation loss", "N"),
         "ema": Flag(float | None, "decay of a moving average of the weights, such as 0.999; 0 for no average", "DECAY"),
+        "augment": Flag(
+            str | None, "change the training pictures at random in every step: flip, crop, rotate, or several", "NAMES"
+        ),
         "device": Flag(str | None, "cpu or cuda; by default a GPU if there is one", "NAME"),
     },
     Search: {

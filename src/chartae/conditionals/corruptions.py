@@ -19,6 +19,8 @@ from chartae.maths.random import rand, randn
 __all__ = [
     "AnnealedNoise",
     "Corruption",
+    "Crop",
+    "Flip",
     "GaussianNoise",
     "Jitter",
     "Masking",
@@ -43,6 +45,11 @@ def _checked_share(share: float, name: str) -> float:
 def _one_per_example(c: Tensor) -> tuple[int, ...]:
     """The shape (B, 1, ...) of one number for each example, which broadcasts over `c`."""
     return (len(c), *[1] * (c.ndim - 1))
+
+
+def _check_images(c: Tensor) -> None:
+    if c.ndim != 4:
+        raise ValueError(f"the examples have shape {tuple(c.shape)}; expected images (B, C, H, W).")
 
 
 class Corruption(Conditional):
@@ -233,8 +240,8 @@ class NoiseLevels(Corruption):
 class Jitter(Corruption):
     """Random small affine transforms of images: views that keep the content and change its pose.
 
-    Each parameter of the transform is uniform in its range, for each image separately; pixels from outside the image
-    are 0. Data that are not images (B, C, H, W) get Gaussian noise instead.
+    Each parameter of the transform is uniform in its range, for each image separately. Data that are not images
+    (B, C, H, W) get Gaussian noise instead.
 
     Args:
         degrees: largest rotation in either direction, in degrees, >= 0; default 15.
@@ -243,9 +250,10 @@ class Jitter(Corruption):
         shear: largest shear in either direction, as a slope, >= 0; default 0.15.
         noise: standard deviation of the noise for data that are not images, in units of the standard deviation of
             each coordinate in the batch, >= 0; default 0.1.
+        padding: pixels from outside the image: ``"zeros"`` (default), or ``"border"``, those of the nearest edge.
 
     Raises:
-        ValueError: a parameter is out of range.
+        ValueError: a parameter is out of range, or `padding` is unknown.
 
     >>> import torch
     >>> from chartae.conditionals import Jitter
@@ -259,12 +267,16 @@ class Jitter(Corruption):
     has_density = False
 
     def __init__(
-        self, degrees: float = 15.0, shift: float = 0.05, scale: float = 0.15, shear: float = 0.15, noise: float = 0.1
-    ) -> None:
+        self, degrees: float = 15.0, shift: float = 0.05, scale: float = 0.15, shear: float = 0.15, noise: float = 0.1,
+        padding: str = "zeros",
+    ) -> None:  # fmt: skip
         super().__init__()
         ranges = {"degrees": degrees, "shift": shift, "scale": scale, "shear": shear, "noise": noise}
         if wrong := [name for name, v in ranges.items() if not 0 <= v < math.inf] or (scale >= 1 and ["scale"]):
             raise ValueError(f"{wrong[0]} is {ranges[wrong[0]]}; expected a finite number >= 0 (scale: below 1).")
+        if padding not in ("zeros", "border"):
+            raise ValueError(f"padding is {padding!r}; expected 'zeros' or 'border'.")
+        self.padding = padding
         self.degrees, self.shift, self.scale, self.shear, self.noise_share = degrees, shift, scale, shear, noise
 
     def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> PointMass:
@@ -280,10 +292,67 @@ class Jitter(Corruption):
         across, down = (shear * cos - sin) * aspect, sin / aspect
         rows = [cos, across, 2 * self.shift * u[3], down, shear * sin + cos, 2 * self.shift * u[4]]
         grid = nn.functional.affine_grid(torch.stack(rows, 1).unflatten(1, (2, 3)), list(c.shape), align_corners=False)
-        return PointMass(nn.functional.grid_sample(c, grid, align_corners=False))
+        return PointMass(nn.functional.grid_sample(c, grid, padding_mode=self.padding, align_corners=False))
 
     def extra_repr(self) -> str:
-        return f"{self.degrees:g} degrees, shift {self.shift:g}, scale {self.scale:g}, shear {self.shear:g}"
+        text = f"{self.degrees:g} degrees, shift {self.shift:g}, scale {self.scale:g}, shear {self.shear:g}"
+        return text if self.padding == "zeros" else f"{text}, {self.padding}"
+
+
+class Flip(Corruption):
+    """Mirror images left to right, each with probability 1/2.
+
+    >>> import torch
+    >>> from chartae.conditionals import Flip
+    >>> row = torch.tensor([1.0, 2.0, 3.0]).expand(50, 1, 1, 3)
+    >>> sorted(set(map(tuple, Flip()(row).sample().flatten(1).tolist())))
+    [(1.0, 2.0, 3.0), (3.0, 2.0, 1.0)]
+    """
+
+    has_density = False
+
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> PointMass:
+        assert c is not None
+        _check_images(c)
+        return PointMass(torch.where(rand(_one_per_example(c), c) < 0.5, c.flip(3), c))
+
+
+class Crop(Corruption):
+    """Move images by a random whole number of pixels, as a crop of the image padded with the pixels of its edges does.
+
+    Args:
+        share: largest shift in each direction, as a share of the image's side, above 0 and below 1; default 0.125. It
+            is rounded to whole pixels, at least one.
+
+    Raises:
+        ValueError: `share` is not above 0 and below 1.
+
+    >>> import torch
+    >>> from chartae.conditionals import Crop
+    >>> row = torch.tensor([1.0, 2.0, 3.0]).expand(50, 1, 1, 3)
+    >>> sorted(set(map(tuple, Crop(0.3)(row).sample().flatten(1).tolist())))
+    [(1.0, 1.0, 2.0), (1.0, 2.0, 3.0), (2.0, 3.0, 3.0)]
+    """
+
+    has_density = False
+
+    def __init__(self, share: float = 0.125) -> None:
+        super().__init__()
+        self.share = _checked_share(share, "share")
+
+    def forward(self, c: Tensor | None = None, condition: Tensor | None = None) -> PointMass:
+        assert c is not None
+        _check_images(c)
+        for dim in (2, 3):
+            side = c.shape[dim]
+            most = max(1, round(self.share * side))
+            shift = (rand((len(c), 1), c) * (2 * most + 1)).floor() - most
+            pixels = (torch.arange(side, device=c.device) + shift).clamp(0, side - 1).long()
+            c = c.gather(dim, (pixels[:, None, :, None] if dim == 2 else pixels[:, None, None]).expand_as(c))
+        return PointMass(c)
+
+    def extra_repr(self) -> str:
+        return f"{self.share:g}"
 
 
 class Masking(Corruption):

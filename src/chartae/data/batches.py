@@ -29,7 +29,7 @@ class Batch:
         labels: classes (B,) to learn from, int64; -1 where the class is unknown.
         target: property (B,) of each example to predict; NaN where it is unknown.
         partner: examples (B, ...) of the other domain, paired with `x` at random.
-        weight: weight (B,) of each example in the loss.
+        weight: weight (B,) of each example in the loss, of mean 1 over the whole data set.
 
     >>> import torch
     >>> from chartae.data import Batch
@@ -92,7 +92,8 @@ class Batches:
         partner: (M, ...) examples of another domain; each batch has as many of them as examples, scaled like `x`.
             They are in a separate order, new in every epoch if `shuffle`, and start again at the end. Pairing is
             random.
-        weight: (N,) weights of the examples; None by default.
+        weight: (N,) weights of the examples in the loss, >= 0 and not all 0; they are divided by their mean over all N
+            examples. None by default.
         shuffle: whether every epoch has a new order (default). Otherwise batches are slices in the order of the data;
             slices of float data are views, which must not be modified.
         drop_last: whether to drop the last batch if it is smaller; default False.
@@ -101,8 +102,8 @@ class Batches:
         device: device of the data set; by default the one where `x` is.
 
     Raises:
-        ValueError: there are no examples, numbers of rows do not agree, values are not finite, or no labels exist
-            although `labelled` is positive.
+        ValueError: there are no examples, numbers of rows do not agree, values are not finite, no labels exist although
+            `labelled` is positive, or a weight is negative or not finite, or all are 0.
 
     >>> import numpy as np
     >>> from chartae.data import Batches
@@ -153,6 +154,7 @@ class Batches:
             name: _column(name, value, len(rows))
             for name, value in zip(_COLUMNS, (condition, labels, target, weight), strict=True)
         }
+        columns["weight"] = _weights(columns["weight"])
         self.labelled, self._labelled_indices = labelled, _labelled_rows(columns["labels"], labelled)
         partners = None if partner is None else as_tensor(partner, "partner")
         if partners is not None and (partners.ndim < 1 or partners.numel() == 0):
@@ -182,6 +184,11 @@ class Batches:
     def condition(self) -> Tensor | None:
         """Conditions of all examples; None if there are none."""
         return self._data.condition
+
+    @property
+    def weight(self) -> Tensor | None:
+        """Weights of all examples, of mean 1; None if all weigh the same."""
+        return self._data.weight
 
     @property
     def partner(self) -> Tensor | None:
@@ -350,6 +357,25 @@ def _column(name: str, value: object, n: int) -> Tensor | None:
     if column.ndim < 1 or len(column) != n:
         raise ValueError(f"{name} has shape {tuple(column.shape)} for {n} examples; expected one row for each.")
     return column
+
+
+def _weights(weight: Tensor | None) -> Tensor | None:
+    """Check the weights of the examples, and divide them by their mean."""
+    if weight is None:
+        return None
+    if weight.ndim != 1:
+        raise ValueError(f"weight has shape {tuple(weight.shape)}; expected one number for each example.")
+    values = weight.double()
+    bad = ~(values.isfinite() & (values >= 0))
+    if bad.any():
+        row = int(bad.nonzero()[0])
+        raise ValueError(
+            f"weight is {values[row]:g} in row {row} ({int(bad.sum())} such rows); expected finite numbers of at least"
+            " 0. Drop these rows, or give them the weight 0."
+        )
+    if not values.any():
+        raise ValueError("weight is 0 in all rows; expected a number above 0 in at least one.")
+    return (values / values.mean()).float()
 
 
 def _labelled_rows(labels: Tensor | None, labelled: int) -> Tensor:

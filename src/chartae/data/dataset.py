@@ -44,6 +44,7 @@ class Dataset:
             where it is unknown; None by default.
         condition: `Condition` that a model of these data is conditioned on; None by default.
         train_condition, valid_condition, test_condition: (N, K) values of the condition.
+        train_weight, valid_weight, test_weight: (N,) weights of the examples in the loss, >= 0; None by default.
         kind: what one example is, and how it is scaled for the model; by default images or a table, by the number of
             dimensions of `train`.
 
@@ -78,6 +79,9 @@ class Dataset:
     test_condition: Tensor | None = None
     notes: tuple[str, ...] = ()
     reading: Reading = field(default_factory=Reading)
+    train_weight: Tensor | None = None
+    valid_weight: Tensor | None = None
+    test_weight: Tensor | None = None
     kind: Kind = None  # type: ignore[assignment]  # never None after __post_init__
 
     def __post_init__(self) -> None:

@@ -38,8 +38,7 @@ class Reading:
         label: for tables: name of the column of labels; "" for none. By default there are none in a data frame, and
             in a file the first column named label, target, class or y.
         drop: for tables: names of columns to leave out.
-        weight: for tables: name of the column that holds the weight of each row in the loss; or one number for each
-            example of any kind.
+        weight: for tables: name of the column that holds the weight of each row in the loss.
         size: for folders of images: crop the centre of each image and resize it, to `size` x `size` pixels, or to
             (height, width), which may be written ``"HxW"``.
         background: for images with transparency: ``"white"`` or ``"black"``, the colour behind them, or ``"alpha"`` to
@@ -59,7 +58,7 @@ class Reading:
     errors: str | None = None
     label: str | int | None = None
     drop: Sequence[str | int] | None = None
-    weight: str | Sequence[float] | NDArray[np.number] | None = None
+    weight: str | int | None = None
     size: int | str | Sequence[int] | None = None
     background: str | None = None
     channels_last: bool | None = None
@@ -71,13 +70,12 @@ class Reading:
     def to_dict(self) -> dict[str, Plain]:
         """The options that are set, as plain values.
 
-        The grammar is left out, as the kind of the data holds its codec; so are arrays of targets and weights.
+        The grammar is left out, as the kind of the data holds its codec; so is an array of targets.
         """
         values = {name: getattr(self, name) for name in self.stated() if name != "grammar"}
         facts = {name: list(value) if isinstance(value, list | tuple) else value for name, value in values.items()}
-        for name in ("target", "weight"):
-            if not isinstance(facts.get(name, ""), str):
-                del facts[name]
+        if not isinstance(facts.get("target", ""), str):
+            del facts["target"]
         return cast(dict[str, Plain], facts)
 
     @classmethod

@@ -305,14 +305,15 @@ class _Gaussians(Density):
         super()._load_from_state_dict(state, prefix, *args)
 
 
-def _centred(z: Tensor) -> tuple[Tensor, Tensor]:
-    """The codes minus their mean, in single or double precision, and the mean."""
+def _centred(z: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The codes minus their mean, weighted if there are weights of mean 1, in single or double precision; the mean."""
     z = z if z.dtype == torch.float64 else z.float()
     if bool((z.amax(0) == z.amin(0)).all()):
         raise ValueError(
             f"all {len(z)} codes are the same point; expected codes that vary. Check whether the encoder collapsed."
         )
-    centre = z.mean(0, dtype=torch.float64).to(z.dtype)
+    mean = z.mean(0, dtype=torch.float64) if weight is None else (z.double() * weight.double()[:, None]).mean(0)
+    centre = mean.to(z.dtype)
     return z - centre, centre
 
 
@@ -351,13 +352,21 @@ class Normal(_Gaussians):
     def settings(self) -> dict[str, Plain]:
         return {"ridge": self.ridge}
 
+    def fit_weighted(self, z: Tensor, weight: Tensor, *, seed: int = 0) -> Normal:
+        return self.fit(z, seed=seed, weight=weight)
+
     @torch.no_grad()
-    def fit(self, z: Tensor, *, seed: int = 0) -> Normal:
-        """Fit the density to codes (N, D) and return it; the fit is deterministic, so `seed` has no effect."""
-        x, centre = _centred(check_codes(z, what="normal"))
+    def fit(self, z: Tensor, *, seed: int = 0, weight: Tensor | None = None) -> Normal:
+        """Fit the density to codes (N, D) and return it; the fit is deterministic, so `seed` has no effect.
+
+        The weights (N,) of the codes have mean 1; None for equal ones.
+        """
+        x, centre = _centred(check_codes(z, what="normal"), weight)
+        scaled = x if weight is None else x * weight.to(x)[:, None]
         covariance = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
-        for part in x.split(_rows(1, x.shape[1], x.device)):
-            covariance.addmm_(part.double().mT, part.double())
+        rows = _rows(1, x.shape[1], x.device)
+        for part, other in zip(x.split(rows), scaled.split(rows), strict=True):
+            covariance.addmm_(part.double().mT, other.double())
         covariance /= len(x)
         variance = covariance.diagonal()
         covariance = covariance + self.ridge * torch.where(variance > 0, variance, variance.mean()).diag()
@@ -490,13 +499,18 @@ class GaussianMixture(_Gaussians):
         scores = cast(Mapping[str, float], facts.get("scores_", {}))
         self.scores_ = {int(k): score for k, score in scores.items()}
 
+    def fit_weighted(self, z: Tensor, weight: Tensor, *, seed: int = 0) -> GaussianMixture:
+        return self.fit(z, seed=seed, weight=weight)
+
     @torch.no_grad()
-    def fit(self, z: Tensor, *, seed: int = 0) -> GaussianMixture:
+    def fit(self, z: Tensor, *, seed: int = 0, weight: Tensor | None = None) -> GaussianMixture:
         """Fit the mixture to codes (N, D), on their device and in their precision (at least float32).
 
         Args:
             z: codes (N, D), with at least as many codes as components.
             seed: seed of the held-out codes and of the initialisation.
+            weight: weights (N,) > 0 of the codes in EM, of mean 1; the initialisation ignores them. None for equal
+                ones.
 
         Returns:
             The fitted mixture itself.
@@ -514,18 +528,20 @@ class GaussianMixture(_Gaussians):
                 f"components is {max(candidates)} for {n} codes{held_out}; expected at most one component for each "
                 "code. Use fewer components, or encode more examples."
             )
-        x, centre = _centred(z)
+        x, centre = _centred(z, weight)
         generator = torch.Generator().manual_seed(seed)
         # shuffled, because the codes may be sorted and the warm-up uses only the first rows
-        x = x[torch.randperm(len(x), generator=generator).to(x.device)]
+        order = torch.randperm(len(x), generator=generator).to(x.device)
+        x, w = x[order], None if weight is None else weight.to(x)[order]
         self.scores_ = {}
         if several:
             for k in candidates:
-                mixture = self._fit(x[:n], k, seed, centre)[0]
+                mixture = self._fit(x[:n], k, seed, centre, _part(w, slice(n)))[0]
                 self._keep(mixture, torch.zeros_like(centre))
-                self.scores_[k] = self.log_prob(x[n:]).mean(dtype=torch.float64).item()
+                score = self.log_prob(x[n:]) if w is None else self.log_prob(x[n:]) * w[n:] / w[n:].mean()
+                self.scores_[k] = score.mean(dtype=torch.float64).item()
         self.components_ = max(self.scores_, key=self.scores_.__getitem__) if several else candidates[0]
-        mixture, self.lower_bound_, self.n_iter_, self.converged_ = self._fit(x, self.components_, seed, centre)
+        mixture, self.lower_bound_, self.n_iter_, self.converged_ = self._fit(x, self.components_, seed, centre, w)
         self._keep(mixture, centre)
         if not self.converged_:
             warnings.warn(
@@ -535,13 +551,13 @@ class GaussianMixture(_Gaussians):
             )
         return self
 
-    def _fit(self, x: Tensor, k: int, seed: int, centre: Tensor) -> tuple[_Mixture, float, int, bool]:
+    def _fit(self, x: Tensor, k: int, seed: int, centre: Tensor, w: Tensor | None) -> tuple[_Mixture, float, int, bool]:
         """The likeliest mixture of several starts, its lower bound, its iterations and whether it converged."""
         fits = []
         for restart in range(1 if self.start else self.restarts):
             generator = torch.Generator().manual_seed(seed + restart)
-            first = self._from_start(x, centre) if self.start else self._warm_up(x, k, generator)
-            fits.append(self._em(x, first, generator))
+            first = self._from_start(x, centre) if self.start else self._warm_up(x, k, generator, w)
+            fits.append(self._em(x, first, generator, w))
         return max(fits, key=lambda fit: fit[1])
 
     def _chunk(self, components: int, dimension: int, device: torch.device) -> int:
@@ -561,7 +577,7 @@ class GaussianMixture(_Gaussians):
             )
         return _Mixture(weights / weights.sum(), means - centre, COVARIANCES[self.covariance].factor(covariances))
 
-    def _warm_up(self, x: Tensor, k: int, generator: torch.Generator) -> _Mixture:
+    def _warm_up(self, x: Tensor, k: int, generator: torch.Generator, w: Tensor | None) -> _Mixture:
         """The initial mixture: the best of four runs of k-means on the first rows.
 
         If there are enough codes, one pass of stepwise EM refines the two best runs, and the likelier is returned.
@@ -574,22 +590,24 @@ class GaussianMixture(_Gaussians):
         for centres, labels, _ in starts[: 2 if batches else 1]:
             means, late = centres.double(), 0.0
             mixture = _Mixture(torch.full_like(means[:, 0], 1 / k), means, kind.identity(k, means))
-            moments = self._expect(first, mixture, labels)[1].over(len(first))
+            moments = self._expect(first, mixture, labels, w=_part(w, slice(len(first))))[1].over(len(first))
             mixture = self._maximise(moments, mixture)
             for step, part in enumerate(batches[: len(x) // batch]):
-                total, fresh = self._expect(part, mixture)
+                total, fresh = self._expect(part, mixture, w=_part(w, slice(step * batch, step * batch + len(part))))
                 late += total if 2 * step >= len(batches) else 0.0
                 moments = moments.blend(fresh.over(batch), (step + 3) ** -0.5)
                 mixture = self._maximise(moments, mixture)
             mixtures.append((mixture, late))
         return max(mixtures, key=lambda pair: pair[1])[0]
 
-    def _em(self, x: Tensor, mixture: _Mixture, generator: torch.Generator) -> tuple[_Mixture, float, int, bool]:
+    def _em(
+        self, x: Tensor, mixture: _Mixture, generator: torch.Generator, w: Tensor | None
+    ) -> tuple[_Mixture, float, int, bool]:
         """Run EM from a mixture; return the fit, its lower bound, its iterations and whether it converged."""
         bound = -math.inf
         for iteration in range(1, self.max_iter + 1):
             before = bound
-            total, moments = self._expect(x, mixture)
+            total, moments = self._expect(x, mixture, w=w)
             bound = total / len(x)
             mixture = self._maximise(moments, mixture)
             empty = moments.mass < 0.1
@@ -599,10 +617,12 @@ class GaussianMixture(_Gaussians):
                 return mixture, bound, iteration, True
         return mixture, bound, self.max_iter, False
 
-    def _expect(self, x: Tensor, mixture: _Mixture, labels: Tensor | None = None) -> tuple[float, _Moments]:
+    def _expect(
+        self, x: Tensor, mixture: _Mixture, labels: Tensor | None = None, *, w: Tensor | None = None
+    ) -> tuple[float, _Moments]:
         """The E step, one pass over the data: the log-likelihood, and the moments for the M step.
 
-        `labels`, if given, replace the responsibilities.
+        `labels`, if given, replace the responsibilities; weights `w` multiply them.
         """
         kind, (k, d) = COVARIANCES[self.covariance], mixture.means.shape
         scale, shift, log_det = kind.coordinates(mixture.means, mixture.factors)
@@ -621,10 +641,13 @@ class GaussianMixture(_Gaussians):
                 # smaller values would become denormal numbers, which are slow and have no effect
                 r = joint.sub_(top).clamp_min_(-80.0).exp_()
                 evidence = r.sum(0)
-                total += (top + evidence.log()).sum(dtype=torch.float64)
+                each = top + evidence.log()
+                total += (each if w is None else each * w[i : i + rows]).sum(dtype=torch.float64)
                 r /= evidence
             else:
                 r = F.one_hot(labels[i : i + rows], k).mT.to(x.dtype).contiguous()
+            if w is not None:
+                r *= w[i : i + rows]
             more = [r.sum(1).double(), (r[:, None] @ y)[:, 0].double(), kind.second(y, r).double()]
             sums = [a.add_(b) for a, b in zip(sums, more, strict=True)] if sums else more
         return total.item(), kind.lift(_Moments(*sums), mixture)
@@ -647,6 +670,10 @@ class GaussianMixture(_Gaussians):
             if not COVARIANCES[self.covariance].shared:
                 factors[k] = factors[heaviest]
         return _Mixture(weights / weights.sum(), means, factors)
+
+
+def _part(w: Tensor | None, rows: slice) -> Tensor | None:
+    return None if w is None else w[rows]
 
 
 def _k_means(x: Tensor, k: int, generator: torch.Generator, steps: int = 100) -> tuple[Tensor, Tensor, float]:

@@ -103,6 +103,16 @@ class Distribution(ABC):
         """
         return None
 
+    def weighted(self, weight: Tensor | None) -> Distribution:
+        """Return the same distribution, for a batch whose rows have weights in the loss.
+
+        By default it does not change; a distribution that is fitted to the batch is fitted to the weighted rows.
+
+        Args:
+            weight: weights (B,), >= 0; None for equal ones.
+        """
+        return self
+
     @property
     def category(self) -> Distribution:
         """The distribution of the category in a point, if there is one (`has_category`); else a TypeError."""

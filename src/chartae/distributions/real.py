@@ -143,6 +143,7 @@ class OptimalNormal(Distribution):
             as sigma^2.
         momentum: weight of the current batch in `running`, from 0 to 1; `log_prob` updates `running` if it is above 0.
         floor: smallest value of sigma^2, > 0; default 1e-6.
+        weight: weights (B,) of the rows in the mean squared error, >= 0; None (default) for equal ones.
 
     >>> import torch
     >>> from chartae.distributions import OptimalNormal
@@ -152,8 +153,10 @@ class OptimalNormal(Distribution):
     tensor(5.)
     """
 
-    def __init__(self, mean: Tensor, running: Tensor, momentum: float, floor: float = 1e-6) -> None:
-        self._mean, self.running, self.momentum, self.floor = mean, running, momentum, floor
+    def __init__(
+        self, mean: Tensor, running: Tensor, momentum: float, floor: float = 1e-6, weight: Tensor | None = None
+    ) -> None:
+        self._mean, self.running, self.momentum, self.floor, self.weight = mean, running, momentum, floor, weight
         self.event_ndim = mean.ndim - 1
 
     @property
@@ -167,10 +170,18 @@ class OptimalNormal(Distribution):
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
         return Normal(self._mean, self.sigma).sample(n, generator=generator)
 
+    def weighted(self, weight: Tensor | None) -> OptimalNormal:
+        return OptimalNormal(self._mean, self.running, self.momentum, self.floor, weight)
+
     def log_prob(self, x: Tensor) -> Tensor:
         if not self.momentum:
             return Normal(self._mean, self.sigma, self.event_ndim).log_prob(x)
-        variance = (x - self._mean).square().mean().clamp_min(self.floor)
+        squares = (x - self._mean).square()
+        if self.weight is None:
+            variance = squares.mean().clamp_min(self.floor)
+        else:
+            each = squares.flatten(1).mean(1)
+            variance = ((self.weight * each).sum() / self.weight.sum().clamp_min(1e-12)).clamp_min(self.floor)
         with torch.no_grad():
             self.running.lerp_(variance.detach().to(self.running.dtype), self.momentum)
         return Normal(self._mean, variance.sqrt(), self.event_ndim).log_prob(x)

@@ -24,6 +24,7 @@ from chartae.records.results import Results
 from chartae.records.settings import Settings
 from chartae.runs import Request
 from chartae.training import Training
+from chartae.training.augmentation import augmentation_name
 from chartae.training.settings import lists_fields
 
 __all__ = ["Comparing", "Comparison", "compare", "spread"]
@@ -87,7 +88,7 @@ class Comparing:
 HELD = {
     Measuring: ("device",),
     Training: ("seed",),
-    Request: ("training", "reading", "options", "out", "overwrite", "resume", "densities", "to"),
+    Request: ("training", "reading", "options", "out", "overwrite", "resume", "densities", "to", "weight", "on_epoch"),
     Comparing: ("measuring", "request"),
 }
 
@@ -151,6 +152,8 @@ def compare(
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
         checkpoint_every: number of epochs between checkpoints, >= 1; default 1.
+        augment: random changes of the training pictures: ``"flip"``, ``"crop"``, ``"rotate"``, or several, separated by
+            commas; or a function of a batch. None (default) for none.
         grammar: for strings: name or file of a grammar, or another codec.
         limit: for strings: use only the first `limit`; >= 1.
         column: for strings in a table: name of the column that holds them.
@@ -158,7 +161,7 @@ def compare(
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
         label: for tables: name of the column of labels; ``""`` for none.
         drop: for tables: names of columns to leave out.
-        weight: for tables: name of the column that holds the weight of each row; or one number for each example.
+        weight: for tables: name of the column that holds the weight of each row.
         size: for folders of images: side in pixels to which the centre of each image is resized, or (height, width).
         background: for images with transparency: ``"white"``, ``"black"``, or ``"alpha"`` to keep it as a channel.
         channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
@@ -324,6 +327,7 @@ class Plan:
         settings: dict[str, Value] = {
             "epochs": training.epochs, "batch_size": training.batch_size, "net": comparing.request.net,
             "latent_dim": comparing.request.latent_dim, "precision": training.precision,
+            **({"augment": augmentation_name(training.augment)} if training.augment else {}),
         }  # fmt: skip
         facts: dict[str, Value] = {
             "data": evaluator.data.name,

@@ -70,6 +70,7 @@ class Objective(nn.Module, ABC):
         ema: decay of the moving average of the weights that training keeps by default; None for no average.
         cosine: whether the learning rate falls to zero during training by default; players that compete converge only
             then.
+        weighs: whether the loss is a sum over examples, so that those of a batch can have weights.
         comparable: whether a lower loss means a better model, so that the loss can choose the learning rate and the
             best epoch. It does not where a critic is trained too.
     """
@@ -81,6 +82,7 @@ class Objective(nn.Module, ABC):
     ema: float | None = None
     cosine: bool = False
     comparable: bool = True
+    weighs: bool = False
 
     @property
     def scheduled(self) -> bool:

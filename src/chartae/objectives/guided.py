@@ -100,7 +100,7 @@ class Guided(Wrapped):
         self._data: Callable[[], Batches | None] = lambda: None
         self.agreement, self.supervision = float(agreement), float(supervision)
         self.labelled, self.keep = labelled, keep
-        self.comparable = False
+        self.comparable = self.weighs = False
         self.uses = inner.uses | ({"labels"} if labelled else set())
 
     def plan(self, steps: int, batches: Batches) -> None:

@@ -98,6 +98,7 @@ class Penalised(Objective):
             )
         # a loss with a critic in it measures the critic as much as the model
         self.comparable = len(self.players()) == 1
+        self.weighs = self.comparable and self.terms.weighs is not False
         # a denoising loss is too noisy to choose a learning rate or an epoch by
         self.cosine = not self.comparable or corrupt is not None or model.noise is not None
 
@@ -128,6 +129,8 @@ class Penalised(Objective):
         meter = GradientRatio()
         critic_z = z if self.comparable or not self.training else meter.watch(z)
         p = self.model.decoder(z, condition)
+        if batch.weight is not None:
+            p = p.weighted(weight)
         return Trace(self.model, x, condition, corrupted, q, z, p, weight, critic_z, meter.ratio)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:

@@ -25,8 +25,9 @@ class Predicting(Wrapped):
 
     Here s is the standard deviation of y over the training set. Examples with similar properties then have nearby
     codes, which a search over codes needs. Gómez-Bombarelli et al., "Automatic Chemical Design Using a Data-Driven
-    Continuous Representation of Molecules", 2018 (arXiv 1610.02415). Examples whose property is NaN are left out. The
-    mean of y and s are computed from the training data when training starts, and are saved with the weights.
+    Continuous Representation of Molecules", 2018 (arXiv 1610.02415). Examples whose property is NaN are left out. If
+    the examples have weights, the mean is a weighted one. The mean of y and s are computed from the training data when
+    training starts, without weights, and are saved with the parameters.
 
     Args:
         inner: the objective of the autoencoder.
@@ -117,7 +118,12 @@ class Predicting(Wrapped):
         known = batch.target.isfinite()
         target = ((batch.target - self.centre) / self.spread)[known]
         predicted = self.head(trace.q.mean)[:, 0][known]
-        error = 0.5 * (target - predicted).square().sum() / max(1, int(known.sum()))
+        squares = (target - predicted).square()
+        if batch.weight is None:
+            error = 0.5 * squares.sum() / max(1, int(known.sum()))
+        else:
+            weight = batch.weight[known]
+            error = 0.5 * (weight * squares).sum() / weight.sum().clamp_min(1e-12)
         return values | {"loss": values["loss"] + self.weight * error, "property": error}
 
     def __repr__(self) -> str:

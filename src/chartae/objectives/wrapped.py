@@ -27,7 +27,7 @@ class Wrapped(Objective):
         super().__init__()
         self.inner = inner
         self.second_order, self.ema, self.cosine = inner.second_order, inner.ema, inner.cosine
-        self.comparable = inner.comparable
+        self.comparable, self.weighs = inner.comparable, inner.weighs
         self.uses = inner.uses | type(self).uses
 
     @property

@@ -85,14 +85,14 @@ class Latent:
     """Options of the adversarial autoencoders: a critic of the codes, and a Gaussian likelihood.
 
     Attributes:
-        weight: weight of the critic's term in the loss of the model, >= 0; default 1.
+        strength: weight of the critic's term in the loss of the model, >= 0; default 1.
         loss: the critic's term: non-saturating (default), relativistic (on pairs of a code and a draw of the prior), or
             logit (the critic's logit, whose gradient is that of the KL for an optimal critic).
         penalty: weight of the gradient penalty R1 + R2 on the critic, >= 0; default 0.1. The paper has none (0).
         sigma: standard deviation of the decoder's Gaussian likelihood, in the units of the data, > 0; by default 1.
     """
 
-    weight: float = 1.0
+    strength: float = 1.0
     loss: str = "non-saturating"
     penalty: float = 0.1
     sigma: float | None = None
@@ -164,11 +164,11 @@ def aae(s: Setting, *, likelihood: str = "gaussian", noise_dim: int = 0, latent:
             has no sigma.
         noise_dim: number of noise values that the encoder reads, >= 0; 0 (default) for a deterministic encoder; above 0
             the posterior is implicit, of any shape.
-        latent: weight, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
+        latent: strength, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
     """
     p = s.likelihood(or_default(latent.sigma, 1.0), likelihood)
     model = Autoencoder(_encoder(s, noise_dim), p, StandardNormal(s.latent_dim))
-    terms = Reconstruction() + latent.weight * latent.term(s.critic(None, s.latent_dim))
+    terms = Reconstruction() + latent.strength * latent.term(s.critic(None, s.latent_dim))
     if not noise_dim:
         return Penalised(model, terms)
     # the critic has to follow a whole distribution of codes for each example
@@ -176,20 +176,20 @@ def aae(s: Setting, *, likelihood: str = "gaussian", noise_dim: int = 0, latent:
 
 
 @recipe("wae-gan")
-def wae_gan(s: Setting, *, weight: float = 10.0, loss: str = "non-saturating", penalty: float = 0.0) -> Objective:
+def wae_gan(s: Setting, *, strength: float = 10.0, loss: str = "non-saturating", penalty: float = 0.0) -> Objective:
     """WAE-GAN: a Wasserstein autoencoder whose codes are matched to the prior by a critic.
 
-    The loss is `||x - x^||^2` plus weight times a term of a critic, which separates codes from draws of the standard
+    The loss is `||x - x^||^2` plus strength times a term of a critic, which separates codes from draws of the standard
     normal prior. Tolstikhin et al., "Wasserstein Auto-Encoders", 2018 (arXiv 1711.01558).
 
     Args:
-        weight: weight of the critic's term in the loss of the model, >= 0; default 10.
+        strength: weight of the critic's term in the loss of the model, >= 0; default 10.
         loss: the critic's term: non-saturating (default), relativistic (on pairs of a code and a draw of the prior), or
             logit (the critic's logit, whose gradient is that of the KL for an optimal critic).
         penalty: weight of the gradient penalty R1 + R2 on the critic, >= 0; default 0, as in the paper.
     """
     critic = s.critic(None, s.latent_dim)
-    return Penalised(s.deterministic(), Reconstruction() + weight * AdversarialLatent(critic, penalty, loss))
+    return Penalised(s.deterministic(), Reconstruction() + strength * AdversarialLatent(critic, penalty, loss))
 
 
 @recipe("avb")
@@ -451,7 +451,7 @@ def aae_cluster(
         mode: how the category is drawn in training: softmax (default, its probabilities), straight-through (the most
             probable category, with the gradient of the probabilities), or gumbel (a random category, with the gradient
             of its relaxation).
-        latent: weight, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
+        latent: strength, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
         guidance: agreement of the clusters of neighbours and views; see `Guidance`.
     """
     if clusters < 2:
@@ -478,7 +478,7 @@ def aae_semisup(
         mode: how the class is drawn in training: softmax (default, its probabilities), straight-through (the most
             probable class, with the gradient of the probabilities), or gumbel (a random class, with the gradient of its
             relaxation).
-        latent: weight, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
+        latent: strength, loss and penalty of the critic's term, and sigma of the likelihood; see `Latent`.
         guidance: agreement of the classes of neighbours and views; see `Guidance`.
         supervised: number of classes and labels, and weight of the labels; see `Supervised`.
     """
@@ -573,7 +573,7 @@ def _styled(s: Setting, categories: int, mode: str, latent: Latent) -> Objective
     encoder = Product(parts, [categories, s.latent_dim], s.encoder(size))
     prior = Product([UniformCategorical(categories), StandardNormal(s.latent_dim)], [categories, s.latent_dim])
     model = Autoencoder(encoder, replace(s, latent_dim=size).likelihood(or_default(latent.sigma, 1.0)), prior)
-    return Penalised(model, Reconstruction() + latent.weight * latent.term(s.critic(None, size)))
+    return Penalised(model, Reconstruction() + latent.strength * latent.term(s.critic(None, size)))
 
 
 def _guided(

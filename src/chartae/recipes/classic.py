@@ -224,19 +224,19 @@ def cv_vae(s: Setting, *, beta: float | None = None, encoder_sigma: float = 0.7)
 
 
 @recipe("wae", paper_lr=lambda data: 1e-3)
-def wae(s: Setting, *, weight: float | None = None, distance: str = "mmd", kernel: str = "imq") -> Objective:
+def wae(s: Setting, *, strength: float | None = None, distance: str = "mmd", kernel: str = "imq") -> Objective:
     """Wasserstein autoencoder (WAE-MMD): a penalty on the distance between the codes and the prior.
 
-    The loss is `||x - x^||^2 + weight distance(codes, prior)` over a batch. Tolstikhin et al., "Wasserstein
+    The loss is `||x - x^||^2 + strength distance(codes, prior)` over a batch. Tolstikhin et al., "Wasserstein
     Auto-Encoders", 2018 (arXiv 1711.01558); with the sliced distance, Kolouri et al., "Sliced-Wasserstein
     Auto-Encoder", 2018 (arXiv 1804.01947).
 
     Args:
-        weight: weight of the distance, >= 0; by default the RAE paper's for similar data (30.72 on MNIST).
+        strength: weight of the distance, >= 0; by default the RAE paper's for similar data (30.72 on MNIST).
         distance: mmd (default), the squared maximum mean discrepancy, or swd, the squared sliced Wasserstein distance.
         kernel: kernel of the MMD, imq (default, inverse multiquadratics, as in the paper) or rbf.
     """
     if distance not in ("mmd", "swd"):
         raise ValueError(f"distance is {distance!r}; choose 'mmd' or 'swd'")
     term = MMD(kernel) if distance == "mmd" else SlicedWasserstein()
-    return Penalised(s.deterministic(), Reconstruction() + or_default(weight, s.authors("wae", "mmd")) * term)
+    return Penalised(s.deterministic(), Reconstruction() + or_default(strength, s.authors("wae", "mmd")) * term)

@@ -70,7 +70,7 @@ def grae(
     *,
     beta: float = 0.1,
     penalty: str = "l2",
-    weight: float | None = None,
+    strength: float | None = None,
     forcing: float = 1.0,
     dropout: float = 0.0,
     semantics: bool = True,
@@ -86,7 +86,7 @@ def grae(
         beta: weight of half the squared norm of a code, >= 0; default 0.1.
         penalty: penalty on the decoder: l2 (default, its squared parameters), gp (the squared gradient of its logits in
             z), sn (spectral normalisation) or none.
-        weight: weight of the penalty, >= 0; by default 1e-6 for l2 and 1e-3 for gp.
+        strength: weight of the penalty, >= 0; by default 1e-6 for l2 and 1e-3 for gp.
         forcing: probability at the end of training that the decoder reads the true last step and not its own choice
             (scheduled sampling); it falls linearly from 1; in [0, 1]; default 1, always the true one.
         dropout: share of the preceding steps that are hidden from the decoder in training, so that it relies on the
@@ -98,17 +98,17 @@ def grae(
     """
     if penalty not in ("l2", "gp", "sn", "none"):
         raise ValueError(f"penalty is {penalty!r}; choose l2, gp, sn or none")
-    if weight is not None and penalty in ("sn", "none"):
+    if strength is not None and penalty in ("sn", "none"):
         raise ValueError(
-            f"weight is {weight}, but penalty is {penalty!r}, which has no weight; leave weight out, or use "
+            f"strength is {strength}, but penalty is {penalty!r}, which has none; leave strength out, or use "
             "penalty='l2' or penalty='gp'"
         )
     model = _model(s, Dirac(_encoder(s, s.latent_dim)), forcing, dropout, semantics)
     terms = Reconstruction() + beta * LatentNorm()
     if penalty == "l2":
-        terms = terms + or_default(weight, 1e-6) * DecoderL2()
+        terms = terms + or_default(strength, 1e-6) * DecoderL2()
     elif penalty == "gp":
-        terms = terms + or_default(weight, 1e-3) * DecoderGradient()
+        terms = terms + or_default(strength, 1e-3) * DecoderGradient()
     elif penalty == "sn":
         nn.spectral(model.decoder)
     return _with_property(s, Penalised(model, terms), property)

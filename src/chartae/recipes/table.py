@@ -162,10 +162,10 @@ def recipe(
     >>> from chartae import Penalised, Reconstruction
     >>> from chartae.recipes import RECIPES, Setting, build, recipe
     >>> @recipe("my-ae", density="normal")
-    ... def my_ae(setting, *, weight: float = 2.0):
+    ... def my_ae(setting, *, strength: float = 2.0):
     ...     \"\"\"An autoencoder with a weighted error.\"\"\"
-    ...     return Penalised(setting.deterministic(), weight * Reconstruction())
-    >>> build("my-ae", Setting((6,), 2, unit=False), weight=3.0).objective
+    ...     return Penalised(setting.deterministic(), strength * Reconstruction())
+    >>> build("my-ae", Setting((6,), 2, unit=False), strength=3.0).objective
     Penalised: 3 Reconstruction()
     >>> RECIPES["my-ae"].summary
     'An autoencoder with a weighted error.'
@@ -207,9 +207,9 @@ class Built:
         objective: the objective with a fresh model.
 
     >>> from chartae.recipes import Setting, build
-    >>> built = build("wae", Setting((6,), 2, unit=False), weight=10)
+    >>> built = build("wae", Setting((6,), 2, unit=False), strength=10)
     >>> built.options, built.lr
-    ({'weight': 10.0}, 0.001)
+    ({'strength': 10.0}, 0.001)
     """
 
     record: Record

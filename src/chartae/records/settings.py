@@ -47,6 +47,9 @@ class Settings:
         kind: kind of data, as `chartae.data.kinds.Kind.to_dict` returns it.
         to_kind: kind of data of the other domain.
         reading: how the data were read, as `chartae.data.Reading.to_dict` returns it; empty (default) for no options.
+        augment: names of the augmentations of the training pictures, or ``"own: "`` and the name of the function; empty
+            (default) for none.
+        weight: hash of the weights of the training rows; empty (default) if they have none.
         condition: the condition, as `chartae.data.Condition.to_dict` returns it; empty (default) for none.
         options: the recipe's own keywords.
 
@@ -82,6 +85,8 @@ class Settings:
     codec: str = ""
     notes: tuple[str, ...] = ()
     classes: int = 0
+    augment: str = ""
+    weight: str = ""
     kind: dict[str, Plain] = field(default_factory=dict)
     to_kind: dict[str, Plain] = field(default_factory=dict)
     reading: dict[str, Plain] = field(default_factory=dict)

@@ -8,20 +8,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from chartae.records.choices import one_of
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
-__all__ = ["OPTIMISERS", "PRECISIONS", "Training"]
+__all__ = ["AUGMENTATIONS", "OPTIMISERS", "PRECISIONS", "Augment", "Training", "names_of"]
 
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("adam", "adamw", "sgd")
+AUGMENTATIONS = ("flip", "crop", "rotate")
 #: the default plateau schedule, (factor, patience)
 PLATEAU = (0.5, 5)
+#: names of augmentations, or a function of a batch of examples
+Augment: TypeAlias = "str | Callable[[Tensor], Tensor]"
 
 
 class Trainable(Protocol):
@@ -62,6 +65,11 @@ class Training:
         compile: whether to compile the objective with `torch.compile`; default False.
         checkpoint_every: number of epochs between checkpoints, >= 1; default 1. An interrupt also writes one, at the
             next step.
+        augment: random changes of the training pictures, new in every step: ``"flip"`` (left to right), ``"crop"`` (a
+            shift by up to an eighth of a side), ``"rotate"`` (by up to 15 degrees), or several, separated by commas. Or
+            a function from a batch of examples (n, *S) in the model's form to one of the same shape, for any kind of
+            data; it draws random numbers from torch. Validation data and codes that densities are fitted to are not
+            changed. None (default) for no changes.
 
     >>> from chartae.training import Training
     >>> training = Training(epochs=3, batch_size=64)
@@ -85,6 +93,7 @@ class Training:
     device: str | None = None
     compile: bool = False
     checkpoint_every: int = 1
+    augment: Augment | None = None
 
     def check(self) -> None:
         """Raise ValueError if a setting is invalid.
@@ -109,10 +118,25 @@ class Training:
             raise ValueError(
                 f"optimizer is {self.optimizer!r}; choose from {', '.join(OPTIMISERS)}, or give a function"
             )
+        self._check_augment()
         if self.cosine and self.plateau:
             raise ValueError(
                 f"plateau is {self.plateau} and cosine is True, but the learning rate has one schedule, not both; "
                 "leave one out"
+            )
+
+    def _check_augment(self) -> None:
+        names = names_of(self.augment) if isinstance(self.augment, str) else []
+        for name in names:
+            if name not in AUGMENTATIONS or names.count(name) > 1:
+                raise ValueError(
+                    f"augment is {self.augment!r}; expected different names of {', '.join(AUGMENTATIONS)}, separated "
+                    "by commas, or a function of a batch"
+                )
+        if self.augment is not None and not names and not callable(self.augment):
+            raise TypeError(
+                f"augment is a {type(self.augment).__name__}; expected names separated by commas, such as 'flip,crop', "
+                "or a function of a batch"
             )
 
     def resolved(self, objective: Trainable, *, valid: bool, lr: float = 1e-3) -> Training:
@@ -129,6 +153,11 @@ class Training:
             plateau = PLATEAU if valid and not cosine and objective.comparable else False
         ema = (objective.ema or 0.0) if self.ema is None else self.ema
         return replace(self, lr=lr if self.lr is None else self.lr, cosine=cosine, plateau=plateau, ema=ema)
+
+
+def names_of(augment: str) -> list[str]:
+    """The names in ``"flip, crop"``, without spaces."""
+    return [name.strip() for name in augment.split(",")]
 
 
 def _check_device(device: str | None, precision: str) -> None:

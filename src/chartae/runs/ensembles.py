@@ -140,6 +140,8 @@ def fit_many(
         recipe_options(recipe, options | point)
     record = RECIPES[recipe]
     dataset = read_data(data, kinds=record.kinds, root=root)
+    if dataset.train_weight is not None:
+        raise ValueError("the data have weights, which fit_many does not use; fit the runs one by one")
     per_epoch = len(dataset.train) // sweep.batch_size
     if not per_epoch:
         raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -22,11 +23,14 @@ from chartae.maths import as_float, sample_rows
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, build, options, recipe_options, recipes_for, setting_for
 from chartae.records.settings import Plain, Settings
+from chartae.records.training import Augment
 from chartae.runs.conditioning import conditioned
 from chartae.runs.folder import prepare
 from chartae.runs.request import Request
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
-from chartae.training import Training
+from chartae.runs.weighting import positive, weighted
+from chartae.training import OnEpoch, Training
+from chartae.training.augmentation import augmentation_name
 
 __all__ = ["Prepared", "fit", "fit_request", "prepared"]
 
@@ -60,6 +64,9 @@ def fit(
     device: str | None = None,
     compile: bool = False,
     checkpoint_every: int = 1,
+    augment: Augment | None = None,
+    weight: object = None,
+    on_epoch: OnEpoch | None = None,
     progress: bool | None = None,
     to: object = None,
     grammar: str | Path | Codec | None = None,
@@ -117,6 +124,18 @@ def fit(
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
         checkpoint_every: number of epochs between checkpoints, >= 1; default 1.
+        augment: random changes of the training pictures, new in every step: ``"flip"`` (left to right), ``"crop"`` (a
+            shift by up to an eighth of a side), ``"rotate"`` (by up to 15 degrees), or several, separated by commas. Or
+            a function from a batch of examples (n, *S) in the model's form to one of the same shape, for any kind of
+            data, which draws random numbers from torch. Validation, densities and evaluation see the examples as they
+            are. None (default) for no changes.
+        weight: weights of the rows in the loss: the name of a column of a table, or one number >= 0 for each example
+            in memory (for a `Dataset`, each training example). They are divided by their mean over the training rows; validation losses and densities
+            are weighted too, batch normalisation, the scaling of columns and evaluation are not. None (default) for
+            equal weights, or those of the data set.
+        on_epoch: function that is called after each epoch with the last row of the log and the model in evaluation
+            mode, and ends training by returning True; see `chartae.training.fit`. It is not stored. None (default) for
+            none.
         progress: whether to show progress: a progress bar on a terminal, otherwise one line an epoch; None (default)
             shows it on a terminal only.
         to: the other domain, for a recipe that translates: a `Dataset`, name, path or array. If both domains hold the
@@ -156,15 +175,16 @@ def fit(
     settings = Training(
         epochs=epochs, batch_size=batch_size, lr=lr, optimizer=optimizer, precision=precision, clip=clip,
         plateau=plateau, cosine=cosine, patience=patience, ema=ema, seed=seed, device=device, compile=compile,
-        checkpoint_every=checkpoint_every,
+        checkpoint_every=checkpoint_every, augment=augment,
     )  # fmt: skip
     reading = Reading(
         grammar=grammar, limit=limit, column=column, errors=errors, target=target, label=label, drop=drop, size=size,
-        background=background, channels_last=channels_last,
+        background=background, channels_last=channels_last, weight=weight if isinstance(weight, str) else None,
     )  # fmt: skip
     request = Request(
-        latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, progress, reading,
-        settings, options,
+        latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, progress,
+        None if isinstance(weight, str) else weight, on_epoch,
+        reading, settings, options,
     )  # fmt: skip
     return fit_request(recipe, data, request)
 
@@ -227,7 +247,7 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         prepare(folder, fitting.settings, request.overwrite, request.resume)
     history = loop.fit(
         built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=request.resume,
-        progress=request.progress, training=fitting.training,
+        progress=request.progress, on_epoch=request.on_epoch, training=fitting.training,
     )  # fmt: skip
     run = Run(
         fitting.settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
@@ -275,19 +295,26 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
     for note in dataset.notes:
         _LOG.info(note)
+    dataset = weighted(dataset, request.weight, data)
     other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root)
     chosen = _options(recipe, request.options, reading, dataset)
     built = _built(recipe, dataset, other, request, chosen)
     objective = built.objective
+    if dataset.train_weight is not None and not objective.weighs:
+        raise ValueError(
+            f"weight is given, but the loss of recipe {recipe!r} is not a sum over examples, as it has a critic or "
+            "compares sets; leave weight out, or use a recipe without"
+        )
     if names:
         check_codes(objective, recipe)
+    kept = positive(dataset)
     for name, density_settings in densities.items():
-        _check_size(density_table.make(name, **density_settings), name, len(dataset.train))
+        _check_size(density_table.make(name, **density_settings), name, int(kept.sum()))
         if dataset.condition is not None and dataset.train_condition is not None:
             schema = dataset.condition
             density_table.ByCondition(
                 name, discrete=schema.discrete, entries=schema.entries, settings=density_settings
-            ).check(dataset.train_condition)
+            ).check(dataset.train_condition[kept])
     if objective.model.encoder.has_category:
         categories = objective.model.prior().category.mean.shape[-1]
         if categories > len(dataset.train):
@@ -367,6 +394,8 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
         version=version("chartae"),
         codec=str(data.kind.to_dict().get("codec", "")),
         classes=setting.classes,
+        augment=augmentation_name(training.augment),
+        weight="" if data.train_weight is None else fingerprint(data.train_weight),
         kind=data.kind.to_dict(),
         condition={} if data.condition is None else cast(dict[str, Plain], data.condition.to_dict()),
         options=built.options,
@@ -419,11 +448,21 @@ def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training,
         target=data.train_target if "target" in objective.uses else None,
         condition=data.train_condition,
         partner=partners,
+        weight=data.train_weight,
     )
 
 
 def _validation(data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches | None:
     if not len(data.valid):
+        return None
+    weight = data.valid_weight
+    if weight is not None and not weight.any():
+        warnings.warn(
+            f"all {len(weight)} validation rows have the weight 0, so there is no validation. Give more rows a weight "
+            "above 0.",
+            UserWarning,
+            stacklevel=2,
+        )
         return None
     return Batches(
         data.kind.inside(data.valid),
@@ -432,4 +471,5 @@ def _validation(data: Dataset, objective: Objective, training: Training, partner
         target=data.valid_target if "target" in objective.uses else None,
         condition=data.valid_condition,
         partner=partners,
+        weight=weight,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chartae.data import Reading
-from chartae.training import Training
+from chartae.training import OnEpoch, Training
 
 __all__ = ["Request"]
 
@@ -31,6 +31,8 @@ class Request:
         progress: whether to show progress; None (default) shows it on a terminal only.
         reading: how the data are read, such as the grammar of strings.
         training: how the objective is minimised: epochs, batch size, learning rate, seed, ...
+        weight: weights of the rows, one for each row of in-memory data; None (default) for those of the data set.
+        on_epoch: function that is called after each epoch, as in `chartae.training.fit`; None (default) for none.
         options: the recipe's own keywords, such as ``{"beta": 0.01}``.
 
     >>> from chartae.runs import Request
@@ -51,6 +53,8 @@ class Request:
     overwrite: bool = False
     resume: bool = False
     progress: bool | None = None
+    weight: object = None
+    on_epoch: OnEpoch | None = None
     reading: Reading = field(default_factory=Reading)
     training: Training = field(default_factory=Training)
     options: Mapping[str, object] = field(default_factory=dict)

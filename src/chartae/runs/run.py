@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -503,7 +504,13 @@ class Run:
         return self.densities[name]
 
     def fit_density(
-        self, name: str, codes: Float[Tensor, "N D"], *, condition: object = None, **settings: Plain
+        self,
+        name: str,
+        codes: Float[Tensor, "N D"],
+        *,
+        condition: object = None,
+        weight: Float[Tensor, " N"] | None = None,
+        **settings: Plain,
     ) -> Density:
         """Fit a density to codes of the training data, and store it in `densities` and in the run folder.
 
@@ -511,6 +518,7 @@ class Run:
             name: name in `chartae.densities.NAMES`, or ``gmm-K`` for a mixture of K components.
             codes: codes (N, D).
             condition: for a run with a condition, one value for all codes or one for each.
+            weight: weights of the codes (N,), >= 0 and not all 0; None (default) for equal weights.
             settings: settings of the density, such as ``components``.
 
         Returns:
@@ -523,7 +531,8 @@ class Run:
         schema = self.condition
         density = density_table.fit(
             name, codes, condition=self.conditions(condition, len(codes)), discrete=schema.discrete if schema else 0,
-            entries=schema.entries if schema else (), seed=self.settings.seed, settings=settings,
+            entries=schema.entries if schema else (), seed=self.settings.seed, weight=weight,
+            settings=settings,
         )  # fmt: skip
         self.densities[name] = density
         if self.folder is not None and is_main_process():
@@ -537,13 +546,20 @@ class Run:
 
         Args:
             names: name of each density -> its settings.
-            data: data set whose training split is encoded.
+            data: data set whose training split is encoded, with its weights if it has any.
         """
         missing = {name: settings for name, settings in names.items() if name not in self.densities}
         if missing:
             codes = self.encode_split(data)
+            if self.settings.weight and data.train_weight is None:
+                warnings.warn(
+                    "the training rows had weights, which the run does not store; densities are fitted to codes of "
+                    "equal weight. Use fit_density(name, codes, weight=...).",
+                    UserWarning,
+                    stacklevel=2,
+                )
             for name, settings in missing.items():
-                self.fit_density(name, codes, condition=data.conditions("train"), **settings)
+                self.fit_density(name, codes, condition=data.conditions("train"), weight=data.train_weight, **settings)
 
     def score(self, sigma: float | None = None) -> Score:
         """The estimate of the data's score, grad log p(x), by a model that was trained to denoise.

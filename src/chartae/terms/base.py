@@ -65,6 +65,9 @@ class Term(nn.Module, ABC):
     second_order: bool = False
     #: whether a second-order term differentiates with respect to the encoder's input; False: with respect to z
     through_input: bool = False
+    #: whether weights of the examples can be used: None if they multiply its value for each example; True if its one
+    #: value for the batch accounts for `Trace.weight`, or does not depend on the examples; False if it cannot
+    weighs: bool | None = None
 
     @abstractmethod
     def forward(self, t: Trace) -> Float[Tensor, "*B"]:
@@ -153,6 +156,7 @@ class Sum(Term):
             self.terms[key] = term
         self.second_order = any(term.second_order for _, term in summands)
         self.through_input = any(term.through_input for _, term in summands)
+        self.weighs = None if all(term.weighs is not False for _, term in summands) else False
 
     def parts(self) -> dict[str, Term]:
         """Return the terms by name."""
@@ -163,8 +167,12 @@ class Sum(Term):
 
         Args:
             t: the forward pass.
+
+        Raises:
+            TypeError: the examples have weights, and a term returns one value for the batch and does not say what it
+                does with them.
         """
-        return {name: _mean(term(t), t.weight) for name, term in self.terms.items()}
+        return {name: _mean(term, term(t), t.weight) for name, term in self.parts().items()}
 
     def forward(self, t: Trace) -> Tensor:
         return self.weigh(self.values(t))
@@ -194,5 +202,14 @@ class Sum(Term):
         return " + ".join(f"{term!r}" if w == 1 else f"{w:g} {term!r}" for w, term in self._summands())
 
 
-def _mean(value: Tensor, weight: Tensor | None) -> Tensor:
-    return value.mean() if weight is None or not value.ndim else (value * weight).mean()
+def _mean(term: Term, value: Tensor, weight: Tensor | None) -> Tensor:
+    if weight is None:
+        return value.mean()
+    if value.ndim:
+        return (value * weight).mean()
+    if term.weighs is None:
+        raise TypeError(
+            f"the examples have weights, but the term {term.name} returns one value for the batch. Return one for each "
+            "example, or set the attribute weighs of the class, which says whether the value accounts for the weights."
+        )
+    return value

@@ -37,6 +37,8 @@ class LatentNorm(Term):
 class _ToPrior(Term):
     """A distance between the codes of a batch and the same number of new draws of the prior."""
 
+    weighs = False
+
     def prior_draws(self, t: Trace) -> Tensor:
         with torch.no_grad():
             return t.model.prior.sample(len(t.z))

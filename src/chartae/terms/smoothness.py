@@ -47,6 +47,8 @@ class DecoderL2(Term):
     6.0
     """
 
+    weighs = True  # it does not depend on the examples
+
     def __init__(self, select: str = "all") -> None:
         super().__init__()
         if select not in ("all", "weights", "transposed"):
@@ -228,6 +230,8 @@ class Orthogonality(Term):
     0.2231
     """
 
+    weighs = True
+
     def __init__(self, points: int | None = None) -> None:
         super().__init__()
         if points is not None and points < 1:
@@ -240,7 +244,8 @@ class Orthogonality(Term):
         # the contrast of a singular Jacobian is infinite and has no gradient, so add a small multiple of the identity
         ridge = 1e-6 * gram.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
         eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-        return hadamard_gap(gram + ridge * eye).mean().to(t.z.dtype)
+        gap = hadamard_gap(gram + ridge * eye)
+        return (gap if t.weight is None else gap * t.weight[: self.points]).mean().to(t.z.dtype)
 
     def check(self, model: Autoencoder) -> None:
         if any(isinstance(m, BATCH_NORMS) for m in model.decoder.modules()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass, field
@@ -18,6 +19,7 @@ from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.records.files import read_tensors, write_tensors
 from chartae.records.training import Training
+from chartae.training.augmentation import augmentation_name
 from chartae.training.average import Average
 from chartae.training.device import Device
 from chartae.training.history import History
@@ -126,7 +128,13 @@ def fixed(objective: Objective, batches: Batches, training: Training) -> Fixed:
         "cosine": training.cosine,
         "epochs": length,
         "seed": training.seed,
+        "augment": augmentation_name(training.augment) or None,
+        "weight": None if batches.weight is None else _hash(batches.weight),
     }
+
+
+def _hash(values: Tensor) -> str:
+    return hashlib.blake2b(values.cpu().numpy().tobytes(), digest_size=8).hexdigest()
 
 
 def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot:

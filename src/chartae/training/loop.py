@@ -14,13 +14,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Unpack, cast
+from typing import TypeAlias, Unpack, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from chartae.autoencoder import Autoencoder
 from chartae.data import Batch, Batches
 from chartae.maths.random import Stream
 from chartae.nn import draws_itself
@@ -28,6 +30,7 @@ from chartae.objectives import Objective, Player
 from chartae.records.interrupts import Interrupted, catching
 from chartae.records.training import Training
 from chartae.training import checkpoint
+from chartae.training.augmentation import Augmentation
 from chartae.training.average import Average
 from chartae.training.checkpoint import Fixed, State
 from chartae.training.device import Device, place
@@ -36,7 +39,10 @@ from chartae.training.postmortem import examine
 from chartae.training.progress import TrainingProgress
 from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields
 
-__all__ = ["fit"]
+__all__ = ["OnEpoch", "fit"]
+
+#: what is called after each epoch; True ends the training
+OnEpoch: TypeAlias = Callable[[Row, Autoencoder], object]
 
 POINTS = 20  # rows of the log for each epoch of training
 
@@ -50,6 +56,7 @@ def fit(
     folder: str | Path | None = None,
     resume: bool = False,
     progress: bool | None = None,
+    on_epoch: OnEpoch | None = None,
     training: Training | None = None,
     **settings: Unpack[TrainingFields],
 ) -> History:
@@ -71,6 +78,11 @@ def fit(
             default.
         progress: True for a progress bar, or a line for each epoch without a terminal; False for neither; None
             (default) for a progress bar only on a terminal.
+        on_epoch: function that is called after each epoch, and after its checkpoint, with the last row of the log (of
+            the validation data, or else of the training data) and the model in evaluation mode, with the weights that
+            were validated: the moving average if there is one. Training ends if it returns True; it can be resumed. The
+            function must not change the model. What it draws does not change the training. With several processes each
+            of them calls it, and training ends if it returns True in any. None (default) for none.
         training: all settings as one object, in place of those below.
         epochs: number of passes over the training data, >= 1; default 10.
         lr: learning rate, > 0, for all players or as a dict by player; None (default) for 1e-3.
@@ -88,6 +100,10 @@ def fit(
         device: ``"cpu"``, ``"cuda"`` or another of torch's devices; None (default) for a GPU if there is one.
         compile: whether to use `torch.compile` on the objective; False by default.
         checkpoint_every: number of epochs between checkpoints, >= 1; default 1. An interrupt writes one too.
+        augment: random changes of the training pictures, new in every step: ``"flip"``, ``"crop"``, ``"rotate"``, or
+            several, separated by commas; or a function from a batch of examples (n, *S) in the model's form to one of
+            the same shape, for any kind of data, which draws random numbers from torch. Validation data are not
+            changed. None (default) for no changes.
 
     Returns:
         The log of training, with the reason why it ended.
@@ -122,7 +138,7 @@ def fit(
         try:
             if resume:
                 loop.load()
-            return loop.run(progress)
+            return loop.run(progress, on_epoch)
         finally:
             objective.eval()
 
@@ -150,8 +166,10 @@ class _Loop:
         optimisers = {name: _optimiser(training, name, player) for name, player in self.players.items()}
         self.called = cast(nn.Module, torch.compile(objective)) if training.compile else objective
         self.module = device.prepare(self.called)
-        # compiled code, and foreign layers and optimisers, draw from torch's global generator
-        self.lends = training.compile or callable(training.optimizer) or draws_itself(objective)
+        # compiled code, and foreign layers, optimisers and augmentations, draw from torch's global generator
+        self.augment = None if training.augment is None else Augmentation(training.augment)
+        foreign = callable(training.optimizer) or callable(training.augment)
+        self.lends = training.compile or foreign or draws_itself(objective)
         self.peak = {name: o.param_groups[0]["lr"] for name, o in optimisers.items()} if training.cosine else {}
         self.parameters = [p for player in self.players.values() for p in player.parameters]
         self.state = State(
@@ -170,7 +188,7 @@ class _Loop:
         assert self.folder is not None
         checkpoint.load(self.state, self.folder, self.fixed)
 
-    def run(self, progress: bool | None) -> History:
+    def run(self, progress: bool | None, on_epoch: OnEpoch | None) -> History:
         state, epochs = self.state, self.training.epochs
         history = state.history
         with (
@@ -199,6 +217,9 @@ class _Loop:
                 bar.epoch(state.epoch, epochs, self._losses(), history.seconds)
                 if state.epoch == epochs or history.stopped or state.epoch % self.training.checkpoint_every == 0:
                     checkpoint.save(state, self.folder, self.fixed)
+                if on_epoch is not None and self._asks_to_stop(on_epoch) and not history.stopped:
+                    checkpoint.save(state, self.folder, self.fixed)  # resumable, so without the reason
+                    history.stopped = "on_epoch asked to stop"
         if not history.stopped:
             history.stopped = "all epochs done"
         state.adopt_best()
@@ -216,7 +237,7 @@ class _Loop:
     def _advance(self, batch: Batch) -> None:
         """Take one step of every player."""
         with self._drawing(self.state.stream):
-            self._step(batch)
+            self._step(batch if self.augment is None else self.augment(batch))
 
     def _step(self, batch: Batch) -> None:
         state = self.state
@@ -319,6 +340,17 @@ class _Loop:
                     part = v.detach().double() * len(batch)
                     total[name] = part if name not in total else total[name] + part
         return {name: v / batches.n for name, v in zip(total, torch.stack([*total.values()]).tolist(), strict=True)}
+
+    def _asks_to_stop(self, on_epoch: OnEpoch) -> bool:
+        """Call the user's function, with random numbers that are not those of training; whether to stop."""
+        row = self.state.history.last("train" if self.valid is None else "valid")
+        average = self.state.average
+        self.objective.eval()
+        averaged = contextlib.nullcontext() if average is None else average.applied()
+        with averaged, Stream(self.training.seed).used():
+            answer = on_epoch(dict(row), self.objective.model)
+        asked = torch.tensor([isinstance(answer, bool | np.bool_) and bool(answer)], device=self.device.device)
+        return bool(self.device.total(asked.float()))  # so that all processes agree
 
     # -- the end --------------------------------------------------------------------------------------------------
 

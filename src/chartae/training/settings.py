@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from chartae.data import Batches
 from chartae.nn import BATCH_NORMS
 from chartae.objectives import Objective
-from chartae.records.training import Training
+from chartae.records.training import Augment, Training
 
 __all__ = ["OPTIMISERS", "TrainingFields", "check", "lists_fields"]
 
@@ -45,6 +45,7 @@ class TrainingFields(TypedDict, total=False):
     device: str | None
     compile: bool
     checkpoint_every: int
+    augment: Augment | None
 
 
 def lists_fields(cls: type, *leave_out: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -112,6 +113,16 @@ def check(objective: Objective, batches: Batches, training: Training, valid: Bat
         raise ValueError(
             f"compile is True, but {objective!r} differentiates twice, which torch.compile does not support; use "
             "compile=False"
+        )
+    if isinstance(training.augment, str) and len(batches.shape) != 3:
+        raise ValueError(
+            f"augment is {training.augment!r}, but one example has shape {batches.shape}; expected pictures (C, H, W). "
+            "Leave augment out, or give a function of a batch."
+        )
+    if batches.weight is not None and not objective.weighs:
+        raise ValueError(
+            f"weight is given, but {objective!r} cannot weigh examples, as part of it is not a sum over them; leave "
+            "weight out, or use an objective without critics and without distances between sets"
         )
     players = objective.players()
     owners: dict[int, str] = {}
