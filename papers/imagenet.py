@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load
 from torch import Tensor
@@ -29,7 +30,7 @@ class ImageNetFeatures(Extractor):
 
     Args:
         weights: file of the weights in safetensors, of the port by Wohlert (MIT).
-        device: device to compute on; default "cpu". The features are returned on the CPU.
+        device: device to compute on; default "cpu". The features stay there, so that distances are computed there too.
 
     Raises:
         ValueError: there is no file at `weights`.
@@ -48,6 +49,12 @@ class ImageNetFeatures(Extractor):
         self.sha256, self.device = hashlib.sha256(raw).hexdigest(), torch.device(device)
         self.weights = {name: tensor.float().to(self.device) for name, tensor in load(raw).items()}
         self.mean = torch.tensor(MEAN, device=self.device)[:, None, None]
+
+    def __call__(self, images: Tensor | np.ndarray, *, batch: int = 500) -> Tensor:
+        x = torch.as_tensor(images).detach()
+        self.check(x)
+        with torch.no_grad():
+            return torch.cat([self.features(part) for part in x.split(batch)])
 
     def _convolved(self, x: Tensor, name: str, **options: int) -> Tensor:
         return F.relu(F.conv2d(x, self.weights[f"{name}.weight"], self.weights[f"{name}.bias"], **options))

@@ -93,9 +93,17 @@ def rae_table1(request: Request) -> Comparison:
     settings = dict(QUICK) if request.quick else FULL | {"latent_dim": CODES[data]}
     chosen = {"net": request.net, "epochs": request.epochs, "precision": request.precision}
     settings |= {name: value for name, value in chosen.items() if value is not None}
-    out, together = Path(request.out), request.jobs is not None or request.minutes is not None
-    comparison = _side_by_side(request, data, settings) if together else _in_turn(request, data, settings)
-    comparison = replace(comparison, facts={"command": _command(request), "machine": _machine(), **comparison.facts})
+    together = request.jobs is not None or request.minutes is not None
+    if together:
+        return _side_by_side(request, data, settings)
+    comparison = _in_turn(request, data, settings)
+    return _written(request, comparison)
+
+
+def _written(request: Request, comparison: Comparison) -> Comparison:
+    """Write the comparison, with how it was made, its table and its report."""
+    out, made = Path(request.out), {"command": _command(request), "machine": _machine()}
+    comparison = replace(comparison, facts={**made, **comparison.facts})
     comparison.write(out)
     files.replace_text(out / "table.md", markdown(comparison) + "\n")
     report.write(out, out / "report.html")
@@ -139,16 +147,22 @@ def _side_by_side(request: Request, data: str, settings: dict[str, Any]) -> Comp
     facts: dict[str, Value] = {"settings": {"epochs": epochs, **settings}}
     facts |= {} if request.minutes is None else {"minutes": request.minutes}
     _check_settings(out / "comparison.json", facts, request.overwrite)
-    train_all(rows, jobs=request.jobs or 1, minutes=request.minutes, say=request.say, overwrite=request.overwrite)
-    other = assemble(rows, {}, IMAGENET)
-    if other is not None:
-        facts["imagenet"] = {
-            "metric": other.metric, "extractor": other.protocol["extractor"], "floor": other.facts["floor"],
-            "summary": [row.to_dict() for row in other.summary],
-        }  # fmt: skip
-    comparison = assemble(rows, facts)
+
+    def write() -> Comparison | None:
+        other, more = assemble(rows, {}, IMAGENET), dict(facts)
+        if other is not None:
+            more["imagenet"] = {
+                "metric": other.metric, "extractor": other.protocol["extractor"], "floor": other.facts["floor"],
+                "epochs_reached": other.facts["epochs_reached"], "summary": [row.to_dict() for row in other.summary],
+            }  # fmt: skip
+        comparison = assemble(rows, more)
+        return None if comparison is None else _written(request, comparison)
+
+    limits: dict[str, Any] = {"jobs": request.jobs or 1, "minutes": request.minutes, "overwrite": request.overwrite}
+    train_all(rows, say=request.say, write=write, **limits)
+    comparison = write()
     if comparison is None:
-        raise RuntimeError(f"no row was trained in {request.minutes:g} minutes. Give more --minutes.")
+        raise RuntimeError(f"--minutes is {request.minutes}; expected enough to train a row. Give more minutes.")
     return comparison
 
 

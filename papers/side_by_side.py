@@ -25,6 +25,7 @@ from typing import Any
 import chartae as ch
 from chartae.data import load
 from chartae.evaluation import Measuring, evaluate, evaluator_for
+from chartae.records import manifest
 from chartae.records.comparison import ComparedColumn, ComparedRecipe, ComparedRun, Comparison, Spread
 from chartae.records.log import read_log
 from chartae.records.parsing import Value
@@ -118,17 +119,29 @@ class Row:
     def evaluate(self, run: ch.Run) -> None:
         """Compare sets with the features of the data set's classifier, and with ImageNet's if its weights are there."""
         data, device = load(self.data, root=self.root), str(run.device)
+
+        def measured(measuring: Measuring) -> Results:
+            evaluator = evaluator_for(data, measuring)
+            return evaluate(run, data, evaluator=evaluator, densities=self.densities, seed=self.seed)
+
+        results = measured(Measuring(device=device))
         weights = Path(self.root or os.environ.get("CHARTAE_DATA") or ".") / WEIGHTS
         if weights.is_file():
-            evaluator = evaluator_for(data, Measuring(ImageNetFeatures(weights, device), device=device))
-            results = evaluate(run, data, evaluator=evaluator, densities=self.densities, seed=self.seed)
-            results.write(self.folder / IMAGENET)
-        evaluator = evaluator_for(data, Measuring(device=device))
-        evaluate(run, data, evaluator=evaluator, densities=self.densities, seed=self.seed)
+            try:
+                measured(Measuring(ImageNetFeatures(weights, device), device=device)).write(self.folder / IMAGENET)
+            finally:  # `evaluate` writes results.json each time
+                with manifest.writing(self.folder, "results.json"):
+                    results.write(self.folder / "results.json")
 
 
 def train_all(
-    rows: Sequence[Row], *, jobs: int, minutes: float | None, say: Callable[[str], None], overwrite: bool = False
+    rows: Sequence[Row],
+    *,
+    jobs: int,
+    minutes: float | None,
+    say: Callable[[str], None],
+    write: Callable[[], object],
+    overwrite: bool = False,
 ) -> None:
     """Train and evaluate rows, several at a time; rows that are finished are left as they are.
 
@@ -139,6 +152,7 @@ def train_all(
         jobs: number of processes, >= 1.
         minutes: time for training, in minutes; evaluation comes on top. None for no limit.
         say: function called with each progress message.
+        write: function called after each row, which writes the table of the rows so far.
         overwrite: whether to train all rows anew; default False.
 
     Raises:
@@ -169,6 +183,7 @@ def train_all(
                 row = running.pop(process)
                 failed += [row] if process.returncode else []
                 say(f"{row.recipe}, seed {row.seed}: {'failed' if process.returncode else f'{row.reached()} epochs'}")
+                write()
     finally:
         for process in running:  # an interrupted training writes its checkpoint
             process.terminate()
