@@ -22,6 +22,7 @@ import chartae as ch
 from chartae.data import Batches
 from chartae.nn import MLP, Critic, PaperDecoder, PaperEncoder
 from chartae.recipes import HALF
+from chartae.terms import AdversarialLatent
 
 BATCH, LATENT = 100, 16
 #: numbers of epochs between whose trainings the slope is taken
@@ -72,7 +73,7 @@ class Model:
         elif self.kind == "rae-l2":
             terms = terms + 0.0128 * ch.LatentNorm() + 1e-4 * ch.DecoderL2()
         elif self.critic is not None:
-            terms = terms + ch.AdversarialLatent(self.critic, penalty=0.0)
+            terms = terms + AdversarialLatent(self.critic, penalty=0.0)
         return ch.Penalised(model, terms)
 
 
