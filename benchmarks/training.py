@@ -1,6 +1,7 @@
 """Training throughput against a plain PyTorch loop over tensors in memory, and against pythae, with the same nets.
 
     python benchmarks/training.py --data-root FOLDER [--only loop|mlp|conv]
+    python benchmarks/training.py --data-root FOLDER --device cuda [--seconds 170]     # see training_cuda.py
 
 Figures are examples per second over whole epochs, without the first. The contestants run in turn, and the ratio is
 computed turn by turn.
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import training_cuda
 from common import alternate, write
 from torch import nn
 
@@ -176,8 +178,16 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="number of turns for MLPs; convolutions take two fewer")
     parser.add_argument("--mlp-size", type=int, default=20_000, help="number of examples in an epoch")
     parser.add_argument("--conv-size", type=int, default=400)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: see training_cuda.py")
+    parser.add_argument("--seconds", type=float, default=170, help="time budget of --device cuda")
+    parser.add_argument("--try-cuda", action="store_true", help="run the script of --device cuda on the CPU")
     arguments = parser.parse_args()
     x = ch.data.load("mnist", root=arguments.data_root).train
+    if arguments.device == "cuda" or arguments.try_cuda:
+        sizes = {"mlp": arguments.mlp_size, "paper": 10 * arguments.conv_size}
+        device, repeats = arguments.device, arguments.repeats
+        training_cuda.measure(x, device=device, repeats=repeats, sizes=sizes, seconds=arguments.seconds)
+        return
     sizes = {"mlp": arguments.mlp_size, "conv": arguments.conv_size}
     every = ("ae", "vae", "rae-l2", "rae-gp")
 

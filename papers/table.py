@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 import sys
 from collections.abc import Callable
@@ -18,7 +19,9 @@ Say = Callable[[str], None]
 Result = TypeVar("Result")
 
 #: fields of a request that only some reproductions take
-OPTIONAL = ("data", "labels", "recipes", "limit", "epochs", "weights")
+OPTIONAL = (
+    "data", "labels", "recipes", "limit", "epochs", "weights", "net", "precision", "jobs", "minutes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,13 @@ class Request:
         limit: use only the first N strings, >= 1.
         epochs: number of training epochs, >= 1.
         weights: file with the weights of Inception; with it, the metric is FID.
+        net: architecture of encoder and decoder, as for `chartae.fit`.
+        precision: "fp32", "bf16" or "fp16" (GPU only).
+        jobs: number of models that are trained at the same time, >= 1; default 1.
+        minutes: time for training in minutes, > 0, after which it stops, resumable; default: no limit.
 
     Raises:
-        ValueError: a count is below 1.
+        ValueError: a count is below 1, or `minutes` is 0 or less.
     """
 
     out: str | Path
@@ -59,12 +66,21 @@ class Request:
     limit: int | None = None
     epochs: int | None = None
     weights: str | Path | None = None
+    net: str | None = None
+    precision: str | None = None
+    jobs: int | None = None
+    minutes: float | None = None
 
     def __post_init__(self) -> None:
         counts = {"seeds": self.seeds, "labels": self.labels, "limit": self.limit, "epochs": self.epochs}
+        counts["jobs"] = self.jobs
         for name, count in counts.items():
             if count is not None and count < 1:
                 raise ValueError(f"--{name} is {count}; expected a number >= 1. Leave it out for the default.")
+        if self.minutes is not None and not 0 < self.minutes < math.inf:
+            raise ValueError(
+                f"--minutes is {self.minutes:g}; expected a finite number above 0. Leave it out for no limit."
+            )
 
     def options_set(self) -> list[str]:
         """The names of the optional fields that are set."""

@@ -111,6 +111,7 @@ class Reproduce(Printing):
 
     examples: ClassVar[tuple[str, ...]] = (
         "reproduce rae-table1 --quick --data mnist --out runs/table1",
+        "reproduce rae-table1 --epochs 30 --precision bf16 --jobs 4 --minutes 60 --device cuda --out runs/table1",
         "reproduce iae-cluster --quick --seeds 2 --out runs/clusters",
     )
 
@@ -127,6 +128,13 @@ class Reproduce(Printing):
     epochs: Annotated[int | None, flag(f"training epochs ({takers('epochs')})", "N")] = None
     weights: Annotated[
         Path | None, flag(f"file of Inception's weights; with it the numbers are FID ({takers('weights')})", "FILE")
+    ] = None
+    net: Annotated[str | None, flag(f"nets, such as paper:0.25 ({takers('net')})", "NET")] = None
+    precision: Annotated[str | None, flag(f"fp32, bf16, or fp16 on a GPU ({takers('precision')})", "NAME")] = None
+    jobs: Annotated[int | None, flag(f"number of models trained at the same time ({takers('jobs')})", "N")] = None
+    minutes: Annotated[
+        float | None,
+        flag(f"time for training, after which it stops, resumable ({takers('minutes')})", "MINUTES"),
     ] = None
     device: Annotated[
         str | None, flag("where to train, such as cpu; small two-dimensional models always train on the CPU", "NAME")

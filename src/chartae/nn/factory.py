@@ -33,9 +33,28 @@ def _paper_for(shape: Shape) -> str:
     )
 
 
+#: channels of the first convolution of the paper's encoder
+_FILTERS = 128
+
+
+def _filters(width: str, net: str) -> int:
+    """Channels of the first convolution of the paper's net, for a width relative to the paper's."""
+    try:
+        filters = round(_FILTERS * float(width))
+    except (ValueError, OverflowError):
+        filters = 0
+    if not 1 <= filters <= 8 * _FILTERS:
+        raise ValueError(
+            f"net is {net!r}; expected a factor on the paper's width after the colon, 0.01 to 8, as in paper:0.25"
+        )
+    return filters
+
+
 def _parsed(net: str) -> tuple[str, tuple[int, ...]]:
     """The name of a net, and its widths where it has any."""
     name, _, widths = net.partition(":")
+    if name == "paper":
+        return name, (_filters(widths or "1", net),)
     if name not in NETS:
         raise ValueError(f"net is {net!r}; {one_of(net, NETS)}")
     if not widths:
@@ -59,7 +78,8 @@ def encoder(net: str, shape: Shape, out: int) -> nn.Module:
     - ``"paper"``: the net of the RAE paper (arXiv 1903.12436) for MNIST, CIFAR-10 or CelebA, whichever the image fits.
 
     Widths may follow the name of ``"smooth"``, ``"smooth-conv"`` and ``"conv"``, as in ``"smooth:30x30"`` or
-    ``"conv:16x32x64"``.
+    ``"conv:16x32x64"``. The name ``"paper"`` may be followed by a factor on the paper's numbers of channels:
+    ``"paper:0.25"`` is a quarter as wide.
 
     Args:
         net: one of `NETS`, with or without widths.
@@ -85,7 +105,7 @@ def encoder(net: str, shape: Shape, out: int) -> nn.Module:
         "conv": lambda: ConvEncoder(shape, out, widths),
         "smooth-conv": lambda: ConvEncoder(shape, out, widths, norm=False),
         "residual": lambda: ResidualEncoder(shape, out),
-        "paper": lambda: PaperEncoder(_paper_for(shape), out),
+        "paper": lambda: PaperEncoder(_paper_for(shape), out, filters=widths[0]),
     }
     return bodies[name]()
 
@@ -119,7 +139,7 @@ def decoder(net: str, latent: int, shape: Shape, *, output: str) -> nn.Module:
         "conv": lambda: ConvDecoder(latent, shape, widths, output=output),
         "smooth-conv": lambda: ConvDecoder(latent, shape, widths, output=output, norm=False),
         "residual": lambda: ResidualDecoder(latent, shape, output=output),
-        "paper": lambda: PaperDecoder(_paper_for(shape), latent, shape, output=output),
+        "paper": lambda: PaperDecoder(_paper_for(shape), latent, shape, filters=widths[0], output=output),
     }
     return bodies[name]()
 

@@ -89,7 +89,8 @@ class PaperDecoder(nn.Module):
         name: data set of the paper: ``"mnist"``, ``"cifar10"`` or ``"celeba"``.
         latent: number of inputs, D.
         shape: shape (C, H, W) of one image; None (default) for the paper's.
-        filters: unit of the numbers of channels; 128 (the paper's) by default.
+        filters: unit of the numbers of channels, >= 1; 128 (the paper's) by default. The Linear layer has 8 times as
+            many channels.
         output: last activation, ``"sigmoid"`` (default) or ``"identity"``.
 
     Raises:
@@ -117,8 +118,8 @@ class PaperDecoder(nn.Module):
                 f"shape is {self.shape}; expected at most ({channels}, {side}, {side}) for the paper's {name} net. "
                 "Use net='conv' or net='residual'."
             )
-        layers: list[nn.Module] = [Linear(latent, 8 * 8 * 1024), nn.Unflatten(1, (1024, 8, 8))]
-        width = 1024
+        width = 8 * filters
+        layers: list[nn.Module] = [Linear(latent, 8 * 8 * width), nn.Unflatten(1, (width, 8, 8))]
         for m in multiples:
             layers += [
                 nn.ConvTranspose2d(width, filters * m, kernel, 2, 1),

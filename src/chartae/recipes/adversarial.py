@@ -242,7 +242,7 @@ def vae_gan(
     """
     if features < 1:
         raise ValueError(f"features is {features}; give at least 1")
-    convolve = "conv" in s.net or s.net in ("residual", "paper")
+    convolve = "conv" in s.net or s.net.partition(":")[0] in ("residual", "paper")
     body: torch.nn.Module
     if convolve:
         body = nn.ConvEncoder(s.shape, features, norm=False)

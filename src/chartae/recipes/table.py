@@ -220,7 +220,8 @@ class Built:
     @property
     def lr(self) -> float:
         """The default learning rate: the RAE authors' with the paper's nets, else the recipe's."""
-        return self.record.paper_lr(self.setting.paper) if self.setting.net == "paper" else self.record.lr
+        papers = self.setting.net.partition(":")[0] == "paper"
+        return self.record.paper_lr(self.setting.paper) if papers else self.record.lr
 
 
 def options(name: str) -> dict[str, tuple[type, Option | None]]:
