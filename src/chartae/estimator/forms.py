@@ -13,10 +13,10 @@ from torch import Tensor
 
 from chartae.data import Dataset
 from chartae.data.columns import Frame, is_frame
-from chartae.data.kinds.base import dimensions
+from chartae.data.kinds.base import dimensions, shape_of
 from chartae.data.lines import is_string_list
 
-__all__ = ["Examples", "Form", "checked"]
+__all__ = ["Examples", "Form", "checked", "whole"]
 
 #: examples of the type and layout of the `X` of `fit`
 Examples: TypeAlias = np.ndarray | list[str] | Frame
@@ -95,20 +95,35 @@ def checked(estimator: BaseEstimator, X: object, *, reset: bool) -> Examples:
     return table
 
 
+def whole(name: str, value: object) -> int:
+    """A parameter as a whole number >= 1, such as an element of an array of numbers to search over.
+
+    Args:
+        name: name of the parameter, for the message.
+        value: its value.
+
+    Raises:
+        ValueError: the value is no whole number, or below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {value!r}; expected a whole number of at least 1.")
+    return int(value)
+
+
 def _strings(X: object) -> list[str] | None:
-    """The strings of a list, an array or a column of a data frame; None if it holds no strings.
+    """The strings of a list, of an array or of the one column of a data frame; None if it holds no strings.
 
     Raises:
         ValueError: some rows are strings and others are not.
     """
-    # np.asarray of a column keeps its objects; only lists known to hold strings are converted otherwise
-    if not is_string_list(X) and dimensions(X) != 1:
+    is_list, shape = is_string_list(X), shape_of(X) or ()
+    if not (is_list or len(shape) == 1 or shape[1:] == (1,)):
         return None
-    rows = np.asarray(X, dtype=object)
-    others = [i for i, row in enumerate(rows) if not isinstance(row, str)]
+    rows = np.asarray(X, dtype=object if is_list else None).reshape(-1)
+    others = [i for i, row in enumerate(rows) if not isinstance(row, str)] if rows.dtype.kind in "OUT" else rows
     if len(others) == len(rows):
         return None
-    if others:
+    if len(others):
         raise ValueError(
             f"X holds strings, but row {others[0]} is {rows[others[0]]!r} ({len(others)} of {len(rows)} rows are no "
             "strings); expected a string in each row. Drop or fill these rows."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from numbers import Real
 from typing import Any, cast
 
 import numpy as np
@@ -23,7 +24,7 @@ from chartae.data import Condition, Dataset, Encoded, Reading, read
 from chartae.data.arrays import splits
 from chartae.data.columns import is_frame
 from chartae.data.labels import class_codes
-from chartae.estimator.forms import Examples, Form, checked
+from chartae.estimator.forms import Examples, Form, checked, whole
 from chartae.objectives import Objective
 from chartae.recipes import DEFAULT, RECIPES, options, trial
 from chartae.runs.packing import pack, unpack
@@ -171,6 +172,7 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         Raises:
             ValueError, TypeError: a parameter, an option, an example or `y` is invalid. Raised before training starts.
         """
+        self._check_types()
         seed, conditional = self._seed(), self._conditional
         X = checked(self, X, reset=True)
         self._refuse_unsupported()
@@ -187,11 +189,6 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             raise ValueError(f"{why} requires y to be passed, but the target y is None; give {needed}")
         # a validation split would take labelled examples away from training
         valid = 0.0 if supervised else self.validation_fraction
-        if not 0 <= valid < 1:
-            raise ValueError(
-                f"validation_fraction is {valid}; expected a fraction of the examples, 0 <= validation_fraction < 1. "
-                "Leave it out for 0.1."
-            )
         reading, recipe_options = self._split_options()
         kinds = RECIPES[self.recipe].kinds
         data = read(X, kinds=kinds, seed=seed, valid=valid, test=0.0, reading=reading)
@@ -208,17 +205,19 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         elif conditional:
             data = _conditioned(data, y, valid, seed)
         density = self._density
+        components = min(10, len(data.train)) if self.components is None else whole("components", self.components)
         request = runs.Request(
-            latent_dim=self.latent_dim,
+            latent_dim=None if self.latent_dim is None else whole("latent_dim", self.latent_dim),
             net=self.net,
             densities=() if density == "prior" else (density,),
-            components=min(10, len(data.train)) if self.components is None else self.components,
+            components=components,
             progress=bool(self.verbose),
             training=Training(
-                epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, seed=seed, device=self.device
+                epochs=whole("epochs", self.epochs), batch_size=whole("batch_size", self.batch_size), lr=self.lr,
+                seed=seed, device=self.device,
             ),
             options=recipe_options,
-        )
+        )  # fmt: skip
         self._form = Form.of(X)
         self.run_ = runs.fit_request(self.recipe, data, request)
         return self
@@ -285,26 +284,27 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         numbers = _numpy(categories.argmax(1))
         return self.classes_[numbers] if "labels" in self._objective().uses else numbers
 
-    def inverse_transform(self, Z: object, y: object = None) -> Examples:
+    def inverse_transform(self, X: object, y: object = None) -> Examples:
         """Decode codes: the mean of p(x|z), or of p(x|z,y) with `condition`.
 
         Args:
-            Z: codes (n, latent_dim).
+            X: codes (n, latent_dim), as an array or a data frame.
             y: with `condition`, one value for all codes, or one for each.
 
         Returns:
-            n examples of the type and layout of the `X` of `fit`; a data frame has the index of `Z` if that is one.
+            n examples of the type and layout of the `X` of `fit`; for codes in a data frame, with its index if
+            they come as one.
 
         Raises:
-            ValueError: `Z` has another number of columns, `y` is missing with `condition`, or given without it.
+            ValueError: `X` has another number of columns, `y` is missing with `condition`, or given without it.
         """
         check_is_fitted(self)
-        codes = check_array(Z, dtype=np.float32)
+        codes = check_array(X, dtype=np.float32)
         (d,) = self.run_.model.code_shape
         if codes.shape[1] != d:
-            raise ValueError(f"Z has {codes.shape[1]} columns, but the codes have {d} dimensions; give codes (n, {d})")
+            raise ValueError(f"X has {codes.shape[1]} columns, but the codes have {d} dimensions; give codes (n, {d})")
         examples = self._restored(self.run_.decode(codes, self._condition_of(y, len(codes))))
-        return examples.set_axis(Z.index, axis=0) if is_frame(Z) and is_frame(examples) else examples
+        return examples.set_axis(X.index, axis=0) if is_frame(X) and is_frame(examples) else examples
 
     def sample(
         self, n_samples: int = 1, y: object = None, *, random_state: int | np.random.RandomState | None = None
@@ -325,9 +325,8 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
                 or `y` is missing with `condition`, or given without it.
         """
         check_is_fitted(self)
-        if isinstance(n_samples, bool) or not isinstance(n_samples, int | np.integer) or n_samples < 1:
-            raise ValueError(f"n_samples is {n_samples!r}; expected a whole number >= 1. Ask for at least one sample.")
-        n, condition = int(n_samples), self._condition_of(y, n_samples)
+        n = whole("n_samples", n_samples)
+        condition = self._condition_of(y, n)
         return self._restored(self.run_.sample(n, self._density, condition=condition, seed=self._seed(random_state)))
 
     @available_if(_has_density)
@@ -444,6 +443,20 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         tags.transformer_tags.preserves_dtype = []  # codes are float32 for any dtype of X
         tags.input_tags.three_d_array = True
         return tags
+
+    def _check_types(self) -> None:
+        """Raise TypeError or ValueError for a parameter of the wrong type, before it is compared with numbers."""
+        for name, value in (("recipe", self.recipe), ("density", self.density), ("net", self.net)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} is {value!r}; expected a name. Leave it out for the default.")
+        if not isinstance(self.options, Mapping | None):
+            raise TypeError(f"options is {self.options!r}; expected a mapping such as {{'beta': 0.01}}, or None.")
+        valid = self.validation_fraction
+        if not isinstance(valid, Real) or not 0 <= valid < 1:
+            raise ValueError(
+                f"validation_fraction is {valid!r}; expected a fraction of the examples, 0 <= validation_fraction < 1. "
+                "Leave it out for 0.1."
+            )
 
     def _refuse_unsupported(self) -> None:
         """Raise ValueError for a recipe that has no density of the codes, or that needs two domains."""
