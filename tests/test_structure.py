@@ -244,7 +244,7 @@ def test_parameters(build):
         "a.py": "class A:\n    def f(self, a, /, b, *c, d=1, **e): ...\n\n    @staticmethod\n    def g(a): ...\n",
         "b.py": "def h(a): ...\n",
         "runs/fitting.py": f"def fit({wide}): ...\n\ndef other({wide}): ...\n",
-        "estimator.py": f"class GenerativeAutoencoder:\n    def __init__(self, {wide}): ...\n",
+        "estimator/generative.py": f"class GenerativeAutoencoder:\n    def __init__(self, {wide}): ...\n",
     }
     counts = {offence.text.split()[0]: count for count, offence in house.parameters(build(files))}
     assert counts == {"A.f": 5, "A.g": 1, "h": 1, "other": 20}

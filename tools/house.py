@@ -57,7 +57,7 @@ NEVER = {
 #: (file under src/chartae, function) of the two functions that may list every keyword
 MANY_PARAMETERS = {
     ("runs/fitting.py", "fit"),
-    ("estimator.py", "GenerativeAutoencoder.__init__"),
+    ("estimator/generative.py", "GenerativeAutoencoder.__init__"),
 }
 GUARDED = "maths/private.py"
 LONGEST, WIDEST, TOP, ANYTHING, REPEATED, WINDOW = 80, 12, 26, 250, 1.0, 6

@@ -281,9 +281,10 @@ class _Gaussians(Density):
         return COVARIANCES[self.covariance].covariances(self.factors)
 
     def _keep(self, mixture: _Mixture, centre: Tensor) -> None:
+        # row-major, as a saved density is loaded: products of another layout differ in the last bit
         self.weights = mixture.weights.to(centre.dtype)
         self.means = (mixture.means + centre).to(centre.dtype)
-        self.factors = mixture.factors.to(centre.dtype)
+        self.factors = mixture.factors.to(centre.dtype).contiguous()
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         tensors = [state.get(prefix + key) for key in ("weights", "means", "factors")]

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-import os
+import copy
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeAlias, cast
+from dataclasses import fields, replace
+from numbers import Real
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils import ClassifierTags, Tags, check_random_state
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import ClassifierTags, Tags, check_random_state, column_or_1d
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted
 from torch import Tensor
 
 from chartae import runs
 from chartae.autoencoder import in_slices
 from chartae.data import Condition, Dataset, Encoded, Reading, read
 from chartae.data.arrays import splits
-from chartae.data.columns import Frame, is_frame
-from chartae.data.kinds.base import dimensions
+from chartae.data.columns import is_frame
 from chartae.data.labels import class_codes
-from chartae.data.lines import is_string_list
+from chartae.estimator.forms import Examples, Form, checked, whole
 from chartae.objectives import Objective
 from chartae.recipes import DEFAULT, RECIPES, options, trial
+from chartae.runs.packing import pack, unpack
 from chartae.samplers import by_name
 from chartae.training import Training
 
 __all__ = ["GenerativeAutoencoder"]
-
-#: examples of the type and layout of the `X` of `fit`
-Examples: TypeAlias = np.ndarray | list[str] | Frame
 
 
 def _categorical(estimator: GenerativeAutoencoder) -> bool:
@@ -60,47 +59,7 @@ def _can_score(estimator: GenerativeAutoencoder) -> bool:
     return "labels" in estimator._objective().uses or _has_density(estimator)
 
 
-@dataclass(frozen=True)
-class _Form:
-    """The layout and dtype of the array passed to `fit`, which the examples that are returned also have.
-
-    Attributes:
-        shape: shape of one example.
-        dtype: dtype of the returned numbers: that of the input if it is integer or boolean, otherwise float32.
-    """
-
-    shape: tuple[int, ...] = ()
-    dtype: np.dtype = field(default_factory=lambda: np.dtype(np.float32))
-
-    @classmethod
-    def of(cls, x: object) -> _Form:
-        """The layout and dtype of an array; empty for other types, such as data frames, which `Run` restores itself."""
-        if not isinstance(x, np.ndarray):
-            return cls()
-        return cls(x.shape[1:], x.dtype if x.dtype.kind in "biu" else np.dtype(np.float32))
-
-    def restore(self, x: Tensor, unit: bool) -> np.ndarray:
-        """Convert examples to this layout and dtype.
-
-        Args:
-            x: examples (n, *shape), as the run returns them.
-            unit: whether they are images in [0, 1], which become 0..255 for an integer dtype.
-        """
-        # the model sees (C, H, W); channels-last is the only layout whose axes are in another order
-        if x.ndim == 4 and len(self.shape) == 3 and tuple(x.shape[1:]) != self.shape:
-            x = x.permute(0, 2, 3, 1)
-        values = x.reshape(len(x), *self.shape).numpy(force=True)
-        if self.dtype.kind == "b":
-            return values >= 0.5
-        if self.dtype.kind in "iu":
-            info = np.iinfo(self.dtype)
-            largest = 255.0 if unit else np.nextafter(float(info.max), 0)  # float64 cannot hold the largest int64
-            smallest = 0.0 if unit else float(info.min)
-            values = (values.astype(np.float64) * (255 if unit else 1)).round().clip(smallest, largest)
-        return values.astype(self.dtype)
-
-
-class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
+class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """A scikit-learn estimator: a regularised autoencoder and a density fitted to its codes.
 
     `fit` trains q(z|x) and p(x|z) by a recipe, then fits p(z) to the codes of the training data (ex-post density
@@ -110,10 +69,14 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
 
     - numbers (n, d), as an array or a data frame; columns are standardised internally;
     - images (n, h, w), (n, c, h, w) or (n, h, w, c), as uint8 or as floats in [0, 1];
-    - a list of n strings.
+    - n strings, as a list, an array or one column of a data frame.
 
     `sample` and `inverse_transform` return examples of the same type: an array with the layout, units and dtype of the
-    `X` of `fit` (floats become float32), a data frame with the same columns and dtypes, or a list of strings.
+    `X` of `fit` (floats become float32), a data frame with the same columns and dtypes, or a list of strings. After
+    ``set_output(transform="pandas")`` the codes come as a data frame too.
+
+    A fitted estimator can be pickled, also by joblib. The file holds its parameters, settings, weights, densities and
+    log, but no training data. In another process it gives the same numbers to the bit, on the same machine.
 
     Args:
         recipe: name of a recipe in `chartae.recipes.RECIPES`, such as ``"vae"``; default ``"rae-l2"``.
@@ -125,14 +88,15 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         epochs: number of passes over the training data, >= 1; default 20.
         batch_size: number of examples in a batch, >= 1; default 128.
         random_state: seed, or a NumPy `RandomState`, for training and sampling; the same number gives the same
-            estimator and the same samples. None (default) draws a new seed in each call.
+            estimator, and the same samples in each call of `sample`. None (default) draws a new seed in each call.
         options: the recipe's own keywords, such as ``{"beta": 0.01}``, and for strings the fields of
             `chartae.data.Reading`, such as ``{"grammar": "expressions"}``; None (default) for none.
         lr: learning rate, > 0; None (default) for the recipe's own.
         net: architecture of encoder and decoder: ``"auto"`` (default) chooses by the data; otherwise ``"mlp"``,
             ``"conv"``, ``"residual"``, ``"smooth"`` or ``"paper"``, and for strings ``"gru"``, ``"transformer"`` or
             ``"paper"``.
-        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        components: number of components of the mixture ``"gmm"``, >= 1; None (default) for 10, or the number of
+            training examples if that is smaller.
         validation_fraction: fraction of the data held out to choose the best epoch, in [0, 1); default 0.1. With 0 the
             last epoch is kept. Recipes that learn from labels hold nothing out.
         condition: ``"labels"`` or True conditions encoder, decoder and density on `y`, which `fit` and every other
@@ -143,6 +107,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
     Attributes:
         run_: the fitted `chartae.Run`, with model, densities and log.
         n_features_in_: number of values in one example, for arrays and data frames.
+        feature_names_in_: names of the columns, for data frames whose columns are named by text.
         classes_: the sorted classes, for recipes that learn from labels.
 
     >>> import chartae as ch
@@ -169,7 +134,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         *,
         lr: float | None = None,
         net: str = "auto",
-        components: int = 10,
+        components: int | None = None,
         validation_fraction: float = 0.1,
         condition: bool | str | None = None,
         device: str | None = None,
@@ -207,8 +172,9 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         Raises:
             ValueError, TypeError: a parameter, an option, an example or `y` is invalid. Raised before training starts.
         """
+        self._check_types()
         seed, conditional = self._seed(), self._conditional
-        X = self._checked(X, reset=True)
+        X = checked(self, X, reset=True)
         self._refuse_unsupported()
         objective = self._trial()
         supervised = objective is not None and "labels" in objective.uses
@@ -219,8 +185,8 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             )
         if (supervised or conditional) and y is None:
             needed = "y, with -1 for unknown classes" if supervised else "y, the condition of each example"
-            why = f"recipe {self.recipe!r} learns from labels" if supervised else f"condition is {self.condition!r}"
-            raise ValueError(f"y is None, but {why}; give {needed}")
+            why = f"recipe {self.recipe!r}" if supervised else f"condition {self.condition!r}"
+            raise ValueError(f"{why} requires y to be passed, but the target y is None; give {needed}")
         # a validation split would take labelled examples away from training
         valid = 0.0 if supervised else self.validation_fraction
         reading, recipe_options = self._split_options()
@@ -232,23 +198,27 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
                 "of X, and their rows out of y"
             )
         if supervised:
-            self.classes_, codes = class_codes(cast(ArrayLike, y), len(data.train))
+            labels = column_or_1d(y, warn=True)
+            check_classification_targets(labels)
+            self.classes_, codes = class_codes(labels, len(data.train))
             data = replace(data, train_labels=torch.from_numpy(codes))
         elif conditional:
             data = _conditioned(data, y, valid, seed)
         density = self._density
+        components = min(10, len(data.train)) if self.components is None else whole("components", self.components)
         request = runs.Request(
-            latent_dim=self.latent_dim,
+            latent_dim=None if self.latent_dim is None else whole("latent_dim", self.latent_dim),
             net=self.net,
             densities=() if density == "prior" else (density,),
-            components=self.components,
+            components=components,
             progress=bool(self.verbose),
             training=Training(
-                epochs=self.epochs, batch_size=self.batch_size, lr=self.lr, seed=seed, device=self.device
+                epochs=whole("epochs", self.epochs), batch_size=whole("batch_size", self.batch_size), lr=self.lr,
+                seed=seed, device=self.device,
             ),
             options=recipe_options,
-        )
-        self._form = _Form.of(X)
+        )  # fmt: skip
+        self._form = Form.of(X)
         self.run_ = runs.fit_request(self.recipe, data, request)
         return self
 
@@ -262,7 +232,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             fit_params: further keywords of `fit`, which has none.
 
         Returns:
-            Codes (n, latent_dim), float32.
+            Codes (n, latent_dim), float32; a data frame after ``set_output(transform="pandas")``.
 
         Raises:
             ValueError, TypeError: a parameter, an option, an example or `y` is invalid.
@@ -279,14 +249,15 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
             y: with `condition`, one value for all examples, or one for each.
 
         Returns:
-            Codes (n, latent_dim), float32.
+            Codes (n, latent_dim), float32; a data frame with the columns of `get_feature_names_out` after
+            ``set_output(transform="pandas")``.
 
         Raises:
             ValueError, TypeError: the examples differ from those of `fit` in type or shape, `y` is missing with
                 `condition`, or given without it.
         """
         check_is_fitted(self)
-        examples = self._checked(X, reset=False)
+        examples = checked(self, X, reset=False)
         return _numpy(self.run_.encode(examples, self._condition_of(y, len(examples))))
 
     @available_if(_categorical)
@@ -308,47 +279,55 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
                 `condition`, or given without it.
         """
         check_is_fitted(self)
-        examples = self._checked(X, reset=False)
+        examples = checked(self, X, reset=False)
         categories = self.run_.categories(examples, self._condition_of(y, len(examples)))
         numbers = _numpy(categories.argmax(1))
         return self.classes_[numbers] if "labels" in self._objective().uses else numbers
 
-    def inverse_transform(self, Z: object, y: object = None) -> Examples:
+    def inverse_transform(self, X: object, y: object = None) -> Examples:
         """Decode codes: the mean of p(x|z), or of p(x|z,y) with `condition`.
 
         Args:
-            Z: codes (n, latent_dim).
+            X: codes (n, latent_dim), as an array or a data frame.
             y: with `condition`, one value for all codes, or one for each.
 
         Returns:
-            n examples of the type and layout of the `X` of `fit`.
+            n examples of the type and layout of the `X` of `fit`; for codes in a data frame, with its index if
+            they come as one.
 
         Raises:
-            ValueError: `Z` has another number of columns, `y` is missing with `condition`, or given without it.
+            ValueError: `X` has another number of columns, `y` is missing with `condition`, or given without it.
         """
         check_is_fitted(self)
-        codes = check_array(Z, dtype=np.float32)
+        codes = check_array(X, dtype=np.float32)
         (d,) = self.run_.model.code_shape
         if codes.shape[1] != d:
-            raise ValueError(f"Z has {codes.shape[1]} columns, but the codes have {d} dimensions; give codes (n, {d})")
-        return self._restored(self.run_.decode(codes, self._condition_of(y, len(codes))))
+            raise ValueError(f"X has {codes.shape[1]} columns, but the codes have {d} dimensions; give codes (n, {d})")
+        examples = self._restored(self.run_.decode(codes, self._condition_of(y, len(codes))))
+        return examples.set_axis(X.index, axis=0) if is_frame(X) and is_frame(examples) else examples
 
-    def sample(self, n_samples: int = 1, y: object = None) -> Examples:
+    def sample(
+        self, n_samples: int = 1, y: object = None, *, random_state: int | np.random.RandomState | None = None
+    ) -> Examples:
         """Draw new examples x ~ p(x|z) from codes z ~ p(z), the density; the same seed gives the same examples.
 
         Args:
             n_samples: number of examples, >= 1; default 1.
             y: with `condition`, one value for all examples, or one for each.
+            random_state: seed, or a NumPy `RandomState`, of this draw. None (default) for the estimator's: every call
+                then returns the same examples if that is a number, and new ones if it is None or a `RandomState`.
 
         Returns:
             `n_samples` examples of the type and layout of the `X` of `fit`.
 
         Raises:
-            ValueError: `n_samples` is below 1, `y` is missing with `condition`, or given without it.
+            ValueError: `n_samples` is no whole number or below 1, `random_state` is neither a seed nor a `RandomState`,
+                or `y` is missing with `condition`, or given without it.
         """
         check_is_fitted(self)
-        condition = self._condition_of(y, n_samples)
-        return self._restored(self.run_.sample(n_samples, self._density, condition=condition, seed=self._seed()))
+        n = whole("n_samples", n_samples)
+        condition = self._condition_of(y, n)
+        return self._restored(self.run_.sample(n, self._density, condition=condition, seed=self._seed(random_state)))
 
     @available_if(_has_density)
     def score_samples(self, X: object, y: object = None) -> np.ndarray:
@@ -356,7 +335,8 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
 
         Use it to rank examples: an anomaly has a low value of either term. It is not a normalised log p(x), which a
         deterministic encoder does not have. The density is in the units of `X`; for images, of floats in [0, 1]. With
-        `condition`, both terms are conditioned on `y`.
+        `condition`, both terms are conditioned on `y`. The model computes in float64 here, so that the value of an
+        example does not depend on the others in `X`.
 
         Args:
             X: n examples of the type and shape of the `X` of `fit`.
@@ -370,16 +350,19 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
                 `condition`, or given without it.
         """
         check_is_fitted(self)
-        x = self.run_.kind.read(self._checked(X, reset=False))
-        model, density = self.run_.model, self.run_.density(self._density)
-        conditions = self.run_.conditions(self._condition_of(y, len(x)), len(x))
+        run = self.run_
+        x = run.kind.read(checked(self, X, reset=False))
+        device = "cpu" if run.device.type == "mps" else run.device  # which has no float64
+        model = copy.deepcopy(run.model).to(device, torch.float64)
+        density = copy.deepcopy(run.density(self._density)).to(device, torch.float64)
+        conditions = run.conditions(self._condition_of(y, len(x)), len(x))
 
         def joint(batch: Tensor, condition: Tensor | None = None) -> Tensor:
             z = model.encoder(batch, condition).mean
             return model.decoder(z, condition).log_prob(batch) + density.log_prob(z, condition=condition)
 
-        rows = in_slices(model, joint, x) if conditions is None else in_slices(model, joint, x, conditions)
-        return _numpy(rows).astype(np.float64) - self.run_.kind.log_scale
+        extra = () if conditions is None else (conditions.to(device, torch.float64),)
+        return _numpy(in_slices(model, joint, x, *extra)).astype(np.float64) - run.kind.log_scale
 
     @available_if(_can_score)
     def score(self, X: object, y: object = None) -> float:
@@ -419,6 +402,22 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         except (ValueError, TypeError) as error:
             raise AttributeError(str(error)) from error
 
+    @property
+    def _n_features_out(self) -> int:
+        """Number of columns of the codes, by which `get_feature_names_out` numbers them."""
+        (d,) = self.run_.model.code_shape
+        return int(d)
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return self._fitted() is not None
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        return state | {"run_": pack(self.run_)} if "run_" in state else state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state | {"run_": unpack(state["run_"])} if "run_" in state else state)
+
     def _fitted(self) -> Objective | None:
         run: runs.Run | None = getattr(self, "run_", None)
         return None if run is None else run.objective
@@ -444,6 +443,20 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         tags.transformer_tags.preserves_dtype = []  # codes are float32 for any dtype of X
         tags.input_tags.three_d_array = True
         return tags
+
+    def _check_types(self) -> None:
+        """Raise TypeError or ValueError for a parameter of the wrong type, before it is compared with numbers."""
+        for name, value in (("recipe", self.recipe), ("density", self.density), ("net", self.net)):
+            if not isinstance(value, str):
+                raise TypeError(f"{name} is {value!r}; expected a name. Leave it out for the default.")
+        if not isinstance(self.options, Mapping | None):
+            raise TypeError(f"options is {self.options!r}; expected a mapping such as {{'beta': 0.01}}, or None.")
+        valid = self.validation_fraction
+        if not isinstance(valid, Real) or not 0 <= valid < 1:
+            raise ValueError(
+                f"validation_fraction is {valid!r}; expected a fraction of the examples, 0 <= validation_fraction < 1. "
+                "Leave it out for 0.1."
+            )
 
     def _refuse_unsupported(self) -> None:
         """Raise ValueError for a recipe that has no density of the codes, or that needs two domains."""
@@ -476,10 +489,12 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         """Name of the density that codes are drawn from: the prior if the recipe has no fitted densities."""
         return self.density if RECIPES[self.recipe].densities else "prior"
 
-    def _seed(self) -> int:
-        if isinstance(self.random_state, int | np.integer):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+    def _seed(self, random_state: int | np.random.RandomState | None = None) -> int:
+        """A seed from a random state, or from the estimator's own if it is None."""
+        state = self.random_state if random_state is None else random_state
+        if isinstance(state, int | np.integer) and 0 <= state < 2**32:
+            return int(state)
+        return int(check_random_state(state).randint(2**31 - 1))
 
     def _split_options(self) -> tuple[Reading, Mapping[str, object]]:
         """Split `options` into how data are read and the recipe's own options."""
@@ -489,25 +504,6 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         return RECIPES[self.recipe].reads(Reading(**reading)), recipe_options
 
     # -- examples in and out ----------------------------------------------------------------------------------------
-
-    def _checked(self, X: object, *, reset: bool) -> Examples:
-        """Validate examples by scikit-learn's rules; the run's own reader checks everything else."""
-        if isinstance(X, str | os.PathLike | Dataset):
-            raise TypeError(f"X is a {type(X).__name__}; expected an array, a data frame or a list of strings")
-        if is_string_list(X):
-            return [str(s) for s in X]
-        if isinstance(X, Tensor):
-            X = X.numpy(force=True)
-        if is_frame(X):
-            validate_data(self, X, reset=reset, skip_check_array=True)
-            return X
-        settings = {"dtype": "numeric", "ensure_min_samples": 2 if reset else 1}
-        if dimensions(X) > 2:
-            images: np.ndarray = check_array(X, allow_nd=True, **settings)
-            validate_data(self, images.reshape(len(images), -1), reset=reset, skip_check_array=True)
-            return images
-        table: np.ndarray = validate_data(self, X, reset=reset, **settings)
-        return table
 
     def _condition_of(self, y: object, n: int) -> Encoded | None:
         """Encode `y` as the condition of `n` rows; None if the estimator has no condition."""

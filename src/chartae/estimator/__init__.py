@@ -1,0 +1,5 @@
+"""A scikit-learn estimator over arrays, data frames, images and strings."""
+
+from chartae.estimator.generative import GenerativeAutoencoder
+
+__all__ = ["GenerativeAutoencoder"]
