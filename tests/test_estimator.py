@@ -144,6 +144,23 @@ def test_few_rows_have_few_components():
         small(components=10, validation_fraction=0).fit(TABLE[:9])
 
 
+def test_weights_of_the_rows():
+    n = len(TABLE)
+    weight = np.where(CLASSES == 0, 1.0, 0.0)
+    e = small(epochs=20, components=1).fit(TABLE, weight=weight)
+    # the density is that of the weighted rows, whichever are held out
+    codes = e.transform(TABLE)
+    density = e.run_.densities["gmm"].log_prob(torch.from_numpy(codes)).detach().numpy()
+    assert density[CLASSES == 0].min() > np.median(density[CLASSES != 0])
+    ones = small().fit(TABLE, weight=[2] * n)
+    np.testing.assert_allclose(ones.transform(TABLE), small().fit(TABLE).transform(TABLE), atol=1e-5)
+    piped = make_pipeline(StandardScaler(), small(epochs=1)).fit(TABLE, generativeautoencoder__weight=weight)
+    assert piped.transform(TABLE).shape == (n, 2)
+    for wrong in (weight[1:], -weight, weight * np.nan):
+        with pytest.raises(ValueError, match="weight has .* expected 300, one for each example"):
+            small().fit(TABLE, weight=wrong)
+
+
 class OnlyKnown(pickle.Unpickler):
     """Reads a pickle that names no code but the estimator's own and NumPy's."""
 

@@ -157,7 +157,7 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
 
     # -- fitting ----------------------------------------------------------------------------------------------------
 
-    def fit(self, X: object, y: object = None) -> GenerativeAutoencoder:
+    def fit(self, X: object, y: object = None, *, weight: object = None) -> GenerativeAutoencoder:
         """Train the recipe on `X`, then fit the density to the codes of `X`.
 
         Args:
@@ -165,6 +165,9 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             y: with `condition`, the condition of each example: labels or real numbers (n,), or several of them as an
                 array (n, k) or a data frame. For recipes that learn from labels, the class of each example (n,), with
                 -1 for unknown. Ignored otherwise.
+            weight: weight of each example in the loss and in the density, >= 0 (n,); None (default) for equal weights.
+                It is not called sample_weight, since a whole number does not stand for as many copies of a row, which
+                scikit-learn asks of that name: batches, held-out rows and the scaling of columns count rows.
 
         Returns:
             The fitted estimator itself.
@@ -192,10 +195,10 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         reading, recipe_options = self._split_options()
         kinds = RECIPES[self.recipe].kinds
         data = read(X, kinds=kinds, seed=seed, valid=valid, test=0.0, reading=reading)
-        if data.skipped and (supervised or conditional):
+        if data.skipped and (supervised or conditional or weight is not None):
             raise ValueError(
-                f"X holds {data.skipped} strings that cannot be encoded; expected none when y is given. Leave them out "
-                "of X, and their rows out of y"
+                f"X holds {data.skipped} strings that cannot be encoded; expected none when y or weight is given. "
+                "Leave them out of X, and their rows out of y and weight"
             )
         if supervised:
             labels = column_or_1d(y, warn=True)
@@ -204,6 +207,8 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             data = replace(data, train_labels=torch.from_numpy(codes))
         elif conditional:
             data = _conditioned(data, y, valid, seed)
+        if weight is not None:
+            data = _weighted(data, weight, valid, seed)
         density = self._density
         components = min(10, len(data.train)) if self.components is None else whole("components", self.components)
         request = runs.Request(
@@ -229,7 +234,7 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             X: n examples: numbers (n, d), a data frame, images, or a list of strings.
             y: with `condition`, the condition of each example; for recipes that learn from labels, its class. Ignored
                 otherwise.
-            fit_params: further keywords of `fit`, which has none.
+            fit_params: further keywords of `fit`: `weight`.
 
         Returns:
             Codes (n, latent_dim), float32; a data frame after ``set_output(transform="pandas")``.
@@ -535,6 +540,21 @@ def _conditioned(data: Dataset, y: object, valid: float, seed: int) -> Dataset:
         data, condition=condition, train_condition=rows[parts["train"]],
         valid_condition=rows[parts["valid"]] if len(data.valid) else None,
     )  # fmt: skip
+
+
+def _weighted(data: Dataset, weight: object, valid: float, seed: int) -> Dataset:
+    """The data set with weights of its examples, split into training and validation rows like them."""
+    n = len(data.train) + len(data.valid)
+    values = torch.tensor(column_or_1d(weight, dtype=np.float64))
+    if len(values) != n or not bool(((values >= 0) & values.isfinite()).all()):
+        least, most = float(values.min()), float(values.max())
+        raise ValueError(
+            f"weight has {len(values)} values from {least:g} to {most:g}; expected {n}, one for each example, finite "
+            "and >= 0. Leave it out for equal weights."
+        )
+    parts = splits(n, valid, 0.0, seed)
+    valid_weight = values[parts["valid"]] if len(data.valid) else None
+    return replace(data, train_weight=values[parts["train"]], valid_weight=valid_weight)
 
 
 def _numpy(x: Tensor) -> np.ndarray:

@@ -130,9 +130,9 @@ def fit(
             data, which draws random numbers from torch. Validation, densities and evaluation see the examples as they
             are. None (default) for no changes.
         weight: weights of the rows in the loss: the name of a column of a table, or one number >= 0 for each example
-            in memory (for a `Dataset`, each training example). They are divided by their mean over the training rows; validation losses and densities
-            are weighted too, batch normalisation, the scaling of columns and evaluation are not. None (default) for
-            equal weights, or those of the data set.
+            in memory (for a `Dataset`, each training example). They are divided by their mean over the training rows;
+            validation losses and densities are weighted too, batch normalisation, the scaling of columns and
+            evaluation are not. None (default) for equal weights, or those of the data set.
         on_epoch: function that is called after each epoch with the last row of the log and the model in evaluation
             mode, and ends training by returning True; see `chartae.training.fit`. It is not stored. None (default) for
             none.
