@@ -17,7 +17,7 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
     """Convert `x` to a detached tensor of real numbers, without a copy where possible.
 
     Args:
-        x: numpy array, torch tensor, (nested) list of numbers or numeric data frame.
+        x: numpy array, torch tensor, list of tensors, (nested) list of numbers or numeric data frame.
         what: name of `x` in error messages; default "x".
 
     Returns:
@@ -34,6 +34,10 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
     tensor([[1, 2],
             [3, 4]])
     """
+    if isinstance(x, list | tuple) and x and all(isinstance(row, Tensor) for row in x):
+        if len({row.shape for row in x}) > 1:
+            raise ValueError(f"{what} is ragged: its rows differ in length; expected a rectangular array.")
+        x = torch.stack([row.detach() for row in x])
     if not isinstance(x, Tensor):
         if np.ma.is_masked(x):
             raise ValueError(f"{what} has masked (missing) values; expected none. Drop or impute them.")
@@ -64,9 +68,7 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
     return x
 
 
-def as_examples(
-    x: object, *, at_least: int = 2, channels_last: bool | None = None, white: int | None = None
-) -> Tensor:
+def as_examples(x: object, *, at_least: int = 2, channels_last: bool | None = None, white: int | None = None) -> Tensor:
     """Check an array of examples and convert it to the layout and dtype that the library works with.
 
     Numpy arrays, torch tensors and anything that `numpy.asarray` converts to numbers are accepted:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,42 +15,15 @@ from numpy.typing import NDArray
 
 from chartae.data.arrays import SPLITS
 from chartae.data.columns import LABEL_COLUMNS, Columns
-from chartae.data.options import Reading, height_and_width
+from chartae.data.contents import Contents, Part
+from chartae.data.folders import read_folder, read_picture
+from chartae.data.options import Reading
+from chartae.data.pictures import is_picture_file
 
 __all__ = ["Contents", "Part", "read_contents", "whole_file"]
 
-_IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 _FEATURES = ("X", "x", "data", "images", "imgs")
 _LABELS = ("y", "labels")
-
-
-@dataclass(frozen=True)
-class Part:
-    """Examples, and their labels if there are any: numbers, or the names of classes."""
-
-    x: object
-    labels: object | None = None
-
-
-@dataclass(frozen=True)
-class Contents:
-    """Contents of a file or folder.
-
-    Attributes:
-        parts: examples by split; ``train`` holds all of them if the file has no splits.
-        columns: names and types of the columns, for tables.
-        reading: options for reading, completed by what the reader decided.
-        notes: what the reader decided, in sentences.
-    """
-
-    parts: Mapping[str, Part]
-    columns: Columns = field(default_factory=Columns)
-    reading: Reading = field(default_factory=Reading)
-    notes: tuple[str, ...] = ()
-
-    def examples(self) -> NDArray[np.number]:
-        """The examples of all splits, one after the other."""
-        return np.concatenate([np.asarray(part.x) for part in self.parts.values()])
 
 
 def read_contents(path: str | os.PathLike[str], reading: Reading = Reading(), *, required: bool = True) -> Contents:
@@ -77,18 +49,17 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading(), *,
             f"label is {label!r}; expected None, as {path} has no columns. Use it for tables ({', '.join(_TABLES)})."
         )
     if path.is_dir():
-        return _folder(path, reading)
-    if size is not None:
-        raise ValueError(
-            f"size is {size}; expected None, as {path} is a file. Use it for folders of images, and resize arrays"
-            " beforehand."
-        )
+        return read_folder(path, reading)
+    if is_picture_file(path):
+        return read_picture(path, reading)
+    if size is not None and read_arrays is None:
+        raise ValueError(f"size is {size}; expected None, as {path} holds no images. Use it for images.")
     if read_table is not None:
         return replace(read_table(path, LabelColumn(label, required)), reading=reading)
     if read_arrays is not None:
         return replace(read_arrays(path), reading=reading)
     raise ValueError(
-        f"{path} has an unknown format; expected {', '.join([*_READERS, *_TABLES])} or a folder of images."
+        f"{path} has an unknown format; expected {', '.join([*_READERS, *_TABLES])} a picture, or a folder of pictures."
     )
 
 
@@ -106,74 +77,6 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-# -- images --------------------------------------------------------------------------------------------------
-
-
-def _image_paths(folder: Path) -> list[Path]:
-    """Sorted paths, without hidden ones such as the ._ files of macOS and the checkpoints of Jupyter."""
-    paths = (p for p in folder.rglob("*") if p.suffix.lower() in _IMAGES and p.is_file())
-    return sorted(p for p in paths if not any(s.startswith(".") for s in p.relative_to(folder).parts))
-
-
-def _image(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """Levels (h, w) of a grey image, (h, w, 3) of any other."""
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode.startswith("I;16"):
-                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            if image.mode in ("I", "F"):
-                raise ValueError(
-                    f"it has 32-bit pixels (mode {image.mode}), whose range is unknown; expected 8 bits. Convert it"
-                )
-            image = image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")
-            if size is not None:
-                image = ImageOps.fit(image, size[::-1], Image.Resampling.LANCZOS)
-            return np.array(image)
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as e:
-        raise ValueError(f"{path} cannot be read as an image: {e}.") from e
-
-
-def _folder(path: Path, reading: Reading) -> Contents:
-    size = None if reading.size is None else height_and_width(reading.size)
-    folders = {"train": path / "train", "valid": path / "valid", "test": path / "test"}
-    if not folders["valid"].is_dir():
-        folders["valid"] = path / "val"
-    folders = {s: p for s, p in folders.items() if p.is_dir()}
-    if "train" not in folders or len(folders) == 1:
-        folders = {"train": path}
-    files = {s: _image_paths(p) for s, p in folders.items()}
-    for s, paths in files.items():
-        if not paths:
-            raise ValueError(f"{folders[s]} holds no images; expected files {', '.join(sorted(_IMAGES))}.")
-    all_paths = [p for paths in files.values() for p in paths]
-    with ThreadPoolExecutor() as pool:  # Pillow releases the GIL while it decodes
-        images = list(pool.map(lambda p: _image(p, size), all_paths))
-    for p, image in zip(all_paths, images, strict=True):
-        if image.shape[:2] != images[0].shape[:2]:
-            (h, w), (h0, w0) = image.shape[:2], images[0].shape[:2]
-            raise ValueError(
-                f"{p} has {w}x{h} pixels but {all_paths[0]} {w0}x{h0}; expected images of one size. Give size= to"
-                " crop squares and resize them."
-            )
-    if any(i.ndim == 3 for i in images):
-        images = [i if i.ndim == 3 else np.stack([i] * 3, 2) for i in images]
-    names = [p.relative_to(folders[s]).parts for s, paths in files.items() for p in paths]
-    labelled = all(len(n) > 1 for n in names) and len({n[0] for n in names}) > 1
-
-    parts: dict[str, Part] = {}
-    start = 0
-    for s, paths in files.items():
-        end = start + len(paths)
-        x = np.stack(images[start:end])
-        x = x[:, None] if x.ndim == 3 else x.transpose(0, 3, 1, 2)
-        parts[s] = Part(x, [n[0] for n in names[start:end]] if labelled else None)
-        start = end
-    return Contents(parts, reading=reading if size is None else replace(reading, size=size))
 
 
 # -- numpy ---------------------------------------------------------------------------------------------------

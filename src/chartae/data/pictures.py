@@ -25,15 +25,19 @@ from chartae.records.choices import one_of
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["BACKGROUNDS", "SUFFIXES", "is_picture_file", "is_pictures", "read_pictures", "resized"]
+__all__ = [
+    "BACKGROUNDS", "SUFFIXES", "Source", "is_picture", "is_picture_file", "is_pictures", "read_pictures", "resized",
+    "size_of",
+]  # fmt: skip
 
 #: files that are read as pictures
-SUFFIXES = frozenset(
-    ".apng .bmp .gif .jfif .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
-)
+SUFFIXES = frozenset({
+    ".apng", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga",
+    ".tif", ".tiff", ".webp",
+})  # fmt: skip
 BACKGROUNDS = ("white", "black", "alpha")
 
-Pixels: TypeAlias = "NDArray[np.generic]"
+Pixels: TypeAlias = "NDArray[Any]"
 #: a path, a Pillow image, or an array (h, w), (h, w, c) or (c, h, w)
 Source: TypeAlias = "str | os.PathLike[str] | Image | NDArray[np.generic] | Tensor"
 
@@ -85,17 +89,23 @@ def is_picture_file(path: object) -> bool:
 
 def is_pictures(x: object) -> TypeGuard[Sequence[Source]]:
     """Whether `x` is a list of Pillow images, of paths of pictures, or of arrays that differ in size."""
-    if isinstance(x, np.ndarray) and x.dtype != object or not isinstance(x, Sequence | np.ndarray) or not len(x):
+    if (isinstance(x, np.ndarray) and x.dtype != object) or not isinstance(x, Sequence | np.ndarray) or not len(x):
         return False
-    if isinstance(x, str | bytes) or isinstance(x, np.ndarray) and x.ndim != 1:
+    if isinstance(x, str | bytes) or (isinstance(x, np.ndarray) and x.ndim != 1):
         return False
-    if all(map(_is_image, x)) or all(map(is_picture_file, x)):
+    if all(map(is_picture, x)) or all(map(is_picture_file, x)):
         return True
     arrays = [a for a in x if isinstance(a, np.ndarray | Tensor) and a.ndim in (2, 3)]
     return len(arrays) == len(x) and len({tuple(a.shape) for a in arrays}) > 1
 
 
-def _is_image(x: object) -> TypeGuard[Image]:
+def size_of(reading: Reading) -> tuple[int, int] | None:
+    """Height and width to which images are resized; None if they are not."""
+    return None if reading.size is None else height_and_width(reading.size)
+
+
+def is_picture(x: object) -> TypeGuard[Image]:
+    """Whether `x` is a Pillow image."""
     pillow = sys.modules.get("PIL.Image")  # without it, nothing is a Pillow image
     return pillow is not None and isinstance(x, pillow.Image)
 
@@ -117,7 +127,7 @@ def read_pictures(
     Raises:
         ValueError: a picture cannot be read, or is not of the shape of the others; the message names it.
     """
-    size = None if reading.size is None else height_and_width(reading.size)
+    size = size_of(reading)
     background = reading.background or "white"
     if background not in BACKGROUNDS:
         raise ValueError(f"background is {background!r}; {one_of(background, BACKGROUNDS)}")
@@ -169,7 +179,7 @@ def _decode(source: Source, name: str, background: str, size: tuple[int, int] | 
     try:
         if isinstance(source, np.ndarray | Tensor):
             return _of_array(source, name, size)
-        if _is_image(source):
+        if is_picture(source):
             levels, opacity, white, facts = _channels(source, None)
         else:
             with Image.open(cast(str, source)) as image:
@@ -181,13 +191,16 @@ def _decode(source: Source, name: str, background: str, size: tuple[int, int] | 
     top = 1.0 if levels.dtype.kind == "f" else float(white or 255)
     if opacity is not None and opacity.min() < top:
         facts |= {"transparent"}
-    kept = background == "alpha"
     levels = _on_background(levels, opacity, top, background)
     peak = 0.0 if white == 1 else float(levels[..., : 3 if colour else 1].max())
+    kept = background == "alpha" and opacity is not None
     if size is not None and size != (height, width):
         levels = resized(levels, size, alpha=kept)
     if levels.dtype != np.uint8:
         levels = levels.astype(np.float32)
+    if background == "alpha" and not kept:  # opaque, whatever level is white
+        opaque = np.full((*levels.shape[:2], 1), 255 if levels.dtype == np.uint8 else np.inf, levels.dtype)
+        levels = np.concatenate([levels, opaque], 2)
     return Picture(levels, (height, width), colour, peak, white, frozenset(facts))
 
 
@@ -210,12 +223,14 @@ def _of_array(source: Pixels | Tensor, name: str, size: tuple[int, int] | None) 
 def _channels(image: Image, path: Path | None) -> tuple[Pixels, Pixels | None, int | None, set[str]]:
     """Levels (h, w, 1 or 3), opacity (h, w) or None, the level that is white if it is known, and facts."""
     facts: set[str] = {"frames"} if getattr(image, "n_frames", 1) > 1 else set()
-    state = image.format, image.mode
+    file_format = image.format
     low = _low_bytes(image, path)
+    is_grey = image.mode in ("P", "PA") or (low is not None and _is_deep_grey(cast(Path, path)))
     image.load()
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     facts |= {"turned"} if turn else set()
     white: int | None = 255
+    levels: Pixels
     if image.mode == "F":
         levels, white = np.asarray(image, np.float32), 1
         if not (np.isfinite(levels).all() and levels.min() >= 0 and levels.max() <= 1):
@@ -227,10 +242,10 @@ def _channels(image: Image, path: Path | None) -> tuple[Pixels, Pixels | None, i
         levels = np.asarray(image).astype(np.int32)
         if levels.min() < 0:
             raise ValueError(f"it has levels from {levels.min()} to {levels.max()}; expected levels >= 0. Convert it")
-        white = 65535 if state[0] == "PPM" else _stated_white(image, path)
+        white = 65535 if file_format == "PPM" else _stated_white(image, path)
     else:
         levels = np.asarray(_as_usual(image, facts))
-        if low is not None:  # the picture holds the upper bytes
+        if low is not None and low.shape == levels.shape:  # the picture holds the upper bytes
             levels = levels.astype(np.int32) * 256 + low
             white = 65535 if levels.ndim == 3 and levels.shape[2] in (2, 4) else _stated_white(image, path)
     if levels.ndim == 2:
@@ -238,8 +253,8 @@ def _channels(image: Image, path: Path | None) -> tuple[Pixels, Pixels | None, i
     levels = levels if turn is None else turn(levels)
     opacity = levels[..., -1] if levels.shape[2] in (2, 4) else None
     levels = levels if opacity is None else levels[..., :-1]
-    if levels.shape[2] == 3 and state[1] in ("P", "PA") and (levels == levels[..., :1]).all():
-        levels = levels[..., :1]  # a palette of greys
+    if levels.shape[2] == 3 and is_grey and (levels == levels[..., :1]).all():
+        levels = levels[..., :1]
     return levels, opacity, white, facts
 
 
@@ -268,8 +283,8 @@ def _low_bytes(image: Image, path: Path | None) -> Pixels | None:
     if path is None or image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA"):
         return None
     with pillow.open(path) as again:
-        if image.format == "PNG" and (header := path.read_bytes()[:26])[24:26] == b"\x10\x04":  # grey with opacity
-            return _low_bytes_of_grey(header, path)
+        if _is_deep_grey(path):
+            return _low_bytes_of_grey(path)
         tiles = [(*tile[:3], _swapped(tile[3])) for tile in getattr(again, "tile", ())]
         if not tiles or any(args is None for *_, args in tiles):
             return None
@@ -287,15 +302,22 @@ def _swapped(args: object) -> object:
     return (swapped, *args[1:]) if isinstance(args, tuple) else swapped
 
 
-def _low_bytes_of_grey(header: bytes, path: Path) -> Pixels:
+def _is_deep_grey(path: Path) -> bool:
+    """Whether a file is a PNG of grey and opacity of 16 bits."""
+    with open(path, "rb") as file:
+        return file.read(26)[24:] == b"\x10\x04"
+
+
+def _low_bytes_of_grey(path: Path) -> Pixels:
     """Lower bytes (h, w, 4) of grey and opacity of 16 bits, a PNG whose rows are those of RGBA of 8 bits."""
     from PIL import Image as pillow
 
-    relabelled = header[:24] + b"\x08\x06" + path.read_bytes()[26:29]
-    relabelled += zlib.crc32(relabelled[12:]).to_bytes(4, "big") + path.read_bytes()[33:]
+    data = path.read_bytes()
+    header = data[8:24] + b"\x08\x06" + data[26:29]
+    relabelled = data[:8] + header + zlib.crc32(header[4:]).to_bytes(4, "big") + data[33:]
     with pillow.open(io.BytesIO(relabelled)) as image:
-        bytes_of = np.asarray(image).astype(np.int32)
-    return bytes_of[..., [1, 1, 1, 3]]
+        pixels = np.asarray(image).astype(np.int32)
+    return cast(Pixels, pixels[..., [1, 1, 1, 3]])
 
 
 def _stated_white(image: Image, path: Path | None) -> int | None:
@@ -325,9 +347,7 @@ def _chunks(path: Path) -> Iterator[tuple[bytes, bytes]]:
 
 def _on_background(levels: Pixels, opacity: Pixels | None, top: float, background: str) -> Pixels:
     """Levels (h, w, c) on the background, or with the opacity as the last channel."""
-    if background == "alpha":
-        if opacity is None:
-            opacity = np.full(levels.shape[:2], top, levels.dtype)
+    if opacity is not None and background == "alpha":
         visible = np.where(opacity[..., None] > 0, levels, np.zeros((), levels.dtype))
         return np.concatenate([visible, opacity[..., None]], 2)
     if opacity is None or opacity.min() >= top:
@@ -473,6 +493,6 @@ def _stacked(pictures: Sequence[Picture], colour: bool, reading: Reading, what: 
             f"{sum(above)} of the {len(pictures)} pictures of {what} have levels above white={white}, up to {peak:g},"
             f" which are clipped. Give white={2 ** int(peak).bit_length() - 1} to fit to keep them."
         )
-    return np.stack([
-        np.clip(image.astype(np.float32) / np.float32(top), 0, 1) for image, top in zip(images, tops, strict=True)
-    ])
+    return np.stack(
+        [np.clip(image.astype(np.float32) / np.float32(top), 0, 1) for image, top in zip(images, tops, strict=True)]
+    )

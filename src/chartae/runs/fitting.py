@@ -72,6 +72,7 @@ def fit(
     size: int | str | Sequence[int] | None = None,
     background: str | None = None,
     channels_last: bool | None = None,
+    white: int | None = None,
     **options: object,
 ) -> Run:
     """Train an autoencoder by a recipe, and fit densities to its codes.
@@ -130,11 +131,14 @@ def fit(
             the option ``property`` is the weight of its loss, by default 1.
         label: for tables: name of the column of labels, which is not a feature; "" for none.
         drop: for tables: names of columns to leave out.
-        size: for a folder of pictures: cut the centre out of each picture and resize it to `size` x `size` pixels, or
-            to (height, width) or ``"HxW"``. By default all pictures must have one size.
+        size: for pictures: cut the centre out of each picture and resize it to `size` x `size` pixels, or to (height,
+            width) or ``"HxW"``. By default all pictures must have one size.
         background: for pictures with transparency: ``"white"`` or ``"black"`` behind them, or ``"alpha"`` to keep
             transparency as a channel.
-        channels_last: for arrays of pictures (n, h, w, c): whether the last axis holds the channels.
+        channels_last: for arrays of pictures (n, h, w, c): whether the last axis holds the channels; by default, the
+            sizes decide.
+        white: for pictures of whole numbers: the level that is white; 255 by default, and for more than 8 bits what the
+            files state, or the smallest 2^k - 1 that no level exceeds.
         options: the recipe's own keywords, such as ``beta=0.01``.
 
     Returns:
@@ -160,7 +164,7 @@ def fit(
     )  # fmt: skip
     reading = Reading(
         grammar=grammar, limit=limit, column=column, errors=errors, target=target, label=label, drop=drop, size=size,
-        background=background, channels_last=channels_last,
+        background=background, channels_last=channels_last, white=white,
     )  # fmt: skip
     request = Request(
         latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, progress, reading,
