@@ -94,7 +94,7 @@ def read_folder(folder: Path, reading: Reading) -> Contents:
     if unused := [name for name in empty if name not in names]:
         notes.append(f"Without pictures, and so no classes: {_listed(unused)}.")
     if others:
-        notes.append(f"Ignored, as no pictures: {_counts(others)}.")
+        notes.append(f"Ignored, as they are no pictures: {_counts(others)}.")
     sources = {split: [path for path, _ in tree.paths] for split, tree in splits.items()}
     arrays, reading, said = read_pictures(sources, reading, str(folder))
     parts = {split: Part(arrays[split], labels.get(split)) for split in splits}
