@@ -366,7 +366,7 @@ def resized(levels: Pixels, size: tuple[int, int], *, alpha: bool = False) -> Pi
         alpha: whether the last channel is opacity, which weights the others.
 
     Returns:
-        (height, width, c), uint8 or float32, within the range of `levels`.
+        (height, width, c), uint8 or float32 >= 0; floats may exceed the largest level a little.
     """
     from PIL import Image, ImageOps
 
@@ -385,7 +385,7 @@ def resized(levels: Pixels, size: tuple[int, int], *, alpha: bool = False) -> Pi
     image = np.stack([fit(Image.fromarray(numbers[..., c].copy())) for c in range(channels)], 2)
     if alpha:
         image[..., :-1] /= np.maximum(image[..., -1:], 1e-6 * numbers[..., -1].max() + 1e-30)
-    return np.clip(image, 0, levels.reshape(-1, channels).max(0))
+    return np.maximum(image, 0)
 
 
 # -- all pictures -----------------------------------------------------------------------------------------------------

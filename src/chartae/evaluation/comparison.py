@@ -163,6 +163,7 @@ def compare(
         background: for images with transparency: ``"white"``, ``"black"``, or ``"alpha"`` to keep it as a channel.
         channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
         white: for images of whole numbers: the level that is white.
+        shape: for images: shape (C, H, W) that they must have.
 
     Returns:
         The comparison, which is also in `comparison.json`.

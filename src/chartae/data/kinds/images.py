@@ -203,8 +203,9 @@ def _read_array(x: Tensor, reading: Reading, at_least: int) -> Tensor:
     size = size_of(reading)
     if size is None or images.shape[2:] == size:
         return images
-    rows = [resized(image.permute(1, 2, 0).cpu().numpy(), size) for image in images]
-    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous().to(images.device)
+    rows = np.stack([resized(image.permute(1, 2, 0).cpu().numpy(), size) for image in images])
+    rows = np.minimum(rows, np.array(1 if images.is_floating_point() else 255, rows.dtype))
+    return torch.from_numpy(rows).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 
 def _arranged(x: Tensor, reading: Reading) -> tuple[Tensor, bool | None]:
@@ -217,7 +218,8 @@ def _arranged(x: Tensor, reading: Reading) -> tuple[Tensor, bool | None]:
     if x.ndim == 2 and (channels, *sizes) == tuple(shape):
         return x[None], None
     layouts = {False: (channels, height, width), True: (height, width, channels)}
-    if x.ndim == 3 and (channels != 1 or sizes[1:] != (height, width)) and sizes in layouts.values():  # one image
+    is_one = sizes in layouts.values() and (channels != 1 or sizes[1:] != (height, width))
+    if x.ndim == 3 and (is_one or (reading.size is not None and 1 < channels in (sizes[0], sizes[2]))):
         x, sizes = x[None], (1, *sizes)
     if x.ndim != 4:
         return x, None
