@@ -16,6 +16,8 @@ import chartae as ch
 from chartae import cli
 from chartae.data import Images, Reading, as_examples, from_arrays, inspect, load, read
 from chartae.data.notes import Guess
+from chartae.draw.pictures import grid
+from chartae.runs import domain, translate
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tools import trial_pictures as trial
@@ -624,3 +626,42 @@ def test_a_run_of_transparent_pictures(background, channels, tmp_path, float32):
     assert any(torch.equal(levels(again.kind.read(glyph))[0], row) for row in x)
     assert again.sample(4).shape == (4, channels, 8, 8)
     again.kind.write(again.kind.inside(x).float() / 255, tmp_path / "grid.png")
+
+
+def test_a_run_that_translates_reads_both_domains_alike(tmp_path, float32):
+    for i in range(12):
+        trial.save(tmp_path / "a" / f"{i:02}.png", trial.disc(i, 12 + i, 14))
+        trial.save(tmp_path / "b" / f"{i:02}.png", trial.glyph(i))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # after one epoch the decoder may ignore the code
+        run = ch.fit("iae-translate", tmp_path / "a", to=tmp_path / "b", size=8, epochs=1, progress=False,
+                     out=tmp_path / "r")  # fmt: skip
+    glyph = tmp_path / "b" / "03.png"
+    assert translate(run, tmp_path / "a" / "03.png", "B", n=2).shape == (1, 2, 3, 8, 8)
+    assert translate(run, glyph, "A", n=2).shape == (1, 2, 3, 8, 8)
+    assert domain(ch.load(tmp_path / "r"), "B").shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("view", ["inverted", "coloured"])
+def test_views_of_a_folder_keep_its_options(view, tmp_path, float32):
+    for i in range(12):
+        trial.save(tmp_path / "x" / f"{i:02}.png", Image.fromarray(trial.glyph(i)).convert("LA"))
+    run = ch.fit("ae", f"{tmp_path / 'x'}+{view}", background="white", size=8, out=tmp_path / "r", **QUICK)
+    assert run.settings.shape == (3 if view == "coloured" else 1, 8, 8)
+    assert len(ch.load(tmp_path / "r").data().train) == 10
+
+
+def test_opacity_is_drawn_on_white():
+    clear = np.zeros((1, 4, 2, 2), np.uint8)
+    assert (grid(clear, pad=0) == 255).all()
+    clear[:, 3] = 255
+    assert not grid(clear, pad=0).any()
+
+
+def test_pictures_of_arrays_are_written_and_evaluated(tmp_path, float32):
+    x = np.stack([trial.disc(i, 8, 8, 5) for i in range(250)])
+    np.save(tmp_path / "x.npy", x)
+    run = ch.fit("ae", tmp_path / "x.npy", out=tmp_path / "r", **QUICK)
+    assert run.settings.shape == (5, 8, 8)
+    assert ch.evaluate(run, n=20, extractor="pixels").sets
+    assert cli.main(["sample", str(tmp_path / "r"), "--out", str(tmp_path / "r" / "x.png"), "--n", "4"]) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,10 +82,15 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 # -- numpy ---------------------------------------------------------------------------------------------------
 
 
-def _binary(x: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Convert integer images of only 0 and 1 to booleans: they are binary (as in dSprites), not almost black."""
-    is_binary = x.ndim > 2 and x.dtype.kind in "iu" and x.size and x.min() >= 0 and x.max() == 1
-    return x.astype(bool) if is_binary else x
+def _with_binary(parts: Mapping[str, Part], path: Path) -> Contents:
+    """The contents, with integer images of only 0 and 1 as booleans: they are binary (as in dSprites), not black."""
+    arrays = [np.asarray(part.x) for part in parts.values()]
+    if not all(a.ndim > 2 and a.dtype.kind in "iu" and a.size and a.min() >= 0 and a.max() <= 1 for a in arrays):
+        return Contents(parts)
+    if not any(a.max() == 1 for a in arrays):
+        return Contents(parts)
+    binary = {split: replace(part, x=np.asarray(part.x).astype(bool)) for split, part in parts.items()}
+    return Contents(binary, notes=(f"{path} holds images of only 0 and 1, which are read as black and white.",))
 
 
 def _numpy(path: Path) -> Contents:
@@ -93,7 +98,7 @@ def _numpy(path: Path) -> Contents:
         with open(path, "rb") as f:
             loaded = np.load(f, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
-                return Contents({"train": Part(_binary(loaded))})
+                return _with_binary({"train": Part(loaded)}, path)
             keys = loaded.files
             if "train" in keys:
                 keys_of = {s: "val" if s == "valid" and "valid" not in keys else s for s in SPLITS}
@@ -102,7 +107,7 @@ def _numpy(path: Path) -> Contents:
                 keys_of = {"train": next((k for k in _FEATURES if k in keys), "")}
                 labels = {"train": next((k for k in _LABELS if k in keys), "")}
             parts = {
-                s: Part(_binary(loaded[k]), loaded[labels[s]] if labels[s] in keys else None)
+                s: Part(loaded[k], loaded[labels[s]] if labels[s] in keys else None)
                 for s, k in keys_of.items()
                 if k in keys
             }
@@ -110,7 +115,7 @@ def _numpy(path: Path) -> Contents:
         fault = "holds pickled objects, which are never loaded" if "pickle" in str(e) else "cannot be read"
         raise ValueError(f"{path} {fault} ({e}); expected a plain array of numbers. Save it as one.") from e
     if parts:
-        return Contents(parts)
+        return _with_binary(parts, path)
     raise ValueError(
         f"{path} has the keys {', '.join(keys) or '(none)'}; expected train (and valid, test), or one of"
         f" {', '.join(_FEATURES)}."

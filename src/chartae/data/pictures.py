@@ -225,7 +225,7 @@ def _channels(image: Image, path: Path | None) -> tuple[Pixels, Pixels | None, i
     facts: set[str] = {"frames"} if getattr(image, "n_frames", 1) > 1 else set()
     file_format = image.format
     low = _low_bytes(image, path)
-    is_grey = image.mode in ("P", "PA") or (low is not None and _is_deep_grey(cast(Path, path)))
+    is_grey = image.mode in ("P", "PA") or (low is not None and _is_deep_grey(image, cast(Path, path)))
     image.load()
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     facts |= {"turned"} if turn else set()
@@ -282,9 +282,11 @@ def _low_bytes(image: Image, path: Path | None) -> Pixels | None:
 
     if path is None or image.format not in ("PNG", "TIFF") or image.mode not in ("RGB", "RGBA"):
         return None
+    if image.format == "PNG" and _depth_and_type(path)[0] != 16:
+        return None
+    if _is_deep_grey(image, path):
+        return _low_bytes_of_grey(path)
     with pillow.open(path) as again:
-        if _is_deep_grey(path):
-            return _low_bytes_of_grey(path)
         tiles = [(*tile[:3], _swapped(tile[3])) for tile in getattr(again, "tile", ())]
         if not tiles or any(args is None for *_, args in tiles):
             return None
@@ -302,10 +304,15 @@ def _swapped(args: object) -> object:
     return (swapped, *args[1:]) if isinstance(args, tuple) else swapped
 
 
-def _is_deep_grey(path: Path) -> bool:
-    """Whether a file is a PNG of grey and opacity of 16 bits."""
+def _depth_and_type(path: Path) -> bytes:
+    """Bits of a channel and type of the colours of a PNG."""
     with open(path, "rb") as file:
-        return file.read(26)[24:] == b"\x10\x04"
+        return file.read(26)[24:]
+
+
+def _is_deep_grey(image: Image, path: Path) -> bool:
+    """Whether a picture is a PNG of grey and opacity (type 4) of 16 bits, which Pillow reads as colours."""
+    return image.format == "PNG" and _depth_and_type(path) == b"\x10\x04"
 
 
 def _low_bytes_of_grey(path: Path) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from torch import Tensor
 from chartae import densities as density_table
 from chartae import training as loop
 from chartae.conditionals import Empirical
-from chartae.data import Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
+from chartae.data import NAMES, Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
 from chartae.data import read as read_data
 from chartae.densities import Density
 from chartae.grammar import Codec
@@ -279,7 +280,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
     for note in dataset.notes:
         _LOG.info(note)
-    other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root)
+    other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root, request.reading)
     chosen = _options(recipe, request.options, reading, dataset)
     built = _built(recipe, dataset, other, request, chosen)
     objective = built.objective
@@ -377,10 +378,15 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
     )
 
 
-def _read_other_domain(to: object, kinds: Sequence[type], root: str | Path | None) -> Dataset:
-    """Read the other domain; error messages say that they are about domain B."""
+def _read_other_domain(to: object, kinds: Sequence[type], root: str | Path | None, reading: Reading) -> Dataset:
+    """Read the other domain, its files of pictures with the size and background of the first one.
+
+    Error messages say that they are about domain B.
+    """
+    is_path = isinstance(to, str | os.PathLike) and Path(to).exists() and to not in NAMES
+    pictures = Reading(size=reading.size, background=reading.background) if is_path else Reading()
     try:
-        other = read_data(to, kinds=kinds, root=root)
+        other = read_data(to, kinds=kinds, root=root, reading=pictures)
     except (ValueError, TypeError) as error:
         raise type(error)(f"domain B: {error}") from error
     if not len(other.train):

@@ -17,7 +17,7 @@ from torch import Tensor
 from chartae import densities as density_table
 from chartae.autoencoder import Autoencoder, in_slices
 from chartae.conditionals import Conditional
-from chartae.data import NAMES, Condition, Dataset, Encoded, Reading, as_tensor, split_views
+from chartae.data import Condition, Dataset, Encoded, Reading, as_tensor
 from chartae.data import read as read_data
 from chartae.data.conditions import ConditionRecord
 from chartae.data.kinds import Kind
@@ -32,7 +32,7 @@ from chartae.records.choices import one_of
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
 from chartae.runs.conditioning import conditioned, with_condition
-from chartae.runs.reading import rows_and_condition
+from chartae.runs.reading import options_like, rows_and_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
@@ -699,9 +699,7 @@ class Run:
         kinds = [type(self.kind)]
         if isinstance(data, Dataset) and (data.condition is not None or self.condition is None):
             return data
-        reading = Reading()
-        if not (isinstance(data, Dataset) or (isinstance(data, str) and split_views(data)[0] in NAMES)):
-            reading = self.kind.alike(Reading.from_dict(self.settings.reading, self.kind.codec))
+        reading = options_like(data, self.kind, Reading.from_dict(self.settings.reading, self.kind.codec))
         if self.condition is None:
             return read_data(data, kinds=kinds, root=root, reading=reading)
         requested = list(self.condition.names) if condition is None else condition

@@ -104,7 +104,7 @@ class Images(Kind):
         return Images(self.shape, reading)
 
     def alike(self, reading: Reading) -> Reading:
-        return replace(reading.for_new_data(), shape=self.shape)
+        return replace(reading.for_new_data(), **_stated(self._reading), shape=self.shape)
 
     def read(self, x: object) -> Tensor:
         if isinstance(x, str | os.PathLike):
