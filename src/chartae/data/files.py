@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from chartae.data.arrays import SPLITS
 from chartae.data.columns import LABEL_COLUMNS, Columns
 from chartae.data.contents import Contents, Part
+from chartae.data.decoding import is_picture_file
 from chartae.data.folders import read_folder, read_picture
 from chartae.data.options import Reading
-from chartae.data.pictures import is_picture_file
 
 __all__ = ["Contents", "Part", "read_contents", "whole_file"]
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chartae.data.contents import Contents, Part
+from chartae.data.decoding import SUFFIXES
 from chartae.data.notes import guess
 from chartae.data.options import Reading
-from chartae.data.pictures import SUFFIXES, read_pictures
+from chartae.data.pictures import read_pictures
 
 __all__ = ["read_folder", "read_picture"]
 
