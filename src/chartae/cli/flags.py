@@ -48,13 +48,16 @@ class ReadingFlags(DataFlags):
 
     size: Annotated[
         str | None,
-        flag("for a folder of pictures: cut out the centre of each, resized to N x N pixels, or to HxW", "N"),
+        flag("for pictures: cut out the centre of each, resized to N x N pixels, or to HxW", "N"),
     ] = None
     background: Annotated[
         str | None, flag("for pictures with transparency: white or black behind them, or alpha to keep it", "COLOUR")
     ] = None
     channels_last: Annotated[
         bool | None, flag("for arrays of pictures: whether the last axis holds the channels", "BOOL")
+    ] = None
+    white: Annotated[
+        int | None, flag("for pictures of more than 8 bits: the level that is white; by default the data decide", "N")
     ] = None
     label: Annotated[str | None, flag("for tables: the column of labels, which is not a feature", "COLUMN")] = None
     no_label: Annotated[bool, flag("for tables: no column holds labels; all are features")] = False
@@ -75,7 +78,7 @@ class ReadingFlags(DataFlags):
         if self.label is not None and self.no_label:
             raise ValueError(f"--label is {self.label!r} and --no-label is given; expected one of them. Leave one out")
         label = "" if self.no_label else self.label
-        names = ("size", "background", "channels_last", "drop", "grammar", "limit", "column")
+        names = ("size", "background", "channels_last", "white", "drop", "grammar", "limit", "column")
         typed = {name: getattr(self, name) for name in names} | {"label": label}
         return {name: value for name, value in typed.items() if value is not None}
 

@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
@@ -148,6 +149,7 @@ def _run(name: str, words: Sequence[str], verbose: bool) -> int:
     command, options = parsed(verb, name, words)
     command.refuse()
     with warnings.catch_warnings(), talking(command.quiet) as notes:
+        notes.phrase = partial(_in_flags, name)
         if not verbose:
             warnings.showwarning = notes.warn
         try:

@@ -129,6 +129,7 @@ class Translate(Verb):
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
         from chartae.data import read
+        from chartae.runs.reading import options_like
 
         if self.out.suffix not in (".png", ".npy"):
             raise ValueError(f"--out is {self.out}; expected a name that ends in .png or .npy")
@@ -144,7 +145,11 @@ class Translate(Verb):
         if self.out.suffix == ".png" and not {".png"} <= set(kind.writers()) & set(translated.writers()):
             raise ValueError(f"--out is {self.out}, but translations of this run are {translated.noun}; use .npy")
         root = self.data.data_root or run.settings.root or None
-        data = read(self.dataset, kinds=[type(kind)], root=root) if self.dataset else runs.domain(run, source, root)
+        if self.dataset:
+            reading = options_like(self.dataset, kind)
+            data = read(self.dataset, kinds=[type(kind)], root=root, reading=reading)
+        else:
+            data = runs.domain(run, source, root)
         x = (data.test if len(data.test) else data.train)[: self.inputs]
         self._write(x, runs.translate(run, x, to, self.n, seed=self.seed))
         say(f"{len(x)} test examples of {data.name}, {self.n} translations each, are in {self.out}")

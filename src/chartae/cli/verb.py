@@ -34,15 +34,16 @@ class Notes(logging.Handler):
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.warned: set[str] = set()
+        self.phrase: Callable[[str], str] = str  # how a sentence of the library is said on the command line
 
     def warn(self, message: Warning | str, *where: object, **to: object) -> None:
         """Stand in for `warnings.showwarning`."""
         self.warned.add(str(message))
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        print(f"warning: {self.phrase(str(message))}", file=sys.stderr, flush=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         if (text := record.getMessage()) not in self.warned:
-            say(text)
+            say(self.phrase(text))
 
 
 @contextmanager

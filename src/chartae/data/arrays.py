@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from chartae.data.levels import channels_first, channels_last_of, in_unit, levels_in_unit, white_of
+
 __all__ = ["SPLITS", "as_examples", "as_labels", "as_tensor", "held_out", "splits"]
 
 SPLITS = ("train", "valid", "test")
@@ -15,7 +17,7 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
     """Convert `x` to a detached tensor of real numbers, without a copy where possible.
 
     Args:
-        x: numpy array, torch tensor, (nested) list of numbers or numeric data frame.
+        x: numpy array, torch tensor, list of tensors, (nested) list of numbers or numeric data frame.
         what: name of `x` in error messages; default "x".
 
     Returns:
@@ -32,6 +34,10 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
     tensor([[1, 2],
             [3, 4]])
     """
+    if isinstance(x, list | tuple) and x and all(isinstance(row, Tensor) for row in x):
+        if len({row.shape for row in x}) > 1:
+            raise ValueError(f"{what} is ragged: its rows differ in length; expected a rectangular array.")
+        x = torch.stack([row.detach() for row in x])
     if not isinstance(x, Tensor):
         if np.ma.is_masked(x):
             raise ValueError(f"{what} has masked (missing) values; expected none. Drop or impute them.")
@@ -53,6 +59,8 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
             a = a.astype(a.dtype.newbyteorder("="), order="C")
         x = torch.from_numpy(a)
     x = x.detach()
+    if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch computes little with them
+        x = x.to(torch.int64)
     if x.is_complex():
         raise TypeError(f"{what} is complex ({x.dtype}); expected real numbers. Give its real and imaginary parts.")
     if x.layout != torch.strided:
@@ -60,7 +68,7 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
     return x
 
 
-def as_examples(x: object, *, at_least: int = 2) -> Tensor:
+def as_examples(x: object, *, at_least: int = 2, channels_last: bool | None = None, white: int | None = None) -> Tensor:
     """Check an array of examples and convert it to the layout and dtype that the library works with.
 
     Numpy arrays, torch tensors and anything that `numpy.asarray` converts to numbers are accepted:
@@ -68,22 +76,27 @@ def as_examples(x: object, *, at_least: int = 2) -> Tensor:
     * Tables (n, d): any real dtype becomes float32 (booleans become 0 and 1). Values may have any range and are
       unchanged.
     * Images (n, h, w), (n, c, h, w) or channels-last (n, h, w, c) become (n, c, h, w). Booleans become uint8 0 and
-      255; integers in 0..255 become uint8; floats become float32 and must lie in [0, 1]. An array is taken as
-      channels-last if its last size is 1, 3 or 4 and its second size is not.
+      255; integers in 0..255 become uint8; integers up to `white` become float32 in [0, 1]; floats become float32
+      and must lie in [0, 1], but for a rounding error of 0.001, which is clipped.
 
     Args:
         x: array of examples. It is copied only where layout or dtype must change.
         at_least: smallest number of examples; default 2. With 1 (to apply a fitted model rather than to fit one),
-            the checks of the set as a whole, constant data and integer images of only 0 and 1, are skipped.
+            the checks of the set as a whole, such as for constant data, are skipped.
+        channels_last: for images of 4 dimensions: whether the last axis holds the channels. By default, the axis of
+            1, 3 or 4 does, otherwise the first or the last one that is smaller than the other two; where sizes do not
+            decide, a `chartae.data.notes.Guess` warns.
+        white: for images of integers: the level that becomes 1; >= 1. By default 255, and for greater levels up to
+            65535 the smallest 2^k - 1 that holds them, with a warning unless that is 65535.
 
     Returns:
         Contiguous tensor: (n, d) float32 for tables, (n, c, h, w) uint8 or float32 for images.
 
     Raises:
         TypeError: `x` is text, an object array, complex or sparse.
-        ValueError: there are too few examples, `x` has a wrong number of dimensions, holds NaN or infinity, or all
-            examples are identical; or images hold integers outside 0..255, floats outside [0, 1], or integers of
-            only 0 and 1.
+        ValueError: there are too few examples, `x` has a wrong number of dimensions or is one image, holds NaN or
+            infinity, or all examples are identical; or images hold negative integers or those above 65535, floats
+            outside [0, 1], or integers of only 0 and 1.
 
     >>> import numpy as np
     >>> from chartae.data import as_examples
@@ -94,6 +107,21 @@ def as_examples(x: object, *, at_least: int = 2) -> Tensor:
     torch.Size([5, 3, 28, 28])
     """
     x = as_tensor(x)
+    _check_dimensions(x, at_least, channels_last)
+    if x.ndim == 2:
+        x = _finite(x)
+    else:
+        last = False
+        if x.ndim == 4:
+            last = channels_last_of(x.shape)[0] if channels_last is None else channels_last
+        x = _pixels(channels_first(x, last), white)
+    if at_least > 1 and torch.equal(x[0], x[1]) and bool((x == x[0]).all()):
+        raise ValueError(f"all {len(x)} examples of x are identical; expected data that vary.")
+    return x.contiguous()
+
+
+def _check_dimensions(x: Tensor, at_least: int, channels_last: bool | None) -> None:
+    """Raise ValueError unless `x` can hold rows or images, and is not one image where several are expected."""
     shape = tuple(x.shape)
     if x.ndim not in (2, 3, 4):
         remedy = " Use x.reshape(-1, 1) for a single column." if x.ndim == 1 else ""
@@ -104,49 +132,49 @@ def as_examples(x: object, *, at_least: int = 2) -> Tensor:
         raise ValueError(f"x is empty (shape {shape}); expected at least {at_least} examples.")
     if len(x) < at_least:
         raise ValueError(f"x has {len(x)} example{'s' * (len(x) > 1)} (shape {shape}); expected at least {at_least}.")
+    if channels_last is not None and x.ndim == 3:
+        raise ValueError(
+            f"channels_last is {channels_last}; expected None, as x of shape {shape} has no axis of channels. Leave it"
+            " out."
+        )
+    if at_least > 1 and x.ndim == 3 and shape[2] in (3, 4) and min(shape[:2]) >= 8:
+        raise ValueError(
+            f"x has shape {shape}, that of one image (h, w, c); expected several, (n, h, w, c). Stack them, or give"
+            f" x[:, None] for {shape[0]} grey images of {shape[1]}x{shape[2]} pixels (height x width)."
+        )
 
-    if x.ndim == 3:
-        x = x.unsqueeze(1)
-    elif x.ndim == 4 and shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4):
-        x = x.permute(0, 3, 1, 2)
-    image = x.ndim == 4
 
-    if x.is_floating_point() or not image:
-        wide, x = x, x.to(torch.float32)
-        lo, hi = (float(v) for v in x.aminmax())  # one pass; NaN propagates
-        if not (np.isfinite(lo) and np.isfinite(hi)):
-            bad = ~x.isfinite().flatten(1).all(1)
-            first, count = int(bad.nonzero()[0]), int((~x.isfinite()).sum())
-            why = "NaN or infinite" if not wide.isfinite().all() else "beyond the range of float32"
-            raise ValueError(
-                f"{count} value{'s' * (count > 1)} of x in {int(bad.sum())} of {len(x)} examples"
-                f" {'are' if count > 1 else 'is'} {why} (first: row {first}); expected finite numbers."
-                " Drop or impute these rows."
-            )
-        if image and not (lo >= 0 and hi <= 1):
-            raise ValueError(
-                f"x holds floating-point images with values from {lo:g} to {hi:g}; expected values in [0, 1]. Rescale"
-                " it, such as (x - x.min()) / (x.max() - x.min()), or give levels 0..255 as uint8."
-            )
-    elif x.dtype == torch.bool:
-        x = x.to(torch.uint8) * 255
-    else:
-        lo, hi = (int(v) for v in x.aminmax())
-        if not (lo >= 0 and hi <= 255):
-            raise ValueError(
-                f"x holds integer images ({str(x.dtype).removeprefix('torch.')}) with values from {lo} to {hi};"
-                " expected levels 0..255. Rescale it to floats in [0, 1]."
-            )
-        if hi == 1 and at_least > 1:
-            raise ValueError(
-                "x holds integer images of only 0 and 1, which are almost black as levels; expected levels 0..255."
-                " Give binary images as x.astype(bool), or as 0 and 255."
-            )
-        x = x.to(torch.uint8)
+def _finite(x: Tensor) -> Tensor:
+    """Numbers as float32; ValueError for NaN and infinity."""
+    wide, x = x, x.to(torch.float32)
+    lo, hi = (float(v) for v in x.aminmax())  # one pass; NaN propagates
+    if not (np.isfinite(lo) and np.isfinite(hi)):
+        bad = ~x.isfinite().flatten(1).all(1)
+        first, count = int(bad.nonzero()[0]), int((~x.isfinite()).sum())
+        why = "NaN or infinite" if not wide.isfinite().all() else "beyond the range of float32"
+        raise ValueError(
+            f"{count} value{'s' * (count > 1)} of x in {int(bad.sum())} of {len(x)} examples"
+            f" {'are' if count > 1 else 'is'} {why} (first: row {first}); expected finite numbers."
+            " Drop or impute these rows."
+        )
+    return x
 
-    if at_least > 1 and torch.equal(x[0], x[1]) and bool((x == x[0]).all()):
-        raise ValueError(f"all {len(x)} examples of x are identical; expected data that vary.")
-    return x.contiguous()
+
+def _pixels(x: Tensor, white: int | None) -> Tensor:
+    """Images as uint8 levels 0..255 or as floats in [0, 1]."""
+    if x.is_floating_point():
+        return in_unit(_finite(x))
+    if x.dtype == torch.bool:
+        return x.to(torch.uint8) * 255
+    lo, hi = (int(v) for v in x.aminmax())
+    if white is None and lo >= 0 and hi == 1:
+        raise ValueError(
+            "x holds integer images of only 0 and 1, which are almost black as levels; expected levels 0..255."
+            " Give binary images as x.astype(bool), or as 0 and 255."
+        )
+    if white is None and lo >= 0 and hi > 255:
+        white = white_of(hi, "x")[0]
+    return levels_in_unit(x, white)
 
 
 def as_labels(labels: object, n: int, what: str = "labels") -> tuple[Tensor, tuple[str, ...]]:

@@ -23,7 +23,7 @@ from chartae.data.arrays import SPLITS, held_out
 from chartae.data.dataset import Dataset, Shares, from_path
 from chartae.data.derived import VIEWS, derive, split_views
 from chartae.data.download import extract, fetch
-from chartae.data.kinds import Points
+from chartae.data.kinds import Images, Points
 from chartae.data.options import Reading
 from chartae.records.choices import one_of
 
@@ -285,6 +285,7 @@ def load(
     *,
     seed: int = 0,
     size: int | str | Sequence[int] | None = None,
+    reading: Reading = Reading(),
 ) -> Dataset:
     """Load a named data set, or the one in a file or folder, as three disjoint splits.
 
@@ -312,10 +313,11 @@ def load(
 
     A path is one of:
 
-    * a folder of images (png, jpg, jpeg, bmp, gif, tif, tiff, webp, at any depth). Grey images have one channel; if
-      any image is coloured, all have three; transparency is dropped. If every image is in one of several subfolders,
-      the names of the subfolders are the labels. Subfolders ``train`` and ``valid`` (or ``val``) or ``test`` are the
-      splits;
+    * a folder of pictures (png, jpg, bmp, gif, tif, webp, ppm, jp2 and others, at any depth). Grey pictures have one
+      channel; if any picture is coloured, all have three; transparent ones are put on white. Subfolders ``train`` or
+      ``training``, ``valid``, ``validation``, ``val`` or ``dev``, and ``test`` or ``testing``, in any case, are the
+      splits. If every picture is in one of several subfolders, of the folder or of its splits, the names of these
+      subfolders are the labels;
     * a ``.npy`` file: an array as for `from_arrays`. A ``.npz`` file: ``train``, ``valid``, ``test`` (each with
       ``..._labels``), or one of X, x, data, images, imgs, with y or labels. Pickles are refused. Integer images of
       only 0 and 1 are binary;
@@ -335,8 +337,10 @@ def load(
             environment variable CHARTAE_DATA; if that is not set either, they are downloaded to ``~/.cache/chartae``
             (or XDG_CACHE_HOME).
         seed: seed of random splits and drawn data; default 0.
-        size: for folders of images: crop the centre of each image and resize it, to `size` x `size` pixels, or to
+        size: for images of a path: crop the centre of each image and resize it, to `size` x `size` pixels, or to
             (height, width), which may be written ``"HxW"``.
+        reading: other options for reading a path; none by default. What was decided is `Dataset.reading` and, in
+            sentences, `Dataset.notes`.
 
     Returns:
         The data set, of kind `Images`, `Table` or (for the distributions of `chartae.data.toys`) `Points`.
@@ -351,16 +355,18 @@ def load(
     Dataset('digits': images 1x8x8 uint8, 1,297 + 250 + 250 (train + valid + test), 10 classes; scikit-learn)
     """
     name = os.fspath(name_or_path)
+    reading = reading if size is None else replace(reading, size=size)
     if isinstance(name_or_path, str) and name in _SETS:
-        if size is not None:
+        if fixed := [option for option in reading.stated() if option in Images.options and option != "shape"]:
+            value = getattr(reading, fixed[0])
             raise ValueError(
-                f"size is {size}; expected None, as {name!r} has a fixed size. Use it for folders of images."
+                f"{fixed[0]} is {value!r}; expected None, as {name!r} is read in one way. Use it for your own images."
             )
         folder = root or os.environ.get("CHARTAE_DATA")
         return _SETS[name](Path(folder).expanduser() if folder else None, seed)
     path = Path(name).expanduser()
     if path.exists():
-        return from_path(path, reading=Reading(size=size), shares=Shares(seed))
+        return from_path(path, reading=reading, shares=Shares(seed))
     base, views = split_views(name)
     if views:
         unknown = [view for view in views if view not in VIEWS]
@@ -368,7 +374,7 @@ def load(
             raise ValueError(
                 f"view is {unknown[0]!r}; expected a view of {base}: one of {', '.join(f'+{v}' for v in VIEWS)}."
             )
-        data = load(base, root, seed=seed, size=size)
+        data = load(base, root, seed=seed, reading=replace(reading, shape=None))
         # data from a path are found again by the path, named data by their name and folder
         is_named = data.name in _SETS
         for view in views:

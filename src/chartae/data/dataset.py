@@ -14,7 +14,8 @@ from torch import Tensor
 from chartae.data.arrays import SPLITS, as_labels, held_out, splits
 from chartae.data.columns import Columns, frame_columns, is_frame
 from chartae.data.conditions import Condition, Encoded
-from chartae.data.files import Contents, Part, read_contents
+from chartae.data.contents import Contents, Part
+from chartae.data.files import read_contents
 from chartae.data.kinds import Kind, Table, kind_of
 from chartae.data.options import Reading
 from chartae.grammar import Codec
@@ -200,9 +201,8 @@ def assemble(
         ValueError, TypeError: the parts are not examples of one kind and shape, or their labels do not fit.
     """
     parts = contents.parts
-    first = parts["train"].x
-    kind = kind or kind_of(first) or Table  # Table's error message says what is expected
-    x = {s: kind.examples(part.x, at_least=2 if s == "train" else 1) for s, part in parts.items()}
+    kind = kind or kind_of(parts["train"].x) or Table  # Table's error message says what is expected
+    x, contents = kind.convert(contents)
     for s, v in x.items():
         if v.shape[1:] != x["train"].shape[1:] or v.dtype != x["train"].dtype:
             raise ValueError(
@@ -220,7 +220,7 @@ def assemble(
     (a, b, c), (ya, yb, yc) = (x[s] for s in SPLITS), (y[s] for s in SPLITS)
     return Dataset(
         name, a, b, c, ya, yb, yc, classes, source, notes=contents.notes, reading=contents.reading,
-        kind=kind.of(a, columns=contents.columns),
+        kind=kind.of(a, columns=contents.columns).keeping(contents.reading),
     )  # fmt: skip
 
 
@@ -254,12 +254,14 @@ def from_arrays(
     seed: int = 0,
     valid: float = 0.1,
     test: float = 0.1,
+    reading: Reading = Reading(),
 ) -> Dataset:
     """Build a `Dataset` from an array or a data frame, split at random.
 
     Args:
         x: table (n, d) of any real dtype; images (n, h, w), (n, c, h, w) or (n, h, w, c) as booleans, integers in
-            0..255 or floats in [0, 1]; or a pandas data frame of numbers.
+            0..255 or floats in [0, 1]; a list of Pillow images or of paths of pictures; or a pandas data frame of
+            numbers.
         labels: one label for each example. Text becomes int64 classes, integers int64, floats float32. None by
             default.
         kind: `Images`, `Table` or `Points` of `chartae.data.kinds`, or another registered kind; by default images or
@@ -268,6 +270,7 @@ def from_arrays(
         seed: seed of the random split; default 0. The same seed gives the same split.
         valid, test: fractions to hold out, in [0, 1); default 0.1 each. They are rounded, to at least one example if
             positive; 0 leaves the split empty. At least two examples stay in train.
+        reading: options for reading; none by default.
 
     Returns:
         The data set, with three disjoint splits.
@@ -282,7 +285,7 @@ def from_arrays(
     >>> from_arrays(np.eye(4), ["b", "a", "b", "a"], valid=0, test=0).classes
     ('a', 'b')
     """
-    contents = Contents({"train": Part(x, labels)}, frame_columns(x) if is_frame(x) else Columns())
+    contents = Contents({"train": Part(x, labels)}, frame_columns(x) if is_frame(x) else Columns(), reading)
     return assemble(name, contents, shares=Shares(seed, valid, test), kind=kind, source="array")
 
 

@@ -39,11 +39,15 @@ class Reading:
             in a file the first column named label, target, class or y.
         drop: for tables: names of columns to leave out.
         weight: for tables: name of the column that holds the weight of each row in the loss.
-        size: for folders of images: crop the centre of each image and resize it, to `size` x `size` pixels, or to
+        size: for images: crop the centre of each image and resize it, to `size` x `size` pixels, or to
             (height, width), which may be written ``"HxW"``.
         background: for images with transparency: ``"white"`` or ``"black"``, the colour behind them, or ``"alpha"`` to
-            keep transparency as a channel.
-        channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
+            keep transparency as a channel; white by default.
+        channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels; by default, the
+            sizes decide.
+        white: for images of whole numbers: the level that is white; 255 by default, and for more than 8 bits what the
+            files state, otherwise the smallest 2^k - 1 that no level of the training data exceeds.
+        shape: for images: shape (C, H, W) of the fitted images, to which new ones are matched.
 
     >>> from chartae.data import Reading, read
     >>> data = read(["x+1", "x*x"], valid=0, test=0, reading=Reading(grammar="expressions"))
@@ -62,6 +66,8 @@ class Reading:
     size: int | str | Sequence[int] | None = None
     background: str | None = None
     channels_last: bool | None = None
+    white: int | None = None
+    shape: Sequence[int] | None = None
 
     def stated(self) -> tuple[str, ...]:
         """Names of the options that are set."""

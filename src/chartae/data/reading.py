@@ -12,13 +12,14 @@ import numpy as np
 
 from chartae.data.catalogue import NAMES, load
 from chartae.data.columns import Columns, Frame, frame_columns, is_frame
+from chartae.data.contents import Contents, Part
 from chartae.data.dataset import Dataset, Shares, assemble, from_path
 from chartae.data.derived import VIEWS, split_views
-from chartae.data.files import Contents, Part
-from chartae.data.kinds import Kind, Strings, kind_of
+from chartae.data.kinds import Images, Kind, Strings, kind_of
 from chartae.data.kinds import kinds as every_kind
 from chartae.data.lines import is_string_file, is_string_list
 from chartae.data.options import Reading
+from chartae.data.pictures import is_pictures
 from chartae.data.strings import from_strings
 from chartae.grammar import CODECS
 from chartae.grammar import NAMES as GRAMMARS
@@ -130,7 +131,7 @@ def _frame_part(frame: Frame, label: str | int) -> tuple[Part, Columns]:
 
 
 def _holds_strings(x: object, accepted: Sequence[type[Kind]]) -> TypeGuard[str | os.PathLike[str] | Sequence[str]]:
-    if isinstance(x, str) and x in NAMES:
+    if (isinstance(x, str) and x in NAMES) or (Images in accepted and is_pictures(x)):
         return False
     is_csv = isinstance(x, str | os.PathLike) and Path(x).suffix.lower() == ".csv"
     return is_string_list(x) or (is_string_file(x) and (not is_csv or tuple(accepted) == (Strings,)))
@@ -163,7 +164,7 @@ def _load(
     if not (isinstance(name, str) and name in NAMES) and path.exists():
         data = from_path(path, reading=reading, shares=shares)
     else:
-        data = load(name, root, seed=shares.seed, size=reading.size)
+        data = load(name, root, seed=shares.seed, reading=reading)
         if reading.label is not None:
             raise ValueError(
                 f"label is {reading.label!r}; expected None, as {data.name!r} comes with its labels. Use label for"

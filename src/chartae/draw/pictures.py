@@ -17,7 +17,7 @@ Picture = NDArray[np.uint8]
 
 
 def _images(images: ArrayLike, name: str = "images") -> Picture:
-    """Convert images (n, C, H, W) to (n, H, W), or (n, H, W, 3) for three channels."""
+    """Convert images (n, C, H, W) to (n, H, W), or (n, H, W, 3) for three or four channels."""
     x = np.asarray(images)
     if x.dtype != np.uint8:
         raise TypeError(f"{name} are {x.dtype}; expected uint8, 0 to 255")
@@ -25,6 +25,9 @@ def _images(images: ArrayLike, name: str = "images") -> Picture:
         raise ValueError(f"{name} have shape {x.shape}; expected (n, C, H, W)")
     if 0 in x.shape:
         raise ValueError(f"{name} have shape {x.shape}; expected no dimension of size 0")
+    if x.shape[1] == 4:
+        opacity = x[:, 3:].astype(np.float32) / 255
+        x = np.rint(x[:, :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
     if x.shape[1] == 3:
         return x.transpose(0, 2, 3, 1)
     return x[:, 0] if x.shape[1] == 1 else x.mean(1).round().astype(np.uint8)
@@ -48,8 +51,8 @@ def _tile(x: Picture, columns: int, pad: int, background: int) -> Picture:
 def grid(images: ArrayLike, columns: int | None = None, pad: int = 2, background: int = 255) -> Picture:
     """Arrange images in a grid, row by row.
 
-    One channel is shown as grey, three channels as red, green and blue; for any other number of channels their mean is
-    shown.
+    One channel is shown as grey, three channels as red, green and blue, a fourth one as opacity, on white; for any
+    other number of channels their mean is shown.
 
     Args:
         images: uint8 images (n, C, H, W), n >= 1.

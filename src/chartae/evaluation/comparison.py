@@ -162,9 +162,11 @@ def compare(
         label: for tables: name of the column of labels; ``""`` for none.
         drop: for tables: names of columns to leave out.
         weight: for tables: name of the column that holds the weight of each row.
-        size: for folders of images: side in pixels to which the centre of each image is resized, or (height, width).
+        size: for images: side in pixels to which the centre of each image is resized, or (height, width).
         background: for images with transparency: ``"white"``, ``"black"``, or ``"alpha"`` to keep it as a channel.
         channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
+        white: for images of whole numbers: the level that is white.
+        shape: for images: shape (C, H, W) that they must have.
 
     Returns:
         The comparison, which is also in `comparison.json`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from torch import Tensor
 from chartae import densities as density_table
 from chartae import training as loop
 from chartae.conditionals import Empirical
-from chartae.data import Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
+from chartae.data import NAMES, Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
 from chartae.data import read as read_data
 from chartae.densities import Density
 from chartae.grammar import Codec
@@ -79,6 +80,7 @@ def fit(
     size: int | str | Sequence[int] | None = None,
     background: str | None = None,
     channels_last: bool | None = None,
+    white: int | None = None,
     **options: object,
 ) -> Run:
     """Train an autoencoder by a recipe, and fit densities to its codes.
@@ -149,11 +151,14 @@ def fit(
             the option ``property`` is the weight of its loss, by default 1.
         label: for tables: name of the column of labels, which is not a feature; "" for none.
         drop: for tables: names of columns to leave out.
-        size: for a folder of pictures: cut the centre out of each picture and resize it to `size` x `size` pixels, or
-            to (height, width) or ``"HxW"``. By default all pictures must have one size.
+        size: for pictures: cut the centre out of each picture and resize it to `size` x `size` pixels, or to (height,
+            width) or ``"HxW"``. By default all pictures must have one size.
         background: for pictures with transparency: ``"white"`` or ``"black"`` behind them, or ``"alpha"`` to keep
             transparency as a channel.
-        channels_last: for arrays of pictures (n, h, w, c): whether the last axis holds the channels.
+        channels_last: for arrays of pictures (n, h, w, c): whether the last axis holds the channels; by default, the
+            sizes decide.
+        white: for pictures of whole numbers: the level that is white; 255 by default, and for more than 8 bits what the
+            files state, or the smallest 2^k - 1 that no level exceeds.
         options: the recipe's own keywords, such as ``beta=0.01``.
 
     Returns:
@@ -179,7 +184,8 @@ def fit(
     )  # fmt: skip
     reading = Reading(
         grammar=grammar, limit=limit, column=column, errors=errors, target=target, label=label, drop=drop, size=size,
-        background=background, channels_last=channels_last, weight=weight if isinstance(weight, str) else None,
+        background=background, channels_last=channels_last, white=white,
+        weight=weight if isinstance(weight, str) else None,
     )  # fmt: skip
     request = Request(
         latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, progress,
@@ -296,7 +302,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     for note in dataset.notes:
         _LOG.info(note)
     dataset = weighted(dataset, request.weight, data)
-    other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root)
+    other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root, request.reading)
     chosen = _options(recipe, request.options, reading, dataset)
     built = _built(recipe, dataset, other, request, chosen)
     objective = built.objective
@@ -402,10 +408,15 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
     )
 
 
-def _read_other_domain(to: object, kinds: Sequence[type], root: str | Path | None) -> Dataset:
-    """Read the other domain; error messages say that they are about domain B."""
+def _read_other_domain(to: object, kinds: Sequence[type], root: str | Path | None, reading: Reading) -> Dataset:
+    """Read the other domain, its files of pictures with the size and background of the first one.
+
+    Error messages say that they are about domain B.
+    """
+    is_path = isinstance(to, str | os.PathLike) and Path(to).exists() and to not in NAMES
+    pictures = Reading(size=reading.size, background=reading.background) if is_path else Reading()
     try:
-        other = read_data(to, kinds=kinds, root=root)
+        other = read_data(to, kinds=kinds, root=root, reading=pictures)
     except (ValueError, TypeError) as error:
         raise type(error)(f"domain B: {error}") from error
     if not len(other.train):

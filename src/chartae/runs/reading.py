@@ -7,13 +7,29 @@ import os
 import numpy as np
 from torch import Tensor
 
-from chartae.data import Condition, Reading
+from chartae.data import NAMES, Condition, Dataset, split_views
 from chartae.data.columns import is_frame
 from chartae.data.kinds import Kind
+from chartae.data.options import Reading
 from chartae.records.settings import Settings
 from chartae.runs.conditioning import LABELS, split_columns
 
-__all__ = ["rows_and_condition"]
+__all__ = ["options_like", "rows_and_condition"]
+
+
+def options_like(data: object, kind: Kind, reading: Reading = Reading()) -> Reading:
+    """Options for reading new data as the data were read that a kind was fitted to.
+
+    Args:
+        data: the new data.
+        kind: the kind.
+        reading: options that the fitted data were read with.
+
+    Returns:
+        The options; none for a `Dataset` or the name of a data set, which is read in one way.
+    """
+    named = isinstance(data, str) and split_views(data)[0] in NAMES
+    return Reading() if named or isinstance(data, Dataset) else kind.alike(reading)
 
 
 def rows_and_condition(

@@ -33,7 +33,7 @@ from chartae.records.choices import one_of
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
 from chartae.runs.conditioning import conditioned, with_condition
-from chartae.runs.reading import rows_and_condition
+from chartae.runs.reading import options_like, rows_and_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
@@ -715,9 +715,7 @@ class Run:
         kinds = [type(self.kind)]
         if isinstance(data, Dataset) and (data.condition is not None or self.condition is None):
             return data
-        reading = Reading()
-        if not isinstance(data, Dataset):
-            reading = Reading.from_dict(self.settings.reading, self.kind.codec).for_new_data()
+        reading = options_like(data, self.kind, Reading.from_dict(self.settings.reading, self.kind.codec))
         if self.condition is None:
             return read_data(data, kinds=kinds, root=root, reading=reading)
         requested = list(self.condition.names) if condition is None else condition

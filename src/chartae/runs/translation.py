@@ -13,6 +13,7 @@ from chartae.data import Dataset, split_views
 from chartae.data import read as read_data
 from chartae.data.kinds import Kind
 from chartae.records.settings import IN_MEMORY
+from chartae.runs.reading import options_like
 from chartae.runs.run import Run, fingerprint
 
 __all__ = ["domain", "domain_kind", "same_pictures", "translate"]
@@ -105,7 +106,7 @@ def domain(run: Run, name: str, root: str | Path | None = None) -> Dataset:
         )
     if name == "A":
         return run.data(root)
-    data = read_data(s.to, kinds=[type(kind)], root=root or s.root or None)
+    data = read_data(s.to, kinds=[type(kind)], root=root or s.root or None, reading=options_like(s.to, kind))
     if tuple(data.shape) != s.to_shape or fingerprint(data.train) != s.to_fingerprint:
         raise ValueError(
             f"the training data of {data.name!r} are not those that the run was fitted to; restore them, or fit again"

@@ -16,7 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from chartae.data.columns import Columns
-from chartae.data.files import Contents, read_contents
+from chartae.data.contents import Contents
+from chartae.data.files import read_contents
 from chartae.data.lines import is_string_file
 from chartae.data.options import Reading
 from chartae.grammar import Codec
@@ -100,6 +101,22 @@ class Kind(ABC):
         """
 
     @classmethod
+    def convert(cls, contents: Contents) -> tuple[dict[str, Tensor], Contents]:
+        """Convert the examples of each split to the data set's form.
+
+        Args:
+            contents: what a file, an array or a data frame holds; at least the split ``"train"``.
+
+        Returns:
+            The examples of each split, and the contents with the options and notes completed by what was decided.
+
+        Raises:
+            ValueError, TypeError: a split does not hold examples of this kind.
+        """
+        at_least = {split: 2 if split == "train" else 1 for split in contents.parts}
+        return {s: cls.examples(part.x, at_least=at_least[s]) for s, part in contents.parts.items()}, contents
+
+    @classmethod
     @abstractmethod
     def of(cls, train: Tensor, *, columns: Columns | None = None, codec: Codec | None = None) -> Self:
         """Fit the kind to training examples.
@@ -109,6 +126,18 @@ class Kind(ABC):
             columns: names and types of the columns, for tables and points.
             codec: codec of the indices, for strings.
         """
+
+    def keeping(self, reading: Reading) -> Kind:
+        """The kind, with those options that it needs to read new data alike; by default none."""
+        return self
+
+    def alike(self, reading: Reading) -> Reading:
+        """The options for reading new data like those that the kind was fitted to.
+
+        Args:
+            reading: options that these were read with.
+        """
+        return reading.for_new_data()
 
     @classmethod
     def adopt(cls, kind: Kind, train: Tensor) -> Kind | None:
@@ -236,7 +265,7 @@ class Kind(ABC):
         suffix = Path(path).suffix.lower()
         if is_string_file(path) and suffix != ".csv":
             raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}.")
-        return read_contents(path, reading if Path(path).is_dir() else replace(reading, size=None), required=False)
+        return read_contents(path, reading, required=False)
 
     def refuse_others(self, x: object) -> None:
         """Raise ValueError if `x` looks like data of another kind."""
@@ -374,6 +403,10 @@ def shape_of(x: object) -> tuple[int, ...] | None:
     """Shape of an array, tensor, data frame or list of numbers; None if the rows of a list differ in length."""
     if isinstance(x, Tensor):
         return tuple(x.shape)
+    if isinstance(x, list | tuple) and x and isinstance(x[0], Tensor):
+        shapes = {shape_of(tensor) for tensor in x}
+        first = shapes.pop()
+        return None if shapes or first is None else (len(x), *first)
     try:
         return tuple(np.shape(cast(ArrayLike, x)))
     except (ValueError, TypeError):

@@ -1,0 +1,45 @@
+"""What a file or a folder holds, before it is a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chartae.data.columns import Columns
+from chartae.data.options import Reading
+
+__all__ = ["Contents", "Part"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Examples, and their labels if there are any: numbers, or the names of classes."""
+
+    x: object
+    labels: object | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Contents of a file or folder.
+
+    Attributes:
+        parts: examples by split; ``train`` holds all of them if the file has no splits.
+        columns: names and types of the columns, for tables.
+        reading: options for reading, completed by what the reader decided.
+        notes: what the reader decided, in sentences.
+        decoded: whether the examples are images (n, c, h, w) of levels 0..255 or floats in [0, 1].
+    """
+
+    parts: Mapping[str, Part]
+    columns: Columns = field(default_factory=Columns)
+    reading: Reading = field(default_factory=Reading)
+    notes: tuple[str, ...] = ()
+    decoded: bool = False
+
+    def examples(self) -> NDArray[np.number]:
+        """The examples of all splits, one after the other."""
+        return np.concatenate([np.asarray(part.x) for part in self.parts.values()])
