@@ -35,11 +35,13 @@ class Reading:
         target: for strings: property to predict: name of a property of molecules (logp, sa, qed, weight,
             penalised-logp), name of another column, or one number for each string.
         errors: for strings: ``"raise"`` (default) to raise if a string cannot be encoded, ``"skip"`` to leave it out.
-        label: for tables: name of the column of labels; "" for none. By default there are none in a data frame, and
-            in a file the first column named label, target, class or y.
-        drop: for tables: names of columns to leave out.
+        label: for tables: name of the column of labels; "" or None for none. A tuple of names in lower case: the first
+            of them that is a column, if any is; a fit sets it where labels are needed.
+        drop: for tables: names of columns to leave out, or one name.
         weight: for tables: name of the column that holds the weight of each row in the loss; or one number for each
             example of any kind.
+        header: for tables and strings in files: whether the first row holds the names of the columns; by default
+            judged by the rows.
         size: for folders of images: crop the centre of each image and resize it, to `size` x `size` pixels, or to
             (height, width), which may be written ``"HxW"``.
         background: for images with transparency: ``"white"`` or ``"black"``, the colour behind them, or ``"alpha"`` to
@@ -57,16 +59,26 @@ class Reading:
     column: str | None = None
     target: str | Sequence[float] | NDArray[np.number] | None = None
     errors: str | None = None
-    label: str | int | None = None
-    drop: Sequence[str | int] | None = None
+    label: str | int | tuple[str, ...] | None = None
+    drop: str | Sequence[str | int] | None = None
     weight: str | Sequence[float] | NDArray[np.number] | None = None
+    header: bool | None = None
     size: int | str | Sequence[int] | None = None
     background: str | None = None
     channels_last: bool | None = None
 
+    def __post_init__(self) -> None:
+        if isinstance(self.drop, str):
+            object.__setattr__(self, "drop", (self.drop,))
+
+    def without_candidates(self) -> Reading:
+        """The options for data whose labels are not in a column: without names of columns that may hold them."""
+        return replace(self, label=None) if isinstance(self.label, tuple) else self
+
     def stated(self) -> tuple[str, ...]:
         """Names of the options that are set."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
+        options = replace(self, label=None) if self.label == "" else self.without_candidates()
+        return tuple(field.name for field in fields(options) if getattr(options, field.name) is not None)
 
     def to_dict(self) -> dict[str, Plain]:
         """The options that are set, as plain values.

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from chartae.data import Condition, Dataset, Reading
 from chartae.data import read as read_data
-from chartae.data.arrays import splits
+from chartae.data.arrays import SPLITS, splits
 from chartae.data.columns import Columns, Frame, is_frame
 from chartae.data.kinds import Kind
 
@@ -106,7 +106,8 @@ def _attached(data: Dataset, condition: Condition, train: object, valid: object,
 
 
 def _with_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
-    """The data set conditioned on its labels."""
+    """The data set conditioned on its labels; examples without one are left out."""
+    data = _labelled(data)
     labels = [data.train_labels, data.valid_labels, data.test_labels]
     if labels[0] is None:
         raise ValueError(f"condition is 'labels', but {data.name} has no labels; give values, one for each example")
@@ -115,6 +116,25 @@ def _with_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
         categorical = () if labels[0].is_floating_point() else (LABELS,)
         condition = Condition.of({LABELS: values[0]}, classes=data.classes, categorical=categorical)
     return _attached(data, condition, *({LABELS: v} for v in values))
+
+
+def _labelled(data: Dataset) -> Dataset:
+    """The data set without the examples whose class is unknown (-1)."""
+    y = data.train_labels
+    if y is None or y.is_floating_point() or y.ndim != 1:
+        return data
+    kept, count = {}, 0
+    for split in SPLITS:
+        labels = getattr(data, f"{split}_labels")
+        known = labels != -1
+        count += int((~known).sum())
+        for name in ("", "_labels", "_target", "_weight"):
+            rows = getattr(data, split + name)
+            kept[split + name] = None if rows is None else rows[known]
+    if not count:
+        return data
+    note = f"{count:,} examples without a label are left out, as the model is conditioned on the label."
+    return replace(data, notes=(*data.notes, note), **kept)
 
 
 def _with_columns(data: Dataset, names: list[str], condition: Condition | None = None) -> Dataset:

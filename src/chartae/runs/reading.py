@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from chartae.data import Condition, Reading
-from chartae.data.columns import is_frame
+from chartae.data.columns import as_frame, is_frame
 from chartae.data.kinds import Kind
 from chartae.records.settings import Settings
 from chartae.runs.conditioning import LABELS, split_columns
@@ -36,8 +36,13 @@ def rows_and_condition(
             condition.
         FileNotFoundError: there is no such file.
     """
+    x = as_frame(x)
     if isinstance(x, str | os.PathLike):
         return _of_file(x, values, kind, settings, condition)
+    if is_frame(x) and kind.codec is not None:
+        reading = Reading.from_dict(settings.reading, kind.codec).for_new_data()
+        columns = [str(name) for name in x.columns]
+        x = list(x[[reading.column]].to_numpy("O", na_value=np.nan)[:, 0]) if reading.column in columns else x
     if condition is None or not is_frame(x):
         return kind.read(x), values
     columns = list(x.columns)
