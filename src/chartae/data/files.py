@@ -26,13 +26,12 @@ _FEATURES = ("X", "x", "data", "images", "imgs")
 _LABELS = ("y", "labels")
 
 
-def read_contents(path: str | os.PathLike[str], reading: Reading = Reading(), *, required: bool = True) -> Contents:
+def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) -> Contents:
     """Read a file or folder; `chartae.data.load` lists the formats.
 
     Args:
         path: a file, or a folder of images.
         reading: options for reading.
-        required: whether to raise if a file lacks a column that `reading` names; default True.
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -47,7 +46,7 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading(), *,
         reading = reading.without_candidates()
         of_columns = {name: getattr(reading, name) for name in ("label", "drop", "weight", "header")}
         stated = [f"{name} is {value!r}" for name, value in of_columns.items() if value not in (None, "")]
-        if stated and required:
+        if stated and not reading.optional:
             raise ValueError(
                 f"{', '.join(stated)}; expected None, as {path} has no columns. Use it for tables"
                 f" ({', '.join(TABLE_READERS)})."
@@ -60,7 +59,7 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading(), *,
             " beforehand."
         )
     if read_table is not None:
-        return read_table(path, reading, required)
+        return read_table(path, reading)
     if read_arrays is not None:
         return replace(read_arrays(path), reading=reading)
     raise ValueError(

@@ -105,7 +105,7 @@ def _of_numbers(first: Sequence[str], values: NDArray[np.float64], below: Sequen
         return header
     if spaced and (width == 2 or not any(map(_evenly_spaced, rows))):
         doubt = "its numbers are evenly spaced" + ("" if unlike else ", but like those below")
-        numbered = values[0] in (0, 1) and steps[0] == 1
+        numbered = values[0] == 0 and steps[0] == 1
         if width >= 5 or (numbered and width >= 3) or (unlike and steps[0] == 1):
             return replace(header, doubt=doubt)
         return Verdict(False, doubt if width >= 3 else "", unlike=unlike)

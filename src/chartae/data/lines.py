@@ -142,15 +142,15 @@ def string_rows(
     else:
         names, rows, notes = _lines(path, suffix, reading.header)
         named = any(not name.startswith("column ") for name in names)
-    picker = _Picker(str(path), names, rows, share, {name.strip().lower() for name in (target, weight) if name})
+    taken = {name.strip().lower() for name in (target, weight) if name}
+    picker = _Picker(str(path), names, rows, share, taken)
+    if reading.header is None and not named and (sentence := picker.header()):
+        notes.append(sentence)
+        picker = replace(picker, names=[cell.strip() for cell in rows[0][1]], rows=rows[1:])
     position, said = picker.choose(reading.column, first_of_line=suffix not in TABLES)
     notes += said
-    if reading.header is None and not named and (sentence := picker.header(position)):
-        notes.append(sentence)
-        names = [cell.strip() for cell in rows[0][1]]
-        rows = rows[1:]
     return _collected(
-        str(path), names, rows, position, picker.position("target", target), picker.position("weight", weight),
+        str(path), picker.names, picker.rows, position, picker.position("target", target), picker.position("weight", weight),
         reading.limit, notes,
     )  # fmt: skip
 
@@ -276,18 +276,26 @@ class _Picker:
             " another one holds them."
         )
 
-    def header(self, column: int) -> str:
-        """Warn if the first row is a header, as its word is unlike all others; returns the sentence, empty otherwise."""
-        first, below = self.sample(column)[:1], self.sample(column, 1)
-        if len(below) < 2 or not first or not _NAME.fullmatch(first[0]):
+    def header(self) -> str:
+        """Warn if the first row is a header, as its words are unlike the strings below; empty if it is none.
+
+        The first row is a header if all its cells are words, and in one column the word cannot be read by the codec, or
+        is written in other letters than the strings below.
+        """
+        first = self.rows[0][1] if self.rows else []
+        if not first or not all(_NAME.fullmatch(cell.strip()) for cell in first):
             return ""
-        unreadable = self.readable(first) == 0 and self.readable(below) >= MOST
-        unlike = len(below) >= 5 and not any(map(_NAME.fullmatch, below))
-        if not (unreadable or unlike):
-            return ""
-        return guess(
-            f"The first line of {self.source} ({first[0]}) is read as the header. Give header=False if it is a string."
-        )
+        for column in range(len(first)):
+            word, below = first[column].strip(), self.sample(column, 1)
+            letters = set(word)
+            unreadable = self.readable([word]) == 0 and self.readable(below) >= MOST
+            foreign = len(below) >= 5 and 2 * len(letters - set("".join(below))) >= len(letters)
+            if len(below) >= 2 and (unreadable or foreign):
+                return guess(
+                    f"The first line of {self.source} ({', '.join(first)[:80]}) is read as the header. Give header=False"
+                    " if it is none."
+                )
+        return ""
 
 
 def _collected(

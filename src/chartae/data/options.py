@@ -17,6 +17,8 @@ __all__ = ["Reading", "height_and_width"]
 
 #: options about the training data alone, which do not apply to new data
 _OF_TRAINING = ("limit", "errors", "target", "weight")
+#: what is neither stored nor an option of any kind of data
+_UNSTORED = ("optional",)
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Reading:
         background: for images with transparency: ``"white"`` or ``"black"``, the colour behind them, or ``"alpha"`` to
             keep transparency as a channel.
         channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
+        optional: whether the named columns of labels, weights and those to leave out may be missing, as in new data.
 
     >>> from chartae.data import Reading, read
     >>> data = read(["x+1", "x*x"], valid=0, test=0, reading=Reading(grammar="expressions"))
@@ -66,6 +69,7 @@ class Reading:
     size: int | str | Sequence[int] | None = None
     background: str | None = None
     channels_last: bool | None = None
+    optional: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.drop, str):
@@ -78,7 +82,8 @@ class Reading:
     def stated(self) -> tuple[str, ...]:
         """Names of the options that are set."""
         options = replace(self, label=None) if self.label == "" else self.without_candidates()
-        return tuple(field.name for field in fields(options) if getattr(options, field.name) is not None)
+        names = (field.name for field in fields(options) if field.name not in _UNSTORED)
+        return tuple(name for name in names if getattr(options, name) is not None)
 
     def to_dict(self) -> dict[str, Plain]:
         """The options that are set, as plain values.
@@ -103,14 +108,19 @@ class Reading:
         Raises:
             ValueError: a name is unknown.
         """
-        names = [field.name for field in fields(cls) if field.name != "grammar"]
+        names = [field.name for field in fields(cls) if field.name not in ("grammar", *_UNSTORED)]
         if unknown := sorted(set(facts) - set(names)):
             raise ValueError(f"reading has {', '.join(unknown)}; expected some of {', '.join(names)}.")
         return cls(grammar=grammar, **cast(dict[str, Any], facts))
 
     def for_new_data(self) -> Reading:
-        """The options for new data: without those that are about the training data alone."""
-        return replace(self, **dict.fromkeys(_OF_TRAINING))
+        """The options for new data: without those that are about the training data alone.
+
+        A column of weights, which new data may have, is left out.
+        """
+        drop = [*(self.drop or ()), *([self.weight] if isinstance(self.weight, str) else [])]
+        new = replace(self, **dict.fromkeys(_OF_TRAINING))
+        return replace(new, drop=drop or None, optional=True)
 
 
 def height_and_width(size: int | str | Sequence[int]) -> tuple[int, int]:

@@ -70,20 +70,20 @@ class Roles:
         )  # fmt: skip
 
 
-def roles(names: Sequence[str | int], reading: Reading, source: str, *, required: bool = True) -> Roles:
+def roles(names: Sequence[str | int], reading: Reading, source: str) -> Roles:
     """Which columns of a table hold what.
 
     Args:
         names: names of the columns.
-        reading: options for reading: label, weight, drop.
+        reading: options for reading: label, weight, drop; and whether these columns may be missing.
         source: what to call the table in messages.
-        required: whether the columns that the options name must exist; default True.
 
     Raises:
         ValueError: a column is missing, or named twice, or no feature is left.
     """
     lower = [str(name).strip().lower() for name in names]
     notes: list[str] = []
+    required = not reading.optional
 
     def position(option: str, name: str | int, needed: bool) -> int | None:
         key = str(name).strip().lower()
@@ -219,14 +219,14 @@ def not_numeric(source: object, listed: Sequence[str], names: Sequence[str]) -> 
     return ValueError(f"{source} is not numeric in column {', '.join(listed[:20])}; expected numbers. {remedy}")
 
 
-def _csv(path: Path, reading: Reading, required: bool) -> Contents:
+def _csv(path: Path, reading: Reading) -> Contents:
     wanted = [reading.weight, *(reading.drop or ()), None if isinstance(reading.label, tuple) else reading.label]
     table = TextTable(
-        path, header=reading.header, wanted=[str(w) for w in wanted if isinstance(w, str | int) and w != ""] * required,
+        path, header=reading.header, wanted=[str(w) for w in wanted if isinstance(w, str | int) and w != ""] * (not reading.optional),
         known=LABEL_COLUMNS,
     )  # fmt: skip
     names, has_header = table.names, table.has_header
-    parts = roles(names, reading, str(path), required=required)
+    parts = roles(names, reading, str(path))
     features, cells = list(parts.features), _Cells(names, table.delimiter != ",")
     values, lines, labels, weights = array("d"), array("q"), [], []
     for line, row in table.rows():
@@ -250,15 +250,18 @@ def _csv(path: Path, reading: Reading, required: bool) -> Contents:
     places = ((lines[row], features[column]) for row, column in np.argwhere(np.isnan(x)))  # such as "nan"
     cells.missing = sorted(known | {place for place in places if place[1] not in faulty})
     cells.check(path)
-    notes = [*table.notes(), *cells.notes(), *parts.notes, *numbering(x, [names[i] for i in features], str(path))]
+    notes = [*cells.notes(), *parts.notes]
+    if not reading.optional:  # what was said of the training data is not said again
+        notes = [*table.notes(), *notes, *numbering(x, [names[i] for i in features], str(path))]
     y = None
     if parts.label is not None:
         y, said = known_labels(labels, names[parts.label], str(path))
         notes += said
     w = None if parts.weight is None else weights_of(weights, names[parts.weight], str(path), list(lines))
-    return Contents(
-        {"train": Part(x, y, w)}, parts.columns(names, has_header), parts.decided(names, reading), tuple(notes)
-    )
+    decided = parts.decided(names, reading)
+    if table.verdict.numeric or table.verdict.doubt:  # new data may not look alike
+        decided = replace(decided, header=has_header)
+    return Contents({"train": Part(x, y, w)}, parts.columns(names, has_header), decided, tuple(notes))
 
 
 def numbering(x: NDArray[np.float64], names: Sequence[str | int], source: str) -> list[str]:
@@ -313,7 +316,7 @@ def weights_of(
     return weights
 
 
-def _parquet(path: Path, reading: Reading, required: bool) -> Contents:
+def _parquet(path: Path, reading: Reading) -> Contents:
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -328,7 +331,7 @@ def _parquet(path: Path, reading: Reading, required: bool) -> Contents:
     # pandas writes the index of a data frame as a column
     names = [name for name in table.column_names if not name.startswith("__index_level_")]
     table = table.select(names)
-    parts = roles(names, reading, str(path), required=required)
+    parts = roles(names, reading, str(path))
     numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
     text = [names[i] for i in parts.features if not any(test(table.schema.types[i]) for test in numeric)]
     if text:
@@ -342,7 +345,9 @@ def _parquet(path: Path, reading: Reading, required: bool) -> Contents:
                 f" row {row}; expected none. Drop or impute them, or leave the column out with drop={names[i]!r}."
             )
         x[:, j] = table.column(i).to_numpy()
-    notes = [*parts.notes, *numbering(x, [names[i] for i in parts.features], str(path))]
+    notes = list(parts.notes)
+    if not reading.optional:
+        notes += numbering(x, [names[i] for i in parts.features], str(path))
     y = w = None
     if parts.label is not None:
         y, said = known_labels(table.column(parts.label).to_pylist(), names[parts.label], str(path))
@@ -352,7 +357,7 @@ def _parquet(path: Path, reading: Reading, required: bool) -> Contents:
     return Contents({"train": Part(x, y, w)}, parts.columns(names, True), parts.decided(names, reading), tuple(notes))
 
 
-#: functions that read a table: suffix without .gz -> (path, options, whether named columns must exist) -> contents
-TABLE_READERS: Mapping[str, Callable[[Path, Reading, bool], Contents]] = {
+#: functions that read a table: suffix without .gz -> (path, options) -> contents
+TABLE_READERS: Mapping[str, Callable[[Path, Reading], Contents]] = {
     ".csv": _csv, ".tsv": _csv, ".parquet": _parquet,
 }  # fmt: skip

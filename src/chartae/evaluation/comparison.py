@@ -87,6 +87,7 @@ class Comparing:
 HELD = {
     Measuring: ("device",),
     Training: ("seed",),
+    Reading: ("optional",),
     Request: ("training", "reading", "options", "out", "overwrite", "resume", "densities", "to"),
     Comparing: ("measuring", "request"),
 }
@@ -96,7 +97,7 @@ def _fields(owner: type) -> list[str]:
     return [f.name for f in fields(owner) if f.name not in HELD.get(owner, ())]
 
 
-@lists_fields(Reading)
+@lists_fields(Reading, *HELD[Reading])
 @lists_fields(Request, *HELD[Request])
 @lists_fields(Training, *HELD[Training])
 @lists_fields(Measuring, *HELD[Measuring])
@@ -157,7 +158,7 @@ def compare(
         target: for strings: a property of each, or the name of its column.
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
         label: for tables: name of the column of labels; ``""`` for none.
-        drop: for tables: names of columns to leave out.
+        drop: for tables: names of columns to leave out, or one name.
         weight: for tables: name of the column that holds the weight of each row; or one number for each example.
         size: for folders of images: side in pixels to which the centre of each image is resized, or (height, width).
         background: for images with transparency: ``"white"``, ``"black"``, or ``"alpha"`` to keep it as a channel.

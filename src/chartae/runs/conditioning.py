@@ -15,7 +15,7 @@ from chartae.data.arrays import SPLITS, splits
 from chartae.data.columns import Columns, Frame, is_frame
 from chartae.data.kinds import Kind
 
-__all__ = ["conditioned", "split_columns", "with_condition"]
+__all__ = ["LABELS", "conditioned", "keep_columns", "split_columns", "with_condition"]
 
 #: the name that stands for the labels of a data set
 LABELS = "labels"
@@ -148,17 +148,18 @@ def _with_columns(data: Dataset, names: list[str], condition: Condition | None =
     tables = [{name: _as_integers(x[:, i]) for i, name in enumerate(names)} for x in splits]
     condition = condition or Condition.of(tables[0])
     kept = [i for i in range(len(columns)) if i not in chosen]
-    return _attached(_keep_columns(data, kept), condition, *tables)
+    return _attached(keep_columns(data, kept), condition, *tables)
 
 
-def _keep_columns(data: Dataset, kept: list[int]) -> Dataset:
-    """The table with only the columns of these numbers."""
+def keep_columns(data: Dataset, kept: list[int]) -> Dataset:
+    """The table with only the columns of these numbers, in this order."""
     if not kept:
         raise ValueError(f"condition names all columns of {data.name}; leave at least one column for the model")
     old = data.kind.columns
     columns = Columns(
-        tuple(old.names[i] for i in kept), tuple(old.dtypes[i] for i in kept) if old.dtypes else (), old.label
-    )
+        tuple(old.names[i] for i in kept), tuple(old.dtypes[i] for i in kept) if old.dtypes else (), old.label,
+        old.others,
+    )  # fmt: skip
     train = data.train[:, kept]
     kind = type(data.kind).of(train, columns=columns)
     return replace(data, train=train, valid=data.valid[:, kept], test=data.test[:, kept], kind=kind)

@@ -7,13 +7,29 @@ import os
 import numpy as np
 from torch import Tensor
 
-from chartae.data import Condition, Reading
+from chartae.data import Condition, Dataset, Reading
 from chartae.data.columns import as_frame, is_frame
 from chartae.data.kinds import Kind
 from chartae.records.settings import Settings
-from chartae.runs.conditioning import LABELS, split_columns
+from chartae.runs.conditioning import LABELS, keep_columns, split_columns
 
-__all__ = ["rows_and_condition"]
+__all__ = ["in_order", "rows_and_condition"]
+
+
+def in_order(data: Dataset, kind: Kind) -> Dataset:
+    """The data set with the columns of a table in the order of the fitted ones, which are taken by name.
+
+    Args:
+        data: data set of the kind of the run.
+        kind: kind of the run.
+
+    Raises:
+        ValueError: a column is missing, unknown or duplicated; the message names it.
+    """
+    fitted, columns = kind.columns, data.kind.columns
+    if not (fitted.names and columns.names) or fitted.names == columns.names:
+        return data
+    return keep_columns(data, fitted.order(columns.names, repr(data.name)))
 
 
 def rows_and_condition(

@@ -228,11 +228,11 @@ class Kind(ABC):
         Raises:
             ValueError: the file holds strings, or cannot be read.
         """
-        columns = self.columns  # new data need not have the columns of labels, weights and those that were dropped
-        label = str(columns.label) if columns.names else reading.label
-        others = [*columns.others, reading.weight] if columns.names else [*(reading.drop or ()), reading.weight]
-        drop = [name for name in others if isinstance(name, str | int)]
-        contents = self._contents(path, replace(reading, label=label, drop=drop or None, weight=None))
+        # new data need not have the columns of labels and weights, and those that were left out
+        reading, columns = reading.for_new_data(), self.columns
+        if columns.names:
+            reading = replace(reading, label=str(columns.label), drop=columns.others)
+        contents = self._contents(path, reading)
         labels = [np.asarray(part.labels) for part in contents.parts.values() if part.labels is not None]
         return FileRows(contents.examples(), contents.columns.names, np.concatenate(labels) if labels else None)
 
@@ -240,7 +240,7 @@ class Kind(ABC):
         """The contents of a file of numbers; a ValueError for a file of strings."""
         if is_string_file(path) and suffix_of(path) not in TABLES:
             raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}.")
-        return read_contents(path, reading if Path(path).is_dir() else replace(reading, size=None), required=False)
+        return read_contents(path, reading if Path(path).is_dir() else replace(reading, size=None))
 
     def refuse_others(self, x: object) -> None:
         """Raise ValueError if `x` looks like data of another kind."""
