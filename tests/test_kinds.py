@@ -269,7 +269,7 @@ def test_a_csv_file_is_read_like_the_first(tmp_path):
     (tmp_path / "a.csv").write_text("n,square,y\n" + "\n".join(rows))
     data = read(tmp_path / "a.csv", reading=Reading(label="y"))
     assert data.classes == ("u", "v")
-    assert data.kind.columns.names == ("id", "square")
+    assert data.kind.columns.names == ("n", "square")
     (tmp_path / "b.csv").write_text("square,y,n\n4,u,2\n9,v,3\n")
     (tmp_path / "c.csv").write_text("square,n\n4,2\n9,3\n")
     for name in ("b.csv", "c.csv"):

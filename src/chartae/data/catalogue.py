@@ -370,11 +370,10 @@ def load(
             )
         data = load(base, root, seed=seed, size=size)
         # data from a path are found again by the path, named data by their name and folder
-        path = data.path
         for view in views:
             data = derive(data, view, seed=seed)
         suffix = "+" + "+".join(views)
-        return replace(data, source=data.source + suffix, path=path + suffix) if path else data
+        return replace(data, source=data.source + suffix, path=data.path + suffix) if data.path else data
     expected = one_of(name, NAMES, also="a path to a folder of images or to a .npy, .npz, .csv or .parquet file")
     if path.suffix or path.name != name or not isinstance(name_or_path, str):
         raise FileNotFoundError(f"there is no file or folder {name!r}; {expected}")

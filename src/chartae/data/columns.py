@@ -31,7 +31,7 @@ class Frame(Protocol):
     def __getitem__(self, names: Sequence[object]) -> Frame: ...
     def drop(self, *, columns: Sequence[object]) -> Frame: ...
     def astype(self, dtypes: Mapping[object, str]) -> Frame: ...
-    def to_numpy(self, dtype: str, *, na_value: float) -> NDArray[np.float64]: ...
+    def to_numpy(self, dtype: str, *, na_value: float | None) -> NDArray[np.float64]: ...
     def to_csv(self, path: str, *, index: bool) -> None: ...
     def to_parquet(self, path: str, *, index: bool) -> None: ...
 
@@ -106,8 +106,8 @@ def as_frame(x: object) -> object:
     >>> as_frame([[1.0, 2.0]])
     [[1.0, 2.0]]
     """
-    pandas, arrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
-    if pandas is not None and isinstance(x, pandas.Series | pandas.Index):
+    loaded, arrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
+    if loaded is not None and isinstance(x, loaded.Series | loaded.Index):
         if any(isinstance(value, str) for value in x):
             return ["" if value is None or value != value else value for value in x]
         return x.to_frame("0" if x.name is None else x.name)
@@ -118,7 +118,7 @@ def as_frame(x: object) -> object:
     if not (is_rows or is_structured or (isinstance(x, Mapping) and x)):
         return x
     try:
-        import pandas
+        import pandas  # type: ignore[import-untyped, unused-ignore]
     except ImportError as error:
         raise ImportError(
             f"pandas is not installed; expected it to read the named columns of a {type(x).__name__}. Run pip install"

@@ -224,7 +224,7 @@ def assemble(
         if s not in parts or (s == "train" and is_split):
             x[s], y[s] = train[i.to(train.device)], None if labels is None else labels[i]
             w[s] = None if weight is None else weight[i.to(weight.device)]
-    (a, b, c), (ya, yb, yc), (wa, wb, wc) = ([v[s] for s in SPLITS] for v in (x, y, w))
+    (a, b, c), (ya, yb, yc), (wa, wb, wc) = (x[s] for s in SPLITS), (y[s] for s in SPLITS), (w.get(s) for s in SPLITS)
     return Dataset(
         name, a, b, c, ya, yb, yc, classes, source, train_weight=wa, valid_weight=wb, test_weight=wc,
         notes=contents.notes, reading=contents.reading, kind=kind.of(a, columns=contents.columns),

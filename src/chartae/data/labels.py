@@ -72,9 +72,7 @@ def _from_objects(y: NDArray[np.object_]) -> NDArray[np.generic]:
     raise TypeError(f"y holds {kinds}; expected classes: whole numbers or text, -1 where unknown.")
 
 
-def known_labels(
-    cells: Sequence[object], name: str | int, source: str
-) -> tuple[NDArray[np.generic], list[str]]:
+def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple[NDArray[np.generic], list[str]]:
     """Convert a column of labels to an array in which missing ones are unknown (-1).
 
     Args:
@@ -113,8 +111,8 @@ def known_labels(
         labels[~missing] = numbers.astype(np.int64)
     elif count:
         raise ValueError(
-            f"{count} of {n} labels in column {name!r} of {source} are missing, and the others are not classes; expected"
-            " a number in every row. Drop these rows."
+            f"{count} of {n} labels in column {name!r} of {source} are missing, and the others are not classes;"
+            " expected a number in every row. Drop these rows."
         )
     else:
         labels = numbers

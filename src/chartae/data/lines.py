@@ -72,9 +72,9 @@ def read_strings(path: str | os.PathLike[str], *, column: str | None = None, lim
     * ``.txt``: each non-empty line is a string; white space at both ends is stripped.
     * ``.smi``, ``.smiles``: the first word of each line (a name may follow the molecule); or the second, if the first
       words are identifiers. Lines that start with ``#`` are comments.
-    * ``.csv``, ``.tsv``: one column holds the strings. If `column` is None, it is the first of the columns named smiles,
-      canonical_smiles, selfies, string, strings, sequence, expression or text (in this order of preference), or the only
-      column of text that does not hold identifiers.
+    * ``.csv``, ``.tsv``: one column holds the strings. If `column` is None, it is the first of the columns named
+      smiles, canonical_smiles, selfies, string, strings, sequence, expression or text (in this order of preference), or
+      the only column of text that does not hold identifiers.
 
     Args:
         path: path of the file.
@@ -149,10 +149,7 @@ def string_rows(
         picker = replace(picker, names=[cell.strip() for cell in rows[0][1]], rows=rows[1:])
     position, said = picker.choose(reading.column, first_of_line=suffix not in TABLES)
     notes += said
-    return _collected(
-        str(path), picker.names, picker.rows, position, picker.position("target", target), picker.position("weight", weight),
-        reading.limit, notes,
-    )  # fmt: skip
+    return _collected(picker, position, target, weight, reading.limit, notes)
 
 
 def frame_strings(
@@ -175,11 +172,7 @@ def frame_strings(
     weight = reading.weight if isinstance(reading.weight, str) else None
     picker = _Picker("the data frame", names, rows, share, {name.strip().lower() for name in (target, weight) if name})
     position, notes = picker.choose(reading.column)
-    strings = _collected(
-        "the data frame", names, rows, position, picker.position("target", target), picker.position("weight", weight),
-        reading.limit, notes,
-    )  # fmt: skip
-    return replace(strings, lines=[])
+    return replace(_collected(picker, position, target, weight, reading.limit, notes), lines=[])
 
 
 def _lines(path: Path, suffix: str, header: bool | None) -> tuple[list[str], list[Row], list[str]]:
@@ -193,7 +186,9 @@ def _lines(path: Path, suffix: str, header: bool | None) -> tuple[list[str], lis
                 comments += 1
             elif text:
                 rows.append((number, [text] if suffix == ".txt" else text.split()))
-    notes = [f"{comments:,} comment{'s' * (comments > 1)} {'are' if comments > 1 else 'is'} left out."] if comments else []
+    notes = []
+    if comments:
+        notes.append(f"{comments:,} comment{'s' * (comments > 1)} {'are' if comments > 1 else 'is'} left out.")
     width = max((len(cells) for _, cells in rows), default=1)
     names = [f"column {i + 1}" for i in range(width)]
     first = [cell.lower() for cell in rows[0][1]] if rows else []
@@ -292,17 +287,18 @@ class _Picker:
             foreign = len(below) >= 5 and 2 * len(letters - set("".join(below))) >= len(letters)
             if len(below) >= 2 and (unreadable or foreign):
                 return guess(
-                    f"The first line of {self.source} ({', '.join(first)[:80]}) is read as the header. Give header=False"
-                    " if it is none."
+                    f"The first line of {self.source} ({', '.join(first)[:80]}) is read as the header. Give"
+                    " header=False if it is none."
                 )
         return ""
 
 
 def _collected(
-    source: str, names: Sequence[str], rows: Sequence[Row], column: int, target: int | None, weight: int | None,
-    limit: int | None, notes: list[str],
-) -> StringRows:  # fmt: skip
+    picker: _Picker, column: int, target_name: str | None, weight_name: str | None, limit: int | None, notes: list[str]
+) -> StringRows:
     """The strings of rows with what belongs to them; rows without a string are left out."""
+    source, names, rows = picker.source, picker.names, picker.rows
+    target, weight = picker.position("target", target_name), picker.position("weight", weight_name)
     if limit is not None and limit < 1:
         raise ValueError(f"limit is {limit}; expected at least 1.")
 
@@ -329,12 +325,20 @@ def _collected(
                     " Leave a cell empty where the target is unknown."
                 ) from None
         if unknown := int(np.isnan(targets).sum()):
-            notes = [*notes, f"The target is unknown for {unknown:,} of {len(full):,} strings, which it does not weigh on."]
+            notes = [
+                *notes,
+                f"The target is unknown for {unknown:,} of {len(full):,} strings, which it does not weigh on.",
+            ]
     if weight is not None:
         weights = weights_of([cell(cells, weight) for _, cells in full], names[weight], source, lines)
     named = len(names) > 1
     return StringRows(
-        [cell(cells, column) for _, cells in full], lines, targets, weights, names[column] if named else "", tuple(notes)
+        [cell(cells, column) for _, cells in full],
+        lines,
+        targets,
+        weights,
+        names[column] if named else "",
+        tuple(notes),
     )
 
 

@@ -15,8 +15,6 @@ from chartae.records.settings import Plain
 
 __all__ = ["Reading", "height_and_width"]
 
-#: options about the training data alone, which do not apply to new data
-_OF_TRAINING = ("limit", "errors", "target", "weight")
 #: what is neither stored nor an option of any kind of data
 _UNSTORED = ("optional",)
 
@@ -114,13 +112,14 @@ class Reading:
         return cls(grammar=grammar, **cast(dict[str, Any], facts))
 
     def for_new_data(self) -> Reading:
-        """The options for new data: without those that are about the training data alone.
+        """The options for new data: without limit, errors, target and weight, which are about the training data alone.
 
         A column of weights, which new data may have, is left out.
         """
         drop = [*(self.drop or ()), *([self.weight] if isinstance(self.weight, str) else [])]
-        new = replace(self, **dict.fromkeys(_OF_TRAINING))
-        return replace(new, drop=drop or None, optional=True)
+        return replace(
+            self, limit=None, errors=None, target=None, weight=None, drop=drop or None, optional=True,
+        )  # fmt: skip
 
 
 def height_and_width(size: int | str | Sequence[int]) -> tuple[int, int]:

@@ -149,9 +149,7 @@ def _frame_contents(frame: Frame, reading: Reading) -> Contents:
         weight = weights_of(list(cells), names[parts.weight], source)
     others = parts.columns(names, True)
     columns = frame_columns(features, others.label, others.others)
-    return Contents(
-        {"train": Part(features, labels, weight)}, columns, parts.decided(names, reading), tuple(notes)
-    )
+    return Contents({"train": Part(features, labels, weight)}, columns, parts.decided(names, reading), tuple(notes))
 
 
 def _holds_strings(
@@ -175,7 +173,8 @@ def _read_strings(
         )
     return from_strings(
         strings, reading.grammar, limit=reading.limit, column=reading.column, target=reading.target,
-        weight=reading.weight, errors=reading.errors or "raise", header=reading.header, seed=seed, valid=valid, test=test,
+        weight=reading.weight, errors=reading.errors or "raise", header=reading.header, seed=seed, valid=valid,
+        test=test,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.arrays import splits
-from chartae.data.columns import Frame, is_frame
+from chartae.data.columns import Frame
 from chartae.data.dataset import Dataset
 from chartae.data.kinds import Strings
 from chartae.data.lines import StringRows, frame_strings, indices, string_rows
@@ -83,9 +83,10 @@ def from_strings(
     reading = Reading(limit=limit, column=column, weight=weight, header=header)
     found = _found(data, codec, reading, target)
     strings, lines, notes = found.strings, found.lines, list(found.notes)
-    is_path = isinstance(data, str | os.PathLike)
-    name = Path(data).name.split(".")[0] if is_path else "strings"
-    source = str(data) if is_path else "strings"
+    name = source = "strings"
+    path = ""
+    if isinstance(data, str | os.PathLike):
+        name, source, path = Path(data).name.split(".")[0], str(data), str(Path(data).expanduser().resolve())
     values = found.target
     if isinstance(target, str) and target in TARGETS:
         values = molecule_property(target, strings)
@@ -110,7 +111,13 @@ def from_strings(
     targets, weighting = ({s: None if v is None else torch.from_numpy(v[kept]).float()[i] for s, i in split.items()}
                           for v in (values, weights))  # fmt: skip
     decided = Reading(
-        codec, limit, found.column or column, target, None if errors == "raise" else errors, weight=weight, header=header
+        codec,
+        limit,
+        found.column or column,
+        target,
+        None if errors == "raise" else errors,
+        weight=weight,
+        header=header,
     )
     if rows.failures:
         notes.append(f"{len(rows.failures):,} of {len(strings):,} strings that cannot be encoded are left out.")
@@ -119,7 +126,7 @@ def from_strings(
         train_target=targets["train"], valid_target=targets["valid"], test_target=targets["test"],
         train_weight=weighting["train"], valid_weight=weighting["valid"], test_weight=weighting["test"],
         kind=Strings(codec, x.shape[1]), notes=tuple(notes), reading=decided,
-        path=os.path.abspath(os.path.expanduser(data)) if is_path else "",
+        path=path,
     )  # fmt: skip
 
 
@@ -140,7 +147,7 @@ def _found(
 
     if isinstance(data, str | os.PathLike):
         return string_rows(data, reading, share, target=column)
-    if is_frame(data):
+    if not isinstance(data, Sequence | np.ndarray):
         return frame_strings(data, reading, share, target=column)
     for name, value in (("target", column), ("weight", reading.weight)):
         if isinstance(value, str):

@@ -191,9 +191,10 @@ class _Cells:
         if self.missing:
             line, column = self.missing[0]
             name = self.names[column]
+            count = len(self.missing)
             raise ValueError(
-                f"{path} has {len(self.missing)} missing value{'s' * (len(self.missing) > 1)}, the first in line {line},"
-                f" column {name!r}; expected none. Drop or impute them, or leave the column out with drop={name!r}."
+                f"{path} has {count} missing value{'s' * (count > 1)}, the first in line {line}, column {name!r};"
+                f" expected none. Drop or impute them, or leave the column out with drop={name!r}."
             )
 
     def notes(self) -> list[str]:
@@ -220,11 +221,9 @@ def not_numeric(source: object, listed: Sequence[str], names: Sequence[str]) -> 
 
 
 def _csv(path: Path, reading: Reading) -> Contents:
-    wanted = [reading.weight, *(reading.drop or ()), None if isinstance(reading.label, tuple) else reading.label]
-    table = TextTable(
-        path, header=reading.header, wanted=[str(w) for w in wanted if isinstance(w, str | int) and w != ""] * (not reading.optional),
-        known=LABEL_COLUMNS,
-    )  # fmt: skip
+    options = () if reading.optional else (reading.weight, reading.label, *(reading.drop or ()))
+    wanted = [str(name) for name in options if isinstance(name, str | int) and name != ""]
+    table = TextTable(path, header=reading.header, wanted=wanted, known=LABEL_COLUMNS)
     names, has_header = table.names, table.has_header
     parts = roles(names, reading, str(path))
     features, cells = list(parts.features), _Cells(names, table.delimiter != ",")

@@ -13,7 +13,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TypeAlias
 
-
 from chartae.data.headers import Verdict, first_row, is_number
 from chartae.data.notes import guess
 
@@ -235,20 +234,22 @@ class TextTable:
         elif self.verdict.numeric:
             notes.append(f"The first line ({first}) is read as the header; give header=False if it is a row.")
         if self._commented:
-            notes.append(f"The names of the columns are read from the comment above them ({', '.join(self.names)[:80]}).")
+            notes.append(
+                f"The names of the columns are read from the comment above them ({', '.join(self.names)[:80]})."
+            )
         if self._trailing:
             notes.append("The delimiter at the end of rows is ignored.")
         if self._index:
             example = ", ".join(self.first[1:4])
-            sentence = f"The rows of {self.path} have one cell more than the first line ({example}): the first names them."
+            sentence = (
+                f"The rows of {self.path} have one cell more than the first line ({example}): the first names them."
+            )
             notes.append(guess(sentence) if self._numbered else sentence)
         if self.delimiter in "| ":
             notes.append("Cells are separated by " + {"|": "bars", " ": "spaces"}[self.delimiter] + ".")
         for what, count in self.left_out.items():
             notes.append(f"{count:,} {what}{'s' * (count > 1)} {'are' if count > 1 else 'is'} left out.")
         return notes
-
-
 
 
 def _is_comment(cells: Sequence[str]) -> bool:

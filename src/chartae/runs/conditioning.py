@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -123,7 +124,8 @@ def _labelled(data: Dataset) -> Dataset:
     y = data.train_labels
     if y is None or y.is_floating_point() or y.ndim != 1:
         return data
-    kept, count = {}, 0
+    kept: dict[str, Any] = {}
+    count = 0
     for split in SPLITS:
         labels = getattr(data, f"{split}_labels")
         known = labels != -1

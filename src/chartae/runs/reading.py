@@ -55,10 +55,9 @@ def rows_and_condition(
     x = as_frame(x)
     if isinstance(x, str | os.PathLike):
         return _of_file(x, values, kind, settings, condition)
-    if is_frame(x) and kind.codec is not None:
-        reading = Reading.from_dict(settings.reading, kind.codec).for_new_data()
-        columns = [str(name) for name in x.columns]
-        x = list(x[[reading.column]].to_numpy("O", na_value=np.nan)[:, 0]) if reading.column in columns else x
+    column = settings.reading.get("column")
+    if is_frame(x) and column in list(x.columns):  # of strings
+        x = x[[column]].to_numpy("O", na_value=np.nan)[:, 0]
     if condition is None or not is_frame(x):
         return kind.read(x), values
     columns = list(x.columns)
