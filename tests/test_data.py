@@ -404,7 +404,7 @@ def test_csv(tmp_path: Path, text: str, d: int, label: str | None) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,x\n2,y\n", r"not numeric in column 'b' \('x' in line 2\); expected numbers. Encode these"),
+        ("a,b\n1,x\n2,y\n", r"not numeric in column 'b' \('x' in line 2\); expected numbers. Leave"),
         ("1,2,red\n2,3,blue\n", r"not numeric in column 'column 3' \('red' in line 1\)"),
         ("a,b\n1,2\n3,\n5,NA\n", "2 missing values, the first in line 3, column 'b'"),
         ("a,b\n1,nan\n3,4\n", "1 missing value, the first in line 2, column 'b'"),

@@ -319,9 +319,9 @@ def load(
     * a ``.npy`` file: an array as for `from_arrays`. A ``.npz`` file: ``train``, ``valid``, ``test`` (each with
       ``..._labels``), or one of X, x, data, images, imgs, with y or labels. Pickles are refused. Integer images of
       only 0 and 1 are binary;
-    * a ``.csv`` file (with or without a header) or a ``.parquet`` file (requires ``chartae[parquet]``): numbers. A
-      column named label, target, class or y holds the labels, which may be text. A first column without a name is an
-      index, which is dropped.
+    * a ``.csv`` or ``.tsv`` file, plain or gzipped (``.gz``), with or without a header, or a ``.parquet`` file
+      (requires ``chartae[parquet]``): numbers. Every column is a feature: `chartae.data.read` can take labels and
+      weights from columns, or leave some out. A first column without a name is an index, which is left out.
 
     Splits that a path does not have are held out of train at random, a tenth each.
 

@@ -166,11 +166,13 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
     from pandas.api.types import is_complex_dtype, is_numeric_dtype  # type: ignore[import-untyped, unused-ignore]
 
     dtypes = list(zip(frame.columns, frame.dtypes, strict=True))
-    other = [f"{name!r} ({t})" for name, t in dtypes if not is_numeric_dtype(t) or is_complex_dtype(t)]
+    names = [name for name, t in dtypes if not is_numeric_dtype(t) or is_complex_dtype(t)]
+    other = [f"{name!r} ({t})" for name, t in dtypes if name in names]
     if other:
+        first = str(names[0])
         raise TypeError(
             f"the data frame is not numeric in column {', '.join(other[:20])}; expected numbers. Encode these columns"
-            " as numbers, or leave them out with drop=; name the column of labels with label=."
+            f" as numbers, leave one out with drop={first!r}, or take the labels from it with label={first!r}."
         )
     values = np.asarray(frame.to_numpy("float64", na_value=np.nan))
     missing = np.isnan(values)

@@ -327,7 +327,7 @@ def _collected(
         if unknown := int(np.isnan(targets).sum()):
             notes = [
                 *notes,
-                f"The target is unknown for {unknown:,} of {len(full):,} strings, which it does not weigh on.",
+                f"The target is unknown for {unknown:,} of {len(full):,} strings, and masked in the loss.",
             ]
     if weight is not None:
         weights = weights_of([cell(cells, weight) for _, cells in full], names[weight], source, lines)

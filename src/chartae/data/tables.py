@@ -213,10 +213,11 @@ def not_numeric(source: object, listed: Sequence[str], names: Sequence[str]) -> 
         listed: the columns, as the message shows them.
         names: their names.
     """
-    strings = [name for name in names if str(name).lower() in STRING_COLUMNS]
-    remedy = "Encode these columns as numbers, or leave them out with drop=; name the column of labels with label=."
-    if strings:
-        remedy = f"For the strings of column {strings[0]!r}, use a recipe that reads strings. {remedy}"
+    lower = [str(name).lower() for name in names]
+    label = next((names[i] for i, name in enumerate(lower) if name in LABEL_COLUMNS), names[-1])
+    remedy = f"Leave a column out with drop={str(names[0])!r}, or take the labels from it with label={str(label)!r}."
+    if any(name in STRING_COLUMNS for name in lower):
+        remedy = f"For strings, use a recipe that reads them. {remedy}"
     return ValueError(f"{source} is not numeric in column {', '.join(listed[:20])}; expected numbers. {remedy}")
 
 

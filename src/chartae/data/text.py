@@ -234,9 +234,7 @@ class TextTable:
         elif self.verdict.numeric:
             notes.append(f"The first line ({first}) is read as the header; give header=False if it is a row.")
         if self._commented:
-            notes.append(
-                f"The names of the columns are read from the comment above them ({', '.join(self.names)[:80]})."
-            )
+            notes.append(f"The names of the columns are read from the comment above ({', '.join(self.names)[:80]}).")
         if self._trailing:
             notes.append("The delimiter at the end of rows is ignored.")
         if self._index:
