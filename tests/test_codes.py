@@ -284,16 +284,16 @@ def test_named_data_of_another_shape_are_refused(pictures, table, name, tmp_path
     [
         ("sex;a;b\n" + "".join(f"{i % 2};{i * 0.1};{-i}\n" for i in range(60)), "sex"),
         ("sex,a,b\n" + "".join(f"{i % 2 > 0},{i * 0.1},{-i}\n" for i in range(60)), "sex"),
-        ("label,a,b\n" + "".join(f"{('NA', 'x')[i % 2]},{i * 0.1},{-i}\n" for i in range(60)), "labels"),
+        ("label,a,b\n" + "".join(f"{('u', 'x')[i % 2]},{i * 0.1},{-i}\n" for i in range(60)), "labels"),
         (",sex,a,b\n" + "".join(f"{i},{i % 2},{i * 0.1},{-i}\n" for i in range(60)), "sex"),
     ],
-    ids=["semicolons", "truth values", "a class NA", "an index"],
+    ids=["semicolons", "truth values", "labels", "an index"],
 )
 def test_a_conditional_run_reads_its_own_file(text, condition, tmp_path):
     (tmp_path / "t.csv").write_text(text)
     run = fitted(tmp_path / "r", str(tmp_path / "t.csv"), condition=condition, latent_dim=1)
     i = np.arange(60)
-    values = np.array(["NA", "x"])[i % 2] if condition == "labels" else i % 2
+    values = np.array(["u", "x"])[i % 2] if condition == "labels" else i % 2
     expected = run.encode(np.stack([i * 0.1, -i], 1).astype(np.float32), values)
     np.testing.assert_allclose(encoded(run, tmp_path / "t.csv", tmp_path), expected.numpy(), rtol=1e-4, atol=1e-5)
     # the condition on the command line counts, and the columns of the file are left out

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from chartae.data import NAMES, Dataset, as_examples, catalogue, fetch, from_arrays, load
+from chartae.data import NAMES, Dataset, Reading, as_examples, catalogue, fetch, from_arrays, load, read
 from chartae.data.download import extract
 
 ROOT = Path(os.environ.get("CHARTAE_DATA") or Path(__file__).parents[2] / "shared" / "data")
@@ -304,7 +304,7 @@ def test_names_and_places_that_are_not_there(tmp_path: Path) -> None:
         with pytest.raises(FileNotFoundError, match=r"looked for .*(ubyte|bin).* in .*root=.*CHARTAE_DATA"):
             load(name, tmp_path)
     (tmp_path / "x.txt").write_text("1")
-    with pytest.raises(ValueError, match=r"unknown format; expected .npy, .npz, .csv, .parquet"):
+    with pytest.raises(ValueError, match=r"unknown format; expected .npy, .npz, .csv, .tsv, .parquet"):
         load(tmp_path / "x.txt")
 
 
@@ -381,56 +381,56 @@ def rows(sep: str = ",", label: str = "{}") -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "d", "labelled"),
+    ("text", "d", "label"),
     [
-        ("id,square,label\n" + rows(), 2, True),
-        ("id;square;Class\n" + rows(";"), 2, True),
-        ('"id","square","y"\n' + rows(label='"{}"'), 2, True),
-        ("\ufeffid\tsquare\ttarget\n" + rows("\t").replace("\n", "\r\n"), 2, True),
-        ("0,1,label\n" + rows(), 2, True),
-        ("\n".join(f"{i},{i}" for i in range(30)), 2, False),
-        ("0,1\n" + "\n".join(f"{i},{-i}" for i in range(30)) + "\n\n", 2, False),
-        ("id\n" + "\n".join(map(str, range(30))), 1, False),
-        (",id,y\n" + "\n".join(f"{i},{i},{i % 3}" for i in range(30)), 1, True),
+        ("n,square,label\n" + rows(), 2, "label"),
+        ("n;square;Class\n" + rows(";"), 2, "class"),
+        ('"n","square","y"\n' + rows(label='"{}"'), 2, "y"),
+        ("\ufeffn\tsquare\ttarget\n" + rows("\t").replace("\n", "\r\n"), 2, "target"),
+        ("0,1,label\n" + rows(), 2, "label"),
+        ("\n".join(f"{i},{i}" for i in range(30)), 2, None),
+        ("n\n" + "\n".join(map(str, range(30))), 1, None),
+        (",n,y\n" + "\n".join(f"{i},{i},{i % 3}" for i in range(30)), 1, "y"),
     ],
 )
-def test_csv(tmp_path: Path, text: str, d: int, labelled: bool) -> None:
+def test_csv(tmp_path: Path, text: str, d: int, label: str | None) -> None:
     (tmp_path / "t.csv").write_bytes(text.encode())
-    data = load(tmp_path / "t.csv")
+    data = read(tmp_path / "t.csv", reading=Reading(label=label))
     assert data.shape == (d,)
-    assert (data.train_labels is not None) is labelled
+    assert (data.train_labels is not None) is (label is not None)
     check_partition(data, 30)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a,b\n1,x\n2,y\n", r"not numeric in column 'b' \('x' in line 2\); expected numbers. Encode or drop"),
+        ("a,b\n1,x\n2,y\n", r"not numeric in column 'b' \('x' in line 2\); expected numbers. Leave"),
         ("1,2,red\n2,3,blue\n", r"not numeric in column 'column 3' \('red' in line 1\)"),
         ("a,b\n1,2\n3,\n5,NA\n", "2 missing values, the first in line 3, column 'b'"),
         ("a,b\n1,nan\n3,4\n", "1 missing value, the first in line 2, column 'b'"),
         ("a,b\n1,2\n3\n", "line 3, has 1 cells; expected 2"),
-        ("a,b\nr1,1,2\n", "line 2, has 3 cells; expected 2"),
-        ("a,label\n1,u\n2,\n", "no label in column 'label', first in row 2"),
+        ("a,b\nr1,1,2,3\n", "line 2, has 4 cells; expected 2"),
+        ("a,label\n1,\n2,NA\n", "all 2 labels in column 'label' of .* are missing"),
         ("a,b\n", "header but no rows"),
         ("label\nu\n", "no columns but the labels"),
-        ("", "empty first line"),
+        ("", "is empty; expected a header or rows"),
         ("a,b\n1,inf\n2,3\n", "t.csv: 1 value .* infinite"),
         ("a,b\n1,2\n1,2\n", "t.csv: all 2 examples of x are identical"),
     ],
 )
 def test_bad_csv(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(text)
+    label = "label" if "label" in text else None
     with pytest.raises(ValueError, match=message):
-        load(tmp_path / "t.csv")
+        read(tmp_path / "t.csv", reading=Reading(label=label))
 
 
 def test_parquet(tmp_path: Path) -> None:
     pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
-    columns = {"id": range(30), "square": [i * 1.0 for i in range(30)], "flag": [True, False] * 15}
+    columns = {"n": range(30), "square": [i * 1.0 for i in range(30)], "flag": [True, False] * 15}
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({**columns, "label": list("abc") * 10}), path)
-    d = load(path)
+    d = read(path, reading=Reading(label="label"))
     assert (d.shape, d.classes) == ((3,), ("a", "b", "c"))
     check_partition(d, 30)
     pq.write_table(pa.table({**columns, "town": list("abc") * 10}), path)

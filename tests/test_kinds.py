@@ -266,16 +266,16 @@ def test_tables_and_strings_are_written_in_the_users_units(tmp_path):
 
 def test_a_csv_file_is_read_like_the_first(tmp_path):
     rows = [f"{i},{i * i},{'uv'[i % 2]}" for i in range(30)]
-    (tmp_path / "a.csv").write_text("id,square,y\n" + "\n".join(rows))
-    data = read(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text("n,square,y\n" + "\n".join(rows))
+    data = read(tmp_path / "a.csv", reading=Reading(label="y"))
     assert data.classes == ("u", "v")
-    assert data.kind.columns.names == ("id", "square")
-    (tmp_path / "b.csv").write_text("square,y,id\n4,u,2\n9,v,3\n")
-    (tmp_path / "c.csv").write_text("square,id\n4,2\n9,3\n")
+    assert data.kind.columns.names == ("n", "square")
+    (tmp_path / "b.csv").write_text("square,y,n\n4,u,2\n9,v,3\n")
+    (tmp_path / "c.csv").write_text("square,n\n4,2\n9,3\n")
     for name in ("b.csv", "c.csv"):
         assert torch.equal(data.kind.read(tmp_path / name), data.kind.read([[2, 4], [3, 9]]))
     (tmp_path / "d.csv").write_text("square,other\n4,2\n9,3\n")
-    with pytest.raises(ValueError, match=r"d.csv has other columns .*missing: 'id'; unknown: 'other'"):
+    with pytest.raises(ValueError, match=r"d.csv has other columns .*missing: 'n'; unknown: 'other'"):
         data.kind.read(tmp_path / "d.csv")
     # which column holds labels can be said
     (tmp_path / "e.csv").write_text("x,y,town\n" + "\n".join(f"{i},{-i},{'ab'[i % 2]}" for i in range(30)))

@@ -607,7 +607,7 @@ def test_a_property_comes_from_a_column_or_by_name(tmp_path, float32):
     path.write_text("smiles,activity\nCCO,1\nCC,high\n")
     for target, message in (
         ("activity", "column 'activity' of .* is not numeric"),
-        ("other", "column is 'other'; expected a column of"),
+        ("other", "target is 'other'; expected a column of"),
         ([1.0], "each of 2 strings"),
     ):
         with pytest.raises(ValueError, match=message):

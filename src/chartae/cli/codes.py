@@ -191,7 +191,7 @@ def _read_codes(path: Path) -> Tensor:
         except (ValueError, OSError, EOFError, KeyError, TypeError, BadZipFile) as error:
             raise ValueError(f"{path} holds no array named codes; save it by `chartae encode`, or as .npy") from error
     else:
-        contents = read_contents(path, Reading(label=""), required=False)
+        contents = read_contents(path, Reading(optional=True))
         values, names = np.asarray(contents.examples()), list(contents.columns.names)
         expected = [f"z{i + 1}" for i in range(values.shape[-1])]
         if names and sorted(names) != sorted(expected):

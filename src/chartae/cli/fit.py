@@ -88,8 +88,8 @@ class Fit(Verb):
 
     dataset: Annotated[
         Positional[str],
-        flag("name of a data set (`chartae list data`), or a path: a folder of pictures, .npy, .npz, .csv, .parquet; "
-             "for strings .txt, .smi, .csv", "DATA"),
+        flag("name of a data set (`chartae list data`), or a path: a folder of pictures, .npy, .npz, .csv, .tsv, "
+             ".parquet; for strings .txt, .smi, .csv, .tsv", "DATA"),
     ]  # fmt: skip
     data: OneDataFlags = field(default_factory=OneDataFlags)
     model: OneModelFlags = field(default_factory=OneModelFlags)

@@ -62,6 +62,10 @@ class ReadingFlags(DataFlags):
     label: Annotated[str | None, flag("for tables: the column of labels, which is not a feature", "COLUMN")] = None
     no_label: Annotated[bool, flag("for tables: no column holds labels; all are features")] = False
     drop: Annotated[tuple[str, ...] | None, flag("for tables: columns to leave out", "COLUMN ...")] = None
+    weight: Annotated[str | None, flag("the column of a table that weighs each row in the loss", "COLUMN")] = None
+    header: Annotated[
+        bool | None, flag("for tables: whether the first row holds names; by default judged by the rows", "BOOL")
+    ] = None
     grammar: Annotated[
         str | None,
         flag("for strings: zinc-smiles, expressions, smiles, arithmetic, rna, a file; or characters, selfies", "NAME"),
@@ -78,7 +82,9 @@ class ReadingFlags(DataFlags):
         if self.label is not None and self.no_label:
             raise ValueError(f"--label is {self.label!r} and --no-label is given; expected one of them. Leave one out")
         label = "" if self.no_label else self.label
-        names = ("size", "background", "channels_last", "white", "drop", "grammar", "limit", "column")
+        names = (
+            "size", "background", "channels_last", "white", "drop", "weight", "header", "grammar", "limit", "column",
+        )  # fmt: skip
         typed = {name: getattr(self, name) for name in names} | {"label": label}
         return {name: value for name, value in typed.items() if value is not None}
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from tyro.conf import Positional
 
 from chartae.cli.flags import ReadingFlags, flag
-from chartae.cli.verb import Printing
+from chartae.cli.verb import Printing, in_flags
 
 if TYPE_CHECKING:
     from chartae.data import Inspection
@@ -33,10 +33,10 @@ class Inspect(Printing):
     data: ReadingFlags = field(default_factory=ReadingFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
-        from chartae.data import Reading, inspect, read
+        from chartae.data import Reading, inspect
 
         reading = Reading(**self.data.reading())  # type: ignore[arg-type]
-        facts = inspect(read(self.dataset, root=self.data.data_root, reading=reading))
+        facts = inspect(self.dataset, root=self.data.data_root, reading=reading)
         self.conclude(cast(Mapping[str, object], facts.to_dict()), lambda: _print(facts))
 
 
@@ -50,7 +50,7 @@ def _print(facts: Inspection) -> None:
         "label": facts.label or ("yes" if facts.labelled else "none"),
         "classes": _listed(facts.classes),
         "left out": f"{facts.skipped:,} strings" if facts.skipped else "",
-        **{f"note {i}": note for i, note in enumerate(facts.notes, 1)},
+        **{f"note {i}": in_flags(Inspect, note) for i, note in enumerate(facts.notes, 1)},
     }
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(no_wrap=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
 import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, NoReturn
 
@@ -126,13 +124,9 @@ def _in_flags(name: str, text: str) -> str:
     """A message of the library with its keywords as the verb's flags: `size=64` is `--size 64`."""
     if name not in VERBS:
         return text
-    from chartae.cli.verb import flag_names
+    from chartae.cli.verb import in_flags
 
-    for flag in flag_names(VERBS[name].load()):
-        keyword = flag.removeprefix("--").replace("-", "_")
-        if len(keyword) > 1:
-            text = re.sub(rf"(?<![\w-]){keyword}=(?=\W?\w|\W?$)", f"{flag} ", text)
-    return text
+    return in_flags(VERBS[name].load(), text)
 
 
 def _interrupt(number: int) -> NoReturn:
@@ -148,8 +142,7 @@ def _run(name: str, words: Sequence[str], verbose: bool) -> int:
 
     command, options = parsed(verb, name, words)
     command.refuse()
-    with warnings.catch_warnings(), talking(command.quiet) as notes:
-        notes.phrase = partial(_in_flags, name)
+    with warnings.catch_warnings(), talking(command.quiet, verb) as notes:
         if not verbose:
             warnings.showwarning = notes.warn
         try:

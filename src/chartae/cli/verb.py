@@ -23,7 +23,7 @@ from chartae.records.choices import suggestion
 from chartae.records.search import Search
 from chartae.records.training import Training
 
-__all__ = ["Notes", "Printing", "Verb", "flag_names", "flag_of", "parsed", "progress", "say", "talking"]
+__all__ = ["Notes", "Printing", "Verb", "flag_names", "flag_of", "in_flags", "parsed", "progress", "say", "talking"]
 
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
@@ -31,25 +31,25 @@ _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 class Notes(logging.Handler):
     """Says on stderr what the library warns of, and what it decided and logs; a guess, which is both, only once."""
 
-    def __init__(self) -> None:
+    def __init__(self, verb: type) -> None:
         super().__init__(logging.INFO)
+        self.verb = verb
         self.warned: set[str] = set()
-        self.phrase: Callable[[str], str] = str  # how a sentence of the library is said on the command line
 
     def warn(self, message: Warning | str, *where: object, **to: object) -> None:
         """Stand in for `warnings.showwarning`."""
         self.warned.add(str(message))
-        print(f"warning: {self.phrase(str(message))}", file=sys.stderr, flush=True)
+        print(f"warning: {in_flags(self.verb, str(message))}", file=sys.stderr, flush=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         if (text := record.getMessage()) not in self.warned:
-            say(self.phrase(text))
+            say(in_flags(self.verb, text))
 
 
 @contextmanager
-def talking(quiet: bool) -> Iterator[Notes]:
+def talking(quiet: bool, verb: type) -> Iterator[Notes]:
     """Within the block, the library's notes are said; these, `say` and `progress` are silent if `quiet` is set."""
-    token, notes, logger = _QUIET.set(quiet), Notes(), logging.getLogger("chartae")
+    token, notes, logger = _QUIET.set(quiet), Notes(verb), logging.getLogger("chartae")
     level = logger.level
     logger.addHandler(notes)
     logger.setLevel(logging.INFO)
@@ -242,6 +242,15 @@ def flag_names(verb: type) -> set[str]:
 def flag_of(name: str) -> str:
     """The flag of a setting or an option: ``--latent-dim`` of ``latent_dim``."""
     return f"--{name.replace('_', '-')}"
+
+
+def in_flags(verb: type, text: str) -> str:
+    """A message of the library with its keywords as the verb's flags: `size=64` is `--size 64`."""
+    for name in flag_names(verb):
+        keyword = name.removeprefix("--").replace("-", "_")
+        if len(keyword) > 1:
+            text = re.sub(rf"(?<![\w-]){keyword}=(?=\W?\w|\W?$|'')", f"{name} ", text)
+    return text
 
 
 def parsed(verb: type[Verb], name: str, words: Sequence[str]) -> tuple[Verb, dict[str, str]]:

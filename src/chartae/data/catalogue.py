@@ -321,9 +321,9 @@ def load(
     * a ``.npy`` file: an array as for `from_arrays`. A ``.npz`` file: ``train``, ``valid``, ``test`` (each with
       ``..._labels``), or one of X, x, data, images, imgs, with y or labels. Pickles are refused. Integer images of
       only 0 and 1 are binary;
-    * a ``.csv`` file (with or without a header) or a ``.parquet`` file (requires ``chartae[parquet]``): numbers. A
-      column named label, target, class or y holds the labels, which may be text. A first column without a name is an
-      index, which is dropped.
+    * a ``.csv`` or ``.tsv`` file, plain or gzipped (``.gz``), with or without a header, or a ``.parquet`` file
+      (requires ``chartae[parquet]``): numbers. Every column is a feature: `chartae.data.read` can take labels and
+      weights from columns, or leave some out. A first column without a name is an index, which is left out.
 
     Splits that a path does not have are held out of train at random, a tenth each.
 
@@ -376,10 +376,10 @@ def load(
             )
         data = load(base, root, seed=seed, reading=replace(reading, shape=None))
         # data from a path are found again by the path, named data by their name and folder
-        is_named = data.name in _SETS
         for view in views:
             data = derive(data, view, seed=seed)
-        return data if is_named else replace(data, source=f"{data.source}+{'+'.join(views)}")
+        suffix = "+" + "+".join(views)
+        return replace(data, source=data.source + suffix, path=data.path + suffix) if data.path else data
     expected = one_of(name, NAMES, also="a path to a folder of images or to a .npy, .npz, .csv or .parquet file")
     if path.suffix or path.name != name or not isinstance(name_or_path, str):
         raise FileNotFoundError(f"there is no file or folder {name!r}; {expected}")

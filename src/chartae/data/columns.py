@@ -10,10 +10,14 @@ from typing import Protocol, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "Frame", "frame_columns", "frame_of", "frame_values", "is_frame"]
+__all__ = ["Columns", "Frame", "as_frame", "frame_columns", "frame_of", "frame_values", "is_frame"]
 
-#: names by which the column of labels of a file is recognised
-LABEL_COLUMNS = ("label", "target", "class", "y")
+#: names by which a column of labels is recognised, where labels are needed
+LABEL_COLUMNS = ("label", "target", "class")
+#: names by which a column of strings is recognised, the preferred ones first
+STRING_COLUMNS = (
+    "smiles", "canonical_smiles", "selfies", "string", "strings", "sequence", "expression", "text",
+)  # fmt: skip
 
 
 class Frame(Protocol):
@@ -30,7 +34,7 @@ class Frame(Protocol):
     def drop(self, *, columns: Sequence[object]) -> Frame: ...
     def set_axis(self, labels: object, *, axis: int) -> Frame: ...
     def astype(self, dtypes: Mapping[object, str]) -> Frame: ...
-    def to_numpy(self, dtype: str, *, na_value: float) -> NDArray[np.float64]: ...
+    def to_numpy(self, dtype: str, *, na_value: float | None) -> NDArray[np.float64]: ...
     def to_csv(self, path: str, *, index: bool) -> None: ...
     def to_parquet(self, path: str, *, index: bool) -> None: ...
 
@@ -43,14 +47,16 @@ class Columns:
         names: names in order; empty if the table has none.
         dtypes: pandas' names of their types; empty unless a data frame was read.
         label: name of the column of labels, which is not among `names`; "" if there is none.
+        others: names of columns that were left out, which new data may have: dropped ones, and that of weights.
     """
 
     names: tuple[str | int, ...] = ()
     dtypes: tuple[str, ...] = ()
     label: str | int = ""
+    others: tuple[str | int, ...] = ()
 
     def order(self, names: Sequence[object], source: str) -> list[int]:
-        """Positions of these columns among `names`; a column of labels is ignored.
+        """Positions of these columns among `names`; columns of labels and others are ignored.
 
         Args:
             names: names of the columns of another table, in any order.
@@ -66,7 +72,8 @@ class Columns:
         fitted = [str(name) for name in self.names]
         duplicated = sorted({name for name in others if others.count(name) > 1})
         missing = [name for name in fitted if name not in others]
-        unknown = [name for name in others if name not in fitted and name != str(self.label)]
+        ignored = {str(name) for name in (self.label, *self.others)}
+        unknown = [name for name in others if name not in fitted and name not in ignored]
         faults = [
             f"{what}: {', '.join(map(repr, columns))}"
             for what, columns in (("missing", missing), ("unknown", unknown), ("duplicated", duplicated))
@@ -86,12 +93,50 @@ def is_frame(x: object) -> TypeGuard[Frame]:
     return pandas is not None and isinstance(x, pandas.DataFrame)
 
 
-def frame_columns(frame: Frame, label: str | int = "") -> Columns:
+def as_frame(x: object) -> object:
+    """Convert what is a table with named columns, but no data frame, to one, and a series of text to a list.
+
+    A pandas series of numbers becomes a frame of one column. A list of dictionaries, a dictionary of columns, a
+    structured NumPy array and an Arrow table become a frame of the same columns. Anything else is returned as it is.
+
+    Args:
+        x: anything.
+
+    Raises:
+        ImportError: `x` needs pandas, which is not installed.
+
+    >>> from chartae.data.columns import as_frame
+    >>> as_frame([[1.0, 2.0]])
+    [[1.0, 2.0]]
+    """
+    loaded, arrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
+    if loaded is not None and isinstance(x, loaded.Series | loaded.Index):
+        if any(isinstance(value, str) for value in x):
+            return ["" if value is None or value != value else value for value in x]
+        return x.to_frame("0" if x.name is None else x.name)
+    if arrow is not None and isinstance(x, arrow.Table):
+        return x.to_pandas()
+    is_rows = isinstance(x, list | tuple) and len(x) > 0 and all(isinstance(row, Mapping) for row in x)
+    is_structured = isinstance(x, np.ndarray) and x.dtype.names is not None
+    if not (is_rows or is_structured or (isinstance(x, Mapping) and x)):
+        return x
+    try:
+        import pandas  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise ImportError(
+            f"pandas is not installed; expected it to read the named columns of a {type(x).__name__}. Run pip install"
+            " pandas, or give an array."
+        ) from error
+    return pandas.DataFrame(x)
+
+
+def frame_columns(frame: Frame, label: str | int = "", others: Sequence[str | int] = ()) -> Columns:
     """Names and types of the columns of a data frame.
 
     Args:
         frame: pandas data frame.
         label: name of the column that the labels were taken from; "" if there is none.
+        others: names of columns that were left out.
 
     Raises:
         ValueError: two columns have the same name.
@@ -111,7 +156,7 @@ def frame_columns(frame: Frame, label: str | int = "") -> Columns:
             f"the data frame has two columns named {', '.join(map(repr, duplicated))}; expected different names."
             " Rename one of each."
         )
-    return Columns(tuple(names), tuple(str(dtype) for dtype in frame.dtypes), label)
+    return Columns(tuple(names), tuple(str(dtype) for dtype in frame.dtypes), label, tuple(others))
 
 
 def frame_values(frame: Frame) -> NDArray[np.float64]:
@@ -124,11 +169,13 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
     from pandas.api.types import is_complex_dtype, is_numeric_dtype  # type: ignore[import-untyped, unused-ignore]
 
     dtypes = list(zip(frame.columns, frame.dtypes, strict=True))
-    other = [f"{name!r} ({t})" for name, t in dtypes if not is_numeric_dtype(t) or is_complex_dtype(t)]
+    names = [name for name, t in dtypes if not is_numeric_dtype(t) or is_complex_dtype(t)]
+    other = [f"{name!r} ({t})" for name, t in dtypes if name in names]
     if other:
+        first = str(names[0])
         raise TypeError(
             f"the data frame is not numeric in column {', '.join(other[:20])}; expected numbers. Encode these columns"
-            " as numbers, or drop them."
+            f" as numbers, leave one out with drop={first!r}, or take the labels from it with label={first!r}."
         )
     values = np.asarray(frame.to_numpy("float64", na_value=np.nan))
     missing = np.isnan(values)

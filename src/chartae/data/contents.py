@@ -1,4 +1,4 @@
-"""What a file or a folder holds, before it is a data set."""
+"""What the reader of a file or folder hands on: examples by split, with labels, weights and decisions."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ __all__ = ["Contents", "Part"]
 
 @dataclass(frozen=True)
 class Part:
-    """Examples, and their labels if there are any: numbers, or the names of classes."""
+    """Examples, with their labels if there are any (numbers, or the names of classes) and weights in the loss."""
 
     x: object
     labels: object | None = None
+    weight: object | None = None
 
 
 @dataclass(frozen=True)

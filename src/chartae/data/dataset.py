@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chartae.data.arrays import SPLITS, as_labels, held_out, splits
-from chartae.data.columns import Columns, frame_columns, is_frame
+from chartae.data.arrays import SPLITS, as_labels, as_tensor, held_out, splits
+from chartae.data.columns import Columns, as_frame, frame_columns, is_frame
 from chartae.data.conditions import Condition, Encoded
 from chartae.data.contents import Contents, Part
 from chartae.data.files import read_contents
@@ -43,9 +44,11 @@ class Dataset:
         reading: options that the data were read with, completed by what the reader decided.
         train_target, valid_target, test_target: (N,) float32, a property of each example that can be predicted, NaN
             where it is unknown; None by default.
+        train_weight, valid_weight, test_weight: (N,) float32, the weight of each example in the loss, >= 0; None by
+            default.
+        path: absolute path of the file or folder that the data came from; empty for named and in-memory data.
         condition: `Condition` that a model of these data is conditioned on; None by default.
         train_condition, valid_condition, test_condition: (N, K) values of the condition.
-        train_weight, valid_weight, test_weight: (N,) weights of the examples in the loss, >= 0; None by default.
         kind: what one example is, and how it is scaled for the model; by default images or a table, by the number of
             dimensions of `train`.
 
@@ -83,6 +86,7 @@ class Dataset:
     train_weight: Tensor | None = None
     valid_weight: Tensor | None = None
     test_weight: Tensor | None = None
+    path: str = ""
     kind: Kind = None  # type: ignore[assignment]  # never None after __post_init__
 
     def __post_init__(self) -> None:
@@ -210,18 +214,36 @@ def assemble(
                 f" shape {tuple(x['train'].shape[1:])}, as in train. Give all splits in one format."
             )
     y, classes = _joint_labels(parts, {s: len(v) for s, v in x.items()})
-    train, labels = x["train"], y["train"]
+    w = _weights(parts, {s: len(v) for s, v in x.items()})
+    train, labels, weight = x["train"], y["train"], w["train"]
     valid, test = (0.0 if s in x else share for s, share in (("valid", shares.valid), ("test", shares.test)))
     rows = splits(len(train), valid, test, shares.seed)
     is_split = any(held_out(len(train), valid, test))
     for s, i in rows.items():
         if s not in parts or (s == "train" and is_split):
             x[s], y[s] = train[i.to(train.device)], None if labels is None else labels[i]
-    (a, b, c), (ya, yb, yc) = (x[s] for s in SPLITS), (y[s] for s in SPLITS)
+            w[s] = None if weight is None else weight[i.to(weight.device)]
+    (a, b, c), (ya, yb, yc), (wa, wb, wc) = (x[s] for s in SPLITS), (y[s] for s in SPLITS), (w.get(s) for s in SPLITS)
     return Dataset(
-        name, a, b, c, ya, yb, yc, classes, source, notes=contents.notes, reading=contents.reading,
+        name, a, b, c, ya, yb, yc, classes, source, train_weight=wa, valid_weight=wb, test_weight=wc,
+        notes=contents.notes, reading=contents.reading,
         kind=kind.of(a, columns=contents.columns).keeping(contents.reading),
     )  # fmt: skip
+
+
+def _weights(parts: Mapping[str, Part], sizes: Mapping[str, int]) -> dict[str, Tensor | None]:
+    """Weights of all parts, as float32."""
+    weights: dict[str, Tensor | None] = dict.fromkeys(parts)
+    for s, part in parts.items():
+        if part.weight is None:
+            continue
+        w = as_tensor(part.weight, "weight").to(torch.float32)
+        if w.shape != (sizes[s],):
+            raise ValueError(f"weight has shape {tuple(w.shape)}; expected one number for each of {sizes[s]} examples.")
+        if not (w.isfinite() & (w >= 0)).all() or not w.any():
+            raise ValueError("weight is negative, not finite or 0 everywhere; expected finite numbers of at least 0.")
+        weights[s] = w
+    return weights
 
 
 def _joint_labels(
@@ -285,6 +307,7 @@ def from_arrays(
     >>> from_arrays(np.eye(4), ["b", "a", "b", "a"], valid=0, test=0).classes
     ('a', 'b')
     """
+    x = as_frame(x)
     contents = Contents({"train": Part(x, labels)}, frame_columns(x) if is_frame(x) else Columns(), reading)
     return assemble(name, contents, shares=Shares(seed, valid, test), kind=kind, source="array")
 
@@ -313,8 +336,9 @@ def from_path(
     """
     path = Path(path).expanduser()
     contents = read_contents(path, reading)
-    name = path.stem if path.is_file() else path.resolve().name
+    name = path.name.split(".")[0] or path.name if path.is_file() else path.resolve().name
     try:
-        return assemble(name, contents, shares=shares, kind=kind, source=str(path))
+        data = assemble(name, contents, shares=shares, kind=kind, source=str(path))
+        return replace(data, path=str(path.resolve()))
     except (ValueError, TypeError) as e:
         raise type(e)(f"{path}: {e}") from e

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, replace
 from typing import cast
 
 from chartae.data.arrays import SPLITS
 from chartae.data.dataset import Dataset
+from chartae.data.lines import holds_strings, is_string_list
+from chartae.data.options import Reading
+from chartae.data.reading import read
+from chartae.grammar import CODECS
+from chartae.grammar import NAMES as GRAMMARS
 from chartae.records.settings import Plain
 
 __all__ = ["Inspection", "inspect"]
@@ -55,11 +61,15 @@ class Inspection:
         return cast(dict[str, Plain], asdict(self))
 
 
-def inspect(data: Dataset) -> Inspection:
-    """What was read, as plain values: the command ``chartae inspect`` prints it.
+def inspect(data: object, *, root: str | os.PathLike[str] | None = None, reading: Reading = Reading()) -> Inspection:
+    """What is read, as plain values: the command ``chartae inspect`` prints it.
+
+    Strings are read as characters if `reading` has no grammar.
 
     Args:
-        data: data set, as `chartae.data.read` returns it.
+        data: data set, as `chartae.data.read` returns it, or anything that it reads.
+        root: folder of the files of named data.
+        reading: options for reading.
 
     Returns:
         Kind, shape, rows of each split, columns, labels, and the decisions of the reader.
@@ -69,6 +79,15 @@ def inspect(data: Dataset) -> Inspection:
     >>> facts.kind, facts.shape, facts.rows
     ('images', (1, 8, 8), {'train': 1297, 'valid': 250, 'test': 250})
     """
+    said: tuple[str, ...] = ()
+    if not isinstance(data, Dataset):
+        is_path = isinstance(data, str | os.PathLike)
+        if reading.grammar is None and (is_string_list(data) or (is_path and holds_strings(cast(str, data)))):
+            said = (
+                f"Read as characters; to fit strings, give a grammar: {', '.join([*GRAMMARS, *CODECS])}, or a file.",
+            )
+            reading = replace(reading, grammar="characters")
+        data = read(data, root=root, reading=reading)
     return Inspection(
         name=data.name,
         source=data.source,
@@ -81,6 +100,6 @@ def inspect(data: Dataset) -> Inspection:
         labelled=data.train_labels is not None,
         classes=data.classes,
         skipped=data.skipped,
-        notes=data.notes,
+        notes=data.notes + said,
         reading=data.reading.to_dict(),
     )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-__all__ = ["choose_labels", "class_codes", "class_labels"]
+from chartae.data.headers import is_missing
+from chartae.data.notes import guess
+
+__all__ = ["choose_labels", "class_codes", "class_labels", "known_labels"]
 
 
 def class_codes(
@@ -65,6 +70,61 @@ def _from_objects(y: NDArray[np.object_]) -> NDArray[np.generic]:
         return y.astype(float)
     kinds = ", ".join(sorted({type(v).__name__ for v in y}))
     raise TypeError(f"y holds {kinds}; expected classes: whole numbers or text, -1 where unknown.")
+
+
+def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple[NDArray[np.generic], list[str]]:
+    """Convert a column of labels to an array in which missing ones are unknown (-1).
+
+    Args:
+        cells: one number or text for each row; None, NaN, NA, ? and empty text are missing.
+        name: name of the column.
+        source: what to call the table in messages.
+
+    Returns:
+        (labels, notes): int64 if all known labels are whole numbers, float64 if they are other numbers, otherwise text;
+        -1 or "-1" where the label is missing; and what was decided, in sentences.
+
+    Raises:
+        ValueError: all labels are missing, or some of them where the others are fractions.
+
+    >>> known_labels(["b", "NA", "a"], "kind", "trees.csv")
+    (array(['b', '-1', 'a'], dtype='<U2'), ["1 of 3 labels in column 'kind' is missing, and unknown (-1)."])
+    """
+    values = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
+    missing = np.array([cell is None or cell != cell or is_missing(str(cell)) for cell in values], bool)
+    count, n = int(missing.sum()), len(values)
+    if count == n:
+        raise ValueError(f"all {n} labels in column {name!r} of {source} are missing; expected some. Give label=''.")
+    known = [str(cell) for cell, absent in zip(values, missing, strict=True) if not absent]
+    try:
+        numbers = np.array([float(cell) for cell in known])
+    except ValueError:
+        numbers = np.array([])
+    notes = []
+    labels: NDArray[np.generic]
+    if not len(numbers):
+        labels = np.full(n, "-1", object)
+        labels[~missing] = known
+        labels = labels.astype(str)
+    elif np.array_equal(numbers, np.rint(numbers)) and np.abs(numbers).max() < 2**53:
+        labels = np.full(n, -1)
+        labels[~missing] = numbers.astype(np.int64)
+    elif count:
+        raise ValueError(
+            f"{count} of {n} labels in column {name!r} of {source} are missing, and the others are not classes;"
+            " expected a number in every row. Drop these rows."
+        )
+    else:
+        labels = numbers
+    if count:
+        notes.append(
+            f"{count:,} of {n:,} labels in column {name!r} {'are' if count > 1 else 'is'} missing, and unknown (-1)."
+        )
+    if minus := sum(cell in ("-1", "-1.0") for cell in known):
+        sentence = f"{minus:,} of {n:,} labels in column {name!r} are -1, which marks an unknown label."
+        others = {cell for cell in known if cell not in ("-1", "-1.0")}
+        notes.append(guess(f"{sentence} Rename the class if it is one.") if len(others) < 2 else sentence)
+    return labels, notes
 
 
 def class_labels(y: Tensor | None) -> bool:

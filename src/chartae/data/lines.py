@@ -2,48 +2,91 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import os
-import zlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from chartae.data.columns import STRING_COLUMNS, Frame
+from chartae.data.headers import is_missing, is_number
+from chartae.data.notes import guess
+from chartae.data.options import Reading
+from chartae.data.tables import weights_of
+from chartae.data.text import TABLES, Row, TextTable, suffix_of, text_of
 from chartae.grammar import Codec, Derivations
 
-__all__ = ["indices", "is_string_file", "is_string_list", "is_strings", "numbered_strings", "read_strings"]
+__all__ = [
+    "SUFFIXES", "StringRows", "frame_strings", "holds_strings", "indices", "is_string_file", "is_string_list",
+    "is_strings", "read_strings", "string_rows",
+]  # fmt: skip
 
-#: headers by which the column of strings is recognised
-COLUMNS = ("smiles", "selfies", "string", "strings", "sequence", "expression", "text")
-SUFFIXES = (".txt", ".smi", ".smiles", ".csv", ".tsv")
+#: suffixes of files of one string in each line, plain or gzipped
+LINES = (".txt", ".smi", ".smiles")
+SUFFIXES = (*LINES, *TABLES)
+#: number of rows by which a column is chosen
+SAMPLE = 100
+#: share of the strings of a column that must be readable by the codec
+MOST = 0.5
+
+#: share of strings that can be encoded
+Share = Callable[[Sequence[str]], float]
+
+_IDENTIFIER = re.compile(r"[A-Za-z]*[-_: ]?\d+")
+_NAME = re.compile(r"[A-Za-z][A-Za-z_ ]*")
+
 #: smallest row length by built-in grammar: the papers' networks are built for it
 ROWS = {"expressions": 15, "zinc-smiles": 277}
+
+
+@dataclass(frozen=True)
+class StringRows:
+    """Rows of strings: what belongs to one string has its position.
+
+    Attributes:
+        strings: the strings, none of them empty.
+        lines: number of the line of each; empty unless they are from a file.
+        target: property of each, NaN where it is unknown; None without one.
+        weight: weight of each in the loss; None without weights.
+        column: name of the column of the strings; "" without columns.
+        notes: what was decided, in sentences.
+    """
+
+    strings: list[str]
+    lines: list[int] = field(default_factory=list)
+    target: NDArray[np.float64] | None = None
+    weight: NDArray[np.float64] | None = None
+    column: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def read_strings(path: str | os.PathLike[str], *, column: str | None = None, limit: int | None = None) -> list[str]:
     """Read the strings of a ``.txt``, ``.smi``, ``.smiles``, ``.csv`` or ``.tsv`` file, plain or gzipped (``.gz``).
 
     * ``.txt``: each non-empty line is a string; white space at both ends is stripped.
-    * ``.smi``, ``.smiles``: the same, up to the first white space (a name may follow the molecule).
+    * ``.smi``, ``.smiles``: the first word of each line (a name may follow the molecule); or the second, if the first
+      words are identifiers. Lines that start with ``#`` are comments.
     * ``.csv``, ``.tsv``: one column holds the strings. If `column` is None, it is the first of the columns named
-      smiles, selfies, string, strings, sequence, expression or text (in this order of preference). If the first line
-      has none of these names, it is taken as data rather than a header, and the first column is read.
+      smiles, canonical_smiles, selfies, string, strings, sequence, expression or text (in this order of preference), or
+      the only column of text that does not hold identifiers.
 
     Args:
         path: path of the file.
-        column: name of the column of strings, for ``.csv`` and ``.tsv`` files only; upper and lower case are the same.
+        column: name of the column of strings; upper and lower case are the same. Columns without names are called
+            ``"column 1"``, ``"column 2"``, ...
         limit: use only the first `limit` strings; >= 1; all by default.
 
     Returns:
         The strings, in the order of the file.
 
     Raises:
-        ValueError: the file cannot be read; the message names file and line.
+        ValueError: the file cannot be read, or several columns may hold the strings; the message names them.
         FileNotFoundError: there is no such file.
 
     >>> import pathlib, tempfile
@@ -54,82 +97,256 @@ def read_strings(path: str | os.PathLike[str], *, column: str | None = None, lim
     ...     read_strings(path), read_strings(path, column="name", limit=1)
     (['CCO', 'C'], ['ethanol'])
     """
-    return numbered_strings(path, column, limit)[0]
+    return string_rows(path, Reading(column=column, limit=limit)).strings
 
 
-def numbered_strings(
-    path: str | os.PathLike[str], column: str | None = None, limit: int | None = None
-) -> tuple[list[str], list[int]]:
-    """The strings of a file, as `read_strings` returns them, and the line number of each."""
+def string_rows(
+    path: str | os.PathLike[str], reading: Reading = Reading(), share: Share | None = None, *, target: str | None = None
+) -> StringRows:
+    """Read a file of strings, as `read_strings` does, with the target and the weight of each string.
+
+    Rows without a string are left out whole. A missing target is NaN; a missing weight is refused.
+
+    Args:
+        path: path of the file.
+        reading: options for reading: column, limit, header, weight.
+        share: function from strings to the share that can be encoded, by which a column without a known name is
+            chosen; by default any string can.
+        target: name of the column of the target; None for none.
+
+    Raises:
+        ValueError: the file cannot be read, a column is missing, or several may hold the strings.
+        FileNotFoundError: there is no such file.
+    """
     path = Path(path).expanduser()
-    suffix = _suffix(path)
-    is_gzipped = path.suffix.lower() == ".gz"
+    suffix = suffix_of(path)
     if suffix not in SUFFIXES:
         raise ValueError(
             f"{path} has an unknown suffix; expected {', '.join(SUFFIXES)}, with or without .gz. Rename the file to"
             " match its contents."
         )
-    if column is not None and suffix not in (".csv", ".tsv"):
-        raise ValueError(f"column is {column!r}; expected None, as {path} has no columns. Use it for .csv and .tsv.")
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit is {limit}; expected at least 1.")
+    if suffix == ".txt" and (reading.column or target or reading.weight):
+        name, value = next(
+            (name, value) for name, value in
+            (("column", reading.column), ("target", target), ("weight", reading.weight)) if value
+        )  # fmt: skip
+        raise ValueError(f"{name} is {value!r}; expected None, as {path} has no columns. Use it for .csv and .tsv.")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}.")
-    strings: list[str] = []
-    lines: list[int] = []
-    number = 0
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") if is_gzipped else open(path, encoding="utf-8") as f:
-            is_table = suffix in (".csv", ".tsv")
-            rows = _column(f, column, path, "\t" if suffix == ".tsv" else ",") if is_table else enumerate(f, 1)
-            for line, text in rows:
-                number = line
-                parts = text.split(maxsplit=1) if suffix in (".smi", ".smiles") else [text.strip()]
-                if parts and parts[0]:
-                    strings.append(parts[0])
-                    lines.append(number)
-                if limit is not None and len(strings) == limit:
-                    break
-    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as e:
-        raise ValueError(
-            f"{path} cannot be read as text after line {number}: {e}. Save it as UTF-8, gzipped only if it ends in .gz."
-        ) from e
-    if not strings:
-        raise ValueError(f"{path} holds no strings; expected one per line.")
-    return strings, lines
+    wanted = [
+        name for name in (reading.column, target, reading.weight) if name and not re.fullmatch(r"column \d+", name)
+    ]
+    if suffix in TABLES:
+        table = TextTable(path, header=reading.header, wanted=wanted, known=STRING_COLUMNS, of_text=True)
+        names, rows, named = table.names, list(table.rows()), table.has_header
+        notes = table.notes()
+    else:
+        names, rows, notes = _lines(path, suffix, reading.header)
+        named = any(not name.startswith("column ") for name in names)
+    taken = {name.strip().lower() for name in (target, reading.weight) if name}
+    picker = _Picker(str(path), names, rows, share, taken)
+    if reading.header is None and not named and (sentence := picker.header()):
+        notes.append(sentence)
+        picker = replace(picker, names=[cell.strip() for cell in rows[0][1]], rows=rows[1:])
+    position, said = picker.choose(reading.column, first_of_line=suffix not in TABLES)
+    notes += said
+    return _collected(picker, position, target, reading.weight, reading.limit, notes)
 
 
-def _column(f: IO[str], column: str | None, path: Path, separator: str) -> Iterator[tuple[int, str]]:
-    """Line numbers and cells of one column."""
-    reader = csv.reader(f, delimiter=separator)
-    first = next(reader, None)
-    if first is None:
-        return
-    names = [cell.strip().lower() for cell in first]
-    candidates = [column.lower()] if column is not None else [c for c in COLUMNS if c in names]
-    if column is not None and candidates[0] not in names:
-        raise ValueError(
-            f"column is {column!r}; expected a column of {path}, whose first line is {', '.join(first)[:200]!r}."
-        )
-    position = names.index(candidates[0]) if candidates else 0
-    if not candidates:
-        yield 1, first[0] if first else ""
-    for row in reader:
-        if not row:
-            continue
-        if len(row) <= position:
-            raise ValueError(
-                f"{path}, line {reader.line_num}, has {len(row)} columns; expected at least {position + 1}."
+def frame_strings(
+    frame: Frame, reading: Reading = Reading(), share: Share | None = None, *, target: str | None = None
+) -> StringRows:
+    """The strings of a data frame, as `string_rows` reads them from a table in a file.
+
+    Args:
+        frame: pandas data frame.
+        reading: options for reading: column, limit, weight.
+        share: function from strings to the share that can be encoded.
+        target: name of the column of the target; None for none.
+
+    Raises:
+        ValueError: a column is missing, or several may hold the strings.
+    """
+    names = [str(name) for name in frame.columns]
+    cells = frame[list(frame.columns)].to_numpy("O", na_value=None)
+    rows: list[Row] = [(i, ["" if cell is None else str(cell) for cell in row]) for i, row in enumerate(cells)]
+    picker = _Picker(
+        "the data frame", names, rows, share, {name.strip().lower() for name in (target, reading.weight) if name}
+    )
+    position, notes = picker.choose(reading.column)
+    return replace(_collected(picker, position, target, reading.weight, reading.limit, notes), lines=[])
+
+
+def _lines(path: Path, suffix: str, header: bool | None) -> tuple[list[str], list[Row], list[str]]:
+    """Names of the columns, rows and notes of a file with one string in each line."""
+    rows: list[Row] = []
+    comments = 0
+    with text_of(path) as file:
+        for number, line in enumerate(file, 1):
+            text = line.strip()
+            if suffix != ".txt" and text.startswith("#"):
+                comments += 1
+            elif text:
+                rows.append((number, [text] if suffix == ".txt" else text.split()))
+    notes = []
+    if comments:
+        notes.append(f"{comments:,} comment{'s' * (comments > 1)} {'are' if comments > 1 else 'is'} left out.")
+    width = max((len(cells) for _, cells in rows), default=1)
+    names = [f"column {i + 1}" for i in range(width)]
+    first = [cell.lower() for cell in rows[0][1]] if rows else []
+    if header or (header is None and any(cell in STRING_COLUMNS for cell in first)):
+        notes += [] if header else [f"The first line ({' '.join(first)[:80]}) is read as the header."]
+        names, rows = [*rows[0][1], *names[len(first) :]], rows[1:]
+    return names, rows, notes
+
+
+@dataclass(frozen=True)
+class _Picker:
+    """Finds the column of strings among columns that may be without names."""
+
+    source: str
+    names: Sequence[str]
+    rows: Sequence[Row]
+    share: Share | None
+    taken: set[str]
+
+    def position(self, option: str, name: str | None) -> int | None:
+        """Number of the column with this name; None for none."""
+        if not name:
+            return None
+        lower = [other.strip().lower() for other in self.names]
+        if (key := name.strip().lower()) not in lower:
+            listed = ", ".join(self.names)[:200]
+            raise ValueError(f"{option} is {name!r}; expected a column of {self.source}: {listed}.")
+        return lower.index(key)
+
+    def sample(self, column: int, skip: int = 0) -> list[str]:
+        """Strings of the first rows of a column."""
+        rows = (cells for _, cells in self.rows[skip : skip + SAMPLE])
+        return [text for cells in rows if len(cells) > column and (text := cells[column].strip())]
+
+    def readable(self, strings: Sequence[str]) -> float:
+        """Share of strings that the codec can read."""
+        return 0.0 if not strings else 1.0 if self.share is None else self.share(strings)
+
+    def choose(self, column: str | None, *, first_of_line: bool = False) -> tuple[int, list[str]]:
+        """Number of the column of strings, and what was decided."""
+        if column is not None:
+            chosen = self.position("column", column)
+            assert chosen is not None
+            return chosen, []
+        lower = [name.strip().lower() for name in self.names]
+        known = [lower.index(name) for name in STRING_COLUMNS if name in lower]
+        known += [i for i, name in enumerate(lower) if "smiles" in name and i not in known]
+        if known:
+            others = [self.names[i] for i in known[1:] if "smiles" in lower[i]]
+            also = f" (not {', '.join(others)})" if others else ""
+            said = [f"Column {self.names[known[0]]!r} holds the strings{also}."] if len(self.names) > 1 else []
+            return known[0], said
+        open_columns = [i for i, name in enumerate(lower) if name not in self.taken]
+        samples = {i: self.sample(i) for i in open_columns}
+        shares = {i: self.readable(sample) for i, sample in samples.items()}
+        plain = [i for i in open_columns if shares[i] >= MOST and not _are_identifiers(samples[i])]
+        if len(open_columns) == 1 or (first_of_line and open_columns[0] in plain):
+            chosen = open_columns[0]
+            return chosen, [self.identifiers(chosen)] if _are_identifiers(samples[chosen]) else []
+        text = [i for i in plain if not all(map(is_number, samples[i]))] or plain
+        best = [i for i in text if shares[i] == max(shares[j] for j in text)]
+        if len(best) == 1:
+            name, sample = self.names[best[0]], samples[best[0]]
+            unsure = first_of_line or len(text) > 1 or self.share is None or best[0] != open_columns[0]
+            sentence = (
+                f"Column {name!r} of {self.source} is read as the strings, such as {sample[0][:40]!r}. Give column= if"
+                " another one holds them."
             )
-        yield reader.line_num, row[position]
+            return best[0], [guess(sentence) if unsure else sentence]
+        if first_of_line and not best:
+            return open_columns[0], []  # the codec says what is wrong
+        listed = ", ".join(f"{self.names[i]!r} (such as {(samples[i] or [''])[0][:30]!r})" for i in open_columns[:10])
+        reason = "several columns may hold the strings" if best else "no column holds strings that can be read"
+        raise ValueError(f"column is None, but {reason} of {self.source}: {listed}. Give column=, the name of one.")
+
+    def identifiers(self, column: int) -> str:
+        """Warn of strings that look like identifiers or numbers."""
+        return guess(
+            f"The strings of {self.source} look like identifiers, such as {self.sample(column)[0]!r}. Give column= if"
+            " another one holds them."
+        )
+
+    def header(self) -> str:
+        """Warn if the first row is a header, as its words are unlike the strings below; empty if it is none.
+
+        The first row is a header if all its cells are words, and in one column the word cannot be read by the codec, or
+        is written in other letters than the strings below.
+        """
+        first = self.rows[0][1] if self.rows else []
+        if not first or not all(_NAME.fullmatch(cell.strip()) for cell in first):
+            return ""
+        for column in range(len(first)):
+            word, below = first[column].strip(), self.sample(column, 1)
+            letters = set(word)
+            unreadable = self.readable([word]) == 0 and self.readable(below) >= MOST
+            foreign = len(below) >= 5 and 2 * len(letters - set("".join(below))) >= len(letters)
+            if len(below) >= 2 and (unreadable or foreign):
+                return guess(
+                    f"The first line of {self.source} ({', '.join(first)[:80]}) is read as the header. Give"
+                    " header=False if it is none."
+                )
+        return ""
 
 
-def _suffix(path: str | os.PathLike[str]) -> str:
-    """The suffix of a file name in lower case, without ``.gz``; "" if there is none."""
-    suffixes = [s.lower() for s in Path(path).suffixes]
-    if suffixes[-1:] == [".gz"]:
-        suffixes.pop()
-    return suffixes[-1] if suffixes else ""
+def _collected(
+    picker: _Picker, column: int, target_name: str | None, weight_name: str | None, limit: int | None, notes: list[str]
+) -> StringRows:
+    """The strings of rows with what belongs to them; rows without a string are left out."""
+    source, names, rows = picker.source, picker.names, picker.rows
+    target, weight = picker.position("target", target_name), picker.position("weight", weight_name)
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit is {limit}; expected at least 1.")
+
+    def cell(cells: Sequence[str], i: int) -> str:
+        return cells[i].strip() if i < len(cells) else ""
+
+    full = [(line, cells) for line, cells in rows if cell(cells, column)]
+    if empty := len(rows) - len(full):
+        notes = [*notes, f"{empty:,} row{'s' * (empty > 1)} without a string {'are' if empty > 1 else 'is'} left out."]
+    full = full[:limit]
+    if not full:
+        raise ValueError(f"{source} holds no strings; expected one per line.")
+    lines = [line for line, _ in full]
+    targets = weights = None
+    if target is not None:
+        targets = np.full(len(full), np.nan)
+        for i, (line, cells) in enumerate(full):
+            text = cell(cells, target)
+            try:
+                targets[i] = np.nan if is_missing(text) else float(text)
+            except ValueError:
+                raise ValueError(
+                    f"column {names[target]!r} of {source} is not numeric: {text!r} in line {line}; expected numbers."
+                    " Leave a cell empty where the target is unknown."
+                ) from None
+        if unknown := int(np.isnan(targets).sum()):
+            notes = [
+                *notes,
+                f"The target is unknown for {unknown:,} of {len(full):,} strings, and masked in the loss.",
+            ]
+    if weight is not None:
+        weights = weights_of([cell(cells, weight) for _, cells in full], names[weight], source, lines)
+    named = len(names) > 1
+    return StringRows(
+        [cell(cells, column) for _, cells in full],
+        lines,
+        targets,
+        weights,
+        names[column] if named else "",
+        tuple(notes),
+    )
+
+
+def _are_identifiers(strings: Sequence[str]) -> bool:
+    """Whether strings are different words that end in a number, such as ZINC0001, or numbers."""
+    return len(strings) > 2 and len(set(strings)) == len(strings) and all(map(_IDENTIFIER.fullmatch, strings))
 
 
 def is_string_list(x: object) -> TypeGuard[Sequence[str]]:
@@ -141,7 +358,20 @@ def is_string_list(x: object) -> TypeGuard[Sequence[str]]:
 
 def is_string_file(x: object) -> bool:
     """Whether `x` is the path of a file of strings, judging by its suffix."""
-    return isinstance(x, str | os.PathLike) and _suffix(x) in SUFFIXES
+    return isinstance(x, str | os.PathLike) and suffix_of(x) in SUFFIXES
+
+
+def holds_strings(path: str | os.PathLike[str]) -> bool:
+    """Whether an existing file holds strings: by its suffix, or as a table with a column of a known name.
+
+    Args:
+        path: path of the file.
+    """
+    suffix = suffix_of(path)
+    if suffix not in TABLES or not Path(path).expanduser().is_file():
+        return suffix in LINES
+    names = {name.lower() for name in TextTable(Path(path).expanduser(), known=STRING_COLUMNS).names}
+    return not names.isdisjoint(STRING_COLUMNS)
 
 
 def is_strings(x: object) -> bool:

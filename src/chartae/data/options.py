@@ -15,8 +15,8 @@ from chartae.records.settings import Plain
 
 __all__ = ["Reading", "height_and_width"]
 
-#: options about the training data alone, which do not apply to new data
-_OF_TRAINING = ("limit", "errors", "target", "weight")
+#: what is neither stored nor an option of any kind of data
+_UNSTORED = ("optional",)
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,12 @@ class Reading:
         target: for strings: property to predict: name of a property of molecules (logp, sa, qed, weight,
             penalised-logp), name of another column, or one number for each string.
         errors: for strings: ``"raise"`` (default) to raise if a string cannot be encoded, ``"skip"`` to leave it out.
-        label: for tables: name of the column of labels; "" for none. By default there are none in a data frame, and
-            in a file the first column named label, target, class or y.
-        drop: for tables: names of columns to leave out.
+        label: for tables: name of the column of labels; "" or None for none. A tuple of names in lower case: the first
+            of them that is a column, if any is; a fit sets it where labels are needed.
+        drop: for tables: names of columns to leave out, or one name.
         weight: for tables: name of the column that holds the weight of each row in the loss.
+        header: for tables and strings in files: whether the first row holds the names of the columns; by default
+            judged by the rows.
         size: for images: crop the centre of each image and resize it, to `size` x `size` pixels, or to
             (height, width), which may be written ``"HxW"``.
         background: for images with transparency: ``"white"`` or ``"black"``, the colour behind them, or ``"alpha"`` to
@@ -48,6 +50,7 @@ class Reading:
         white: for images of whole numbers: the level that is white; 255 by default, and for more than 8 bits what the
             files state, otherwise the smallest 2^k - 1 that no level of the training data exceeds.
         shape: for images: shape (C, H, W) of the fitted images, to which new ones are matched.
+        optional: whether the named columns of labels, weights and those to leave out may be missing, as in new data.
 
     >>> from chartae.data import Reading, read
     >>> data = read(["x+1", "x*x"], valid=0, test=0, reading=Reading(grammar="expressions"))
@@ -60,18 +63,30 @@ class Reading:
     column: str | None = None
     target: str | Sequence[float] | NDArray[np.number] | None = None
     errors: str | None = None
-    label: str | int | None = None
-    drop: Sequence[str | int] | None = None
-    weight: str | int | None = None
+    label: str | int | tuple[str, ...] | None = None
+    drop: str | Sequence[str | int] | None = None
+    weight: str | None = None
+    header: bool | None = None
     size: int | str | Sequence[int] | None = None
     background: str | None = None
     channels_last: bool | None = None
     white: int | None = None
     shape: Sequence[int] | None = None
+    optional: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.drop, str):
+            object.__setattr__(self, "drop", (self.drop,))
+
+    def without_candidates(self) -> Reading:
+        """The options for data whose labels are not in a column: without names of columns that may hold them."""
+        return replace(self, label=None) if isinstance(self.label, tuple) else self
 
     def stated(self) -> tuple[str, ...]:
         """Names of the options that are set."""
-        return tuple(field.name for field in fields(self) if getattr(self, field.name) is not None)
+        options = replace(self, label=None) if self.label == "" else self.without_candidates()
+        names = (field.name for field in fields(options) if field.name not in _UNSTORED)
+        return tuple(name for name in names if getattr(options, name) is not None)
 
     def to_dict(self) -> dict[str, Plain]:
         """The options that are set, as plain values.
@@ -95,14 +110,20 @@ class Reading:
         Raises:
             ValueError: a name is unknown.
         """
-        names = [field.name for field in fields(cls) if field.name != "grammar"]
+        names = [field.name for field in fields(cls) if field.name not in ("grammar", *_UNSTORED)]
         if unknown := sorted(set(facts) - set(names)):
             raise ValueError(f"reading has {', '.join(unknown)}; expected some of {', '.join(names)}.")
         return cls(grammar=grammar, **cast(dict[str, Any], facts))
 
     def for_new_data(self) -> Reading:
-        """The options for new data: without those that are about the training data alone."""
-        return replace(self, **dict.fromkeys(_OF_TRAINING))
+        """The options for new data: without limit, errors, target and weight, which are about the training data alone.
+
+        A column of weights, which new data may have, is left out.
+        """
+        drop = [*(self.drop or ()), *([self.weight] if self.weight else [])]
+        return replace(
+            self, limit=None, errors=None, target=None, weight=None, drop=drop or None, optional=True,
+        )  # fmt: skip
 
 
 def height_and_width(size: int | str | Sequence[int]) -> tuple[int, int]:

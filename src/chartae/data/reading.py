@@ -11,16 +11,20 @@ from typing import TypeGuard
 import numpy as np
 
 from chartae.data.catalogue import NAMES, load
-from chartae.data.columns import Columns, Frame, frame_columns, is_frame
+from chartae.data.columns import Frame, as_frame, frame_columns, is_frame
 from chartae.data.contents import Contents, Part
 from chartae.data.dataset import Dataset, Shares, assemble, from_path
 from chartae.data.derived import VIEWS, split_views
 from chartae.data.kinds import Images, Kind, Strings, kind_of
 from chartae.data.kinds import kinds as every_kind
+from chartae.data.labels import known_labels
 from chartae.data.lines import is_string_file, is_string_list
+from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.pictures import is_pictures
 from chartae.data.strings import from_strings
+from chartae.data.tables import roles, weights_of
+from chartae.data.text import TABLES, suffix_of
 from chartae.grammar import CODECS
 from chartae.grammar import NAMES as GRAMMARS
 
@@ -57,7 +61,8 @@ def read(
 
     * A `Dataset` is returned as it is.
     * A name or path is loaded, as by `chartae.data.load`. A file of strings is encoded by the grammar of `reading`.
-      A ``.csv`` file is read as strings if only strings are accepted, otherwise as a table.
+      A ``.csv`` or ``.tsv`` file is read as strings if only strings are accepted or `reading` has a grammar or a column
+      of strings, otherwise as a table.
     * An array, a data frame or a list is split at random. Numbers (n, d) become a table if tables are accepted,
       otherwise points.
 
@@ -87,6 +92,7 @@ def read(
     (Table((2,)), Points((2,)))
     """
     accepted = tuple(kinds) if kinds is not None else every_kind()
+    anything = as_frame(anything)
     if isinstance(anything, Dataset):
         if stated := reading.stated():
             raise ValueError(
@@ -94,9 +100,10 @@ def read(
                 " been read. Leave them out."
             )
         return _as_one_of(anything, accepted)
-    if _holds_strings(anything, accepted):
+    if _holds_strings(anything, accepted, reading):
         if Strings not in accepted:
             raise WrongKind(f"{_brief(anything)} holds strings; expected {_nouns(accepted)}", Strings)
+        reading = reading.without_candidates()
         _refuse_options(reading, Strings, anything)
         return _read_strings(anything, reading, seed, valid, test)
     if accepted == (Strings,):
@@ -110,46 +117,66 @@ def read(
     kind = next((kind for kind in guessed_first if kind.takes(anything)), None) or kind_of(anything)
     if kind is not None:
         _refuse_options(reading, kind, anything)
-    part, columns = Part(anything), None
-    if is_frame(anything):
-        part, columns = _frame_part(anything, "" if reading.label is None else reading.label)
+    contents = _frame_contents(anything, reading) if is_frame(anything) else _array_contents(anything, reading)
     shares = Shares(seed, valid, test)
-    contents = Contents({"train": part}, columns or Columns(), reading)
     return _as_one_of(assemble(IN_MEMORY, contents, shares=shares, kind=kind, source=IN_MEMORY), accepted)
 
 
-def _frame_part(frame: Frame, label: str | int) -> tuple[Part, Columns]:
-    """The numbers and labels of a data frame, and its columns; "" stands for no column of labels."""
-    if label == "":
-        return Part(frame), frame_columns(frame)
-    if label not in list(frame.columns):
-        names = ", ".join(map(str, frame.columns))[:200]
-        raise ValueError(f"label is {label!r}; expected a column of the data frame: {names}.")
-    labels = frame[[label]].to_numpy("O", na_value=np.nan)[:, 0]
-    features = frame.drop(columns=[label])
-    return Part(features, labels), frame_columns(features, label)
+def _array_contents(x: object, reading: Reading) -> Contents:
+    """Examples without names."""
+    if reading.weight is not None or reading.drop:
+        option = "drop" if reading.weight is None else "weight"
+        raise ValueError(
+            f"{option} is {getattr(reading, option)!r}; expected None, as {_brief(x)} has no named columns. Give a data"
+            " frame, or leave it out."
+        )
+    return Contents({"train": Part(x)}, reading=reading.without_candidates())
 
 
-def _holds_strings(x: object, accepted: Sequence[type[Kind]]) -> TypeGuard[str | os.PathLike[str] | Sequence[str]]:
+def _frame_contents(frame: Frame, reading: Reading) -> Contents:
+    """The numbers, labels and weights of a data frame, and its columns."""
+    names = frame_columns(frame).names
+    source = "the data frame"
+    parts = roles(names, reading, source)
+    features = frame[[names[i] for i in parts.features]]
+    notes = list(parts.notes)
+    labels = weight = None
+    if parts.label is not None:
+        cells = frame[[names[parts.label]]].to_numpy("O", na_value=np.nan)[:, 0]
+        labels, said = known_labels(list(cells), names[parts.label], source)
+        notes += said
+    if parts.weight is not None:
+        cells = frame[[names[parts.weight]]].to_numpy("O", na_value=np.nan)[:, 0]
+        weight = weights_of(list(cells), names[parts.weight], source)
+    others = parts.columns(names, True)
+    columns = frame_columns(features, others.label, others.others)
+    return Contents({"train": Part(features, labels, weight)}, columns, parts.decided(names, reading), tuple(notes))
+
+
+def _holds_strings(
+    x: object, accepted: Sequence[type[Kind]], reading: Reading
+) -> TypeGuard[str | os.PathLike[str] | Sequence[str] | Frame]:
+    """Whether to read strings: a table holds them if only strings are accepted, or an option for strings is given."""
     if (isinstance(x, str) and x in NAMES) or (Images in accepted and is_pictures(x)):
         return False
-    is_csv = isinstance(x, str | os.PathLike) and Path(x).suffix.lower() == ".csv"
-    return is_string_list(x) or (is_string_file(x) and (not is_csv or tuple(accepted) == (Strings,)))
+    for_strings = tuple(accepted) == (Strings,) or (Strings in accepted and bool(reading.grammar or reading.column))
+    is_table = is_frame(x) or (isinstance(x, str | os.PathLike) and suffix_of(x) in TABLES)
+    return is_string_list(x) or (for_strings if is_table else is_string_file(x))
 
 
 def _read_strings(
-    strings: str | os.PathLike[str] | Sequence[str], reading: Reading, seed: int, valid: float, test: float
+    strings: str | os.PathLike[str] | Sequence[str] | Frame, reading: Reading, seed: int, valid: float, test: float
 ) -> Dataset:
     if reading.grammar is None:
         raise ValueError(
             f"grammar is None; reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or "
             f"a list of productions), or a codec without a grammar: {', '.join(CODECS)}."
         )
-    data = from_strings(
+    return from_strings(
         strings, reading.grammar, limit=reading.limit, column=reading.column, target=reading.target,
-        errors=reading.errors or "raise", seed=seed, valid=valid, test=test,
+        weight=reading.weight, errors=reading.errors or "raise", header=reading.header, seed=seed, valid=valid,
+        test=test,
     )  # fmt: skip
-    return replace(data, reading=reading)
 
 
 def _load(
@@ -165,7 +192,13 @@ def _load(
         data = from_path(path, reading=reading, shares=shares)
     else:
         data = load(name, root, seed=shares.seed, reading=reading)
-        if reading.label is not None:
+        if not data.path and path.exists():
+            note = guess(
+                f"{os.fspath(name)!r} is the named data set; for the file or folder of this name, write"
+                f" {os.path.join(os.curdir, os.fspath(name))!r}."
+            )
+            data = replace(data, notes=(note, *data.notes))
+        if "label" in reading.stated():
             raise ValueError(
                 f"label is {reading.label!r}; expected None, as {data.name!r} comes with its labels. Use label for"
                 " tables in files and data frames."
@@ -186,7 +219,8 @@ def _as_one_of(data: Dataset, accepted: Sequence[type[Kind]]) -> Dataset:
 
 def _refuse_options(reading: Reading, kind: type[Kind], x: object) -> None:
     """Raise ValueError if an option is set that this kind of data does not have."""
-    unused = [name for name in reading.stated() if name not in kind.options]
+    for_any = {"weight"} if reading.weight is not None and not isinstance(reading.weight, str) else set()
+    unused = [name for name in reading.stated() if name not in kind.options | for_any]
     if unused:
         users = sorted({other.noun for other in every_kind() if set(unused) <= other.options})
         several = len(unused) > 1
@@ -246,6 +280,8 @@ def origin(data: Dataset) -> Origin:
     >>> origin(load("digits")), origin(from_arrays(np.eye(4))).in_memory
     (Origin(data='digits', root=''), True)
     """
+    if data.path:
+        return Origin(data.path if Path(split_views(data.path)[0]).exists() else IN_MEMORY)
     base, views = split_views(data.name)
     source = Path(data.source)
     if base in NAMES and set(views) <= set(VIEWS):
@@ -253,7 +289,4 @@ def origin(data: Dataset) -> Origin:
         return Origin(data.name, str(source.resolve()) if source.is_dir() else "")
     if source.exists():
         return Origin(str(source.resolve()))
-    file, views = split_views(data.source)
-    if views and Path(file).exists():
-        return Origin("+".join([str(Path(file).resolve()), *views]))
     return Origin(IN_MEMORY)

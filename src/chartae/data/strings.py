@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.arrays import splits
+from chartae.data.columns import Frame
 from chartae.data.dataset import Dataset
 from chartae.data.kinds import Strings
-from chartae.data.lines import indices, numbered_strings
+from chartae.data.lines import StringRows, frame_strings, indices, string_rows
+from chartae.data.options import Reading
 from chartae.data.properties import TARGETS, molecule_property
 from chartae.grammar import Codec, Derivations, codec_for
 
@@ -26,13 +28,15 @@ _MANY = 1 << 26
 
 
 def from_strings(
-    data: str | os.PathLike[str] | Sequence[str],
+    data: str | os.PathLike[str] | Sequence[str] | Frame,
     codec: str | os.PathLike[str] | Codec,
     *,
     limit: int | None = None,
     column: str | None = None,
     target: str | Sequence[float] | NDArray[np.number] | None = None,
+    weight: str | Sequence[float] | NDArray[np.number] | None = None,
     errors: str = "raise",
+    header: bool | None = None,
     seed: int = 0,
     valid: float = 0.1,
     test: float = 0.1,
@@ -42,18 +46,21 @@ def from_strings(
     An index takes one byte, or two if the codec has more than 128.
 
     Args:
-        data: list of strings, or path of a ``.txt``, ``.smi``, ``.smiles``, ``.csv`` or ``.tsv`` file, plain or
-            gzipped.
+        data: list of strings, pandas data frame, or path of a ``.txt``, ``.smi``, ``.smiles``, ``.csv`` or ``.tsv``
+            file, plain or gzipped. Rows without a string are left out whole, and counted in `Dataset.notes`.
         codec: name of a grammar (such as ``"expressions"`` or ``"zinc-smiles"``) or of a codec without one
             (``"characters"``, ``"tokens"``, ``"selfies"``), path of a file of a grammar, or a `chartae.grammar.Codec`.
         limit: use only the first `limit` strings; >= 1; all by default.
-        column: name of the column of strings of a ``.csv`` or ``.tsv`` file; by default one named smiles, selfies,
-            string, sequence, expression or text.
+        column: name of the column of strings of a table; by default one named smiles, canonical_smiles, selfies,
+            string, sequence, expression or text, or else the only one that the codec can read.
         target: property of each string to predict: the name of one that RDKit computes
             (`chartae.data.properties.TARGETS`: logp, sa, qed, weight, ...), the name of another column of the table,
             or one number for each string, NaN where it is unknown. None (default) for no target.
+        weight: weight of each string in the loss, >= 0: the name of a column of the table, or one number for each
+            string. None (default) for equal weights.
         errors: ``"raise"`` (default) to raise if a string cannot be encoded; ``"skip"`` to leave such strings out and
             count them in `Dataset.skipped`.
+        header: whether the first row of a file holds the names of the columns; by default judged by the rows.
         seed: seed of the random split; default 0.
         valid, test: fractions to hold out, in [0, 1); default 0.1 each.
 
@@ -73,17 +80,20 @@ def from_strings(
     """
     if errors not in ("raise", "skip"):
         raise ValueError(f"errors is {errors!r}; expected 'raise' or 'skip'.")
+    named = weight if isinstance(weight, str) else None
+    reading = Reading(limit=limit, column=column, weight=named, header=header)
+    found = _found(data, codec, reading, target)
+    strings, lines, notes = found.strings, found.lines, list(found.notes)
+    name = source = "strings"
+    path = ""
     if isinstance(data, str | os.PathLike):
-        strings, lines = numbered_strings(data, column, limit)
-        name, source = Path(data).name.split(".")[0], str(data)
-    else:
-        strings, lines = list(data[:limit]), []
-        name = source = "strings"
-    values = None
+        name, source, path = Path(data).name.split(".")[0], str(data), str(Path(data).expanduser().resolve())
+    values = found.target
     if isinstance(target, str) and target in TARGETS:
-        values = _target_tensor(molecule_property(target, strings), len(strings))
-    elif target is not None:
-        values = _target_values(target, data, len(strings), limit)
+        values = molecule_property(target, strings)
+    elif target is not None and not isinstance(target, str):
+        values = _one_each("target", target, len(strings))
+    weights = found.weight if weight is None or isinstance(weight, str) else _one_each("weight", weight, len(strings))
     codec = codec_for(codec, strings)
     rows = codec.encode(strings, errors="skip")
     if rows.failures and errors == "raise":
@@ -98,14 +108,55 @@ def from_strings(
     x = indices(rows, codec)
     _warn_of_padding(x, rows, strings)
     split = splits(len(x), valid, test, seed)
-    if values is not None:
-        values = values[torch.from_numpy(rows.kept)]
-    targets = {s: None if values is None else values[i] for s, i in split.items()}
+    kept = rows.kept
+    targets, weighting = ({s: None if v is None else torch.from_numpy(v[kept]).float()[i] for s, i in split.items()}
+                          for v in (values, weights))  # fmt: skip
+    decided = Reading(
+        codec,
+        limit,
+        found.column or column,
+        target,
+        None if errors == "raise" else errors,
+        weight=named,
+        header=header,
+    )
+    if rows.failures:
+        notes.append(f"{len(rows.failures):,} of {len(strings):,} strings that cannot be encoded are left out.")
     return Dataset(
         name, x[split["train"]], x[split["valid"]], x[split["test"]], source=source, skipped=len(rows.failures),
         train_target=targets["train"], valid_target=targets["valid"], test_target=targets["test"],
-        kind=Strings(codec, x.shape[1]),
+        train_weight=weighting["train"], valid_weight=weighting["valid"], test_weight=weighting["test"],
+        kind=Strings(codec, x.shape[1]), notes=tuple(notes), reading=decided,
+        path=path,
     )  # fmt: skip
+
+
+def _found(
+    data: str | os.PathLike[str] | Sequence[str] | Frame,
+    codec: str | os.PathLike[str] | Codec,
+    reading: Reading,
+    target: object,
+) -> StringRows:
+    """The strings, with what a file or a data frame holds of each."""
+    column = target if isinstance(target, str) and target not in TARGETS else None
+
+    def share(strings: Sequence[str]) -> float:
+        try:
+            return len(codec_for(codec, strings).encode(strings, errors="skip")) / len(strings)
+        except ValueError:
+            return 0.0
+
+    if isinstance(data, str | os.PathLike):
+        return string_rows(data, reading, share, target=column)
+    if not isinstance(data, Sequence | np.ndarray):
+        return frame_strings(data, reading, share, target=column)
+    for name, value in (("target", column), ("weight", reading.weight)):
+        if isinstance(value, str):
+            computed = f", or one of {', '.join(TARGETS)} for molecules" if name == "target" else ""
+            raise ValueError(
+                f"{name} is {value!r}; expected one number for each string of a list{computed}. A column needs a table."
+            )
+    return StringRows([str(string) for string in list(data)[: reading.limit]])
 
 
 def _warn_of_padding(x: Tensor, rows: Derivations, strings: Sequence[str]) -> None:
@@ -120,34 +171,11 @@ def _warn_of_padding(x: Tensor, rows: Derivations, strings: Sequence[str]) -> No
         )
 
 
-def _target_values(
-    target: str | Sequence[float] | NDArray[np.number],
-    data: str | os.PathLike[str] | Sequence[str],
-    n: int,
-    limit: int | None,
-) -> Tensor:
-    """The target of each of `n` strings: numbers as given, or read from a column of the file of strings."""
-    if not isinstance(target, str):
-        return _target_tensor(target, n)
-    if not isinstance(data, str | os.PathLike):
-        raise ValueError(
-            f"target is {target!r}; expected numbers for a list of strings, or one of {', '.join(TARGETS)} for"
-            " molecules. A column needs a file."
-        )
-    cells, _ = numbered_strings(data, target, limit)
-    if len(cells) != n:
-        raise ValueError(
-            f"column {target!r} of {data} has {len(cells)} values for {n} strings; expected one for each. Write nan"
-            " where it is unknown."
-        )
-    try:
-        return _target_tensor([float(cell) for cell in cells], n)
-    except ValueError as error:
-        raise ValueError(f"column {target!r} of {data} is not numeric: {error}; expected numbers.") from error
-
-
-def _target_tensor(values: Sequence[float] | NDArray[np.number], n: int) -> Tensor:
-    y = torch.as_tensor(np.asarray(values, np.float32))
-    if y.shape != (n,):
-        raise ValueError(f"target has shape {tuple(y.shape)}; expected one number for each of {n} strings, ({n},).")
-    return y
+def _one_each(name: str, values: Sequence[float] | NDArray[np.number], n: int) -> NDArray[np.float64]:
+    """One number for each of `n` strings."""
+    numbers = np.asarray(values, np.float64)
+    if numbers.shape != (n,):
+        raise ValueError(f"{name} has shape {numbers.shape}; expected one number for each of {n} strings, ({n},).")
+    if name == "weight" and not ((numbers >= 0) & np.isfinite(numbers)).all():
+        raise ValueError(f"weight is {numbers.min()} for a string; expected finite numbers of at least 0.")
+    return numbers

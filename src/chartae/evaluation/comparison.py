@@ -88,6 +88,7 @@ class Comparing:
 HELD = {
     Measuring: ("device",),
     Training: ("seed",),
+    Reading: ("optional", "shape"),
     Request: ("training", "reading", "options", "out", "overwrite", "resume", "densities", "to", "weight", "on_epoch"),
     Comparing: ("measuring", "request"),
 }
@@ -97,7 +98,7 @@ def _fields(owner: type) -> list[str]:
     return [f.name for f in fields(owner) if f.name not in HELD.get(owner, ())]
 
 
-@lists_fields(Reading)
+@lists_fields(Reading, *HELD[Reading])
 @lists_fields(Request, *HELD[Request])
 @lists_fields(Training, *HELD[Training])
 @lists_fields(Measuring, *HELD[Measuring])
@@ -160,13 +161,12 @@ def compare(
         target: for strings: a property of each, or the name of its column.
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
         label: for tables: name of the column of labels; ``""`` for none.
-        drop: for tables: names of columns to leave out.
+        drop: for tables: names of columns to leave out, or one name.
         weight: for tables: name of the column that holds the weight of each row.
         size: for images: side in pixels to which the centre of each image is resized, or (height, width).
         background: for images with transparency: ``"white"``, ``"black"``, or ``"alpha"`` to keep it as a channel.
         channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
         white: for images of whole numbers: the level that is white.
-        shape: for images: shape (C, H, W) that they must have.
 
     Returns:
         The comparison, which is also in `comparison.json`.

@@ -10,12 +10,12 @@ __all__ = ["as_float", "nearest", "sample_rows", "total_variance"]
 
 
 def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Convert data to floating point, as a network reads them: uint8 values are scaled from 0..255 to [0, 1].
+    """Convert data to floating point, as a network reads them: uint8 images are scaled from 0..255 to [0, 1].
 
-    Any other dtype, such as the int8 or int16 of indices, is only cast.
+    Rows of numbers (N, d), which have no levels of brightness, and any other dtype are only cast.
 
     Args:
-        x: data of any shape.
+        x: data of any shape; images have at least three dimensions.
         dtype: floating-point dtype; default float32.
 
     Returns:
@@ -23,10 +23,10 @@ def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
 
     >>> import torch
     >>> from chartae.maths import as_float
-    >>> as_float(torch.tensor([0, 255], dtype=torch.uint8))
-    tensor([0., 1.])
+    >>> as_float(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)), as_float(torch.tensor([[0, 255]], dtype=torch.uint8))
+    (tensor([[[[0., 1.]]]]), tensor([[  0., 255.]]))
     """
-    if x.dtype == torch.uint8:
+    if x.dtype == torch.uint8 and x.ndim > 2:
         return x.to(dtype).mul_(1 / 255)
     return x.to(dtype)
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from chartae.data import Condition, Dataset, Reading
 from chartae.data import read as read_data
-from chartae.data.arrays import splits
+from chartae.data.arrays import SPLITS, splits
 from chartae.data.columns import Columns, Frame, is_frame
 from chartae.data.kinds import Kind
 
-__all__ = ["conditioned", "split_columns", "with_condition"]
+__all__ = ["LABELS", "conditioned", "keep_columns", "split_columns", "with_condition"]
 
 #: the name that stands for the labels of a data set
 LABELS = "labels"
@@ -106,7 +107,8 @@ def _attached(data: Dataset, condition: Condition, train: object, valid: object,
 
 
 def _with_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
-    """The data set conditioned on its labels."""
+    """The data set conditioned on its labels; examples without one are left out."""
+    data = _labelled(data)
     labels = [data.train_labels, data.valid_labels, data.test_labels]
     if labels[0] is None:
         raise ValueError(f"condition is 'labels', but {data.name} has no labels; give values, one for each example")
@@ -115,6 +117,26 @@ def _with_labels(data: Dataset, condition: Condition | None = None) -> Dataset:
         categorical = () if labels[0].is_floating_point() else (LABELS,)
         condition = Condition.of({LABELS: values[0]}, classes=data.classes, categorical=categorical)
     return _attached(data, condition, *({LABELS: v} for v in values))
+
+
+def _labelled(data: Dataset) -> Dataset:
+    """The data set without the examples whose class is unknown (-1)."""
+    y = data.train_labels
+    if y is None or y.is_floating_point() or y.ndim != 1:
+        return data
+    kept: dict[str, Any] = {}
+    count = 0
+    for split in SPLITS:
+        labels = getattr(data, f"{split}_labels")
+        known = labels != -1
+        count += int((~known).sum())
+        for name in ("", "_labels", "_target", "_weight"):
+            rows = getattr(data, split + name)
+            kept[split + name] = None if rows is None else rows[known]
+    if not count:
+        return data
+    note = f"{count:,} examples without a label are left out, as the model is conditioned on the label."
+    return replace(data, notes=(*data.notes, note), **kept)
 
 
 def _with_columns(data: Dataset, names: list[str], condition: Condition | None = None) -> Dataset:
@@ -128,17 +150,18 @@ def _with_columns(data: Dataset, names: list[str], condition: Condition | None =
     tables = [{name: _as_integers(x[:, i]) for i, name in enumerate(names)} for x in splits]
     condition = condition or Condition.of(tables[0])
     kept = [i for i in range(len(columns)) if i not in chosen]
-    return _attached(_keep_columns(data, kept), condition, *tables)
+    return _attached(keep_columns(data, kept), condition, *tables)
 
 
-def _keep_columns(data: Dataset, kept: list[int]) -> Dataset:
-    """The table with only the columns of these numbers."""
+def keep_columns(data: Dataset, kept: list[int]) -> Dataset:
+    """The table with only the columns of these numbers, in this order."""
     if not kept:
         raise ValueError(f"condition names all columns of {data.name}; leave at least one column for the model")
     old = data.kind.columns
     columns = Columns(
-        tuple(old.names[i] for i in kept), tuple(old.dtypes[i] for i in kept) if old.dtypes else (), old.label
-    )
+        tuple(old.names[i] for i in kept), tuple(old.dtypes[i] for i in kept) if old.dtypes else (), old.label,
+        old.others,
+    )  # fmt: skip
     train = data.train[:, kept]
     kind = type(data.kind).of(train, columns=columns)
     return replace(data, train=train, valid=data.valid[:, kept], test=data.test[:, kept], kind=kind)

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal, cast
 
+import numpy as np
 from torch import Tensor
 
 from chartae import densities as density_table
@@ -18,14 +19,15 @@ from chartae import training as loop
 from chartae.conditionals import Empirical
 from chartae.data import NAMES, Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
 from chartae.data import read as read_data
+from chartae.data.columns import LABEL_COLUMNS
 from chartae.densities import Density
 from chartae.grammar import Codec
 from chartae.maths import as_float, sample_rows
 from chartae.objectives import Objective
-from chartae.recipes import RECIPES, Built, build, options, recipe_options, recipes_for, setting_for
+from chartae.recipes import RECIPES, Built, build, options, recipe_options, recipes_for, setting_for, trial
 from chartae.records.settings import Plain, Settings
 from chartae.records.training import Augment
-from chartae.runs.conditioning import conditioned
+from chartae.runs.conditioning import LABELS, conditioned
 from chartae.runs.folder import prepare
 from chartae.runs.request import Request
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
@@ -76,7 +78,8 @@ def fit(
     errors: str | None = None,
     target: str | Sequence[float] | None = None,
     label: str | int | None = None,
-    drop: Sequence[str | int] | None = None,
+    drop: str | Sequence[str | int] | None = None,
+    header: bool | None = None,
     size: int | str | Sequence[int] | None = None,
     background: str | None = None,
     channels_last: bool | None = None,
@@ -149,8 +152,11 @@ def fit(
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
         target: for strings: a property of each, or the name of its column. A head learns to predict it from the code;
             the option ``property`` is the weight of its loss, by default 1.
-        label: for tables: name of the column of labels, which is not a feature; "" for none.
-        drop: for tables: names of columns to leave out.
+        label: for tables: name of the column of labels, which is not a feature; "" for none. By default there is none,
+            unless recipe or condition use labels: then a column named label, target or class is taken.
+        drop: for tables: names of columns to leave out, or one name.
+        header: for tables and strings in files: whether the first row holds the names of the columns; by default judged
+            by the rows.
         size: for pictures: cut the centre out of each picture and resize it to `size` x `size` pixels, or to (height,
             width) or ``"HxW"``. By default all pictures must have one size.
         background: for pictures with transparency: ``"white"`` or ``"black"`` behind them, or ``"alpha"`` to keep
@@ -184,7 +190,7 @@ def fit(
     )  # fmt: skip
     reading = Reading(
         grammar=grammar, limit=limit, column=column, errors=errors, target=target, label=label, drop=drop, size=size,
-        background=background, channels_last=channels_last, white=white,
+        header=header, background=background, channels_last=channels_last, white=white,
         weight=weight if isinstance(weight, str) else None,
     )  # fmt: skip
     request = Request(
@@ -295,7 +301,8 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     # a Dataset has been read already, so the recipe's defaults for reading do not apply
     reading = request.reading if isinstance(data, Dataset) else record.reads(request.reading)
     try:
-        dataset = conditioned(data, request.condition, record.kinds, request.root, reading)
+        candidates = replace(reading, label=LABEL_COLUMNS) if _needs_labels(recipe, data, request) else reading
+        dataset = conditioned(data, request.condition, record.kinds, request.root, candidates)
     except WrongKind as error:
         others = ", ".join(recipes_for(error.kind))
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
@@ -338,6 +345,18 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     valid = _validation(dataset, objective, training, valid_partners)
     loop.check(objective, batches, training, valid)
     return Prepared(built, dataset, other, settings, batches, valid, training, densities)
+
+
+def _needs_labels(recipe: str, data: object, request: Request) -> bool:
+    """Whether a column of labels must be looked for: recipe or condition use labels, and none was named."""
+    if request.reading.label is not None or isinstance(data, Dataset | Tensor | np.ndarray):
+        return False
+    if isinstance(request.condition, str) and request.condition.strip() == LABELS:
+        return True
+    try:
+        return "labels" in trial(recipe, request.options).uses
+    except ValueError:  # options that suit the data alone, or none: building the recipe says so
+        return False
 
 
 def _options(recipe: str, chosen: Mapping[str, object], reading: Reading, data: Dataset) -> dict[str, object]:

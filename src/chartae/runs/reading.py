@@ -8,13 +8,29 @@ import numpy as np
 from torch import Tensor
 
 from chartae.data import NAMES, Condition, Dataset, split_views
-from chartae.data.columns import is_frame
+from chartae.data.columns import as_frame, is_frame
 from chartae.data.kinds import Kind
 from chartae.data.options import Reading
 from chartae.records.settings import Settings
-from chartae.runs.conditioning import LABELS, split_columns
+from chartae.runs.conditioning import LABELS, keep_columns, split_columns
 
-__all__ = ["options_like", "rows_and_condition"]
+__all__ = ["in_order", "options_like", "rows_and_condition"]
+
+
+def in_order(data: Dataset, kind: Kind) -> Dataset:
+    """The data set with the columns of a table in the order of the fitted ones, which are taken by name.
+
+    Args:
+        data: data set of the kind of the run.
+        kind: kind of the run.
+
+    Raises:
+        ValueError: a column is missing, unknown or duplicated; the message names it.
+    """
+    fitted, columns = kind.columns, data.kind.columns
+    if not (fitted.names and columns.names) or fitted.names == columns.names:
+        return data
+    return keep_columns(data, fitted.order(columns.names, repr(data.name)))
 
 
 def options_like(data: object, kind: Kind, reading: Reading = Reading()) -> Reading:
@@ -52,8 +68,12 @@ def rows_and_condition(
             condition.
         FileNotFoundError: there is no such file.
     """
+    x = as_frame(x)
     if isinstance(x, str | os.PathLike):
         return _of_file(x, values, kind, settings, condition)
+    column = settings.reading.get("column")
+    if is_frame(x) and column in list(x.columns):  # of strings
+        x = x[[column]].to_numpy("O", na_value=np.nan)[:, 0]
     if condition is None or not is_frame(x):
         return kind.read(x), values
     columns = list(x.columns)

@@ -33,7 +33,7 @@ from chartae.records.choices import one_of
 from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
 from chartae.runs.conditioning import conditioned, with_condition
-from chartae.runs.reading import options_like, rows_and_condition
+from chartae.runs.reading import in_order, options_like, rows_and_condition
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
@@ -714,12 +714,12 @@ class Run:
         """
         kinds = [type(self.kind)]
         if isinstance(data, Dataset) and (data.condition is not None or self.condition is None):
-            return data
+            return in_order(data, self.kind)
         reading = options_like(data, self.kind, Reading.from_dict(self.settings.reading, self.kind.codec))
         if self.condition is None:
-            return read_data(data, kinds=kinds, root=root, reading=reading)
+            return in_order(read_data(data, kinds=kinds, root=root, reading=reading), self.kind)
         requested = list(self.condition.names) if condition is None else condition
-        return conditioned(data, requested, kinds, root, reading, self.condition)
+        return in_order(conditioned(data, requested, kinds, root, reading, self.condition), self.kind)
 
     def check_data(self, data: Dataset) -> None:
         """Check that a data set is the one that the run was fitted to.

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from chartae.data.columns import Columns
+from chartae.data.columns import Columns, as_frame
 from chartae.data.contents import Contents
 from chartae.data.files import read_contents
 from chartae.data.lines import is_string_file
 from chartae.data.options import Reading
+from chartae.data.text import TABLES, suffix_of
 from chartae.grammar import Codec
 from chartae.records.choices import one_of
 from chartae.records.settings import Plain
@@ -223,6 +224,7 @@ class Kind(ABC):
         if isinstance(x, str | os.PathLike):
             rows = self.file_rows(x)
             return self.read_named(rows.x, rows.names, os.fspath(x))
+        x = as_frame(x)
         self.refuse_others(x)
         examples = self.examples(x)
         self.check_shape(examples)
@@ -254,18 +256,19 @@ class Kind(ABC):
         Raises:
             ValueError: the file holds strings, or cannot be read.
         """
-        # if columns have names, so has the column of labels; a file need not have it
-        label = str(self.columns.label) if self.columns.names else None
-        contents = self._contents(path, replace(reading, label=label))
+        # new data need not have the columns of labels and weights, and those that were left out
+        reading, columns = reading.for_new_data(), self.columns
+        if columns.names:
+            reading = replace(reading, label=str(columns.label), drop=columns.others)
+        contents = self._contents(path, reading)
         labels = [np.asarray(part.labels) for part in contents.parts.values() if part.labels is not None]
         return FileRows(contents.examples(), contents.columns.names, np.concatenate(labels) if labels else None)
 
     def _contents(self, path: str | os.PathLike[str], reading: Reading) -> Contents:
         """The contents of a file of numbers; a ValueError for a file of strings."""
-        suffix = Path(path).suffix.lower()
-        if is_string_file(path) and suffix != ".csv":
+        if is_string_file(path) and suffix_of(path) not in TABLES:
             raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}.")
-        return read_contents(path, reading, required=False)
+        return read_contents(path, reading)
 
     def refuse_others(self, x: object) -> None:
         """Raise ValueError if `x` looks like data of another kind."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from chartae.data.arrays import as_examples, as_tensor
-from chartae.data.columns import Columns, Frame, frame_columns, frame_of, frame_values, is_frame
+from chartae.data.columns import Columns, Frame, as_frame, frame_columns, frame_of, frame_values, is_frame
 from chartae.data.files import whole_file
 from chartae.data.kinds.base import Kind, Plain, Writer, dimensions
 from chartae.data.lines import is_string_list
@@ -35,7 +35,7 @@ class Rows(Kind):
         columns: names and types of the columns; empty if they are unknown.
     """
 
-    options: ClassVar[frozenset[str]] = frozenset({"label"})
+    options: ClassVar[frozenset[str]] = frozenset({"label", "drop", "weight", "header"})
     columns: Columns
 
     @abstractmethod
@@ -57,6 +57,7 @@ class Rows(Kind):
         return rows
 
     def read(self, x: object) -> Tensor:
+        x = as_frame(x)
         if is_frame(x):
             return self.read_named(x, frame_columns(x).names, "the data frame")
         return super().read(x)
@@ -65,8 +66,8 @@ class Rows(Kind):
         if self.columns.names and names:
             order = self.columns.order(names, source)
             x = x[[names[i] for i in order]] if is_frame(x) else np.asarray(x)[:, order]
-        elif is_frame(x) and self.columns.label in names:
-            x = x.drop(columns=[self.columns.label])
+        elif is_frame(x):
+            x = x.drop(columns=[name for name in (self.columns.label, *self.columns.others) if name in names])
         return super().read(frame_values(x) if is_frame(x) else x)
 
     def restore(self, x: Tensor) -> Tensor | Frame:
@@ -126,6 +127,7 @@ class Rows(Kind):
             "columns": list(columns.names),
             "dtypes": list(columns.dtypes),
             "label": columns.label,
+            "others": list(columns.others),
         }
 
 
@@ -135,6 +137,7 @@ def columns_from(facts: Mapping[str, Plain]) -> Columns:
         tuple(cast(list[str | int], facts["columns"])),
         tuple(cast(list[str], facts["dtypes"])),
         cast(str | int, facts["label"]),
+        tuple(cast(list[str | int], facts.get("others", []))),
     )
 
 

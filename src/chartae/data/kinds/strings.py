@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self, cast, final
 
@@ -12,11 +13,12 @@ import torch
 from torch import Tensor
 
 from chartae.data.arrays import as_tensor
-from chartae.data.columns import Columns
+from chartae.data.columns import Columns, as_frame, is_frame
 from chartae.data.files import whole_file
 from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, register, shape_of
-from chartae.data.lines import indices, is_string_file, is_string_list, read_strings
+from chartae.data.lines import frame_strings, indices, is_string_file, is_string_list, string_rows
 from chartae.data.options import Reading
+from chartae.data.text import suffix_of
 from chartae.grammar import MOLECULES, Codec, described, needed, restored
 
 __all__ = ["Strings"]
@@ -44,7 +46,9 @@ class Strings(Kind):
     name: ClassVar[str] = "strings"
     noun: ClassVar[str] = "strings"
     guessed: ClassVar[bool] = True
-    options: ClassVar[frozenset[str]] = frozenset({"grammar", "limit", "column", "target", "errors"})
+    options: ClassVar[frozenset[str]] = frozenset(
+        {"grammar", "limit", "column", "target", "errors", "weight", "header"}
+    )
     codec: Codec
 
     def __init__(self, codec: Codec, length: int) -> None:
@@ -83,6 +87,9 @@ class Strings(Kind):
         """
         if isinstance(x, str | os.PathLike):
             return self.read(self.file_rows(x).x)
+        x = as_frame(x)
+        if is_frame(x):
+            x = frame_strings(x, share=self.share).strings
         if is_string_list(x):
             rows = self.codec.encode([str(s) for s in x])
             longest = int(rows.lengths.max(initial=0))
@@ -106,7 +113,13 @@ class Strings(Kind):
             raise ValueError(
                 f"x is {os.fspath(path)!r}; expected a list of strings, such as [{os.fspath(path)!r}], or a file."
             )
-        return FileRows(read_strings(path, column=reading.column))
+        if suffix_of(path) == ".txt":  # has no columns
+            reading = replace(reading, column=None)
+        return FileRows(string_rows(path, replace(reading, weight=None), self.share).strings)
+
+    def share(self, strings: Sequence[str]) -> float:
+        """Share of strings that the codec can encode."""
+        return len(self.codec.encode(strings, errors="skip")) / len(strings)
 
     def _indices(self, x: Tensor) -> Tensor:
         rounded = x.round()
