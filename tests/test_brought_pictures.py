@@ -409,7 +409,7 @@ def test_the_axis_of_the_channels(sizes):
     with guessing(f"channels_last={not last}" if guessed else None):
         data = from_arrays(x, valid=0, test=0)
     assert (data.shape, data.reading.channels_last) == (shape, last)
-    assert len(data.notes) == guessed
+    assert len(data.notes) == (guessed or last)
     first = np.moveaxis(x, -1, 1) if last else x
     for stated in (True, False):  # both are obeyed
         other = read(x, valid=0, test=0, reading=Reading(channels_last=stated))
@@ -566,6 +566,7 @@ def test_sizes_are_those_of_the_fit(tmp_path):
     torch.testing.assert_close(floats, of_levels, atol=0.02, rtol=0)
     assert floats.shape == (4, 3, 8, 12)
     assert torch.equal(folder.kind.read(stack[0]), of_levels[:1])
+    assert "24x32 pixels are cropped to their centre and resized to 8x12" in read(stack, reading=reading).notes[-1]
 
 
 @pytest.mark.parametrize("colours", [1, 3])

@@ -180,13 +180,23 @@ def _decided(train: Tensor, reading: Reading, notes: list[str]) -> Reading:
         return reading
     if train.ndim == 4 and last is None:
         last, note = channels_last_of(train.shape)
+        if last and not note:
+            note = f"The last axis of x, of shape {tuple(train.shape)}, holds the {train.shape[3]} channels."
         notes += [note] * bool(note)
     if white is None and _is_whole(train):
         lo, peak = (int(v) for v in train.aminmax())
         if lo >= 0 and peak > 255:
             white, note = white_of(peak, "x")
             notes.append(note)
-    return replace(reading, channels_last=last, white=white, size=size_of(reading))
+    size = size_of(reading)
+    if size is not None and train.ndim > 2:
+        height, width = train.shape[1:3] if train.ndim == 3 or last else train.shape[2:]
+        if (height, width) != size:
+            notes.append(
+                f"Images of {height}x{width} pixels are cropped to their centre and resized to {size[0]}x{size[1]}"
+                " (height x width)."
+            )
+    return replace(reading, channels_last=last, white=white, size=size)
 
 
 def _is_whole(x: Tensor) -> bool:
