@@ -243,7 +243,6 @@ def test_a_weight_is_no_feature(tmp_path):
     pandas = pytest.importorskip("pandas")
     frame = pandas.read_csv(path)
     assert torch.equal(read(frame, reading=reading).train_weight, data.train_weight)
-    assert torch.equal(read(frame[["a", "b"]], reading=Reading(weight=frame["w"])).train_weight, data.train_weight)
     # new data may have these columns or not
     expected = data.kind.read(frame[["b", "a"]])
     bare = write(tmp_path / "u.csv", lines(["b", "a"], *[(b, a) for a, b, *_ in rows]))
@@ -251,8 +250,6 @@ def test_a_weight_is_no_feature(tmp_path):
         assert torch.equal(data.kind.read(again), expected)
     with pytest.raises(ValueError, match="weight is 'w'; expected None, as a ndarray has no named columns"):
         read(np.eye(3), reading=Reading(weight="w"))
-    with pytest.raises(ValueError, match=r"weight has shape \(2,\); expected one number for each of 3"):
-        read(np.eye(3), valid=0, test=0, reading=Reading(weight=[1, 2]))
 
 
 # -- what fit accepts, everything accepts -----------------------------------------------------------------------------

@@ -219,8 +219,7 @@ def _as_one_of(data: Dataset, accepted: Sequence[type[Kind]]) -> Dataset:
 
 def _refuse_options(reading: Reading, kind: type[Kind], x: object) -> None:
     """Raise ValueError if an option is set that this kind of data does not have."""
-    for_any = {"weight"} if reading.weight is not None and not isinstance(reading.weight, str) else set()
-    unused = [name for name in reading.stated() if name not in kind.options | for_any]
+    unused = [name for name in reading.stated() if name not in kind.options]
     if unused:
         users = sorted({other.noun for other in every_kind() if set(unused) <= other.options})
         several = len(unused) > 1
