@@ -81,8 +81,9 @@ def rae_table1(request: Request) -> Comparison:
     from there. The features of ImageNet are used beside those of the classifier if the folder of data sets has them.
 
     Raises:
-        ValueError: the table has no such data set or recipe, or `weights` is given with `jobs` or `minutes`.
-        RuntimeError: a model that is trained side by side with others fails.
+        ValueError: the table has no such data set or recipe, `weights` is given with `jobs` or `minutes`, or the
+            minutes are too few to begin a row.
+        ChildProcessError: a model that is trained side by side with others fails.
     """
     data = request.data or "mnist"
     if data not in TABLE1:
@@ -102,8 +103,9 @@ def rae_table1(request: Request) -> Comparison:
 
 def _written(request: Request, comparison: Comparison) -> Comparison:
     """Write the comparison, with how it was made, its table and its report."""
-    out, made = Path(request.out), {"command": _command(request), "machine": _machine()}
-    comparison = replace(comparison, facts={**made, **comparison.facts})
+    out = Path(request.out)
+    origin: dict[str, Value] = {"command": _command(request), "machine": _machine()}
+    comparison = replace(comparison, facts={**origin, **comparison.facts})
     comparison.write(out)
     files.replace_text(out / "table.md", markdown(comparison) + "\n")
     report.write(out, out / "report.html")
@@ -144,9 +146,10 @@ def _side_by_side(request: Request, data: str, settings: dict[str, Any]) -> Comp
         for seed in _seeds(request)
         for recipe in recipes
     ]
-    facts: dict[str, Value] = {"settings": {"epochs": epochs, **settings}}
+    stated = {"epochs": epochs, **settings}
+    facts: dict[str, Value] = {"settings": stated}
     facts |= {} if request.minutes is None else {"minutes": request.minutes}
-    _check_settings(out / "comparison.json", facts, request.overwrite)
+    _check_settings(out / "comparison.json", stated, request.overwrite)
 
     def write() -> Comparison | None:
         other, more = assemble(rows, {}, IMAGENET), dict(facts)
@@ -162,15 +165,15 @@ def _side_by_side(request: Request, data: str, settings: dict[str, Any]) -> Comp
     train_all(rows, say=request.say, write=write, **limits)
     comparison = write()
     if comparison is None:
-        raise RuntimeError(f"--minutes is {request.minutes}; expected enough to train a row. Give more minutes.")
+        raise ValueError(f"--minutes is {request.minutes}; expected enough to train a row. Give more minutes.")
     return comparison
 
 
-def _check_settings(path: Path, facts: dict[str, Value], overwrite: bool) -> None:
+def _check_settings(path: Path, settings: dict[str, Any], overwrite: bool) -> None:
     """Raise ValueError if a comparison has rows with other settings than these, besides the number of epochs."""
     if overwrite or not path.is_file():
         return
-    former, settings = json.loads(path.read_text())["settings"], facts["settings"]
+    former = json.loads(path.read_text())["settings"]
     if {**former, "epochs": None} != {**settings, "epochs": None}:
         raise ValueError(f"--out holds rows with {former}; expected {settings}. Choose another folder or --overwrite.")
 

@@ -156,7 +156,7 @@ def train_all(
         overwrite: whether to train all rows anew; default False.
 
     Raises:
-        RuntimeError: a row failed; the message says where its output is.
+        ChildProcessError: a row failed; the message says where its output is.
     """
     end = None if minutes is None else time.time() + 60 * minutes
     for row in rows if overwrite else ():
@@ -191,7 +191,7 @@ def train_all(
             process.wait()
     if failed:
         logs = ", ".join(str(_log(row)) for row in failed)
-        raise RuntimeError(f"{len(failed)} of {len(rows)} rows failed. Their output is in {logs}.")
+        raise ChildProcessError(f"{len(failed)} of {len(rows)} rows failed. Their output is in {logs}.")
 
 
 def _log(row: Row) -> Path:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import pkgutil
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import chartae as ch
 import papers
 from chartae import cli
 from chartae.cli import reproduce
-from papers import Request, records, table
+from papers import Request, rae_table1, records, side_by_side, table
+from papers.side_by_side import Row, train_all
 
 FILES = sorted((Path(__file__).parents[1] / "papers").glob("*.py"))
 
@@ -96,3 +101,80 @@ def test_the_package_runs(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit, match="0"):
         runpy.run_module("papers", run_name="__main__")
     assert "| 3 x 3 |" in capsys.readouterr().out
+
+
+# -- Table 1 of the RAE paper, with its rows side by side -------------------------------------------------------------
+
+
+@pytest.fixture
+def digits(monkeypatch):
+    """Table 1 of the digits that ship with scikit-learn."""
+    monkeypatch.setitem(rae_table1.TABLE1, "digits", dict.fromkeys(("ae", "vae"), (1.0, 2.0, 3.0, 4.0)))
+    monkeypatch.setattr(rae_table1, "QUICK", {"net": "mlp", "latent_dim": 3, "epochs": 1, "batch_size": 100})
+    return ["reproduce", "rae-table1", "--data", "digits", "--quick"]
+
+
+def test_flags_reach_the_rows(digits, monkeypatch, tmp_path, capsys):
+    calls = []
+    monkeypatch.setattr(rae_table1, "train_all", lambda rows, **limits: calls.append((rows, limits)))
+    flags = ["--recipes", "vae", "--epochs", "7", "--net", "conv:4x8", "--precision", "bf16", "--seeds", "2"]
+    flags += ["--jobs", "3", "--minutes", "0.5", "--device", "cpu"]
+    assert cli.main([*digits, *flags, "--out", str(tmp_path)]) == 2
+    assert "--minutes is 0.5; expected enough to train a row" in capsys.readouterr().err
+    [(rows, limits)] = calls
+    settings = {"net": "conv:4x8", "precision": "bf16", "latent_dim": 3, "batch_size": 100}
+    assert [(r.recipe, r.seed, r.epochs, r.settings, r.device) for r in rows] == [
+        ("vae", 100, 7, settings, "cpu"), ("vae", 101, 7, settings, "cpu"),
+    ]  # fmt: skip
+    assert (limits["jobs"], limits["minutes"], limits["overwrite"]) == (3, 0.5, False)
+
+
+def test_flags_that_do_not_fit_are_refused(digits, tmp_path, capsys):
+    for words, message in {
+        ("--recipes", "dae"): "--recipes has 'dae'; expected one of ae, vae",
+        ("--jobs", "0"): "--jobs is 0; expected a number >= 1",
+        ("--minutes", "0"): "--minutes is 0; expected a finite number above 0",
+        ("--jobs", "2", "--weights", "w.pt"): "--weights is w.pt; expected none with --jobs or --minutes",
+    }.items():
+        assert cli.main([*digits, *words, "--out", str(tmp_path)]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_row_that_fails_loses_no_other(digits, tmp_path, monkeypatch, capsys):
+    """The table is written after each row, whether it fails or not."""
+    monkeypatch.setattr(
+        side_by_side, "_start", lambda row: subprocess.Popen([sys.executable, "-c", f"exit({row.recipe == 'ae'})"])
+    )
+    rows, tables = [Row(recipe, 0, str(tmp_path), "digits") for recipe in ("ae", "vae", "rae")], []
+    with pytest.raises(ChildProcessError, match=r"1 of 3 rows failed. Their output is in .*ae-0\.log"):
+        train_all(rows, jobs=2, minutes=None, say=lambda text: None, write=lambda: tables.append(1))
+    assert len(tables) == 3
+    assert cli.main([*digits, "--recipes", "ae", "--jobs", "1", "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.splitlines()[-1].startswith("chartae: 1 of 1 rows failed")
+
+
+@pytest.mark.usefixtures("float32")
+def test_the_paper_net_has_narrower_widths():
+    pictures = torch.randint(0, 256, (12, 1, 28, 28), dtype=torch.uint8)
+    run = ch.fit("ae", pictures, net="paper:0.25", epochs=1, batch_size=6, device="cpu", progress=False)
+    count = sum(p.numel() for p in run.model.parameters())
+    assert 1 / 16 < count / 22.7e6 < 1 / 12  # the convolutions have a sixteenth of the paper's parameters
+    assert run.history.last()["loss"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("float32")
+def test_minutes_stop_a_training_that_continues(digits, monkeypatch, tmp_path):
+    monkeypatch.setattr(rae_table1, "DENSITIES", ("prior", "normal"))
+    words = [*digits, "--recipes", "ae", "--device", "cpu", "--out", str(tmp_path)]
+    assert cli.main([*words, "--epochs", "100000", "--jobs", "1", "--minutes", "0.01"]) == 0
+    written = json.loads((tmp_path / "comparison.json").read_text())
+    [reached] = written["epochs_reached"]["ae"]
+    assert 1 <= reached < 100000
+    assert "| ae |" in (tmp_path / "table.md").read_text()
+    goal = reached + 2
+    assert cli.main([*words, "--epochs", str(goal), "--jobs", "2"]) == 0
+    assert json.loads((tmp_path / "comparison.json").read_text())["epochs_reached"] == {"ae": [goal]}
+    log = [json.loads(line) for line in (tmp_path / "ae" / "seed-100" / "log.jsonl").read_text().splitlines()]
+    valid = [row["epoch"] for row in log if row["split"] == "valid"]
+    assert valid == list(range(1, goal + 1))  # no epoch is trained twice

@@ -12,8 +12,10 @@ from torch import nn
 import chartae as ch
 from chartae import training
 from chartae.data import Batches
+from chartae.maths.random import Stream
 from chartae.terms import Term
-from chartae.training import NonFinite, fit
+from chartae.training import NonFinite, checkpoint, fit
+from chartae.training.device import place
 
 N, SIZE, CODE = 200, 6, 2
 
@@ -302,6 +304,45 @@ def test_a_loss_that_is_no_number_stops_with_the_culprit(tmp_path, how, message)
     if how == "value":
         assert f"epoch 1, batch {bad + 1} of {len(b)}" in str(caught.value)
     assert same(weights(o), before)
+
+
+class FailsAt(Term):
+    """0, and NaN in one step."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def forward(self, t):
+        self.left -= 1
+        return 0 * t.z[:, 0] + (math.nan if self.left == 0 else 0.0)
+
+
+def test_a_loss_that_fails_late_leaves_the_weights_of_the_last_good_epoch():
+    """The snapshots of all epochs share their memory, which further steps must not change."""
+    b, good = batches(), objective(terms=ch.Reconstruction())
+    fit(good, b, epochs=2, progress=False)
+    bad = objective(terms=ch.Reconstruction() + FailsAt(2 * len(b) + 3))
+    with pytest.raises(NonFinite, match="epoch 3"):
+        fit(bad, b, epochs=4, progress=False)
+    assert same(weights(good), weights(bad))
+
+
+def test_snapshots_reuse_their_memory():
+    o, b, buffers = objective(), batches(), {}
+    adam = torch.optim.Adam(o.parameters(), 1e-3, fused=True)
+    state = checkpoint.State(o, place("fp32", "cpu", False), Stream(0), {"model": adam})
+    first = checkpoint.snapshot(state, {}, buffers=buffers)
+    before, places = weights(o), {k: v.data_ptr() for k, v in first.tensors.items()}
+    o(next(iter(b)))["loss"].backward()
+    adam.step()
+    assert all(torch.equal(first.tensors[f"model/{k}"], v) for k, v in before.items())
+    state.record = torch.ones(3, 2)
+    second = checkpoint.snapshot(state, {}, buffers=buffers)
+    assert all(torch.equal(second.tensors[f"model/{k}"], v) for k, v in weights(o).items())
+    assert torch.equal(second.tensors["record"], state.record)
+    assert second.tensors["optimiser/model/0/exp_avg"].data_ptr() != adam.state_dict()["state"][0]["exp_avg"].data_ptr()
+    assert all(second.tensors[k].data_ptr() == v for k, v in places.items() if k != "record")
 
 
 def test_a_layer_that_overflows_is_named_and_the_last_good_checkpoint_stays(tmp_path):

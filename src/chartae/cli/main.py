@@ -117,7 +117,7 @@ def main(words: Sequence[str] | None = None) -> int:
         if verbose:
             traceback.print_exc()
         _say(f"chartae: {_in_flags(words[0], str(error))}")
-        return 1 if isinstance(error, ArithmeticError) else 2
+        return 1 if isinstance(error, (ArithmeticError, ChildProcessError)) else 2
 
 
 def _in_flags(name: str, text: str) -> str:

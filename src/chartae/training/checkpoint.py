@@ -137,11 +137,13 @@ def _hash(values: Tensor) -> str:
     return hashlib.blake2b(values.cpu().numpy().tobytes(), digest_size=8).hexdigest()
 
 
-def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot:
+def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None = None) -> Snapshot:
     """The state as tensors and plain values.
 
-    With `copied`, tensors are copied to the CPU, so that further steps do not change them. The best weights are not
-    copied, because they do not change within an epoch.
+    With `buffers`, tensors are copied into these tensors on the CPU, which are added or replaced where they do not fit,
+    so that further steps do not change them. A later call with the same `buffers` overwrites the snapshot: new memory
+    of this size in each epoch takes several times as long as the copying. The best weights are not copied, because they
+    do not change within an epoch.
     """
     tensors = {f"model/{k}": v for k, v in state.objective.state_dict().items()}
     if state.average is not None:
@@ -150,8 +152,8 @@ def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot
         for i, values in optimiser.state_dict()["state"].items():
             tensors |= {f"optimiser/{name}/{i}/{k}": v for k, v in values.items() if isinstance(v, Tensor)}
     tensors |= {"random": state.stream.state(state.device.device)[None], "record": state.record}
-    if copied:
-        tensors = {k: v.detach().to("cpu", copy=True) for k, v in tensors.items()}
+    if buffers is not None:
+        tensors = {k: _copied(v.detach(), k, buffers) for k, v in tensors.items()}
     tensors |= {f"best/{k}": v for k, v in state.best.items()}
     scaler = state.device.scaler
     facts: Facts = {
@@ -167,7 +169,15 @@ def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot
         "scaler": None if scaler is None else scaler.state_dict(),
         "history": asdict(state.history),
     }
-    return Snapshot(tensors, json.loads(json.dumps(facts)) if copied else facts)
+    return Snapshot(tensors, facts if buffers is None else json.loads(json.dumps(facts)))
+
+
+def _copied(values: Tensor, name: str, buffers: dict[str, Tensor]) -> Tensor:
+    """Copy a tensor into the buffer of this name, which is made anew if it does not fit."""
+    buffer = buffers.get(name)
+    if buffer is None or buffer.shape != values.shape or buffer.dtype != values.dtype:
+        buffer = buffers[name] = torch.empty_like(values, device="cpu")
+    return buffer.copy_(values)
 
 
 def restore(state: State, former: Snapshot) -> None:

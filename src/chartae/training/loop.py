@@ -182,6 +182,7 @@ class _Loop:
         )
         objective.plan(self.horizon, self.batches)
         self.fixed: Fixed = checkpoint.fixed(objective, batches, training)
+        self.buffers: dict[str, Tensor] = {}  # the memory of the snapshot at the start of each epoch
         self.signal = 0  # the number of the signal that asks for a stop
 
     def load(self) -> None:
@@ -197,7 +198,7 @@ class _Loop:
         ):
             while state.epoch < epochs and not history.stopped:
                 started = time.perf_counter()
-                start = checkpoint.snapshot(state, self.fixed, copied=True)
+                start = checkpoint.snapshot(state, self.fixed, buffers=self.buffers)
                 bar.reach(state.epoch * self.steps + state.step)
                 self.module.train()
                 for batch in self._epoch(state.step):
