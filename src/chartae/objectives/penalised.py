@@ -11,7 +11,7 @@ from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Corruption
 from chartae.data import Batch, Batches
 from chartae.distributions import Normal
-from chartae.maths.random import generator_for
+from chartae.maths.random import randint
 from chartae.objectives.base import Objective, Player
 from chartae.objectives.gradient_ratio import GradientRatio
 from chartae.terms.base import Sum, Term, Trace
@@ -161,7 +161,7 @@ class Penalised(Objective):
             )
         if self.walkback:
             shape = (len(x), *[1] * (x.ndim - 1))
-            steps = torch.randint(self.walkback + 1, shape, device=x.device, generator=generator_for(x.device))
+            steps = randint(self.walkback + 1, shape, x.device)
             with torch.no_grad():
                 # an untrained map may send a point far away
                 low, high = x.amin(0), x.amax(0)

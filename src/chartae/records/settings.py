@@ -48,6 +48,7 @@ class Settings:
         errors: ``"raise"`` (default) or ``"skip"``, for strings that cannot be encoded.
         target: name of the column with a property of each string; empty (default) for none.
         classes: number of classes of the labels; 0 (default) without labels.
+        threads: number of threads of a training step (`chartae.training.History.threads`); 0 (default) before training.
         kind: kind of data, as `chartae.data.kinds.Kind.to_dict` returns it.
         to_kind: kind of data of the other domain.
         condition: the condition, as `chartae.data.Condition.to_dict` returns it; empty (default) for none.
@@ -89,6 +90,7 @@ class Settings:
     errors: str = "raise"
     target: str = ""
     classes: int = 0
+    threads: int = 0
     kind: dict[str, Plain] = field(default_factory=dict)
     to_kind: dict[str, Plain] = field(default_factory=dict)
     condition: dict[str, Plain] = field(default_factory=dict)

@@ -215,7 +215,7 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         progress=request.progress, training=fitting.training,
     )  # fmt: skip
     run = Run(
-        fitting.settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
+        replace(fitting.settings, threads=history.threads), dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
         dataset.skipped, history.best_epoch, dataset.condition,
     )  # fmt: skip
     if not built.objective.comparable and len(dataset.train) >= 10:
@@ -394,13 +394,11 @@ def _paired(
 
 def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches:
     """Batches of the training data, with the labels, target, condition and partners that the objective uses."""
-    size = training.batch_size
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
     return Batches(
         data.kind.inside(x),
-        size,
+        training.batch_size,
         seed=training.seed,
-        drop_last=size > 1 and len(x) % size == 1,  # batch normalisation cannot use a batch of one
         labels=labels,
         labelled=0 if labels is None else objective.labelled,
         target=data.train_target if "target" in objective.uses else None,

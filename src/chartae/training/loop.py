@@ -23,6 +23,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from chartae.data import Batch, Batches
 from chartae.maths.random import Stream
+from chartae.maths.threads import limited_threads, threads_for
 from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
 from chartae.records.interrupts import Interrupted, catching
@@ -35,6 +36,7 @@ from chartae.training.history import History, Row
 from chartae.training.postmortem import examine
 from chartae.training.progress import TrainingProgress
 from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields
+from chartae.training.work import step_work
 
 __all__ = ["fit"]
 
@@ -117,7 +119,7 @@ def fit(
         raise ValueError("resume is True, but folder is None; expected the folder of the checkpoint. Give folder=...")
     training = training.resolved(objective, valid=valid is not None)
     device = place(training.precision, training.device, len(objective.players()) > 1)
-    with Stream(training.seed + device.rank).used() as stream:
+    with limited_threads(_threads(objective, batches, device)), Stream(training.seed + device.rank).used() as stream:
         loop = _Loop(objective, batches, valid, training, device, stream, None if folder is None else Path(folder))
         try:
             if resume:
@@ -141,8 +143,10 @@ class _Loop:
         folder: Path | None,
     ) -> None:
         self.objective, self.training, self.device, self.folder = objective, training, device, folder
+        # batch normalisation, and distances between batches, need more than one example
+        batches = batches.without_single(device.world)
         self.batches = batches.to(device.device)
-        self.valid = None if valid is None else valid.to(device.device)
+        self.valid = None if valid is None else valid.resized().to(device.device)
         self.steps = batches.steps(device.world)
         self.horizon = training.epochs * self.steps  # number of steps in all epochs
         objective.to(device.device)
@@ -164,11 +168,22 @@ class _Loop:
         )
         objective.plan(self.horizon, self.batches)
         self.fixed: Fixed = checkpoint.fixed(objective, batches, training)
+        self.state.history.threads = torch.get_num_threads()
         self.signal = 0  # the number of the signal that asks for a stop
 
     def load(self) -> None:
         assert self.folder is not None
+        threads = self.state.history.threads
         checkpoint.load(self.state, self.folder, self.fixed)
+        former, self.state.history.threads = self.state.history.threads, threads
+        if former not in (0, threads):
+            warnings.warn(
+                f"the run in {self.folder} was trained with {former} threads and continues with {threads}, so the last "
+                "digits of its numbers may differ from those of an uninterrupted run. For the same numbers, call "
+                f"torch.set_num_threads({former}) first, or set OMP_NUM_THREADS={former}.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def run(self, progress: bool | None) -> History:
         state, epochs = self.state, self.training.epochs
@@ -214,8 +229,11 @@ class _Loop:
         return stream.lent(self.device.device) if self.lends else stream.used()
 
     def _advance(self, batch: Batch) -> None:
-        """Take one step of every player."""
-        with self._drawing(self.state.stream):
+        """Take one step of every player; the state's stream is in use during the whole training."""
+        if self.lends:
+            with self._drawing(self.state.stream):
+                self._step(batch)
+        else:
             self._step(batch)
 
     def _step(self, batch: Batch) -> None:
@@ -333,6 +351,14 @@ class _Loop:
         position = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
         remedy = f"; its checkpoint is in {self.folder}" if self.folder else ""
         raise Interrupted(f"stopped in {position}{remedy}", self.signal)
+
+
+def _threads(objective: Objective, batches: Batches, device: Device) -> int:
+    """The number of threads of a training: by the work of a step on a CPU, else the caller's."""
+    if device.device.type != "cpu":
+        return torch.get_num_threads()
+    parameters = (p for player in objective.players().values() for p in player.parameters)
+    return threads_for(step_work(parameters, batches) / device.world)
 
 
 def _optimiser(training: Training, name: str, player: Player) -> Optimizer:
