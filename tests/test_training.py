@@ -121,6 +121,22 @@ def test_early_stopping_counts_from_the_best():
     assert (history.best_epoch, history.epochs) == (1, 4)
 
 
+@pytest.mark.parametrize("n", [33, 64, 65, 2])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_own_nets_with_batch_normalisation_train_on_any_number_of_rows(n, shuffle):
+    terms = ch.Reconstruction() + ch.MMD()  # a distance between batches has no value for one example either
+    rows = Batches(data(n), 32, shuffle=shuffle)
+    history = fit(objective(terms=terms), rows, valid=Batches(data(n), 32, shuffle=False), epochs=2, progress=False)
+    assert history.last()["step"] == 2 * max(1, round(n / 32))
+    assert all(math.isfinite(row["loss"]) for row in history.rows)
+
+
+def test_one_row_is_refused_where_there_is_batch_normalisation():
+    with pytest.raises(ValueError, match="x has 1 example"):
+        fit(objective(), Batches(data(1), 32), progress=False)
+    fit(objective(norm=False), Batches(data(1), 32), epochs=1, progress=False)
+
+
 def test_plateau_lowers_the_step_size():
     frozen = fit(objective(norm=False), batches(), epochs=6, valid=valid(), lr=1e-30, plateau=(0.5, 1), progress=False)
     rates = [row["lr"] for row in frozen.rows if row["split"] == "train"]

@@ -215,9 +215,7 @@ def rand(shape: Sequence[int], like: Tensor, generator: torch.Generator | None =
     return torch.rand(tuple(shape), dtype=like.dtype, device=like.device, **_with(like.device, generator))
 
 
-def randint(
-    high: int, shape: Sequence[int], device: torch.device, generator: torch.Generator | None = None
-) -> Tensor:
+def randint(high: int, shape: Sequence[int], device: torch.device, generator: torch.Generator | None = None) -> Tensor:
     """Draw random integers 0, ..., high - 1.
 
     Args:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -132,8 +131,9 @@ def fixed(objective: Objective, batches: Batches, training: Training) -> Fixed:
 def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot:
     """The state as tensors and plain values.
 
-    With `copied`, tensors are copied to the CPU, so that further steps do not change them. The best weights are not
-    copied, because they do not change within an epoch.
+    With `copied`, it is a state to return to within the epoch: tensors are copied to the CPU, so that further steps do
+    not change them. The best weights are not copied, because they do not change within an epoch, and the log, which
+    `restore` does not change, is left out.
     """
     tensors = {f"model/{k}": v for k, v in state.objective.state_dict().items()}
     if state.average is not None:
@@ -150,16 +150,16 @@ def snapshot(state: State, settings: Fixed, *, copied: bool = False) -> Snapshot
         "settings": settings,
         "epoch": state.epoch,
         "step": state.step,
-        "columns": state.columns,
+        "columns": list(state.columns),
         "best_loss": state.best_loss,
         "best_at": state.best_at,
         "bad_epochs": state.bad_epochs,
         "lr": {name: [g["lr"] for g in o.param_groups] for name, o in state.optimisers.items()},
-        "schedules": {name: s.state_dict() for name, s in state.schedules.items()},
-        "scaler": None if scaler is None else scaler.state_dict(),
-        "history": asdict(state.history),
+        "schedules": {name: dict(s.state_dict()) for name, s in state.schedules.items()},
+        "scaler": None if scaler is None else dict(scaler.state_dict()),
+        "history": {} if copied else dict(vars(state.history)),
     }
-    return Snapshot(tensors, json.loads(json.dumps(facts)) if copied else facts)
+    return Snapshot(tensors, facts)
 
 
 def restore(state: State, former: Snapshot) -> None:

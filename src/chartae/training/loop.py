@@ -72,7 +72,7 @@ def fit(
         resume: whether to continue from the folder's checkpoint, to the same numbers as an uninterrupted run; False by
             default.
         progress: True for a progress bar, or a line for each epoch without a terminal; False for neither; None
-            (default) for a progress bar only on a terminal.
+            (default) for a progress bar only on a terminal or in a notebook.
         training: all settings as one object, in place of those below.
         epochs: number of passes over the training data, >= 1; default 10.
         lr: learning rate, > 0, for all players or as a dict by player; None (default) for 1e-3.
@@ -256,7 +256,7 @@ class _Loop:
         if not state.columns or state.record.shape != (self.steps, len(state.columns)):
             state.columns = list(values)
             state.record = torch.zeros(self.steps, len(values), device=self.device.device)
-        torch.stack([v.detach().float() for v in values.values()], out=state.record[state.step])
+        torch.stack([v.detach() for v in values.values()], out=state.record[state.step])
         state.step += 1
 
     # -- the log --------------------------------------------------------------------------------------------------
@@ -267,11 +267,13 @@ class _Loop:
         offset = state.epoch * self.steps
         lr = {name: float(o.param_groups[0]["lr"]) for name, o in state.optimisers.items()}
         edges = [round(i * self.steps / min(POINTS, self.steps)) for i in range(min(POINTS, self.steps) + 1)]
+        if len(table) > POINTS:
+            table = torch.stack([table[a:b].mean(0) for a, b in itertools.pairwise(edges)])
         rows: list[Row] = []
-        for a, b in itertools.pairwise(edges):
-            means = dict(zip(state.columns, table[a:b].mean(0).tolist(), strict=True))
+        for b, means in zip(edges[1:], table.tolist(), strict=True):
             rows.append({
-                "split": "train", "epoch": state.epoch + 1, "step": offset + b, **means,
+                "split": "train", "epoch": state.epoch + 1, "step": offset + b,
+                **dict(zip(state.columns, means, strict=True)),
                 "lr": lr["model"] if "model" in lr else next(iter(lr.values())),
                 "seconds": round(state.history.seconds + seconds * b / self.steps, 3),
             })  # fmt: skip
