@@ -1,4 +1,4 @@
-"""Fits called from where users call them: threads, event loops, notebooks, terminals; and the threads of a fit itself."""
+"""Fits called from threads, event loops, notebooks and terminals; and the number of threads of a fit itself."""
 
 from __future__ import annotations
 

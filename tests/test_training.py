@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from chartae import training
 from chartae.data import Batches
 from chartae.terms import Term
 from chartae.training import NonFinite, fit
+from chartae.training.adam import AdamSteps
 
 N, SIZE, CODE = 200, 6, 2
 
@@ -135,6 +137,26 @@ def test_one_row_is_refused_where_there_is_batch_normalisation():
     with pytest.raises(ValueError, match="x has 1 example"):
         fit(objective(), Batches(data(1), 32), progress=False)
     fit(objective(norm=False), Batches(data(1), 32), epochs=1, progress=False)
+
+
+def test_direct_steps_of_adam_are_its_own():
+    """Also where a parameter has no gradient in some steps, and where states are loaded in between."""
+    optimisers, nets = [], []
+    for _ in range(2):
+        torch.manual_seed(0)
+        nets.append(nn.ModuleList([nn.Linear(3, 3) for _ in range(3)]))
+        optimisers.append(torch.optim.Adam(nets[-1].parameters(), lr=0.1, fused=True))
+    direct = AdamSteps(optimisers[1])
+    for i in range(12):
+        for net, optimiser, step in zip(nets, optimisers, (optimisers[0].step, direct.step), strict=True):
+            layers = [net[0], *([net[1]] if i % 3 else []), *([net[2]] if i > 6 else [])]
+            sum(layer(torch.ones(2, 3)).square().sum() for layer in layers).backward()
+            step()
+            optimiser.zero_grad()
+            if i == 8:
+                optimiser.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+                direct.forget()
+    assert same(nets[0].state_dict(), nets[1].state_dict())
 
 
 def test_plateau_lowers_the_step_size():

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -230,7 +231,11 @@ def randint(high: int, shape: Sequence[int], device: torch.device, generator: to
     return torch.randint(high, tuple(shape), device=device, **_with(device, generator))
 
 
-def _with(device: torch.device, generator: torch.Generator | None) -> dict[str, torch.Generator]:
+class _Keyword(TypedDict, total=False):
+    generator: torch.Generator
+
+
+def _with(device: torch.device, generator: torch.Generator | None) -> _Keyword:
     """The keyword for a generator, if there is one.
 
     torch cannot compile ``generator=None`` with a shape that changes, such as that of the last batch of an epoch.

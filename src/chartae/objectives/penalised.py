@@ -121,14 +121,15 @@ class Penalised(Objective):
         x, corrupted, condition, weight = self.see(batch)
         if self.terms.through_input and not corrupted.requires_grad:
             corrupted = corrupted.detach().requires_grad_()
-        q = self.model.encoder(corrupted, condition)
+        model = self.model
+        q = model.encoder(corrupted, condition)
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
         meter = GradientRatio()
         critic_z = z if self.comparable or not self.training else meter.watch(z)
-        p = self.model.decoder(z, condition)
-        return Trace(self.model, x, condition, corrupted, q, z, p, weight, critic_z, meter.ratio)
+        p = model.decoder(z, condition)
+        return Trace(model, x, condition, corrupted, q, z, p, weight, critic_z, meter.ratio)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:
         """The autoencoder's loss and each term by its name, from one forward pass."""

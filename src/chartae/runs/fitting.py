@@ -18,6 +18,7 @@ from chartae.data import read as read_data
 from chartae.densities import Density
 from chartae.grammar import Codec
 from chartae.maths import as_float, sample_rows
+from chartae.maths.threads import limited_threads, threads_for
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, build, options, recipe_options, recipes_for, setting_for
 from chartae.records.settings import Plain, Settings
@@ -214,15 +215,18 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=request.resume,
         progress=request.progress, training=fitting.training,
     )  # fmt: skip
+    settings = replace(fitting.settings, threads=history.threads)
     run = Run(
-        replace(fitting.settings, threads=history.threads), dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
+        settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
         dataset.skipped, history.best_epoch, dataset.condition,
     )  # fmt: skip
     if not built.objective.comparable and len(dataset.train) >= 10:
         run.check_code_use(dataset)
     if writing:
         run.write()
-    run.fit_densities(fitting.densities, dataset)
+    # operations of a pass over the codes with ten full covariances
+    with limited_threads(threads_for(20.0 * len(dataset.train) * settings.latent_dim**2)):
+        run.fit_densities(fitting.densities, dataset)
     return run
 
 

@@ -29,6 +29,7 @@ from chartae.objectives import Objective, Player
 from chartae.records.interrupts import Interrupted, catching
 from chartae.records.training import Training
 from chartae.training import checkpoint
+from chartae.training.adam import AdamSteps
 from chartae.training.average import Average
 from chartae.training.checkpoint import Fixed, State
 from chartae.training.device import Device, place
@@ -152,6 +153,8 @@ class _Loop:
         objective.to(device.device)
         self.players = objective.players()
         optimisers = {name: _optimiser(training, name, player) for name, player in self.players.items()}
+        adam = training.optimizer == "adam"
+        self.adam = {name: AdamSteps(o) for name, o in optimisers.items()} if adam else {}
         self.called = cast(nn.Module, torch.compile(objective)) if training.compile else objective
         self.module = device.prepare(self.called)
         # compiled code, and foreign layers and optimisers, draw from torch's global generator
@@ -222,6 +225,8 @@ class _Loop:
 
     def _epoch(self, start: int) -> Iterator[Batch]:
         """The batches of the current epoch from step `start` on."""
+        for steps in self.adam.values():  # a state may have been restored
+            steps.forget()
         return self.batches.epoch(self.state.epoch, start=start, rank=self.device.rank, world=self.device.world)
 
     def _drawing(self, stream: Stream) -> contextlib.AbstractContextManager[Stream]:
@@ -246,7 +251,8 @@ class _Loop:
                 done = (state.epoch * self.steps + state.step) / self.horizon
                 for group in optimiser.param_groups:
                     group["lr"] = self.peak[name] * 0.5 * (1 + math.cos(math.pi * done))
-            self.device.step(optimiser, self.players[name].parameters, self.training.clip)
+            take = self.adam[name].step if self.adam else None
+            self.device.step(optimiser, self.players[name].parameters, self.training.clip, take)
             # clear all gradients, as the loss also reaches the other players' parameters
             for p in self.parameters:
                 p.grad = None
