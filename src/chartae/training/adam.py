@@ -50,7 +50,6 @@ class AdamSteps:
 
     def __init__(self, optimiser: Optimizer) -> None:
         self.optimiser = optimiser
-        (self._group,) = optimiser.param_groups
         self._lists: _Lists | None = None
 
     def forget(self) -> None:
@@ -60,25 +59,21 @@ class AdamSteps:
     def step(self) -> None:
         """Take one step with the gradients of the parameters."""
         lists = self._lists
-        # a list of gradients cannot be asked for None, as that would compare values
-        if (
-            lists is None
-            or any([p.grad is None for p in lists.parameters])  # noqa: C419
-            or any(p.grad is not None for p in lists.others)
-        ):
+        gradients = [] if lists is None else [p.grad for p in lists.parameters if p.grad is not None]
+        if lists is None or len(gradients) < len(lists.parameters) or any(p.grad is not None for p in lists.others):
             self.optimiser.step()
             self._lists = self._gathered()
             return
-        group = self._group
+        (group,) = self.optimiser.param_groups  # another one after a state has been loaded
         with torch.no_grad():
             adam(
-                lists.parameters, [p.grad for p in lists.parameters], lists.averages, lists.squares, [], lists.steps,  # type: ignore[arg-type]
+                lists.parameters, gradients, lists.averages, lists.squares, [], lists.steps,
                 fused=True, amsgrad=False, beta1=group["betas"][0], beta2=group["betas"][1], lr=group["lr"],
                 weight_decay=group["weight_decay"], eps=group["eps"], maximize=group["maximize"],
             )  # fmt: skip
 
     def _gathered(self) -> _Lists:
-        state = self.optimiser.state
-        with_state = [p for p in self._group["params"] if state.get(p)]
+        state, (group,) = self.optimiser.state, self.optimiser.param_groups
+        with_state = [p for p in group["params"] if state.get(p)]
         averages, squares, steps = ([state[p][name] for p in with_state] for name in ("exp_avg", "exp_avg_sq", "step"))
-        return _Lists(with_state, averages, squares, steps, [p for p in self._group["params"] if not state.get(p)])
+        return _Lists(with_state, averages, squares, steps, [p for p in group["params"] if not state.get(p)])
