@@ -144,6 +144,7 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
 COMPILED = """
 import sys
 import torch
+import torch._inductor.config
 import chartae as ch
 from chartae.data import Dataset
 from chartae.data.kinds import Strings
@@ -151,6 +152,7 @@ from chartae.recipes import RECIPES
 
 name = sys.argv[1]
 record, keywords = RECIPES[name], {}
+torch._inductor.config.fallback_random = True  # the random numbers of code that is not compiled
 x = torch.rand(187, 6, generator=torch.Generator().manual_seed(0))
 data = Dataset("rows", x[:149], x[149:168], x[168:], *(torch.arange(n) % 3 for n in (149, 19, 19)))
 if Strings in record.kinds:
@@ -166,14 +168,13 @@ for compiled in (False, True):
         assert compiled and "differentiates twice" in str(error), error
         sys.exit()
     losses.append([row["loss"] for row in run.log if "loss" in row])
-tolerance = 0.3 if run.objective.model.encoder.has_density or run.objective.cosine else 1e-2
-assert all(abs(a / b - 1) < tolerance for a, b in zip(*losses)), losses
+assert torch.allclose(*map(torch.tensor, losses), rtol=1e-2, atol=1e-2), losses
 """
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_compiled_training_agrees(recipe):
-    """torch.compile changes the last digits, and the random numbers of noise; the last batch has another size.
+    """torch.compile changes the last digits only; the last batch has another size, and so has validation.
 
     In a process of its own: it cannot read annotated functions.
     """
