@@ -23,6 +23,7 @@ from chartae.data.columns import LABEL_COLUMNS
 from chartae.densities import Density
 from chartae.grammar import Codec
 from chartae.maths import as_float, sample_rows
+from chartae.maths.threads import limited_threads, threads_for
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, build, options, recipe_options, recipes_for, setting_for, trial
 from chartae.records.settings import Plain, Settings
@@ -261,15 +262,18 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=request.resume,
         progress=request.progress, on_epoch=request.on_epoch, training=fitting.training,
     )  # fmt: skip
+    settings = replace(fitting.settings, threads=history.threads)
     run = Run(
-        fitting.settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
+        settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
         dataset.skipped, history.best_epoch, dataset.condition,
     )  # fmt: skip
     if not built.objective.comparable and len(dataset.train) >= 10:
         run.check_code_use(dataset)
     if writing:
         run.write()
-    run.fit_densities(fitting.densities, dataset)
+    # operations of a pass over the codes with ten full covariances
+    with limited_threads(threads_for(20.0 * len(dataset.train) * settings.latent_dim**2)):
+        run.fit_densities(fitting.densities, dataset)
     return run
 
 
@@ -466,13 +470,11 @@ def _paired(
 
 def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches:
     """Batches of the training data, with the labels, target, condition and partners that the objective uses."""
-    size = training.batch_size
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
     return Batches(
         data.kind.inside(x),
-        size,
+        training.batch_size,
         seed=training.seed,
-        drop_last=size > 1 and len(x) % size == 1,  # batch normalisation cannot use a batch of one
         labels=labels,
         labelled=0 if labels is None else objective.labelled,
         target=data.train_target if "target" in objective.uses else None,

@@ -19,7 +19,7 @@ __all__ = ["check_folder", "load", "prepare"]
 #: files that training keeps writing to
 CHANGING = ("log.jsonl", "checkpoint.safetensors")
 #: settings in which a resumed run may differ from the run in the folder
-MAY_DIFFER = ("epochs", "root", "version", "notes")
+MAY_DIFFER = ("epochs", "root", "version", "notes", "threads")
 
 
 def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
