@@ -136,6 +136,12 @@ class ByCondition(Density):
         return f"discrete={self.discrete}"
 
     @property
+    def note(self) -> str:
+        notes = [f"{self._name_of(g)}: {m.note}" for g, m in zip(self.groups, self._members(), strict=True) if m.note]
+        more = f"; and {len(notes) - 3} more" if len(notes) > 3 else ""
+        return "; ".join(notes[:3]) + more
+
+    @property
     def least(self) -> int:
         """The smallest number of codes in a group; each real column of the condition needs one more."""
         return self.density.least
@@ -367,8 +373,12 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
 def _regression(z: Float[Tensor, "N D"], r: Float[Tensor, "N R"]) -> tuple[Tensor, Tensor]:
     """Intercept (D,) and slopes (R, D) of z on r by least squares; the minimum-norm solution if r is rank-deficient."""
     mean_z, mean_r = z.mean(0), r.mean(0)
-    centred = r - mean_r
+    scale = r.std(0, correction=0)
+    constant = r.amax(0) == r.amin(0)
+    scale = torch.where(constant, 1.0, scale)  # standardised, so that the rank does not depend on the units
+    centred = torch.where(constant, 0.0, (r - mean_r) / scale)
     slopes = torch.linalg.pinv(centred.mT @ centred, rtol=1e-12, hermitian=True) @ (centred.mT @ (z - mean_z))
+    slopes = slopes / scale[:, None]
     return mean_z - mean_r @ slopes, slopes
 
 
