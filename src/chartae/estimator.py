@@ -132,7 +132,8 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         net: architecture of encoder and decoder: ``"auto"`` (default) chooses by the data; otherwise ``"mlp"``,
             ``"conv"``, ``"residual"``, ``"smooth"`` or ``"paper"``, and for strings ``"gru"``, ``"transformer"`` or
             ``"paper"``.
-        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        components: number of components of the mixture ``"gmm"``, >= 1; None (default) for 10, or for a number chosen
+            by held-out likelihood if there are few rows (`chartae.densities.GaussianMixture`).
         validation_fraction: fraction of the data held out to choose the best epoch, in [0, 1); default 0.1. With 0 the
             last epoch is kept. Recipes that learn from labels hold nothing out.
         condition: ``"labels"`` or True conditions encoder, decoder and density on `y`, which `fit` and every other
@@ -169,7 +170,7 @@ class GenerativeAutoencoder(TransformerMixin, BaseEstimator):
         *,
         lr: float | None = None,
         net: str = "auto",
-        components: int = 10,
+        components: int | None = None,
         validation_fraction: float = 0.1,
         condition: bool | str | None = None,
         device: str | None = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -16,11 +17,14 @@ from chartae.conditionals import Empirical
 from chartae.data import Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
 from chartae.data import read as read_data
 from chartae.densities import Density
+from chartae.densities.few import enough
 from chartae.grammar import Codec
 from chartae.maths import as_float, sample_rows
 from chartae.objectives import Objective
-from chartae.recipes import RECIPES, Built, build, options, recipe_options, recipes_for, setting_for
+from chartae.recipes import RECIPES, Built, Record, build, options, recipe_options, recipes_for, setting_for
+from chartae.recipes.setting import Asked
 from chartae.records.settings import Plain, Settings
+from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import conditioned
 from chartae.runs.folder import prepare
 from chartae.runs.request import Request
@@ -41,7 +45,7 @@ def fit(
     net: str = "auto",
     lr: float | None = None,
     densities: Sequence[str] | None = None,
-    components: int = 10,
+    components: int | None = None,
     condition: object = None,
     out: str | Path | None = None,
     root: str | Path | None = None,
@@ -76,7 +80,8 @@ def fit(
         recipe: name of a recipe in `chartae.recipes.RECIPES`, such as ``"vae"``.
         data: a `Dataset`, the name or path of one, an array or data frame of examples, or a list of strings.
         latent_dim: number of code dimensions, >= 1; None (default) for the recipe's default, which for most is 16, or
-            the number of values in one example if that is smaller.
+            the number of values in one example if that is smaller. If there are fewer training rows than five for each
+            dimension and one more, a smaller size may be chosen by held-out likelihood.
         epochs: number of passes over the training data, >= 1; default 10.
         batch_size: number of examples in a batch, >= 1; default 128.
         seed: seed of all random numbers in training; default 0.
@@ -86,7 +91,8 @@ def fit(
         lr: learning rate, > 0; None (default) for the recipe's own.
         densities: names of the densities to fit to the codes of the training data (`chartae.densities.NAMES`); None
             (default) for the recipe's: normal and gmm for most, none for a recipe that estimates a score.
-        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        components: number of components of the mixture ``"gmm"``, >= 1; None (default) for 10, or for a number chosen
+            by held-out likelihood if there are few rows (`chartae.densities.GaussianMixture`).
         condition: what encoder, decoder and density are conditioned on: ``"labels"``, names of columns of a table, or
             values, one row for each example; None (default) for nothing.
         out: folder for the run. It must be new or empty, unless `overwrite` or `resume` is set. None (default) keeps
@@ -167,6 +173,7 @@ class Prepared:
         valid: batches of validation data; None without a validation split.
         training: settings of the training.
         densities: name -> settings of each density to fit after training.
+        notes: what was decided about settings that were left out, in sentences.
     """
 
     built: Built
@@ -177,6 +184,7 @@ class Prepared:
     valid: Batches | None
     training: Training
     densities: Mapping[str, Mapping[str, Plain]]
+    notes: tuple[str, ...] = ()
 
 
 def fit_request(recipe: str, data: object, request: Request) -> Run:
@@ -220,6 +228,7 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     )  # fmt: skip
     if not built.objective.comparable and len(dataset.train) >= 10:
         run.check_code_use(dataset)
+    run = replace(run, residuals=run.measure_residuals(dataset))
     if writing:
         run.write()
     run.fit_densities(fitting.densities, dataset)
@@ -260,6 +269,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
     other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root)
     chosen = _options(recipe, request.options, reading, dataset)
+    request, notes = _sized(record, dataset, request, names)
     built = _built(recipe, dataset, other, request, chosen)
     objective = built.objective
     if names:
@@ -291,7 +301,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     batches = _batches(x, dataset, objective, training, partners)
     valid = _validation(dataset, objective, training, valid_partners)
     loop.check(objective, batches, training, valid)
-    return Prepared(built, dataset, other, settings, batches, valid, training, densities)
+    return Prepared(built, dataset, other, settings, batches, valid, training, densities, notes)
 
 
 def _options(recipe: str, chosen: Mapping[str, object], reading: Reading, data: Dataset) -> dict[str, object]:
@@ -303,6 +313,30 @@ def _options(recipe: str, chosen: Mapping[str, object], reading: Reading, data: 
             "with the option property"
         )
     return ({"property": 1.0} if predicts_target and data.train_target is not None else {}) | dict(chosen)
+
+
+def _sized(
+    record: Record, data: Dataset, request: Request, densities: Sequence[str]
+) -> tuple[Request, tuple[str, ...]]:
+    """The request with a size of codes that suits few training rows, and what was decided, in sentences."""
+    rows = len(data.train)
+    if request.latent_dim is not None:
+        if densities and rows <= request.latent_dim and record.sized_by_rows:
+            warnings.warn(
+                f"latent_dim is {request.latent_dim} for {rows} training rows; expected fewer dimensions than rows, so "
+                "that densities of the codes can be fitted well. Leave latent_dim out to have it chosen.",
+                stacklevel=4,
+            )
+        return request, ()
+    default = record.code(Asked(data.kind.shape))
+    size = code_size(data.kind.inside(data.train), default) if record.sized_by_rows and rows else default
+    if size == default:
+        return request, ()
+    note = (
+        f"latent_dim is {size} in place of {default}, chosen by the held-out likelihood of probabilistic PCA, because "
+        f"{rows} training rows are fewer than the {enough(1, default)} that codes of size {default} need"
+    )
+    return replace(request, latent_dim=size), (note,)
 
 
 def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, chosen: Mapping[str, object]) -> Built:
