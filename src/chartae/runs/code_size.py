@@ -18,7 +18,7 @@ __all__ = ["code_size"]
 FLOOR = 1e-6
 
 
-def code_size(x: Float[Tensor, "N ..."], default: int) -> int:
+def code_size(x: Tensor, default: int) -> int:
     """The size of codes: the default, or a smaller one if there are too few training rows for it.
 
     Rows are few if there are fewer than ``5 (default + 1)``. Each size q from 1 to the default is then judged by
@@ -27,7 +27,7 @@ def code_size(x: Float[Tensor, "N ..."], default: int) -> int:
     worse than the best by more than one standard error. With fewer than 10 rows it is at most half of their number.
 
     Args:
-        x: training rows (N, ...) in the model's form.
+        x: training rows (N, ...) in the model's form; uint8 levels are scaled to [0, 1].
         default: the recipe's default size, >= 1.
 
     Returns:
