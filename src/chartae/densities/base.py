@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -87,6 +88,19 @@ class Density(Conditional, ABC):
     @abstractmethod
     def fit(self, z: Float[Tensor, "N D"], *, seed: int = 0) -> Density:
         """Fit the density to codes (N, D) and return it; the same seed gives the same fit."""
+
+    def fit_weighted(self, z: Float[Tensor, "N D"], weight: Float[Tensor, " N"], *, seed: int = 0) -> Density:
+        """Fit the density to codes (N, D) with weights (N,) > 0 of mean 1, and return it.
+
+        A class that does not override this warns, and is fitted to the codes without their weights.
+        """
+        warnings.warn(
+            f"the density {self.name!r} cannot weigh codes; it is fitted to codes of equal weight. Use 'normal' or "
+            "'gmm' for weighted ones.",
+            UserWarning,
+            stacklevel=3,
+        )
+        return self.fit(z, seed=seed)
 
     @abstractmethod
     def settings(self) -> dict[str, Plain]:

@@ -147,13 +147,16 @@ class ByCondition(Density):
         return self.density.least
 
     @torch.no_grad()
-    def fit(self, z: Tensor, *, condition: Tensor | None = None, seed: int = 0) -> ByCondition:
+    def fit(
+        self, z: Tensor, *, condition: Tensor | None = None, seed: int = 0, weight: Tensor | None = None
+    ) -> ByCondition:
         """Fit the density of each group.
 
         Args:
             z: codes (N, D).
             condition: condition of each code (N, K).
             seed: seed of the fit, the same for all groups.
+            weight: weights (N,) > 0 of the codes; None for equal ones.
 
         Returns:
             The fitted density itself.
@@ -169,13 +172,14 @@ class ByCondition(Density):
         members, regressions = [], []
         for g in range(len(groups)):
             codes, r = z[which == g], real[which == g]
+            w = None if weight is None else weight[which == g] / weight[which == g].mean()
             if r.shape[1]:
-                intercept, slope = _regression(codes.double(), r)
+                intercept, slope = _regression(codes.double(), r, w)
                 codes = (codes.double() - intercept - r @ slope).to(z.dtype)
             else:
                 intercept, slope = real.new_zeros(z.shape[1]), real.new_zeros(0, z.shape[1])
             try:
-                members.append(self._unfitted().fit(codes, seed=seed))
+                members.append(_fitted(self._unfitted(), codes, w, seed))
             except ValueError as error:
                 raise ValueError(f"codes of {self._name_of(groups[g])}: {error}") from error
             regressions.append((intercept, slope))
@@ -370,14 +374,24 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
     return rows[:1], torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
 
 
-def _regression(z: Float[Tensor, "N D"], r: Float[Tensor, "N R"]) -> tuple[Tensor, Tensor]:
-    """Intercept (D,) and slopes (R, D) of z on r by least squares; the minimum-norm solution if r is rank-deficient."""
-    mean_z, mean_r = z.mean(0), r.mean(0)
-    scale = r.std(0, correction=0)
+def _fitted(density: Density, z: Tensor, weight: Tensor | None, seed: int) -> Density:
+    return density.fit(z, seed=seed) if weight is None else density.fit_weighted(z, weight, seed=seed)
+
+
+def _regression(
+    z: Float[Tensor, "N D"], r: Float[Tensor, "N R"], weight: Float[Tensor, " N"] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Intercept (D,) and slopes (R, D) of z on r by least squares; the minimum-norm solution if r is rank-deficient.
+
+    The weights have mean 1.
+    """
+    w = z.new_ones(len(z), 1) if weight is None else weight.to(z)[:, None]
+    mean_z, mean_r = (w * z).mean(0), (w * r).mean(0)
     constant = r.amax(0) == r.amin(0)
-    scale = torch.where(constant, 1.0, scale)  # standardised, so that the rank does not depend on the units
+    scale = torch.where(constant, 1.0, r.std(0, correction=0))  # so that the rank does not depend on the units
     centred = torch.where(constant, 0.0, (r - mean_r) / scale)
-    slopes = torch.linalg.pinv(centred.mT @ centred, rtol=1e-12, hermitian=True) @ (centred.mT @ (z - mean_z))
+    weighted = (w * centred).mT
+    slopes = torch.linalg.pinv(weighted @ centred, rtol=1e-12, hermitian=True) @ (weighted @ (z - mean_z))
     slopes = slopes / scale[:, None]
     return mean_z - mean_r @ slopes, slopes
 
@@ -390,6 +404,7 @@ def fit(
     discrete: int = 0,
     entries: Sequence[str] = (),
     seed: int = 0,
+    weight: Tensor | None = None,
     settings: Mapping[str, Plain] | None = None,
 ) -> Density:
     """Fit a density to codes by name: p(z), or p(z | condition) if a condition is given.
@@ -401,6 +416,8 @@ def fit(
         discrete: number of one-hot columns, which come first in the condition; default 0.
         entries: name of each of the K columns, for messages; default: their numbers.
         seed: seed of the fit.
+        weight: weights (N,) of the codes, >= 0 and not all 0. Codes of weight 0 are left out; a density that cannot
+            weigh the others warns. None (default) for equal weights.
         settings: arguments of the density's constructor.
 
     Returns:
@@ -415,7 +432,21 @@ def fit(
     >>> densities.fit("normal", z, condition=labels, discrete=3).sample(5, condition=labels[1]).shape
     torch.Size([5, 2])
     """
+    if weight is not None:
+        weight = _checked_weight(weight, len(z)).to(z.device)
+        rows = weight > 0
+        z, weight = z[rows], weight[rows] / weight[rows].mean()
+        condition = None if condition is None else condition[rows.to(condition.device)]
     if condition is None:
-        return make(name, **(settings or {})).fit(z, seed=seed)
+        return _fitted(make(name, **(settings or {})), z, weight, seed)
     density = ByCondition(name, discrete=discrete, entries=entries, settings=settings)
-    return density.fit(z, condition=condition, seed=seed)
+    return density.fit(z, condition=condition, seed=seed, weight=weight)
+
+
+def _checked_weight(weight: Tensor, n: int) -> Float[Tensor, " N"]:
+    if weight.shape != (n,) or not (weight.isfinite() & (weight >= 0)).all() or not weight.any():
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)} for {n} codes; expected {n} finite numbers >= 0, not all 0. Give "
+            "one for each code."
+        )
+    return weight

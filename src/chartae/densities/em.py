@@ -219,15 +219,18 @@ class EM:
     starts: int = 4
     start: Components | None = None
 
-    def fit(self, x: Tensor, k: int) -> Fit:
-        """The likeliest mixture of several initialisations, or the one that follows from `start`."""
+    def fit(self, x: Tensor, k: int, w: Tensor | None = None) -> Fit:
+        """The likeliest mixture of several initialisations, or the one that follows from `start`.
+
+        The weights (N,) of the codes have mean 1; None for equal ones. The initialisation by k-means ignores them.
+        """
         fits = []
         for restart in range(1 if self.start else self.restarts):
             generator = torch.Generator().manual_seed(self.seed + restart)
-            fits.append(self._em(x, self.start or self._warm_up(x, k, generator), generator))
+            fits.append(self._em(x, self.start or self._warm_up(x, k, generator, w), generator, w))
         return max(fits, key=lambda fit: fit.bound)
 
-    def _warm_up(self, x: Tensor, k: int, generator: torch.Generator) -> Components:
+    def _warm_up(self, x: Tensor, k: int, generator: torch.Generator, w: Tensor | None) -> Components:
         """The initial mixture: the best run of k-means on the first rows.
 
         If there are enough codes, one pass of stepwise EM refines the two best runs, and the likelier is returned.
@@ -240,22 +243,22 @@ class EM:
         for centres, labels, _ in starts[: 2 if batches else 1]:
             means, late = centres.double(), 0.0
             mixture = Components(torch.full_like(means[:, 0], 1 / k), means, kind.identity(k, means))
-            moments = self._expect(first, mixture, labels)[1].over(len(first))
+            moments = self._expect(first, mixture, labels, w=_part(w, slice(len(first))))[1].over(len(first))
             mixture = self._maximise(moments, mixture)
             for step, part in enumerate(batches[: len(x) // batch]):
-                total, fresh = self._expect(part, mixture)
+                total, fresh = self._expect(part, mixture, w=_part(w, slice(step * batch, step * batch + len(part))))
                 late += total if 2 * step >= len(batches) else 0.0
                 moments = moments.blend(fresh.over(batch), (step + 3) ** -0.5)
                 mixture = self._maximise(moments, mixture)
             mixtures.append((mixture, late))
         return max(mixtures, key=lambda pair: pair[1])[0]
 
-    def _em(self, x: Tensor, mixture: Components, generator: torch.Generator) -> Fit:
+    def _em(self, x: Tensor, mixture: Components, generator: torch.Generator, w: Tensor | None) -> Fit:
         """Run EM from a mixture; return the fit, its lower bound, its iterations and whether it converged."""
         bound = -math.inf
         for iteration in range(1, self.max_iter + 1):
             before = bound
-            total, moments = self._expect(x, mixture)
+            total, moments = self._expect(x, mixture, w=w)
             bound = total / len(x)
             mixture = self._maximise(moments, mixture)
             empty = moments.mass < 0.1
@@ -265,10 +268,12 @@ class EM:
                 return Fit(mixture, bound, iteration, True)
         return Fit(mixture, bound, self.max_iter, False)
 
-    def _expect(self, x: Tensor, mixture: Components, labels: Tensor | None = None) -> tuple[float, Moments]:
+    def _expect(
+        self, x: Tensor, mixture: Components, labels: Tensor | None = None, *, w: Tensor | None = None
+    ) -> tuple[float, Moments]:
         """The E step, one pass over the data: the log-likelihood, and the moments for the M step.
 
-        `labels`, if given, replace the responsibilities.
+        `labels`, if given, replace the responsibilities; weights `w` multiply them.
         """
         kind, (k, d) = COVARIANCES[self.covariance], mixture.means.shape
         scale, shift, log_det = kind.coordinates(mixture.means, mixture.factors)
@@ -287,10 +292,13 @@ class EM:
                 # smaller values would become denormal numbers, which are slow and have no effect
                 r = joint.sub_(top).clamp_min_(-80.0).exp_()
                 evidence = r.sum(0)
-                total += (top + evidence.log()).sum(dtype=torch.float64)
+                each = top + evidence.log()
+                total += (each if w is None else each * w[i : i + rows]).sum(dtype=torch.float64)
                 r /= evidence
             else:
                 r = F.one_hot(labels[i : i + rows], k).mT.to(x.dtype).contiguous()
+            if w is not None:
+                r *= w[i : i + rows]
             more = [r.sum(1).double(), (r[:, None] @ y)[:, 0].double(), kind.second(y, r).double()]
             sums = [a.add_(b) for a, b in zip(sums, more, strict=True)] if sums else more
         return total.item(), kind.lift(Moments(*sums), mixture)
@@ -313,6 +321,10 @@ class EM:
             if not COVARIANCES[self.covariance].shared:
                 factors[k] = factors[heaviest]
         return Components(weights / weights.sum(), means, factors)
+
+
+def _part(w: Tensor | None, rows: slice) -> Tensor | None:
+    return None if w is None else w[rows]
 
 
 def _k_means(x: Tensor, k: int, generator: torch.Generator, steps: int = 100) -> tuple[Tensor, Tensor, float]:

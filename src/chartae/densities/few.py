@@ -39,7 +39,7 @@ def are_few(codes: int, components: int, dimensions: int) -> bool:
 
 
 def splits(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Fitted and held-out rows: five folds, one of them from 500 rows on, and none for fewer than 10 rows.
+    """Masks (N,) of fitted and of held-out rows: five folds, one from 500 rows on, and none for fewer than 10 rows.
 
     Args:
         x: rows (N, ...) in random order.
@@ -49,16 +49,21 @@ def splits(x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     for fold in range(FOLDS if len(x) < SINGLE else 1):
         held = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         held[fold::FOLDS] = True
-        yield x[~held], x[held]
+        yield ~held, held
 
 
-def held_out(x: Tensor, log_prob: Callable[[Tensor, Tensor], Tensor]) -> float | None:
+def held_out(x: Tensor, log_prob: Callable[[Tensor, Tensor], Tensor], weight: Tensor | None = None) -> float | None:
     """The mean log-likelihood of held-out rows, in nats per row; None if there are too few rows to hold any out.
 
     Args:
         x: rows (N, D) in random order.
-        log_prob: function of fitted rows and held-out rows: fits a density to the first, and returns the
-            log-likelihoods of the second.
+        log_prob: function of the masks (N,) of fitted and of held-out rows: fits a density to the first, and returns
+            the log-likelihoods of the second.
+        weight: weights of the rows (N,); None for equal ones.
     """
-    values = [log_prob(rows, held) for rows, held in splits(x)]
-    return torch.cat(values).mean(dtype=torch.float64).item() if values else None
+    total, count = 0.0, 0.0
+    for fitted, held in splits(x):
+        w = torch.ones_like(held, dtype=torch.float64) if weight is None else weight.double()
+        total += (log_prob(fitted, held).double() * w[held]).sum().item()
+        count += w[held].sum().item()
+    return total / count if count else None

@@ -128,7 +128,8 @@ class _Gaussians(Density):
         dtype = units.centre.dtype
         self.weights = mixture.weights.to(dtype)
         self.means = (mixture.means * units.scale + units.centre).to(dtype)
-        self.factors = (mixture.factors * units.scale).to(dtype)
+        # row-major, as a saved density is loaded: products of another layout differ in the last bit
+        self.factors = (mixture.factors * units.scale).to(dtype).contiguous()
 
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         tensors = [state.get(prefix + key) for key in ("weights", "means", "factors")]
@@ -157,23 +158,26 @@ class _Units(NamedTuple):
     scale: float
 
 
-def _scaled(z: Tensor) -> tuple[Tensor, _Units, Tensor]:
+def _scaled(z: Tensor, weight: Tensor | None = None) -> tuple[Tensor, _Units, Tensor]:
     """The codes centred and scaled, in single or double precision; the units; and the variance of each dimension (D,).
 
     The scale is the power of two nearest to the root-mean-square deviation, so that scaling rounds nothing. A constant
-    dimension has the mean variance.
+    dimension has the mean variance. The weights (N,) of the codes have mean 1; None for equal ones.
     """
     z = z if z.dtype == torch.float64 else z.float()
     if bool((z.amax(0) == z.amin(0)).all()):
         raise ValueError(
             f"all {len(z)} codes are the same point; expected codes that vary. Check whether the encoder collapsed."
         )
-    centre = z.mean(0, dtype=torch.float64).to(z.dtype)
+    w = z.new_ones(len(z), 1) if weight is None else weight.to(z)[:, None]
+    mean = z.mean(0, dtype=torch.float64) if weight is None else (z.double() * w.double()).mean(0)
+    centre = mean.to(z.dtype)
     x = z - centre
     largest = x.abs().amax().double()
     variance = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-    for part in x.split(rows_at_a_time(1, x.shape[1], x.device)):
-        variance += (part.double() / largest).square().sum(0)
+    rows = rows_at_a_time(1, x.shape[1], x.device)
+    for part, share in zip(x.split(rows), w.split(rows), strict=True):
+        variance += ((part.double() / largest).square() * share).sum(0)
     variance /= len(x)
     exponent = round(math.log2(float(largest * variance.mean().sqrt())))
     scale = 2.0**exponent
@@ -240,47 +244,57 @@ class Normal(_Gaussians):
             f"because {self.codes_:,} codes are few for {self.means.shape[1]} dimensions"
         )
 
+    def fit_weighted(self, z: Tensor, weight: Tensor, *, seed: int = 0) -> Normal:
+        return self.fit(z, seed=seed, weight=weight)
+
     @torch.no_grad()
-    def fit(self, z: Tensor, *, seed: int = 0) -> Normal:
-        """Fit the density to codes (N, D) and return it; `seed` chooses the folds if there are few codes."""
-        x, units, variance = _scaled(check_codes(z, what="normal"))
-        self.shrinkage_ = self._shrinkage(x, variance, seed) if few.are_few(len(x), 1, x.shape[1]) else 0.0
+    def fit(self, z: Tensor, *, seed: int = 0, weight: Tensor | None = None) -> Normal:
+        """Fit the density to codes (N, D) and return it; `seed` chooses the folds if there are few codes.
+
+        The weights (N,) of the codes have mean 1; None for equal ones.
+        """
+        x, units, variance = _scaled(check_codes(z, what="normal"), weight)
+        w = None if weight is None else weight.to(x)
+        few_codes = few.are_few(len(x), 1, x.shape[1])
+        self.shrinkage_ = self._shrinkage(x, w, variance, seed) if few_codes else 0.0
         self.codes_ = len(x)
-        self._keep(self._fit(x, variance, self.shrinkage_), units)
+        self._keep(self._fit(x, w, variance, self.shrinkage_), units)
         return self
 
-    def _fit(self, x: Tensor, variance: Tensor, shrinkage: float) -> Components:
+    def _fit(self, x: Tensor, w: Tensor | None, variance: Tensor, shrinkage: float) -> Components:
         """The normal of codes (N, D), with its correlations multiplied by 1 - `shrinkage`."""
-        mean = x.mean(0, dtype=torch.float64)
+        weights = x.new_ones(len(x), 1).double() if w is None else (w / w.mean()).double()[:, None]
+        mean = (x.double() * weights).mean(0)
         covariance = torch.zeros(x.shape[1], x.shape[1], dtype=torch.float64, device=x.device)
-        for part in x.split(rows_at_a_time(1, x.shape[1], x.device)):
+        rows = rows_at_a_time(1, x.shape[1], x.device)
+        for part, share in zip(x.split(rows), weights.split(rows), strict=True):
             centred = part.double() - mean
-            covariance.addmm_(centred.mT, centred)
+            covariance.addmm_(centred.mT, centred * share)
         covariance /= len(x)
-        own = covariance.diagonal().diag()
-        covariance = torch.lerp(covariance, own, shrinkage) + self.ridge * variance.diag()
+        uncorrelated = covariance.diagonal().diag()
+        covariance = torch.lerp(covariance, uncorrelated, shrinkage) + self.ridge * variance.diag()
         one = torch.ones(1, dtype=torch.float64, device=x.device)
         return Components(one, mean[None], cholesky(covariance)[None])
 
-    def _score(self, variance: Tensor, shrinkage: float, x: Tensor, held: Tensor) -> Tensor:
-        return NormalMixture(*self._fit(x, variance, shrinkage)).log_prob(held)
-
-    def _shrinkage(self, x: Tensor, variance: Tensor, seed: int) -> float:
+    def _shrinkage(self, x: Tensor, w: Tensor | None, variance: Tensor, seed: int) -> float:
         """The shrinkage with the highest held-out likelihood; 1 if there are too few codes to hold any out."""
-        x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)]
-        scores = {}
-        for a in SHRINKAGES:
-            score = few.held_out(x, partial(self._score, variance, a))
-            if score is not None:
-                scores[a] = score
-        return max(scores, key=scores.__getitem__, default=1.0)
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed)).to(x.device)
+        x, w = x[order], None if w is None else w[order]
+
+        def score(shrinkage: float, fitted: Tensor, held: Tensor) -> Tensor:
+            normal = self._fit(x[fitted], None if w is None else w[fitted], variance, shrinkage)
+            return NormalMixture(*normal).log_prob(x[held])
+
+        scores = {a: few.held_out(x, partial(score, a), w) for a in SHRINKAGES}
+        known = {a: value for a, value in scores.items() if value is not None}
+        return max(known, key=known.__getitem__, default=1.0)
 
 
-def _score(em: EM, k: int, x: Tensor, held: Tensor) -> Tensor:
-    """log p of held-out codes by a mixture that is fitted to codes (N, D), in the units of the fit."""
-    weights, means, factors = em.fit(x, k).mixture
+def _score(em: EM, k: int, x: Tensor, w: Tensor | None, fitted: Tensor, held: Tensor) -> Tensor:
+    """log p of held-out codes by a mixture of the fitted ones, both as masks or slices of codes (N, D)."""
+    weights, means, factors = em.fit(x[fitted], k, None if w is None else w[fitted] / w[fitted].mean()).mixture
     shared = COVARIANCES[em.covariance].shared
-    return NormalMixture(weights, means, factors.expand(k, -1, -1) if shared else factors).log_prob(held)
+    return NormalMixture(weights, means, factors.expand(k, -1, -1) if shared else factors).log_prob(x[held])
 
 
 @register
@@ -436,13 +450,18 @@ class GaussianMixture(_Gaussians):
         scores = cast(Mapping[str, float], facts.get("scores_", {}))
         self.scores_ = {int(k): score for k, score in scores.items()}
 
+    def fit_weighted(self, z: Tensor, weight: Tensor, *, seed: int = 0) -> GaussianMixture:
+        return self.fit(z, seed=seed, weight=weight)
+
     @torch.no_grad()
-    def fit(self, z: Tensor, *, seed: int = 0) -> GaussianMixture:
+    def fit(self, z: Tensor, *, seed: int = 0, weight: Tensor | None = None) -> GaussianMixture:
         """Fit the mixture to codes (N, D), on their device and in their precision (at least float32).
 
         Args:
             z: codes (N, D), with at least as many codes as components.
             seed: seed of the held-out codes and of the initialisation.
+            weight: weights (N,) > 0 of the codes in EM, of mean 1; the initialisation ignores them. None for equal
+                ones.
 
         Returns:
             The fitted mixture itself.
@@ -460,31 +479,35 @@ class GaussianMixture(_Gaussians):
                 f"components is {max(candidates)} for {n} codes{held_out}; expected at most one component for each "
                 "code. Use fewer components, or encode more examples."
             )
-        x, units, variance = _scaled(z)
+        x, units, variance = _scaled(z, weight)
         generator = torch.Generator().manual_seed(seed)
         # shuffled, because the codes may be sorted and the warm-up uses only the first rows
-        x = x[torch.randperm(len(x), generator=generator).to(x.device)]
+        order = torch.randperm(len(x), generator=generator).to(x.device)
+        x, w = x[order], None if weight is None else weight.to(x)[order]
         em = EM(
             self.covariance, self.regularisation * variance, self.max_iter, self.tol, self.chunk, seed, self.restarts,
             start=self._from_start(x, units),
         )  # fmt: skip
         self.codes_, shift = len(x), x.shape[1] * math.log(units.scale)
-        self.components_, self.covariance_, scores = self._chosen(x, n, em)
+        self.components_, self.covariance_, scores = self._chosen(x, w, n, em)
         self.scores_ = {k: score - shift for k, score in scores.items()}
         mixture, bound, self.n_iter_, self.converged_ = replace(em, covariance=self.covariance_).fit(
-            x, self.components_
+            x, self.components_, w
         )
         self.lower_bound_ = bound - shift
         self._keep(self._stored(mixture), units)
         self._warn(x.shape[1])
         return self
 
-    def _chosen(self, x: Tensor, n: int, em: EM) -> tuple[int, str, dict[int, float]]:
+    def _chosen(self, x: Tensor, w: Tensor | None, n: int, em: EM) -> tuple[int, str, dict[int, float]]:
         """The number of components and the form of covariance, and the held-out likelihood of each number tried."""
         if len(self.candidates) == 1:
             return self.candidates[0], self.covariance, {}
         if self.candidates:
-            scores = {k: _score(em, k, x[:n], x[n:]).mean(dtype=torch.float64).item() for k in self.candidates}
+            fitted = torch.arange(len(x), device=x.device) < n
+            share = torch.ones_like(x[n:, 0]) if w is None else w[n:] / w[n:].mean()
+            likelihoods = {k: _score(em, k, x, w, fitted, ~fitted) for k in self.candidates}
+            scores = {k: (value * share).mean(dtype=torch.float64).item() for k, value in likelihoods.items()}
             return max(scores, key=scores.__getitem__), self.covariance, scores
         if not few.are_few(len(x), COMPONENTS, x.shape[1]):
             return COMPONENTS, self.covariance, {}
@@ -494,7 +517,7 @@ class GaussianMixture(_Gaussians):
             for k in CANDIDATES:
                 if 2 * k > len(x) or (k == 1 and form == "tied" and not self.form):
                     continue  # with one component, tied is full
-                score = few.held_out(x, partial(_score, quick, k))
+                score = few.held_out(x, partial(_score, quick, k, x, w), w)
                 if score is None:
                     return 1, self.form or "diag", {}
                 best[k] = max(best.get(k, (-math.inf, "")), (score, form))

@@ -44,7 +44,7 @@ def code_size(x: Tensor, default: int) -> int:
         return default
     rows = as_float(x).flatten(1).double()
     rows = rows[torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))]
-    scores = [_log_likelihoods(fitted, held, default) for fitted, held in few.splits(rows)]
+    scores = [_log_likelihoods(rows[fitted], rows[held], default) for fitted, held in few.splits(rows)]
     if not scores:
         return max(1, min(default, len(x) // 2))
     likelihood = torch.cat(scores, 1)
