@@ -36,7 +36,11 @@ def spread(run, x, **settings):
     return np.asarray(run.sample(20_000, **settings)).std(0) / x.numpy().std(0)
 
 
-@pytest.fixture(scope="module", params=[(r, t) for r in ("rae-l2", "vae") for t in (bent, clusters)], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[(r, t) for r in ("rae-l2", "vae") for t in (bent, clusters)],
+    ids=lambda p: f"{p[0]}-{p[1].__name__}",
+)
 def run_and_data(request):
     torch.set_default_dtype(torch.float32)
     recipe, table = request.param
