@@ -569,7 +569,7 @@ def page() -> str:
     result = read("strings")
     if result is not None:
         parts += reproduced(result)
-    return "\n".join([*parts, *speed(), *startup(), *editions()]).rstrip() + "\n"
+    return "\n".join([*parts, *speed(), *small_fits(), *busy_machine(), *startup(), *editions()]).rstrip() + "\n"
 
 
 def startup() -> list[str]:
@@ -586,6 +586,69 @@ def startup() -> list[str]:
     heads = ["command", "seconds", "ratio to `python -c pass`", "target"]
     title = "### Start of the command line\n"
     return [title, table(heads, rows), f"\n`python benchmarks/startup.py`; {machine(result)}.\n"]
+
+
+def small_fits() -> list[str]:
+    """The fixed cost of a fit, and its steps against a plain loop."""
+    result = read("small-fits")
+    if result is None:
+        return []
+    rows = []
+    for name, row in result["contests"].items():
+        speed, cost = row["speed / plain loop, median of turns"], row["fixed seconds of a fit"]
+        wanted = [_verdict(row["targets"].get("speed"), speed, ">="), _verdict(row["targets"].get("fixed"), cost, "<=")]
+        rows.append([
+            name, f"**{speed:.2f}** ({row['least']:.2f} to {row['most']:.2f}, n = {row['repeats']})", wanted[0],
+            f"**{cost:.3f}** s", wanted[1],
+        ])  # fmt: skip
+    grid = result["grid"]
+    return [
+        "### Many small fits\n",
+        "The slope between fits of 1 and 4 epochs is the time of a step; the rest of a fit of one epoch is its fixed "
+        "cost. The plain loop has the same nets, loss and (fused) optimiser, and writes no log.\n",
+        table(["net and rows", "speed / plain loop", "target", "fixed cost of a fit", "target"], rows),
+        f"\nscikit-learn's `GridSearchCV(n_jobs=2)` with {grid['fits']} fits of 1,000 x 10: "
+        f"{grid['seconds of a fit of 1 epoch']:.3f} s a fit of one epoch and "
+        f"{grid['seconds of a fit of 4 epochs']:.3f} s of "
+        f"four, of which {grid['share of the fixed cost, 4 epochs']:.0%} are fixed cost (no target).\n"
+        f"\n`{result['command']}`; {machine(result)}.\n",
+    ]
+
+
+def busy_machine() -> list[str]:
+    """Threads of a fit on a quiet and on a busy machine."""
+    result = read("threads")
+    if result is None:
+        return []
+    seconds = result["seconds of an epoch of 17,117 x 10"]
+    modes = list(seconds["quiet"])
+    rows = [[place, *(f"{values[mode]:.2f} s" if mode in values else "-" for mode in modes)]
+            for place, values in seconds.items()]  # fmt: skip
+    pairs = [[mode, *(f"{value:.1f} s" for value in row.values())] for mode, row in
+             result["seconds of two fits of digits"].items()]  # fmt: skip
+    steps = [["-".join(map(str, row["widths"])), f"{row['operations']:.1e}", f"{row['one thread']:.2f}",
+              f"{row['all threads']:.2f}"] for row in result["milliseconds of a step"]]  # fmt: skip
+    busy, quiet = (result[key]["ratio"] for key in ("busy: rule / one thread", "quiet: rule / all threads"))
+    return [
+        "### Threads of a fit, quiet and beside a busy process\n",
+        f"A step of at most {result['limit']:.0e} operations runs on one thread; others run on the caller's number.\n",
+        table(["an epoch of 17,117 x 10", *modes], rows),
+        f"\nBeside a busy process the rule takes **{busy:.2f}** times as long as one thread "
+        f"({_verdict(1.3, busy, '<=')}); quiet, **{quiet:.2f}** times as long as all threads "
+        f"({_verdict(1.05, quiet, '<=')}, within noise).\n",
+        table(["two fits of digits", "one after the other", "side by side"], pairs),
+        "\n",
+        table(["hidden layers", "operations of a step", "ms, one thread", "ms, all threads"], steps),
+        f"\n`{result['command']}`; {machine(result)}.\n",
+    ]
+
+
+def _verdict(wanted: float | None, value: float, sign: str) -> str:
+    """A target, and whether a value meets it."""
+    if wanted is None:
+        return "-"
+    met = value >= wanted if sign == ">=" else value <= wanted
+    return f"{sign} {wanted:g}, {'met' if met else '**not met**'}"
 
 
 def editions() -> list[str]:
