@@ -62,7 +62,7 @@ def train(seed: int, **options: Any) -> dict[str, Any]:
         q = run.model.encoder(x)
         code = q.mean.argmax(1)
         drawn = run.model.decoder(q.sample()).sample()
-        samples = run.sample(4000, "prior", seed=seed)
+        samples = run.sample(4000, "prior", seed=seed, noise=False)
     table = torch.zeros(K, K).index_put((component, code), torch.ones(len(x)), accumulate=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
@@ -112,7 +112,7 @@ def train_grid(recipe: str, seed: int) -> dict[str, Any]:
     run.fit_density("gmm", run.encode(data.train), components=25)
     results: dict[str, Any] = {"seed": seed, "error": use.error, "shuffled": use.shuffled}
     for density in ("prior", "gmm"):
-        samples = run.sample(10_000, density, seed=seed)
+        samples = run.sample(10_000, density, seed=seed, noise=False)
         distance, mode = torch.cdist(samples, GRID_MEANS).min(1)
         near = distance < 3 * GRID_SD
         results[density] = {
