@@ -136,10 +136,10 @@ def test_scores_do_not_depend_on_the_precision_of_x_or_on_the_other_rows():
 
 
 def test_few_rows_have_few_components():
-    for n, components in ((5, 5), (9, 9), (40, 10)):
+    for n, fewest, most in ((5, 1, 2), (40, 1, 5), (300, 10, 10)):
         e = estimator(latent_dim=1, components=None, validation_fraction=0).fit(TABLE[:n])
-        assert e.run_.densities["gmm"].components == components
-        assert np.isfinite(e.score_samples(TABLE[:n])).all()
+        assert fewest <= e.run_.densities["gmm"].components_ <= most
+        assert e.score_samples(TABLE).min() > -1e4
     with pytest.raises(ValueError, match="there are 9 training examples; expected at least 10"):
         small(components=10, validation_fraction=0).fit(TABLE[:9])
 

@@ -164,6 +164,7 @@ def compare(
         label: for tables: name of the column of labels; ``""`` for none.
         drop: for tables: names of columns to leave out, or one name.
         weight: for tables: name of the column that holds the weight of each row.
+        header: for tables and strings in files: whether the first row holds the names of the columns.
         size: for images: side in pixels to which the centre of each image is resized, or (height, width).
         background: for images with transparency: ``"white"``, ``"black"``, or ``"alpha"`` to keep it as a channel.
         channels_last: for arrays of images (n, h, w, c): whether the last axis holds the channels.
