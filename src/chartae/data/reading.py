@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
+import torch
 
+from chartae.data.arrays import as_tensor
 from chartae.data.catalogue import NAMES, load
-from chartae.data.columns import Frame, as_frame, frame_columns, is_frame
+from chartae.data.columns import Frame, as_frame, frame_columns, frame_values, index_note, is_frame
 from chartae.data.contents import Contents, Part
 from chartae.data.dataset import Dataset, Shares, assemble, from_path
 from chartae.data.derived import VIEWS, split_views
-from chartae.data.kinds import Images, Kind, Strings, kind_of
+from chartae.data.doubts import doubts
+from chartae.data.kinds import Images, Kind, Strings, Table, kind_of
 from chartae.data.kinds import kinds as every_kind
 from chartae.data.labels import known_labels
 from chartae.data.lines import is_string_file, is_string_list
@@ -130,7 +133,13 @@ def _array_contents(x: object, reading: Reading) -> Contents:
             f"{option} is {getattr(reading, option)!r}; expected None, as {_brief(x)} has no named columns. Give a data"
             " frame, or leave it out."
         )
-    return Contents({"train": Part(x)}, reading=reading.without_candidates())
+    notes: list[str] = []
+    if kind_of(x) is Table:
+        values = as_tensor(x)
+        names = [f"column {i + 1}" for i in range(values.shape[1])]
+        whole = [not values.is_floating_point()] * len(names)
+        notes = doubts(values.to(torch.float64).cpu().numpy(), names, "x", whole, may_drop=False)
+    return Contents({"train": Part(x)}, reading=reading.without_candidates(), notes=tuple(notes))
 
 
 def _frame_contents(frame: Frame, reading: Reading) -> Contents:
@@ -139,7 +148,9 @@ def _frame_contents(frame: Frame, reading: Reading) -> Contents:
     source = "the data frame"
     parts = roles(names, reading, source)
     features = frame[[names[i] for i in parts.features]]
-    notes = list(parts.notes)
+    values, chosen = frame_values(features), frame_columns(features)
+    whole = ["int" in dtype.lower() for dtype in chosen.dtypes]
+    notes = [*index_note(frame), *parts.notes, *doubts(values, chosen.names, source, whole)]
     labels = weight = None
     if parts.label is not None:
         cells = frame[[names[parts.label]]].to_numpy("O", na_value=np.nan)[:, 0]
@@ -150,7 +161,7 @@ def _frame_contents(frame: Frame, reading: Reading) -> Contents:
         weight = weights_of(list(cells), names[parts.weight], source)
     others = parts.columns(names, True)
     columns = frame_columns(features, others.label, others.others)
-    return Contents({"train": Part(features, labels, weight)}, columns, parts.decided(names, reading), tuple(notes))
+    return Contents({"train": Part(values, labels, weight)}, columns, parts.decided(names, reading), tuple(notes))
 
 
 def _holds_strings(
