@@ -26,7 +26,7 @@ def frame(**columns: object) -> pandas.DataFrame:
 
 # -- frames -----------------------------------------------------------------------------------------------------------
 
-DAYS = pandas.date_range("2021-03-01", periods=40, freq="3D")
+DAYS = pandas.date_range("2021-03-01", periods=40, freq="20D")
 NUMBERS = pandas.Series(range(40))
 #: dtype of a column -> values of the column
 DTYPES = {
@@ -179,3 +179,126 @@ def test_a_doubt_is_a_note_in_arrays_too():
         assert len(read(x).notes) == 1
     assert read(x.astype(float)).notes == ()
     assert read(X, reading=Reading()).notes == ()
+
+
+# -- tables in files --------------------------------------------------------------------------------------------------
+
+
+def column(name: str, *cells: object) -> str:
+    """A table of 30 rows: a counter, and a column of the cells over and over."""
+    return f"a,{name}\n" + "".join(f"{i / 4},{cells[i % len(cells)]}\n" for i in range(30))
+
+
+#: cells of a column of labels -> classes, first labels, what is said ("!" first: as a guess)
+LABELS = {
+    "zip codes": (["01234", "1234", "00100"], ("00100", "01234", "1234"), [1, 2, 0], "leading zeros, such as '01234'"),
+    "padded numbers": (["01", "02", "03"], ("01", "02", "03"), [0, 1, 2], "leading zeros"),
+    "zero": (["0", "1", "2"], (), [0, 1, 2], ""),
+    "written by NumPy": (["0.000e+00", "1.000e+00", "2.000e+00"], (), [0, 1, 2], ""),
+    "countries": (["NA", "DE", "FR"], ("DE", "FR"), [-1, 0, 1], r"!missing \('NA'\).*If 'NA' is a class"),
+    "no countries": (
+        ["NA", "oak", "elm"],
+        ("elm", "oak"),
+        [-1, 1, 0],
+        "10 of 30 labels in column 'y' are missing ('NA')",
+    ),
+    "spaces": (["u ", "u", " v"], ("u", "v"), [0, 0, 1], ""),
+    "cases": (["u", "U", "v"], ("U", "u", "v"), [1, 0, 2], "!Classes 'U' and 'u' in column 'y' differ in upper"),
+    "truth": (["True", "true", "False"], ("False", "True", "true"), [1, 2, 0], "!'True' and 'true'"),
+    "numbers as classes": (["1.0", "2.0", "1"], (), [1, 2, 1], ""),
+    "names": ([f"n{i}" for i in range(30)], tuple(sorted(f"n{i}" for i in range(30))), [0, 1, 12], "30 classes in 30"),
+}
+
+
+@pytest.mark.parametrize("form", ["file", "frame"])
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_are_the_classes_that_are_meant(tmp_path, name, form):
+    cells, classes, labels, note = LABELS[name]
+    source = tmp_path / "t.csv"
+    source.write_text(column("y", *cells))
+    if form == "frame":
+        source = pandas.DataFrame({"a": np.arange(30) / 4, "y": [cells[i % len(cells)] for i in range(30)]})
+    with guesses(note):
+        data = read(source, valid=0, test=0, reading=Reading(label="y"))
+    assert (data.classes, data.train_labels[:3].tolist()) == (classes, labels)
+    assert len(data.notes) == bool(note)
+    assert note.startswith("!") or not note or said(data, note)
+
+
+WIDE = "\n".join(",".join(f"{x:.18f}" for x in row) for row in RNG.normal(size=(3, 8000)))
+LFS = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+PAGE = "<!DOCTYPE html>\n<html><body>404, not found</body></html>\n"
+#: content -> message of the error, or what is said; None where nothing is
+CSV = {
+    "a wide table": (WIDE, None),
+    "names twice": ("a,a,b\n1,2,3\n3,4,5\n", "!several columns named 'a', so columns are known by their positions"),
+    "days": (column("day", *DAYS.strftime("%Y%m%d")[:30]), "!'day' .* dates as whole numbers, such as 20210301"),
+    "identifiers": (column("id", *(10**18 + 10**16 * RNG.permutation(30))), "!whole numbers up to 1,2"),
+    "seconds": (column("t", *range(1687500000, 1687600000, 3601)), "32-bit floats round to 7 digits"),
+    "too large": ("a,b\n1e400,2\n3,4\n5,6\n", ValueError("row 0, column 'a'")),
+    "infinity": ("a,b\n1,2\n3,-Infinity\n5,6\n", ValueError("row 1, column 'b'")),
+    "rounded away": (column("id", *range(10**18, 10**18 + 30_000, 1000)), ValueError("!column 'id' of x varies by")),
+    "a web page": (PAGE, ValueError("t.csv is a web page; expected data. Download")),
+    "Git LFS": (LFS, ValueError("t.csv is a pointer to a file in Git LFS.*git lfs pull")),
+    "JSON": ('[{"a": 1}, {"a": 2}]', ValueError(r"t.csv is JSON.*read_json\(path\)\.to_csv")),
+    "one row": ("a,b\n1,2\n", ValueError("1 example")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "expected"), CSV.values(), ids=CSV)
+def test_numbers_in_a_file(tmp_path, content, expected):
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    if isinstance(expected, ValueError):
+        message = str(expected).removeprefix("!")
+        with guesses("!whole" * str(expected).startswith("!")), pytest.raises(ValueError, match=message):
+            read(path)
+        return
+    with guesses(expected or ""):
+        data = read(path, valid=0, test=0)
+    assert len(data.notes) == bool(expected)
+    assert data.shape == ((8000,) if content is WIDE else data.shape)
+    assert len(data.kind.read(path)) == len(data.train)  # without another warning
+
+
+ROWS, OTHERS = X[:30], X[30:]
+#: arrays in a file -> rows of train, of test, whether there are labels, what is said
+ARRAYS = {
+    "one array": ({"arr_0": ROWS}, 30, 0, False, "'arr_0' of"),
+    "one array of a known name": ({"data": ROWS}, 30, 0, False, ""),
+    "examples and labels": ({"X": ROWS, "target": np.arange(30)}, 30, 0, True, ""),
+    "Keras": (
+        {"x_train": ROWS, "y_train": np.arange(30), "x_test": OTHERS, "y_test": np.arange(10)}, 30, 10, True, "",
+    ),
+    "upper case": ({"X_train": ROWS, "X_test": OTHERS}, 30, 10, False, ""),
+    "something else": ({"x": ROWS, "z": OTHERS}, 30, 0, False, "that are not read: z"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_arrays_in_a_file(tmp_path, name):
+    arrays, train, test, labelled, note = ARRAYS[name]
+    np.savez(tmp_path / "x.npz", **arrays)
+    data = read(tmp_path / "x.npz", valid=0, test=0)
+    assert (len(data.train), len(data.test), data.train_labels is not None) == (train, test, labelled)
+    assert torch.equal(data.train, torch.from_numpy(ROWS).float())
+    assert len(data.notes) == bool(note)
+    assert not note or said(data, note)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda p: np.savez(p, a=X, b=X), "has the keys a, b; expected train .*x_train"),
+        (lambda p: np.save(p, frame(b=1.0).to_records(index=False)), "has the columns a, b; expected an array without"),
+        (lambda p: np.save(p, np.array(["CCO", "C"])), "holds text; expected numbers. Save strings as lines"),
+        (lambda p: np.save(p, np.array([{}], object)), "pickled objects, which are never loaded"),
+        (lambda p: p.write(LFS.encode()), "a pointer to a file in Git LFS"),
+    ],
+)
+def test_arrays_that_cannot_be_read(tmp_path, write, message):
+    path = tmp_path / ("x.npz" if "keys" in message else "x.npy")
+    with open(path, "wb") as file:
+        write(file)
+    with pytest.raises(ValueError, match=message):
+        read(path)

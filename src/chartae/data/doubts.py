@@ -62,7 +62,11 @@ def doubts(
 def _rounded(column: NDArray[np.float64], name: str, what: str, remedy: str) -> Iterator[str]:
     """A sentence if 32-bit floats round whole numbers; a guess if these may be identifiers."""
     largest = np.abs(column).max()
-    if largest < _EXACT or (largest < _EXACT_IN_64 and np.array_equal(column.astype(np.float32), column)):
+    if (
+        largest < _EXACT
+        or largest > 2**64
+        or (largest < _EXACT_IN_64 and np.array_equal(column.astype(np.float32), column))
+    ):
         return
     sentence = f"{what} holds whole numbers up to {int(largest):,}, which 32-bit floats round to 7 digits"
     if largest >= _EXACT_IN_64 or (_IDENTIFIER.fullmatch(name) and len(np.unique(column)) == len(column)):

@@ -16,6 +16,7 @@ from chartae.data.contents import Contents, Part
 from chartae.data.doubts import doubts
 from chartae.data.headers import is_missing
 from chartae.data.labels import known_labels
+from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.text import TextTable
 
@@ -262,7 +263,14 @@ def _csv(path: Path, reading: Reading) -> Contents:
     decided = parts.decided(names, reading)
     if table.verdict.numeric or table.verdict.doubt:  # new data may not look alike
         decided = replace(decided, header=has_header)
-    return Contents({"train": Part(x, y, w)}, parts.columns(names, has_header), decided, tuple(notes))
+    columns = parts.columns(names, has_header)
+    if has_header and not columns.names and not reading.optional:
+        double = next(name for name in chosen_names if chosen_names.count(name) > 1)
+        notes.append(guess(
+            f"{path} has several columns named {double!r}, so columns are known by their positions, not by their names."
+            " Rename one of each."
+        ))  # fmt: skip
+    return Contents({"train": Part(x, y, w)}, columns, decided, tuple(notes))
 
 
 def weights_of(
@@ -315,7 +323,8 @@ def _parquet(path: Path, reading: Reading) -> Contents:
     numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
     text = [names[i] for i in parts.features if not any(test(table.schema.types[i]) for test in numeric)]
     if text:
-        raise not_numeric(path, list(map(repr, text)), text)
+        types = dict(zip(names, table.schema.types, strict=True))
+        raise not_numeric(path, [f"{name!r} ({types[name]})" for name in text], text)
     x = np.empty((table.num_rows, len(parts.features)))
     for j, i in enumerate(parts.features):
         if missing := table.column(i).null_count:
