@@ -4,12 +4,17 @@ happen to each: the right value, a note, a warning or an error that names the co
 from __future__ import annotations
 
 import decimal
+import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import chartae as ch
+from chartae import cli
 from chartae.data import Reading, as_tensor, read
 from test_brought import guesses, said
 
@@ -107,7 +112,7 @@ REFUSED = {
     "lists that differ in length": ({"a": [1, 2], "b": [1]}, "x is a dict that is no table.*same length"),
     "numbers by name": ({"a": 1, "b": 2}, "x is a dict that is no table"),
     "fields that are arrays": (np.zeros(4, [("a", "f4"), ("b", "f4", (2,))]), "is no table"),
-    "None": (None, "x is a NoneType; expected an array of numbers. Give an array"),
+    "None": (None, "x is a NoneType; expected an array of numbers."),
     "a generator": ((i for i in range(3)), "x is a generator.*list"),
     "volumes": (np.zeros((4, 1, 5, 5, 5)), r"x\.reshape\(len\(x\), -1\)"),
     "series": (5 * RNG.normal(size=(4, 50, 6)), r"x\.reshape\(len\(x\), -1\), if these"),
@@ -302,3 +307,143 @@ def test_arrays_that_cannot_be_read(tmp_path, write, message):
         write(file)
     with pytest.raises(ValueError, match=message):
         read(path)
+
+
+# -- files and folders ------------------------------------------------------------------------------------------------
+
+#: name of a file -> what to do about it
+FORMATS = {
+    "x.pt": "torch.load", "x.pkl": "numpy.save", "x.h5": r"h5py.File\(path\)\[name\]", "x.mat": "scipy.io.loadmat",
+    "x.xlsx": "Export the sheet as CSV", "x.feather": "read_feather", "x.h5ad": r"to_df\(\)", "x.zip": "Unpack it",
+    "x.csv.zip": "Unpack it", "x.tar.gz": "Unpack it", "x.csv.xz": r"\.csv\.gz", "x.json": "read_json",
+    "x.jsonl": "read_json", "x.dat": r"rename it to \.csv", "x.heic": "to PNG", "x.svg": "to PNG",
+    "x": "Add the suffix",
+    "x.sdf": "MolToSmiles", "x.parq": r"to \.parquet", "x.wav": "rows of numbers", "x.mp4": "pictures into a folder",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_of_another_format_is_refused_with_what_to_do(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(ValueError, match=f"{re.escape(name)} has an unknown format; expected .*{FORMATS[name]}"):
+        read(tmp_path / name)
+
+
+#: what is given as data -> message
+ABSENT = {
+    "https://example.org/x.csv": "is a URL; expected a path. Download the file",
+    "s3://bucket/x.csv": "is a URL",
+    "photos/*.png": "is a pattern; expected a path. Give the folder",
+    "$HOME/x.csv": "Variables of the shell are not replaced",
+    "tabel.csv": "there is no file or folder 'tabel.csv' in .*Did you mean 'table.csv'",
+    "/gone/x.csv": r"there is no file or folder '/gone/x.csv'; expected a folder of pictures, or a \.npy",
+    "": "data is ''; expected a name or a path",
+    "mnits": "there is no data set 'mnits'.*Did you mean 'mnist'",
+    "numbers.txt": r"numbers.txt holds numbers; expected strings.*Rename it to \.csv",
+    "tables": r"holds no images.*2 \.csv. Give the path of one file",
+}
+
+
+@pytest.mark.parametrize("name", ABSENT)
+def test_a_path_that_holds_no_data_is_explained(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("table.csv").write_text("a,b\n1,2\n3,5\n")
+    Path("numbers.txt").write_text("# by NumPy\n1.0 2.0\n3.0 4.0\n")
+    Path("tables").mkdir()
+    for path in ("tables/a.csv", "tables/b.csv"):
+        Path(path).write_text("a,b\n1,2\n3,5\n")
+    with pytest.raises((ValueError, FileNotFoundError), match=ABSENT[name]):
+        read(name)
+
+
+def test_several_paths_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        Path(name).write_text("a,b\n1,2\n3,5\n")
+    with pytest.raises(ValueError, match=r"x is a list of 2 paths, such as 'a.csv'; expected one.*pandas\.concat"):
+        read(["a.csv", "b.csv"])
+    with pytest.raises(TypeError, match="holds a PosixPath; expected numbers. Give the path of one"):
+        read([Path("a.csv"), Path("b.csv")])
+    assert cli.main(["inspect", "a.csv", "b.csv"]) == 2
+    assert "It takes one path: give the folder of the files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["with a space.csv", "größe.csv", "~/t.csv", "./t.csv", "sub/../t.csv"])
+def test_a_path_is_found_again_from_another_folder(tmp_path, monkeypatch, form):
+    home = tmp_path / "home"
+    (home / "sub").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(home)
+    frame(b=X[:, 1]).to_csv(Path(form).expanduser(), index=False)
+    run = ch.fit("ae", form, **QUICK, out="run")
+    monkeypatch.chdir(tmp_path)
+    again = ch.load(home / "run")
+    assert torch.equal(again.data().train, run.data().train)
+
+
+def test_data_that_changed_after_the_fit_are_told_from_others(tmp_path):
+    path = tmp_path / "t.csv"
+    frame(b=X[:, 1]).to_csv(path, index=False)
+    run = ch.fit("ae", path, **QUICK, out=tmp_path / "run")
+    frame(b=X[:, 2]).to_csv(path, index=False)
+    with pytest.raises(ValueError, match="the training data are not those of the run in .* that is resumed, although"):
+        ch.fit("ae", path, **{**QUICK, "epochs": 2}, out=tmp_path / "run", resume=True)
+    with pytest.raises(ValueError, match="training data of 't' are not those that the run was fitted to"):
+        ch.load(run.folder).data()
+    with pytest.raises(ValueError, match="seed is 1; expected 0"):
+        ch.fit("ae", path, **QUICK, seed=1, out=tmp_path / "run", resume=True)
+
+
+#: what is in a folder beside a/ and b/ with four pictures each -> rows, classes, what is said ("!" first: as a guess)
+FOLDERS = {
+    "an empty class": (lambda f: (f / "c").mkdir(), 8, "a b", "Without pictures, and so no classes: c."),
+    "a README": (lambda f: (f / "README.md").touch(), 8, "a b", "1 .md"),
+    "a LICENSE": (lambda f: (f / "LICENSE").touch(), 8, "a b", "1 without a suffix"),
+    "Jupyter": (lambda f: picture(f / ".ipynb_checkpoints" / "0-checkpoint.png"), 8, "a b", ""),
+    "Jupyter in a class": (lambda f: picture(f / "a" / ".ipynb_checkpoints" / "0.png"), 8, "a b", ""),
+    "a broken link": (lambda f: (f / "a" / "9.png").symlink_to("gone.png"), 8, "a b", "!1 of 9 .*9.png. Restore"),
+    "a broken folder": (lambda f: (f / "z").symlink_to("gone"), 8, "a b", "!lead nowhere .*/z"),
+    "a linked class": (lambda f: (f / "c").symlink_to(f / "a"), 12, "a b c", ""),
+    "one picture in a class": (lambda f: picture(f / "c" / "0.png"), 9, "a b c", ""),
+    "masks": (lambda f: picture(f / "Masks" / "0.png"), 9, "Masks a b", "!Folders called Masks are read as classes"),
+}  # fmt: skip
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(RNG.integers(0, 256, (4, 6), dtype=np.uint8)).save(path)
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_what_lies_beside_pictures(tmp_path, name):
+    add, rows, classes, note = FOLDERS[name]
+    for one in "ab":
+        for i in range(4):
+            picture(tmp_path / one / f"{i}.png")
+    add(tmp_path)
+    with guesses(note):
+        data = read(f"{tmp_path}/", valid=0, test=0)
+    assert (len(data.train), data.classes) == (rows, tuple(classes.split()))
+    assert len(data.notes) == 1 + bool(note)
+    assert note.startswith("!") or not note or said(data, note)
+
+
+def test_a_folder_that_cannot_be_opened_is_said(tmp_path, monkeypatch):
+    for name in ("a/0.png", "a/1.png", "b/0.png"):
+        picture(tmp_path / name)
+    scandir = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with guesses("!cannot be opened: 1 of 3 .*/b. Restore"):
+        assert len(read(tmp_path, valid=0, test=0).train) == 2
+
+
+def test_a_picture_that_is_a_pointer_is_named(tmp_path):
+    (tmp_path / "a.png").write_text(LFS)
+    with pytest.raises(ValueError, match=r"a.png cannot be read as an image: it is a pointer to .*git lfs pull"):
+        read(tmp_path)

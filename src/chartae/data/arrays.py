@@ -78,9 +78,9 @@ def _no_numbers(x: object, a: np.ndarray[tuple[int, ...], np.dtype[np.generic]],
         return f"{what} has the columns {', '.join(a.dtype.names)}; expected an array without names. Give a data frame."
     if a.dtype.kind in "SUT":
         return f"{what} holds text (dtype {a.dtype}); expected numbers. Convert it with .astype(float), or encode it."
+    first = next(iter(a.flat), None)
     return (
-        f"{what} has dtype {a.dtype}; expected numbers. Encode text columns as numbers, and convert an object array of"
-        " numbers with .astype(float)."
+        f"{what} has dtype {a.dtype} and holds {_article(type(first).__name__)}; expected numbers. {remedy_for(first)}"
     )
 
 

@@ -15,6 +15,7 @@ from chartae.data.arrays import SPLITS
 from chartae.data.contents import Contents, Part
 from chartae.data.decoding import is_picture_file
 from chartae.data.folders import read_folder, read_picture
+from chartae.data.foreign import absent, remedy_for_file
 from chartae.data.options import Reading
 from chartae.data.tables import TABLE_READERS
 from chartae.data.text import SNIFFED, impostor_of, suffix_of
@@ -39,7 +40,7 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) ->
     """
     path, size = Path(path).expanduser(), reading.size
     if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {str(path)!r}.")
+        raise FileNotFoundError(absent(str(path)))
     read_arrays = _READERS.get(path.suffix.lower())
     read_table = TABLE_READERS.get(suffix_of(path))
     if read_table is None or path.is_dir():
@@ -61,9 +62,13 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) ->
         return read_table(path, reading)
     if read_arrays is not None:
         return replace(read_arrays(path), reading=reading)
+    with open(path, "rb") as file:
+        impostor = impostor_of(file.read(SNIFFED))
+    if impostor:
+        raise ValueError(f"{path} is {impostor}")
     raise ValueError(
         f"{path} has an unknown format; expected {', '.join([*_READERS, *TABLE_READERS])}, a picture, or a folder of"
-        " pictures."
+        f" pictures. {remedy_for_file(path)}".rstrip()
     )
 
 
