@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json as json_format
 import logging
+import os
 import re
 import sys
 from abc import ABC, abstractmethod
@@ -291,7 +292,7 @@ def _options(verb: type[Verb], name: str, words: Sequence[str]) -> dict[str, str
         word = remaining.pop(0)
         option, equals, value = word.partition("=")
         if not re.match("--[a-zA-Z]", word) or not verb.takes_options:
-            hint = _hint(option, verb) if word.startswith("-") else ""
+            hint = _hint(option, verb) if word.startswith("-") else _one_path(word)
             raise ValueError(f"`chartae {name}` does not understand {word!r}. {hint}See `chartae {name} --help`")
         if not equals and (not remaining or remaining[0].startswith("--")):
             hint = _hint(option, verb)
@@ -300,6 +301,11 @@ def _options(verb: type[Verb], name: str, words: Sequence[str]) -> dict[str, str
             )
         options[option[2:].replace("-", "_")] = value if equals else remaining.pop(0)
     return options
+
+
+def _one_path(word: str) -> str:
+    """What to do about a second path, as a shell makes many of a pattern, with a space behind it."""
+    return "It takes one path: give the folder of the files. " if os.path.exists(word) else ""
 
 
 def _hint(flag: str, verb: type[Verb]) -> str:

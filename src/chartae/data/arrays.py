@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
+from chartae.data.foreign import remedy_for
 from chartae.data.levels import channels_first, channels_last_of, in_unit, levels_in_unit, white_of
 
 __all__ = ["SPLITS", "as_examples", "as_labels", "as_tensor", "held_out", "splits"]
@@ -21,8 +24,9 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
         what: name of `x` in error messages; default "x".
 
     Returns:
-        Tensor of the same shape. Unsigned integers wider than 8 bits become int64, floats wider than 64 bits float64;
-        other dtypes are unchanged. Memory is shared with `x` where torch can do so.
+        Tensor of the same shape. Unsigned integers wider than 8 bits become int64, or float64 if int64 does not hold
+        them, and floats wider than 64 bits float64; other dtypes are unchanged. Memory is shared with `x` where torch
+        can do so.
 
     Raises:
         TypeError: `x` is text, an object array, complex or sparse.
@@ -46,12 +50,10 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
         except ValueError as e:
             raise ValueError(f"{what} is ragged: its rows differ in length; expected a rectangular array.") from e
         if a.dtype.kind not in "biufc":
-            raise TypeError(
-                f"{what} has dtype {a.dtype}; expected numbers. Encode text columns as numbers, call"
-                " .toarray() on a sparse matrix, and convert an object array of numbers with .astype(float)."
-            )
+            raise TypeError(_no_numbers(x, a, what))
         if a.dtype.kind == "u" and a.dtype.itemsize > 1:
-            a = a.astype(np.int64)
+            beyond = a.dtype.itemsize == 8 and a.size > 0 and a.max() > np.iinfo(np.int64).max
+            a = a.astype(np.float64 if beyond else np.int64)
         elif a.dtype.kind == "f" and a.dtype.itemsize > 8:
             a = a.astype(np.float64)
         # torch shares memory only with writable native arrays of positive strides
@@ -60,7 +62,7 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
         x = torch.from_numpy(a)
     x = x.detach()
     if x.dtype in (torch.uint16, torch.uint32, torch.uint64):  # torch computes little with them
-        x = x.to(torch.int64)
+        x = as_tensor(x.cpu().numpy(), what).to(x.device)
     if x.is_complex():
         raise TypeError(f"{what} is complex ({x.dtype}); expected real numbers. Give its real and imaginary parts.")
     if x.layout != torch.strided:
@@ -68,7 +70,28 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
     return x
 
 
-def as_examples(x: object, *, at_least: int = 2, channels_last: bool | None = None, white: int | None = None) -> Tensor:
+def _no_numbers(x: object, a: np.ndarray[tuple[int, ...], np.dtype[np.generic]], what: str) -> str:
+    """The message about what NumPy does not read as numbers."""
+    if a.ndim == 0 and a.dtype.kind == "O":
+        return f"{what} is {_article(type(x).__name__)}; expected an array of numbers. {remedy_for(x)}"
+    if a.dtype.names:
+        return f"{what} has the columns {', '.join(a.dtype.names)}; expected an array without names. Give a data frame."
+    if a.dtype.kind in "SUT":
+        return f"{what} holds text (dtype {a.dtype}); expected numbers. Convert it with .astype(float), or encode it."
+    first = next(iter(a.flat), None)
+    return (
+        f"{what} has dtype {a.dtype} and holds {_article(type(first).__name__)}; expected numbers. {remedy_for(first)}"
+    )
+
+
+def _article(noun: str) -> str:
+    return f"{'an' if noun[0] in 'AEIOUaeiou' else 'a'} {noun}"
+
+
+def as_examples(
+    x: object, *, at_least: int = 2, channels_last: bool | None = None, white: int | None = None,
+    names: Sequence[str | int] = (),
+) -> Tensor:  # fmt: skip
     """Check an array of examples and convert it to the layout and dtype that the library works with.
 
     Numpy arrays, torch tensors and anything that `numpy.asarray` converts to numbers are accepted:
@@ -88,6 +111,7 @@ def as_examples(x: object, *, at_least: int = 2, channels_last: bool | None = No
             decide, a `chartae.data.notes.Guess` warns.
         white: for images of integers: the level that becomes 1; >= 1. By default 255, and for greater levels up to
             65535 the smallest 2^k - 1 that holds them, with a warning unless that is 65535.
+        names: names of the columns of a table, for messages; none by default.
 
     Returns:
         Contiguous tensor: (n, d) float32 for tables, (n, c, h, w) uint8 or float32 for images.
@@ -109,7 +133,7 @@ def as_examples(x: object, *, at_least: int = 2, channels_last: bool | None = No
     x = as_tensor(x)
     _check_dimensions(x, at_least, channels_last)
     if x.ndim == 2:
-        x = _finite(x)
+        x = _finite(x, names)
     else:
         last = False
         if x.ndim == 4:
@@ -144,7 +168,7 @@ def _check_dimensions(x: Tensor, at_least: int, channels_last: bool | None) -> N
         )
 
 
-def _finite(x: Tensor) -> Tensor:
+def _finite(x: Tensor, names: Sequence[str | int] = ()) -> Tensor:
     """Numbers as float32; ValueError for NaN and infinity."""
     wide, x = x, x.to(torch.float32)
     lo, hi = (float(v) for v in x.aminmax())  # one pass; NaN propagates
@@ -152,9 +176,13 @@ def _finite(x: Tensor) -> Tensor:
         bad = ~x.isfinite().flatten(1).all(1)
         first, count = int(bad.nonzero()[0]), int((~x.isfinite()).sum())
         why = "NaN or infinite" if not wide.isfinite().all() else "beyond the range of float32"
+        where = f"row {first}"
+        if x.ndim == 2:
+            column = int((~x[first].isfinite()).nonzero()[0])
+            where += f", column {names[column]!r}" if names else f", column {column + 1}"
         raise ValueError(
             f"{count} value{'s' * (count > 1)} of x in {int(bad.sum())} of {len(x)} examples"
-            f" {'are' if count > 1 else 'is'} {why} (first: row {first}); expected finite numbers."
+            f" {'are' if count > 1 else 'is'} {why} (first: {where}); expected finite numbers."
             " Drop or impute these rows."
         )
     return x

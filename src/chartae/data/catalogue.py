@@ -23,6 +23,7 @@ from chartae.data.arrays import SPLITS, held_out
 from chartae.data.dataset import Dataset, Shares, from_path
 from chartae.data.derived import VIEWS, derive, split_views
 from chartae.data.download import extract, fetch
+from chartae.data.foreign import absent
 from chartae.data.kinds import Images, Points
 from chartae.data.options import Reading
 from chartae.records.choices import one_of
@@ -355,6 +356,8 @@ def load(
     Dataset('digits': images 1x8x8 uint8, 1,297 + 250 + 250 (train + valid + test), 10 classes; scikit-learn)
     """
     name = os.fspath(name_or_path)
+    if not name.strip():
+        raise ValueError(f"data is {name!r}; expected a name or a path. Write '.' for the current folder.")
     reading = reading if size is None else replace(reading, size=size)
     if isinstance(name_or_path, str) and name in _SETS:
         if fixed := [option for option in reading.stated() if option in Images.options and option != "shape"]:
@@ -380,10 +383,10 @@ def load(
             data = derive(data, view, seed=seed)
         suffix = "+" + "+".join(views)
         return replace(data, source=data.source + suffix, path=data.path + suffix) if data.path else data
-    expected = one_of(name, NAMES, also="a path to a folder of images or to a .npy, .npz, .csv or .parquet file")
     if path.suffix or path.name != name or not isinstance(name_or_path, str):
-        raise FileNotFoundError(f"there is no file or folder {name!r}; {expected}")
-    raise ValueError(f"there is no data set {name!r}; {expected}")
+        raise FileNotFoundError(absent(name))
+    formats = "a path to a folder of images or to a .npy, .npz, .csv or .parquet file"
+    raise ValueError(f"there is no data set {name!r}; {one_of(name, NAMES, also=formats)}")
 
 
 #: name of a data set -> sizes of train + valid + test, what it holds, and where it comes from

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeGuard
+from typing import Any, Protocol, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "Frame", "as_frame", "frame_columns", "frame_of", "frame_values", "is_frame"]
+__all__ = ["Columns", "Frame", "as_frame", "frame_columns", "frame_of", "frame_values", "index_note", "is_frame"]
 
 #: names by which a column of labels is recognised, where labels are needed
 LABEL_COLUMNS = ("label", "target", "class")
@@ -18,6 +19,8 @@ LABEL_COLUMNS = ("label", "target", "class")
 STRING_COLUMNS = (
     "smiles", "canonical_smiles", "selfies", "string", "strings", "sequence", "expression", "text",
 )  # fmt: skip
+
+_PLAIN = re.compile(r"u?int\d+|bool")
 
 
 class Frame(Protocol):
@@ -127,7 +130,13 @@ def as_frame(x: object) -> object:
             f"pandas is not installed; expected it to read the named columns of a {type(x).__name__}. Run pip install"
             " pandas, or give an array."
         ) from error
-    return pandas.DataFrame(x)
+    try:
+        return pandas.DataFrame(x)
+    except (ValueError, TypeError) as error:  # columns that differ in length, or hold arrays
+        raise ValueError(
+            f"x is a {type(x).__name__} that is no table: {error}. Expected columns of one number for each row, all of"
+            " the same length."
+        ) from error
 
 
 def frame_columns(frame: Frame, label: str | int = "", others: Sequence[str | int] = ()) -> Columns:
@@ -147,14 +156,15 @@ def frame_columns(frame: Frame, label: str | int = "", others: Sequence[str | in
         if not isinstance(name, str | int | np.integer):
             raise TypeError(
                 f"the data frame has a column named {name!r}; expected text or a whole number. Rename the columns, "
-                "such as frame.columns = [...]."
+                "such as frame.columns = frame.columns.map(str)."
             )
         names.append(name if isinstance(name, str) else int(name))
-    duplicated = sorted({str(name) for name in names if names.count(name) > 1})
+    written = [str(name) for name in names]
+    duplicated = sorted({name for name in written if written.count(name) > 1})
     if duplicated:
         raise ValueError(
-            f"the data frame has two columns named {', '.join(map(repr, duplicated))}; expected different names."
-            " Rename one of each."
+            f"the data frame has two columns named {', '.join(map(repr, duplicated))}; expected different names"
+            " (0 and '0' are one). Rename one of each."
         )
     return Columns(tuple(names), tuple(str(dtype) for dtype in frame.dtypes), label, tuple(others))
 
@@ -169,13 +179,16 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
     from pandas.api.types import is_complex_dtype, is_numeric_dtype  # type: ignore[import-untyped, unused-ignore]
 
     dtypes = list(zip(frame.columns, frame.dtypes, strict=True))
-    names = [name for name, t in dtypes if not is_numeric_dtype(t) or is_complex_dtype(t)]
-    other = [f"{name!r} ({t})" for name, t in dtypes if name in names]
+    names = [
+        name for name, dtype in dtypes
+        if not (is_numeric_dtype(dtype) or str(dtype).startswith("bool")) or is_complex_dtype(dtype)
+    ]  # fmt: skip
+    other = [(name, str(dtype)) for name, dtype in dtypes if name in names]
     if other:
-        first = str(names[0])
+        first, listed = str(names[0]), ", ".join(f"{name!r} ({dtype})" for name, dtype in other[:20])
         raise TypeError(
-            f"the data frame is not numeric in column {', '.join(other[:20])}; expected numbers. Encode these columns"
-            f" as numbers, leave one out with drop={first!r}, or take the labels from it with label={first!r}."
+            f"the data frame is not numeric in column {listed}; expected numbers. {_remedy(*other[0])} Leave a column"
+            f" out with drop={first!r}, or take the labels from it with label={first!r}."
         )
     values = np.asarray(frame.to_numpy("float64", na_value=np.nan))
     missing = np.isnan(values)
@@ -184,9 +197,41 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
         row, column = (int(i) for i in np.argwhere(missing)[0])
         raise ValueError(
             f"the data frame has {count} missing value{'s' * (count > 1)}, the first in row {row}, "
-            f"column {frame.columns[column]!r}; expected none. Drop or impute them."
+            f"column {frame.columns[column]!r}; expected none. Drop or impute them, or leave the column out with"
+            f" drop={str(frame.columns[column])!r}."
         )
     return values
+
+
+#: pattern of the name of a dtype -> how to write such a column as numbers
+_REMEDIES = {
+    r"datetime64|date(32|64)|timestamp|period": "Write {name} as days: frame[{name}].astype('datetime64[s]')"
+    ".astype('int64') / 86400.",
+    r"timedelta|duration": "Write {name} as seconds: frame[{name}].dt.total_seconds().",
+    r"category|interval|dictionary": "Write {name} as one column for each category: pandas.get_dummies(frame,"
+    " columns=[{name}]).",
+    r"complex": "Give the real and imaginary parts of {name} as two columns.",
+    r"object|str|decimal": "If {name} holds numbers: frame[{name}] = pandas.to_numeric(frame[{name}]); if it holds"
+    " categories: pandas.get_dummies(frame, columns=[{name}]).",
+}
+
+
+def _remedy(name: object, dtype: str) -> str:
+    """How to write a column of this dtype as numbers; a sentence."""
+    remedies = (text for pattern, text in _REMEDIES.items() if re.search(pattern, dtype))
+    return next(remedies, "Write {name} as numbers.").format(name=repr(name))
+
+
+def index_note(frame: Frame) -> list[str]:
+    """A sentence about an index that says more than the numbers of the rows, and is no column; [] for others."""
+    import pandas  # type: ignore[import-untyped, unused-ignore]
+
+    index = cast("pandas.Index[Any]", frame.index)
+    names = [str(name) for name in index.names if name is not None]
+    if not names and pandas.api.types.is_integer_dtype(index.dtype):
+        return []
+    named = f" ({', '.join(names)})" if names else ""
+    return [f"The index of the data frame{named} is left out; frame.reset_index() makes it a column."]
 
 
 def frame_of(values: NDArray[np.float64], columns: Columns) -> Frame:
@@ -209,10 +254,11 @@ def frame_of(values: NDArray[np.float64], columns: Columns) -> Frame:
         ) from error
     values = values.copy()
     for i, dtype in enumerate(columns.dtypes):
-        if dtype.lower() in ("bool", "boolean"):
+        plain = _PLAIN.search(dtype.lower())  # of dtypes such as Int64, int64[pyarrow] and Sparse[bool, False]
+        if plain and plain[0] == "bool":
             values[:, i] = values[:, i] >= 0.5
-        elif dtype.lower().startswith(("int", "uint")):
-            info = np.iinfo(dtype.lower())
+        elif plain:
+            info = np.iinfo(plain[0])
             largest = float(info.max)
             if int(largest) > info.max:  # the largest 64-bit integer is not a float64
                 largest = float(np.nextafter(largest, 0))

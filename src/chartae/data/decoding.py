@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.levels import channels_last_of, in_unit, levels_in_unit
+from chartae.data.text import SNIFFED, impostor_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -125,7 +126,7 @@ def decode(source: Source, name: str, background: str, size: tuple[int, int] | N
         struct.error,
         Image.DecompressionBombError,
     ) as e:
-        raise ValueError(f"{name} cannot be read as an image: {e}.") from e
+        raise ValueError(f"{name} cannot be read as an image: {_impostor(source) or f'{e}.'}") from e
     height, width = levels.shape[:2]
     colour = levels.shape[2] == 3
     top = 1.0 if levels.dtype.kind == "f" else float(white or 255)
@@ -142,6 +143,15 @@ def decode(source: Source, name: str, background: str, size: tuple[int, int] | N
         opaque = np.full((*levels.shape[:2], 1), 255 if levels.dtype == np.uint8 else np.inf, levels.dtype)
         levels = np.concatenate([levels, opaque], 2)
     return Picture(levels, (height, width), colour, peak, white, frozenset(facts))
+
+
+def _impostor(source: object) -> str:
+    """What a file holds that is no picture; empty if that is not known."""
+    if not isinstance(source, str | os.PathLike) or not os.path.isfile(source):
+        return ""
+    with open(source, "rb") as file:
+        what = impostor_of(file.read(SNIFFED))
+    return f"it is {what}" if what else ""
 
 
 def _of_array(source: Pixels | Tensor, name: str, size: tuple[int, int] | None) -> Picture:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,16 @@ from chartae.data.arrays import SPLITS
 from chartae.data.contents import Contents, Part
 from chartae.data.decoding import is_picture_file
 from chartae.data.folders import read_folder, read_picture
+from chartae.data.foreign import absent, remedy_for_file
 from chartae.data.options import Reading
 from chartae.data.tables import TABLE_READERS
-from chartae.data.text import suffix_of
+from chartae.data.text import SNIFFED, impostor_of, suffix_of
 
 __all__ = ["Contents", "Part", "read_contents", "whole_file"]
 
 _FEATURES = ("X", "x", "data", "images", "imgs")
-_LABELS = ("y", "labels")
+_LABELS = ("y", "labels", "label", "target")
+_KNOWN = (*SPLITS, *_FEATURES)
 
 
 def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) -> Contents:
@@ -38,7 +40,7 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) ->
     """
     path, size = Path(path).expanduser(), reading.size
     if not path.exists():
-        raise FileNotFoundError(f"there is no file or folder {str(path)!r}.")
+        raise FileNotFoundError(absent(str(path)))
     read_arrays = _READERS.get(path.suffix.lower())
     read_table = TABLE_READERS.get(suffix_of(path))
     if read_table is None or path.is_dir():
@@ -60,9 +62,13 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) ->
         return read_table(path, reading)
     if read_arrays is not None:
         return replace(read_arrays(path), reading=reading)
+    with open(path, "rb") as file:
+        impostor = impostor_of(file.read(SNIFFED))
+    if impostor:
+        raise ValueError(f"{path} is {impostor}")
     raise ValueError(
         f"{path} has an unknown format; expected {', '.join([*_READERS, *TABLE_READERS])}, a picture, or a folder of"
-        " pictures."
+        f" pictures. {remedy_for_file(path)}".rstrip()
     )
 
 
@@ -97,32 +103,55 @@ def _with_binary(parts: Mapping[str, Part], path: Path) -> Contents:
 
 
 def _numpy(path: Path) -> Contents:
+    with open(path, "rb") as f:
+        if impostor := impostor_of(f.read(SNIFFED)):
+            raise ValueError(f"{path} is {impostor}")
     try:
         with open(path, "rb") as f:
             loaded = np.load(f, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return _with_binary({"train": Part(loaded)}, path)
-            keys = loaded.files
-            if "train" in keys:
-                keys_of = {s: "val" if s == "valid" and "valid" not in keys else s for s in SPLITS}
-                labels = {s: f"{k}_labels" for s, k in keys_of.items()}
-            else:
-                keys_of = {"train": next((k for k in _FEATURES if k in keys), "")}
-                labels = {"train": next((k for k in _LABELS if k in keys), "")}
-            parts = {
-                s: Part(loaded[k], loaded[labels[s]] if labels[s] in keys else None)
-                for s, k in keys_of.items()
-                if k in keys
-            }
+            keys = ["train"] if isinstance(loaded, np.ndarray) else loaded.files
+            keys_of, labels = _roles_of(keys)
+            wanted = {*keys_of.values(), *labels.values()}
+            arrays = {key: loaded if isinstance(loaded, np.ndarray) else loaded[key] for key in keys if key in wanted}
     except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
         fault = "holds pickled objects, which are never loaded" if "pickle" in str(e) else "cannot be read"
         raise ValueError(f"{path} {fault} ({e}); expected a plain array of numbers. Save it as one.") from e
-    if parts:
-        return _with_binary(parts, path)
-    raise ValueError(
-        f"{path} has the keys {', '.join(keys) or '(none)'}; expected train (and valid, test), or one of"
-        f" {', '.join(_FEATURES)}."
-    )
+    if not keys_of:
+        raise ValueError(
+            f"{path} has the keys {', '.join(keys) or '(none)'}; expected train (and valid, test), x_train (and"
+            f" x_test), or one of {', '.join(_FEATURES)}. Save the array under one of these names."
+        )
+    for key in keys_of.values():
+        _refuse_text(arrays[key], path)
+    contents = _with_binary({s: Part(arrays[k], arrays.get(labels[s])) for s, k in keys_of.items()}, path)
+    unread = [key for key in keys if key not in arrays]
+    notes = [f"The array {keys[0]!r} of {path} holds the examples."] if len(keys) == 1 and keys[0] not in _KNOWN else []
+    notes += [f"Arrays of {path} that are not read: {', '.join(unread)}."] if unread else []
+    return replace(contents, notes=(*notes, *contents.notes))
+
+
+def _roles_of(keys: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Which arrays of a file hold the examples of each split, and which ones would hold their labels."""
+    lower = {key.lower(): key for key in keys}
+    for pattern, of_labels in (("{}", "{}_labels"), ("x_{}", "y_{}")):
+        ways = {s: [pattern.format(s), *([pattern.format("val")] if s == "valid" else [])] for s in SPLITS}
+        keys_of = {s: lower[way] for s, group in ways.items() for way in group[::-1] if way in lower}
+        if "train" in keys_of:
+            names = {s: of_labels.format(key.removeprefix("x_").removeprefix("X_")) for s, key in keys_of.items()}
+            return keys_of, {s: lower.get(name.lower(), "") for s, name in names.items()}
+    features = next((key for key in _FEATURES if key in keys), keys[0] if len(keys) == 1 else "")
+    labels = next((key for key in _LABELS if key in keys), "")
+    return ({"train": features}, {"train": labels}) if features else ({}, {})
+
+
+def _refuse_text(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], path: Path) -> None:
+    if array.dtype.kind in "SUT":
+        raise ValueError(f"{path} holds text; expected numbers. Save strings as lines of a .txt file.")
+    if array.dtype.names:
+        raise ValueError(
+            f"{path} has the columns {', '.join(array.dtype.names)}; expected an array without names. Save it as .csv"
+            " or .parquet."
+        )
 
 
 _READERS: dict[str, Callable[[Path], Contents]] = {".npy": _numpy, ".npz": _numpy}

@@ -24,6 +24,10 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 #: folders and files that no one put there: of Jupyter, macOS and Windows
 _CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
+#: files that hold a whole data set each
+_TABLES = (".csv", ".tsv", ".parquet", ".npy", ".npz")
+#: names of folders, in lower case, that pairs of pictures are in, not classes
+_PAIRED = frozenset({"images", "imgs", "image", "masks", "mask", "annotations", "segmentations", "ground_truth", "gt"})
 #: names that are listed in a sentence
 _LISTED = 10
 
@@ -78,9 +82,11 @@ def read_folder(folder: Path, reading: Reading) -> Contents:
         ValueError: the folder holds no pictures, or its folders of splits contradict each other; a picture cannot be
             read, or differs from the others in size.
     """
-    pictures, others, empty = _files(folder)
+    pictures, others, empty, broken = _files(folder)
     if not pictures:
         held = f" It holds {_counts(others)}." if others else ""
+        if any(path.suffix.lower() in _TABLES for path in others):
+            held += " Give the path of one file."
         raise ValueError(f"{folder} holds no images; expected files {', '.join(sorted(SUFFIXES))}.{held}")
     notes: list[str] = []
     splits = _splits(folder, pictures, notes)
@@ -94,6 +100,11 @@ def read_folder(folder: Path, reading: Reading) -> Contents:
     notes.insert(0, f"{folder} holds {rows}; {classes}.")
     if unused := [name for name in empty if name not in names]:
         notes.append(f"Without pictures, and so no classes: {_listed(unused)}.")
+    if broken:
+        notes.append(guess(
+            f"Left out, as they lead nowhere or cannot be opened: {len(broken):,} of {len(broken) + len(pictures):,}"
+            f" pictures and folders, such as {broken[0]}. Restore or remove them."
+        ))  # fmt: skip
     if others:
         notes.append(f"Ignored, as they are no pictures: {_counts(others)}.")
     sources = {split: [path for path, _ in tree.paths] for split, tree in splits.items()}
@@ -102,22 +113,29 @@ def read_folder(folder: Path, reading: Reading) -> Contents:
     return Contents(parts, reading=reading, notes=(*notes, *said), decoded=True)
 
 
-def _files(folder: Path) -> tuple[list[Path], list[Path], list[str]]:
-    """Pictures and other files, sorted, and the names of the folders without files, all without hidden ones."""
+def _files(folder: Path) -> tuple[list[Path], list[Path], list[str], list[Path]]:
+    """Pictures, other files, names of folders without files, and what cannot be opened, sorted, without hidden ones."""
     pictures: list[Path] = []
     others: list[Path] = []
     empty: list[str] = []
+    broken: list[Path] = []
     visited: set[str] = set()
-    for root, folders, files in os.walk(folder, followlinks=True):
+
+    def failed(error: OSError) -> None:
+        broken.append(Path(error.filename))
+
+    for root, folders, files in os.walk(folder, followlinks=True, onerror=failed):
         real = os.path.realpath(root)
         folders[:] = [name for name in folders if _is_wanted(name) and real not in visited]
         visited.add(real)
         wanted = [Path(root, name) for name in files if _is_wanted(name)]
-        pictures += [path for path in wanted if path.suffix.lower() in SUFFIXES and path.is_file()]
-        others += [path for path in wanted if path.suffix.lower() not in SUFFIXES]
+        broken.extend(path for path in wanted if not path.exists())
+        is_picture = {path: path.suffix.lower() in SUFFIXES for path in wanted if path.is_file()}
+        pictures += [path for path, is_one in is_picture.items() if is_one]
+        others += [path for path, is_one in is_picture.items() if not is_one]
         if not wanted and not folders:
             empty.append(Path(root).name)
-    return sorted(pictures), sorted(others), sorted(empty)
+    return sorted(pictures), sorted(others), sorted(empty), sorted(broken)
 
 
 def _is_wanted(name: str) -> bool:
@@ -195,6 +213,8 @@ def _labels(splits: Mapping[str, Tree], notes: list[str]) -> dict[str, list[str]
     deep = [names for tree in splits.values() for _, names in tree.paths if len(names) > 2]
     if deep:
         notes.append(f"Folders inside a class, such as {'/'.join(deep[0][:-1])}, are no classes of their own.")
+    if paired := [name for name in every if name.lower() in _PAIRED]:
+        notes.append(guess(f"Folders called {_listed(paired)} are read as classes. Give one of them if they are none."))
     notes += _missing(names, every)
     of = {path: name for groups in tops.values() for name, paths in groups.items() for path in paths}
     return {split: [of[path] for path, _ in tree.paths] for split, tree in splits.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from chartae.data.headers import is_missing
 from chartae.data.notes import guess
 
 __all__ = ["choose_labels", "class_codes", "class_labels", "known_labels"]
+
+#: numbers that text keeps as they are written, such as zip codes
+_PADDED = re.compile(r"[-+]?0\d")
 
 
 def class_codes(
@@ -88,7 +92,7 @@ def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple
         ValueError: all labels are missing, or some of them where the others are fractions.
 
     >>> known_labels(["b", "NA", "a"], "kind", "trees.csv")
-    (array(['b', '-1', 'a'], dtype='<U2'), ["1 of 3 labels in column 'kind' is missing, and unknown (-1)."])
+    (array(['b', '-1', 'a'], dtype='<U2'), ["1 of 3 labels in column 'kind' is missing ('NA'), and unknown (-1)."])
     """
     values = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
     missing = np.array([cell is None or cell != cell or is_missing(str(cell)) for cell in values], bool)
@@ -96,11 +100,14 @@ def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple
     if count == n:
         raise ValueError(f"all {n} labels in column {name!r} of {source} are missing; expected some. Give label=''.")
     known = [str(cell) for cell, absent in zip(values, missing, strict=True) if not absent]
+    padded = next((cell for cell in known if _PADDED.match(cell)), "")
     try:
-        numbers = np.array([float(cell) for cell in known])
+        numbers = np.array([] if padded else [float(cell) for cell in known])
     except ValueError:
         numbers = np.array([])
     notes = []
+    if padded:
+        notes.append(f"Labels in column {name!r} have leading zeros, such as {padded!r}, and are read as text.")
     labels: NDArray[np.generic]
     if not len(numbers):
         labels = np.full(n, "-1", object)
@@ -117,14 +124,37 @@ def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple
     else:
         labels = numbers
     if count:
-        notes.append(
-            f"{count:,} of {n:,} labels in column {name!r} {'are' if count > 1 else 'is'} missing, and unknown (-1)."
+        absent = {cell for cell, gone in zip(values, missing, strict=True) if gone and isinstance(cell, str)} - {""}
+        written = f" ({', '.join(map(repr, sorted(absent)))})" if absent else ""
+        sentence = (
+            f"{count:,} of {n:,} labels in column {name!r} {'are' if count > 1 else 'is'} missing{written}, and unknown"
+            " (-1)."
         )
+        are_codes = absent and all(re.fullmatch("[A-Z]{2,3}", cell) for cell in [*known, *absent])
+        remedy = " If 'NA' is a class, such as a country, rename it."
+        notes.append(guess(sentence + remedy) if are_codes else sentence)
+    if labels.dtype.kind in "US":
+        notes += _unlikely(known, name)
     if minus := sum(cell in ("-1", "-1.0") for cell in known):
         sentence = f"{minus:,} of {n:,} labels in column {name!r} are -1, which marks an unknown label."
         others = {cell for cell in known if cell not in ("-1", "-1.0")}
         notes.append(guess(f"{sentence} Rename the class if it is one.") if len(others) < 2 else sentence)
     return labels, notes
+
+
+def _unlikely(known: Sequence[str], name: str | int) -> Iterator[str]:
+    """Sentences about classes of text that are unlikely to be meant."""
+    classes = sorted(set(known))
+    alike: dict[str, list[str]] = {}
+    for one in classes:
+        alike.setdefault(one.casefold(), []).append(one)
+    if pairs := [group for group in alike.values() if len(group) > 1]:
+        yield guess(
+            f"Classes {' and '.join(map(repr, pairs[0]))} in column {name!r} differ in upper and lower case alone."
+            " Write them alike if they are one class."
+        )
+    if len(known) >= 20 and 2 * len(classes) > len(known):
+        yield f"Column {name!r} has {len(classes):,} classes in {len(known):,} rows, which is nearly one for each row."
 
 
 def class_labels(y: Tensor | None) -> bool:

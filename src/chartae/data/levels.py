@@ -9,7 +9,7 @@ from torch import Tensor
 
 from chartae.data.notes import guess
 
-__all__ = ["CHANNELS", "channels_first", "channels_last_of", "in_unit", "levels_in_unit", "white_of"]
+__all__ = ["CHANNELS", "channels_first", "channels_last_of", "elongated", "in_unit", "levels_in_unit", "white_of"]
 
 #: usual numbers of channels: grey, colour, colour with transparency
 CHANNELS = (1, 3, 4)
@@ -61,6 +61,24 @@ def channels_last_of(shape: Sequence[int], like: Sequence[int] | None = None) ->
     )
 
 
+def elongated(x: Tensor) -> list[str]:
+    """Warn of numbers (n, a, b) that are read as grey images, but may be series, as one side is much longer.
+
+    Args:
+        x: images; those of 8 bits and booleans are surely some.
+
+    Returns:
+        One sentence, or none.
+    """
+    if x.ndim != 3 or x.dtype in (torch.uint8, torch.bool) or 3 * min(x.shape[1:]) >= max(x.shape[1:]):
+        return []
+    n, h, w = x.shape
+    return [guess(
+        f"x of shape {(n, h, w)} is read as {n:,} grey images of {h}x{w} pixels (height x width). For series and other"
+        " rows of numbers, give x.reshape(len(x), -1); for images, x[:, None]."
+    )]  # fmt: skip
+
+
 def channels_first(x: Tensor, channels_last: bool) -> Tensor:
     """Images (n, c, h, w) of images (n, h, w), (n, h, w, c) or (n, c, h, w)."""
     if x.ndim == 3:
@@ -105,7 +123,10 @@ def in_unit(x: Tensor, what: str = "x") -> Tensor:
     """
     lo, hi = (float(v) for v in x.aminmax())
     if not (lo >= -OVERSHOOT and hi <= 1 + OVERSHOOT):
-        remedy = "Rescale it, such as (x - x.min()) / (x.max() - x.min())"
+        remedy = (
+            "Rescale it, such as (x - x.min()) / (x.max() - x.min()), or give rows, x.reshape(len(x), -1), if these are"
+            " no images"
+        )
         if lo >= 0 and 2 < hi <= 255:
             remedy = "Divide it by 255"
         elif -1.05 <= lo < 0 and hi <= 1.05:

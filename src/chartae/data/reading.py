@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
-from typing import TypeGuard
+from typing import TypeGuard, cast
 
 import numpy as np
+import torch
 
+from chartae.data.arrays import as_tensor
 from chartae.data.catalogue import NAMES, load
-from chartae.data.columns import Frame, as_frame, frame_columns, is_frame
+from chartae.data.columns import Frame, as_frame, frame_columns, frame_values, index_note, is_frame
 from chartae.data.contents import Contents, Part
 from chartae.data.dataset import Dataset, Shares, assemble, from_path
 from chartae.data.derived import VIEWS, split_views
-from chartae.data.kinds import Images, Kind, Strings, kind_of
+from chartae.data.doubts import doubts
+from chartae.data.headers import is_number
+from chartae.data.kinds import Images, Kind, Strings, Table, kind_of
 from chartae.data.kinds import kinds as every_kind
 from chartae.data.labels import known_labels
 from chartae.data.lines import is_string_file, is_string_list
@@ -24,7 +30,7 @@ from chartae.data.options import Reading
 from chartae.data.pictures import is_pictures
 from chartae.data.strings import from_strings
 from chartae.data.tables import roles, weights_of
-from chartae.data.text import TABLES, suffix_of
+from chartae.data.text import TABLES, suffix_of, text_of
 from chartae.grammar import CODECS
 from chartae.grammar import NAMES as GRAMMARS
 
@@ -130,7 +136,13 @@ def _array_contents(x: object, reading: Reading) -> Contents:
             f"{option} is {getattr(reading, option)!r}; expected None, as {_brief(x)} has no named columns. Give a data"
             " frame, or leave it out."
         )
-    return Contents({"train": Part(x)}, reading=reading.without_candidates())
+    notes: list[str] = []
+    if kind_of(x) is Table:
+        values = as_tensor(x)
+        names = [f"column {i + 1}" for i in range(values.shape[1])]
+        whole = [not values.is_floating_point()] * len(names)
+        notes = doubts(values.to(torch.float64).cpu().numpy(), names, "x", whole, may_drop=False)
+    return Contents({"train": Part(x)}, reading=reading.without_candidates(), notes=tuple(notes))
 
 
 def _frame_contents(frame: Frame, reading: Reading) -> Contents:
@@ -139,7 +151,9 @@ def _frame_contents(frame: Frame, reading: Reading) -> Contents:
     source = "the data frame"
     parts = roles(names, reading, source)
     features = frame[[names[i] for i in parts.features]]
-    notes = list(parts.notes)
+    values, chosen = frame_values(features), frame_columns(features)
+    whole = ["int" in dtype.lower() for dtype in chosen.dtypes]
+    notes = [*index_note(frame), *parts.notes, *doubts(values, chosen.names, source, whole)]
     labels = weight = None
     if parts.label is not None:
         cells = frame[[names[parts.label]]].to_numpy("O", na_value=np.nan)[:, 0]
@@ -150,7 +164,7 @@ def _frame_contents(frame: Frame, reading: Reading) -> Contents:
         weight = weights_of(list(cells), names[parts.weight], source)
     others = parts.columns(names, True)
     columns = frame_columns(features, others.label, others.others)
-    return Contents({"train": Part(features, labels, weight)}, columns, parts.decided(names, reading), tuple(notes))
+    return Contents({"train": Part(values, labels, weight)}, columns, parts.decided(names, reading), tuple(notes))
 
 
 def _holds_strings(
@@ -168,6 +182,8 @@ def _read_strings(
     strings: str | os.PathLike[str] | Sequence[str] | Frame, reading: Reading, seed: int, valid: float, test: float
 ) -> Dataset:
     if reading.grammar is None:
+        if other := _no_strings(strings):
+            raise ValueError(other)
         raise ValueError(
             f"grammar is None; reading strings needs a grammar: one of {', '.join(GRAMMARS)}, a file of one (.lark, or "
             f"a list of productions), or a codec without a grammar: {', '.join(CODECS)}."
@@ -179,6 +195,27 @@ def _read_strings(
     )  # fmt: skip
 
 
+def _no_strings(strings: object) -> str:
+    """The message about what is given as strings, but surely holds none; empty otherwise."""
+    if is_string_file(strings):
+        path = Path(cast(str, strings)).expanduser()
+        if suffix_of(path) == ".txt" and path.is_file():
+            with text_of(path) as file:
+                cells = [re.split(r"[,;\s]+", line.strip()) for line in islice(file, 20) if line.strip()]
+            if len(cells) > 1 and all(is_number(cell) for row in cells[1:] for cell in row):
+                return (
+                    f"{path} holds numbers; expected strings, which .txt files hold. Rename it to .csv to read a table."
+                )
+        return ""
+    listed = cast(Sequence[object], strings) if is_string_list(strings) else ()
+    if len(listed) and all(isinstance(one, str) and Path(one).is_file() for one in listed[:100]):
+        return (
+            f"x is a list of {len(listed):,} paths, such as {str(listed[0])!r}; expected one path, or paths of"
+            " pictures. Join tables with pandas.concat, arrays with numpy.concatenate."
+        )
+    return ""
+
+
 def _load(
     name: str | os.PathLike[str],
     accepted: Sequence[type[Kind]],
@@ -188,7 +225,7 @@ def _load(
 ) -> Dataset:
     """Load a named data set, or a file or folder of numbers."""
     path = Path(name).expanduser()
-    if not (isinstance(name, str) and name in NAMES) and path.exists():
+    if not (isinstance(name, str) and name in NAMES) and os.fspath(name).strip() and path.exists():
         data = from_path(path, reading=reading, shares=shares)
     else:
         data = load(name, root, seed=shares.seed, reading=reading)

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from chartae.data.columns import LABEL_COLUMNS, STRING_COLUMNS, Columns
 from chartae.data.contents import Contents, Part
+from chartae.data.doubts import doubts
 from chartae.data.headers import is_missing
 from chartae.data.labels import known_labels
 from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.text import TextTable
 
-__all__ = ["TABLE_READERS", "Roles", "numbering", "roles", "weights_of"]
+__all__ = ["TABLE_READERS", "Roles", "roles", "weights_of"]
 
-#: names by which a column that only numbers the rows is recognised
-_NUMBERING = re.compile(r"(unnamed: \d+|index|id|row|row[_ ]?id|row[_ ]?number|no\.?|#)", re.IGNORECASE)
+_WHOLE = re.compile(r"[-+]?\d+")
 _TRUTH = {"true": 1.0, "false": 0.0}
 #: what a cell that is no number may be -> its pattern
 _NOTATIONS = {
@@ -116,7 +116,8 @@ def roles(names: Sequence[str | int], reading: Reading, source: str) -> Roles:
         notes.append("The first column has no name and is left out, as an index.")
     features = tuple(i for i in range(len(names)) if i not in chosen and i != index)
     if not features:
-        raise ValueError(f"{source} has no columns but the labels; expected at least one column of numbers.")
+        besides = " but those of labels, weights and what is left out" if names else ""
+        raise ValueError(f"{source} has no columns{besides}; expected at least one column of numbers.")
     for i in features:
         if reading.label is None and lower[i] in LABEL_COLUMNS:
             notes.append(f"Column {names[i]!r} is read as a feature; give label={str(names[i])!r} if it holds labels.")
@@ -251,8 +252,9 @@ def _csv(path: Path, reading: Reading) -> Contents:
     cells.missing = sorted(known | {place for place in places if place[1] not in faulty})
     cells.check(path)
     notes = [*cells.notes(), *parts.notes]
+    chosen_names, whole = [names[i] for i in features], [_WHOLE.fullmatch(row[i].strip()) is not None for i in features]
     if not reading.optional:  # what was said of the training data is not said again
-        notes = [*table.notes(), *notes, *numbering(x, [names[i] for i in features], str(path))]
+        notes = [*table.notes(), *notes, *doubts(x, chosen_names, str(path), whole)]
     y = None
     if parts.label is not None:
         y, said = known_labels(labels, names[parts.label], str(path))
@@ -261,28 +263,14 @@ def _csv(path: Path, reading: Reading) -> Contents:
     decided = parts.decided(names, reading)
     if table.verdict.numeric or table.verdict.doubt:  # new data may not look alike
         decided = replace(decided, header=has_header)
-    return Contents({"train": Part(x, y, w)}, parts.columns(names, has_header), decided, tuple(notes))
-
-
-def numbering(x: NDArray[np.float64], names: Sequence[str | int], source: str) -> list[str]:
-    """Warn of columns that only number the rows.
-
-    Args:
-        x: (n, d) numbers.
-        names: names of the d columns.
-        source: what to call the table.
-
-    Returns:
-        One sentence for each.
-    """
-    notes = []
-    for i, name in enumerate(names):
-        if _NUMBERING.fullmatch(str(name)) and len(x) > 2 and len(names) > 1 and (np.diff(x[:, i]) == 1).all():
-            notes.append(guess(
-                f"Column {name!r} of {source} numbers the rows and is read as a feature. Leave it out with"
-                f" drop={name!r}."
-            ))  # fmt: skip
-    return notes
+    columns = parts.columns(names, has_header)
+    if has_header and not columns.names and not reading.optional:
+        double = next(name for name in chosen_names if chosen_names.count(name) > 1)
+        notes.append(guess(
+            f"{path} has several columns named {double!r}, so columns are known by their positions, not by their names."
+            " Rename one of each."
+        ))  # fmt: skip
+    return Contents({"train": Part(x, y, w)}, columns, decided, tuple(notes))
 
 
 def weights_of(
@@ -335,7 +323,8 @@ def _parquet(path: Path, reading: Reading) -> Contents:
     numeric = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
     text = [names[i] for i in parts.features if not any(test(table.schema.types[i]) for test in numeric)]
     if text:
-        raise not_numeric(path, list(map(repr, text)), text)
+        types = dict(zip(names, table.schema.types, strict=True))
+        raise not_numeric(path, [f"{name!r} ({types[name]})" for name in text], text)
     x = np.empty((table.num_rows, len(parts.features)))
     for j, i in enumerate(parts.features):
         if missing := table.column(i).null_count:
@@ -347,7 +336,8 @@ def _parquet(path: Path, reading: Reading) -> Contents:
         x[:, j] = table.column(i).to_numpy()
     notes = list(parts.notes)
     if not reading.optional:
-        notes += numbering(x, [names[i] for i in parts.features], str(path))
+        chosen = [(names[i], pa.types.is_integer(table.schema.types[i])) for i in parts.features]
+        notes += doubts(x, [name for name, _ in chosen], str(path), [whole for _, whole in chosen])
     y = w = None
     if parts.label is not None:
         y, said = known_labels(table.column(parts.label).to_pylist(), names[parts.label], str(path))

@@ -16,7 +16,7 @@ from typing import IO, TypeAlias
 from chartae.data.headers import Verdict, first_row, is_number
 from chartae.data.notes import guess
 
-__all__ = ["TABLES", "Row", "TextTable", "suffix_of", "text_of"]
+__all__ = ["SNIFFED", "TABLES", "Row", "TextTable", "impostor_of", "suffix_of", "text_of"]
 
 #: suffixes of tables of text, plain or gzipped
 TABLES = (".csv", ".tsv")
@@ -28,6 +28,15 @@ Row: TypeAlias = tuple[int, list[str]]
 
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+_IMPOSTORS = {
+    b"<!doctype": "a web page; expected data. Download the file itself.",
+    b"<html": "a web page; expected data. Download the file itself.",
+    b"version https://git-lfs": "a pointer to a file in Git LFS; expected data. Run git lfs pull.",
+    b'[{"': "JSON; expected rows of cells. Convert it with pandas.read_json(path).to_csv(new_path, index=False).",
+    b'{"': "JSON; expected rows of cells. Convert it with pandas.read_json(path).to_csv(new_path, index=False).",
+}
+#: bytes that `impostor_of` needs
+SNIFFED = 64
 _GZIP = b"\x1f\x8b"
 
 
@@ -39,6 +48,20 @@ def suffix_of(path: str | os.PathLike[str]) -> str:
     return suffixes[-1] if suffixes else ""
 
 
+def impostor_of(start: bytes) -> str:
+    """What a file holds whose name says otherwise, and what to do; empty if that is not known.
+
+    Args:
+        start: its first `SNIFFED` bytes.
+
+    >>> from chartae.data.text import impostor_of
+    >>> impostor_of(b"<!DOCTYPE html>")
+    'a web page; expected data. Download the file itself.'
+    """
+    lower = start.lstrip().lower()
+    return next((what for mark, what in _IMPOSTORS.items() if lower.startswith(mark)), "")
+
+
 @contextmanager
 def text_of(path: Path) -> Iterator[IO[str]]:
     """Open a text file, plain or gzipped, in UTF-8 or, with a byte-order mark, in UTF-16.
@@ -47,9 +70,10 @@ def text_of(path: Path) -> Iterator[IO[str]]:
         ValueError: the file is not such text; also raised for errors while the text is read.
     """
     with open(path, "rb") as file:
-        start = file.read(4)
-    if start.startswith(_WORKBOOKS):
-        raise ValueError(f"{path} is a spreadsheet or an archive; expected text. Export the sheet as CSV.")
+        start = file.read(SNIFFED)
+    if (impostor := impostor_of(start)) or start.startswith(_WORKBOOKS):
+        what = impostor or "a spreadsheet or an archive; expected text. Export the sheet as CSV."
+        raise ValueError(f"{path} is {what}")
     zipped = start.startswith(_GZIP)
     try:
         if zipped:
@@ -62,7 +86,11 @@ def text_of(path: Path) -> Iterator[IO[str]]:
             else open(path, encoding=encoding, newline="") as text
         ):
             yield text
-    except (UnicodeError, csv.Error, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except csv.Error as error:
+        raise ValueError(
+            f"{path} cannot be read as a table: {error}. Expected rows of cells, such as a,b,c."
+        ) from error
+    except (UnicodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); expected UTF-8. Save it as UTF-8.") from error
 
 
@@ -157,7 +185,11 @@ class TextTable:
     def _delimiter(self) -> str:
         """The delimiter that cuts all of the first rows into equally many cells, more than one."""
         preferred = "\t" if suffix_of(self.path) == ".tsv" else ""
+        with text_of(self.path) as file:
+            head = "".join(islice(file, 20))
         for delimiter in dict.fromkeys([*preferred, *";\t,| "]):
+            if delimiter not in head:  # a cell as long as a line may be too long for the reader
+                continue
             rows = [cells for _, cells in islice(self._physical(delimiter), 20) if not _is_comment(cells)]
             if delimiter == " ":
                 rows = rows if len(rows) < 2 or all(is_number(c) for row in rows[1:] for c in row if c) else []

@@ -21,6 +21,12 @@ __all__ = ["check_folder", "load", "prepare"]
 CHANGING = ("log.jsonl", "checkpoint.safetensors")
 #: settings in which a resumed run may differ from the run in the folder
 MAY_DIFFER = ("epochs", "root", "version", "notes", "threads")
+#: settings that are fingerprints -> of what, in the plural
+_OF_DATA = {
+    "fingerprint": "the training data",
+    "to_fingerprint": "the training data of the other domain",
+    "weight": "the weights of the training data",
+}
 
 
 def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
@@ -45,8 +51,14 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
         former = Settings.read(folder / "run.toml") if (folder / "run.toml").is_file() else None
         if former is None:
             raise FileNotFoundError(f"{folder} holds no run to resume; leave resume out to start one")
-        for f in fields(Settings):
+        # other settings change the data too, and these the means in the kind
+        for f in sorted(fields(Settings), key=lambda f: ("fingerprint" in f.name) + 2 * f.name.endswith("kind")):
             old, new = getattr(former, f.name), getattr(settings, f.name)
+            if f.name in _OF_DATA and old != new:
+                raise ValueError(
+                    f"{_OF_DATA[f.name]} are not those of the run in {folder} that is resumed, although they have the"
+                    " same name or path. Give the data of the fit, or choose a new folder"
+                )
             if f.name not in MAY_DIFFER and old != new:
                 raise ValueError(
                     f"{f.name} is {new!r}; expected {old!r}, as in the run in {folder} that is resumed. Give the same "

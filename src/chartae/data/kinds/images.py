@@ -18,7 +18,7 @@ from chartae.data.contents import Contents
 from chartae.data.decoding import Source, is_picture, resized
 from chartae.data.files import whole_file
 from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, dimensions, register, shape_of
-from chartae.data.levels import channels_last_of, white_of
+from chartae.data.levels import channels_last_of, elongated, white_of
 from chartae.data.options import Reading
 from chartae.data.pictures import is_pictures, read_pictures, size_of
 from chartae.draw import pictures
@@ -95,6 +95,8 @@ class Images(Kind):
         for split, x in tensors.items():
             shape = reading.shape if split == "train" else images["train"].shape[1:]
             images[split] = _read_array(x, replace(reading, shape=shape), at_least=2 if split == "train" else 1)
+        if contents.reading.shape is None:
+            notes += elongated(tensors["train"])
         return images, replace(contents, reading=replace(reading, shape=None), notes=tuple(notes))
 
     @classmethod

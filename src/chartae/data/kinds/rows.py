@@ -14,6 +14,7 @@ from torch import Tensor
 
 from chartae.data.arrays import as_examples, as_tensor
 from chartae.data.columns import Columns, Frame, as_frame, frame_columns, frame_of, frame_values, is_frame
+from chartae.data.contents import Contents
 from chartae.data.files import whole_file
 from chartae.data.kinds.base import Kind, Plain, Writer, dimensions
 from chartae.data.lines import is_string_list
@@ -48,14 +49,14 @@ class Rows(Kind):
 
     @classmethod
     def examples(cls, x: object, *, at_least: int = 1) -> Tensor:
-        values = as_tensor(frame_values(x) if is_frame(x) else x)
-        if values.ndim != 2:
-            remedy = " Use x.reshape(-1, 1) for a single column." if values.ndim == 1 else ""
-            raise ValueError(f"x has shape {tuple(values.shape)}; expected a table (n, d).{remedy}")
-        rows = as_examples(values, at_least=at_least)
-        if at_least > 1:
-            _check_resolution(values, rows)
-        return rows
+        names = frame_columns(x).names if is_frame(x) else ()
+        return _rows(frame_values(x) if is_frame(x) else x, names, at_least)
+
+    @classmethod
+    def convert(cls, contents: Contents) -> tuple[dict[str, Tensor], Contents]:
+        names = contents.columns.names
+        parts = {split: frame_values(part.x) if is_frame(part.x) else part.x for split, part in contents.parts.items()}
+        return {split: _rows(x, names, 2 if split == "train" else 1) for split, x in parts.items()}, contents
 
     def read(self, x: object) -> Tensor:
         x = as_frame(x)
@@ -142,7 +143,19 @@ def columns_from(facts: Mapping[str, Plain]) -> Columns:
     )
 
 
-def _check_resolution(values: Tensor, rows: Tensor) -> None:
+def _rows(x: object, names: Sequence[str | int], at_least: int) -> Tensor:
+    """Rows (n, d) of float32; `names` are those of the columns, for messages."""
+    values = as_tensor(x)
+    if values.ndim != 2:
+        remedy = "x.reshape(-1, 1) for a single column" if values.ndim == 1 else "x.reshape(len(x), -1)"
+        raise ValueError(f"x has shape {tuple(values.shape)}; expected a table (n, d). Use {remedy}.")
+    rows = as_examples(values, at_least=at_least, names=names)
+    if at_least > 1:
+        _check_resolution(values, rows, names)
+    return rows
+
+
+def _check_resolution(values: Tensor, rows: Tensor, names: Sequence[str | int]) -> None:
     """Raise ValueError if a column varies too little around too large a mean for float32."""
     if values.dtype not in (torch.float64, torch.int64, torch.int32):
         return
@@ -153,7 +166,7 @@ def _check_resolution(values: Tensor, rows: Tensor) -> None:
     if coarse:
         first = coarse[0]
         raise ValueError(
-            f"column {first} of x (counted from 0) varies by {float(sd[first]):.3g} around "
+            f"column {repr(names[first]) if names else first + 1} of x varies by {float(sd[first]):.3g} around "
             f"{float(exact[:, first].mean()):.6g}; expected a variation that 32-bit floats can represent. Subtract an "
-            "offset from the column."
+            "offset from the column, or leave it out."
         )
