@@ -21,6 +21,8 @@ __all__ = ["check_folder", "load", "prepare"]
 CHANGING = ("log.jsonl", "checkpoint.safetensors")
 #: settings in which a resumed run may differ from the run in the folder
 MAY_DIFFER = ("epochs", "root", "version", "notes", "threads")
+#: settings that describe a kind of data
+KINDS = ("kind", "to_kind")
 
 
 def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
@@ -46,7 +48,7 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
         if former is None:
             raise FileNotFoundError(f"{folder} holds no run to resume; leave resume out to start one")
         for f in fields(Settings):
-            old, new = getattr(former, f.name), getattr(settings, f.name)
+            old, new = (_comparable(f.name, getattr(s, f.name)) for s in (former, settings))
             if f.name not in MAY_DIFFER and old != new:
                 raise ValueError(
                     f"{f.name} is {new!r}; expected {old!r}, as in the run in {folder} that is resumed. Give the same "
@@ -67,6 +69,11 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
                 f"{folder} has no {manifest.NAME}, which lists the files of the run in it; delete the folder, or "
                 "choose a new one"
             )
+
+
+def _comparable(name: str, value: object) -> object:
+    """A setting as this version writes it; an older version may not have known every key of a kind of data."""
+    return Kind.from_dict(value).to_dict() if name in KINDS and isinstance(value, dict) and value else value
 
 
 def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
