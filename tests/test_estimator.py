@@ -136,9 +136,9 @@ def test_scores_do_not_depend_on_the_precision_of_x_or_on_the_other_rows():
 
 
 def test_few_rows_have_few_components():
-    for n, components in ((5, 5), (9, 9), (40, 10)):
+    for n in (5, 9, 40):
         e = estimator(latent_dim=1, components=None, validation_fraction=0).fit(TABLE[:n])
-        assert e.run_.densities["gmm"].components == components
+        assert e.run_.densities["gmm"].components_ <= max(1, n // 5)
         assert np.isfinite(e.score_samples(TABLE[:n])).all()
     with pytest.raises(ValueError, match="there are 9 training examples; expected at least 10"):
         small(components=10, validation_fraction=0).fit(TABLE[:9])
