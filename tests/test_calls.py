@@ -98,6 +98,23 @@ def test_handlers_come_back_and_foreign_ones_stay(monkeypatch):
     fitted("vae")
 
 
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_a_caller_without_gradients(off):
+    expected, options = fitted("vae"), {"latent_dim": 2, "progress": False}
+    with torch.no_grad():
+        assert torch.equal(fitted("vae"), expected)
+    runs = [
+        ch.fit("vae", X, epochs=1, densities=(), **options),
+        *ch.fit_many("vae", X, {"seed": [0]}, steps=2, batch_size=16, **options),
+    ]
+    with off():
+        again = [
+            ch.fit("vae", X.clone(), epochs=1, densities=(), **options),
+            *ch.fit_many("vae", X.clone(), {"seed": [0]}, steps=2, batch_size=16, **options),
+        ]
+    assert all(torch.equal(a.encode(X), b.encode(X)) for a, b in zip(runs, again, strict=True))
+
+
 # -- threads of the processor ------------------------------------------------------------------------------------------
 
 

@@ -458,7 +458,7 @@ import sys
 from chartae import cli
 for words in ({words}):
     assert cli.main(words) == 0
-heavy = {{"matplotlib", "botorch", "rdkit", "numba"}}
+heavy = {{"accelerate", "matplotlib", "botorch", "rdkit", "numba"}}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 """
 

@@ -88,6 +88,8 @@ def test_residuals_are_a_regression():
     assert torch.allclose(residuals.slope, torch.tensor([1.25, 0.5, 0.0]), atol=0.03)
     assert torch.allclose(residuals.sigma, torch.tensor([0.3, 0.0, 1.0]), atol=0.03)
     assert torch.allclose(residuals.draw(means, generator(2)).std(0), x.std(0), rtol=0.02)
+    twice = Residuals.of(x[:9], means[:9], torch.tensor([0.0, 2, 2, 1, 1, 1, 1, 1, 1]))
+    assert torch.allclose(twice.sigma, Residuals.of(*(t[[1, 1, 2, 2, 3, 4, 5, 6, 7, 8]] for t in (x, means))).sigma)
     constant = Residuals.of(torch.ones(9, 2), torch.zeros(9, 2))
     assert torch.equal(constant.draw(torch.zeros(4, 2)), torch.ones(4, 2))
 
@@ -113,10 +115,15 @@ def test_conditional_rows_spread_as_the_data_do():
 
 def test_noise_that_is_not_known_or_not_there():
     run = ch.fit("vae", bent(300), latent_dim=2, epochs=1, progress=False)
+    known = run.residuals
     object.__setattr__(run, "residuals", None)
     assert torch.equal(run.sample(5), run.sample(5, noise=False))
     with pytest.raises(ValueError, match="noise is True, but this run does not know"):
         run.sample(5, noise=True)
+    data = ch.data.read(bent(300))
+    for residuals, protocol in ((None, "means of p(x|z), without noise"), (known, "draws of p(x|z), with noise")):
+        object.__setattr__(run, "residuals", residuals)
+        assert ch.evaluate(run, data, densities=["normal"], n=20).protocol["samples"] == protocol
     denoiser = ch.fit("dae", ch.data.load("spiral"), epochs=1, progress=False)
     with pytest.raises(ValueError, match="noise is True, but 'mala' runs chains"):
         denoiser.sample(5, "mala", noise=True)

@@ -61,6 +61,15 @@ def test_a_saved_run_finds_its_file_again(data, tmp_path):
     assert again.data().shape == (3,)
 
 
+def test_a_sweep_says_what_it_read_and_reads_it_again(tmp_path):
+    rows = "".join(f"{i},{i % 7},{i % 3 + 0.5}\n" for i in range(40))
+    (tmp_path / "x.csv").write_text("# a comment\n400,410,420\n" + rows)
+    run = ch.fit_many("vae", tmp_path / "x.csv", {"seed": [3]}, steps=2, progress=False, **SMALL)[0]
+    data = ch.data.read(tmp_path / "x.csv")
+    assert run.notes == data.notes
+    assert data.notes
+
+
 def test_batch_normalisation_is_kept_apart(data):
     runs = ch.fit_many("rae", data, {"seed": [0, 1]}, steps=4, batch_size=16, net="mlp", latent_dim=2, progress=False)
     means = [run.model.encoder.net[1].running_mean for run in runs]

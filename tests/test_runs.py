@@ -9,6 +9,7 @@ import torch
 import chartae as ch
 from chartae import data as chdata
 from chartae.recipes import RECIPES
+from chartae.records import manifest
 from chartae.runs import Settings
 from families import DOMAINS, LABELS, STRINGS
 
@@ -114,6 +115,16 @@ def test_overwrite_and_resume(folder):
     assert ch.load(folder).settings == fresh.settings
 
 
+def test_a_run_of_a_version_that_knew_fewer_keys_is_resumed(tmp_path):
+    x, options = torch.randn(50, 3), {"latent_dim": 2, "densities": (), "out": tmp_path, "progress": False}
+    ch.fit("rae", x, epochs=1, **options)
+    text = (tmp_path / "run.toml").read_text()
+    (tmp_path / "run.toml").write_text(text.replace("others = []\n", ""))
+    assert text.count("others = []\n") == 1
+    manifest.register(tmp_path, "run.toml")
+    assert ch.fit("rae", x, epochs=2, resume=True, **options).history.epochs == 2
+
+
 def test_a_resumed_run_keeps_nothing_of_its_former_weights(folder):
     ch.evaluate(ch.load(folder), n=100)
     assert {"density.gmm.safetensors", "results.json"} <= {p.name for p in folder.iterdir()}
@@ -216,7 +227,21 @@ def test_overwrite_removes_all_of_the_old_run(folder):
 
 
 def test_settings_survive_any_string(tmp_path):
-    odd = Settings("ae", 'a"b\\c\n☃ 😀', (2,), 1, "mlp", 1, 1, 1e-7, 0, options={"beta": 1e-30, "select": "x'y"})
+    odd = Settings(
+        "ae",
+        'a"b\\c\n☃ 😀',
+        (2,),
+        1,
+        "mlp",
+        1,
+        1,
+        1e-7,
+        0,
+        options={"beta": 1e-30, "select": "x'y"},
+        notes=("\x7f\x1b\u2028[#]",),
+        reading={"drop": ["\x7f\n"]},
+        condition={'"\x7f': 1},
+    )
     (tmp_path / "run.toml").write_text(odd.to_toml())
     assert Settings.read(tmp_path / "run.toml") == odd
 

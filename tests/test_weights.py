@@ -138,7 +138,7 @@ def test_what_cannot_weigh_is_refused(make, error):
         ([1.0] * 11 + [-1.0], r"weight is -1 in row 11 \(1 such rows\)"),
         ([1.0] * 11 + [float("nan")], "weight is nan in row 11"),
         ([float("inf")] * N, "weight is inf in row 0"),
-        ([0] * N, "weight is 0 in all rows"),
+        ([0] * N, r"weight is 0 in all (10 training )?rows"),
     ],
 )
 def test_weights_are_checked(weight, error):
@@ -175,6 +175,23 @@ def test_a_fit_splits_weights_like_the_rows_and_says_what_it_stores(tmp_path):
     valid[ch.data.arrays.splits(200, 0.1, 0.1, 0)["valid"]] = 0
     with pytest.warns(UserWarning, match="all 20 validation rows have the weight 0"):
         assert not [row for row in ch.fit("rae", x, weight=valid, **options).log if row["split"] == "valid"]
+
+
+def test_rows_without_weight_do_not_count_as_rows():
+    normal = torch.randn(440, 8, generator=torch.Generator().manual_seed(1))
+    x = torch.cat([normal[:40, :2] @ normal[:2] + 0.1 * normal[40:80], 30 * normal[40:]])
+    weight = torch.cat([torch.ones(40), torch.zeros(400)])
+    options = {"epochs": 1, "net": "smooth", "progress": False}
+    run = ch.fit("rae", x, weight=weight, **options)
+    assert "36 training rows are fewer than the 45 that codes of size 8 need" in run.notes[0]
+    spread = run.residuals.sigma * torch.tensor(run.kind.to_dict()["sd"])
+    assert (spread < 1.5 * x[:40].std(0)).all()  # that of the other rows is thirty times as large
+    for weights, message in (
+        ([0.0] * 440, "weight is 0 in all 352 training rows"),
+        ([1.0] + [0.0] * 439, "1 training examples with a"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ch.fit("rae", x, weight=weights, **options)
 
 
 def test_the_validation_loss_is_the_weighted_mean():

@@ -237,10 +237,11 @@ class Normal(_Gaussians):
 
     @property
     def note(self) -> str:
-        if not self.fitted().get("shrinkage_"):
+        if not self.fitted().get("shrinkage_") or self.means.shape[1] == 1:
             return ""
+        chosen = ", chosen by held-out likelihood," if self.codes_ >= few.LEAST else ""
         return (
-            f"correlations of the normal are multiplied by {1 - self.shrinkage_:.2g}, chosen by held-out likelihood, "
+            f"correlations of the normal are multiplied by {1 - self.shrinkage_:.2g}{chosen} "
             f"because {self.codes_:,} codes are few for {self.means.shape[1]} dimensions"
         )
 

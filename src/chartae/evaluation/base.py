@@ -147,8 +147,12 @@ class Evaluator(ABC):
         """Convert examples from the model's form to the form that `measure` takes."""
 
     @abstractmethod
-    def protocol(self) -> dict[str, Value]:
-        """Everything that is needed to reproduce the numbers, by name."""
+    def protocol(self, run: Run | None = None) -> dict[str, Value]:
+        """Everything that is needed to reproduce the numbers, by name.
+
+        Args:
+            run: the run whose samples are compared; None (default) for several runs that this version has fitted.
+        """
 
     @abstractmethod
     def reconstruction(self, run: Run, test: Codes) -> Reconstruction:

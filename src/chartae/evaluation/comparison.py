@@ -30,7 +30,7 @@ from chartae.training.settings import lists_fields
 __all__ = ["Comparing", "Comparison", "compare", "spread"]
 
 #: settings in which a finished run may differ from the run that is requested now
-MOVABLE = ("data", "root", "version", "objective", "limit", "column", "errors", "target")
+MOVABLE = ("data", "root", "version", "objective", "reading", "notes", "threads")
 
 
 @dataclass(frozen=True)

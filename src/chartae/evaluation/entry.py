@@ -123,7 +123,7 @@ def evaluate(
     sets, examples = _sets(run, evaluator, names, valid, seed)
     reconstruction = evaluator.reconstruction(run, test)
     results = Results(
-        protocol=evaluator.protocol() | stamp(data.name, seed),
+        protocol=evaluator.protocol(run) | stamp(data.name, seed),
         metric=evaluator.metric,
         own=run.own,
         sets=sets,

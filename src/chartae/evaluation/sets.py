@@ -113,14 +113,15 @@ class SetEvaluator(Evaluator):
     def generated(self, run: Run, x: Tensor) -> Tensor:
         return self.data.kind.outside(x)
 
-    def protocol(self) -> dict[str, Value]:
+    def protocol(self, run: Run | None = None) -> dict[str, Value]:
         data = self.data
+        noise = data.kind.noise if run is None else run.draws_noise
         conditional = "those of the test examples; an interpolation has that of the first code of its pair"
         return {
             "extractor": self.extractor.describe(),
             "n": self.n,
             "reference": f"all {len(data.test)} test examples",
-            "samples": "draws of p(x|z), with noise" if data.kind.noise else "means of p(x|z), without noise",
+            "samples": "draws of p(x|z), with noise" if noise else "means of p(x|z), without noise",
             "reconstructions": "validation examples, against the test set",
             "interpolations": "mid-points of random pairs of validation codes, against the test set",
             "quantisation": self.quantisation,

@@ -143,7 +143,7 @@ class StringEvaluator(Evaluator):
     def generated(self, run: Run, x: Tensor) -> list[str]:
         return _texts(run, x)
 
-    def protocol(self) -> dict[str, Value]:
+    def protocol(self, run: Run | None = None) -> dict[str, Value]:
         data = self.data
         chemistry = f"of the first {CHEMICAL:,} molecules of each set"
         return {

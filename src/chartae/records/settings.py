@@ -144,7 +144,12 @@ class Settings:
 
 def _key(name: str | int) -> str:
     name = str(name)
-    return name if name.replace("-", "_").isidentifier() and name.isascii() else json.dumps(name, ensure_ascii=False)
+    return name if name.replace("-", "_").isidentifier() and name.isascii() else _quoted(name)
+
+
+def _quoted(value: Plain) -> str:
+    """JSON's text, with the one character escaped that TOML forbids and JSON does not."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _toml(value: Plain) -> str:
@@ -155,4 +160,4 @@ def _toml(value: Plain) -> str:
         return "[" + ", ".join(_toml(v) for v in value) + "]"
     if isinstance(value, float) and not math.isfinite(value):
         return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
-    return json.dumps(value, ensure_ascii=False)
+    return _quoted(value)

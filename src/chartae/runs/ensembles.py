@@ -23,6 +23,7 @@ from chartae.data import Batches, origin
 from chartae.data import read as read_data
 from chartae.maths import as_float
 from chartae.maths.random import Stream, supplied
+from chartae.maths.threads import limited_threads, threads_for
 from chartae.nn import TiedDecoder, draws_itself
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, build, recipe_options, setting_for
@@ -31,6 +32,7 @@ from chartae.runs.run import Run
 from chartae.training import Row, Training
 from chartae.training.progress import TrainingProgress
 from chartae.training.settings import lists_fields
+from chartae.training.work import step_work
 
 __all__ = ["Sweep", "fit_many", "train_many"]
 
@@ -83,6 +85,7 @@ class Sweep:
 
 
 @lists_fields(Sweep)
+@torch.inference_mode(mode=False)
 def fit_many(
     recipe: str,
     data: object,
@@ -269,7 +272,12 @@ def train_many(
     started, steps_in_epoch = time.perf_counter(), 0
     stream = Stream(seeds[0])
     drawing = stream.lent(device) if draws_itself(objectives[0]) else stream.used()
-    with TrainingProgress(progress, True, steps, per_epoch) as bar, drawing:
+    with (
+        torch.enable_grad(),  # the caller may have switched gradients off
+        limited_threads(ensemble.threads()),
+        TrainingProgress(progress, True, steps, per_epoch) as bar,
+        drawing,
+    ):
         for step in range(steps):
             epoch, batch = divmod(step, per_epoch)
             if cosine:
@@ -356,6 +364,12 @@ class _Ensemble:
                 return values
 
         self.mapped_loss = torch.func.vmap(loss, in_dims=(0, 0, 0, 0, 0), randomness="different")
+
+    def threads(self) -> int:
+        """The number of threads of a step: by its work on a CPU, else the caller's."""
+        if torch.device(self.device).type != "cpu":
+            return torch.get_num_threads()
+        return threads_for(len(self.objectives) * step_work(self.objectives[0].parameters(), self.orders[0]))
 
     def losses(self, epoch: int, index: int) -> dict[str, Tensor]:
         """The loss and terms of every member (K,) on the batch with this index in the epoch."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from chartae import densities as density_table
@@ -21,7 +22,7 @@ from chartae.data import NAMES, Batches, Dataset, Origin, Reading, WrongKind, di
 from chartae.data import read as read_data
 from chartae.data.columns import LABEL_COLUMNS
 from chartae.densities import Density
-from chartae.densities.few import enough
+from chartae.densities.few import are_few, enough
 from chartae.grammar import Codec
 from chartae.maths import as_float, sample_rows
 from chartae.maths.threads import limited_threads, threads_for
@@ -257,7 +258,13 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     >>> run.settings.latent_dim, list(run.densities)
     (2, ['normal'])
     """
-    fitting = prepared(recipe, data, request)
+    # the caller may have switched gradients off
+    with torch.inference_mode(False), torch.enable_grad():
+        return _trained(prepared(recipe, data, request), request)
+
+
+def _trained(fitting: Prepared, request: Request) -> Run:
+    """Train what has been prepared, and fit its densities."""
     built, dataset = fitting.built, fitting.data
     writing = request.out is not None and is_main_process()
     folder = None if request.out is None else Path(request.out)
@@ -336,7 +343,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
         check_codes(objective, recipe)
     kept = positive(dataset)
     for name, density_settings in densities.items():
-        _check_size(density_table.make(name, **density_settings), name, int(kept.sum()))
+        _check_size(density_table.make(name, **density_settings), name, kept)
         if dataset.condition is not None and dataset.train_condition is not None:
             schema = dataset.condition
             density_table.ByCondition(
@@ -351,7 +358,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
             )
     training = replace(request.training, lr=built.lr if request.training.lr is None else request.training.lr)
     settings = settings_of(built, dataset, origin(dataset), training)
-    settings = replace(settings, reading=dataset.reading.to_dict(), notes=notes)
+    settings = replace(settings, notes=notes)
     x, partners, valid_partners = dataset.train, None, None
     if other is not None:
         x, partners, valid_partners, settings = _paired(dataset, other, settings, objective, training.seed)
@@ -388,7 +395,8 @@ def _sized(
     record: Record, data: Dataset, request: Request, densities: Sequence[str]
 ) -> tuple[Request, tuple[str, ...]]:
     """The request with a size of codes that suits few training rows, and what was decided, in sentences."""
-    rows = len(data.train)
+    kept = positive(data)
+    rows = int(kept.sum())
     if request.latent_dim is not None:
         if densities and rows <= request.latent_dim and record.sized_by_rows:
             warnings.warn(
@@ -398,7 +406,8 @@ def _sized(
             )
         return request, ()
     default = record.code(Asked(data.kind.shape))
-    size = code_size(data.kind.inside(data.train), default) if record.sized_by_rows and rows else default
+    chosen = record.sized_by_rows and rows and are_few(rows, 1, default)
+    size = code_size(data.kind.inside(data.train[kept]), default) if chosen else default
     if size == default:
         return request, ()
     note = (
@@ -428,11 +437,13 @@ def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, 
     return built
 
 
-def _check_size(density: Density, name: str, points: int) -> None:
+def _check_size(density: Density, name: str, kept: Tensor) -> None:
+    points = int(kept.sum())
     if points < density.least:
+        weighted = "" if points == len(kept) else " with a weight above 0"
         raise ValueError(
-            f"there are {points} training examples; expected at least {density.least} for the density {name!r}. Give "
-            "more examples or fewer components"
+            f"there are {points} training examples{weighted}; expected at least {density.least} for the density "
+            f"{name!r}. Give more examples or fewer components"
         )
 
 
@@ -461,6 +472,8 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
         weight="" if data.train_weight is None else fingerprint(data.train_weight),
         kind=data.kind.to_dict(),
         condition={} if data.condition is None else cast(dict[str, Plain], data.condition.to_dict()),
+        reading=data.reading.to_dict(),
+        notes=data.notes,
         options=built.options,
     )
 

@@ -27,6 +27,8 @@ _OF_DATA = {
     "to_fingerprint": "the training data of the other domain",
     "weight": "the weights of the training data",
 }
+#: settings that describe a kind of data
+KINDS = ("kind", "to_kind")
 
 
 def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
@@ -53,7 +55,7 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
             raise FileNotFoundError(f"{folder} holds no run to resume; leave resume out to start one")
         # other settings change the data too, and these the means in the kind
         for f in sorted(fields(Settings), key=lambda f: ("fingerprint" in f.name) + 2 * f.name.endswith("kind")):
-            old, new = getattr(former, f.name), getattr(settings, f.name)
+            old, new = (_comparable(f.name, getattr(s, f.name)) for s in (former, settings))
             if f.name in _OF_DATA and old != new:
                 raise ValueError(
                     f"{_OF_DATA[f.name]} are not those of the run in {folder} that is resumed, although they have the"
@@ -79,6 +81,11 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
                 f"{folder} has no {manifest.NAME}, which lists the files of the run in it; delete the folder, or "
                 "choose a new one"
             )
+
+
+def _comparable(name: str, value: object) -> object:
+    """A setting as this version writes it; an older version may not have known every key of a kind of data."""
+    return Kind.from_dict(value).to_dict() if name in KINDS and isinstance(value, dict) and value else value
 
 
 def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:

@@ -139,7 +139,7 @@ def _arrays(module: nn.Module) -> Arrays:
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu().contiguous())
+    return tensor.numpy(force=True).copy(order="C")
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -47,20 +47,28 @@ class Residuals:
     sigma: Float[Tensor, "*S"]
 
     @classmethod
-    def of(cls, x: Float[Tensor, N * S], means: Float[Tensor, N * S]) -> Residuals:
+    def of(
+        cls, x: Float[Tensor, N * S], means: Float[Tensor, N * S], weight: Float[Tensor, " N"] | None = None
+    ) -> Residuals:
         """Estimate the three for examples and the decoder's means at their codes.
 
         Args:
             x: examples (N, *S), N >= 1, in the model's units.
             means: the decoder's means (N, *S).
+            weight: weights of the examples (N,), >= 0 and not all 0; None (default) for equal ones.
         """
-        centre, middle = x.mean(0), means.mean(0)
+        w = None if weight is None else (weight / weight.mean()).to(x).reshape(-1, *[1] * (x.ndim - 1))
+
+        def mean(values: Tensor) -> Tensor:
+            return values.mean(0) if w is None else (w * values).mean(0)
+
+        centre, middle = mean(x), mean(means)
         varied = means - middle
-        variance = varied.square().mean(0)
-        slope = (varied * (x - centre)).mean(0) / torch.where(variance > 0, variance, 1.0)
+        variance = mean(varied.square())
+        slope = mean(varied * (x - centre)) / torch.where(variance > 0, variance, 1.0)
         slope = slope.clamp(0.0, STEEPEST)
         offset = centre - slope * middle
-        sigma = (x - offset - slope * means).square().mean(0).sqrt()
+        sigma = mean((x - offset - slope * means).square()).sqrt()
         return cls(offset, slope, sigma)
 
     def draw(self, means: Float[Tensor, N * S], generator: torch.Generator | None = None) -> Float[Tensor, N * S]:

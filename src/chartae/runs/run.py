@@ -35,6 +35,7 @@ from chartae.records.settings import IN_MEMORY, Plain, Settings
 from chartae.runs.conditioning import conditioned, with_condition
 from chartae.runs.reading import in_order, options_like, rows_and_condition
 from chartae.runs.residuals import Residuals
+from chartae.runs.weighting import relative
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
@@ -200,6 +201,11 @@ class Run:
     def bottleneck(self) -> bool:
         """Whether the code is all that the decoder sees of x, and is smaller than x."""
         return self.model.noise is None and not self.translates
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether `sample` draws x from p(x|z) by default, rather than to take its mean."""
+        return self._noise(None)
 
     def refuse_densities(self) -> None:
         """Check that densities can be fitted to the codes.
@@ -514,7 +520,7 @@ class Run:
 
         Args:
             data: the data set of the fit. Its validation rows are used, and its training rows too if there are fewer
-                than 100 of these; of many pictures, a random part.
+                than 100 of these, in proportion to their weights if they have any; of many pictures, a random part.
 
         Returns:
             The residuals for each output; None if the decoder estimates its own spread, or the run translates.
@@ -522,16 +528,21 @@ class Run:
         if self.model.decoder.calibrated or self.translates:
             return None
         size = math.prod(self.settings.shape)
-        originals, means = [], []
-        for split in ("valid",) if len(data.valid) >= HELD_OUT else ("valid", "train"):
-            rows = sample_rows(len(data.split(split)), max(2000, MEASURED // size))
+        originals, means, weights = [], [], []
+        enough = int((relative(data, "valid") > 0).sum()) >= HELD_OUT
+        for split in ("valid",) if enough else ("valid", "train"):
+            weight = relative(data, split)
+            weighted = weight.nonzero()[:, 0]
+            rows = weighted[sample_rows(len(weighted), max(2000, MEASURED // size))]
             if len(rows):
                 x = as_float_like(self.kind.inside(data.split(split)[rows]), self.model)
                 conditions = data.conditions(split)
                 of_rows = None if conditions is None else Encoded(conditions.rows[rows])
                 originals.append(x.to(self.device))
+                weights.append(weight[rows])
                 means.append(self.reconstruct_inside(x, of_rows))
-        return Residuals.of(torch.cat(originals), torch.cat(means))
+        has_weights = data.train_weight is not None or data.valid_weight is not None
+        return Residuals.of(torch.cat(originals), torch.cat(means), torch.cat(weights) if has_weights else None)
 
     def restore(self, x: Tensor) -> object:
         """Convert examples (N, *S) from the model's form to the user's."""

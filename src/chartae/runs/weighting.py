@@ -12,7 +12,7 @@ from torch import Tensor
 from chartae.data import Dataset, as_tensor
 from chartae.data.arrays import splits
 
-__all__ = ["positive", "weighted"]
+__all__ = ["positive", "relative", "weighted"]
 
 
 def weighted(dataset: Dataset, weight: object, data: object) -> Dataset:
@@ -66,6 +66,29 @@ def _checked(weight: Tensor) -> Tensor:
 
 
 def positive(dataset: Dataset) -> Tensor:
-    """Which training rows have a weight above 0 (N,): the rows that densities are fitted to."""
+    """Which training rows have a weight above 0 (N,): the rows that are fitted.
+
+    Raises:
+        ValueError: all of them have the weight 0.
+    """
     weight = dataset.train_weight
-    return torch.ones(len(dataset.train), dtype=torch.bool) if weight is None else weight > 0
+    if weight is None:
+        return torch.ones(len(dataset.train), dtype=torch.bool)
+    if not weight.any():
+        raise ValueError(
+            f"weight is 0 in all {len(weight)} training rows; expected a number above 0. Give some rows a weight."
+        )
+    return weight > 0
+
+
+def relative(dataset: Dataset, split: str) -> Tensor:
+    """The weights of the rows of a split (N,), of mean 1; 1 without weights, 0 if all of them have the weight 0.
+
+    Args:
+        dataset: the data set.
+        split: ``"train"``, ``"valid"`` or ``"test"``.
+    """
+    weight: Tensor | None = getattr(dataset, f"{split}_weight")
+    if weight is None:
+        return torch.ones(len(dataset.split(split)))
+    return weight / weight.mean() if weight.any() else weight

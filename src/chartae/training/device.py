@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
 import torch
-from accelerate import PartialState
 from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
@@ -134,6 +133,8 @@ class Distributed(Device):
     """
 
     def __init__(self, device: str | None, precision: str = "fp32", *, several: bool = False) -> None:
+        from accelerate import PartialState  # imports much, and a bar that warns in notebooks without widgets
+
         self._state, self._several = PartialState(cpu=device == "cpu"), several
         super().__init__(self._state.device, precision, rank=self._state.process_index, world=self._state.num_processes)
 

@@ -136,7 +136,11 @@ def fit(
         raise ValueError("resume is True, but folder is None; expected the folder of the checkpoint. Give folder=...")
     training = training.resolved(objective, valid=valid is not None)
     device = place(training.precision, training.device, len(objective.players()) > 1)
-    with limited_threads(_threads(objective, batches, device)), Stream(training.seed + device.rank).used() as stream:
+    with (
+        torch.enable_grad(),  # the caller may have switched gradients off
+        limited_threads(_threads(objective, batches, device)),
+        Stream(training.seed + device.rank).used() as stream,
+    ):
         loop = _Loop(objective, batches, valid, training, device, stream, None if folder is None else Path(folder))
         try:
             if resume:
