@@ -15,7 +15,7 @@ from PIL import Image
 
 import chartae as ch
 from chartae import cli
-from chartae.data import Reading, as_tensor, read
+from chartae.data import Reading, as_tensor, from_strings, read
 from test_brought import guesses, said
 
 pandas = pytest.importorskip("pandas")
@@ -447,3 +447,100 @@ def test_a_picture_that_is_a_pointer_is_named(tmp_path):
     (tmp_path / "a.png").write_text(LFS)
     with pytest.raises(ValueError, match=r"a.png cannot be read as an image: it is a pointer to .*git lfs pull"):
         read(tmp_path)
+
+
+# -- strings ----------------------------------------------------------------------------------------------------------
+
+SMILES = ["CCO", "CCC", "c1ccccc1", "CC(=O)O", "CCN", "C"]
+WORDS = ["ethanol", "propane", "benzene", "acetic", "ethylamine", "methane"]
+#: name of a file, lines, grammar -> what is said ("!" first: as a guess); the strings are SMILES
+LINES = {
+    "the first line": ("t.smi", SMILES, "zinc-smiles", ""),
+    "the first line in .txt": ("t.txt", SMILES, "zinc-smiles", ""),
+    "the first line in .csv": ("t.csv", SMILES, "zinc-smiles", ""),
+    "names that are words": ("t.smi", [f"{s} {n}" for s, n in zip(SMILES, WORDS, strict=True)], "zinc-smiles", ""),
+    "names like identifiers": ("t.smi", [f"{s} m{i}" for i, s in enumerate(SMILES)], "characters", ""),
+    "extensions behind a space": ("t.smi", [f"{s} |$;;$|" for s in SMILES], "zinc-smiles", ""),
+    "extensions behind a tab": ("t.smi", [f"{s}\t|$;;$|\tm{i}" for i, s in enumerate(SMILES)], "zinc-smiles", ""),
+    "Windows": ("t.smi", [f"{s}\r" for s in SMILES], "zinc-smiles", ""),
+    "Windows in .csv": ("t.csv", ["smiles\r", *[f"{s}\r" for s in SMILES]], "zinc-smiles", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_no_line_of_strings_is_lost(tmp_path, name):
+    file, lines, grammar, note = LINES[name]
+    path = tmp_path / file
+    path.write_bytes("\n".join(lines).encode())
+    with guesses(note):
+        assert from_strings(path, grammar, valid=0, test=0).strings() == SMILES
+
+
+@pytest.mark.parametrize(("first", "grammar"), [("CN methylamine", "zinc-smiles"), ("NO I", "smiles")])
+def test_a_molecule_that_is_a_word_is_no_header(tmp_path, first, grammar):
+    lines = [first, *[f"{s} name{i}" for i, s in enumerate(SMILES)]]
+    (tmp_path / "t.smi").write_text("\n".join(lines))
+    assert from_strings(tmp_path / "t.smi", grammar, valid=0, test=0).strings() == [first.split()[0], *SMILES]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        SMILES, tuple(SMILES), np.array(SMILES), np.array(SMILES, object), pandas.Series(SMILES), pandas.Index(SMILES),
+        pandas.DataFrame({"id": range(6), "smiles": SMILES}), [f"{s}\n" for s in SMILES], [f"{s}\r\n" for s in SMILES],
+    ],
+)  # fmt: skip
+def test_strings_of_every_form(form):
+    data = from_strings(form, "zinc-smiles", valid=0, test=0)
+    assert data.strings() == SMILES
+    assert torch.equal(data.kind.read(form), data.train)
+
+
+#: what is given -> message
+NO_STRINGS = {
+    "None": (["CCO", None, "C"], "string 1 of x is missing; expected text. Leave out"),
+    "None first": ([None, "CCO", "C"], "string 0 of x is missing"),
+    "NaN": (["CCO", float("nan"), "C"], "string 1 of x is missing"),
+    "numbers": (["CCO", 1, "C"], "string 1 of x is a int"),
+    "bytes": ([b"CCO", b"C"], r"string 0 of x is a bytes; .*x\.decode\(\)"),
+    "a set": ({"CCO", "C"}, r"data is a set; expected a list of strings. Give a list of its examples, list\(x\)"),
+    "one string": ("CCO", r"If it is a string, give a list, \['CCO'\]"),
+    "a file of structures": ("x.sdf", r"MolToSmiles, to a \.smi file"),
+    "a lost file": ("gone.smi", "there is no file or folder 'gone.smi' in"),
+    "names": (["CCO ethanol", "C methane"], "first, string 0 .*Leave out what follows the space"),
+    "extensions": (["CCO |$;;$|", "C |$$|"], "Leave out what follows the space"),
+    "a salt": ([*SMILES, "CCO.[Na+].[Cl-]"], "1 of 7 .*string 6 .*character 3.*Keep one part of a salt"),
+    "a metal": ([*SMILES, "[Pt]"], "1 of 7 .*string 6 .*character 2"),
+    "nothing": ([*SMILES, ""], "1 of 7 .*string 6 .*character 0"),
+}
+
+
+@pytest.mark.parametrize("name", NO_STRINGS)
+def test_what_holds_no_strings_is_located(name):
+    x, message = NO_STRINGS[name]
+    with pytest.raises((ValueError, TypeError, FileNotFoundError), match=message):
+        from_strings(x, "zinc-smiles")
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_missing_string_is_no_word(missing):
+    for grammar in ("characters", "zinc-smiles"):
+        with pytest.raises(TypeError, match="string 1 of x is missing"):
+            read(["CCO", missing, "C"], reading=Reading(grammar=grammar))
+    data = from_strings(SMILES, "characters")
+    with pytest.raises(TypeError, match="string 1 of x is missing"):
+        data.kind.read(["CCO", missing])
+
+
+def test_molecules_of_rdkit_are_refused_with_what_to_do():
+    chem = pytest.importorskip("rdkit.Chem")
+    molecules = [chem.MolFromSmiles(s) for s in SMILES]
+    for give in (lambda: from_strings(molecules, "zinc-smiles"), lambda: read(molecules)):
+        with pytest.raises(TypeError, match=r"a Mol.*rdkit\.Chem\.MolToSmiles\(x\)"):
+            give()
+
+
+@pytest.mark.parametrize(("strings", "guessed"), [(["[C][C][O]", "[C][O]"], True), (["[C][C]", "CO"], False)])
+def test_selfies_are_not_read_as_smiles_without_a_word(strings, guessed):
+    with guesses("!look like SELFIES .*grammar='selfies'" * guessed):
+        from_strings(strings, "zinc-smiles")

@@ -26,6 +26,7 @@ _REMEDIES = {
     ("_io", "*"): "Give the path of the file.",
     ("pathlib", "*"): "Give the path of one file or folder.",
     ("rdkit", "Mol"): "Give SMILES: rdkit.Chem.MolToSmiles(x).",
+    ("builtins", "bytes"): "Decode it: x.decode().",
     ("decimal", "*"): "Convert them with .astype(float).",
     ("fractions", "*"): "Convert them with .astype(float).",
     ("datetime", "*"): "Convert them to days or seconds.",

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.columns import STRING_COLUMNS, Frame
+from chartae.data.foreign import absent, remedy_for, remedy_for_file
 from chartae.data.headers import is_missing, is_number
 from chartae.data.notes import guess
 from chartae.data.options import Reading
@@ -24,7 +25,7 @@ from chartae.grammar import Codec, Derivations
 
 __all__ = [
     "SUFFIXES", "StringRows", "frame_strings", "holds_strings", "indices", "is_string_file", "is_string_list",
-    "is_strings", "read_strings", "string_rows",
+    "is_strings", "plain_strings", "read_strings", "string_rows",
 ]  # fmt: skip
 
 #: suffixes of files of one string in each line, plain or gzipped
@@ -121,9 +122,10 @@ def string_rows(
     path = Path(path).expanduser()
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
+        remedy = remedy_for_file(path) if suffix else f"If it is a string, give a list, [{str(path)!r}]."
         raise ValueError(
-            f"{path} has an unknown suffix; expected {', '.join(SUFFIXES)}, with or without .gz. Rename the file to"
-            " match its contents."
+            f"{path} has an unknown suffix; expected {', '.join(SUFFIXES)}, with or without .gz."
+            f" {remedy or 'Rename the file to match its contents.'}"
         )
     if suffix == ".txt" and (reading.column or target or reading.weight):
         name, value = next(
@@ -132,7 +134,7 @@ def string_rows(
         )  # fmt: skip
         raise ValueError(f"{name} is {value!r}; expected None, as {path} has no columns. Use it for .csv and .tsv.")
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}.")
+        raise FileNotFoundError(absent(str(path)))
     wanted = [
         name for name in (reading.column, target, reading.weight) if name and not re.fullmatch(r"column \d+", name)
     ]
@@ -276,18 +278,20 @@ class _Picker:
     def header(self) -> str:
         """Warn if the first row is a header, as its words are unlike the strings below; empty if it is none.
 
-        The first row is a header if all its cells are words, and in one column the word cannot be read by the codec, or
-        is written in other letters than the strings below.
+        The first row is a header if all its cells are words, and in a column of strings the word cannot be read by the
+        codec. If the codec reads anything, the word must be written in other letters than the strings below.
         """
         first = self.rows[0][1] if self.rows else []
         if not first or not all(_NAME.fullmatch(cell.strip()) for cell in first):
             return ""
+        reads_anything = self.readable(["\0"]) > 0
         for column in range(len(first)):
             word, below = first[column].strip(), self.sample(column, 1)
+            if len(below) < 2 or self.readable(below) < MOST or _are_identifiers(below):
+                continue  # not the strings
             letters = set(word)
-            unreadable = self.readable([word]) == 0 and self.readable(below) >= MOST
             foreign = len(below) >= 5 and 2 * len(letters - set("".join(below))) >= len(letters)
-            if len(below) >= 2 and (unreadable or foreign):
+            if foreign if reads_anything else self.readable([word]) == 0:
                 return guess(
                     f"The first line of {self.source} ({', '.join(first)[:80]}) is read as the header. Give"
                     " header=False if it is none."
@@ -353,7 +357,29 @@ def is_string_list(x: object) -> TypeGuard[Sequence[str]]:
     """Whether `x` is a list, a tuple or an array of strings; a single string is not."""
     if isinstance(x, str | bytes) or not isinstance(x, Sequence | np.ndarray) or not len(x):
         return False
-    return isinstance(x[0], str)
+    is_missing_first = x[0] is None or (isinstance(x[0], float) and x[0] != x[0])
+    return isinstance(x[0], str) or (is_missing_first and any(isinstance(string, str) for string in x[:SAMPLE]))
+
+
+def plain_strings(x: Sequence[object]) -> list[str]:
+    """The strings of a list, without the ends of lines that reading a file line by line leaves.
+
+    Args:
+        x: list, tuple or array.
+
+    Raises:
+        TypeError: an element is not a string; the message says which, and what to do.
+
+    >>> from chartae.data.lines import plain_strings
+    >>> plain_strings(["CCO\\n", "C"])
+    ['CCO', 'C']
+    """
+    for i, string in enumerate(x):
+        if not isinstance(string, str):
+            what = "missing" if string is None or string != string else f"a {type(string).__name__}"
+            remedy = "Leave out missing strings." if what == "missing" else remedy_for(string)
+            raise TypeError(f"string {i} of x is {what}; expected text. {remedy}")
+    return [str(string).rstrip("\r\n") for string in x]
 
 
 def is_string_file(x: object) -> bool:

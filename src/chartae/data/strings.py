@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,18 +15,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.arrays import splits
-from chartae.data.columns import Frame
+from chartae.data.columns import Frame, as_frame, is_frame
 from chartae.data.dataset import Dataset
+from chartae.data.foreign import remedy_for
 from chartae.data.kinds import Strings
-from chartae.data.lines import StringRows, frame_strings, indices, string_rows
+from chartae.data.lines import StringRows, frame_strings, indices, plain_strings, string_rows
+from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.properties import TARGETS, molecule_property
-from chartae.grammar import Codec, Derivations, codec_for
+from chartae.grammar import MOLECULES, Codec, Derivations, codec_for
 
 __all__ = ["from_strings"]
 
 #: warn if padding every row to the longest string makes a set of more indices than this
 _MANY = 1 << 26
+_SELFIES = re.compile(r"(\[[^\[\]]+\]){2,}")
 
 
 def from_strings(
@@ -100,9 +105,11 @@ def from_strings(
         first = rows.failures[0]
         where = f"{source}, line {lines[first.index]}: " if lines else ""
         raise ValueError(
-            f"{len(rows.failures):,} of {len(strings):,} strings cannot be encoded. The first, {where}{first}. Leave "
-            "them out (errors='skip', --skip), or list what is lost with chartae grammar audit."
+            f"{len(rows.failures):,} of {len(strings):,} strings cannot be encoded. The first, {where}{first}. "
+            f"{_hint(strings[first.index], codec)}Leave them out (errors='skip', --skip), or list what is lost with"
+            " chartae grammar audit."
         )
+    notes += _as_selfies(strings, codec)
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} of {len(strings):,} strings of {source} can be encoded; expected at least 2.")
     x = indices(rows, codec)
@@ -148,15 +155,40 @@ def _found(
 
     if isinstance(data, str | os.PathLike):
         return string_rows(data, reading, share, target=column)
-    if not isinstance(data, Sequence | np.ndarray):
+    data = cast("Sequence[str] | Frame", as_frame(data))
+    if is_frame(data):
         return frame_strings(data, reading, share, target=column)
+    if not isinstance(data, Sequence | np.ndarray):
+        raise TypeError(f"data is a {type(data).__name__}; expected a list of strings. {remedy_for(data)}")
     for name, value in (("target", column), ("weight", reading.weight)):
         if isinstance(value, str):
             computed = f", or one of {', '.join(TARGETS)} for molecules" if name == "target" else ""
             raise ValueError(
                 f"{name} is {value!r}; expected one number for each string of a list{computed}. A column needs a table."
             )
-    return StringRows([str(string) for string in list(data)[: reading.limit]])
+    return StringRows(plain_strings(data[: reading.limit]))
+
+
+def _hint(string: str, codec: Codec) -> str:
+    """What to do about a string that cannot be encoded, as a sentence with a space behind it; empty if unknown."""
+    if re.search(r"\S\s", string):
+        return (
+            "Leave out what follows the space, such as a name, or give a .smi file, whose first words are read. "
+        )
+    if codec.language in MOLECULES and "." in string:
+        return "Keep one part of a salt or mixture, such as the largest. "
+    return ""
+
+
+def _as_selfies(strings: Sequence[str], codec: Codec) -> list[str]:
+    """Warn of SELFIES that are read as SMILES, which they happen to be as well."""
+    sample = strings[:100]
+    if not codec.language.endswith("smiles") or not all(map(_SELFIES.fullmatch, sample)):
+        return []
+    return [guess(
+        f"All strings, such as {sample[0][:40]!r}, look like SELFIES and are read as SMILES. Give grammar='selfies' if"
+        " they are."
+    )]  # fmt: skip
 
 
 def _warn_of_padding(x: Tensor, rows: Derivations, strings: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ from chartae.data.arrays import as_tensor
 from chartae.data.columns import Columns, as_frame, is_frame
 from chartae.data.files import whole_file
 from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, register, shape_of
-from chartae.data.lines import frame_strings, indices, is_string_file, is_string_list, string_rows
+from chartae.data.lines import frame_strings, indices, is_string_file, is_string_list, plain_strings, string_rows
 from chartae.data.options import Reading
 from chartae.data.text import suffix_of
 from chartae.grammar import MOLECULES, Codec, described, needed, restored
@@ -91,7 +91,7 @@ class Strings(Kind):
         if is_frame(x):
             x = frame_strings(x, share=self.share).strings
         if is_string_list(x):
-            rows = self.codec.encode([str(s) for s in x])
+            rows = self.codec.encode(plain_strings(x))
             longest = int(rows.lengths.max(initial=0))
             # without masks at least one padding index must mark the end
             limit = self.shape[0] - (self.codec.masks is None)
