@@ -88,6 +88,9 @@ def test_residuals_are_a_regression():
     assert torch.allclose(residuals.slope, torch.tensor([1.25, 0.5, 0.0]), atol=0.03)
     assert torch.allclose(residuals.sigma, torch.tensor([0.3, 0.0, 1.0]), atol=0.03)
     assert torch.allclose(residuals.draw(means, generator(2)).std(0), x.std(0), rtol=0.02)
+    for slope in (-1.0, 3.0):  # beyond what a slope may be
+        x = slope * means + 0.5 * noise
+        assert torch.allclose(Residuals.of(x, means).draw(means, generator(2)).std(0), x.std(0), rtol=0.02)
     constant = Residuals.of(torch.ones(9, 2), torch.zeros(9, 2))
     assert torch.equal(constant.draw(torch.zeros(4, 2)), torch.ones(4, 2))
 

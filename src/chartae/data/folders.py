@@ -24,6 +24,8 @@ SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 #: folders and files that no one put there: of Jupyter, macOS and Windows
 _CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
+#: suffixes of pictures that Pillow alone does not read
+_UNREAD = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".psd", ".svg")
 #: names that are listed in a sentence
 _LISTED = 10
 
@@ -94,7 +96,9 @@ def read_folder(folder: Path, reading: Reading) -> Contents:
     notes.insert(0, f"{folder} holds {rows}; {classes}.")
     if unused := [name for name in empty if name not in names]:
         notes.append(f"Without pictures, and so no classes: {_listed(unused)}.")
-    if others:
+    if unread := [path for path in others if path.suffix.lower() in _UNREAD]:
+        notes.append(guess(f"Pictures that cannot be read are left out: {_counts(unread)}. Convert them to PNG."))
+    if others := [path for path in others if path not in unread]:
         notes.append(f"Ignored, as they are no pictures: {_counts(others)}.")
     sources = {split: [path for path, _ in tree.paths] for split, tree in splits.items()}
     arrays, reading, said = read_pictures(sources, reading, str(folder))

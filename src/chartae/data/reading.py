@@ -11,7 +11,7 @@ from typing import TypeGuard
 import numpy as np
 
 from chartae.data.catalogue import NAMES, load
-from chartae.data.columns import Frame, as_frame, frame_columns, is_frame
+from chartae.data.columns import Frame, as_frame, frame_columns, frame_values, is_frame
 from chartae.data.contents import Contents, Part
 from chartae.data.dataset import Dataset, Shares, assemble, from_path
 from chartae.data.derived import VIEWS, split_views
@@ -23,7 +23,7 @@ from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.pictures import is_pictures
 from chartae.data.strings import from_strings
-from chartae.data.tables import roles, weights_of
+from chartae.data.tables import may_number, numbering, roles, weights_of
 from chartae.data.text import TABLES, suffix_of
 from chartae.grammar import CODECS
 from chartae.grammar import NAMES as GRAMMARS
@@ -148,6 +148,9 @@ def _frame_contents(frame: Frame, reading: Reading) -> Contents:
     if parts.weight is not None:
         cells = frame[[names[parts.weight]]].to_numpy("O", na_value=np.nan)[:, 0]
         weight = weights_of(list(cells), names[parts.weight], source)
+    chosen = [names[i] for i in parts.features]
+    if may_number(chosen):
+        notes += numbering(frame_values(features), chosen, source)
     others = parts.columns(names, True)
     columns = frame_columns(features, others.label, others.others)
     return Contents({"train": Part(features, labels, weight)}, columns, parts.decided(names, reading), tuple(notes))
@@ -187,6 +190,8 @@ def _load(
     reading: Reading,
 ) -> Dataset:
     """Load a named data set, or a file or folder of numbers."""
+    if not os.fspath(name).strip():
+        raise ValueError(f"the data are {os.fspath(name)!r}; expected a name or a path. For this folder, write '.'.")
     path = Path(name).expanduser()
     if not (isinstance(name, str) and name in NAMES) and path.exists():
         data = from_path(path, reading=reading, shares=shares)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chartae.data.columns import LABEL_COLUMNS, STRING_COLUMNS, Columns
+from chartae.data.columns import LABEL_COLUMNS, STRING_COLUMNS, Columns, is_index
 from chartae.data.contents import Contents, Part
 from chartae.data.headers import is_missing
 from chartae.data.labels import known_labels
@@ -19,19 +19,22 @@ from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.text import TextTable
 
-__all__ = ["TABLE_READERS", "Roles", "numbering", "roles", "weights_of"]
+__all__ = ["TABLE_READERS", "Roles", "may_number", "numbering", "roles", "weights_of"]
 
 #: names by which a column that only numbers the rows is recognised
-_NUMBERING = re.compile(r"(unnamed: \d+|index|id|row|row[_ ]?id|row[_ ]?number|no\.?|#)", re.IGNORECASE)
+_NUMBERING = re.compile(r"(unnamed: [\d.]+|index|row|row[_ ]?number|no\.?|#)?", re.IGNORECASE)
+#: names by which a column of different numbers is recognised as identifiers of the rows
+_IDENTIFIER = re.compile(r"([iI][dD]|.*([_ .-][iI][dD]|[a-z0-9]I[dD]))")
 _TRUTH = {"true": 1.0, "false": 0.0}
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 #: what a cell that is no number may be -> its pattern
 _NOTATIONS = {
     "a percent sign": re.compile(r"[-+]?[\d.,]+\s*%"),
     "a currency": re.compile(r"[-+]?([$€£¥₹]|[A-Z]{3}\s)\s*[-+]?[\d.,']+|[-+]?[\d.,']+\s*([$€£¥₹]|[A-Z]{3})"),
-    "a thousands separator": re.compile(r"[-+]?\d{1,3}([,.' \u00a0\u202f]\d{3})+([.,]\d+)?"),
+    "a thousands separator": re.compile(r"[-+]?[1-9]\d{0,2}([,.' \u00a0\u202f]\d{3})+([.,]\d+)?"),
+    "a decimal comma": _DECIMAL_COMMA,
     "a date": re.compile(r"\d{4}-\d\d?-\d\d?.*|\d\d?[./]\d\d?[./]\d{2,4}.*"),
 }
-_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 _IN_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 
 
@@ -56,8 +59,9 @@ class Roles:
     notes: tuple[str, ...] = ()
 
     def decided(self, names: Sequence[str | int], reading: Reading) -> Reading:
-        """The options for reading with the column of labels that was found."""
-        return replace(reading, label="" if self.label is None else names[self.label])
+        """The options for reading with the names of the columns of labels and of those to leave out."""
+        drop = tuple(names[i] for i in self.dropped)
+        return replace(reading, label="" if self.label is None else names[self.label], drop=drop or None)
 
     def columns(self, names: Sequence[str | int], named: bool, dtypes: Sequence[str] = ()) -> Columns:
         """Names and types of the features, and which other columns new data may have."""
@@ -106,21 +110,35 @@ def roles(names: Sequence[str | int], reading: Reading, source: str) -> Roles:
     elif reading.label not in (None, ""):
         label = position("label", reading.label, required)
     weight = position("weight", reading.weight, required) if reading.weight else None
-    dropped = [position("drop", name, required) for name in reading.drop or ()]
+    dropped = [position("drop", name, required) for name in _apart(reading.drop or (), lower)]
     chosen = [i for i in (label, weight, *dropped) if i is not None]
     if len(set(chosen)) < len(chosen):
         double = next(names[i] for i in chosen if chosen.count(i) > 1)
         raise ValueError(f"column {double!r} is named twice in label, weight and drop; expected different columns.")
-    index = 0 if len(names) > 1 and 0 not in chosen and re.fullmatch(r"(unnamed: 0)?", lower[0]) else None
+    index = 0 if len(names) > 1 and 0 not in chosen and is_index(lower[0]) else None
     if index is not None:
         notes.append("The first column has no name and is left out, as an index.")
     features = tuple(i for i in range(len(names)) if i not in chosen and i != index)
     if not features:
-        raise ValueError(f"{source} has no columns but the labels; expected at least one column of numbers.")
+        raise ValueError(f"{source} has no columns beside labels, weight and those to drop; expected one of numbers.")
+    doubled = sorted({str(names[i]) for i in features if list(map(str, names)).count(str(names[i])) > 1})
+    if doubled and required:
+        notes.append(guess(
+            f"Several columns of {source} are named {', '.join(map(repr, doubled[:10]))}, so columns have no names, and"
+            " those of new data are taken in their order. Rename them."
+        ))  # fmt: skip
     for i in features:
         if reading.label is None and lower[i] in LABEL_COLUMNS:
             notes.append(f"Column {names[i]!r} is read as a feature; give label={str(names[i])!r} if it holds labels.")
-    return Roles(features, label, weight, index, tuple(i for i in dropped if i is not None), tuple(notes))
+    return Roles(features, label, weight, index, tuple(sorted(i for i in dropped if i is not None)), tuple(notes))
+
+
+def _apart(drop: Sequence[str | int], lower: Sequence[str]) -> Iterator[str | int]:
+    """The names of columns to leave out; several in one text are separated by commas, if no column has that name."""
+    for name in drop:
+        parts = str(name).split(",")
+        several = str(name).strip().lower() not in lower and all(part.strip().lower() in lower for part in parts)
+        yield from parts if several else [name]
 
 
 @dataclass
@@ -265,7 +283,7 @@ def _csv(path: Path, reading: Reading) -> Contents:
 
 
 def numbering(x: NDArray[np.float64], names: Sequence[str | int], source: str) -> list[str]:
-    """Warn of columns that only number the rows.
+    """Warn of columns that only number or identify the rows.
 
     Args:
         x: (n, d) numbers.
@@ -276,13 +294,23 @@ def numbering(x: NDArray[np.float64], names: Sequence[str | int], source: str) -
         One sentence for each.
     """
     notes = []
-    for i, name in enumerate(names):
-        if _NUMBERING.fullmatch(str(name)) and len(x) > 2 and len(names) > 1 and (np.diff(x[:, i]) == 1).all():
+    for i, name in enumerate(names if len(x) > 2 and len(names) > 1 else ()):
+        if not may_number([name]):
+            continue
+        steps = np.diff(np.sort(x[:, i]))
+        counts = bool((steps == 1).all())
+        identifies = bool((steps >= 1).all() and (x[:, i] == np.rint(x[:, i])).all())
+        if counts or (identifies and _IDENTIFIER.fullmatch(str(name))):
             notes.append(guess(
-                f"Column {name!r} of {source} numbers the rows and is read as a feature. Leave it out with"
-                f" drop={name!r}."
+                f"Column {name!r} of {source} {'numbers' if counts else 'identifies'} the rows and is read as a"
+                f" feature. Leave it out with drop={name!r}."
             ))  # fmt: skip
     return notes
+
+
+def may_number(names: Sequence[str | int]) -> bool:
+    """Whether one of these columns, by its name, may number or identify the rows."""
+    return any(_NUMBERING.fullmatch(str(name)) or _IDENTIFIER.fullmatch(str(name)) for name in names)
 
 
 def weights_of(

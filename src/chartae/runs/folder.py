@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -45,13 +44,12 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
         former = Settings.read(folder / "run.toml") if (folder / "run.toml").is_file() else None
         if former is None:
             raise FileNotFoundError(f"{folder} holds no run to resume; leave resume out to start one")
-        for f in fields(Settings):
-            old, new = getattr(former, f.name), getattr(settings, f.name)
-            if f.name not in MAY_DIFFER and old != new:
-                raise ValueError(
-                    f"{f.name} is {new!r}; expected {old!r}, as in the run in {folder} that is resumed. Give the same "
-                    "value, or choose a new folder"
-                )
+        if changed := settings.changed(former, MAY_DIFFER):
+            name, new, old = changed
+            raise ValueError(
+                f"{name} is {new!r}; expected {old!r}, as in the run in {folder} that is resumed. Give the same value, "
+                "or choose a new folder"
+            )
         if settings.epochs < former.epochs:
             raise ValueError(
                 f"epochs is {settings.epochs}; expected at least {former.epochs}, as in the run in {folder} that is "

@@ -24,8 +24,8 @@ class Residuals:
 
         x | z ~ N(offset + slope m(z), sigma^2),   m(z) the decoder's mean
 
-    The three are the least-squares fit of x to m(z), so that x has the right mean and variance in every output wherever
-    m(z) has. A slope above 1 undoes what a regulariser shrinks.
+    Offset and slope are the least-squares fit of x to m(z), the slope within its limits; sigma is such that x has the
+    right mean and variance in every output wherever m(z) has. A slope above 1 undoes what a regulariser shrinks.
 
     Args:
         offset: offset of each output (*S), in the model's units.
@@ -60,8 +60,10 @@ class Residuals:
         slope = (varied * (x - centre)).mean(0) / torch.where(variance > 0, variance, 1.0)
         slope = slope.clamp(0.0, STEEPEST)
         offset = centre - slope * middle
-        sigma = (x - offset - slope * means).square().mean(0).sqrt()
-        return cls(offset, slope, sigma)
+        left = x - offset - slope * means
+        # where the slope is at its limit, what is left still grows with the means: draws must have that variance too
+        shared = 2 * slope * (left * varied).mean(0)
+        return cls(offset, slope, (left.square().mean(0) + shared).clamp(min=0.0).sqrt())
 
     def draw(self, means: Float[Tensor, N * S], generator: torch.Generator | None = None) -> Float[Tensor, N * S]:
         """Draw an example for each of the decoder's means.
