@@ -74,6 +74,7 @@ SMALL = np.round(RNG.random((9, 4)), 4) + 0.0001
 WIDE = np.round(RNG.random((9, 10)), 4)
 COUNTS = RNG.integers(0, 9, (9, 10))
 NARROW, TWO = SMALL[:, :2], [[1, 2], [3, 5]]
+AROUND_2000 = [[1900, 2100, 2000], [2100, 1900, 2101], [1900, 2000, 2101], [2100, 2000, 1902]]
 EXCELS = [[0.5, 1.25], [1.5, 2.75], [2.5, 7]]
 INDEXED = [(i, *row) for i, row in enumerate(SMALL)]
 EXCEL = lines(["a", "b"], ["0,5", "1,25"], ["1,5", "2,75"], ["2,5", "7"], sep=";")
@@ -94,6 +95,12 @@ READ = {
     "irregular wavelengths": ("t.csv", table([1.1, 2.7, 4, 9], SMALL), {"header": True}, "1.1 2.7 4 9", SMALL, ""),
     "irregular whole wavelengths": ("t.csv", table([40, 42, 44, 49], SMALL), {}, "40 42 44 49", SMALL, "!far from"),
     "numbers of columns": ("t.csv", table(range(10), WIDE), {}, "0 1 2 3 4 5 6 7 8 9", WIDE, "header=False"),
+    "numbers of three columns": (
+        "t.csv", table([0, 1, 2], COUNTS[:, :3]), {}, "0 1 2", COUNTS[:, :3], "!evenly spaced",
+    ),
+    "years above counts": (
+        "t.csv", table([2001, 2002, 2003], AROUND_2000), {}, "", [[2001, 2002, 2003], *AROUND_2000], "!header=True",
+    ),
     "two years": ("t.csv", table([2001, 2002], NARROW), {}, "2001 2002", NARROW, "!evenly spaced"),
     "counts": ("t.csv", table([1, 2, 3, 4], [[5, 7, 1, 2], [6, 6, 6, 6]]), {}, "", None, "!evenly spaced"),
     "rows of numbers": ("t.csv", lines(*SMALL), {}, "", SMALL, ""),
@@ -113,6 +120,11 @@ READ = {
     "UTF-16": ("t.csv", "a\tb\n1\t2\n3\t5\n".encode("utf-16"), {}, "a b", TWO, ""),
     "delimiters at the end": ("t.csv", "a,b,\n1,2,\n3,5,\n", {}, "a b", TWO, "at the end"),
     "delimiters at the end of rows": ("t.csv", "a,b\n1,2,\n3,5,\n", {}, "a b", TWO, "at the end"),
+    "empty columns at the end": (
+        "t.csv", "a,b,,\n1,2,,\n3,5,,\n,,,\n", {}, "a b", TWO, "2 empty columns at the end are ignored",
+    ),
+    "a delimiter that is named": ("t.csv", "sep=;\n" + EXCEL, {}, "a b", EXCELS, "decimal commas"),
+    "the same name twice": ("t.csv", "a,b,a\n1,2,3\n3,5,4\n", {}, "", [[1, 2, 3], [3, 5, 4]], "!are named 'a'"),
     "empty rows": ("t.csv", "a,b\n1,2\n,\n3,5\n,\n \n", {}, "a b", TWO, "3 empty rows are left out"),
     "comments": ("t.csv", "# by a tool\na,b\n1,2\n# stop\n3,5\n", {}, "a b", TWO, "2 comments"),
     "a header of NumPy": ("t.csv", "# a,b\n1,2\n3,5\n", {}, "a b", TWO, "the comment above"),
@@ -122,11 +134,20 @@ READ = {
     "numbers of rows of R": ("t.csv", '"a","b"\n1,1,2\n2,3,5\n', {}, "a b", TWO, "!one cell more"),
     "an index of pandas, twice": ("t.csv", "Unnamed: 0,a\n0,1\n1,3\n", {}, "a", [[1], [3]], "as an index"),
     "a column that counts": ("t.csv", "id,a\n1,5\n2,5\n3,1\n", {}, "id a", [[1, 5], [2, 5], [3, 1]], "!drop='id'"),
+    "a column that counts, shuffled": (
+        "t.csv", "a,No.\n5,3\n5,1\n1,2\n", {}, "a No.", [[5, 3], [5, 1], [1, 2]], "!drop='No.'",
+    ),
+    "identifiers": (
+        "t.csv", "customerId,a\n17,5\n15,5\n40,1\n", {}, "customerId a", [[17, 5], [15, 5], [40, 1]], "!identifies",
+    ),
+    "no identifiers": ("t.csv", "id,index\n1,5\n2,5\n1,9\n", {}, "id index", [[1, 5], [2, 5], [1, 9]], ""),
     "truth": ("t.csv", "a,b\nTrue,1\nFalse,2\n", {}, "a b", [[0, 2], [1, 1]], ""),
     "x and y": ("t.csv", table("xy", NARROW), {}, "x y", NARROW, ""),
     "an unnamed target": ("t.csv", table(["a", "target"], NARROW), {}, "a target", NARROW, "label='target'"),
     "no label": ("t.csv", table(["a", "label"], NARROW), {"label": ""}, "a label", NARROW, ""),
     "dropped": ("t.csv", "a,b,town\n1,2,x\n3,5,y\n", {"drop": ["Town"]}, "a b", TWO, ""),
+    "dropped, with commas": ("t.csv", "a,u,b,v\n1,x,2,x\n3,y,5,y\n", {"drop": "v,u"}, "a b", TWO, ""),
+    "a dropped name with a comma": ("t.csv", 'a,b,"u,v"\n1,2,x\n3,5,y\n', {"drop": "u,v"}, "a b", TWO, ""),
     "dropped by number": ("t.csv", "1,2,x\n3,5,y\n", {"drop": ["column 3"]}, "", TWO, ""),
     "a label without a header": ("t.csv", "1,2,x\n3,5,y\n", {"label": "column 3"}, "", TWO, ""),
 }  # fmt: skip
@@ -153,6 +174,13 @@ REFUSED = {
     "thousands, European": ("a;b\n1;1.234,5\n2;5\n", {}, "a thousands separator in column 'b'"),
     "thousands or decimals": ("a;b\n1;1,234\n2;5,678\n", {}, "may be a decimal comma or a thousands separator"),
     "both decimals": ("a;b\n1,5;2\n2.5;5\n", {}, "a comma in column 'a' .* but a point in '2.5', line 3"),
+    "quoted decimals": ('a,b\n1,"0,5"\n2,"1,25"\n', {}, r"a decimal comma in column 'b' \('0,5' in line 2\)"),
+    "decimals that are cut": (
+        "-0,132\n0,64\n1,5\n",
+        {},
+        "'-0,132' in line 1, which may be a number with a decimal comma",
+    ),
+    "decimals that are cut twice": ("1,5,2,7\n3,05,4,8\n", {"header": False}, "'3,05' in line 2"),
     "percent": ("a,b\n1,12%\n2,5\n", {}, "a percent sign in column 'b'"),
     "currency": ("a,b\n1,$12\n2,5 EUR\n", {}, "a currency in column 'b'"),
     "dates": ("day,b\n2024-01-02,12\n2024-01-03,5\n", {}, "a date in column 'day'"),
@@ -161,6 +189,7 @@ REFUSED = {
     "missing": ("a,b\n1,2\n?,3\n", {}, "1 missing value, the first in line 3, column 'a'.*drop='a'"),
     "missing label column": ("a,b\n1,2\n3,4\n", {"label": "y"}, "label is 'y'; expected a column of .*: a, b"),
     "missing dropped column": ("a,b\n1,2\n3,4\n", {"drop": ["c"]}, "drop is 'c'; expected a column of"),
+    "nothing left": ("a,b\n1,2\n3,4\n", {"drop": ["a", "b"]}, "no columns beside labels, weight and those to drop"),
     "missing weight": ("a,w\n1,2\n3,\n", {"weight": "w"}, "weight is '' in line 3, column 'w'"),
     "negative weight": ("a,w\n1,2\n3,-1\n", {"weight": "w"}, "weight is '-1' in line 3"),
     "no weight": ("a,w\n1,0\n3,0\n", {"weight": "w"}, "all weights in column 'w' .* are 0"),
@@ -285,6 +314,54 @@ def test_tables_of_all_forms_are_read_alike(fitted):
     assert len(new) == 100
 
 
+@pytest.mark.parametrize("fitted", ["file", "frame", "frame without"])
+def test_an_index_may_be_there_or_not(tmp_path, fitted):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(RNG.normal(size=(40, 2)).astype(np.float32), columns=["a", "b"])
+    path = tmp_path / "t.csv"
+    frame.to_csv(path)
+    brought = {"file": path, "frame": pandas.read_csv(path), "frame without": frame, "row": dict(frame.iloc[0])}
+    run = ch.fit("rae", brought[fitted], epochs=1, latent_dim=2, densities=(), progress=False)
+    codes = run.encode(frame)
+    for name, form in brought.items():
+        assert torch.allclose(run.encode(form), codes[: 1 if name == "row" else 40], atol=1e-5), name
+    assert run.kind.columns.names == ("a", "b")
+    with pytest.raises(ValueError, match="unknown: 'Unnamed: 0'"):
+        run.encode(pandas.read_csv(path)[["a", "Unnamed: 0", "b"]])  # not the first column
+
+
+def test_a_fit_is_resumed_and_compared_with_the_same_options(tmp_path):
+    rows = [(i, -i, 1 + i % 3, "ab"[i % 2], *RNG.normal(size=2)) for i in range(200)]
+    path = write(tmp_path / "t.csv", lines(["n", "m", "w", "town", "a", "b"], *rows))
+    fit = {"drop": "town,m", "weight": "w", "latent_dim": 2, "progress": False, "components": 2}
+    ch.fit("rae", path, epochs=1, out=tmp_path / "r", **fit)
+    ch.fit("rae", path, epochs=2, out=tmp_path / "r", resume=True, **fit | {"drop": ["m", "Town"]})
+    with pytest.raises(ValueError, match=r"reading.header is True; expected None, as in the run in .* that is resumed"):
+        ch.fit("rae", path, epochs=2, out=tmp_path / "r", resume=True, header=True, **fit)
+    compare = {"epochs": 1, "n": 20, "drop": "town,m", "weight": "w", "latent_dim": 2}
+    said: list[str] = []
+    for _ in range(2):
+        ch.evaluation.compare(path, ["rae"], tmp_path / "c", say=said.append, **compare)
+    assert said == ["rae, seed 0: training", "rae, seed 0: finished already"]
+    with pytest.raises(ValueError, match="weight is ''; expected '.*', as in the finished run"):
+        ch.evaluation.compare(path, ["rae"], tmp_path / "c", **compare | {"weight": None, "drop": "town,m,w"})
+
+
+@pytest.mark.parametrize("weight", [[0.0] * 50, "w"])
+def test_weights_of_0_alone_are_refused(weight):
+    pandas = pytest.importorskip("pandas")
+    train = splits(50, 0.1, 0.1, 0)["train"]
+    frame = pandas.DataFrame({"a": np.arange(50.0), "b": RNG.normal(size=50), "w": np.ones(50)})
+    frame.loc[train.numpy(), "w"] = 0.0
+    with pytest.raises(ValueError, match="weight is 0 in all 40 training rows"):
+        ch.fit("rae", frame, weight=weight, latent_dim=2, epochs=1, densities=(), progress=False)
+
+
+def test_the_data_are_not_an_empty_name():
+    with pytest.raises(ValueError, match="the data are ''; expected a name or a path"):
+        read("")
+
+
 def test_small_whole_numbers_are_no_pictures():
     z = RNG.integers(0, 10, (60, 2))
     x = torch.from_numpy(np.stack([z[:, 0], z[:, 1], z.sum(1)], 1).astype(np.uint8))
@@ -353,6 +430,7 @@ def test_strings_are_read(tmp_path, grammar, name, content, options, note):
         ("t.csv", DOUBLE, "zinc-smiles", {"header": True}, "several columns may hold"),
         ("t.csv", table(["smiles", "b"], FLIPPED), "zinc-smiles", {"column": "c"}, "column is 'c'; expected a column"),
         ("t.txt", "\n".join(MOLECULES), "zinc-smiles", {"column": "c"}, "t.txt has no columns"),
+        ("t.txt", lines(["id", "smiles"], *PAIRS, sep="\t"), "characters", {}, "2 cells in every line.*tabs.*to .tsv"),
         ("t.csv", b"PK\x03\x04", "zinc-smiles", {}, "spreadsheet"),
         ("t.csv", "smiles\n\n", "zinc-smiles", {}, "holds no strings"),
     ],

@@ -90,6 +90,9 @@ def test_residuals_are_a_regression():
     assert torch.allclose(residuals.draw(means, generator(2)).std(0), x.std(0), rtol=0.02)
     twice = Residuals.of(x[:9], means[:9], torch.tensor([0.0, 2, 2, 1, 1, 1, 1, 1, 1]))
     assert torch.allclose(twice.sigma, Residuals.of(*(t[[1, 1, 2, 2, 3, 4, 5, 6, 7, 8]] for t in (x, means))).sigma)
+    for slope in (-1.0, 3.0):  # beyond what a slope may be
+        x = slope * means + 0.5 * noise
+        assert torch.allclose(Residuals.of(x, means).draw(means, generator(2)).std(0), x.std(0), rtol=0.02)
     constant = Residuals.of(torch.ones(9, 2), torch.zeros(9, 2))
     assert torch.equal(constant.draw(torch.zeros(4, 2)), torch.ones(4, 2))
 

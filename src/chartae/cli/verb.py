@@ -251,7 +251,8 @@ def in_flags(verb: type, text: str) -> str:
     for name in flag_names(verb):
         keyword = name.removeprefix("--").replace("-", "_")
         if len(keyword) > 1:
-            text = re.sub(rf"(?<![\w-]){keyword}=(?=\W?\w|\W?$|'')", f"{name} ", text)
+            text = re.sub(rf"(?<![\w-]){keyword}=(?=[\s.,;)]|$)", name, text)
+            text = re.sub(rf"(?<![\w-]){keyword}=(?=\W?\w|'')", f"{name} ", text)
     return text
 
 

@@ -11,7 +11,9 @@ from typing import Any, Protocol, TypeGuard, cast
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Columns", "Frame", "as_frame", "frame_columns", "frame_of", "frame_values", "index_note", "is_frame"]
+__all__ = [
+    "Columns", "Frame", "as_frame", "frame_columns", "frame_of", "frame_values", "index_note", "is_frame", "is_index",
+]  # fmt: skip
 
 #: names by which a column of labels is recognised, where labels are needed
 LABEL_COLUMNS = ("label", "target", "class")
@@ -21,6 +23,10 @@ STRING_COLUMNS = (
 )  # fmt: skip
 
 _PLAIN = re.compile(r"u?int\d+|bool")
+
+
+#: names, in lower case, of a first column that only names or numbers the rows
+_INDEX = ("", "unnamed: 0")
 
 
 class Frame(Protocol):
@@ -59,7 +65,7 @@ class Columns:
     others: tuple[str | int, ...] = ()
 
     def order(self, names: Sequence[object], source: str) -> list[int]:
-        """Positions of these columns among `names`; columns of labels and others are ignored.
+        """Positions of these columns among `names`; columns of labels, others and an index are ignored.
 
         Args:
             names: names of the columns of another table, in any order.
@@ -76,6 +82,7 @@ class Columns:
         duplicated = sorted({name for name in others if others.count(name) > 1})
         missing = [name for name in fitted if name not in others]
         ignored = {str(name) for name in (self.label, *self.others)}
+        ignored |= set(others[:1]) if others and is_index(others[0]) else set()
         unknown = [name for name in others if name not in fitted and name not in ignored]
         faults = [
             f"{what}: {', '.join(map(repr, columns))}"
@@ -90,6 +97,11 @@ class Columns:
         return [others.index(name) for name in fitted]
 
 
+def is_index(first: str | int) -> bool:
+    """Whether the first column of a table, by its name, only names or numbers the rows."""
+    return str(first).strip().lower() in _INDEX
+
+
 def is_frame(x: object) -> TypeGuard[Frame]:
     """Whether `x` is a pandas data frame. This does not import pandas."""
     pandas = sys.modules.get("pandas")
@@ -99,8 +111,9 @@ def is_frame(x: object) -> TypeGuard[Frame]:
 def as_frame(x: object) -> object:
     """Convert what is a table with named columns, but no data frame, to one, and a series of text to a list.
 
-    A pandas series of numbers becomes a frame of one column. A list of dictionaries, a dictionary of columns, a
-    structured NumPy array and an Arrow table become a frame of the same columns. Anything else is returned as it is.
+    A pandas series of numbers becomes a frame of one column. A list of dictionaries, one dictionary (of columns, or a
+    row), a structured NumPy array and an Arrow table become a frame of the same columns. Anything else is returned as
+    it is.
 
     Args:
         x: anything.
@@ -121,6 +134,7 @@ def as_frame(x: object) -> object:
         return x.to_pandas()
     is_rows = isinstance(x, list | tuple) and len(x) > 0 and all(isinstance(row, Mapping) for row in x)
     is_structured = isinstance(x, np.ndarray) and x.dtype.names is not None
+    is_row = isinstance(x, Mapping) and all(np.ndim(value) == 0 for value in x.values())
     if not (is_rows or is_structured or (isinstance(x, Mapping) and x)):
         return x
     try:
@@ -131,7 +145,7 @@ def as_frame(x: object) -> object:
             " pandas, or give an array."
         ) from error
     try:
-        return pandas.DataFrame(x)
+        return pandas.DataFrame([x] if is_row else x)
     except (ValueError, TypeError) as error:  # columns that differ in length, or hold arrays
         raise ValueError(
             f"x is a {type(x).__name__} that is no table: {error}. Expected columns of one number for each row, all of"

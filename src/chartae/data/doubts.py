@@ -13,7 +13,9 @@ from chartae.data.notes import guess
 __all__ = ["doubts"]
 
 #: names by which a column that only numbers the rows is recognised
-_NUMBERING = re.compile(r"(unnamed: \d+|index|id|row|row[_ ]?id|row[_ ]?number|no\.?|#)", re.IGNORECASE)
+_NUMBERING = re.compile(r"(unnamed: [\d.]+|index|id|row|row[_ ]?id|row[_ ]?number|no\.?|#)?", re.IGNORECASE)
+#: names by which a column of different numbers is recognised as identifiers of the rows
+_OF_ROWS = re.compile(r"([iI][dD]|.*([_ .-][iI][dD]|[a-z0-9]I[dD]))")
 #: names of columns of identifiers
 _IDENTIFIER = re.compile(r"(.*[_ .-])?(id|uid|uuid|key|code|number|phone|zip)", re.IGNORECASE)
 #: whole numbers from here on are rounded by 32-bit floats, and by those of 64 bits
@@ -47,8 +49,8 @@ def doubts(
         if len(column) > 2 and np.isfinite(column).all() and (column == np.rint(column)).all():
             remedy = f"leave it out with drop={name!r}" if may_drop else "leave it out"
             what = f"Column {name!r} of {source}"
-            if len(names) > 1 and _NUMBERING.fullmatch(str(name)) and (np.diff(column) == 1).all():
-                notes.append(guess(f"{what} numbers the rows and is read as a feature. L{remedy[1:]}."))
+            if len(names) > 1 and (verb := _numbering(str(name), column)):
+                notes.append(guess(f"{what} {verb} the rows and is read as a feature. L{remedy[1:]}."))
             elif _are_days(column):
                 notes.append(guess(
                     f"{what} holds dates as whole numbers, such as {column[0]:.0f}, which are read as amounts, so that"
@@ -57,6 +59,14 @@ def doubts(
             elif is_whole:
                 notes += _rounded(column, str(name), what, remedy)
     return notes
+
+
+def _numbering(name: str, column: NDArray[np.float64]) -> str:
+    """What a column of whole numbers does to the rows, by its name and numbers: it numbers or identifies them."""
+    steps = np.diff(np.sort(column))
+    if (steps == 1).all() and (_NUMBERING.fullmatch(name) or _OF_ROWS.fullmatch(name)):
+        return "numbers"
+    return "identifies" if (steps >= 1).all() and _OF_ROWS.fullmatch(name) else ""
 
 
 def _rounded(column: NDArray[np.float64], name: str, what: str, remedy: str) -> Iterator[str]:

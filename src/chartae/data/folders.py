@@ -28,6 +28,8 @@ _CLUTTER = ("__macosx", "thumbs.db", "desktop.ini")
 _TABLES = (".csv", ".tsv", ".parquet", ".npy", ".npz")
 #: names of folders, in lower case, that pairs of pictures are in, not classes
 _PAIRED = frozenset({"images", "imgs", "image", "masks", "mask", "annotations", "segmentations", "ground_truth", "gt"})
+#: suffixes of pictures that Pillow alone does not read
+_UNREAD = (".heic", ".heif", ".avif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".raf", ".psd", ".svg")
 #: names that are listed in a sentence
 _LISTED = 10
 
@@ -105,7 +107,9 @@ def read_folder(folder: Path, reading: Reading) -> Contents:
             f"Left out, as they lead nowhere or cannot be opened: {len(broken):,} of {len(broken) + len(pictures):,}"
             f" pictures and folders, such as {broken[0]}. Restore or remove them."
         ))  # fmt: skip
-    if others:
+    if unread := [path for path in others if path.suffix.lower() in _UNREAD]:
+        notes.append(guess(f"Pictures that cannot be read are left out: {_counts(unread)}. Convert them to PNG."))
+    if others := [path for path in others if path not in unread]:
         notes.append(f"Ignored, as they are no pictures: {_counts(others)}.")
     sources = {split: [path for path, _ in tree.paths] for split, tree in splits.items()}
     arrays, reading, said = read_pictures(sources, reading, str(folder))

@@ -16,6 +16,8 @@ __all__ = ["MISSING", "Verdict", "first_row", "is_missing", "is_number"]
 MISSING = frozenset({"", "na", "n/a", "<na>", "nan", "null", "none", "?"})
 #: from this many columns on, numbers that are evenly spaced in the first row alone are no accident
 MANY = 8
+#: share of the largest step by which steps may differ, by rounding, to be equal
+EVEN = 0.02
 #: share of the columns that must agree
 MOST = 0.9
 
@@ -98,14 +100,16 @@ def _of_numbers(first: Sequence[str], values: NDArray[np.float64], below: Sequen
     whole_above_fractions = whole and bool(np.mean(fractions) >= MOST)
     unlike = far or whole_above_fractions
     header = Verdict(True, numeric=True, unlike=unlike)
-    spaced, steps = _evenly_spaced(values), np.diff(values)
+    unevenness, steps = _unevenness(values), np.diff(values)
+    spaced = unevenness <= EVEN
+    alike = np.array([_unevenness(row) <= unevenness + 1e-6 for row in rows])
+    numbered = bool(spaced and values[0] == 0 and steps[0] == 1)
     if spaced and width >= 3 and unlike:
         return header
-    if spaced and not any(map(_evenly_spaced, rows)) and width >= MANY:
+    if spaced and not alike.any() and width >= MANY:
         return header
-    if spaced and (width == 2 or not any(map(_evenly_spaced, rows))):
+    if spaced and (width == 2 or not alike.any() or (numbered and alike.mean() < 0.5)):
         doubt = "its numbers are evenly spaced" + ("" if unlike else ", but like those below")
-        numbered = values[0] == 0 and steps[0] == 1
         if width >= 5 or (numbered and width >= 3) or (unlike and steps[0] == 1):
             return replace(header, doubt=doubt)
         return Verdict(False, doubt if width >= 3 else "", unlike=unlike)
@@ -119,10 +123,10 @@ def _monotone(steps: NDArray[np.float64]) -> bool:
     return len(steps) > 0 and bool((steps > 0).all() or (steps < 0).all())
 
 
-def _evenly_spaced(values: NDArray[np.float64]) -> bool:
-    """Whether numbers grow or fall by equal steps, up to rounding."""
+def _unevenness(values: NDArray[np.float64]) -> float:
+    """By which share of the largest one the steps between numbers differ; infinite unless they all grow or fall."""
     steps = np.diff(values)
-    return _monotone(steps) and bool(np.ptp(steps) <= 0.02 * abs(steps).max())
+    return float(np.ptp(steps) / abs(steps).max()) if _monotone(steps) else math.inf
 
 
 def _is_text(cell: str) -> bool:

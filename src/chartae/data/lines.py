@@ -190,6 +190,12 @@ def _lines(path: Path, suffix: str, header: bool | None) -> tuple[list[str], lis
                 comments += 1
             elif text:
                 rows.append((number, [text] if suffix == ".txt" else text.split()))
+    tabs = {cells[0].count("\t") for _, cells in rows} if suffix == ".txt" else set()
+    if len(rows) > 1 and len(tabs) == 1 and tabs != {0}:
+        raise ValueError(
+            f"{path} has {max(tabs) + 1} cells in every line, separated by tabs; expected one string in each. Rename it"
+            " to .tsv, and choose a column with column=."
+        )
     notes = []
     if comments:
         notes.append(f"{comments:,} comment{'s' * (comments > 1)} {'are' if comments > 1 else 'is'} left out.")
@@ -270,9 +276,11 @@ class _Picker:
 
     def identifiers(self, column: int) -> str:
         """Warn of strings that look like identifiers or numbers."""
+        remedy = (
+            "Give column= if another one holds them." if len(self.names) > 1 else "Check that they are the strings."
+        )
         return guess(
-            f"The strings of {self.source} look like identifiers, such as {self.sample(column)[0]!r}. Give column= if"
-            " another one holds them."
+            f"The strings of {self.source} look like identifiers, such as {self.sample(column)[0]!r}. {remedy}"
         )
 
     def header(self) -> str:

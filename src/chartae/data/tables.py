@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from chartae.data.columns import LABEL_COLUMNS, STRING_COLUMNS, Columns
+from chartae.data.columns import LABEL_COLUMNS, STRING_COLUMNS, Columns, is_index
 from chartae.data.contents import Contents, Part
 from chartae.data.doubts import doubts
 from chartae.data.headers import is_missing
@@ -24,14 +24,15 @@ __all__ = ["TABLE_READERS", "Roles", "roles", "weights_of"]
 
 _WHOLE = re.compile(r"[-+]?\d+")
 _TRUTH = {"true": 1.0, "false": 0.0}
+_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 #: what a cell that is no number may be -> its pattern
 _NOTATIONS = {
     "a percent sign": re.compile(r"[-+]?[\d.,]+\s*%"),
     "a currency": re.compile(r"[-+]?([$€£¥₹]|[A-Z]{3}\s)\s*[-+]?[\d.,']+|[-+]?[\d.,']+\s*([$€£¥₹]|[A-Z]{3})"),
-    "a thousands separator": re.compile(r"[-+]?\d{1,3}([,.' \u00a0\u202f]\d{3})+([.,]\d+)?"),
+    "a thousands separator": re.compile(r"[-+]?[1-9]\d{0,2}([,.' \u00a0\u202f]\d{3})+([.,]\d+)?"),
+    "a decimal comma": _DECIMAL_COMMA,
     "a date": re.compile(r"\d{4}-\d\d?-\d\d?.*|\d\d?[./]\d\d?[./]\d{2,4}.*"),
 }
-_DECIMAL_COMMA = re.compile(r"[-+]?\d*,\d+([eE][-+]?\d+)?")
 _IN_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2},\d{3}")
 
 
@@ -56,8 +57,9 @@ class Roles:
     notes: tuple[str, ...] = ()
 
     def decided(self, names: Sequence[str | int], reading: Reading) -> Reading:
-        """The options for reading with the column of labels that was found."""
-        return replace(reading, label="" if self.label is None else names[self.label])
+        """The options for reading with the names of the columns of labels and of those to leave out."""
+        drop = tuple(names[i] for i in self.dropped)
+        return replace(reading, label="" if self.label is None else names[self.label], drop=drop or None)
 
     def columns(self, names: Sequence[str | int], named: bool, dtypes: Sequence[str] = ()) -> Columns:
         """Names and types of the features, and which other columns new data may have."""
@@ -106,12 +108,12 @@ def roles(names: Sequence[str | int], reading: Reading, source: str) -> Roles:
     elif reading.label not in (None, ""):
         label = position("label", reading.label, required)
     weight = position("weight", reading.weight, required) if reading.weight else None
-    dropped = [position("drop", name, required) for name in reading.drop or ()]
+    dropped = [position("drop", name, required) for name in _apart(reading.drop or (), lower)]
     chosen = [i for i in (label, weight, *dropped) if i is not None]
     if len(set(chosen)) < len(chosen):
         double = next(names[i] for i in chosen if chosen.count(i) > 1)
         raise ValueError(f"column {double!r} is named twice in label, weight and drop; expected different columns.")
-    index = 0 if len(names) > 1 and 0 not in chosen and re.fullmatch(r"(unnamed: 0)?", lower[0]) else None
+    index = 0 if len(names) > 1 and 0 not in chosen and is_index(lower[0]) else None
     if index is not None:
         notes.append("The first column has no name and is left out, as an index.")
     features = tuple(i for i in range(len(names)) if i not in chosen and i != index)
@@ -121,7 +123,15 @@ def roles(names: Sequence[str | int], reading: Reading, source: str) -> Roles:
     for i in features:
         if reading.label is None and lower[i] in LABEL_COLUMNS:
             notes.append(f"Column {names[i]!r} is read as a feature; give label={str(names[i])!r} if it holds labels.")
-    return Roles(features, label, weight, index, tuple(i for i in dropped if i is not None), tuple(notes))
+    return Roles(features, label, weight, index, tuple(sorted(i for i in dropped if i is not None)), tuple(notes))
+
+
+def _apart(drop: Sequence[str | int], lower: Sequence[str]) -> Iterator[str | int]:
+    """The names of columns to leave out; several in one text are separated by commas, if no column has that name."""
+    for name in drop:
+        parts = str(name).split(",")
+        several = str(name).strip().lower() not in lower and all(part.strip().lower() in lower for part in parts)
+        yield from parts if several else [name]
 
 
 @dataclass

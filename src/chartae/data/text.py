@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import os
+import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,11 @@ _IMPOSTORS = {
 #: bytes that `impostor_of` needs
 SNIFFED = 64
 _GZIP = b"\x1f\x8b"
+#: first cell of a first line that names the delimiter, as Excel reads it
+_DELIMITER = re.compile(r"sep=\W?", re.IGNORECASE)
+#: whole numbers, into which a comma may have cut a number, and those of which no one is written alone
+_WHOLE, _FRACTION = re.compile(r"\s*[-+]?\d+\s*"), re.compile(r"\d+\s*")
+_CUT = re.compile(r"[-+]0,\d+|[-+]?\d+,0\d+")
 
 
 def suffix_of(path: str | os.PathLike[str]) -> str:
@@ -149,6 +155,8 @@ class TextTable:
         self._commented: list[str] = []
         if header is None and not self.verdict.header and comments and comments[-1][0] < self._start:
             self._commented = self._commented_header([cell.strip() for cell in comments[-1][1]])
+        if not self.has_header and self.delimiter == ",":
+            self._refuse_cut_numbers(plain)
         numbered = [f"column {i + 1}" for i in range(len(self.first))]
         self.names = self._commented or (self.first if self.verdict.header else numbered)
 
@@ -161,20 +169,39 @@ class TextTable:
         """The first row, with a name for each column of the rows below it."""
         widths = [len(cells) for _, cells in below] or [len(first)]
         self._width = max(set(widths), key=widths.count)
-        self._index = self._trailing = False
+        self._index, self._trailing = False, 0
         if len(first) == self._width - 1 > 0:  # a name is missing for the first or for the last column
-            self._trailing = all(not cells[-1].strip() for _, cells in below if len(cells) == self._width)
+            self._trailing = int(all(not cells[-1].strip() for _, cells in below if len(cells) == self._width))
             self._index = not self._trailing and len(first) > 1 and _are_row_names([cells[0] for _, cells in below])
             self._numbered = is_number(below[0][1][0])
-        elif len(first) == self._width > 1:
-            self._trailing = not first[-1] and not any(cells[-1].strip() for _, cells in below)
-            first = first[:-1] if self._trailing else first
+        elif len(first) == self._width:
+            rows = [first, *[cells for _, cells in below if len(cells) == self._width]]
+            filled = [i for i in range(self._width) if any(row[i].strip() for row in rows)]
+            self._trailing = self._width - 1 - max(filled, default=0)
+            first = first[: self._width - self._trailing]
         self._width -= self._trailing
         if self._index:
             return ["", *first]
         if len(first) != self._width:  # `rows` says which line differs
             self._width = len(first)
         return first
+
+    def _refuse_cut_numbers(self, rows: Sequence[Row]) -> None:
+        """Raise ValueError if commas, which separate cells, seem to be decimal commas: pairs of cells are like 0,05."""
+        if self._width % 2:
+            return
+        cut = None
+        for line, cells in rows:
+            for whole, fraction in zip(cells[::2], cells[1::2], strict=False):
+                if not (_WHOLE.fullmatch(whole) and _FRACTION.fullmatch(fraction)):
+                    return
+                text = f"{whole.strip()},{fraction.strip()}"
+                cut = cut or ((line, text) if _CUT.fullmatch(text) else None)
+        if cut:
+            raise ValueError(
+                f"{self.path} has {cut[1]!r} in line {cut[0]}, which may be a number with a decimal comma, or two"
+                " cells; expected decimal points, or another delimiter. Separate cells by semicolons."
+            )
 
     def _commented_header(self, cells: list[str]) -> list[str]:
         """The names in a comment right above the first row, as NumPy writes them; empty if it has none."""
@@ -209,14 +236,14 @@ class TextTable:
             reader = csv.reader(file, delimiter=delimiter or self.delimiter, skipinitialspace=True)
             line = 1
             for cells in reader:
-                if cells:  # a blank line has none
+                if cells and not (line == 1 and _DELIMITER.fullmatch(cells[0])):  # a blank line has none
                     yield line, cells
                 line = reader.line_num + 1
 
     def _cut(self, cells: list[str]) -> list[str]:
-        """The cells of a row without the empty one behind a delimiter at its end."""
-        extra = self._trailing and len(cells) == self._width + 1 and not cells[-1].strip()
-        return cells[:-1] if extra else cells
+        """The cells of a row without the empty ones behind the delimiters at its end."""
+        extra = cells[self._width :]
+        return cells[: self._width] if len(extra) == self._trailing and not any(map(str.strip, extra)) else cells
 
     def rows(self, *, ragged: bool = False) -> Iterator[Row]:
         """The rows below the header, each with the number of its line.
@@ -268,7 +295,8 @@ class TextTable:
         if self._commented:
             notes.append(f"The names of the columns are read from the comment above ({', '.join(self.names)[:80]}).")
         if self._trailing:
-            notes.append("The delimiter at the end of rows is ignored.")
+            more = f"{self._trailing:,} empty columns at the end are"
+            notes.append(f"{more if self._trailing > 1 else 'The delimiter at the end of rows is'} ignored.")
         if self._index:
             example = ", ".join(self.first[1:4])
             sentence = (

@@ -30,7 +30,7 @@ from chartae.training.settings import lists_fields
 __all__ = ["Comparing", "Comparison", "compare", "spread"]
 
 #: settings in which a finished run may differ from the run that is requested now
-MOVABLE = ("data", "root", "version", "objective", "reading", "notes", "threads")
+MOVABLE = ("data", "root", "version", "objective", "notes", "threads")
 
 
 @dataclass(frozen=True)
@@ -367,11 +367,9 @@ class Plan:
 
 def _check_same_settings(folder: Path, settings: Settings) -> None:
     """Raise ValueError if the run in a folder has other settings than these."""
-    former = Settings.read(folder / "run.toml")
-    for f in fields(Settings):
-        old, new = getattr(former, f.name), getattr(settings, f.name)
-        if f.name not in MOVABLE and old != new:
-            raise ValueError(
-                f"{f.name} is {new!r}; expected {old!r}, as in the finished run in {folder}. Choose a new folder, or "
-                "set overwrite"
-            )
+    if changed := settings.changed(Settings.read(folder / "run.toml"), MOVABLE):
+        name, new, old = changed
+        raise ValueError(
+            f"{name} is {new!r}; expected {old!r}, as in the finished run in {folder}. Choose a new folder, or set "
+            "overwrite"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TypeAlias
@@ -104,6 +104,26 @@ class Settings:
             if table or name == "options":
                 text += f"\n[{name}]\n" + "".join(f"{_key(k)} = {_toml(v)}\n" for k, v in table.items())
         return text
+
+    def changed(self, former: Settings, movable: Collection[str]) -> tuple[str, object, object] | None:
+        """The first setting in which this run differs from another; None if they agree.
+
+        Args:
+            former: settings of the other run.
+            movable: names of settings that may differ.
+
+        Returns:
+            Name of the setting, such as ``"epochs"`` or ``"reading.drop"``, its value, and that of the other run.
+        """
+        for name in (f.name for f in fields(self) if f.name not in movable):
+            new, old = getattr(self, name), getattr(former, name)
+            if new == old:
+                continue
+            if not (isinstance(new, Mapping) and isinstance(old, Mapping)):
+                return name, new, old
+            key = next(key for key in {**old, **new} if old.get(key) != new.get(key))
+            return f"{name}.{key}", new.get(key), old.get(key)
+        return None
 
     @classmethod
     def read(cls, path: Path) -> Settings:

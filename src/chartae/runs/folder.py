@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -53,19 +53,7 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
         former = Settings.read(folder / "run.toml") if (folder / "run.toml").is_file() else None
         if former is None:
             raise FileNotFoundError(f"{folder} holds no run to resume; leave resume out to start one")
-        # other settings change the data too, and these the means in the kind
-        for f in sorted(fields(Settings), key=lambda f: ("fingerprint" in f.name) + 2 * f.name.endswith("kind")):
-            old, new = (_comparable(f.name, getattr(s, f.name)) for s in (former, settings))
-            if f.name in _OF_DATA and old != new:
-                raise ValueError(
-                    f"{_OF_DATA[f.name]} are not those of the run in {folder} that is resumed, although they have the"
-                    " same name or path. Give the data of the fit, or choose a new folder"
-                )
-            if f.name not in MAY_DIFFER and old != new:
-                raise ValueError(
-                    f"{f.name} is {new!r}; expected {old!r}, as in the run in {folder} that is resumed. Give the same "
-                    "value, or choose a new folder"
-                )
+        _refuse_other(former, settings, folder)
         if settings.epochs < former.epochs:
             raise ValueError(
                 f"epochs is {settings.epochs}; expected at least {former.epochs}, as in the run in {folder} that is "
@@ -83,9 +71,28 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
             )
 
 
-def _comparable(name: str, value: object) -> object:
-    """A setting as this version writes it; an older version may not have known every key of a kind of data."""
-    return Kind.from_dict(value).to_dict() if name in KINDS and isinstance(value, dict) and value else value
+def _refuse_other(former: Settings, settings: Settings, folder: Path) -> None:
+    """Raise ValueError if a run to resume has other settings, or else other data, than the run in the folder."""
+    # other settings change the data too, and other data the means in their kind
+    changed = settings.changed(former, (*MAY_DIFFER, *_OF_DATA, *KINDS))
+    for name, what in _OF_DATA.items():
+        if changed is None and getattr(settings, name) != getattr(former, name):
+            raise ValueError(
+                f"{what} are not those of the run in {folder} that is resumed, although they have the same name or"
+                " path. Give the data of the fit, or choose a new folder"
+            )
+    if changed := changed or _as_written_now(settings).changed(_as_written_now(former), MAY_DIFFER):
+        name, new, old = changed
+        raise ValueError(
+            f"{name} is {new!r}; expected {old!r}, as in the run in {folder} that is resumed. Give the same value, or "
+            "choose a new folder"
+        )
+
+
+def _as_written_now(settings: Settings) -> Settings:
+    """The settings as this version writes them; an older one may not have known every key of a kind of data."""
+    kinds = {name: kind for name in KINDS if (kind := getattr(settings, name))}
+    return replace(settings, **{name: Kind.from_dict(kind).to_dict() for name, kind in kinds.items()})
 
 
 def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:

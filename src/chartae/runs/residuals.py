@@ -24,8 +24,8 @@ class Residuals:
 
         x | z ~ N(offset + slope m(z), sigma^2),   m(z) the decoder's mean
 
-    The three are the least-squares fit of x to m(z), so that x has the right mean and variance in every output wherever
-    m(z) has. A slope above 1 undoes what a regulariser shrinks.
+    Offset and slope are the least-squares fit of x to m(z), the slope within its limits; sigma is such that x has the
+    right mean and variance in every output wherever m(z) has. A slope above 1 undoes what a regulariser shrinks.
 
     Args:
         offset: offset of each output (*S), in the model's units.
@@ -68,8 +68,10 @@ class Residuals:
         slope = mean(varied * (x - centre)) / torch.where(variance > 0, variance, 1.0)
         slope = slope.clamp(0.0, STEEPEST)
         offset = centre - slope * middle
-        sigma = mean((x - offset - slope * means).square()).sqrt()
-        return cls(offset, slope, sigma)
+        left = x - offset - slope * means
+        # where the slope is at its limit, what is left still grows with the means: draws must have that variance too
+        shared = 2 * slope * mean(left * varied)
+        return cls(offset, slope, (mean(left.square()) + shared).clamp(min=0.0).sqrt())
 
     def draw(self, means: Float[Tensor, N * S], generator: torch.Generator | None = None) -> Float[Tensor, N * S]:
         """Draw an example for each of the decoder's means.

@@ -17,9 +17,11 @@ from torch import Tensor
 
 from chartae.data.columns import Columns, as_frame
 from chartae.data.contents import Contents
+from chartae.data.decoding import is_picture_file
 from chartae.data.files import read_contents
 from chartae.data.lines import is_string_file
 from chartae.data.options import Reading
+from chartae.data.tables import TABLE_READERS
 from chartae.data.text import TABLES, suffix_of
 from chartae.grammar import Codec
 from chartae.records.choices import one_of
@@ -267,9 +269,16 @@ class Kind(ABC):
         return FileRows(contents.examples(), contents.columns.names, np.concatenate(labels) if labels else None)
 
     def _contents(self, path: str | os.PathLike[str], reading: Reading) -> Contents:
-        """The contents of a file of numbers; a ValueError for a file of strings."""
-        if is_string_file(path) and suffix_of(path) not in TABLES:
-            raise ValueError(f"{os.fspath(path)} holds strings; expected {self.noun} of shape {self.shape}.")
+        """The contents of a file of numbers or pictures; a ValueError for a file of something else."""
+        place, suffix = Path(path).expanduser(), suffix_of(path)
+        holds = {
+            "strings": is_string_file(path) and suffix not in TABLES,
+            "pictures": "size" not in self.options and (place.is_dir() or is_picture_file(place)),
+            "a table": "drop" not in self.options and suffix in TABLE_READERS and not place.is_dir(),
+        }
+        for what, surely in holds.items():
+            if surely:
+                raise ValueError(f"{os.fspath(path)} holds {what}; expected {self.noun} of shape {self.shape}.")
         return read_contents(path, reading)
 
     def refuse_others(self, x: object) -> None:
