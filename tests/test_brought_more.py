@@ -110,7 +110,7 @@ REFUSED = {
     "no columns": (pandas.DataFrame(), "the data frame has no columns; expected"),
     "one row": (frame()[:1], "x has 1 example"),
     "lists that differ in length": ({"a": [1, 2], "b": [1]}, "x is a dict that is no table.*same length"),
-    "numbers by name": ({"a": 1, "b": 2}, "x is a dict that is no table"),
+    "numbers by name": ({"a": 1, "b": 2}, "x has 1 example"),
     "fields that are arrays": (np.zeros(4, [("a", "f4"), ("b", "f4", (2,))]), "is no table"),
     "None": (None, "x is a NoneType; expected an array of numbers."),
     "a generator": ((i for i in range(3)), "x is a generator.*list"),

@@ -49,15 +49,15 @@ def doubts(
         if len(column) > 2 and np.isfinite(column).all() and (column == np.rint(column)).all():
             remedy = f"leave it out with drop={name!r}" if may_drop else "leave it out"
             what = f"Column {name!r} of {source}"
-            if len(names) > 1 and (verb := _numbering(str(name), column)):
-                notes.append(guess(f"{what} {verb} the rows and is read as a feature. L{remedy[1:]}."))
-            elif _are_days(column):
+            if _are_days(column):
                 notes.append(guess(
                     f"{what} holds dates as whole numbers, such as {column[0]:.0f}, which are read as amounts, so that"
                     f" samples need not be dates. Give days since the first one, or {remedy}."
                 ))  # fmt: skip
-            elif is_whole:
-                notes += _rounded(column, str(name), what, remedy)
+            elif is_whole and (sentences := list(_rounded(column, str(name), what, remedy))):
+                notes += sentences
+            elif len(names) > 1 and (verb := _numbering(str(name), column)):
+                notes.append(guess(f"{what} {verb} the rows and is read as a feature. L{remedy[1:]}."))
     return notes
 
 

@@ -225,7 +225,7 @@ def _load(
 ) -> Dataset:
     """Load a named data set, or a file or folder of numbers."""
     if not os.fspath(name).strip():
-        raise ValueError(f"the data are {os.fspath(name)!r}; expected a name or a path. For this folder, write '.'.")
+        raise ValueError(f"data is {os.fspath(name)!r}; expected a name or a path. For this folder, write '.'.")
     path = Path(name).expanduser()
     if not (isinstance(name, str) and name in NAMES) and path.exists():
         data = from_path(path, reading=reading, shares=shares)

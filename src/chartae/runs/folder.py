@@ -25,10 +25,7 @@ MAY_DIFFER = ("epochs", "root", "version", "notes", "threads")
 _OF_DATA = {
     "fingerprint": "the training data",
     "to_fingerprint": "the training data of the other domain",
-    "weight": "the weights of the training data",
 }
-#: settings that describe a kind of data
-KINDS = ("kind", "to_kind")
 
 
 def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
@@ -74,7 +71,7 @@ def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool
 def _refuse_other(former: Settings, settings: Settings, folder: Path) -> None:
     """Raise ValueError if a run to resume has other settings, or else other data, than the run in the folder."""
     # other settings change the data too, and other data the means in their kind
-    changed = settings.changed(former, (*MAY_DIFFER, *_OF_DATA, *KINDS))
+    changed = settings.changed(former, (*MAY_DIFFER, *_OF_DATA, "kind", "to_kind"))
     for name, what in _OF_DATA.items():
         if changed is None and getattr(settings, name) != getattr(former, name):
             raise ValueError(
@@ -91,8 +88,8 @@ def _refuse_other(former: Settings, settings: Settings, folder: Path) -> None:
 
 def _as_written_now(settings: Settings) -> Settings:
     """The settings as this version writes them; an older one may not have known every key of a kind of data."""
-    kinds = {name: kind for name in KINDS if (kind := getattr(settings, name))}
-    return replace(settings, **{name: Kind.from_dict(kind).to_dict() for name, kind in kinds.items()})
+    kind, to_kind = (Kind.from_dict(kind).to_dict() if kind else {} for kind in (settings.kind, settings.to_kind))
+    return replace(settings, kind=kind, to_kind=to_kind)
 
 
 def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
