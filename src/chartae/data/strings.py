@@ -172,9 +172,7 @@ def _found(
 def _hint(string: str, codec: Codec) -> str:
     """What to do about a string that cannot be encoded, as a sentence with a space behind it; empty if unknown."""
     if re.search(r"\S\s", string):
-        return (
-            "Leave out what follows the space, such as a name, or give a .smi file, whose first words are read. "
-        )
+        return "Leave out what follows the space, such as a name, or give a .smi file, whose first words are read. "
     if codec.language in MOLECULES and "." in string:
         return "Keep one part of a salt or mixture, such as the largest. "
     return ""
