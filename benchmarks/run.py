@@ -24,6 +24,8 @@ def main() -> None:
         "frechet": [],
         "grammar": ["--data-root", arguments.data_root],
         "startup": [],
+        "threads": [],
+        "small_fits": [],
         "training": ["--data-root", arguments.data_root],
     }.items():
         subprocess.run([sys.executable, HERE / f"{script}.py", *words], check=True)

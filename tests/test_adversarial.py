@@ -529,15 +529,15 @@ def test_an_ignored_code_is_an_alarm_in_the_log(tmp_path, float32):
 )
 @pytest.mark.parametrize("shape", [(6,), (1, 8, 8)])
 def test_recipes_train_and_come_back(recipe, options, shape, tmp_path, float32):
-    x = torch.rand(60, *shape, generator=torch.Generator().manual_seed(0))
-    run = ch.fit(recipe, x, epochs=2, batch_size=20, out=tmp_path / "run", progress=False, **options)
+    x = torch.rand(110, *shape, generator=torch.Generator().manual_seed(0))
+    run = ch.fit(recipe, x, epochs=2, batch_size=40, out=tmp_path / "run", progress=False, **options)
     critic = "adversarial_latent" if recipe in ("aae", "wae-gan", "aae-cluster") else "critic"
     assert any(f"{critic}/loss" in row for row in run.log)
     again = ch.load(tmp_path / "run")
     assert torch.allclose(again.sample(4, "prior", seed=1), run.sample(4, "prior", seed=1), atol=1e-6)
     codes = again.encode(x)
     size = 6 if shape == (6,) else 16
-    assert codes.shape == (60, {"iae-cluster": 5, "aae-cluster": 5 + min(10, size)}.get(recipe, size))
+    assert codes.shape == (110, {"iae-cluster": 5, "aae-cluster": 5 + min(10, size)}.get(recipe, size))
     # a critic's loss chooses no epoch, and how strong it is no step size
     assert run.history.best_epoch == again.kept == again.training()["best_epoch"] == 2
     assert run.log[-1]["split"] in ("valid", "alarm")

@@ -130,3 +130,30 @@ def test_what_cannot_be_batched_is_refused(kw: dict, message: str) -> None:
 def test_impossible_epochs_are_refused_at_once(kw: dict) -> None:
     with pytest.raises(ValueError, match=r"is -?[0-9]"):
         Batches(IDS, 10).epoch(0, **kw)
+
+
+@pytest.mark.parametrize(
+    ("n", "world", "sizes"),
+    [
+        (9, 1, [4, 4]),
+        (10, 1, [4, 4, 2]),
+        (8, 1, [4, 4]),
+        (1, 1, [1]),
+        (10, 2, [2, 2]),
+        (12, 2, [2, 2, 2]),
+        (9, 2, [2, 2]),
+    ],
+)
+def test_a_last_batch_of_one_is_left_out(n: int, world: int, sizes: list[int]) -> None:
+    batches = Batches(np.arange(float(n))[:, None], 4).without_single(world)
+    assert [len(b) for b in batches.epoch(0, world=world)] == sizes
+    assert batches.steps(world) == len(sizes)
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "expected"), [(501, 500, 501), (9, 4, 5), (9, 2, 3), (7, 3, 4), (1, 4, 4), (8, 4, 4)]
+)
+def test_a_size_without_a_last_batch_of_one_keeps_all_examples(n: int, size: int, expected: int) -> None:
+    batches = Batches(np.arange(float(n))[:, None], size, shuffle=False).resized()
+    assert batches.batch_size == expected
+    assert sum(len(b) for b in batches) == n

@@ -13,7 +13,7 @@ from chartae.recipes import RECIPES
 from families import DOMAINS, LABELS, SCORE, STRINGS
 
 pytestmark = pytest.mark.usefixtures("float32")
-QUICK = {"epochs": 1, "batch_size": 50, "components": 2, "progress": False}
+QUICK = {"epochs": 1, "batch_size": 50, "components": 1, "progress": False}
 PLAIN = [name for name in RECIPES if name not in (*DOMAINS, *LABELS, *SCORE, *STRINGS)]
 
 

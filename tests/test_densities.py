@@ -22,6 +22,7 @@ MEMBERS = {
     "gmm-diag": lambda: GaussianMixture(3, "diag"),
     "gmm-tied": lambda: GaussianMixture(3, "tied"),
     "gmm-chosen": lambda: GaussianMixture((1, 3)),
+    "gmm-default": GaussianMixture,
 }
 
 
@@ -119,6 +120,7 @@ def start_of(z, k, covariance):
 @pytest.mark.parametrize("covariance", ["full", "diag", "tied"])
 def test_from_the_same_start_it_is_scikit_learns(covariance, dtype):
     z = codes(1000, 4, 5, apart=1.5)
+    z = (z - z.mean(0)) / z.std(0, correction=0)  # scikit-learn's regularisation is absolute
     weights, means, shapes = start_of(z, 4, covariance)
     precisions = 1 / shapes if covariance == "diag" else torch.linalg.inv(shapes)
     theirs = Sklearn(4, covariance_type=covariance, weights_init=weights.numpy(), means_init=means.numpy(),
@@ -180,7 +182,9 @@ def test_codes_in_few_places_are_no_trouble():
     z = torch.randn(4, 3).repeat(50, 1)
     mixture = GaussianMixture(4).fit(z)
     assert mixture.log_prob(z).isfinite().all()
-    assert GaussianMixture(2).fit(torch.randn(2, 3)).sample(3).isfinite().all()
+    assert GaussianMixture().fit(torch.randn(2, 3)).sample(3).isfinite().all()
+    with pytest.warns(UserWarning, match="components is 2 for 2 codes; expected at least 8"):
+        assert GaussianMixture(2).fit(torch.randn(2, 3)).sample(3).isfinite().all()
 
 
 def test_a_fit_that_does_not_converge_says_so():
@@ -233,6 +237,81 @@ def test_files_that_are_no_densities(tmp_path):
     with pytest.raises(ValueError, match="d.safetensors"):
         densities.load(path)
     shutil.rmtree(tmp_path)
+
+
+# -- in other units ----------------------------------------------------------------------------------------------------
+
+UNITS = {"small": (1e-4, 3.0), "large": (1e6, -1e7), "tiny": (1e-30, 0.0)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("units", UNITS)
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_density_of_codes_in_other_units_is_the_same(name, units, dtype):
+    """log p is lower by D log scale, and draws are scaled; single precision rounds codes that are far from 0."""
+    scale, shift = UNITS[units]
+    z = codes().to(dtype)
+    scaled = (z.double() * scale + shift).to(dtype)
+    one, other = MEMBERS[name]().fit(z), MEMBERS[name]().fit(scaled)
+    expected = one.log_prob(z).double() - 3 * math.log(scale)
+    assert torch.allclose(other.log_prob(scaled).double(), expected, atol=1e-4 if dtype == torch.float64 else 0.05)
+    draws = (other.sample(2000, generator=generator()).double() - shift) / scale
+    reference = one.sample(2000, generator=generator()).double()
+    assert torch.allclose(draws.std(0), reference.std(0), rtol=0.05)
+    assert dtype == torch.float32 or torch.allclose(draws, reference, atol=0.02)
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+@pytest.mark.parametrize("width", [1e-6, 0.0])
+def test_a_dimension_that_hardly_varies_stays_narrow(name, width):
+    z = torch.cat([codes(), 5 + width * torch.randn(600, 1, generator=generator())], 1)
+    density = MEMBERS[name]().fit(z)
+    draws = density.sample(2000, generator=generator())
+    assert draws[:, 3].std().item() == pytest.approx(width, rel=0.1) if width else draws[:, 3].std() < 1e-2
+    assert torch.allclose(draws[:, :3].std(0), z[:, :3].std(0), rtol=0.1)
+    assert density.log_prob(z).isfinite().all()
+
+
+def test_covariates_in_other_units_give_the_same_density():
+    r = torch.randn(400, 2, generator=generator())
+    z = r @ torch.randn(2, 3, generator=generator()) + 0.1 * torch.randn(400, 3, generator=generator())
+    one, other = (densities.fit("normal", z, condition=c) for c in (r, r * torch.tensor([1e7, 1e-7])))
+    assert torch.allclose(other.log_prob(z, condition=r * torch.tensor([1e7, 1e-7])), one.log_prob(z, condition=r))
+
+
+# -- few codes ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["normal", "gmm"])
+@pytest.mark.parametrize(("n", "d"), [(48, 16), (40, 64), (150, 8), (12, 3), (5, 3)])
+def test_few_codes_do_not_spoil_the_density_of_new_ones(name, n, d, tmp_path):
+    """A single normal with the right parameters gives new codes about the likelihood of the others."""
+    mixing = torch.randn(d, d, generator=generator())
+    z = torch.randn(n + 1000, d, generator=torch.Generator().manual_seed(2)) @ mixing
+    density = densities.make(name).fit(z[:n])
+    gap = density.log_prob(z[:n]).mean() - density.log_prob(z[n:]).mean()
+    assert gap < (1.0 if n >= 10 else 5.0) * d
+    assert f"{n:,} codes are" in density.note or (name == "normal" and not density.shrinkage_)
+    densities.save(density, tmp_path / "d.safetensors")
+    assert densities.load(tmp_path / "d.safetensors").note == density.note
+
+
+def test_many_codes_have_ten_full_components():
+    z = codes(50 * 4)
+    few, many = GaussianMixture().fit(z[:-1]), GaussianMixture().fit(z)
+    assert (many.components_, many.covariance_, many.note) == (10, "full", "")
+    assert many.settings()["components"] is None
+    assert torch.equal(many.log_prob(z), GaussianMixture(10).fit(z).log_prob(z))
+    assert "199 codes are fewer than the 200" in few.note
+    assert few.components_ == max(few.scores_, key=few.scores_.get)
+    assert GaussianMixture(covariance="diag").fit(z[:50]).covariance_ == "diag"
+
+
+def test_a_class_with_few_codes_has_a_mixture_of_its_own():
+    hot = HOT[[0] * 250 + [3] * 7]
+    density = densities.fit("gmm", codes(257), condition=hot, discrete=4, entries=["k=a", "k=b", "k=c", "k=d"])
+    assert [member.components_ for member in density.members] == [1, 10]
+    assert density.note.startswith("k=d: 1 component with diag covariance, because 7 codes are fewer than the 200")
 
 
 # -- at a temperature --------------------------------------------------------------------------------------------------

@@ -210,7 +210,8 @@ def test_overwrite_removes_all_of_the_old_run(folder):
     assert (folder / "results.json").is_file()
     ch.fit("ae", "digits", out=folder, overwrite=True, densities=(), **QUICK)
     assert sorted(p.name for p in folder.iterdir()) == [
-        "checkpoint.safetensors", "log.jsonl", "manifest.json", "notes.txt", "run.toml", "weights.safetensors",
+        "checkpoint.safetensors", "log.jsonl", "manifest.json", "notes.txt", "residuals.safetensors", "run.toml",
+        "weights.safetensors",
     ]  # fmt: skip
 
 

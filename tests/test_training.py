@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from chartae.data import Batches
 from chartae.maths.random import Stream
 from chartae.terms import Term
 from chartae.training import NonFinite, checkpoint, fit
+from chartae.training.adam import AdamSteps
 from chartae.training.device import place
 
 N, SIZE, CODE = 200, 6, 2
@@ -121,6 +123,43 @@ def test_early_stopping_counts_from_the_best():
         progress=False,
     )
     assert (history.best_epoch, history.epochs) == (1, 4)
+
+
+@pytest.mark.parametrize("n", [33, 64, 65, 2])
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_own_nets_with_batch_normalisation_train_on_any_number_of_rows(n, shuffle):
+    terms = ch.Reconstruction() + ch.MMD()  # a distance between batches has no value for one example either
+    rows = Batches(data(n), 32, shuffle=shuffle)
+    history = fit(objective(terms=terms), rows, valid=Batches(data(n), 32, shuffle=False), epochs=2, progress=False)
+    assert history.last()["step"] == 2 * max(1, round(n / 32))
+    assert all(math.isfinite(row["loss"]) for row in history.rows)
+
+
+def test_one_row_is_refused_where_there_is_batch_normalisation():
+    with pytest.raises(ValueError, match="x has 1 example"):
+        fit(objective(), Batches(data(1), 32), progress=False)
+    fit(objective(norm=False), Batches(data(1), 32), epochs=1, progress=False)
+
+
+def test_direct_steps_of_adam_are_its_own():
+    """Also where a parameter has no gradient in some steps, a state is loaded, or the learning rate changes."""
+    optimisers, nets = [], []
+    for _ in range(2):
+        torch.manual_seed(0)
+        nets.append(nn.ModuleList([nn.Linear(3, 3) for _ in range(3)]))
+        optimisers.append(torch.optim.Adam(nets[-1].parameters(), lr=0.1, fused=True))
+    direct = AdamSteps(optimisers[1])
+    for i in range(12):
+        for net, optimiser, step in zip(nets, optimisers, (optimisers[0].step, direct.step), strict=True):
+            layers = [net[0], *([net[1]] if i % 3 else []), *([net[2]] if i > 6 else [])]
+            sum(layer(torch.ones(2, 3)).square().sum() for layer in layers).backward()
+            step()
+            optimiser.zero_grad()
+            if i == 8:
+                optimiser.load_state_dict(copy.deepcopy(optimiser.state_dict()))
+                direct.forget()
+                optimiser.param_groups[0]["lr"] = 0.01
+    assert same(nets[0].state_dict(), nets[1].state_dict())
 
 
 def test_plateau_lowers_the_step_size():

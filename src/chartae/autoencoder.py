@@ -179,17 +179,21 @@ class Autoencoder(nn.Module):
         prior: Conditional | None = None,
         condition: Tensor | None = None,
         generator: torch.Generator | None = None,
+        noise: bool = False,
     ) -> Float[Tensor, n * S]:
-        """Generate new points: draw codes from the prior and decode them to the decoder's mean.
+        """Generate new points: draw codes from the prior, and decode them to the decoder's mean or to draws of p(x|z).
 
-        This is ancestral sampling as in Ghosh et al. (arXiv 1903.12436): the noise of p(x|z) is left out. An implicit
-        decoder has no mean in closed form, so a point is drawn from it.
+        By default this is ancestral sampling as in Ghosh et al. (arXiv 1903.12436): the noise of p(x|z) is left out. An
+        implicit decoder has no mean in closed form, so a point is drawn from it.
 
         Args:
             n: number of points, >= 1.
             prior: distribution of the codes, such as a fitted density; default None: the model's own prior.
             condition: condition of each point (n, K), for a conditional model; default None.
             generator: random generator of the draws; default None: the current `Stream`, or torch's global generator.
+            noise: whether to draw x from p(x|z) as the decoder states it; default False. A standard deviation that is a
+                constant of the loss, such as the sigma^2 = 1/2 of the papers, is not that of the data: `chartae.Run`
+                then draws with the spread that it has measured.
 
         Returns:
             Points `(n, *S)`, on the model's device.
@@ -201,6 +205,9 @@ class Autoencoder(nn.Module):
             raise ValueError(f"n is {n}; expected at least 1.")
         with torch.no_grad():
             z = (self.prior if prior is None else prior).sample(n, condition=condition, generator=generator)
-        if condition is None:
-            return in_slices(self, lambda part: self.decoder(part).point(generator), z)
-        return in_slices(self, lambda part, c: self.decoder(part, c).point(generator), z, condition)
+
+        def decoded(part: Tensor, c: Tensor | None = None) -> Tensor:
+            distribution = self.decoder(part, c)
+            return distribution.sample(generator=generator) if noise else distribution.point(generator)
+
+        return in_slices(self, decoded, z) if condition is None else in_slices(self, decoded, z, condition)

@@ -109,7 +109,9 @@ class ModelFlags:
     net: Annotated[
         str, flag("mlp, conv or residual (or with widths, such as conv:16x32x64), paper, or auto", "NAME")
     ] = "auto"
-    components: Annotated[int, flag("components of the Gaussian mixture", "N")] = 10
+    components: Annotated[
+        int | None, flag("components of the Gaussian mixture; by default 10, or chosen where rows are few", "N")
+    ] = None
 
 
 @dataclass(frozen=True)

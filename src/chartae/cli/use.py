@@ -56,6 +56,8 @@ class Sample(Verb):
     condition: Annotated[
         str | None, flag("for a conditional run: the value, such as 3, or a=1,b=2 for several columns", "VALUE")
     ] = None
+    noise: Annotated[bool, flag("draw from p(x|z); the default for tables and points")] = False
+    no_noise: Annotated[bool, flag("take the mean of p(x|z); the default for images and strings")] = False
     seed: Seed = 0
     chains: ChainFlags = field(default_factory=ChainFlags)
     data: DataFlags = field(default_factory=DataFlags)
@@ -67,12 +69,19 @@ class Sample(Verb):
 
         if self.density is not None and self.chains.sampler is not None:
             raise ValueError("--density draws codes, and --sampler runs chains of points; give one of them")
+        self._noise()
         run = runs.load(self.run_folder)
         writer = writer_for(run, self.out, self.n)
         default = run.own if self.density is None and run.own in by_name.NAMES else None
         sampler = self.chains.sampler or default
         writer(self._drawn(run) if sampler is None else self._chains(run, sampler))
         say(f"{self.n} {writer.noun} are in {writer.path}")
+
+    def _noise(self) -> bool | None:
+        """Whether examples are drawn from p(x|z); None for the default of the kind of data."""
+        if self.noise and self.no_noise:
+            raise ValueError("--noise and --no-noise are both given; give one of them")
+        return self.noise if self.noise or self.no_noise else None
 
     def _drawn(self, run: Run) -> Tensor:
         """Draws of a density of codes, decoded; one that the run lacks is fitted."""
@@ -87,12 +96,14 @@ class Sample(Verb):
             densities.make(name)  # an unknown name is refused before data are read
             run.refuse_densities()
             run.fit_densities({name: {}}, run.data(self.data.data_root))
-        return run.draw(self.n, name, condition=self.condition, seed=self.seed)
+        return run.draw(self.n, name, condition=self.condition, seed=self.seed, noise=self._noise())
 
     def _chains(self, run: Run, sampler: str) -> Tensor:
         """The ends of chains that follow the score."""
         if self.condition is not None:
             raise ValueError("--condition is for densities of codes; chains of points have none. Leave it out")
+        if self._noise() is not None:
+            raise ValueError("--noise is for densities of codes; chains of points have no decoder. Leave it out")
         chains = self.chains
         chain = run.chains(
             self.n, sampler, seed=self.seed, root=self.data.data_root, steps=chains.steps, warmup=chains.warmup,

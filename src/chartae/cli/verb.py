@@ -30,20 +30,21 @@ _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
 
 class Notes(logging.Handler):
-    """Says on stderr what the library warns of, and what it decided and logs; a guess, which is both, only once."""
+    """Says on stderr what the library warns of, and what it decided and logs, each sentence once."""
 
     def __init__(self, verb: type) -> None:
         super().__init__(logging.INFO)
         self.verb = verb
-        self.warned: set[str] = set()
+        self.said: set[str] = set()
 
     def warn(self, message: Warning | str, *where: object, **to: object) -> None:
         """Stand in for `warnings.showwarning`."""
-        self.warned.add(str(message))
+        self.said.add(str(message))
         print(f"warning: {in_flags(self.verb, str(message))}", file=sys.stderr, flush=True)
 
     def emit(self, record: logging.LogRecord) -> None:
-        if (text := record.getMessage()) not in self.warned:
+        if (text := record.getMessage()) not in self.said:
+            self.said.add(text)
             say(in_flags(self.verb, text))
 
 

@@ -34,6 +34,9 @@ class Conditional(nn.Module, ABC):
     remembers: bool = False
     #: whether its points lie in the unit cube
     bounded: bool = False
+    #: whether it estimates how the data spread in each output: False for a point mass, and for a standard deviation
+    #: that is a constant of the loss or one number for all outputs
+    calibrated: bool = True
     #: whether it changes during training, according to the number of steps passed to `plan`
     scheduled: bool = False
 

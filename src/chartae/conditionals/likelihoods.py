@@ -37,6 +37,7 @@ class Dirac(Conditional):
     """
 
     has_density = False
+    calibrated = False
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -86,6 +87,7 @@ class Gaussian(Conditional):
             )
         self.net, self.limit, self.warmup = net, limit, warmup
         self.sigma: float | str = sigma if isinstance(sigma, str) else float(sigma)
+        self.calibrated = sigma == "learnt"
         if warmup:
             self.register_buffer("passes", torch.zeros((), dtype=torch.float64))
             self.passes: Tensor

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from chartae.conditionals import Conditional
 from chartae.distributions import Distribution
 from chartae.grammar import Codec, Grammar, Molecules, StackDecoder, load, repair
-from chartae.maths.random import generator_for
+from chartae.maths.random import generator_for, rand
 from chartae.nn import SequenceDecoder
 
 __all__ = ["Derivation", "MaskedCategorical"]
@@ -168,10 +168,10 @@ class Derivation(Distribution):
             with torch.no_grad():
                 predicted = (decoder.net(self.z, before, tops) + decoder.closed[tops]).argmax(2)
             predicted = F.pad(predicted[:, :-1], (1, 0), value=decoder.codec.padding)
-            u = torch.rand(before.shape, device=x.device, generator=generator_for(x.device))
+            u = rand(before.shape, torch.empty((), device=x.device))
             before = torch.where(u < forcing, before, predicted)
         if decoder.training and decoder.dropout:
-            hidden = torch.rand(before.shape, device=x.device, generator=generator_for(x.device)) < decoder.dropout
+            hidden = rand(before.shape, torch.empty((), device=x.device)) < decoder.dropout
             before = before.masked_fill(hidden, decoder.codec.padding)
         if decoder.training:
             decoder.passes += 1

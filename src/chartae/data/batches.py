@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -210,6 +210,32 @@ class Batches:
             part.labelled = 0
         return part
 
+    def without_single(self, world: int = 1) -> Batches:
+        """These batches, without a last one in which a rank would have one example, unless it is the only batch.
+
+        Batch normalisation cannot train on one example, and distances between batches are undefined. In a new order,
+        another example is left out in each epoch.
+
+        Args:
+            world: number of ranks (processes); default 1.
+        """
+        full, remainder = divmod(self.n, self.batch_size)
+        if not full or self.batch_size // world < 2 or remainder // world != 1:
+            return self
+        changed = copy.copy(self)
+        changed.drop_last = True
+        return changed
+
+    def resized(self) -> Batches:
+        """These batches in the smallest size, from `batch_size` on, whose last batch has more than one example.
+
+        All examples are kept. The size does not change if it is 1, or if there is one example only.
+        """
+        changed = copy.copy(self)
+        while changed.batch_size > 1 and self.n > 1 and self.n % changed.batch_size == 1:
+            changed.batch_size += 1
+        return changed
+
     @property
     def n(self) -> int:
         """Number of examples."""
@@ -302,7 +328,7 @@ class Batches:
         candidates = self._labelled_indices
         drawn = candidates[torch.randint(len(candidates), (steps, world, self.labelled), generator=generator)]
         for batch, rows in zip(batches, drawn[start:, rank].to(self.x.device), strict=False):
-            labelled = self._rows(rows)
+            labelled = self._rows(rows, self._columns())
             assert batch.labels is not None
             unlabelled = replace(batch, labels=torch.full_like(batch.labels, -1))
             yield unlabelled.join(labelled)
@@ -322,9 +348,10 @@ class Batches:
         """The fields besides x that have one row for each example."""
         return {name: v for name in _COLUMNS if (v := getattr(self._data, name)) is not None}
 
-    def _rows(self, rows: Tensor) -> Batch:
-        columns = {name: v.index_select(0, rows) for name, v in self._columns().items()}
-        return Batch(as_float(self.x.index_select(0, rows)), **columns)
+    def _rows(self, rows: Tensor, columns: Mapping[str, Tensor]) -> Batch:
+        """The examples of some rows, with the same rows of `columns`."""
+        x = as_float(self._data.x.index_select(0, rows))
+        return Batch(x, **{name: v.index_select(0, rows) for name, v in columns.items()}) if columns else Batch(x)
 
     def _gathered(self, epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:
         full, remainder = divmod(self.n, self.batch_size)
@@ -336,11 +363,15 @@ class Batches:
             local = torch.cat([local, tail[rank * last : (rank + 1) * last]])
         if not len(local):  # split would yield one empty batch
             return
-        for rows in local.to(self.x.device).split(share * self._chunk(share)):
-            chunk = self._rows(rows)
-            parts = {name: getattr(chunk, name).split(share) for name in ("x", *self._columns())}
+        columns, together = self._columns(), self._chunk(share)
+        for rows in local.to(self.x.device).split(share * together):
+            chunk = self._rows(rows, columns)
+            if together == 1:
+                yield chunk
+                continue
+            parts = {name: getattr(chunk, name).split(share) for name in ("x", *columns)}
             for values in zip(*parts.values(), strict=True):
-                yield Batch(values[0], **dict(zip(self._columns(), values[1:], strict=True)))
+                yield Batch(values[0], **dict(zip(columns, values[1:], strict=True)))
 
     def _chunk(self, share: int) -> int:
         """Number of batches that are gathered at once; 1 on the CPU, where it fits the cache (measured)."""

@@ -125,6 +125,11 @@ class Density(Conditional, ABC):
             setattr(self, fact, value)
 
     @property
+    def note(self) -> str:
+        """One sentence about what the fit decided by itself, such as a number of components; empty if nothing."""
+        return ""
+
+    @property
     def least(self) -> int:
         """The smallest number of codes that the density can be fitted to."""
         return 2

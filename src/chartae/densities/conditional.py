@@ -136,6 +136,12 @@ class ByCondition(Density):
         return f"discrete={self.discrete}"
 
     @property
+    def note(self) -> str:
+        notes = [f"{self._name_of(g)}: {m.note}" for g, m in zip(self.groups, self._members(), strict=True) if m.note]
+        more = f"; and {len(notes) - 3} more" if len(notes) > 3 else ""
+        return "; ".join(notes[:3]) + more
+
+    @property
     def least(self) -> int:
         """The smallest number of codes in a group; each real column of the condition needs one more."""
         return self.density.least
@@ -381,9 +387,12 @@ def _regression(
     """
     w = z.new_ones(len(z), 1) if weight is None else weight.to(z)[:, None]
     mean_z, mean_r = (w * z).mean(0), (w * r).mean(0)
-    centred = r - mean_r
-    scaled = (w * centred).mT
-    slopes = torch.linalg.pinv(scaled @ centred, rtol=1e-12, hermitian=True) @ (scaled @ (z - mean_z))
+    constant = r.amax(0) == r.amin(0)
+    scale = torch.where(constant, 1.0, r.std(0, correction=0))  # so that the rank does not depend on the units
+    centred = torch.where(constant, 0.0, (r - mean_r) / scale)
+    weighted = (w * centred).mT
+    slopes = torch.linalg.pinv(weighted @ centred, rtol=1e-12, hermitian=True) @ (weighted @ (z - mean_z))
+    slopes = slopes / scale[:, None]
     return mean_z - mean_r @ slopes, slopes
 
 

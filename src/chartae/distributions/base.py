@@ -119,6 +119,8 @@ class Distribution(ABC):
         raise TypeError(f"{type(self).__name__} has no category. Use a Categorical encoder, or a Product that has one.")
 
     def _sum(self, t: Tensor) -> Tensor:
+        if self.event_ndim == 1:
+            return t.sum(-1)
         return t.flatten(t.ndim - self.event_ndim).sum(-1) if self.event_ndim else t
 
 

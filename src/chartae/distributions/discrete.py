@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from chartae.distributions.base import Distribution
-from chartae.maths.random import generator_for, rand
+from chartae.maths.random import generator_for, rand, randint
 
 __all__ = ["Atoms", "Bernoulli", "OneHot", "Product", "Replaced"]
 
@@ -155,9 +155,7 @@ class Atoms(Distribution):
         return self.points.mean(0)
 
     def sample(self, n: int | None = None, *, generator: torch.Generator | None = None) -> Tensor:
-        device = self.points.device
-        generator = generator_for(device, generator)
-        rows = torch.randint(len(self.points), (1 if n is None else n,), device=device, generator=generator)
+        rows = randint(len(self.points), (1 if n is None else n,), self.points.device, generator)
         return self.points[rows[0]] if n is None else self.points[rows]
 
     def log_prob(self, x: Tensor) -> Tensor:

@@ -95,8 +95,8 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         net: architecture of encoder and decoder: ``"auto"`` (default) chooses by the data; otherwise ``"mlp"``,
             ``"conv"``, ``"residual"``, ``"smooth"`` or ``"paper"``, and for strings ``"gru"``, ``"transformer"`` or
             ``"paper"``.
-        components: number of components of the mixture ``"gmm"``, >= 1; None (default) for 10, or the number of
-            training examples if that is smaller.
+        components: number of components of the mixture ``"gmm"``, >= 1; None (default) for 10, or for a number chosen
+            by held-out likelihood if there are few rows (`chartae.densities.GaussianMixture`).
         validation_fraction: fraction of the data held out to choose the best epoch, in [0, 1); default 0.1. With 0 the
             last epoch is kept. Recipes that learn from labels hold nothing out.
         condition: ``"labels"`` or True conditions encoder, decoder and density on `y`, which `fit` and every other
@@ -210,12 +210,11 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         if weight is not None:
             data = _weighted(data, weight, valid, seed)
         density = self._density
-        components = min(10, len(data.train)) if self.components is None else whole("components", self.components)
         request = runs.Request(
             latent_dim=None if self.latent_dim is None else whole("latent_dim", self.latent_dim),
             net=self.net,
             densities=() if density == "prior" else (density,),
-            components=components,
+            components=None if self.components is None else whole("components", self.components),
             progress=bool(self.verbose),
             training=Training(
                 epochs=whole("epochs", self.epochs), batch_size=whole("batch_size", self.batch_size), lr=self.lr,
@@ -312,7 +311,12 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         return examples.set_axis(X.index, axis=0) if is_frame(X) and is_frame(examples) else examples
 
     def sample(
-        self, n_samples: int = 1, y: object = None, *, random_state: int | np.random.RandomState | None = None
+        self,
+        n_samples: int = 1,
+        y: object = None,
+        *,
+        random_state: int | np.random.RandomState | None = None,
+        noise: bool | None = None,
     ) -> Examples:
         """Draw new examples x ~ p(x|z) from codes z ~ p(z), the density; the same seed gives the same examples.
 
@@ -321,6 +325,8 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
             y: with `condition`, one value for all examples, or one for each.
             random_state: seed, or a NumPy `RandomState`, of this draw. None (default) for the estimator's: every call
                 then returns the same examples if that is a number, and new ones if it is None or a `RandomState`.
+            noise: whether to draw x from p(x|z) rather than to take its mean; None (default) for yes for numbers
+                (n, d), no for images and strings.
 
         Returns:
             `n_samples` examples of the type and layout of the `X` of `fit`.
@@ -332,7 +338,8 @@ class GenerativeAutoencoder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, B
         check_is_fitted(self)
         n = whole("n_samples", n_samples)
         condition = self._condition_of(y, n)
-        return self._restored(self.run_.sample(n, self._density, condition=condition, seed=self._seed(random_state)))
+        seed = self._seed(random_state)
+        return self._restored(self.run_.sample(n, self._density, condition=condition, seed=seed, noise=noise))
 
     @available_if(_has_density)
     def score_samples(self, X: object, y: object = None) -> np.ndarray:

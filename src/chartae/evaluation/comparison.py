@@ -132,7 +132,8 @@ def compare(
         n: number of examples in each compared set, >= 20; default 10,000.
         latent_dim: number of code dimensions, >= 1; None (default) for each recipe's default.
         net: architecture of encoder and decoder; ``"auto"`` (default) chooses by the data.
-        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        components: number of components of the mixture ``"gmm"``, >= 1; None (default) for 10, or for a number chosen
+            by held-out likelihood if there are few rows (`chartae.densities.GaussianMixture`).
         condition: ``"labels"``, names of columns, or values, one row for each example; None (default) for nothing.
         root: folder of named data sets; None (default) for the environment variable ``CHARTAE_DATA``, or else a cache
             folder.

@@ -120,6 +120,7 @@ class SetEvaluator(Evaluator):
             "extractor": self.extractor.describe(),
             "n": self.n,
             "reference": f"all {len(data.test)} test examples",
+            "samples": "draws of p(x|z), with noise" if data.kind.noise else "means of p(x|z), without noise",
             "reconstructions": "validation examples, against the test set",
             "interpolations": "mid-points of random pairs of validation codes, against the test set",
             "quantisation": self.quantisation,
@@ -161,7 +162,7 @@ class SetEvaluator(Evaluator):
             for name in densities
             if name not in by_name.NAMES
         }
-        drawn = {name: run.render(z, conditions) for name, z in draws.items()}
+        drawn = {name: run.render(z, conditions, seed=seed, noise=None) for name, z in draws.items()}
         for name in densities:
             if name in by_name.NAMES:
                 drawn[name] = self.drawn(run, name, seed, self.shown_of_chains)

@@ -11,12 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Stream", "generator_for", "rand", "randn", "supplied"]
+__all__ = ["Stream", "generator_for", "rand", "randint", "randn", "supplied"]
 
 #: held by the thread whose stream currently sets torch's global generator
 _lock = threading.RLock()
@@ -198,8 +199,7 @@ def randn(shape: Sequence[int], like: Tensor, generator: torch.Generator | None 
     source = None if generator is not None or torch.compiler.is_compiling() else _source.get()
     if source is not None:
         return source(tuple(shape), like)
-    generator = generator_for(like.device, generator)
-    return torch.randn(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)
+    return torch.randn(tuple(shape), dtype=like.dtype, device=like.device, **_with(like.device, generator))
 
 
 def rand(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
@@ -213,8 +213,35 @@ def rand(shape: Sequence[int], like: Tensor, generator: torch.Generator | None =
     Returns:
         Random numbers of the given shape.
     """
-    generator = generator_for(like.device, generator)
-    return torch.rand(tuple(shape), dtype=like.dtype, device=like.device, generator=generator)
+    return torch.rand(tuple(shape), dtype=like.dtype, device=like.device, **_with(like.device, generator))
+
+
+def randint(high: int, shape: Sequence[int], device: torch.device, generator: torch.Generator | None = None) -> Tensor:
+    """Draw random integers 0, ..., high - 1.
+
+    Args:
+        high: number of values, >= 1.
+        shape: shape of the result.
+        device: device of the result.
+        generator: random generator; default None: that of the current `Stream`, or torch's global one.
+
+    Returns:
+        Random integers of the given shape, int64.
+    """
+    return torch.randint(high, tuple(shape), device=device, **_with(device, generator))
+
+
+class _Keyword(TypedDict, total=False):
+    generator: torch.Generator
+
+
+def _with(device: torch.device, generator: torch.Generator | None) -> _Keyword:
+    """The keyword for a generator, if there is one.
+
+    torch cannot compile ``generator=None`` with a shape that changes, such as that of the last batch of an epoch.
+    """
+    chosen = generator_for(device, generator)
+    return {} if chosen is None else {"generator": chosen}
 
 
 @contextmanager

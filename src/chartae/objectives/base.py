@@ -127,11 +127,14 @@ class Objective(nn.Module, ABC):
         By default there is one alarm: a critic whose accuracy has been above 98 % in the last 20 rows and the last
         300 steps gives the model no useful gradient any more.
         """
+        accuracies = [key for key in rows[-1] if key.endswith("accuracy")]
+        if not accuracies:
+            return
         first = next((i for i, row in enumerate(rows) if float(row["step"]) > float(rows[-1]["step"]) - 300), 0)
         last = rows[min(first, max(0, len(rows) - 20)) :]
         if len(last) < 20 or float(rows[-1]["step"]) < 300:
             return
-        for name in (key for key in rows[-1] if key.endswith("accuracy")):
+        for name in accuracies:
             if min(float(row.get(name, 0.0)) for row in last) > 0.98:
                 yield Alarm(
                     f"{name.removesuffix('accuracy').rstrip('/_')} has won",

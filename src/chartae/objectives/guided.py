@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +15,7 @@ from chartae.conditionals import Corruption
 from chartae.data import Batch, Batches
 from chartae.data.labels import choose_labels
 from chartae.maths import as_float, nearest
-from chartae.maths.random import generator_for
+from chartae.maths.random import randint
 from chartae.objectives.base import Objective
 from chartae.objectives.wrapped import Wrapped
 
@@ -165,8 +164,7 @@ class Guided(Wrapped):
         elif self._step in (self._steps // 4, self._steps // 2, 3 * self._steps // 4):
             self._graph = nearest(self._features(data), self.neighbours).to(data.x.device)
         self._step += 1
-        draw = functools.partial(torch.randint, size=(len(x),), device=x.device, generator=generator_for(x.device))
-        rows, column = draw(data.n), draw(self._graph.shape[1])
+        rows, column = (randint(n, (len(x),), x.device) for n in (data.n, self._graph.shape[1]))
         near = self._graph[rows, column]
         pairs = torch.cat([as_float(data.x[rows]), as_float(data.x[near])])
         return Batch(pairs, condition=_of_pairs(data.condition, rows, near))

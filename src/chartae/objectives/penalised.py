@@ -11,7 +11,7 @@ from chartae.autoencoder import Autoencoder
 from chartae.conditionals import Conditional, Corruption
 from chartae.data import Batch, Batches
 from chartae.distributions import Normal
-from chartae.maths.random import generator_for
+from chartae.maths.random import randint
 from chartae.objectives.base import Objective, Player
 from chartae.objectives.gradient_ratio import GradientRatio
 from chartae.terms.base import Sum, Term, Trace
@@ -122,16 +122,17 @@ class Penalised(Objective):
         x, corrupted, condition, weight = self.see(batch)
         if self.terms.through_input and not corrupted.requires_grad:
             corrupted = corrupted.detach().requires_grad_()
-        q = self.model.encoder(corrupted, condition)
+        model = self.model
+        q = model.encoder(corrupted, condition)
         z = q.sample()
         if self.second_order and not z.requires_grad:
             z = z.detach().requires_grad_()
         meter = GradientRatio()
         critic_z = z if self.comparable or not self.training else meter.watch(z)
-        p = self.model.decoder(z, condition)
+        p = model.decoder(z, condition)
         if batch.weight is not None:
             p = p.weighted(weight)
-        return Trace(self.model, x, condition, corrupted, q, z, p, weight, critic_z, meter.ratio)
+        return Trace(model, x, condition, corrupted, q, z, p, weight, critic_z, meter.ratio)
 
     def valued(self, trace: Trace) -> dict[str, Tensor]:
         """The autoencoder's loss and each term by its name, from one forward pass."""
@@ -164,7 +165,7 @@ class Penalised(Objective):
             )
         if self.walkback:
             shape = (len(x), *[1] * (x.ndim - 1))
-            steps = torch.randint(self.walkback + 1, shape, device=x.device, generator=generator_for(x.device))
+            steps = randint(self.walkback + 1, shape, x.device)
             with torch.no_grad():
                 # an untrained map may send a point far away
                 low, high = x.amin(0), x.amax(0)

@@ -82,6 +82,11 @@ class Record:
         return replace(reading, grammar=self.grammar) if reading.grammar is None and self.grammar else reading
 
     @property
+    def sized_by_rows(self) -> bool:
+        """Whether codes may be smaller than the default where rows are few: their size is only that of a bottleneck."""
+        return self.code is narrow
+
+    @property
     def summary(self) -> str:
         """The recipe in one line: the first sentence of its function's docstring."""
         return inspect.cleandoc(self.function.__doc__ or "").split("\n\n")[0].replace("\n", " ")

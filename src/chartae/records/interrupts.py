@@ -35,13 +35,14 @@ class Interrupted(KeyboardInterrupt):
 def catching(request: Callable[[int], None]) -> Iterator[None]:
     """Within the block, `request` is called with the number of a signal that asks the process to end.
 
-    The former handlers come back afterwards. A signal that the process ignores, as under `nohup`, stays ignored. In
-    another thread than the main one nothing happens, because only the main thread can have handlers.
+    The former handlers come back afterwards. A signal that the process ignores, as under `nohup`, stays ignored, and so
+    does one with a handler that Python did not set and could not set again. In another thread than the main one nothing
+    happens, because only the main thread can have handlers.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    caught = [s for s in SIGNALS if signal.getsignal(s) != signal.SIG_IGN]
+    caught = [s for s in SIGNALS if signal.getsignal(s) not in (signal.SIG_IGN, None)]
     former = {s: signal.signal(s, lambda number, _: request(number)) for s in caught}
     try:
         yield

@@ -44,6 +44,7 @@ class Settings:
         codec: name of the codec that reads strings; empty (default) for other data.
         notes: what the reader of the data and the fit decided, in sentences; none by default.
         classes: number of classes of the labels; 0 (default) without labels.
+        threads: number of threads of a training step (`chartae.training.History.threads`); 0 (default) before training.
         kind: kind of data, as `chartae.data.kinds.Kind.to_dict` returns it.
         to_kind: kind of data of the other domain.
         reading: how the data were read, as `chartae.data.Reading.to_dict` returns it; empty (default) for no options.
@@ -87,6 +88,7 @@ class Settings:
     classes: int = 0
     augment: str = ""
     weight: str = ""
+    threads: int = 0
     kind: dict[str, Plain] = field(default_factory=dict)
     to_kind: dict[str, Plain] = field(default_factory=dict)
     reading: dict[str, Plain] = field(default_factory=dict)

@@ -6,6 +6,7 @@ from chartae.runs.estimate import Estimate, estimate
 from chartae.runs.fitting import fit, fit_request, prepared
 from chartae.runs.folder import load
 from chartae.runs.request import Request
+from chartae.runs.residuals import Residuals
 from chartae.runs.run import Run, fingerprint
 from chartae.runs.strings import codec_of, decode_draws, properties, retrained
 from chartae.runs.translation import domain, domain_kind, same_pictures, translate
@@ -14,6 +15,7 @@ __all__ = [
     "IN_MEMORY",
     "Estimate",
     "Request",
+    "Residuals",
     "Run",
     "Settings",
     "Sweep",

@@ -164,20 +164,21 @@ def fit_many(
     lr = recipes[0].lr if sweep.lr is None else float(sweep.lr)
     inside = dataset.kind.inside(dataset.train)
     rows: dict[int, list[Row]] = {}
-    for members in _groups(recipes):
+    for group in _groups(recipes):
         logs = train_many(
-            [recipes[i].objective for i in members], inside, seeds=[seeds[i] for i in members], steps=steps,
+            [recipes[i].objective for i in group], inside, seeds=[seeds[i] for i in group], steps=steps,
             batch_size=sweep.batch_size, lr=lr, cosine=sweep.cosine, device=sweep.device, progress=progress,
         )  # fmt: skip
-        rows |= dict(zip(members, logs, strict=True))
+        rows |= dict(zip(group, logs, strict=True))
     training = Training(epochs=math.ceil(steps / per_epoch), batch_size=sweep.batch_size, lr=lr)
-    return [
+    runs = [
         Run(
             settings_of(built, dataset, source, replace(training, seed=seeds[i])), dataset.kind, built.objective.model,
             built.objective, rows[i],
         )
         for i, built in enumerate(recipes)
     ]  # fmt: skip
+    return [replace(run, residuals=run.measure_residuals(dataset)) for run in runs]
 
 
 def _points(grid: Mapping[str, Iterable[Any]], options: Mapping[str, Any]) -> tuple[list[int], list[dict[str, Any]]]:

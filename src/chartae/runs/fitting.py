@@ -21,12 +21,16 @@ from chartae.data import NAMES, Batches, Dataset, Origin, Reading, WrongKind, di
 from chartae.data import read as read_data
 from chartae.data.columns import LABEL_COLUMNS
 from chartae.densities import Density
+from chartae.densities.few import enough
 from chartae.grammar import Codec
 from chartae.maths import as_float, sample_rows
+from chartae.maths.threads import limited_threads, threads_for
 from chartae.objectives import Objective
-from chartae.recipes import RECIPES, Built, build, options, recipe_options, recipes_for, setting_for, trial
+from chartae.recipes import RECIPES, Built, Record, build, options, recipe_options, recipes_for, setting_for, trial
+from chartae.recipes.setting import Asked
 from chartae.records.settings import Plain, Settings
 from chartae.records.training import Augment
+from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import LABELS, conditioned
 from chartae.runs.folder import prepare
 from chartae.runs.request import Request
@@ -51,7 +55,7 @@ def fit(
     net: str = "auto",
     lr: float | None = None,
     densities: Sequence[str] | None = None,
-    components: int = 10,
+    components: int | None = None,
     condition: object = None,
     out: str | Path | None = None,
     root: str | Path | None = None,
@@ -95,7 +99,8 @@ def fit(
         recipe: name of a recipe in `chartae.recipes.RECIPES`, such as ``"vae"``.
         data: a `Dataset`, the name or path of one, an array or data frame of examples, or a list of strings.
         latent_dim: number of code dimensions, >= 1; None (default) for the recipe's default, which for most is 16, or
-            the number of values in one example if that is smaller.
+            the number of values in one example if that is smaller. If there are fewer training rows than five for each
+            dimension and one more, a smaller size may be chosen by held-out likelihood.
         epochs: number of passes over the training data, >= 1; default 10.
         batch_size: number of examples in a batch, >= 1; default 128.
         seed: seed of all random numbers in training; default 0.
@@ -105,7 +110,8 @@ def fit(
         lr: learning rate, > 0; None (default) for the recipe's own.
         densities: names of the densities to fit to the codes of the training data (`chartae.densities.NAMES`); None
             (default) for the recipe's: normal and gmm for most, none for a recipe that estimates a score.
-        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        components: number of components of the mixture ``"gmm"``, >= 1; None (default) for 10, or for a number chosen
+            by held-out likelihood if there are few rows (`chartae.densities.GaussianMixture`).
         condition: what encoder, decoder and density are conditioned on: ``"labels"``, names of columns of a table, or
             values, one row for each example; None (default) for nothing.
         out: folder for the run. It must be new or empty, unless `overwrite` or `resume` is set. None (default) keeps
@@ -261,15 +267,21 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=request.resume,
         progress=request.progress, on_epoch=request.on_epoch, training=fitting.training,
     )  # fmt: skip
+    settings = replace(fitting.settings, threads=history.threads)
     run = Run(
-        fitting.settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
+        settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
         dataset.skipped, history.best_epoch, dataset.condition,
     )  # fmt: skip
     if not built.objective.comparable and len(dataset.train) >= 10:
         run.check_code_use(dataset)
+    run = replace(run, residuals=run.measure_residuals(dataset))
     if writing:
         run.write()
-    run.fit_densities(fitting.densities, dataset)
+    # operations of a pass over the codes with ten full covariances
+    with limited_threads(threads_for(20.0 * len(dataset.train) * settings.latent_dim**2)):
+        run.fit_densities(fitting.densities, dataset)
+    for note in run.density_notes:
+        _LOG.info(note)
     return run
 
 
@@ -306,11 +318,13 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     except WrongKind as error:
         others = ", ".join(recipes_for(error.kind))
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
-    for note in dataset.notes:
-        _LOG.info(note)
     dataset = weighted(dataset, request.weight, data)
     other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root, request.reading)
     chosen = _options(recipe, request.options, reading, dataset)
+    request, sizes = _sized(record, dataset, request, names)
+    notes = (*dataset.notes, *sizes)
+    for note in notes:
+        _LOG.info(note)
     built = _built(recipe, dataset, other, request, chosen)
     objective = built.objective
     if dataset.train_weight is not None and not objective.weighs:
@@ -337,7 +351,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
             )
     training = replace(request.training, lr=built.lr if request.training.lr is None else request.training.lr)
     settings = settings_of(built, dataset, origin(dataset), training)
-    settings = replace(settings, reading=dataset.reading.to_dict(), notes=dataset.notes)
+    settings = replace(settings, reading=dataset.reading.to_dict(), notes=notes)
     x, partners, valid_partners = dataset.train, None, None
     if other is not None:
         x, partners, valid_partners, settings = _paired(dataset, other, settings, objective, training.seed)
@@ -368,6 +382,30 @@ def _options(recipe: str, chosen: Mapping[str, object], reading: Reading, data: 
             "with the option property"
         )
     return ({"property": 1.0} if predicts_target and data.train_target is not None else {}) | dict(chosen)
+
+
+def _sized(
+    record: Record, data: Dataset, request: Request, densities: Sequence[str]
+) -> tuple[Request, tuple[str, ...]]:
+    """The request with a size of codes that suits few training rows, and what was decided, in sentences."""
+    rows = len(data.train)
+    if request.latent_dim is not None:
+        if densities and rows <= request.latent_dim and record.sized_by_rows:
+            warnings.warn(
+                f"latent_dim is {request.latent_dim} for {rows} training rows; expected fewer dimensions than rows, so "
+                "that densities of the codes can be fitted well. Leave latent_dim out to have it chosen.",
+                stacklevel=4,
+            )
+        return request, ()
+    default = record.code(Asked(data.kind.shape))
+    size = code_size(data.kind.inside(data.train), default) if record.sized_by_rows and rows else default
+    if size == default:
+        return request, ()
+    note = (
+        f"latent_dim is {size} in place of {default}, chosen by the held-out likelihood of probabilistic PCA, because "
+        f"{rows} training rows are fewer than the {enough(1, default)} that codes of size {default} need"
+    )
+    return replace(request, latent_dim=size), (note,)
 
 
 def _built(recipe: str, data: Dataset, other: Dataset | None, request: Request, chosen: Mapping[str, object]) -> Built:
@@ -466,13 +504,11 @@ def _paired(
 
 def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches:
     """Batches of the training data, with the labels, target, condition and partners that the objective uses."""
-    size = training.batch_size
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
     return Batches(
         data.kind.inside(x),
-        size,
+        training.batch_size,
         seed=training.seed,
-        drop_last=size > 1 and len(x) % size == 1,  # batch normalisation cannot use a batch of one
         labels=labels,
         labelled=0 if labels is None else objective.labelled,
         target=data.train_target if "target" in objective.uses else None,

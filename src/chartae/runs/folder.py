@@ -11,7 +11,8 @@ from chartae.data.kinds import Kind
 from chartae.records import manifest
 from chartae.records.files import read_tensors, replace_text
 from chartae.records.settings import Settings
-from chartae.runs.run import Run, built_from, condition_of
+from chartae.runs.residuals import Residuals
+from chartae.runs.run import RESIDUALS, Run, built_from, condition_of
 from chartae.training.history import read_log
 
 __all__ = ["check_folder", "load", "prepare"]
@@ -19,7 +20,7 @@ __all__ = ["check_folder", "load", "prepare"]
 #: files that training keeps writing to
 CHANGING = ("log.jsonl", "checkpoint.safetensors")
 #: settings in which a resumed run may differ from the run in the folder
-MAY_DIFFER = ("epochs", "root", "version", "notes")
+MAY_DIFFER = ("epochs", "root", "version", "notes", "threads")
 #: settings that are fingerprints -> of what, in the plural
 _OF_DATA = {
     "fingerprint": "the training data",
@@ -134,7 +135,10 @@ def load(folder: str | Path, *, device: str = "cpu") -> Run:
         names = [path.name for path in folder.glob("density.*.safetensors")]
     files = {name.split(".")[1]: folder / name for name in sorted(names) if fnmatch(name, "density.*.safetensors")}
     logs = [name for name in names if name == "log.jsonl"]
-    manifest.verify(folder, "run.toml", "weights.safetensors", *logs, *(path.name for path in files.values()))
+    residual = [RESIDUALS] if RESIDUALS in names or (folder / RESIDUALS).is_file() else []
+    manifest.verify(
+        folder, "run.toml", "weights.safetensors", *logs, *residual, *(path.name for path in files.values())
+    )
     tensors, facts = read_tensors(folder / "weights.safetensors", kind="weights")
     if facts.get("recipe") != settings.recipe:
         raise ValueError(
@@ -151,7 +155,8 @@ def load(folder: str | Path, *, device: str = "cpu") -> Run:
     objective = built.objective.to(device).eval()
     densities = {name: density_table.load(path, device=device) for name, path in files.items()}
     kept = facts.get("kept")
+    residuals = Residuals.load(folder / RESIDUALS) if residual else None
     return Run(
         settings, Kind.from_dict(settings.kind), objective.model, objective, read_log(folder), densities, folder,
-        kept=kept if isinstance(kept, int) else None, condition=condition_of(settings),
+        kept=kept if isinstance(kept, int) else None, condition=condition_of(settings), residuals=residuals,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from chartae import densities as density_table
 from chartae.data.kinds import Kind
 from chartae.densities import Density
 from chartae.records.settings import Plain, Settings
+from chartae.runs.residuals import Residuals
 from chartae.runs.run import Run, built_from, condition_of
 from chartae.training import Row
 
@@ -39,6 +40,7 @@ class Packed(TypedDict):
         settings: the fields of `Settings`.
         weights: state of the objective.
         densities: the fitted densities by name.
+        residuals: the spread of data around the decoder's mean, as the fields of `Residuals`; None if not measured.
         log: rows of the log.
         kept: epoch whose weights the model has; None if unknown.
         skipped: number of strings that were left out of training.
@@ -48,6 +50,7 @@ class Packed(TypedDict):
     settings: dict[str, object]
     weights: Arrays
     densities: dict[str, PackedDensity]
+    residuals: Arrays | None
     log: list[Row]
     kept: int | None
     skipped: int
@@ -76,6 +79,7 @@ def pack(run: Run) -> Packed:
         "settings": asdict(run.settings),
         "weights": _arrays(run.objective),
         "densities": {name: _packed(density) for name, density in run.densities.items()},
+        "residuals": None if run.residuals is None else {k: _array(v) for k, v in vars(run.residuals).items()},
         "log": [dict(row) for row in run.log],
         "kept": run.kept,
         "skipped": run.skipped,
@@ -106,10 +110,11 @@ def unpack(packed: Packed) -> Run:
             f"the weights do not match the settings of recipe {settings.recipe!r}; expected those that version "
             f"{settings.version} wrote. Fit again, or use that version ({error})."
         ) from error
-    objective = built.objective.to(device).eval()
+    objective, residuals = built.objective.to(device).eval(), packed["residuals"]
     return Run(
         settings, Kind.from_dict(settings.kind), objective.model, objective, packed["log"],
         {name: _unpacked(density).to(device) for name, density in packed["densities"].items()},
+        residuals=None if residuals is None else Residuals(**_tensors(residuals)),
         skipped=packed["skipped"], kept=packed["kept"], condition=condition_of(settings),
     )  # fmt: skip
 
@@ -130,7 +135,11 @@ def _unpacked(packed: PackedDensity) -> Density:
 
 def _arrays(module: nn.Module) -> Arrays:
     """Copies of the values of a module's state, each with memory of its own."""
-    return {name: tensor.detach().cpu().contiguous().numpy().copy() for name, tensor in module.state_dict().items()}
+    return {name: _array(tensor) for name, tensor in module.state_dict().items()}
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    return np.array(tensor.detach().cpu().contiguous())
 
 
 def _tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:

@@ -20,7 +20,8 @@ class Request:
         latent_dim: number of code dimensions, >= 1; None (default) for the recipe's default.
         net: architecture of encoder and decoder, such as ``"mlp"``; ``"auto"`` (default) chooses by the data.
         densities: names of the densities to fit to the codes; None (default) for the recipe's.
-        components: number of components of the mixture ``"gmm"``, >= 1; default 10.
+        components: number of components of the mixture ``"gmm"``, >= 1; None (default) for 10, or for a number chosen
+            by held-out likelihood if there are few rows (`chartae.densities.GaussianMixture`).
         to: the other domain, for a recipe that translates; None (default) otherwise.
         condition: ``"labels"``, names of columns, or values, one row for each example; None (default) for nothing.
         out: folder for the run; None (default) keeps it in memory only.
@@ -45,7 +46,7 @@ class Request:
     latent_dim: int | None = None
     net: str = "auto"
     densities: Sequence[str] | None = None
-    components: int = 10
+    components: int | None = None
     to: object = None
     condition: object = None
     out: str | Path | None = None

@@ -34,12 +34,26 @@ from chartae.records.files import replace_text, write_tensors
 from chartae.records.settings import IN_MEMORY, Plain, Settings
 from chartae.runs.conditioning import conditioned, with_condition
 from chartae.runs.reading import in_order, options_like, rows_and_condition
+from chartae.runs.residuals import Residuals
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row
 
-__all__ = ["Run", "TrainingFacts", "built_from", "check_codes", "condition_of", "fingerprint", "is_main_process"]
+__all__ = [
+    "RESIDUALS",
+    "Run",
+    "TrainingFacts",
+    "built_from",
+    "check_codes",
+    "condition_of",
+    "fingerprint",
+    "is_main_process",
+]
 
 
+#: the file of the residuals
+RESIDUALS = "residuals.safetensors"
+#: validation rows from which residuals are measured on these alone, and values that are enough to measure them
+HELD_OUT, MEASURED = 100, 20_000_000
 #: the files that training itself writes; all others in a run folder are derived from its weights
 OF_TRAINING = ("run.toml", "weights.safetensors", "log.jsonl", "checkpoint.safetensors")
 
@@ -127,6 +141,8 @@ class Run:
         skipped: number of strings that were left out of training because they could not be encoded; 0 for a loaded run.
         kept: epoch whose weights the model has; None if unknown.
         condition: what encoder, decoder and density are conditioned on; None (default) for nothing.
+        residuals: how the training data spread around the decoder's mean; None (default) if the decoder itself
+            estimates that.
 
     >>> import torch
     >>> import chartae as ch
@@ -150,6 +166,7 @@ class Run:
     skipped: int = 0
     kept: int | None = None
     condition: Condition | None = None
+    residuals: Residuals | None = field(default=None, repr=False)
 
     # -- what it can do ---------------------------------------------------------------------------------------------
 
@@ -165,8 +182,14 @@ class Run:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the reader decided about the training data, and the fit about its settings, in sentences."""
-        return self.settings.notes
+        """What the reader decided about the data, the fit about its settings, and its densities, in sentences."""
+        return (*self.settings.notes, *self.density_notes)
+
+    @property
+    def density_notes(self) -> tuple[str, ...]:
+        """What the fits of densities decided by themselves, such as a number of components, in sentences."""
+        sentences = ((name, density.note) for name, density in self.densities.items())
+        return tuple(f"density {name}: {sentence}" for name, sentence in sentences if sentence)
 
     @property
     def translates(self) -> bool:
@@ -440,20 +463,75 @@ class Run:
         points = codes.mean(0) + t[None, :, None] * principal_axes(codes, axes)[:, None]
         return self.decode_inside(points.flatten(0, 1), condition).unflatten(0, (axes, steps))
 
-    def render(self, z: object, condition: object = None, *, seed: int = 0) -> Tensor:
+    def render(self, z: object, condition: object = None, *, seed: int = 0, noise: bool | None = False) -> Tensor:
         """One example for each code, in the model's form: the mean of p(x|z), or a draw if the decoder is implicit.
 
         Args:
             z: codes (N, D).
             condition: for a run with a condition, one value for all codes or one for each.
-            seed: seed of the draws of an implicit decoder; default 0.
+            seed: seed of the draws; default 0.
+            noise: whether to draw from p(x|z) as `sample` does; None for the default of the kind of data; default
+                False.
 
         Returns:
             Examples (N, *S).
+
+        Raises:
+            ValueError: the run does not know the spread of its data around the decoder's mean.
         """
         codes, generator = self._codes(z), self._generator(seed)
         conditions = self.conditions(condition, len(codes))
-        return self._sliced(lambda a, c: self.model.decoder(a, c).point(generator), codes, conditions)
+        noise, decoder = self._noise(noise), self.model.decoder
+
+        def decoded(a: Tensor, c: Tensor | None) -> Tensor:
+            distribution = decoder(a, c)
+            drawn = noise and decoder.calibrated
+            return distribution.sample(generator=generator) if drawn else distribution.point(generator)
+
+        points = self._sliced(decoded, codes, conditions)
+        return self._spread(points, generator) if noise else points
+
+    def _noise(self, noise: bool | None) -> bool:
+        """Whether examples are drawn from p(x|z); by default as the kind says, if the spread is known."""
+        known = self.model.decoder.calibrated or self.residuals is not None
+        if noise and not known:
+            raise ValueError(
+                "noise is True, but this run does not know how its data spread around the decoder's mean; leave noise "
+                "out, or fit the run again with this version of chartae"
+            )
+        return self.kind.noise and known if noise is None else noise
+
+    def _spread(self, points: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws around the decoder's means, with the residuals of the data; unchanged if the decoder drew them."""
+        if self.model.decoder.calibrated:
+            return points
+        assert self.residuals is not None
+        draws = self.residuals.draw(points, generator)
+        return draws.clamp(0, 1) if self.kind.unit else draws
+
+    def measure_residuals(self, data: Dataset) -> Residuals | None:
+        """Measure how data spread around the decoder's means at their codes.
+
+        Args:
+            data: the data set of the fit. Its validation rows are used, and its training rows too if there are fewer
+                than 100 of these; of many pictures, a random part.
+
+        Returns:
+            The residuals for each output; None if the decoder estimates its own spread, or the run translates.
+        """
+        if self.model.decoder.calibrated or self.translates:
+            return None
+        size = math.prod(self.settings.shape)
+        originals, means = [], []
+        for split in ("valid",) if len(data.valid) >= HELD_OUT else ("valid", "train"):
+            rows = sample_rows(len(data.split(split)), max(2000, MEASURED // size))
+            if len(rows):
+                x = as_float_like(self.kind.inside(data.split(split)[rows]), self.model)
+                conditions = data.conditions(split)
+                of_rows = None if conditions is None else Encoded(conditions.rows[rows])
+                originals.append(x.to(self.device))
+                means.append(self.reconstruct_inside(x, of_rows))
+        return Residuals.of(torch.cat(originals), torch.cat(means))
 
     def restore(self, x: Tensor) -> object:
         """Convert examples (N, *S) from the model's form to the user's."""
@@ -574,9 +652,17 @@ class Run:
         return Score(self.model, sigma)
 
     def sample(
-        self, n: int, density: str | None = None, *, condition: object = None, seed: int = 0, start: object = None
-    ) -> object:
+        self, n: int, density: str | None = None, *, condition: object = None, seed: int = 0, start: object = None,
+        noise: bool | None = None,
+    ) -> object:  # fmt: skip
         """Draw `n` new examples x ~ p(x|z) with z ~ p(z); the same seed gives the same examples.
+
+        With noise, x is drawn from p(x|z); without, it is the mean of p(x|z), whose spread is smaller than that of the
+        data. A decoder that estimates a standard deviation for each output, or has probabilities or a noise input, is
+        drawn from as it is. The standard deviation of most Gaussian decoders is a constant of the loss, such as the
+        sigma^2 = 1/2 of the papers, which says nothing about the data. Examples then follow N(a + b m(z), s^2), with
+        m(z) the decoder's mean. a, b and s are measured for each output after training, on validation rows (and
+        training rows, if there are fewer than 100 of these); pictures are cut to [0, 1].
 
         Args:
             n: number of examples, >= 1.
@@ -587,6 +673,8 @@ class Run:
             seed: seed of the draws; default 0.
             start: for a sampler, examples from which the chains start, in the user's form; None (default) loads the
                 training data.
+            noise: whether to draw x from p(x|z) rather than to take its mean; None (default) for yes on tables and
+                points, and no on images (blurred by it) and strings (the most probable string is taken).
 
         Returns:
             Examples in the user's form: floats (n, C, h, w) in [0, 1] for images, a tensor or a data frame for tables,
@@ -596,11 +684,11 @@ class Run:
             ValueError: `n` is below 1, the density is unknown or not fitted, or the condition is invalid.
         """
         inside = None if start is None else self.kind.read(start)
-        return self.restore(self.draw(n, density, condition=condition, seed=seed, start=inside))
+        return self.restore(self.draw(n, density, condition=condition, seed=seed, start=inside, noise=noise))
 
     def draw(
         self, n: int, density: str | None = None, *, condition: object = None, seed: int = 0,
-        start: Tensor | None = None,
+        start: Tensor | None = None, noise: bool | None = None,
     ) -> Tensor:  # fmt: skip
         """Draw `n` new examples as `sample` does, but in the model's form.
 
@@ -611,20 +699,29 @@ class Run:
             condition: for a run with a condition, one value for all examples or one for each.
             seed: seed of the draws; default 0.
             start: for a sampler, examples (N, *S) from which the chains start; None (default) loads the training data.
+            noise: whether to draw from p(x|z), as for `sample`; None (default) for the default of the kind of data.
 
         Returns:
             Examples (n, *S).
 
         Raises:
-            ValueError: `n` is below 1, the density is unknown or not fitted, or the condition is invalid.
+            ValueError: `n` is below 1, the density is unknown or not fitted, the condition is invalid, or `noise` is
+                set for a sampler, whose chains are examples already.
         """
         name = density or self.default_density
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one sample")
         conditions = self.conditions(condition, n)
         if name in by_name.NAMES:
+            if noise is not None:
+                raise ValueError(
+                    f"noise is {noise}, but {name!r} runs chains of examples, without a decoder; leave noise out"
+                )
             return self.chains(n, name, seed=seed, start=start).final
-        return self.model.sample(n, prior=self.density(name), condition=conditions, generator=self._generator(seed))
+        noise, generator = self._noise(noise), self._generator(seed)
+        drawn = noise and self.model.decoder.calibrated
+        points = self.model.sample(n, prior=self.density(name), condition=conditions, generator=generator, noise=drawn)
+        return self._spread(points, generator) if noise else points
 
     def chains(
         self,
@@ -802,6 +899,9 @@ class Run:
         write_tensors(self.folder / "weights.safetensors", self.objective.state_dict(), kind="weights", facts=facts)
         History(rows=self.log).rewrite(self.folder)
         manifest.register(self.folder, "run.toml", "weights.safetensors", "log.jsonl")
+        if self.residuals is not None:
+            self.residuals.save(self.folder / RESIDUALS)
+            manifest.register(self.folder, RESIDUALS)
 
 
 def check_codes(objective: Objective, recipe: str) -> None:

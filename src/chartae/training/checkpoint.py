@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -140,10 +139,11 @@ def _hash(values: Tensor) -> str:
 def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None = None) -> Snapshot:
     """The state as tensors and plain values.
 
-    With `buffers`, tensors are copied into these tensors on the CPU, which are added or replaced where they do not fit,
-    so that further steps do not change them. A later call with the same `buffers` overwrites the snapshot: new memory
-    of this size in each epoch takes several times as long as the copying. The best weights are not copied, because they
-    do not change within an epoch.
+    With `buffers`, it is a state to return to within the epoch. Tensors are copied into these tensors on the CPU, which
+    are added or replaced where they do not fit, so that further steps do not change them. A later call with the same
+    `buffers` overwrites the snapshot: new memory of this size in each epoch takes several times as long as the copying.
+    The best weights are not copied, because they do not change within an epoch, and the log, which `restore` does not
+    change, is left out.
     """
     tensors = {f"model/{k}": v for k, v in state.objective.state_dict().items()}
     if state.average is not None:
@@ -160,16 +160,16 @@ def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None
         "settings": settings,
         "epoch": state.epoch,
         "step": state.step,
-        "columns": state.columns,
+        "columns": list(state.columns),
         "best_loss": state.best_loss,
         "best_at": state.best_at,
         "bad_epochs": state.bad_epochs,
         "lr": {name: [g["lr"] for g in o.param_groups] for name, o in state.optimisers.items()},
-        "schedules": {name: s.state_dict() for name, s in state.schedules.items()},
-        "scaler": None if scaler is None else scaler.state_dict(),
-        "history": asdict(state.history),
+        "schedules": {name: dict(s.state_dict()) for name, s in state.schedules.items()},
+        "scaler": None if scaler is None else dict(scaler.state_dict()),
+        "history": dict(vars(state.history)) if buffers is None else {},
     }
-    return Snapshot(tensors, facts if buffers is None else json.loads(json.dumps(facts)))
+    return Snapshot(tensors, facts)
 
 
 def _copied(values: Tensor, name: str, buffers: dict[str, Tensor]) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import cast
 
@@ -63,14 +63,27 @@ class Device(ABC):
         """Back-propagate the loss, scaled if there is a scaler."""
         (loss if self.scaler is None else self.scaler.scale(loss)).backward()
 
-    def step(self, optimiser: Optimizer, parameters: Iterable[Tensor], clip: float | None = None) -> None:
-        """Clip the norm of the gradients of `parameters` to `clip`, and take a step of their optimiser."""
+    def step(
+        self,
+        optimiser: Optimizer,
+        parameters: Iterable[Tensor],
+        clip: float | None = None,
+        take: Callable[[], object] | None = None,
+    ) -> None:
+        """Clip the norm of the gradients of `parameters` to `clip`, and take a step of their optimiser.
+
+        Args:
+            optimiser: the optimiser.
+            parameters: its parameters.
+            clip: largest norm of their gradient, > 0; None (default) for no limit.
+            take: function that takes the step where there is no scaler; None (default) for the optimiser's own.
+        """
         if clip is not None:
             if self.scaler is not None:
                 self.scaler.unscale_(optimiser)
             nn.utils.clip_grad_norm_(list(parameters), clip)
         if self.scaler is None:
-            optimiser.step()
+            (take or optimiser.step)()
         else:
             self.scaler.step(optimiser)
             self.scaler.update()

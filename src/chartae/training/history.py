@@ -26,6 +26,8 @@ class History:
         best_epoch: the epoch whose weights the model has, counted from 1.
         stopped: the reason why training ended, in words.
         seconds: wall time of training steps and validation, summed over resumed parts.
+        threads: number of threads of a step on the CPU: 1 if a step has at most 3e8 floating-point operations
+            (`chartae.training.work.step_work`), otherwise `torch.get_num_threads()` of the caller; 0 if unknown.
 
     >>> from chartae.training import History
     >>> history = History([{"split": "train", "loss": 3.0}, {"split": "valid", "loss": 4.0}])
@@ -39,6 +41,7 @@ class History:
     best_epoch: int = 0
     stopped: str = ""
     seconds: float = 0.0
+    threads: int = 0
 
     def last(self, split: str = "train") -> Row:
         """The last row of a split."""

@@ -25,11 +25,13 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from chartae.autoencoder import Autoencoder
 from chartae.data import Batch, Batches
 from chartae.maths.random import Stream
+from chartae.maths.threads import limited_threads, threads_for
 from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
 from chartae.records.interrupts import Interrupted, catching
 from chartae.records.training import Training
 from chartae.training import checkpoint
+from chartae.training.adam import AdamSteps
 from chartae.training.augmentation import Augmentation
 from chartae.training.average import Average
 from chartae.training.checkpoint import Fixed, State
@@ -38,6 +40,7 @@ from chartae.training.history import History, Row
 from chartae.training.postmortem import examine
 from chartae.training.progress import TrainingProgress
 from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields
+from chartae.training.work import step_work
 
 __all__ = ["OnEpoch", "fit"]
 
@@ -77,7 +80,7 @@ def fit(
         resume: whether to continue from the folder's checkpoint, to the same numbers as an uninterrupted run; False by
             default.
         progress: True for a progress bar, or a line for each epoch without a terminal; False for neither; None
-            (default) for a progress bar only on a terminal.
+            (default) for a progress bar only on a terminal or in a notebook.
         on_epoch: function that is called after each epoch, and after its checkpoint, with the last row of the log (of
             the validation data, or else of the training data) and the model in evaluation mode, with the weights that
             were validated: the moving average if there is one. Training ends if it returns True; it can be resumed. The
@@ -133,7 +136,7 @@ def fit(
         raise ValueError("resume is True, but folder is None; expected the folder of the checkpoint. Give folder=...")
     training = training.resolved(objective, valid=valid is not None)
     device = place(training.precision, training.device, len(objective.players()) > 1)
-    with Stream(training.seed + device.rank).used() as stream:
+    with limited_threads(_threads(objective, batches, device)), Stream(training.seed + device.rank).used() as stream:
         loop = _Loop(objective, batches, valid, training, device, stream, None if folder is None else Path(folder))
         try:
             if resume:
@@ -157,13 +160,17 @@ class _Loop:
         folder: Path | None,
     ) -> None:
         self.objective, self.training, self.device, self.folder = objective, training, device, folder
+        # batch normalisation, and distances between batches, need more than one example
+        batches = batches.without_single(device.world)
         self.batches = batches.to(device.device)
-        self.valid = None if valid is None else valid.to(device.device)
+        self.valid = None if valid is None else valid.resized().to(device.device)
         self.steps = batches.steps(device.world)
         self.horizon = training.epochs * self.steps  # number of steps in all epochs
         objective.to(device.device)
         self.players = objective.players()
         optimisers = {name: _optimiser(training, name, player) for name, player in self.players.items()}
+        adam = training.optimizer == "adam"
+        self.adam = {name: AdamSteps(o) for name, o in optimisers.items()} if adam else {}
         self.called = cast(nn.Module, torch.compile(objective)) if training.compile else objective
         self.module = device.prepare(self.called)
         # compiled code, and foreign layers, optimisers and augmentations, draw from torch's global generator
@@ -183,11 +190,22 @@ class _Loop:
         objective.plan(self.horizon, self.batches)
         self.fixed: Fixed = checkpoint.fixed(objective, batches, training)
         self.buffers: dict[str, Tensor] = {}  # the memory of the snapshot at the start of each epoch
+        self.state.history.threads = torch.get_num_threads()
         self.signal = 0  # the number of the signal that asks for a stop
 
     def load(self) -> None:
         assert self.folder is not None
+        threads = self.state.history.threads
         checkpoint.load(self.state, self.folder, self.fixed)
+        former, self.state.history.threads = self.state.history.threads, threads
+        if former not in (0, threads):
+            warnings.warn(
+                f"the run in {self.folder} was trained with {former} threads and continues with {threads}, so the last "
+                "digits of its numbers may differ from those of an uninterrupted run. For the same numbers, call "
+                f"torch.set_num_threads({former}) first, or set OMP_NUM_THREADS={former}.",
+                UserWarning,
+                stacklevel=4,
+            )
 
     def run(self, progress: bool | None, on_epoch: OnEpoch | None) -> History:
         state, epochs = self.state, self.training.epochs
@@ -229,6 +247,8 @@ class _Loop:
 
     def _epoch(self, start: int) -> Iterator[Batch]:
         """The batches of the current epoch from step `start` on."""
+        for steps in self.adam.values():  # a state may have been restored
+            steps.forget()
         return self.batches.epoch(self.state.epoch, start=start, rank=self.device.rank, world=self.device.world)
 
     def _drawing(self, stream: Stream) -> contextlib.AbstractContextManager[Stream]:
@@ -236,12 +256,17 @@ class _Loop:
         return stream.lent(self.device.device) if self.lends else stream.used()
 
     def _advance(self, batch: Batch) -> None:
-        """Take one step of every player."""
-        with self._drawing(self.state.stream):
-            self._step(batch if self.augment is None else self.augment(batch))
+        """Take one step of every player; the state's stream is in use during the whole training."""
+        if self.lends:
+            with self._drawing(self.state.stream):
+                self._step(batch)
+        else:
+            self._step(batch)
 
     def _step(self, batch: Batch) -> None:
         state = self.state
+        if self.augment is not None:
+            batch = self.augment(batch)
         values: dict[str, Tensor] = {}
         for name, optimiser in state.optimisers.items():
             losses: dict[str, Tensor] = self.module(batch, name)
@@ -250,7 +275,8 @@ class _Loop:
                 done = (state.epoch * self.steps + state.step) / self.horizon
                 for group in optimiser.param_groups:
                     group["lr"] = self.peak[name] * 0.5 * (1 + math.cos(math.pi * done))
-            self.device.step(optimiser, self.players[name].parameters, self.training.clip)
+            take = self.adam[name].step if self.adam else None
+            self.device.step(optimiser, self.players[name].parameters, self.training.clip, take)
             # clear all gradients, as the loss also reaches the other players' parameters
             for p in self.parameters:
                 p.grad = None
@@ -260,7 +286,7 @@ class _Loop:
         if not state.columns or state.record.shape != (self.steps, len(state.columns)):
             state.columns = list(values)
             state.record = torch.zeros(self.steps, len(values), device=self.device.device)
-        torch.stack([v.detach().float() for v in values.values()], out=state.record[state.step])
+        torch.stack([v.detach() for v in values.values()], out=state.record[state.step])
         state.step += 1
 
     # -- the log --------------------------------------------------------------------------------------------------
@@ -271,11 +297,13 @@ class _Loop:
         offset = state.epoch * self.steps
         lr = {name: float(o.param_groups[0]["lr"]) for name, o in state.optimisers.items()}
         edges = [round(i * self.steps / min(POINTS, self.steps)) for i in range(min(POINTS, self.steps) + 1)]
+        if len(table) > POINTS:
+            table = torch.stack([table[a:b].mean(0) for a, b in itertools.pairwise(edges)])
         rows: list[Row] = []
-        for a, b in itertools.pairwise(edges):
-            means = dict(zip(state.columns, table[a:b].mean(0).tolist(), strict=True))
+        for b, means in zip(edges[1:], table.tolist(), strict=True):
             rows.append({
-                "split": "train", "epoch": state.epoch + 1, "step": offset + b, **means,
+                "split": "train", "epoch": state.epoch + 1, "step": offset + b,
+                **dict(zip(state.columns, means, strict=True)),
                 "lr": lr["model"] if "model" in lr else next(iter(lr.values())),
                 "seconds": round(state.history.seconds + seconds * b / self.steps, 3),
             })  # fmt: skip
@@ -366,6 +394,14 @@ class _Loop:
         position = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
         remedy = f"; its checkpoint is in {self.folder}" if self.folder else ""
         raise Interrupted(f"stopped in {position}{remedy}", self.signal)
+
+
+def _threads(objective: Objective, batches: Batches, device: Device) -> int:
+    """The number of threads of a training: by the work of a step on a CPU, else the caller's."""
+    if device.device.type != "cpu":
+        return torch.get_num_threads()
+    parameters = (p for player in objective.players().values() for p in player.parameters)
+    return threads_for(step_work(parameters, batches) / device.world)
 
 
 def _optimiser(training: Training, name: str, player: Player) -> Optimizer:

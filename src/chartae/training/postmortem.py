@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -44,7 +45,7 @@ def examine(
         first = int(counts.nonzero()[0])
     else:
         # the last step's gradients have not entered any loss yet
-        if all(bool(p.detach().isfinite().all()) for p in state.objective.parameters()):
+        if _finite([p.detach() for p in state.objective.parameters()]):
             return
         first = state.step - 1
     steps = len(state.record)
@@ -58,6 +59,13 @@ def examine(
         f"the loss stopped being a finite number in epoch {epoch + 1}, batch {first + 1} of {steps}: "
         f"{cause}.{checkpoint} Try a smaller lr, clip=1.0, precision='fp32', or a smaller weight on that term."
     )
+
+
+def _finite(tensors: Sequence[Tensor]) -> bool:
+    """Whether all values are finite; a finite sum settles it faster, but large values may have an infinite one."""
+    if not tensors or bool(torch.stack([t.sum() for t in tensors]).isfinite().all()):
+        return True
+    return all(bool(t.isfinite().all()) for t in tensors)
 
 
 def _replay(state: State, first: int, batches: Iterable[Batch], advance: Callable[[Batch], None]) -> str:

@@ -136,11 +136,20 @@ def check(objective: Objective, batches: Batches, training: Training, valid: Bat
         raise ValueError(
             f"lr has no learning rate for {', '.join(sorted(missing))}; expected one for each of {', '.join(players)}"
         )
-    if batches.batch_size == 1 and any(isinstance(m, BATCH_NORMS) for m in objective.modules()):
-        raise ValueError("batch_size is 1, but batch normalisation needs several examples; expected at least 2")
+    _check_batch_norms(objective, batches)
     if valid is not None and valid.shape != batches.shape:
         raise ValueError(
             f"validation examples have shape {valid.shape}, but training examples have shape {batches.shape}; expected "
             "the same shape"
         )
     objective.check(batches)
+
+
+def _check_batch_norms(objective: Objective, batches: Batches) -> None:
+    """Raise ValueError if batch normalisation would always have one example."""
+    if not any(isinstance(m, BATCH_NORMS) for m in objective.modules()):
+        return
+    if batches.n == 1:
+        raise ValueError("x has 1 example, but batch normalisation needs several; give at least 2")
+    if batches.batch_size == 1:
+        raise ValueError("batch_size is 1, but batch normalisation needs several examples; expected at least 2")

@@ -72,6 +72,8 @@ class Kind(ABC):
     unit: ClassVar[bool] = False
     #: whether data that `takes` accepts are read as this kind by default; other kinds must be requested
     guessed: ClassVar[bool] = False
+    #: whether new examples are drawn from p(x|z) by default, rather than being its mean
+    noise: ClassVar[bool] = False
     #: fields of `chartae.data.Reading` that this kind uses
     options: ClassVar[frozenset[str]] = frozenset()
     #: shape of one example in the model's form

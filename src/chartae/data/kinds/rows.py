@@ -36,6 +36,7 @@ class Rows(Kind):
         columns: names and types of the columns; empty if they are unknown.
     """
 
+    noise: ClassVar[bool] = True
     options: ClassVar[frozenset[str]] = frozenset({"label", "drop", "weight", "header"})
     columns: Columns
 

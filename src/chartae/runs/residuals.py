@@ -1,0 +1,91 @@
+"""The spread of data around a decoder's mean, which draws of p(x|z) need where the decoder does not estimate it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from chartae.maths.random import randn
+from chartae.records.files import read_tensors, write_tensors
+
+__all__ = ["Residuals"]
+
+#: largest slope: an output that hardly varies would have any
+STEEPEST = 2.0
+
+
+@dataclass(frozen=True, eq=False)
+class Residuals:
+    """What is left between examples and the decoder's means at their codes, for each output::
+
+        x | z ~ N(offset + slope m(z), sigma^2),   m(z) the decoder's mean
+
+    The three are the least-squares fit of x to m(z), so that x has the right mean and variance in every output wherever
+    m(z) has. A slope above 1 undoes what a regulariser shrinks.
+
+    Args:
+        offset: offset of each output (*S), in the model's units.
+        slope: slope of each output (*S), from 0 to 2.
+        sigma: standard deviation of each output (*S), in the model's units.
+
+    >>> import torch
+    >>> from chartae.runs import Residuals
+    >>> x = torch.randn(5000, 1, generator=torch.Generator().manual_seed(0))
+    >>> residuals = Residuals.of(x + 0.5 * x.flip(0), x)  # noise of standard deviation 0.5 around the mean x
+    >>> residuals.slope.round(decimals=1), residuals.sigma.round(decimals=1)
+    (tensor([1.]), tensor([0.5000]))
+    >>> residuals.draw(x).std().round(decimals=1)  # sqrt(1 + 0.25)
+    tensor(1.1000)
+    """
+
+    offset: Float[Tensor, "*S"]
+    slope: Float[Tensor, "*S"]
+    sigma: Float[Tensor, "*S"]
+
+    @classmethod
+    def of(cls, x: Float[Tensor, N * S], means: Float[Tensor, N * S]) -> Residuals:
+        """Estimate the three for examples and the decoder's means at their codes.
+
+        Args:
+            x: examples (N, *S), N >= 1, in the model's units.
+            means: the decoder's means (N, *S).
+        """
+        centre, middle = x.mean(0), means.mean(0)
+        varied = means - middle
+        variance = varied.square().mean(0)
+        slope = (varied * (x - centre)).mean(0) / torch.where(variance > 0, variance, 1.0)
+        slope = slope.clamp(0.0, STEEPEST)
+        offset = centre - slope * middle
+        sigma = (x - offset - slope * means).square().mean(0).sqrt()
+        return cls(offset, slope, sigma)
+
+    def draw(self, means: Float[Tensor, N * S], generator: torch.Generator | None = None) -> Float[Tensor, N * S]:
+        """Draw an example for each of the decoder's means.
+
+        Args:
+            means: the decoder's means (N, *S).
+            generator: source of randomness; None (default) for torch's global generator.
+        """
+        offset, slope, sigma = (t.to(means) for t in (self.offset, self.slope, self.sigma))
+        return offset + slope * means + sigma * randn(means.shape, means, generator)
+
+    def save(self, path: Path) -> None:
+        """Write a safetensors file."""
+        tensors = {"offset": self.offset, "slope": self.slope, "sigma": self.sigma}
+        write_tensors(path, tensors, kind="residuals", facts={})
+
+    @classmethod
+    def load(cls, path: Path) -> Residuals:
+        """Read a file that `save` wrote.
+
+        Raises:
+            ValueError: the file is damaged, or holds something else.
+        """
+        tensors, _ = read_tensors(path, kind="residuals")
+        if missing := {"offset", "slope", "sigma"} - set(tensors):
+            raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; fit the run again")
+        return cls(tensors["offset"], tensors["slope"], tensors["sigma"])
