@@ -124,7 +124,9 @@ READ = {
         "t.csv", "a,b,,\n1,2,,\n3,5,,\n,,,\n", {}, "a b", TWO, "2 empty columns at the end are ignored",
     ),
     "a delimiter that is named": ("t.csv", "sep=;\n" + EXCEL, {}, "a b", EXCELS, "decimal commas"),
-    "the same name twice": ("t.csv", "a,b,a\n1,2,3\n3,5,4\n", {}, "", [[1, 2, 3], [3, 5, 4]], "!several columns named 'a'"),
+    "the same name twice": (
+        "t.csv", "a,b,a\n1,2,3\n3,5,4\n", {}, "", [[1, 2, 3], [3, 5, 4]], "!several columns named 'a'",
+    ),
     "empty rows": ("t.csv", "a,b\n1,2\n,\n3,5\n,\n \n", {}, "a b", TWO, "3 empty rows are left out"),
     "comments": ("t.csv", "# by a tool\na,b\n1,2\n# stop\n3,5\n", {}, "a b", TWO, "2 comments"),
     "a header of NumPy": ("t.csv", "# a,b\n1,2\n3,5\n", {}, "a b", TWO, "the comment above"),

@@ -4,14 +4,18 @@ happen to each: the right value, a note, a warning or an error that names the co
 from __future__ import annotations
 
 import decimal
+import io
 import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from PIL import Image
+from sklearn.datasets import load_iris
+from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 
 import chartae as ch
 from chartae import cli
@@ -544,3 +548,118 @@ def test_molecules_of_rdkit_are_refused_with_what_to_do():
 def test_selfies_are_not_read_as_smiles_without_a_word(strings, guessed):
     with guesses("!look like SELFIES .*grammar='selfies'" * guessed):
         from_strings(strings, "zinc-smiles")
+
+
+# -- objects of other libraries ---------------------------------------------------------------------------------------
+
+
+class Endless:
+    """Numbered items without a length, which NumPy would read for ever."""
+
+    def __getitem__(self, i: int) -> float:
+        return 1.0
+
+
+class Items(torch.utils.data.Dataset):
+    def __init__(self, form):
+        self.form = form
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, i):  # never ends by itself
+        return self.form(torch.from_numpy(X[i % 40]), i % 3)
+
+
+TENSORS = TensorDataset(torch.from_numpy(X), torch.arange(40) % 3)
+#: a data set of PyTorch -> number of examples, whether it has labels
+TORCH = {
+    "tensors": (TENSORS, 40, True),
+    "one tensor": (TensorDataset(torch.from_numpy(X)), 40, False),
+    "a part": (Subset(TENSORS, range(20)), 20, True),
+    "parts": (ConcatDataset([TENSORS, TENSORS]), 80, True),
+    "pairs": (Items(lambda x, y: (x, y)), 40, True),
+    "examples": (Items(lambda x, y: x), 40, False),
+    "arrays": (Items(lambda x, y: (x.numpy(), np.int64(y))), 40, True),
+    "dictionaries": (Items(lambda x, y: {"labels": torch.tensor(y), "data": x}), 40, True),
+    "two views": (Items(lambda x, y: (x, x)), 40, False),
+    "triples": (Items(lambda x, y: (x, "abc"[y], 0)), 40, True),
+}
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_data_sets_of_pytorch(name):
+    x, n, labelled = TORCH[name]
+    data = read(x, valid=0, test=0)
+    assert torch.equal(data.train, torch.from_numpy(X).float()[torch.arange(n) % 40])
+    assert (data.train_labels is not None) == labelled
+    if labelled:
+        assert data.train_labels.tolist() == [i % 40 % 3 for i in range(n)]
+    assert said(data, f"The {n} items of the {type(x).__name__} are read once")
+    assert torch.equal(data.kind.read(x), data.kind.inside(data.train))
+
+
+@pytest.mark.parametrize("form", [lambda p: p, lambda p: (p / 255).float(), lambda p: Image.fromarray(p[0].numpy())])
+def test_pictures_in_a_data_set_of_pytorch(form):
+    pictures = torch.from_numpy(RNG.integers(0, 256, (6, 1, 4, 6), dtype=np.uint8))
+    data = read(TensorDataset(pictures), valid=0, test=0)
+    items = Items(lambda x, y: (form(pictures[y]), y))
+    assert torch.equal((data.kind.read(items)[:3] * 255).round(), pictures[:3].float())
+    again = read(items, valid=0, test=0)
+    assert (again.shape, again.train_labels[:3].tolist()) == ((1, 4, 6), [0, 1, 2])
+
+
+#: object -> message
+FOREIGN = {
+    "a loader": (DataLoader(TENSORS), r"x is a DataLoader; .*Give its data set, loader\.dataset"),
+    "a generator": (iter(X), r"list\(x\)"),
+    "a sparse matrix": (scipy.sparse.csr_matrix(X), r"x is a csr_matrix; .*x\.toarray\(\)"),
+    "a sparse tensor": (torch.from_numpy(X).to_sparse(), r"to_dense\(\)"),
+    "examples and labels": ((X, np.arange(40)), r"is ragged.*chartae\.data\.from_arrays\(\*x\)"),
+    "a dictionary of them": ({"x": X, "y": np.arange(40)}, r"chartae\.data\.from_arrays\(x, y\)"),
+    "a bunch": (load_iris(), r"x is a Bunch; .*chartae\.data\.from_arrays\(x\.data, x\.target\)"),
+    "endless items": (Endless(), "x is an Endless; expected an array"),
+    "an open file": (io.BytesIO(b"a,b"), "x is a BytesIO; .*Give the path of the file"),
+}
+
+
+@pytest.mark.parametrize(("x", "message"), FOREIGN.values(), ids=FOREIGN)
+def test_objects_that_are_not_read_are_refused_with_what_to_do(x, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        read(x)
+
+
+#: package -> a table of it
+TABLES = {
+    "pandas": lambda pandas, columns: pandas.DataFrame(columns),
+    "polars": lambda polars, columns: polars.DataFrame(columns),
+    "pyarrow": lambda pyarrow, columns: pyarrow.table(columns),
+    "datasets": lambda datasets, columns: datasets.Dataset.from_dict(columns),
+}
+
+
+@pytest.mark.parametrize("library", TABLES)
+def test_tables_of_other_libraries(library):
+    x = TABLES[library](pytest.importorskip(library), {"a": X[:, 0], "b": X[:, 1]})
+    data = read(x, valid=0, test=0)
+    assert data.columns == ("a", "b")
+    assert torch.equal(data.train, torch.from_numpy(X[:, :2]).float())
+    assert torch.equal(data.kind.read(x), data.kind.inside(data.train))
+
+
+def test_arrays_of_other_libraries(tmp_path):
+    h5py, xarray = pytest.importorskip("h5py"), pytest.importorskip("xarray")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = X
+        for x in (file["x"], xarray.DataArray(X)):
+            assert torch.equal(read(x, valid=0, test=0).train, torch.from_numpy(X).float())
+        with pytest.raises(TypeError, match=r"x is a File; .*x\[name\]\[:\]"):
+            read(file)
+    with pytest.raises(TypeError, match=r"x is a Dataset; .*to_dataframe"):
+        read(xarray.Dataset({"a": ("n", X[:, 0])}))
+
+
+def test_annotated_data_are_refused_with_what_to_do():
+    anndata = pytest.importorskip("anndata")
+    with pytest.raises(TypeError, match=r"x is an AnnData; .*x\.to_df\(\)"):
+        read(anndata.AnnData(X))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from chartae.data.foreign import remedy_for
+from chartae.data.foreign import is_array_like, remedy_for
 from chartae.data.levels import channels_first, channels_last_of, in_unit, levels_in_unit, white_of
 
 __all__ = ["SPLITS", "as_examples", "as_labels", "as_tensor", "held_out", "splits"]
@@ -45,10 +45,17 @@ def as_tensor(x: object, what: str = "x") -> Tensor:
     if not isinstance(x, Tensor):
         if np.ma.is_masked(x):
             raise ValueError(f"{what} has masked (missing) values; expected none. Drop or impute them.")
+        if not is_array_like(x):
+            raise TypeError(_no_numbers(x, np.empty((), object), what))
         try:
             a = np.asarray(x)
+        except TypeError as e:
+            raise TypeError(_no_numbers(x, np.empty((), object), what)) from e
         except ValueError as e:
-            raise ValueError(f"{what} is ragged: its rows differ in length; expected a rectangular array.") from e
+            remedy = " For (examples, labels), give chartae.data.from_arrays(*x)." if isinstance(x, tuple) else ""
+            raise ValueError(
+                f"{what} is ragged: its rows differ in length; expected a rectangular array.{remedy}"
+            ) from e
         if a.dtype.kind not in "biufc":
             raise TypeError(_no_numbers(x, a, what))
         if a.dtype.kind == "u" and a.dtype.itemsize > 1:

@@ -11,6 +11,9 @@ from typing import Any, Protocol, TypeGuard, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from chartae.data.foreign import is_foreign, is_foreign_frame
+from chartae.data.items import is_items, items_of
+
 __all__ = [
     "Columns", "Frame", "as_frame", "frame_columns", "frame_of", "frame_values", "index_note", "is_frame", "is_index",
 ]  # fmt: skip
@@ -112,8 +115,8 @@ def as_frame(x: object) -> object:
     """Convert what is a table with named columns, but no data frame, to one, and a series of text to a list.
 
     A pandas series of numbers becomes a frame of one column. A list of dictionaries, one dictionary (of columns, or a
-    row), a structured NumPy array and an Arrow table become a frame of the same columns. Anything else is returned as
-    it is.
+    row), a structured NumPy array, and a table of Arrow, polars or Hugging Face become a frame of the same columns. A
+    data set of PyTorch becomes the list of its examples. Anything else is returned as it is.
 
     Args:
         x: anything.
@@ -125,17 +128,19 @@ def as_frame(x: object) -> object:
     >>> as_frame([[1.0, 2.0]])
     [[1.0, 2.0]]
     """
-    loaded, arrow = sys.modules.get("pandas"), sys.modules.get("pyarrow")
+    if is_items(x):
+        return items_of(x).examples
+    loaded = sys.modules.get("pandas")
     if loaded is not None and isinstance(x, loaded.Series | loaded.Index):
         if any(isinstance(value, str) for value in x):
             return ["" if value is None or value != value else value for value in x]
         return x.to_frame("0" if x.name is None else x.name)
-    if arrow is not None and isinstance(x, arrow.Table):
+    if is_foreign_frame(x):
         return x.to_pandas()
     is_rows = isinstance(x, list | tuple) and len(x) > 0 and all(isinstance(row, Mapping) for row in x)
     is_structured = isinstance(x, np.ndarray) and x.dtype.names is not None
     is_row = isinstance(x, Mapping) and all(np.ndim(value) == 0 for value in x.values())
-    if not (is_rows or is_structured or (isinstance(x, Mapping) and x)):
+    if not (is_rows or is_structured or (isinstance(x, Mapping) and x and not is_foreign(x))):
         return x
     try:
         import pandas  # type: ignore[import-untyped, unused-ignore]
@@ -149,7 +154,7 @@ def as_frame(x: object) -> object:
     except (ValueError, TypeError) as error:  # columns that differ in length, or hold arrays
         raise ValueError(
             f"x is a {type(x).__name__} that is no table: {error}. Expected columns of one number for each row, all of"
-            " the same length."
+            " the same length. For examples and labels, give chartae.data.from_arrays(x, y)."
         ) from error
 
 
@@ -226,7 +231,7 @@ _REMEDIES = {
     " columns=[{name}]).",
     r"complex": "Give the real and imaginary parts of {name} as two columns.",
     r"object|str|decimal": "If {name} holds numbers: frame[{name}] = pandas.to_numeric(frame[{name}]); if it holds"
-    " categories: pandas.get_dummies(frame, columns=[{name}]).",
+    " categories: pandas.get_dummies(frame, columns=[{name}]); pictures are given as a list.",
 }
 
 

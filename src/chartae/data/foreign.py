@@ -4,10 +4,26 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol, TypeGuard, runtime_checkable
 
-__all__ = ["absent", "remedy_for", "remedy_for_file"]
+__all__ = ["ToPandas", "absent", "is_array_like", "is_foreign", "is_foreign_frame", "remedy_for", "remedy_for_file"]
+
+
+class ToPandas(Protocol):
+    """A table that can be converted to a data frame of pandas."""
+
+    def to_pandas(self) -> object: ...
+
+
+@runtime_checkable
+class _ToNumPy(Protocol):
+    def __array__(self) -> object: ...
+
+
+#: package and name of the classes of tables that are read as data frames
+_FRAMES = (("pyarrow", "Table"), ("pyarrow", "RecordBatch"), ("polars", "DataFrame"), ("datasets", "Dataset"))
 
 #: package and name of a class -> how to make an array, a data frame or a list of it
 _REMEDIES = {
@@ -35,8 +51,44 @@ _REMEDIES = {
     ("builtins", "bool"): "Convert them with .astype(float).",
     ("builtins", "str"): "Encode text as numbers.",
     ("builtins", "NoneType"): "Leave out missing values.",
+    ("sklearn", "Bunch"): "Give chartae.data.from_arrays(x.data, x.target).",
+    ("polars", "*"): "Give x.collect(), or x.to_list() for a series.",
+    ("pyarrow", "*"): "Give x.to_pylist().",
+    ("datasets", "DatasetDict"): "Give one of its splits, x['train'].",
+    ("datasets", "*"): "Give one of its columns as a list, such as list(x['image']).",
+    ("pandas", "*"): "Give a data frame.",
     ("builtins", "dict"): "Give columns of equal length, by name.",
 }
+
+
+def _is_from(x: object, package: str, name: str) -> bool:
+    """Whether `x` is of a class of this package and name, or of one that inherits from it; "*" is any name."""
+    return any(
+        f"{ancestor.__module__}.".startswith(f"{package}.") and name in ("*", ancestor.__name__)
+        for ancestor in type(x).__mro__
+    )
+
+
+def is_foreign_frame(x: object) -> TypeGuard[ToPandas]:
+    """Whether `x` is a table of Arrow, polars or Hugging Face. This does not import them."""
+    return any(_is_from(x, package, name) for package, name in _FRAMES)
+
+
+def is_foreign(x: object) -> bool:
+    """Whether `x` is of another library, and `remedy_for` says what to make of it."""
+    return any(_is_from(x, package, name) for package, name in _REMEDIES if package != "builtins")
+
+
+def is_array_like(x: object) -> bool:
+    """Whether NumPy can convert `x` in finite time: a number, a sequence, or what offers an array.
+
+    NumPy also reads objects with numbered items, without asking for their length.
+
+    >>> from chartae.data.foreign import is_array_like
+    >>> is_array_like([1, 2]), is_array_like(iter([1, 2]))
+    (True, False)
+    """
+    return isinstance(x, Sequence | _ToNumPy | int | float | complex)
 
 
 def remedy_for(x: object) -> str:
@@ -49,11 +101,9 @@ def remedy_for(x: object) -> str:
     >>> remedy_for(iter([1, 2]))
     'Give a list of its examples, list(x).'
     """
-    for ancestor in type(x).__mro__:
-        module = f"{ancestor.__module__}."
-        for (package, name), remedy in _REMEDIES.items():
-            if module.startswith(f"{package}.") and name in ("*", ancestor.__name__):
-                return remedy
+    for (package, name), remedy in _REMEDIES.items():
+        if _is_from(x, package, name):
+            return remedy
     if isinstance(x, Iterable):
         return "Give a list of its examples, list(x)."
     return "Give an array, a data frame, a list, or the path of a file."

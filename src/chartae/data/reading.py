@@ -21,6 +21,7 @@ from chartae.data.dataset import Dataset, Shares, assemble, from_path
 from chartae.data.derived import VIEWS, split_views
 from chartae.data.doubts import doubts
 from chartae.data.headers import is_number
+from chartae.data.items import is_items, items_of
 from chartae.data.kinds import Images, Kind, Strings, Table, kind_of
 from chartae.data.kinds import kinds as every_kind
 from chartae.data.labels import known_labels
@@ -98,7 +99,8 @@ def read(
     (Table((2,)), Points((2,)))
     """
     accepted = tuple(kinds) if kinds is not None else every_kind()
-    anything = as_frame(anything)
+    items = items_of(anything) if is_items(anything) else None
+    anything = as_frame(anything) if items is None else items.examples
     if isinstance(anything, Dataset):
         if stated := reading.stated():
             raise ValueError(
@@ -124,6 +126,9 @@ def read(
     if kind is not None:
         _refuse_options(reading, kind, anything)
     contents = _frame_contents(anything, reading) if is_frame(anything) else _array_contents(anything, reading)
+    if items is not None:
+        part = replace(contents.parts["train"], labels=items.labels)
+        contents = replace(contents, parts={"train": part}, notes=(*items.notes, *contents.notes))
     shares = Shares(seed, valid, test)
     return _as_one_of(assemble(IN_MEMORY, contents, shares=shares, kind=kind, source=IN_MEMORY), accepted)
 

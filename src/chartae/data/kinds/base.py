@@ -19,6 +19,7 @@ from chartae.data.columns import Columns, as_frame
 from chartae.data.contents import Contents
 from chartae.data.decoding import is_picture_file
 from chartae.data.files import read_contents
+from chartae.data.foreign import is_array_like
 from chartae.data.lines import is_string_file
 from chartae.data.options import Reading
 from chartae.data.tables import TABLE_READERS
@@ -421,6 +422,8 @@ def shape_of(x: object) -> tuple[int, ...] | None:
         shapes = {shape_of(tensor) for tensor in x}
         first = shapes.pop()
         return None if shapes or first is None else (len(x), *first)
+    if not is_array_like(x):
+        return ()
     try:
         return tuple(np.shape(cast(ArrayLike, x)))
     except (ValueError, TypeError):

@@ -17,6 +17,7 @@ from chartae.data.columns import Columns
 from chartae.data.contents import Contents
 from chartae.data.decoding import Source, is_picture, resized
 from chartae.data.files import whole_file
+from chartae.data.items import examples_of
 from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, dimensions, register, shape_of
 from chartae.data.levels import channels_last_of, elongated, white_of
 from chartae.data.options import Reading
@@ -112,6 +113,7 @@ class Images(Kind):
     def read(self, x: object) -> Tensor:
         if isinstance(x, str | os.PathLike):
             x = self.file_rows(x).x
+        x = examples_of(x)
         if is_pictures(x) or is_picture(x):
             pictures = [x] if is_picture(x) else x
             x = read_pictures({"train": cast(Sequence[Source], pictures)}, self._reading)[0]["train"]
