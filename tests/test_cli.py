@@ -17,6 +17,7 @@ from PIL import Image
 
 from chartae import cli
 from chartae.cli import verb
+from chartae.cli.fit import Fit
 from chartae.cli.main import VERBS
 from chartae.records.training import Training
 
@@ -169,6 +170,20 @@ def test_bad_input_is_a_line_and_status_2(case, tmp_path, capsys):
     assert message in err
     assert "Traceback" not in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Give size= to crop.", "Give --size to crop."),
+        ("fit with size=.", "fit with --size."),
+        ("write size=", "write --size"),
+        ("give label='' or label='a b'", "give --label '' or --label 'a b'"),
+        ("Give channels_last=True, subsize=3", "Give --channels-last True, subsize=3"),
+    ],
+)
+def test_keywords_are_said_as_flags(text, expected):
+    assert verb.in_flags(Fit, text) == expected
 
 
 def test_a_comparison_without_seeds(tmp_path, capsys):

@@ -262,6 +262,15 @@ def test_tables_and_strings_are_written_in_the_users_units(tmp_path):
         TABLE.read(tmp_path / "s.txt")
     with pytest.raises(ValueError, match=r"x holds table rows .*; expected images"):
         IMAGES.read(tmp_path / "t.npy")
+    with pytest.raises(ValueError, match=r"t.csv holds a table; expected images of shape"):
+        IMAGES.read(tmp_path / "t.csv")
+    with pytest.raises(ValueError, match="holds pictures; expected table rows of shape"):
+        TABLE.read(tmp_path)
+    (tmp_path / "u.csv").write_text("a,town\n1,x\n2,y\n")
+    with pytest.raises(
+        ValueError, match=r"column 'town' \('x' in line 2\); expected the fitted columns. Leave others out"
+    ):
+        TABLE.read(tmp_path / "u.csv")
 
 
 def test_a_csv_file_is_read_like_the_first(tmp_path):

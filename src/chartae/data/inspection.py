@@ -82,7 +82,8 @@ def inspect(data: object, *, root: str | os.PathLike[str] | None = None, reading
     said: tuple[str, ...] = ()
     if not isinstance(data, Dataset):
         is_path = isinstance(data, str | os.PathLike)
-        if reading.grammar is None and (is_string_list(data) or (is_path and holds_strings(cast(str, data)))):
+        in_file = is_path and (reading.column is not None or holds_strings(cast(str, data)))
+        if reading.grammar is None and (is_string_list(data) or in_file):
             said = (
                 f"Read as characters; to fit strings, give a grammar: {', '.join([*GRAMMARS, *CODECS])}, or a file.",
             )

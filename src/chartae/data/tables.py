@@ -141,10 +141,12 @@ class _Cells:
     Attributes:
         names: names of the columns.
         comma: whether a comma inside of a cell may be a decimal comma, as it does not separate cells.
+        new: whether the rows are new data, whose columns cannot be chosen by options.
     """
 
     names: Sequence[str]
     comma: bool
+    new: bool = False
     text: dict[int, tuple[int, str]] = field(default_factory=dict)
     notations: dict[int, tuple[int, str, str]] = field(default_factory=dict)
     missing: list[tuple[int, int]] = field(default_factory=list)
@@ -181,11 +183,11 @@ class _Cells:
             column, (line, cell, notation) = next(iter(self.notations.items()))
             raise ValueError(
                 f"{path} has {notation} in column {self.names[column]!r} ({cell!r} in line {line}); expected plain"
-                f" numbers. Rewrite the column, or leave it out with drop={self.names[column]!r}."
+                f" numbers. Rewrite the column, or leave it out{self._without(self.names[column])}."
             )
         if self.text:
             listed = [f"{self.names[i]!r} ({cell!r} in line {line})" for i, (line, cell) in self.text.items()]
-            raise not_numeric(path, listed, [self.names[i] for i in self.text])
+            raise not_numeric(path, listed, [self.names[i] for i in self.text], new=self.new)
         if self.decimals:
             line, column, cell = self.decimals[0]
             where = f"column {self.names[column]!r} ({cell!r} in line {line})"
@@ -205,8 +207,12 @@ class _Cells:
             count = len(self.missing)
             raise ValueError(
                 f"{path} has {count} missing value{'s' * (count > 1)}, the first in line {line}, column {name!r};"
-                f" expected none. Drop or impute them, or leave the column out with drop={name!r}."
+                f" expected none. Drop or impute them, or leave the column out{self._without(name)}."
             )
+
+    def _without(self, name: str) -> str:
+        """How to leave a column out: by an option, or, of new data, in the file."""
+        return "" if self.new else f" with drop={name!r}"
 
     def notes(self) -> list[str]:
         """What was decided, in sentences."""
@@ -216,14 +222,20 @@ class _Cells:
         return [f"Numbers have decimal commas, such as {cell!r} in line {line}."]
 
 
-def not_numeric(source: object, listed: Sequence[str], names: Sequence[str]) -> ValueError:
+def not_numeric(source: object, listed: Sequence[str], names: Sequence[str], *, new: bool = False) -> ValueError:
     """The error for columns of text.
 
     Args:
         source: what to call the table.
         listed: the columns, as the message shows them.
         names: their names.
+        new: whether the table holds new data, whose columns cannot be chosen by options.
     """
+    if new:
+        return ValueError(
+            f"{source} is not numeric in column {', '.join(listed[:20])}; expected the fitted columns. Leave others"
+            " out."
+        )
     lower = [str(name).lower() for name in names]
     label = next((names[i] for i, name in enumerate(lower) if name in LABEL_COLUMNS), names[-1])
     remedy = f"Leave a column out with drop={str(names[0])!r}, or take the labels from it with label={str(label)!r}."
@@ -238,7 +250,7 @@ def _csv(path: Path, reading: Reading) -> Contents:
     table = TextTable(path, header=reading.header, wanted=wanted, known=LABEL_COLUMNS)
     names, has_header = table.names, table.has_header
     parts = roles(names, reading, str(path))
-    features, cells = list(parts.features), _Cells(names, table.delimiter != ",")
+    features, cells = list(parts.features), _Cells(names, table.delimiter != ",", reading.optional)
     values, lines, labels, weights = array("d"), array("q"), [], []
     for line, row in table.rows():
         chosen = [row[i] for i in features] if len(features) < len(row) else row
@@ -334,7 +346,7 @@ def _parquet(path: Path, reading: Reading) -> Contents:
     text = [names[i] for i in parts.features if not any(test(table.schema.types[i]) for test in numeric)]
     if text:
         types = dict(zip(names, table.schema.types, strict=True))
-        raise not_numeric(path, [f"{name!r} ({types[name]})" for name in text], text)
+        raise not_numeric(path, [f"{name!r} ({types[name]})" for name in text], text, new=reading.optional)
     x = np.empty((table.num_rows, len(parts.features)))
     for j, i in enumerate(parts.features):
         if missing := table.column(i).null_count:

@@ -163,6 +163,7 @@ def compare(
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
         label: for tables: name of the column of labels; ``""`` for none.
         drop: for tables: names of columns to leave out, or one name.
+        header: for tables and strings in files: whether the first row holds the names of the columns.
         weight: for tables: name of the column that holds the weight of each row.
         header: for tables and strings in files: whether the first row holds the names of the columns.
         size: for images: side in pixels to which the centre of each image is resized, or (height, width).

@@ -328,7 +328,8 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     dataset = weighted(dataset, request.weight, data)
     if len(dataset.train) and not positive(dataset).any():
         raise ValueError(
-            f"weight is 0 in all {len(dataset.train)} training rows; expected a weight above 0. Weigh other rows"
+            f"weight is 0 in all rows of the training split ({len(dataset.train)}); expected one above 0. Weigh"
+            " other rows"
         )
     other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root, request.reading)
     chosen = _options(recipe, request.options, reading, dataset)
