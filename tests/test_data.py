@@ -141,7 +141,7 @@ OUT = np.linspace(-1, 1, 2 * 16).reshape(2, 4, 4)
         (NAN, ValueError, r"2 values of x in 2 of 6 examples are NaN or infinite \(first: row 2, column"),
         (np.array([[1.0], [np.inf]]), ValueError, r"1 value .* is NaN or infinite \(first: row 1, column"),
         (np.array([[1.0], [1e300]]), ValueError, "beyond the range of float32"),
-        (np.array([[1, "a"], [2, "b"]], object), TypeError, "dtype object; expected numbers"),
+        (np.array([[1, "a"], [2, "b"]], object), TypeError, "dtype object and holds an int; expected numbers"),
         (np.array([["a"], ["b"]]), TypeError, "expected numbers"),
         (np.array([[1j], [2]]), TypeError, "complex"),
         (torch.eye(3).to_sparse(), TypeError, "to_dense"),
