@@ -357,7 +357,7 @@ def test_weights_of_0_alone_are_refused(weight):
     train = splits(50, 0.1, 0.1, 0)["train"]
     frame = pandas.DataFrame({"a": np.arange(50.0), "b": RNG.normal(size=50), "w": np.ones(50)})
     frame.loc[train.numpy(), "w"] = 0.0
-    with pytest.raises(ValueError, match=r"weight is 0 in all rows of the training split \(40\)"):
+    with pytest.raises(ValueError, match="weight is 0 in all 40 training rows"):
         ch.fit("rae", frame, weight=weight, latent_dim=2, epochs=1, densities=(), progress=False)
 
 

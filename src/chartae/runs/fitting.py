@@ -326,11 +326,6 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
         others = ", ".join(recipes_for(error.kind))
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
     dataset = weighted(dataset, request.weight, data)
-    if len(dataset.train) and not positive(dataset).any():
-        raise ValueError(
-            f"weight is 0 in all rows of the training split ({len(dataset.train)}); expected one above 0. Weigh"
-            " other rows"
-        )
     other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root, request.reading)
     chosen = _options(recipe, request.options, reading, dataset)
     request, sizes = _sized(record, dataset, request, names)
