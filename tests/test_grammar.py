@@ -528,13 +528,16 @@ def test_reading_strings(tmp_path):
     assert read_strings(file("a.csv", "logP,SMILES\n1,CC\n2,O\n")) == ["CC", "O"]
     assert read_strings(file("b.csv", "CC\nO\n")) == ["CC", "O"]
     assert read_strings(file("c.tsv", "name\tformula\nx\tH2O\n"), column="formula") == ["H2O"]
+    assert read_strings(file("h.txt.gz", "CC\n")) == ["CC"]  # the contents decide
+    (tmp_path / "j.txt.gz").write_bytes(gzip.compress(b"CC\n" * 99)[:-9])
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_strings(tmp_path / "j.txt.gz")
     for name, text, settings, message in (
         ("a.pdf", "x", {}, "has an unknown suffix"),
-        ("d.csv", "a,smiles\nb\n", {}, "line 2, has 1 columns"),
+        ("d.csv", "a,smiles\nb\n", {}, "line 2, has 1 cells"),
         ("e.csv", "a,b\nb,c\n", {"column": "smiles"}, "column is 'smiles'; expected a column of"),
         ("f.txt", "\n", {}, "holds no strings"),
         ("g.txt", "x", {"column": "a"}, "no columns"),
-        ("h.txt.gz", "not gzip", {}, "cannot be read"),
         ("i.txt", "x", {"limit": 0}, "at least 1"),
     ):
         with pytest.raises(ValueError, match=message):

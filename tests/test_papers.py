@@ -155,8 +155,9 @@ def test_a_row_that_fails_loses_no_other(digits, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.usefixtures("float32")
 def test_the_paper_net_has_narrower_widths():
-    pictures = torch.randint(0, 256, (12, 1, 28, 28), dtype=torch.uint8)
-    run = ch.fit("ae", pictures, net="paper:0.25", epochs=1, batch_size=6, device="cpu", progress=False)
+    pictures = torch.randint(0, 256, (40, 1, 28, 28), dtype=torch.uint8)
+    settings = {"latent_dim": 16, "epochs": 1, "batch_size": 16, "densities": (), "device": "cpu", "progress": False}
+    run = ch.fit("ae", pictures, net="paper:0.25", **settings)
     count = sum(p.numel() for p in run.model.parameters())
     assert 1 / 16 < count / 22.7e6 < 1 / 12  # the convolutions have a sixteenth of the paper's parameters
     assert run.history.last()["loss"] > 0

@@ -141,7 +141,7 @@ def test_cache(tmp_path, monkeypatch):
         (lambda: sprites.factors(0), "n is 0"),
         (lambda: sprites.grid(angle=[0.0]), "no factor 'angle'"),
         (lambda: sprites.grid(x=[]), "expected a list"),
-        (lambda: load("sprites", size=32), "'sprites' has a fixed size"),
+        (lambda: load("sprites", size=32), "'sprites' is read in one way"),
     ],
 )
 def test_bad_input(call, message):

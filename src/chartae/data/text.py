@@ -96,7 +96,9 @@ def text_of(path: Path) -> Iterator[IO[str]]:
         raise ValueError(
             f"{path} cannot be read as a table: {error}. Expected rows of cells, such as a,b,c."
         ) from error
-    except (UnicodeError, gzip.BadGzipFile, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read: {error}. Compress it again, or download it again.") from error
+    except UnicodeError as error:
         raise ValueError(f"{path} is not UTF-8 text ({error}); expected UTF-8. Save it as UTF-8.") from error
 
 
