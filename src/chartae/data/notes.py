@@ -23,6 +23,7 @@ def guess(sentence: str) -> str:
     >>> import warnings
     >>> from chartae.data.notes import guess
     >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
     ...     note = guess("x has 4 sizes; the last one is read as channels. Give channels_last=False otherwise.")
     >>> len(caught), str(caught[0].message) == note
     (1, True)
