@@ -46,8 +46,6 @@ Pixels: TypeAlias = "NDArray[Any]"
 #: a path, a Pillow image, or an array (h, w), (h, w, c) or (c, h, w)
 Source: TypeAlias = "str | os.PathLike[str] | Image | NDArray[np.generic] | Tensor"
 
-#: what Pillow raises for damaged files
-_FAULTS = (OSError, ValueError, SyntaxError, EOFError, MemoryError, zlib.error, struct.error)
 _ORIENTATION = 0x0112
 _TIFF_BITS, _TIFF_WHITE = 258, 281
 #: how an array (h, w, ...) is turned for each value of the EXIF orientation

@@ -87,18 +87,20 @@ def from_strings(
         raise ValueError(f"errors is {errors!r}; expected 'raise' or 'skip'.")
     named = weight if isinstance(weight, str) else None
     reading = Reading(limit=limit, column=column, weight=named, header=header)
-    found = _found(data, codec, reading, target)
-    strings, lines, notes = found.strings, found.lines, list(found.notes)
+    rows_read = _rows_read(data, codec, reading, target)
+    strings, lines, notes = rows_read.strings, rows_read.lines, list(rows_read.notes)
     name = source = "strings"
     path = ""
     if isinstance(data, str | os.PathLike):
         name, source, path = Path(data).name.split(".")[0], str(data), str(Path(data).expanduser().resolve())
-    values = found.target
+    values = rows_read.target
     if isinstance(target, str) and target in TARGETS:
         values = molecule_property(target, strings)
     elif target is not None and not isinstance(target, str):
         values = _one_each("target", target, len(strings))
-    weights = found.weight if weight is None or isinstance(weight, str) else _one_each("weight", weight, len(strings))
+    weights = (
+        rows_read.weight if weight is None or isinstance(weight, str) else _one_each("weight", weight, len(strings))
+    )
     codec = codec_for(codec, strings)
     rows = codec.encode(strings, errors="skip")
     if rows.failures and errors == "raise":
@@ -121,7 +123,7 @@ def from_strings(
     decided = Reading(
         codec,
         limit,
-        found.column or column,
+        rows_read.column or column,
         target,
         None if errors == "raise" else errors,
         weight=named,
@@ -138,7 +140,7 @@ def from_strings(
     )  # fmt: skip
 
 
-def _found(
+def _rows_read(
     data: str | os.PathLike[str] | Sequence[str] | Frame,
     codec: str | os.PathLike[str] | Codec,
     reading: Reading,
