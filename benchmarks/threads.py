@@ -5,7 +5,7 @@
 Each figure comes from a process of its own. Quiet and beside one busy process: seconds of an epoch of 17,117 x 10 rows,
 the second of a fit. Side by side: seconds until two fits of digits are done, started together or one after the other.
 Steps: milliseconds of a training step of multilayer perceptrons with one and with all threads, by the work of a step,
-from which the rule's limit was chosen.
+from which the rule's limit was chosen. A process is stopped after 60 s, and its figure is then null: more than 60 s.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from chartae.training.work import step_work
 MODES = ("rule", "one thread", "all threads")
 #: mode -> operations up to which a step runs on one thread; None for chartae's own limit
 LIMITS = {"rule": None, "one thread": float("inf"), "all threads": 0.0}
+#: seconds after which a process is stopped
+LONGEST = 60.0
 WIDTHS = ((64, 64), (256, 128), (512, 256), (1024, 512), (1536, 768))
 
 
@@ -89,8 +91,22 @@ def start(mode: str, *task: str) -> subprocess.Popen[str]:
 
 def figure(mode: str, *task: str) -> float:
     """What a worker process measures."""
-    text, _ = start(mode, *task).communicate()
-    return float(text)
+    return result(start(mode, *task))
+
+
+def result(process: subprocess.Popen[str]) -> float:
+    """What a process that runs has measured; infinity if it does not end in time."""
+    try:
+        return float(process.communicate(timeout=LONGEST)[0])
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return float("inf")
+
+
+def rounded(value: float, digits: int) -> float | None:
+    """For JSON, which has no infinity."""
+    return None if value == float("inf") else round(value, digits)
 
 
 @contextlib.contextmanager
@@ -105,7 +121,7 @@ def busy() -> Iterator[None]:
 
 
 def epochs(repeats: int) -> dict[str, Any]:
-    """Seconds of an epoch for each mode, in turns; all threads beside a busy process take too long to repeat."""
+    """Seconds of an epoch for each mode, in turns; all threads beside a busy process are tried once."""
     seconds: dict[str, dict[str, list[float]]] = {place: {mode: [] for mode in MODES} for place in ("quiet", "busy")}
     for turn in range(repeats):
         for mode in MODES:
@@ -113,7 +129,7 @@ def epochs(repeats: int) -> dict[str, Any]:
         with busy():
             for mode in MODES[: 3 if turn == 0 else 2]:
                 seconds["busy"][mode].append(figure(mode, "epoch"))
-    return {place: {mode: round(median(v), 3) for mode, v in modes.items()} for place, modes in seconds.items()}
+    return {place: {mode: rounded(median(v), 3) for mode, v in modes.items()} for place, modes in seconds.items()}
 
 
 def pairs() -> dict[str, Any]:
@@ -122,8 +138,8 @@ def pairs() -> dict[str, Any]:
     for mode in ("rule", "all threads"):
         after = figure(mode, "digits") + figure(mode, "digits")
         both = [start(mode, "digits") for _ in range(2)]
-        together = max(float(process.communicate()[0]) for process in both)
-        rows[mode] = {"one after the other": round(after, 2), "side by side": round(together, 2)}
+        together = max(result(process) for process in both)
+        rows[mode] = {"one after the other": rounded(after, 2), "side by side": rounded(together, 2)}
     return rows
 
 
@@ -140,8 +156,8 @@ def main() -> None:
     for widths in WIDTHS:
         task = [str(w) for w in widths]
         one, every = figure("one thread", "step", *task), figure("all threads", "step", *task)
-        steps.append({"widths": list(widths), "operations": work(widths), "one thread": round(one, 3),
-                      "all threads": round(every, 3)})  # fmt: skip
+        steps.append({"widths": list(widths), "operations": work(widths), "one thread": rounded(one, 3),
+                      "all threads": rounded(every, 3)})  # fmt: skip
     write("threads", {
         "command": f"python benchmarks/threads.py --repeats {arguments.repeats}",
         "limit": threads.ONE_THREAD,

@@ -623,12 +623,16 @@ def busy_machine() -> list[str]:
         return []
     seconds = result["seconds of an epoch of 17,117 x 10"]
     modes = list(seconds["quiet"])
-    rows = [[place, *(f"{values[mode]:.2f} s" if mode in values else "-" for mode in modes)]
+
+    def shown(value: float | None, digits: int) -> str:
+        return "> 60" if value is None else f"{value:.{digits}f}"
+
+    rows = [[place, *(f"{shown(values[mode], 2)} s" if mode in values else "-" for mode in modes)]
             for place, values in seconds.items()]  # fmt: skip
-    pairs = [[mode, *(f"{value:.1f} s" for value in row.values())] for mode, row in
+    pairs = [[mode, *(f"{shown(value, 1)} s" for value in row.values())] for mode, row in
              result["seconds of two fits of digits"].items()]  # fmt: skip
-    steps = [["-".join(map(str, row["widths"])), f"{row['operations']:.1e}", f"{row['one thread']:.2f}",
-              f"{row['all threads']:.2f}"] for row in result["milliseconds of a step"]]  # fmt: skip
+    steps = [["-".join(map(str, row["widths"])), f"{row['operations']:.1e}", shown(row["one thread"], 2),
+              shown(row["all threads"], 2)] for row in result["milliseconds of a step"]]  # fmt: skip
     busy, quiet = (result[key]["ratio"] for key in ("busy: rule / one thread", "quiet: rule / all threads"))
     return [
         "### Threads of a fit, quiet and beside a busy process\n",
