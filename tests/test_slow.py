@@ -17,7 +17,7 @@ import torch
 import chartae as ch
 from chartae.evaluation import score
 from chartae.recipes import RECIPES
-from chartae.records.files import read_tensors
+from chartae.records.tensors import read_tensors
 from families import CLUSTERS, DOMAINS, SCORE, STRINGS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float32")]

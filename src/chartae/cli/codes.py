@@ -123,7 +123,7 @@ class Encode(Verb):
 
         from chartae import runs
         from chartae.cli.writers import check_free, register
-        from chartae.data.files import whole_file
+        from chartae.records.files import whole_file
 
         run = runs.load(self.run_folder)
         check_free(run, self.out)

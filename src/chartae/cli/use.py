@@ -173,10 +173,11 @@ class Translate(Verb):
         from chartae import metrics
         from chartae.draw import pictures
         from chartae.maths import as_float
+        from chartae.records.files import whole_file
 
-        self.out.parent.mkdir(parents=True, exist_ok=True)
         if self.out.suffix == ".npy":
-            np.save(self.out, translations.numpy(force=True))
+            with whole_file(self.out) as part:
+                np.save(part, translations.numpy(force=True))
             return
         x, translations = as_float(x.cpu()), translations.cpu()
         colours = max(x.shape[1], translations.shape[2])

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chartae.data.files import whole_file
 from chartae.data.kinds import Images, Kind, Points, Strings, Table
 from chartae.data.kinds.images import levels
 from chartae.draw import pictures
 from chartae.records import manifest
+from chartae.records.files import whole_file
 from chartae.runs import Run
 
 __all__ = ["Writer", "writer_for"]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from chartae.data.options import Reading
 from chartae.data.tables import TABLE_READERS
 from chartae.data.text import SNIFFED, impostor_of, suffix_of
 
-__all__ = ["Contents", "Part", "read_contents", "whole_file"]
+__all__ = ["Contents", "Part", "read_contents"]
 
 _FEATURES = ("X", "x", "data", "images", "imgs")
 _LABELS = ("y", "labels", "label", "target")
@@ -70,22 +69,6 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) ->
         f"{path} has an unknown format; expected {', '.join([*_READERS, *TABLE_READERS])}, a picture, or a folder of"
         f" pictures. {remedy_for_file(path)}".rstrip()
     )
-
-
-@contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Write a file whole or not at all: yields a temporary path, renamed to `path` on success.
-
-    The folder is created if it does not exist.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".part.{path.name}")  # writers choose the format by the suffix
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 # -- numpy ---------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ from __future__ import annotations
 import colorsys
 import contextlib
 import math
-import os
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from chartae.data.arrays import as_tensor
 from chartae.maths.private import standard_gamma
+from chartae.records.files import whole_file
 
 __all__ = ["FACTORS", "RANGES", "cached", "draw", "factors", "grid", "shapes"]
 
@@ -211,16 +211,10 @@ def cached(n: int, seed: int, folder: Path) -> tuple[UInt8[Tensor, "N 3 64 64"],
         pass
     drawn_factors = factors(n, seed)
     drawn_images = _draw_with_bar(drawn_factors)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError), whole_file(path) as part:  # the cache is no more than a saving of time
         np.savez_compressed(
             part, images=drawn_images.numpy(), factors=drawn_factors.numpy(), shapes=shapes(seed).numpy()
         )
-        os.replace(part, path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            part.unlink()
     return drawn_images, drawn_factors
 
 

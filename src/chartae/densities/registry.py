@@ -18,8 +18,8 @@ import torch
 
 from chartae.densities.base import Density
 from chartae.records.choices import one_of
-from chartae.records.files import read_tensors, write_tensors
 from chartae.records.settings import Plain
+from chartae.records.tensors import read_tensors, write_tensors
 
 __all__ = ["NAMES", "Names", "accepted", "load", "make", "register", "save"]
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
+
+from chartae.records.files import whole_file
 
 __all__ = ["enlarge", "grid", "pairs", "png", "save_png", "strip"]
 
@@ -219,9 +220,7 @@ def save_png(path: str | Path, picture: Picture) -> Path:
     ...     save_png(f"{folder}/new/picture.png", np.zeros((2, 2), np.uint8)).name
     'picture.png'
     """
-    path, data = Path(path), png(picture)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_bytes(data)
-    os.replace(part, path)
-    return path
+    data = png(picture)
+    with whole_file(path) as part:
+        part.write_bytes(data)
+    return Path(path)

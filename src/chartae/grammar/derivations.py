@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from chartae.records.files import whole_file
+
 __all__ = ["Codec", "Derivations", "Description", "Failure", "gather"]
 
 #: all that is needed to build a codec again: strings, and lists of strings
@@ -162,7 +164,8 @@ class Derivations:
         Args:
             path: path of the file.
         """
-        np.savez_compressed(path, flat=self.flat, offsets=self.offsets, kept=self.kept)
+        with whole_file(path) as part:
+            np.savez_compressed(part, flat=self.flat, offsets=self.offsets, kept=self.kept)
 
     @classmethod
     def load(cls, path: str | Path) -> Derivations:

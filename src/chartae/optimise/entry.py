@@ -23,7 +23,8 @@ from chartae.optimise.settings import Search, lists_fields
 from chartae.optimise.state import check_folder, fingerprint
 from chartae.optimise.strings import CodedStrings
 from chartae.optimise.workers import score_strings
-from chartae.records.files import read_tensors, replace_text, write_tensors
+from chartae.records.files import replace_text
+from chartae.records.tensors import read_tensors, write_tensors
 from chartae.runs import Run
 
 __all__ = ["optimise", "training_scores"]

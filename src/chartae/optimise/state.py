@@ -18,7 +18,8 @@ from chartae.optimise.problem import Problem
 from chartae.optimise.settings import Search
 from chartae.optimise.surrogates import Fit
 from chartae.optimise.workers import Scored
-from chartae.records.files import read_tensors, replace_text, write_tensors
+from chartae.records.files import replace_text
+from chartae.records.tensors import read_tensors, write_tensors
 
 __all__ = ["Shared", "State", "fingerprint", "shared"]
 

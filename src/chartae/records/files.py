@@ -1,67 +1,163 @@
-"""Write and read chartae's files atomically: text, and safetensors with a header that names their kind. No pickle."""
+"""Write files whole or not at all, and read them without following links.
+
+Every file that chartae writes comes from `whole_file`, and every file of a run is read through `opened`.
+"""
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
+import re
+import secrets
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
+__all__ = ["Damaged", "digest_of", "is_leftover", "opened", "read_text", "replace_text", "sync_folder", "whole_file"]
 
-__all__ = ["read_tensors", "replace_text", "write_tensors"]
-
-VERSION = 1
+#: the largest text file of a run that is read, in bytes
+MOST_TEXT = 64 << 20
+#: names of the files that `whole_file` writes to before it renames them
+LEFTOVER = re.compile(r"\.part\.[0-9a-f]{16}\.")
 
 
-def write_tensors(path: str | Path, tensors: dict[str, Tensor], *, kind: str, facts: dict[str, Any]) -> None:
-    """Write tensors and plain facts atomically: an old file stays until the new one is complete.
+class Damaged(ValueError):
+    """A file cannot be used as it is: it is damaged, a link, or not what its name says. The message names it."""
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Write a file whole or not at all, and durably.
+
+    Yields the path of a new, empty file beside `path`, with the same suffix and a name that nobody can guess. When the
+    block ends, its content is forced to the disk and it is renamed to `path`; a file at `path` stays as it is until
+    then, and a link is replaced, not followed. If the block fails, the new file is deleted.
 
     Args:
         path: the file; its folder is created if it does not exist.
-        tensors: tensors by name.
-        kind: kind of file, such as ``"weights"``, which the header names.
-        facts: values that JSON can hold.
+
+    Yields:
+        The path to write to.
+
+    Raises:
+        OSError: the file cannot be written, for example because the disk is full; the message names `path`.
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from chartae.records.files import whole_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.txt")
+    ...     with whole_file(path) as part:
+    ...         _ = part.write_text("whole")
+    ...     path.read_text(), [p.name for p in Path(folder).iterdir()]
+    ('whole', ['a.txt'])
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    header = {"chartae": kind, "version": str(VERSION), "facts": json.dumps(facts)}
-    part = path.with_name(f".{path.name}.part")
-    save_file({k: v.detach().contiguous().clone() for k, v in tensors.items()}, part, metadata=header)
-    os.replace(part, path)
-
-
-def read_tensors(path: str | Path, *, kind: str, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the tensors and facts that `write_tensors` wrote.
-
-    Raises:
-        FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, or is not a chartae file of this kind.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {kind} at {path}")
+    # writers choose the format by the suffix, so the name ends as that of the file
+    part = path.with_name(f".part.{secrets.token_hex(8)}.{path.name[-50:]}")
     try:
-        with safe_open(path, framework="pt", device=device) as f:
-            header = f.metadata() or {}
-            if header.get("chartae") != kind:
-                raise ValueError(
-                    f"{path} is not a chartae {kind} (its header says {header.get('chartae', 'nothing')!r})"
-                )
-            if int(header["version"]) > VERSION:
-                raise ValueError(f"{path} was written by a newer chartae (format {header['version']}); update chartae")
-            facts = json.loads(header["facts"])
-            return {key: f.get_tensor(key) for key in f.keys()}, facts  # noqa: SIM118 - not a dict
-    except (SafetensorError, json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is damaged or not a chartae {kind}: {error}") from error
+        # the mode is what the user's umask says
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        yield part
+        descriptor = os.open(part, os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(part, path)
+    except OSError as error:
+        if error.filename in (str(part), None) and error.errno is not None:
+            raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is what a killed process left of a file that it was writing."""
+    return LEFTOVER.match(name) is not None
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk; does nothing on systems that cannot open folders."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def replace_text(path: str | Path, text: str) -> None:
-    """Write a text file atomically: an old file stays until the new one is complete."""
+    """Write a text file whole or not at all: an old file stays until the new one is complete."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[BufferedReader]:
+    """Open a file for reading that is no link, device or pipe.
+
+    Args:
+        path: the file.
+
+    Yields:
+        The file, as bytes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Damaged: it is a link, a folder, or another thing that is no regular file.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    # a pipe would wait for a writer
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    if path.is_symlink():
+        raise Damaged(f"{path} is a link; expected a file. Put the file itself into the folder")
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise Damaged(f"{path} is no regular file; expected a file that chartae wrote")
+    with open(descriptor, "rb") as file:
+        yield file
+
+
+def read_text(path: str | Path, most: int = MOST_TEXT) -> str:
+    """The text of a file of a run.
+
+    Args:
+        path: the file.
+        most: the largest size that is read, in bytes.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Damaged: it is no regular file, is larger than `most`, or is not UTF-8.
+    """
+    with opened(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise Damaged(f"{path} is larger than {most:,} bytes; expected a file that chartae wrote")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Damaged(f"{path} is damaged: {error.reason} at byte {error.start:,}; expected UTF-8") from error
+
+
+def digest_of(path: str | Path) -> str:
+    """The sha256 of a file, as 64 hexadecimal digits.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        Damaged: it is no regular file.
+    """
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

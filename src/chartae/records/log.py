@@ -6,11 +6,14 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from chartae.records.files import read_text
 from chartae.records.named import Named
 from chartae.records.parsing import Place, Value, is_finite, is_number
 
 __all__ = ["LogRow", "read_log"]
 
+#: the largest log that is read, in bytes
+MOST_LOG = 1 << 30
 #: keys of a row that are not terms of the loss
 NOT_TERMS = ("split", "epoch", "step", "lr", "seconds", "kind", "alarm")
 
@@ -63,7 +66,7 @@ def read_log(path: str | Path) -> list[LogRow]:
     rows: list[LogRow] = []
     number = 0
     try:
-        for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):  # noqa: B007 - in the error
+        for number, line in enumerate(read_text(path, MOST_LOG).split("\n"), 1):  # noqa: B007 - in the error
             if line.strip():
                 rows.append(LogRow(Place(key="a row").mapping(json.loads(line))))
     except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors

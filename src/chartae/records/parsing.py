@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
 
+from chartae.records.files import Damaged, read_text
+
 __all__ = ["Place", "Value", "is_finite", "is_number", "read_json", "read_toml"]
 
 #: a value in a JSON or TOML file
@@ -111,10 +113,11 @@ class Place:
 
 
 def _read(path: Path, parse: Callable[[str], Value]) -> Value:
+    text = read_text(path)
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # JSON, TOML and Unicode errors are ValueErrors
-        raise ValueError(f"{path} is damaged: {error}") from error
+        return parse(text)
+    except (ValueError, RecursionError) as error:  # JSON and TOML errors are ValueErrors
+        raise Damaged(f"{path} is damaged: {str(error)[:200]}") from error
 
 
 def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]:
@@ -122,7 +125,7 @@ def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged, or does not hold a mapping.
+        ValueError: the file is damaged or a link, or does not hold a mapping.
     """
     place = Place(path, remedy=remedy)
     return place.mapping(_read(path, json.loads)), place

@@ -13,6 +13,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from chartae.records.files import Damaged, opened, whole_file
+
 __all__ = ["Images", "Labels", "Pictures", "Points", "write_arrays"]
 
 #: (n, C, H, W) or (rows, steps, C, H, W)
@@ -74,9 +76,9 @@ class Pictures:
         """
         path = Path(path)
         try:
-            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            with opened(path) as content, np.load(content, allow_pickle=False) as file:
                 arrays = {name: np.asarray(file[name]) for name in file.files}
-        except FileNotFoundError:
+        except (FileNotFoundError, Damaged):
             raise
         except DAMAGE as error:
             raise ValueError(f"{path} is damaged: {error}") from error
@@ -99,12 +101,9 @@ class Pictures:
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays by name as a `pictures.npz`, atomically."""
-    path = Path(path)
-    part = path.with_name(f".{path.name}.part.npz")
-    with part.open("wb") as file:
+    """Write arrays by name as a `pictures.npz`, whole or not at all."""
+    with whole_file(path) as part, part.open("wb") as file:
         np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
-    part.replace(path)
 
 
 def _first(arrays: Mapping[str, X]) -> X | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
+
+from chartae.records.parsing import read_toml
 
 __all__ = ["IN_MEMORY", "Plain", "Settings"]
 
@@ -136,10 +137,7 @@ class Settings:
             FileNotFoundError: the file does not exist.
             ValueError: the file is damaged, or a key is unknown, missing or invalid; the message names the key.
         """
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
+        values: dict[str, Any] = dict(read_toml(path))
         known = {f.name: f for f in fields(cls)}
         if unknown := set(values) - set(known):
             raise ValueError(

@@ -9,8 +9,9 @@ from pathlib import Path
 from chartae import densities as density_table
 from chartae.data.kinds import Kind
 from chartae.records import manifest
-from chartae.records.files import read_tensors, replace_text
+from chartae.records.files import replace_text
 from chartae.records.settings import Settings
+from chartae.records.tensors import read_tensors
 from chartae.runs.residuals import Residuals
 from chartae.runs.run import RESIDUALS, Run, built_from, condition_of
 from chartae.training.history import read_log

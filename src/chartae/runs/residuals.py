@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.maths.random import randn
-from chartae.records.files import read_tensors, write_tensors
+from chartae.records.tensors import read_tensors, write_tensors
 
 __all__ = ["Residuals"]
 

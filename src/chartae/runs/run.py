@@ -30,8 +30,9 @@ from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import manifest
 from chartae.records.choices import one_of
-from chartae.records.files import replace_text, write_tensors
+from chartae.records.files import replace_text
 from chartae.records.settings import IN_MEMORY, Plain, Settings
+from chartae.records.tensors import write_tensors
 from chartae.runs.conditioning import conditioned, with_condition
 from chartae.runs.reading import in_order, options_like, rows_and_condition
 from chartae.runs.residuals import Residuals

@@ -16,7 +16,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from chartae.data import Batches
 from chartae.maths.random import Stream
 from chartae.objectives import Objective
-from chartae.records.files import read_tensors, write_tensors
+from chartae.records.tensors import read_tensors, write_tensors
 from chartae.records.training import Training
 from chartae.training.augmentation import augmentation_name
 from chartae.training.average import Average

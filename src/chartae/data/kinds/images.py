@@ -16,7 +16,6 @@ from chartae.data.arrays import as_examples, as_tensor
 from chartae.data.columns import Columns
 from chartae.data.contents import Contents
 from chartae.data.decoding import Source, is_picture, resized
-from chartae.data.files import whole_file
 from chartae.data.items import examples_of
 from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, dimensions, register, shape_of
 from chartae.data.levels import channels_last_of, elongated, white_of
@@ -25,6 +24,7 @@ from chartae.data.pictures import is_pictures, read_pictures, size_of
 from chartae.draw import pictures
 from chartae.grammar import Codec
 from chartae.maths import as_float
+from chartae.records.files import whole_file
 
 __all__ = ["Images"]
 

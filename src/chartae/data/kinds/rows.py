@@ -15,9 +15,9 @@ from torch import Tensor
 from chartae.data.arrays import as_examples, as_tensor
 from chartae.data.columns import Columns, Frame, as_frame, frame_columns, frame_of, frame_values, is_frame
 from chartae.data.contents import Contents
-from chartae.data.files import whole_file
 from chartae.data.kinds.base import Kind, Plain, Writer, dimensions
 from chartae.data.lines import is_string_list
+from chartae.records.files import whole_file
 
 __all__ = ["Rows"]
 

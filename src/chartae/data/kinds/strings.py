@@ -14,12 +14,12 @@ from torch import Tensor
 
 from chartae.data.arrays import as_tensor
 from chartae.data.columns import Columns, as_frame, is_frame
-from chartae.data.files import whole_file
 from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, register, shape_of
 from chartae.data.lines import frame_strings, indices, is_string_file, is_string_list, plain_strings, string_rows
 from chartae.data.options import Reading
 from chartae.data.text import suffix_of
 from chartae.grammar import MOLECULES, Codec, described, needed, restored
+from chartae.records.files import whole_file
 
 __all__ = ["Strings"]
 
