@@ -11,18 +11,34 @@ import numpy as np
 
 from chartae.grammar import earley
 from chartae.grammar.derivations import Derivations
-from chartae.grammar.earley import AMBIGUOUS, INCOMPLETE, OUTSIDE, Row, Tables, Work
+from chartae.grammar.earley import AMBIGUOUS, ENDLESS, INCOMPLETE, MOST_BYTES, OUTSIDE, TOO_LONG, Row, Tables, Work
 
-__all__ = ["AMBIGUOUS", "INCOMPLETE", "OUTSIDE", "Parsed", "expand", "expected", "parse"]
+__all__ = [
+    "AMBIGUOUS",
+    "ENDLESS",
+    "INCOMPLETE",
+    "MOST_BYTES",
+    "OUTSIDE",
+    "TOO_LONG",
+    "Parsed",
+    "expand",
+    "expected",
+    "parse",
+]
+
+#: items of one text, and heads of lists of items (places times nonterminals)
+MOST_ITEMS, MOST_HEADS = 1 << 21, 1 << 25
+#: bytes of all texts of a batch of derivations
+MOST_OUT = 1 << 28
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """Derivations of a batch of n texts; a text outside the grammar has none."""
+    """Derivations of a batch of n texts; a text outside the grammar, or too long, has none."""
 
     flat: np.ndarray  # production numbers of all derivations, one after the other
     lengths: np.ndarray  # (n,) number of productions, 0 for a text outside the grammar
-    status: np.ndarray  # (n,) PARSED, AMBIGUOUS or OUTSIDE
+    status: np.ndarray  # (n,) PARSED, AMBIGUOUS, OUTSIDE or TOO_LONG
     where: np.ndarray  # (n,) the byte at which no derivation continues, for a text outside the grammar
 
 
@@ -64,10 +80,12 @@ def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
     """Leftmost derivations of strings by `earley.parse`, with buffers that grow as it asks for."""
-    n = len(strings)
-    text, offsets = _joined(strings)
+    n, nonterminals = len(strings), int(tables.sizes[0])
+    # a text without characters stands for one that is longer than the buffers may be
+    most = MOST_HEADS // nonterminals
+    long = np.fromiter((4 * len(s) > most and len(s.encode()) > most for s in strings), bool, n)
+    text, offsets = _joined(["" if is_long else s for s, is_long in zip(strings, long, strict=True)])
     longest = int(np.diff(offsets).max(initial=0))
-    nonterminals = int(tables.sizes[0])
     items, hashed = 1 << 13, 1 << 10
     native = _all_native(tables)
     work, clock = _work(items, hashed, longest, nonterminals), 0
@@ -81,12 +99,19 @@ def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
         if why == earley.GROW_OUT:
             longer = np.zeros(len(outputs[0]), np.uint16)
             outputs[0] = _native(np.concatenate([np.asarray(outputs[0], np.uint16), longer]))
+        elif why == earley.GROW_ITEMS and items >= MOST_ITEMS:
+            of_end, of_status, of_place = outputs[1:]
+            of_status[at], of_place[at], of_end[at + 1] = TOO_LONG, 0, of_end[at]
+            at, why = at + 1, -1 if at + 1 < n else earley.DONE
         elif why != earley.DONE:
             items, hashed = (items * 2, hashed) if why == earley.GROW_ITEMS else (items, hashed * 2)
             work, clock = _work(items, hashed, longest, nonterminals), 0
     flat, ends, status, where = (np.asarray(x) for x in outputs)
-    kind = np.uint8 if len(tables.lhs) <= 256 else np.uint16
-    return Parsed(flat[: ends[-1]].astype(kind), np.diff(ends), status.astype(np.uint8), where)
+    kind, lengths = np.uint8 if len(tables.lhs) <= 256 else np.uint16, np.diff(ends)
+    if long.any():  # the empty texts that stand for them may have derivations
+        flat = flat[: ends[-1]][~np.repeat(long, lengths)]
+        lengths, status = np.where(long, 0, lengths), np.where(long, TOO_LONG, status)
+    return Parsed(flat[: lengths.sum()].astype(kind), lengths, status.astype(np.uint8), where)
 
 
 def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
@@ -100,6 +125,8 @@ def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
     while True:
         work = _work(items, hashed, len(text), int(tables.sizes[0]))
         count, first, _, _ = earley.recognise(buffer, 0, len(text), native, work, 0)
+        if count == -3 or (count == -2 and items >= MOST_ITEMS):
+            return [], False
         if count >= 0:
             break
         items, hashed = (items, hashed * 2) if count == -1 else (items * 2, hashed)
@@ -128,6 +155,8 @@ def expand(tables: Tables, right: np.ndarray, derivations: Derivations) -> tuple
         at, why = earley.expand(flat, offsets, at, n, native, sides, room, buffer, ends, status, where)
         out = np.asarray(buffer, np.uint8)
         if why == earley.GROW_OUT:
+            if len(out) > MOST_OUT:
+                raise ValueError(f"the strings have more than {MOST_OUT >> 20:,} MB; expected fewer, or shorter ones")
             out = np.concatenate([out, np.zeros(len(out), np.uint8)])
         elif why == earley.GROW_ITEMS:
             stack = np.zeros(2 * len(stack), np.int32)
