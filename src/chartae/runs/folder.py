@@ -9,11 +9,12 @@ from pathlib import Path
 from chartae import densities as density_table
 from chartae.data.kinds import Kind
 from chartae.records import manifest
-from chartae.records.files import replace_text
+from chartae.records.files import reading, replace_text
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_tensors
 from chartae.runs.residuals import Residuals
-from chartae.runs.run import RESIDUALS, Run, built_from, condition_of
+from chartae.runs.run import RESIDUALS, Run, condition_of
+from chartae.runs.sizes import built_for
 from chartae.training.history import read_log
 
 __all__ = ["check_folder", "load", "prepare"]
@@ -21,7 +22,7 @@ __all__ = ["check_folder", "load", "prepare"]
 #: files that training keeps writing to
 CHANGING = ("log.jsonl", "checkpoint.safetensors")
 #: settings in which a resumed run may differ from the run in the folder
-MAY_DIFFER = ("epochs", "root", "version", "notes", "threads")
+MAY_DIFFER = ("epochs", "root", "version", "notes", "threads", "files", "to_files")
 #: settings that are fingerprints -> of what, in the plural
 _OF_DATA = {
     "fingerprint": "the training data",
@@ -151,23 +152,15 @@ def load(folder: str | Path, *, device: str = "cpu") -> Run:
     manifest.verify(
         folder, "run.toml", "weights.safetensors", *logs, *residual, *(path.name for path in files.values())
     )
+    objective = built_for(settings, folder / "weights.safetensors")
     tensors, facts = read_tensors(folder / "weights.safetensors", kind="weights")
-    if facts.get("recipe") != settings.recipe:
-        raise ValueError(
-            f"the weights in {folder} are of recipe {facts.get('recipe')!r}; expected {settings.recipe!r}, as in "
-            "run.toml. Restore the files, or fit the run again"
-        )
-    if sum(t.numel() for t in tensors.values()) == 0:
-        raise ValueError(f"the weights in {folder} are empty; fit the run again")
-    try:
-        built = built_from(settings)
-        built.objective.load_state_dict(tensors)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"the weights in {folder} do not match its run.toml: {error}") from error
-    objective = built.objective.to(device).eval()
-    densities = {name: density_table.load(path, device=device) for name, path in files.items()}
+    with reading(folder / "weights.safetensors", "file of weights that match run.toml"):
+        objective.load_state_dict(tensors)
+    objective = objective.to(device).eval()
+    shape = objective.model.code_shape
+    densities = {name: density_table.load(path, device=device, shape=shape) for name, path in files.items()}
     kept = facts.get("kept")
-    residuals = Residuals.load(folder / RESIDUALS) if residual else None
+    residuals = Residuals.load(folder / RESIDUALS, settings.shape) if residual else None
     return Run(
         settings, Kind.from_dict(settings.kind), objective.model, objective, read_log(folder), densities, folder,
         kept=kept if isinstance(kept, int) else None, condition=condition_of(settings), residuals=residuals,

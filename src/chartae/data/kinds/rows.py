@@ -17,7 +17,7 @@ from chartae.data.columns import Columns, Frame, as_frame, frame_columns, frame_
 from chartae.data.contents import Contents
 from chartae.data.kinds.base import Kind, Plain, Writer, dimensions
 from chartae.data.lines import is_string_list
-from chartae.records.files import whole_file
+from chartae.records.files import quoted, whole_file
 
 __all__ = ["Rows"]
 
@@ -134,11 +134,22 @@ class Rows(Kind):
 
 
 def columns_from(facts: Mapping[str, Plain]) -> Columns:
-    """Rebuild the columns from the plain values that `Rows.to_dict` returned."""
+    """Rebuild the columns from the plain values that `Rows.to_dict` returned.
+
+    Raises:
+        TypeError, KeyError: an entry is missing, or has another type.
+    """
+    for key, kinds in {"columns": str | int, "dtypes": str, "others": str | int}.items():
+        values = facts.get(key, []) if key == "others" else facts[key]
+        if not isinstance(values, list | tuple) or not all(isinstance(value, kinds) for value in values):
+            raise TypeError(f"{key} is {quoted(values)}")
+    label = facts["label"]
+    if not isinstance(label, str | int):
+        raise TypeError(f"label is {quoted(label)}")
     return Columns(
         tuple(cast(list[str | int], facts["columns"])),
         tuple(cast(list[str], facts["dtypes"])),
-        cast(str | int, facts["label"]),
+        label,
         tuple(cast(list[str | int], facts.get("others", []))),
     )
 
