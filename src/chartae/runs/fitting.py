@@ -36,6 +36,7 @@ from chartae.runs.conditioning import LABELS, conditioned
 from chartae.runs.folder import prepare
 from chartae.runs.request import Request
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
+from chartae.runs.sources import source_facts
 from chartae.runs.weighting import positive, weighted
 from chartae.training import OnEpoch, Training
 from chartae.training.augmentation import augmentation_name
@@ -464,6 +465,7 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
         precision=training.precision,
         root=source.root,
         fingerprint=fingerprint(data.train),
+        files=source_facts(source.data, source.root),
         objective=repr(built.objective),
         version=version("chartae"),
         codec=str(data.kind.to_dict().get("codec", "")),
@@ -510,7 +512,7 @@ def _paired(
     prior.remember(as_float(partners[sample_rows(len(partners), 1000)]))
     settings = replace(
         settings, root=source.root or to.root, to=to.data, to_shape=other.shape, to_kind=other.kind.to_dict(),
-        to_fingerprint=fingerprint(other.train),
+        to_fingerprint=fingerprint(other.train), to_files=source_facts(to.data, to.root),
     )  # fmt: skip
     return x, partners, valid, settings
 
