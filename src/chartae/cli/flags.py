@@ -8,7 +8,10 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-__all__ = ["DataFlags", "FitDataFlags", "MeasuringFlags", "ModelFlags", "ReadingFlags", "RunFolder", "Seed", "flag"]
+__all__ = [
+    "DataFlags", "FitDataFlags", "MeasuringFlags", "ModelFlags", "ReadingFlags", "RunDataFlags", "RunFolder", "Seed",
+    "flag",
+]  # fmt: skip
 
 #: defaults that go without saying
 UNSAID = ("None", "False", "")
@@ -40,6 +43,17 @@ class DataFlags:
     """Where named data sets are."""
 
     data_root: Root = None
+
+
+@dataclass(frozen=True)
+class RunDataFlags(DataFlags):
+    """Which data a run is used with."""
+
+    dataset: Annotated[
+        str | None,
+        flag("name of a data set, or a path, in place of the data of the fit, which are read again by default", "DATA",
+             "data"),
+    ] = None  # fmt: skip
 
 
 @dataclass(frozen=True)

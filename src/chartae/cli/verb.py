@@ -20,6 +20,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from chartae.cli.checks import Check, NotMet
 from chartae.cli.flags import flag
+from chartae.cli.printing import MOST, printable
 from chartae.records.choices import suggestion
 from chartae.records.search import Search
 from chartae.records.training import Training
@@ -40,7 +41,7 @@ class Notes(logging.Handler):
     def warn(self, message: Warning | str, *where: object, **to: object) -> None:
         """Stand in for `warnings.showwarning`."""
         self.said.add(str(message))
-        print(f"warning: {in_flags(self.verb, str(message))}", file=sys.stderr, flush=True)
+        print(f"warning: {printable(in_flags(self.verb, str(message)), MOST)}", file=sys.stderr, flush=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         if (text := record.getMessage()) not in self.said:
@@ -66,7 +67,7 @@ def talking(quiet: bool, verb: type) -> Iterator[Notes]:
 def say(text: str) -> None:
     """Print a line for the user on stderr, unless --quiet is set: stdout is for results."""
     if not _QUIET.get():
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def progress() -> bool:
