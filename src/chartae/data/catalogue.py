@@ -44,6 +44,8 @@ _FASHION = (
 )
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _DIGITS = tuple("0123456789")
+#: how many bytes gzip packs into one, at most
+MOST_PACKED = 1032
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 
@@ -97,8 +99,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             header = f.read(4 * magic[3])
             shape = tuple(int(v) for v in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
             length = math.prod(shape)
-            # one more byte, to detect a file that is too long
-            body = f.read(length + 1) if len(shape) == magic[3] else b""
+            # one more byte, to detect a file that is too long; none, if even the best packing could not hold so many
+            most = path.stat().st_size * (MOST_PACKED if path.suffix == ".gz" else 1)
+            body = f.read(length + 1) if len(shape) == magic[3] and length <= most else b""
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise ValueError(f"{path} is damaged or cut short ({e}). Download it again.") from e
     if len(shape) < magic[3] or len(body) != length:

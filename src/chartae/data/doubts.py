@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chartae.data.notes import guess
+from chartae.records.files import quoted
 
 __all__ = ["doubts"]
 
@@ -47,8 +48,8 @@ def doubts(
     notes: list[str] = []
     for name, column, is_whole in zip(names, x.T, whole, strict=True):
         if len(column) > 2 and np.isfinite(column).all() and (column == np.rint(column)).all():
-            remedy = f"leave it out with drop={name!r}" if may_drop else "leave it out"
-            what = f"Column {name!r} of {source}"
+            remedy = f"leave it out with drop={quoted(name)}" if may_drop else "leave it out"
+            what = f"Column {quoted(name)} of {source}"
             if _are_days(column):
                 notes.append(guess(
                     f"{what} holds dates as whole numbers, such as {column[0]:.0f}, which are read as amounts, so that"

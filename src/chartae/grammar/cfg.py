@@ -15,7 +15,7 @@ import numpy as np
 from chartae.grammar import analysis
 from chartae.grammar.derivations import Codec, Derivations, Description, Failure, checked, gather
 from chartae.grammar.productions import Production, Terminal, read, read_lark
-from chartae.records.files import quoted
+from chartae.records.files import LINE, quoted
 
 if TYPE_CHECKING:
     from chartae.grammar.earley import Tables
@@ -34,6 +34,10 @@ MOST_CELLS, MOST_TERMINAL = 1 << 24, 1000
 def _listed(names: Iterable[str]) -> str:
     listed = sorted(quoted(str(n)) for n in names)
     return ", ".join(listed[:20]) + (f", ... ({len(listed):,})" if len(listed) > 20 else "")
+
+
+def _shown(production: Production) -> str:
+    return str(production)[:LINE]
 
 
 class Grammar(Codec):
@@ -159,19 +163,21 @@ class Grammar(Codec):
         number = {n: k for k, n in enumerate(self.nonterminals)}
         if self.start not in number:
             raise ValueError(
-                f"{self.name}: the start symbol {self.start!r} has no production; expected one of {_listed(number)}"
+                f"{self.name}: the start symbol {quoted(self.start)} has no production; expected one of"
+                f" {_listed(number)}"
             )
         twice = next((p for p, count in Counter(self.productions).items() if count > 1), None)
         if twice is not None:
             raise ValueError(
-                f"{self.name} has a production twice, which makes its strings ambiguous: {str(twice)[:200]}. Remove one"
+                f"{self.name} has a production twice, which makes its strings ambiguous: {_shown(twice)}. Remove one"
                 " of the two."
             )
         undefined = {s for p in self.productions for s in p.rhs if not isinstance(s, Terminal) and s not in number}
         if undefined and useless == "refuse":
             where = next(p for p in self.productions if undefined & set(p.rhs))
             raise ValueError(
-                f"{self.name}: {_listed(undefined)} has no production (used in: {where}). Define it, put it in quotes"
+                f"{self.name}: {_listed(undefined)} has no production (used in: {_shown(where)}). Define it,"
+                f" put it in quotes"
                 " if it is a terminal, or pass useless='mask' to disable the productions that need it."
             )
         extra = len(self.nonterminals)  # one nonterminal without productions stands for all undefined ones
@@ -183,7 +189,7 @@ class Grammar(Codec):
         least, each = analysis.costs(rules, extra + 1)
         if least[number[self.start]] >= analysis.UNREACHED:
             raise ValueError(
-                f"{self.name}: the language is empty, because no derivation from {self.start!r} ends. Give it an"
+                f"{self.name}: the language is empty, because no derivation from {quoted(self.start)} ends. Give it an"
                 " alternative of terminals, or of nonterminals whose derivations end."
             )
         endless = [n for n, k in number.items() if least[k] >= analysis.UNREACHED]
@@ -197,7 +203,8 @@ class Grammar(Codec):
             )
         if useless == "refuse" and unreached:
             raise ValueError(
-                f"{self.name}: {_listed(unreached)} is not reached from the start symbol {self.start!r}. Remove it, use"
+                f"{self.name}: {_listed(unreached)} is not reached from the start symbol {quoted(self.start)}."
+                f" Remove it, use"
                 " it, pass another start, or pass useless='mask'."
             )
         self._live = live & np.array([k in reached for k, _ in rules])
@@ -205,7 +212,8 @@ class Grammar(Codec):
         if cycle:
             path = " => ".join(self.nonterminals[a] for a in [*cycle, cycle[0]])
             raise ValueError(
-                f"{self.name}: {path} derives itself, which gives strings infinitely many derivations. Remove one of"
+                f"{self.name}: {path[:LINE]} derives itself, which gives strings infinitely many derivations."
+                f" Remove one of"
                 " the productions of this cycle."
             )
         # k < K is a nonterminal, K + t a terminal, -1 an undefined symbol
@@ -433,8 +441,11 @@ class Grammar(Codec):
         if p >= self.size:
             return f"has production {p} at step {step}; expected 0 to {self.size - 1}"
         if not self.masks[:, p].any():
-            return f"has production {p} ({self.productions[p]}) at step {step}, from which no string can be derived"
-        return f"has production {p} ({self.productions[p]}) at step {step}, where another nonterminal is leftmost"
+            return f"has production {p} ({_shown(self.productions[p])}) at step {step}, from which no string"
+            " can be derived"
+        return (
+            f"has production {p} ({_shown(self.productions[p])}) at step {step}, where another nonterminal is leftmost"
+        )
 
 
 def _trie(terminals: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from lark.lexer import Pattern
 
 from chartae.maths.private import Tree, parsed_regex
-from chartae.records.files import quoted
+from chartae.records.files import one_line, quoted
 
 __all__ = ["Production", "Terminal", "read", "read_ebnf", "read_lark", "read_productions"]
 
@@ -366,8 +366,8 @@ def read_lark(text: str, start: str | None = None) -> tuple[list[Production], st
         start = "start" if "start" in names else names[0]
     try:
         grammar = lark.Lark(text, start=start, parser="earley", lexer="dynamic", maybe_placeholders=False)
-    except lark.exceptions.LarkError as e:
-        raise ValueError(f"lark cannot read the grammar: {str(e).splitlines()[0]}") from e
+    except Exception as e:  # of lark, and of the packages for regular expressions that it uses
+        raise ValueError(f"lark cannot read the grammar: {one_line(e)}") from e
     patterns = {t.name: t.pattern for t in grammar.terminals}
     regexes = _Regexes()
     productions: list[Production] = []

@@ -22,7 +22,7 @@ MOST_ARRAYS = 10_000
 
 
 def check_npy(file: IO[bytes], size: int, name: str) -> None:
-    """Check that an array has as many bytes as its header says, before NumPy takes memory for it.
+    """Check that an array has the bytes that its header says, before NumPy takes memory for it.
 
     Args:
         file: the array in NumPy's format, from its beginning; the header is read from it.
@@ -30,7 +30,7 @@ def check_npy(file: IO[bytes], size: int, name: str) -> None:
         name: what the message calls the array.
 
     Raises:
-        ValueError: the header is damaged or that of pickled objects, or is followed by too few or too many bytes.
+        ValueError: the header is damaged or that of pickled objects, or is followed by too few bytes.
     """
     head = io.BytesIO(file.read(min(size, MOST_HEADER)))
     version = np.lib.format.read_magic(head)
@@ -41,7 +41,7 @@ def check_npy(file: IO[bytes], size: int, name: str) -> None:
     if dtype.hasobject:
         raise ValueError(f"{name} holds pickled objects, which are never loaded")
     expected, actual = math.prod(map(int, shape)) * dtype.itemsize, size - head.tell()
-    if expected != actual or any(n < 0 for n in shape):
+    if expected > actual or any(n < 0 for n in shape):
         raise ValueError(f"{name} has {actual:,} bytes of values; expected shape {shape} of {dtype}")
 
 
@@ -61,6 +61,8 @@ def check_npz(file: IO[bytes], most: int | None = None) -> None:
         if len(members) > MOST_ARRAYS or (most is not None and total > most):
             raise ValueError(f"it unpacks to {len(members):,} arrays of {total:,} bytes; expected at most {most:,}")
         for member in members:
+            if member.flag_bits & 1:
+                raise ValueError(f"{member.filename[:60]!r} is encrypted")
             if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ValueError(f"{member.filename[:60]!r} is packed in another way than NumPy's")
             if member.filename.endswith(".npy"):

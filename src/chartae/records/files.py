@@ -5,6 +5,7 @@ Every file that chartae writes comes from `whole_file`, and every file of a run 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -221,7 +222,8 @@ def reading(path: str | Path, what: str = "file that chartae wrote") -> Iterator
     except (Damaged, ImportError):
         raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno is not None:
+        # a file that refers to a place before its beginning gives EINVAL
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise Damaged(f"{path} is damaged: {one_line(error)}; expected a {what}") from error
 
