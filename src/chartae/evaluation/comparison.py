@@ -153,7 +153,8 @@ def compare(
             choice, 0 for no average.
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
-        checkpoint_every: number of epochs between checkpoints, >= 1; default 1.
+        checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
+            writing below a thirtieth of the training.
         augment: random changes of the training pictures: ``"flip"``, ``"crop"``, ``"rotate"``, or several, separated by
             commas; or a function of a batch. None (default) for none.
         grammar: for strings: name or file of a grammar, or another codec.

@@ -63,8 +63,9 @@ class Training:
         seed: seed of all random numbers in training; default 0.
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
-        checkpoint_every: number of epochs between checkpoints, >= 1; default 1. An interrupt also writes one, at the
-            next step.
+        checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
+            writing below a thirtieth of the training. An interrupt also writes one, at the next step, and so do ten
+            minutes without one.
         augment: random changes of the training pictures, new in every step: ``"flip"`` (left to right), ``"crop"`` (a
             shift by up to an eighth of a side), ``"rotate"`` (by up to 15 degrees), or several, separated by commas. Or
             a function from a batch of examples (n, *S) in the model's form to one of the same shape, for any kind of
@@ -92,7 +93,7 @@ class Training:
     seed: int = 0
     device: str | None = None
     compile: bool = False
-    checkpoint_every: int = 1
+    checkpoint_every: int | None = None
     augment: Augment | None = None
 
     def check(self) -> None:
@@ -102,7 +103,7 @@ class Training:
             ValueError: a setting is out of range, or the device is not available.
         """
         for name in ("epochs", "batch_size", "checkpoint_every"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; {one_of(self.precision, PRECISIONS)}")

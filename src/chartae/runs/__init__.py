@@ -4,7 +4,7 @@ from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.ensembles import Sweep, fit_many, train_many
 from chartae.runs.estimate import Estimate, estimate
 from chartae.runs.fitting import fit, fit_request, prepared
-from chartae.runs.folder import load
+from chartae.runs.loading import load
 from chartae.runs.request import Request
 from chartae.runs.residuals import Residuals
 from chartae.runs.run import Run, fingerprint

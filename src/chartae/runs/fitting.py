@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,7 +34,8 @@ from chartae.records.settings import Plain, Settings
 from chartae.records.training import Augment
 from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import LABELS, conditioned
-from chartae.runs.folder import prepare
+from chartae.runs.folder import Target, held, target_of
+from chartae.runs.loading import load
 from chartae.runs.request import Request
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
 from chartae.runs.weighting import positive, weighted
@@ -71,7 +73,7 @@ def fit(
     ema: float | None = None,
     device: str | None = None,
     compile: bool = False,
-    checkpoint_every: int = 1,
+    checkpoint_every: int | None = None,
     augment: Augment | None = None,
     weight: object = None,
     on_epoch: OnEpoch | None = None,
@@ -135,7 +137,8 @@ def fit(
             (default) for the objective's choice, 0 for no average.
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
-        checkpoint_every: number of epochs between checkpoints, >= 1; default 1.
+        checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
+            writing below a thirtieth of the training.
         augment: random changes of the training pictures, new in every step: ``"flip"`` (left to right), ``"crop"`` (a
             shift by up to an eighth of a side), ``"rotate"`` (by up to 15 degrees), or several, separated by commas. Or
             a function from a batch of examples (n, *S) in the model's form to one of the same shape, for any kind of
@@ -258,20 +261,25 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     >>> run.settings.latent_dim, list(run.densities)
     (2, ['normal'])
     """
+    writing = request.out is not None and is_main_process()
+    holding = held(Path(request.out)) if writing and request.out is not None else nullcontext()
     # the caller may have switched gradients off
-    with torch.inference_mode(False), torch.enable_grad():
+    with holding, torch.inference_mode(False), torch.enable_grad():
         return _trained(prepared(recipe, data, request), request)
 
 
 def _trained(fitting: Prepared, request: Request) -> Run:
     """Train what has been prepared, and fit its densities."""
-    built, dataset = fitting.built, fitting.data
-    writing = request.out is not None and is_main_process()
-    folder = None if request.out is None else Path(request.out)
-    if folder is not None and writing:
-        prepare(folder, fitting.settings, request.overwrite, request.resume)
+    built, dataset, target = fitting.built, fitting.data, _target(fitting, request)
+    if target is not None and target.start == "complete":
+        return _completed(target.out, fitting)
+    writing = target is not None and is_main_process()
+    if target is not None and writing:
+        target.prepare(fitting.settings)
+    folder = None if target is None else target.folder
+    resume = target is not None and target.start == "resumed"
     history = loop.fit(
-        built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=request.resume,
+        built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=resume,
         progress=request.progress, on_epoch=request.on_epoch, training=fitting.training,
     )  # fmt: skip
     settings = replace(fitting.settings, threads=history.threads)
@@ -284,12 +292,45 @@ def _trained(fitting: Prepared, request: Request) -> Run:
     run = replace(run, residuals=run.measure_residuals(dataset))
     if writing:
         run.write()
+    _fit_densities(run, fitting)
+    if target is not None and writing:
+        target.finish()
+        run = replace(run, folder=target.out)
+    return run
+
+
+def _target(fitting: Prepared, request: Request) -> Target | None:
+    """Where the run is written, and how it begins, which is said; None if it is kept in memory."""
+    if request.out is None:
+        return None
+    target = target_of(Path(request.out), fitting.settings, overwrite=request.overwrite, resume=request.resume)
+    if request.resume:
+        _LOG.info({
+            "new": "%s holds no checkpoint yet, so training starts anew",
+            "resumed": "training continues from the checkpoint in %s",
+            "complete": "the run in %s is complete",
+        }[target.start], target.folder)  # fmt: skip
+    return target
+
+
+def _completed(folder: Path, fitting: Prepared) -> Run:
+    """The run in a folder, whose training is complete, with all of its densities."""
+    run = load(folder, device=fitting.training.device or "cpu")
+    epochs = max((int(row["epoch"]) for row in run.log), default=0)
+    run = replace(run, history=loop.History(run.log, epochs, run.kept or epochs, "complete before"))
+    if is_main_process():
+        run = run.mended(fitting.data)
+        _fit_densities(run, fitting)
+    return run
+
+
+def _fit_densities(run: Run, fitting: Prepared) -> None:
+    """Fit the densities that the run lacks."""
     # operations of a pass over the codes with ten full covariances
-    with limited_threads(threads_for(20.0 * len(dataset.train) * settings.latent_dim**2)):
-        run.fit_densities(fitting.densities, dataset)
+    with limited_threads(threads_for(20.0 * len(fitting.data.train) * run.settings.latent_dim**2)):
+        run.fit_densities(fitting.densities, fitting.data)
     for note in run.density_notes:
         _LOG.info(note)
-    return run
 
 
 def prepared(recipe: str, data: object, request: Request) -> Prepared:
