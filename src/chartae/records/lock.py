@@ -172,8 +172,10 @@ def _exclusive(folder: Path) -> Iterator[Holder | None]:
         yield former
     finally:
         stop.set()
-        path.unlink(missing_ok=True)  # before the lock is released, so that no other process's is deleted
-        os.close(descriptor)
+        try:
+            path.unlink(missing_ok=True)  # before the lock is released, so that no other process's is deleted
+        finally:
+            os.close(descriptor)
 
 
 def _acquired(path: Path) -> tuple[int, Holder | None]:

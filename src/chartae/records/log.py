@@ -81,6 +81,14 @@ class LogFile:
         replace_text(self.path, text)
         self.size, self._state = len(text.encode()), hashlib.sha256(text.encode())
 
+    def digest_of(self, size: int) -> str:
+        """The sha256 of the first `size` bytes of the file.
+
+        Raises:
+            Damaged: the file is shorter, or a row is damaged.
+        """
+        return hashlib.sha256(_rows(self.path, size)[1]).hexdigest()
+
     def resume(self, size: int, digest: str) -> list[LogRow]:
         """Cut the file to its first `size` bytes, and return their rows.
 

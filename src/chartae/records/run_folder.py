@@ -28,20 +28,14 @@ class RunFolder:
         log: rows of `log.jsonl`; empty if there is none.
         results: results in `results.json`; None if the run has not been evaluated.
         pictures: arrays of `pictures.npz`; empty if there is none.
-        digest: digest of the weights; empty if there are none.
+        is_stale: whether there are results of other weights, which are left out; default False.
     """
 
     settings: Mapping[str, Value] = field(default_factory=dict)
     log: Sequence[LogRow] = ()
     results: Results | None = None
     pictures: Pictures = field(default_factory=Pictures)
-    digest: str = ""
-
-    @property
-    def is_stale(self) -> bool:
-        """Whether the results are of other weights than those in the folder."""
-        of = "" if self.results is None else str(self.results.more.get("of", ""))
-        return bool(of and self.digest and of != self.digest)
+    is_stale: bool = False
 
     @property
     def scored(self) -> Results:
@@ -67,12 +61,15 @@ class RunFolder:
         folder = Path(folder)
         names = ("run.toml", "log.jsonl", "results.json", "pictures.npz")
         manifest.verify(folder, *(name for name in names if (folder / name).is_file()))
+        results = Results.read(folder / "results.json") if (folder / "results.json").is_file() else None
+        is_stale = results is not None and not results.belongs_to(weights_digest(folder))
+        pictures = folder / "pictures.npz"
         return cls(
             read_toml(folder / "run.toml"),
             read_log(folder / "log.jsonl"),
-            Results.read(folder / "results.json") if (folder / "results.json").is_file() else None,
-            Pictures.read(folder / "pictures.npz") if (folder / "pictures.npz").is_file() else Pictures(),
-            weights_digest(folder),
+            None if is_stale else results,
+            Pictures.read(pictures) if pictures.is_file() and not is_stale else Pictures(),
+            is_stale,
         )
 
 

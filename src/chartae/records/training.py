@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 from chartae.records.choices import one_of
+from chartae.records.settings import Plain
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AUGMENTATIONS", "OPTIMISERS", "PRECISIONS", "Augment", "Training", "names_of"]
 
+#: settings that have a key of their own in run.toml, or none
+KEYS = ("epochs", "batch_size", "lr", "seed", "precision", "augment", "device")
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("adam", "adamw", "sgd")
 AUGMENTATIONS = ("flip", "crop", "rotate")
@@ -126,6 +129,18 @@ class Training:
                 "leave one out"
             )
 
+    def stored(self) -> dict[str, Plain]:
+        """The settings that differ from their default, as `run.toml` holds them, besides those with a key there.
+
+        A function is stored by its name, and the device is not.
+        """
+        values: dict[str, Plain] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in KEYS and value != field.default and value is not None:
+                values[field.name] = list(value) if isinstance(value, tuple) else _name(value)
+        return values
+
     def _check_augment(self) -> None:
         names = names_of(self.augment) if isinstance(self.augment, str) else []
         for name in names:
@@ -154,6 +169,13 @@ class Training:
             plateau = PLATEAU if valid and not cosine and objective.comparable else False
         ema = (objective.ema or 0.0) if self.ema is None else self.ema
         return replace(self, lr=lr if self.lr is None else self.lr, cosine=cosine, plateau=plateau, ema=ema)
+
+
+def _name(value: object) -> Plain:
+    """A plain value, or the name of a function."""
+    if callable(value):
+        return f"own: {getattr(value, '__name__', type(value).__name__)}"
+    return cast("Plain", value)
 
 
 def names_of(augment: str) -> list[str]:

@@ -38,9 +38,11 @@ from chartae.runs.folder import Target, held, target_of
 from chartae.runs.loading import load
 from chartae.runs.request import Request
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
+from chartae.runs.warm import start_from
 from chartae.runs.weighting import positive, weighted
 from chartae.training import OnEpoch, Training
 from chartae.training.augmentation import augmentation_name
+from chartae.training.loop import check_resumable
 
 __all__ = ["Prepared", "fit", "fit_request", "prepared"]
 
@@ -64,6 +66,7 @@ def fit(
     root: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    init: str | Path | None = None,
     optimizer: str = "adam",
     precision: str = "fp32",
     clip: float | None = None,
@@ -122,8 +125,10 @@ def fit(
         root: folder of named data sets; None (default) for the environment variable ``CHARTAE_DATA``, or else a cache
             folder.
         overwrite: whether to replace a run in `out`; default False.
-        resume: whether to continue from the checkpoint in `out`, with the same result as an uninterrupted run; default
-            False.
+        resume: whether to continue from the checkpoint in `out`, with the same result as an uninterrupted run, or to
+            start if there is none yet; default False.
+        init: folder of a run of the same recipe and code size, with whose weights the training starts where shapes
+            agree; None (default) for random weights.
         optimizer: ``"adam"`` (default), ``"adamw"``, ``"sgd"``, or a function from parameters to an optimiser.
         precision: ``"fp32"`` (default), ``"bf16"``, or ``"fp16"``, which needs a GPU.
         clip: largest gradient norm over a player's parameters, > 0; None (default) for no limit.
@@ -204,8 +209,8 @@ def fit(
         weight=weight if isinstance(weight, str) else None,
     )  # fmt: skip
     request = Request(
-        latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, progress,
-        None if isinstance(weight, str) else weight, on_epoch,
+        latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, init,
+        progress, None if isinstance(weight, str) else weight, on_epoch,
         reading, settings, options,
     )  # fmt: skip
     return fit_request(recipe, data, request)
@@ -273,6 +278,8 @@ def _trained(fitting: Prepared, request: Request) -> Run:
     built, dataset, target = fitting.built, fitting.data, _target(fitting, request)
     if target is not None and target.start == "complete":
         return _completed(target.out, fitting)
+    if target is not None and target.start == "resumed":
+        check_resumable(built.objective, fitting.batches, fitting.training, fitting.valid, target.folder)
     writing = target is not None and is_main_process()
     if target is not None and writing:
         target.prepare(fitting.settings)
@@ -282,7 +289,8 @@ def _trained(fitting: Prepared, request: Request) -> Run:
         built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=resume,
         progress=request.progress, on_epoch=request.on_epoch, training=fitting.training,
     )  # fmt: skip
-    settings = replace(fitting.settings, threads=history.threads)
+    start = Settings.read(folder / "run.toml").start if resume and folder else fitting.settings.start
+    settings = replace(fitting.settings, threads=history.threads, start=start)
     run = Run(
         settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
         dataset.skipped, history.best_epoch, dataset.condition,
@@ -370,11 +378,14 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root, request.reading)
     chosen = _options(recipe, request.options, reading, dataset)
     request, sizes = _sized(record, dataset, request, names)
-    notes = (*dataset.notes, *sizes)
-    for note in notes:
-        _LOG.info(note)
     built = _built(recipe, dataset, other, request, chosen)
     objective = built.objective
+    start, notes = "", (*dataset.notes, *sizes)
+    if request.init is not None:
+        start, taken = start_from(objective, request.init, recipe, built.setting.latent_dim)
+        notes = (*notes, taken)
+    for note in notes:
+        _LOG.info(note)
     if dataset.train_weight is not None and not objective.weighs:
         raise ValueError(
             f"weight is given, but the loss of recipe {recipe!r} is not a sum over examples, as it has a critic or "
@@ -399,7 +410,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
             )
     training = replace(request.training, lr=built.lr if request.training.lr is None else request.training.lr)
     settings = settings_of(built, dataset, origin(dataset), training)
-    settings = replace(settings, notes=notes)
+    settings = replace(settings, notes=notes, start=start, densities=_asked(request))
     x, partners, valid_partners = dataset.train, None, None
     if other is not None:
         x, partners, valid_partners, settings = _paired(dataset, other, settings, objective, training.seed)
@@ -407,6 +418,13 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     valid = _validation(dataset, objective, training, valid_partners)
     loop.check(objective, batches, training, valid)
     return Prepared(built, dataset, other, settings, batches, valid, training, densities)
+
+
+def _asked(request: Request) -> dict[str, Plain]:
+    """The densities that were asked for, as run.toml holds them."""
+    names = {} if request.densities is None else {"names": list(request.densities)}
+    components = {} if request.components is None else {"components": request.components}
+    return {**names, **components}
 
 
 def _needs_labels(recipe: str, data: object, request: Request) -> bool:
@@ -509,6 +527,7 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
         version=version("chartae"),
         codec=str(data.kind.to_dict().get("codec", "")),
         classes=setting.classes,
+        training=training.stored(),
         augment=augmentation_name(training.augment),
         weight="" if data.train_weight is None else fingerprint(data.train_weight),
         kind=data.kind.to_dict(),

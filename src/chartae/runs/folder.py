@@ -23,7 +23,7 @@ from chartae.runs.run import WEIGHTS
 from chartae.training import checkpoint
 from chartae.training.history import LOG
 
-__all__ = ["Target", "held", "settle", "target_of"]
+__all__ = ["Target", "content", "held", "settle", "target_of"]
 
 #: files that training keeps writing to
 CHANGING = (LOG, *checkpoint.FILES)
@@ -32,7 +32,7 @@ NEW, MOVES = ".new", ".moves.json"
 #: names of unfinished files of older versions
 OLD_LEFTOVER = re.compile(r"\.[\w.]+\.part(\.npz)?")
 #: settings in which a resumed run may differ from the run in the folder
-MAY_DIFFER = ("epochs", "root", "version", "notes", "threads", "densities")
+MAY_DIFFER = ("epochs", "root", "version", "notes", "threads", "densities", "start")
 #: settings of the training in which it may differ
 MAY_DIFFER_IN_TRAINING = ("patience", "device", "checkpoint_every")
 #: settings that are fingerprints -> of what, in the plural
@@ -140,7 +140,7 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _content(folder: Path) -> list[str]:
+def content(folder: Path) -> list[str]:
     """Names of what is in a folder, besides locks and unfinished files; empty if there is no folder."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return [n for n in names if n != lock.NAME and not is_leftover(n) and not OLD_LEFTOVER.fullmatch(n)]
@@ -164,7 +164,7 @@ def target_of(out: Path, settings: Settings, *, overwrite: bool = False, resume:
         raise ValueError("overwrite and resume are both given; give one: overwrite starts anew, resume continues")
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; expected a folder for the run. Choose another name")
-    if not _content(out):
+    if not content(out):
         return Target(out, out)
     if not (out / "run.toml").is_file():
         raise FileExistsError(f"{out} is not empty and holds no run; choose a new folder")

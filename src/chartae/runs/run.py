@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Concatenate, ParamSpec, TypedDict, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -53,8 +55,12 @@ __all__ = [
     "condition_of",
     "fingerprint",
     "is_main_process",
+    "only_writer",
 ]
 
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: the file of the residuals
 RESIDUALS = "residuals.safetensors"
@@ -128,6 +134,20 @@ def built_from(settings: Settings, seed: int | None = None) -> Built:
 def condition_of(settings: Settings) -> Condition | None:
     """The condition of a run; None if it has none."""
     return Condition.from_dict(cast(ConditionRecord, settings.condition)) if settings.condition else None
+
+
+def only_writer(function: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
+    """Decorate a function of a run so that nothing else writes to the run's folder meanwhile.
+
+    It raises `chartae.records.lock.InUse` if another process does.
+    """
+
+    @functools.wraps(function)
+    def alone(run: Run, /, *arguments: P.args, **keywords: P.kwargs) -> T:
+        with nullcontext() if run.folder is None else lock.writer(run.folder):
+            return function(run, *arguments, **keywords)
+
+    return alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -911,11 +931,17 @@ class Run:
                 with manifest.writing(self.folder, "run.toml", WEIGHTS, LOG):
                     LogFile(self.folder / LOG).write(self.log)
                     replace_text(self.folder / "run.toml", self.settings.to_toml())
+                self._register_checkpoints()
             if self.residuals is None and (residuals := self.measure_residuals(data)) is not None:
                 run = replace(self, residuals=residuals)
                 with manifest.writing(self.folder, RESIDUALS):
                     residuals.save(self.folder / RESIDUALS, weights_digest(self.folder))
         return run
+
+    def _register_checkpoints(self) -> None:
+        """List the checkpoints as they are after training."""
+        assert self.folder is not None
+        manifest.register(self.folder, *(name for name in checkpoint.FILES if (self.folder / name).is_file()))
 
     def check_code_use(self, data: Dataset) -> None:
         """Warn, and log an alarm, if the decoder ignores the code, which the losses of critics do not show."""
@@ -950,6 +976,7 @@ class Run:
             digest = write_tensors(folder / WEIGHTS, self.objective.state_dict(), kind="weights", facts=facts)
             replace_text(folder / "run.toml", text)
             manifest.clear(folder, keep=OF_TRAINING)
+            self._register_checkpoints()
             if self.residuals is not None:
                 with manifest.writing(folder, RESIDUALS):
                     self.residuals.save(folder / RESIDUALS, digest)

@@ -21,14 +21,14 @@ from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.records.files import Damaged
 from chartae.records.log import LogFile
-from chartae.records.tensors import read_tensors, write_tensors
+from chartae.records.tensors import read_header, read_tensors, write_tensors
 from chartae.records.training import Training
 from chartae.training.augmentation import augmentation_name
 from chartae.training.average import Average
 from chartae.training.device import Device
 from chartae.training.history import History, Row, read_rows
 
-__all__ = ["FILES", "Facts", "Snapshot", "State", "exists", "fixed", "load", "restore", "save", "snapshot"]
+__all__ = ["FILES", "Facts", "Snapshot", "State", "check", "exists", "fixed", "load", "restore", "save", "snapshot"]
 
 #: torch's name for the state of a module besides its parameters and buffers
 EXTRA = "_extra_state"
@@ -245,6 +245,14 @@ def save(state: State, folder: Path | None, settings: Fixed) -> None:
 def exists(folder: Path) -> bool:
     """Whether a folder has a checkpoint."""
     return any((folder / name).is_file() for name in FILES)
+
+
+def check(folder: Path, settings: Fixed) -> None:
+    """Raise ValueError if the last checkpoint of a folder was written with other settings; damage shows later."""
+    for path in (folder / name for name in FILES if (folder / name).is_file()):
+        with suppress(Damaged):
+            _check_same(read_header(path, kind="checkpoint")[1].get("settings", {}), settings, path)
+            return
 
 
 def load(state: State, folder: Path, settings: Fixed) -> None:

@@ -44,7 +44,7 @@ from chartae.training.saving import Saving
 from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields
 from chartae.training.work import step_work
 
-__all__ = ["OnEpoch", "fit"]
+__all__ = ["OnEpoch", "check_resumable", "fit"]
 
 #: what is called after each epoch; True ends the training
 OnEpoch: TypeAlias = Callable[[Row, Autoencoder], object]
@@ -152,6 +152,25 @@ def fit(
             return loop.run(progress, on_epoch)
         finally:
             objective.eval()
+
+
+def check_resumable(
+    objective: Objective, batches: Batches, training: Training, valid: Batches | None, folder: Path
+) -> None:
+    """Check that a training can be continued from the checkpoint in a folder, before anything changes there.
+
+    Args:
+        objective: the objective.
+        batches: the training data.
+        training: settings of the training.
+        valid: validation data; None for none.
+        folder: folder of the checkpoint.
+
+    Raises:
+        ValueError: the checkpoint was written with other settings.
+    """
+    training = training.resolved(objective, valid=valid is not None)
+    checkpoint.check(folder, checkpoint.fixed(objective, batches, training))
 
 
 class _Loop:
