@@ -597,10 +597,10 @@ def test_a_search_is_replaced_when_the_new_one_is_complete(fake_run, tmp_path, m
     def killed(*arguments):
         raise MemoryError
 
-    monkeypatch.setattr("chartae.optimise.entry.write", killed)
-    with pytest.raises(MemoryError):
-        optimise.optimise(run, "expression-fit", rounds=2, seed=5, overwrite=True, **options)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr("chartae.optimise.entry.write", killed)
+        with pytest.raises(MemoryError):
+            optimise.optimise(run, "expression-fit", rounds=2, seed=5, overwrite=True, **options)
     assert (tmp_path / "state.json").read_text() == old
     resumed = optimise.optimise(run, "expression-fit", rounds=2, seed=5, resume=True, **options)
     whole = optimise.optimise(run, "expression-fit", rounds=2, seed=5, **options | {"out": tmp_path / "whole"})
