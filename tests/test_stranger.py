@@ -700,7 +700,7 @@ def test_grammars_have_tables_of_bounded_size():
     assert cpu(lambda: Grammar(long_chain)) < SECONDS
 
 
-# -- names ---------------------------------------------------------------------------------------------------------------
+# -- names -------------------------------------------------------------------------------------------------------------
 
 
 def test_names_with_brackets_control_characters_and_other_bytes(honest, tmp_path, capfd):
@@ -737,7 +737,7 @@ def test_settings_hold_any_bytes_of_paths(tmp_path):
         Settings("ae", "x", (2,), 1, "mlp", 1, 1, 0.1, 0, kind={"mean": [0.123456789] * 200_000}).to_toml()
 
 
-# -- messages ------------------------------------------------------------------------------------------------------------
+# -- messages ----------------------------------------------------------------------------------------------------------
 
 
 def test_what_messages_quote():
@@ -767,7 +767,7 @@ def test_errors_without_text_and_lack_of_memory_are_said(monkeypatch, capsys):
     assert module is not None
 
 
-# -- what users bring ------------------------------------------------------------------------------------------------------
+# -- what users bring --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
@@ -799,7 +799,7 @@ def test_long_strings_are_refused_with_their_remedy():
         read(["a" * 20_000, "b", "a"], reading=Reading(grammar="characters"), valid=0, test=0)
 
 
-# -- fuzz ------------------------------------------------------------------------------------------------------------------
+# -- fuzz --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

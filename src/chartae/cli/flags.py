@@ -9,9 +9,18 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 __all__ = [
-    "DataFlags", "FitDataFlags", "MeasuringFlags", "ModelFlags", "ReadingFlags", "RunDataFlags", "RunFolder", "Seed",
+    "BreakLock",
+    "DataFlags",
+    "FitDataFlags",
+    "MeasuringFlags",
+    "ModelFlags",
+    "ReadingFlags",
+    "Root",
+    "RunDataFlags",
+    "RunFolder",
+    "Seed",
     "flag",
-]  # fmt: skip
+]
 
 #: defaults that go without saying
 UNSAID = ("None", "False", "")
@@ -35,6 +44,7 @@ Root = Annotated[
     flag("folder of the named data sets; by default the environment variable CHARTAE_DATA, or a download", "FOLDER"),
 ]
 RunFolder = Annotated[Positional[Path], flag("folder of a run", "RUN")]
+BreakLock = Annotated[bool, flag("delete the lock that a killed process on another machine has left in the folder")]
 Seed = Annotated[int, flag("seed of the random numbers", "N")]
 
 

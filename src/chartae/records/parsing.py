@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
 
-from chartae.records.files import MOST_TEXT, Damaged, one_line, quoted, read_text
+from chartae.records.files import Damaged, one_line, quoted, read_text
 
-__all__ = ["MOST_TOML", "Place", "Value", "is_finite", "is_number", "read_json", "read_toml"]
+__all__ = ["MOST_TOML", "Place", "Value", "is_finite", "is_number", "parse_toml", "read_json", "read_toml"]
 
 #: the largest TOML file that is read, in bytes, and its most lines that begin a key or a table: tomllib is slow
 MOST_TOML, MOST_KEYS = 4 << 20, 20_000
@@ -121,8 +121,7 @@ class Place:
         return strings
 
 
-def _read(path: Path, parse: Callable[[str], Value], most: int = MOST_TEXT) -> Value:
-    text = read_text(path, most)
+def _parsed(text: str, path: Path, parse: Callable[[str], Value]) -> Value:
     try:
         return parse(text)
     except (ValueError, RecursionError) as error:  # JSON and TOML errors are ValueErrors
@@ -137,7 +136,7 @@ def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]
         Damaged: the file is damaged or a link, or does not hold a mapping.
     """
     place = Place(path, remedy=remedy)
-    return place.mapping(_read(path, json.loads)), place
+    return place.mapping(_parsed(read_text(path), path, json.loads)), place
 
 
 def read_toml(path: Path) -> Mapping[str, Value]:
@@ -147,7 +146,18 @@ def read_toml(path: Path) -> Mapping[str, Value]:
         FileNotFoundError: the file does not exist.
         Damaged: the file is damaged.
     """
-    return Place(path).mapping(_read(path, _toml, MOST_TOML))
+    return parse_toml(read_text(path, MOST_TOML), path)
+
+
+def parse_toml(text: str, path: Path) -> Mapping[str, Value]:
+    """The mapping in the text of a TOML file; the path is for error messages.
+
+    Raises:
+        Damaged: the text is damaged, or too long.
+    """
+    if len(text) > MOST_TOML:
+        raise Damaged(f"{path} is damaged: it holds a text of {len(text):,} characters; expected at most {MOST_TOML:,}")
+    return Place(path).mapping(_parsed(text, path, _toml))
 
 
 def _toml(text: str) -> Mapping[str, Value]:

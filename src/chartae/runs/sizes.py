@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 from chartae.data import Reading
 from chartae.data.kinds import Kind
 from chartae.objectives import Objective
-from chartae.records.files import Damaged, quoted, reading
+from chartae.records.files import Damaged, reading
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_header
 from chartae.runs.run import built_from
@@ -86,12 +86,7 @@ def built_for(settings: Settings, weights: Path) -> Objective:
         Damaged: the file is damaged, or its tensors are not those of the settings.
         ValueError: the settings are invalid.
     """
-    shapes, facts, _ = read_header(weights, kind="weights")
-    if facts.get("recipe") != settings.recipe:
-        raise Damaged(
-            f"the weights in {weights.parent} are of recipe {quoted(facts.get('recipe'))}; expected "
-            f"{quoted(settings.recipe)}, as in run.toml. Restore the files, or fit the run again"
-        )
+    shapes, _, _ = read_header(weights, kind="weights")
     values = sum(math.prod(shape) for _, shape in shapes.values())
     if not values:
         raise Damaged(f"the weights in {weights.parent} are empty; fit the run again")
