@@ -57,6 +57,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "score": Entry("evaluate", "Score", "evaluate the estimated score, the gradient of log p"),
         "diagnose": Entry("evaluate", "Diagnose", "show what was learnt: geometry, consistency, factors"),
         "report": Entry("use", "Report", "write a run or a comparison as one HTML file"),
+        "postmortem": Entry("postmortem", "Postmortem", "show why a training failed, and what to try"),
     },
     "look up": {
         "inspect": Entry("inspecting", "Inspect", "show what would be read from a file, a folder or a name"),

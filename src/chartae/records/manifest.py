@@ -2,6 +2,7 @@
 
 A writer registers the files that it has written, and a reader verifies those that it is about to read. Overwriting a
 folder deletes the registered files and nothing else. An unregistered file is read without a check, and never deleted.
+A registered folder, such as that of a post-mortem, is listed as changing, and has a manifest of its own.
 """
 
 from __future__ import annotations
@@ -128,7 +129,14 @@ def clear(folder: str | Path, keep: Collection[str] = ()) -> None:
     Raises:
         ValueError: the manifest cannot be read.
     """
+    folder = Path(folder)
     kept = {*keep, *([NAME] if keep else [])}
+    for name in _read(folder):
+        # a listed folder has a manifest of its own
+        if name not in kept and (folder / name).is_dir() and not (folder / name).is_symlink():
+            clear(folder / name)
+            with suppress(OSError):  # it holds more
+                (folder / name).rmdir()
     for path in files(folder):
         if path.name not in kept:
             path.unlink(missing_ok=True)

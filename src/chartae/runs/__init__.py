@@ -3,6 +3,7 @@
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.ensembles import Sweep, fit_many, train_many
 from chartae.runs.estimate import Estimate, estimate
+from chartae.runs.failures import postmortem
 from chartae.runs.fitting import fit, fit_request, prepared
 from chartae.runs.folder import load
 from chartae.runs.request import Request
@@ -29,6 +30,7 @@ __all__ = [
     "fit_many",
     "fit_request",
     "load",
+    "postmortem",
     "prepared",
     "properties",
     "retrained",

@@ -33,6 +33,7 @@ from chartae.records.settings import Plain, Settings
 from chartae.records.training import Augment
 from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import LABELS, conditioned
+from chartae.runs.failures import explaining
 from chartae.runs.folder import prepare
 from chartae.runs.request import Request
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
@@ -181,7 +182,8 @@ def fit(
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `out` is not empty, and neither `overwrite` nor `resume` is set.
         FileNotFoundError: `resume` is set, and there is no run in `out`.
-        ArithmeticError: the loss became NaN or infinite.
+        chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
+            into the run folder if there is one; `chartae.postmortem` reads it.
 
     >>> import torch
     >>> import chartae as ch
@@ -248,7 +250,8 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `request.out` is not empty, and neither `overwrite` nor `resume` is set.
         FileNotFoundError: `resume` is set, and there is no run in `request.out`.
-        ArithmeticError: the loss became NaN or infinite.
+        chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
+            into the run folder if there is one; `chartae.postmortem` reads it.
 
     >>> import torch
     >>> from chartae.runs import Request, fit_request
@@ -260,7 +263,9 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     """
     # the caller may have switched gradients off
     with torch.inference_mode(False), torch.enable_grad():
-        return _trained(prepared(recipe, data, request), request)
+        fitting = prepared(recipe, data, request)
+        with explaining(fitting.settings):
+            return _trained(fitting, request)
 
 
 def _trained(fitting: Prepared, request: Request) -> Run:
