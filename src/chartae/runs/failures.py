@@ -15,20 +15,20 @@ from chartae.objectives import Objective, Penalised, Wrapped
 from chartae.recipes import options as options_of
 from chartae.recipes import trial
 from chartae.records import manifest
-from chartae.records.files import replace_text
+from chartae.records.files import Damaged, replace_text
 from chartae.records.parsing import Value
 from chartae.records.postmortem import Findings, Try
 from chartae.records.settings import IN_MEMORY, Settings
-from chartae.records.training import Training
 from chartae.runs.conditioning import LABELS
+from chartae.runs.folder import NEW
 from chartae.runs.run import built_from, condition_of
 from chartae.training import NonFinite, PostMortem, Rerun, rerun_step
-from chartae.training.postmortem import FOLDER
+from chartae.training.postmortem import FACTS, FOLDER
 
 __all__ = ["explaining", "postmortem"]
 
-#: keyword of a fit -> its flag, where a setting of the training has one and differs from what goes without saying
-FLAGS = ("clip", "patience", "augment", "device")
+#: settings of a training in `[training]` of run.toml that are flags
+FLAGS = ("clip", "cosine", "patience", "ema")
 
 
 def postmortem(folder: str | Path, *, rerun: bool = True) -> PostMortem:
@@ -61,9 +61,12 @@ def postmortem(folder: str | Path, *, rerun: bool = True) -> PostMortem:
     ('overflow', True, [{'lr': 0.001}, {'lr': 0.001, 'clip': 1.0}])
     """
     folder = Path(folder)
-    inside = folder / FOLDER
-    place = inside if inside.is_symlink() or inside.is_dir() else folder
-    if place == folder and not (folder / "postmortem.json").is_file():
+    # a run that was to replace another one failed in a folder of its own
+    places = [path for path in (folder / NEW / FOLDER, folder / FOLDER) if path.is_symlink() or path.is_dir()]
+    if any(path.is_symlink() for path in (folder / NEW, *places)):
+        raise Damaged(f"a folder in {folder} is a link; expected folders of chartae. Delete the link")
+    place = places[0] if places else folder
+    if not places and not (folder / FACTS).is_file():
         raise FileNotFoundError(
             f"there is no post-mortem in {folder}; expected the folder of a run whose training failed because a loss "
             "was not finite"
@@ -71,9 +74,9 @@ def postmortem(folder: str | Path, *, rerun: bool = True) -> PostMortem:
     manifest.verify(place, *(manifest.listed(place) or ()))
     report = PostMortem.read(place)
     settings = report.settings
-    if settings is None and (place.parent / "run.toml").is_file() and place == inside:
+    if settings is None and places and (place.parent / "run.toml").is_file():
         settings = Settings.read(place.parent / "run.toml")  # it was killed before it wrote its copy
-    report = _explained(report, settings, folder if place == inside else folder.parent)
+    report = _explained(report, settings, folder if places else folder.parent)
     return replace(report, rerun=_again(report)) if rerun else report
 
 
@@ -89,16 +92,23 @@ def _again(report: PostMortem) -> Rerun:
 
 
 @contextmanager
-def explaining(settings: Settings) -> Iterator[None]:
-    """Add the settings of a run to the post-mortem of a training that fails in the block, and to its folder."""
+def explaining(settings: Settings, out: Path | None) -> Iterator[None]:
+    """Add the settings of a run to the post-mortem of a training that fails in the block, and to its folder.
+
+    Args:
+        settings: settings of the run.
+        out: folder of the run; None without one.
+    """
     try:
         yield
     except NonFinite as error:
         report = error.postmortem
-        if report.folder is not None and report.folder.is_dir() and manifest.listed(report.folder) is not None:
-            replace_text(report.folder / "run.toml", settings.to_toml())
-            manifest.register(report.folder, "run.toml")
-        error.postmortem = _explained(report, settings, None if report.folder is None else report.folder.parent)
+        if report.folder is not None and manifest.listed(report.folder) is not None:
+            with manifest.writing(report.folder, "run.toml"):
+                replace_text(report.folder / "run.toml", settings.to_toml())
+            # the user knows the run, not the folder in it in which its replacement was trained
+            error.args = (str(error).replace(f"postmortem {report.folder.parent}`", f"postmortem {out}`"),)
+        error.postmortem = _explained(report, settings, out)
         raise
 
 
@@ -147,40 +157,30 @@ def _weights(objective: Objective) -> Mapping[str, float]:
 
 def _command(settings: Settings, report: PostMortem, changes: Mapping[str, Value], folder: Path | None) -> str:
     """The command line of the run with changes; empty if it cannot be written as one."""
-    grammar = _grammar(settings)
-    if settings.data == IN_MEMORY or settings.to == IN_MEMORY or report.foreign or grammar is None:
+    grammar, training = _grammar(settings), report.training
+    in_memory = IN_MEMORY in (settings.data, settings.to) or (settings.weight and "weight" not in settings.reading)
+    unwritable = {*settings.training} - {*FLAGS, "checkpoint_every"}
+    if in_memory or grammar is None or unwritable or report.foreign or settings.start or isinstance(training.lr, dict):
         return ""
-    if settings.weight and "weight" not in settings.reading:  # weights in memory
-        return ""
-    training = report.training
-    if training.optimizer != "adam" or training.compile or isinstance(training.lr, dict):
-        return ""
-    values: dict[str, object] = {
-        "recipe": settings.recipe, "latent_dim": settings.latent_dim, "net": settings.net, "epochs": training.epochs,
-        "batch_size": training.batch_size, "lr": training.lr, "seed": training.seed, "precision": training.precision,
-        **_stated(training, settings), **settings.options, **dict(changes),
-    }  # fmt: skip
     name = "-".join(changes)
-    out = f"{folder}-{name}" if folder is not None else f"runs/{name}"
+    values: dict[str, object] = {
+        "data_root": settings.root or None, "to": settings.to or None, "recipe": settings.recipe,
+        "latent_dim": settings.latent_dim, "net": settings.net, "components": settings.densities.get("components"),
+        "epochs": training.epochs, "batch_size": training.batch_size, "lr": training.lr, "seed": training.seed,
+        "precision": training.precision, "augment": settings.augment or None,
+        **{key: settings.training.get(key) for key in FLAGS}, **settings.options, **changes,
+        "out": f"{folder}-{name}" if folder is not None else f"runs/{name}",
+    }  # fmt: skip
     words = ["chartae", "fit", settings.data]
-    for key, value in {"data_root": settings.root or None, "to": settings.to or None, **values, "out": out}.items():
+    for key, value in values.items():
         if value is not None:
             words += [f"--{key.replace('_', '-')}", str(value)]
-    words += grammar
+    densities = settings.densities.get("names")
+    if isinstance(densities, list | tuple) and densities:
+        words += ["--densities", *map(str, densities)]
     if (condition := condition_of(settings)) is not None:
         words += ["--condition", LABELS if condition.names == (LABELS,) else ",".join(condition.names)]
-    return shlex.join([*words, *_reading(settings)])
-
-
-def _stated(training: Training, settings: Settings) -> dict[str, object]:
-    """Settings of the training that are not what they would be if nobody had chosen them."""
-    objective = trial(settings.recipe)
-    stated: dict[str, object] = {name: getattr(training, name) for name in FLAGS}
-    if training.cosine != objective.cosine:
-        stated["cosine"] = training.cosine
-    if training.ema != (objective.ema or 0.0):
-        stated["ema"] = training.ema
-    return stated
+    return shlex.join([*words, *grammar, *_reading(settings)])
 
 
 def _reading(settings: Settings) -> list[str]:
