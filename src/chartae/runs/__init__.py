@@ -3,6 +3,7 @@
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.ensembles import Sweep, fit_many, train_many
 from chartae.runs.estimate import Estimate, estimate
+from chartae.runs.failures import postmortem
 from chartae.runs.fitting import fit, fit_request, prepared
 from chartae.runs.folder import content, held
 from chartae.runs.loading import load
@@ -33,6 +34,7 @@ __all__ = [
     "fit_request",
     "held",
     "load",
+    "postmortem",
     "prepared",
     "properties",
     "resume",

@@ -34,6 +34,7 @@ from chartae.records.settings import Plain, Settings
 from chartae.records.training import Augment
 from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import LABELS, conditioned
+from chartae.runs.failures import explaining
 from chartae.runs.folder import Target, held, target_of
 from chartae.runs.loading import load
 from chartae.runs.request import Request
@@ -189,7 +190,8 @@ def fit(
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `out` is not empty, and neither `overwrite` nor `resume` is set.
         FileNotFoundError: `resume` is set, and there is no run in `out`.
-        ArithmeticError: the loss became NaN or infinite.
+        chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
+            into the run folder if there is one; `chartae.postmortem` reads it.
 
     >>> import torch
     >>> import chartae as ch
@@ -256,7 +258,8 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `request.out` is not empty, and neither `overwrite` nor `resume` is set.
         FileNotFoundError: `resume` is set, and there is no run in `request.out`.
-        ArithmeticError: the loss became NaN or infinite.
+        chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
+            into the run folder if there is one; `chartae.postmortem` reads it.
 
     >>> import torch
     >>> from chartae.runs import Request, fit_request
@@ -270,7 +273,9 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     holding = held(Path(request.out)) if writing and request.out is not None else nullcontext()
     # the caller may have switched gradients off
     with holding, torch.inference_mode(False), torch.enable_grad():
-        return _trained(prepared(recipe, data, request), request)
+        fitting = prepared(recipe, data, request)
+        with explaining(fitting.settings, None if request.out is None else Path(request.out)):
+            return _trained(fitting, request)
 
 
 def _trained(fitting: Prepared, request: Request) -> Run:
