@@ -179,8 +179,8 @@ class Bench:
     def command(self, recipe: str, out: Path, *more: str, seed: int = 0) -> list[str]:
         return [
             "fit", str(self.data), "--recipe", recipe, "--latent-dim", "4", "--net", "smooth:32x32",
-            "--batch-size", "50", "--epochs", str(EPOCHS[recipe]), "--densities", "normal", "--seed", str(seed), "--device", "cpu",
-            "--out", str(out), "--quiet", *more,
+            "--batch-size", "50", "--epochs", str(EPOCHS[recipe]), "--densities", "normal",
+            "--seed", str(seed), "--device", "cpu", "--out", str(out), "--quiet", *more,
         ]  # fmt: skip
 
     def timed(self, name: str, words: Sequence[str]) -> Process:

@@ -18,7 +18,7 @@ from chartae.records.results import Results, TrainingFacts
 from chartae.records.run_folder import weights_digest
 from chartae.runs import Run
 
-__all__ = ["stamp", "training_facts", "write"]
+__all__ = ["stamp", "training_facts", "written"]
 
 
 def stamp(data: str, seed: int) -> dict[str, Value]:
@@ -31,13 +31,18 @@ def training_facts(run: Run) -> TrainingFacts:
     return TrainingFacts(cast(Mapping[str, Value], run.training()))
 
 
-def write(run: Run, results: Results, pictures: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write `results.json`, and `pictures.npz` if there are pictures, to the run folder, if the run has one."""
+def written(run: Run, results: Results, pictures: Mapping[str, NDArray[np.generic]]) -> Results:
+    """Write `results.json`, and `pictures.npz` if there are pictures, to the run folder, if the run has one.
+
+    Returns:
+        The results, marked with the weights that they are of.
+    """
     if run.folder is None:
-        return
+        return results
     results = replace(results, of=weights_digest(run.folder))
     names = ("results.json", "pictures.npz") if pictures else ("results.json",)
     with manifest.writing(run.folder, *names):
         results.write(run.folder / "results.json")
         if pictures:
             write_arrays(run.folder / "pictures.npz", pictures)
+    return results

@@ -18,9 +18,9 @@ from chartae.records import manifest
 from chartae.records.files import Damaged, replace_text
 from chartae.records.parsing import Value
 from chartae.records.postmortem import Findings, Try
+from chartae.records.replacing import NEW
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.conditioning import LABELS
-from chartae.runs.folder import NEW
 from chartae.runs.run import built_from, condition_of
 from chartae.training import NonFinite, PostMortem, Rerun, rerun_step
 from chartae.training.postmortem import FACTS, FOLDER
