@@ -12,8 +12,10 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import chartae as ch
 from chartae.cli import main
@@ -408,6 +410,30 @@ def test_resume_takes_every_setting_from_the_folder(tmp_path, x):
     assert list(longer.densities) == ["gmm", "normal"]
     with pytest.raises(ValueError, match="fitted to in-memory data"):
         ch.resume(folder, epochs=5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"size": 6}, {"channels_last": True}, {"background": "black"}, {"condition": "labels"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_run_is_resumed_with_the_options_it_was_read_with(tmp_path, options):
+    rng = np.random.default_rng(0)
+    if "channels_last" in options:
+        path = tmp_path / "x.npy"
+        np.save(path, rng.integers(0, 255, (60, 8, 8, 3), dtype=np.uint8))
+    else:
+        path = tmp_path / "photos"
+        for i in range(60):
+            (path / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (8, 8, 4), dtype=np.uint8)).save(path / f"c{i % 2}" / f"{i}.png")
+    words = {"net": "mlp", **QUICK, **({} if "background" in options else {"background": "white"}), **options}
+    if "channels_last" in options:
+        words.pop("background")
+    first = ch.fit("ae", path, epochs=1, out=tmp_path / "run", **words)
+    longer = ch.resume(tmp_path / "run", epochs=2, progress=False)
+    assert longer.settings.reading == first.settings.reading
+    assert same(longer, ch.fit("ae", path, epochs=2, **words))
 
 
 def test_a_function_cannot_be_resumed_from_a_folder(tmp_path, x):
