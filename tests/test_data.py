@@ -18,8 +18,9 @@ import pytest
 import torch
 from PIL import Image
 
-from chartae.data import NAMES, Dataset, Reading, as_examples, catalogue, fetch, from_arrays, load, read
+from chartae.data import NAMES, Dataset, Reading, as_examples, catalogue, fetch, files, from_arrays, load, read
 from chartae.data.download import extract
+from chartae.maths import rows as blockwise
 
 ROOT = Path(os.environ.get("CHARTAE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 SPLITS = ("train", "valid", "test")
@@ -642,3 +643,57 @@ def test_an_archive_cannot_write_elsewhere(tmp_path: Path) -> None:
     extract(archive, target, ["test_batch.bin", "data_batch_1.bin", "escaped.bin"])
     assert sorted(p.name for p in target.iterdir()) == ["escaped.bin", "test_batch.bin"]
     assert not (tmp_path / "escaped.bin").exists()
+
+
+# -- memory
+
+
+def test_a_large_array_is_mapped_and_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = RNG.normal(size=(300, 4)).astype(np.float32)
+    np.save(tmp_path / "a.npy", x)
+    before = load(tmp_path / "a.npy")
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    monkeypatch.setattr(blockwise, "BLOCK", 64)
+    parts = files.read_contents(tmp_path / "a.npy").parts
+    assert isinstance(parts["train"].x, np.memmap)
+    after = load(tmp_path / "a.npy")
+    for split in ("train", "valid", "test"):
+        assert torch.equal(after.split(split), before.split(split))
+    mapped = read(tmp_path / "a.npy", valid=0, test=0).train
+    mapped.zero_()  # changes memory, not the file
+    assert np.array_equal(np.load(tmp_path / "a.npy"), x)
+
+
+@pytest.mark.parametrize("wrong", ["pickled", "short", "empty", "fortran", "zipped"])
+def test_files_that_cannot_be_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    path, x = tmp_path / "a.npy", RNG.normal(size=(300, 4)).astype(np.float32)
+    np.save(path, {"pickled": np.array([{}], object), "empty": x[:0]}.get(wrong, np.asfortranarray(x)))
+    if wrong == "short":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif wrong == "zipped":
+        np.savez(tmp_path / "b.npz", x=x)
+        (tmp_path / "b.npz").rename(path)
+    if wrong in ("fortran", "zipped"):
+        assert sizes(load(path)) == (240, 30, 30)
+    else:
+        with pytest.raises(
+            ValueError, match={"pickled": "pickled", "short": "cannot be read", "empty": "empty"}[wrong]
+        ):
+            load(path)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.float32])
+def test_columns_are_scaled_alike_in_blocks(monkeypatch: pytest.MonkeyPatch, dtype: type) -> None:
+    x = (1000 * RNG.normal(size=(500, 3)) + 7).astype(dtype)
+    x_before = x.copy()
+    whole = from_arrays(x)
+    monkeypatch.setattr(blockwise, "BLOCK", 100)
+    blocks = from_arrays(x)
+    assert np.array_equal(x, x_before)  # the user's array is never changed
+    assert torch.equal(whole.train, blocks.train)
+    np.testing.assert_allclose(blocks.kind.mean, whole.kind.mean, rtol=1e-13)
+    np.testing.assert_allclose(blocks.kind.sd, whole.kind.sd, rtol=1e-13)
+    inside = whole.kind.inside(whole.train)
+    monkeypatch.undo()
+    assert torch.equal(inside, whole.kind.inside(whole.train))

@@ -43,6 +43,8 @@ from chartae.training.augmentation import augmentation_name
 __all__ = ["Prepared", "fit", "fit_request", "prepared"]
 
 _LOG = logging.getLogger(__name__)
+#: training data of fewer bytes are converted to the model's form once, which needs a copy of them; others in batches
+CONVERTED_AT_ONCE = 64 << 20
 
 
 def fit(
@@ -518,9 +520,11 @@ def _paired(
 def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches:
     """Batches of the training data, with the labels, target, condition and partners that the objective uses."""
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
+    large = x.nbytes >= CONVERTED_AT_ONCE
     return Batches(
-        data.kind.inside(x),
+        x if large else data.kind.inside(x),
         training.batch_size,
+        inside=data.kind.inside if large else None,
         seed=training.seed,
         labels=labels,
         labelled=0 if labels is None else objective.labelled,

@@ -26,6 +26,7 @@ from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.maths import as_float, sample_rows
 from chartae.maths.interpolation import PATHS, principal_axes
+from chartae.maths.rows import row_blocks
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import manifest
@@ -56,6 +57,8 @@ __all__ = [
 RESIDUALS = "residuals.safetensors"
 #: validation rows from which residuals are measured on these alone, and values that are enough to measure them
 HELD_OUT, MEASURED = 100, 20_000_000
+#: rows that are converted to the model's form at once, a multiple of the rows that a net sees at once
+CONVERTED = 10_000
 #: the files that training itself writes; all others in a run folder are derived from its weights
 OF_TRAINING = ("run.toml", "weights.safetensors", "log.jsonl", "checkpoint.safetensors")
 
@@ -100,7 +103,11 @@ def fingerprint(x: Tensor) -> str:
     >>> len(fingerprint(x)), fingerprint(x) == fingerprint(x.clone()), fingerprint(x) == fingerprint(x + 1)
     (16, True, False)
     """
-    return hashlib.blake2b(x.contiguous().cpu().numpy().tobytes(), digest_size=8).hexdigest()
+    state = hashlib.blake2b(digest_size=8)
+    for block in row_blocks(x.shape if x.ndim else (1,)):
+        rows = (x[block] if x.ndim else x).contiguous().cpu()
+        state.update(rows.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
 
 
 def built_from(settings: Settings, seed: int | None = None) -> Built:
@@ -324,8 +331,13 @@ class Run:
         Returns:
             Codes (N, D), on the model's device.
         """
-        x: Tensor = getattr(data, split)
-        return self.encode_inside(self.kind.inside(x), data.conditions(split))
+        x, conditions = data.split(split), data.conditions(split)
+        codes = []
+        for start in range(0, len(x), CONVERTED):  # so that there is no second copy of all the data
+            rows = slice(start, start + CONVERTED)
+            of_rows = None if conditions is None else Encoded(conditions.rows[rows])
+            codes.append(self.encode_inside(self.kind.inside(x[rows]), of_rows))
+        return torch.cat(codes) if codes else self.encode_inside(self.kind.inside(x), conditions)
 
     def decode(self, z: object, condition: object = None) -> object:
         """Decode codes: the mean of p(x|z).
@@ -543,7 +555,8 @@ class Run:
                 weights.append(weight[rows])
                 means.append(self.reconstruct_inside(x, of_rows))
         has_weights = data.train_weight is not None or data.valid_weight is not None
-        return Residuals.of(torch.cat(originals), torch.cat(means), torch.cat(weights) if has_weights else None)
+        x, m = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (originals, means))
+        return Residuals.of(x, m, torch.cat(weights) if has_weights else None)
 
     def restore(self, x: Tensor) -> object:
         """Convert examples (N, *S) from the model's form to the user's."""

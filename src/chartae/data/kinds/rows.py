@@ -17,6 +17,7 @@ from chartae.data.columns import Columns, Frame, as_frame, frame_columns, frame_
 from chartae.data.contents import Contents
 from chartae.data.kinds.base import Kind, Plain, Writer, dimensions
 from chartae.data.lines import is_string_list
+from chartae.maths.rows import row_blocks
 from chartae.records.files import whole_file
 
 __all__ = ["Rows"]
@@ -143,6 +144,26 @@ def columns_from(facts: Mapping[str, Plain]) -> Columns:
     )
 
 
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column of rows (N, d), N >= 1, with N in the denominator.
+
+    They are computed in float64, as the mean of a column may be large compared with its standard deviation.
+    """
+    blocks = list(row_blocks(x.shape))
+    if len(blocks) == 1:
+        exact = x.to(torch.float64)
+        mean = exact.mean(0)
+        return mean, (exact - mean).square().mean(0).sqrt()
+    # in one buffer: new memory for each block would pile up between the sums
+    buffer = torch.empty_like(x[blocks[0]], dtype=torch.float64)
+    mean, variance = (torch.zeros_like(buffer[0]) for _ in range(2))
+    for block in blocks:
+        mean += buffer[: block.stop - block.start].copy_(x[block]).sum(0) / len(x)
+    for block in blocks:
+        variance += buffer[: block.stop - block.start].copy_(x[block]).sub_(mean).square_().sum(0) / len(x)
+    return mean, variance.sqrt()
+
+
 def _rows(x: object, names: Sequence[str | int], at_least: int) -> Tensor:
     """Rows (n, d) of float32; `names` are those of the columns, for messages."""
     values = as_tensor(x)
@@ -159,14 +180,16 @@ def _check_resolution(values: Tensor, rows: Tensor, names: Sequence[str | int]) 
     """Raise ValueError if a column varies too little around too large a mean for float32."""
     if values.dtype not in (torch.float64, torch.int64, torch.int32):
         return
-    exact = values.to(torch.float64)
-    error = (exact - rows.to(torch.float64)).abs().amax(0)
-    sd = exact.std(0, correction=0)
+    error = torch.zeros(values.shape[1], dtype=torch.float64, device=values.device)
+    for block in row_blocks(values.shape):
+        lost = (values[block].to(torch.float64) - rows[block]).abs_().amax(0)
+        torch.maximum(error, lost, out=error)
+    mean, sd = moments(values)
     coarse = ((sd > 0) & (error > COARSEST * sd)).nonzero().flatten().tolist()
     if coarse:
         first = coarse[0]
         raise ValueError(
             f"column {repr(names[first]) if names else first + 1} of x varies by {float(sd[first]):.3g} around "
-            f"{float(exact[:, first].mean()):.6g}; expected a variation that 32-bit floats can represent. Subtract an "
+            f"{float(mean[first]):.6g}; expected a variation that 32-bit floats can represent. Subtract an "
             "offset from the column, or leave it out."
         )
