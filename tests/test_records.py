@@ -265,12 +265,12 @@ def test_a_file_that_still_changes_is_listed_and_not_verified(tmp_path):
 
 def test_all_of_the_old_run_goes_and_nothing_else(tmp_path):
     written(tmp_path, "run.toml", "diagnose.html", "weights[1].safetensors", "density.gmm.safetensors")
-    for name in ("notes.txt", ".weights[1].safetensors.part", ".notes.txt.part"):
+    for name in ("notes.txt", ".part.0123456789abcdef.run.toml", ".notes.txt.part"):
         (tmp_path / name).write_text("")
     (tmp_path / "seed-0").mkdir()
     manifest.forget(tmp_path, "density.gmm.safetensors")
     names = [path.name for path in manifest.files(tmp_path)]
-    assert sorted(names) == [".weights[1].safetensors.part", "diagnose.html", "manifest.json", "run.toml",
+    assert sorted(names) == [".part.0123456789abcdef.run.toml", "diagnose.html", "manifest.json", "run.toml",
                              "weights[1].safetensors"]  # fmt: skip
     assert names[-1] == "manifest.json"
     manifest.clear(tmp_path)
@@ -320,12 +320,13 @@ def test_only_what_is_there_is_registered(tmp_path):
         ("{", r"manifest\.json is damaged"),
         ("[]", r"manifest\.json is a list; expected a mapping"),
         (
-            '{"version": 2, "files": {}, "more": 1}',
-            r"was written by a newer chartae \(its version is 2; .* 1\); update",
+            '{"version": 3, "files": {}, "more": 1}',
+            r"was written by a newer chartae \(its version is 3; .* 2\); update",
         ),
         ('{"version": 1, "files": {}, "owner": 1, "age": 2}', r"manifest\.json has unknown keys: age, owner; expected"),
         ('{"files": {}}', r"version in manifest\.json is None; expected a whole number"),
         ('{"version": "1"}', r"version in manifest\.json is '1'; expected a whole number"),
+        ('{"version": 2, "files": {}}', r"manifest\.json has changed since chartae wrote it"),
         ('{"version": 1, "files": ["a"]}', r"files in manifest\.json is a list; expected a mapping"),
         ('{"version": 1, "files": {"run.toml": "abc"}}', r"files\.run\.toml in manifest\.json is 'abc'; expected 64"),
     ],

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from tyro.conf import Positional
 
 from chartae.cli.evaluate import Compare, RunsFlags
-from chartae.cli.flags import FitDataFlags, ModelFlags, flag
+from chartae.cli.flags import BreakLock, FitDataFlags, ModelFlags, Root, RunFolder, flag
 from chartae.cli.recipes import options_help, refuse_unknown
-from chartae.cli.verb import Verb, progress, say
+from chartae.cli.verb import Verb, progress, say, unlock
 from chartae.records.training import Training
 
 if TYPE_CHECKING:
-    from chartae.runs import Estimate, Request
+    from chartae.runs import Estimate, Request, Run
 
-__all__ = ["Demo", "Fit"]
+__all__ = ["Demo", "Fit", "Resume"]
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,14 @@ class OutputFlags:
     """What is written."""
 
     out: Annotated[Path | None, flag("folder for the run (required, except with --dry-run)", "FOLDER")] = None
-    resume: Annotated[bool, flag("resume from the checkpoint in the folder")] = False
-    overwrite: Annotated[bool, flag("remove the run in the folder first")] = False
+    resume: Annotated[
+        bool, flag("continue from the checkpoint in the folder; start if there is none; say so if the run is complete")
+    ] = False
+    overwrite: Annotated[bool, flag("replace the run in the folder, which stays until the new one is complete")] = False
+    init: Annotated[
+        Path | None, flag("start with the weights of another run of the same recipe and code size", "RUN")
+    ] = None
+    break_lock: BreakLock = False
     dry_run: Annotated[
         bool, flag("check everything and print the objective, the number of parameters and the time; write nothing")
     ] = False
@@ -109,14 +115,14 @@ class Fit(Verb):
         recipe = self.model.recipe or DEFAULT
         refuse_unknown(Fit, [recipe], options)
         request = self._request(options)
+        if self.output.break_lock and self.output.out is not None:
+            unlock(self.output.out)
         if self.output.dry_run:
             estimate = runs.estimate(recipe, self.dataset, request)
             print(json.dumps(estimate.to_dict(), indent=1) if self.output.json else _described(estimate))
             return
         run = runs.fit_request(recipe, self.dataset, request)
-        assert run.history is not None
-        best, epochs = run.history.best_epoch, run.history.epochs
-        say(f"{recipe} on {self.dataset}: the weights of epoch {best} of {epochs} are kept; the run is in {run.folder}")
+        say_kept(run)
         if run.skipped:
             say(f"{run.skipped:,} strings were left out; `chartae grammar audit` says why")
         if runs.same_pictures(run):
@@ -125,8 +131,7 @@ class Fit(Verb):
                 "of them"
             )
         if self.output.json:
-            facts = {"folder": str(run.folder), "recipe": recipe, "densities": list(run.densities), **run.training()}
-            print(json.dumps(facts, indent=1))
+            print_facts(run)
 
     def _request(self, options: Mapping[str, str]) -> Request:
         from chartae import runs
@@ -136,9 +141,59 @@ class Fit(Verb):
         return runs.Request(
             latent_dim=model.latent_dim, net=model.net, densities=model.densities, components=model.components,
             to=data.to, condition=data.condition, out=output.out, root=data.data_root, overwrite=output.overwrite,
-            resume=output.resume, progress=progress(), training=self.training, options=options,
+            resume=output.resume, init=output.init, progress=progress(), training=self.training, options=options,
             reading=Reading(**data.reading()),  # type: ignore[arg-type]
         )  # fmt: skip
+
+
+def say_kept(run: Run) -> None:
+    """Say which epoch's weights a run has, and where it is."""
+    assert run.history is not None
+    best, epochs, settings = run.history.best_epoch, run.history.epochs, run.settings
+    say(
+        f"{settings.recipe} on {settings.data}: the weights of epoch {best} of {epochs} are kept; the run is in "
+        f"{run.folder}"
+    )
+
+
+def print_facts(run: Run) -> None:
+    """Print the facts of a run as JSON."""
+    facts = {
+        "folder": str(run.folder), "recipe": run.settings.recipe, "densities": list(run.densities), **run.training()
+    }  # fmt: skip
+    print(json.dumps(facts, indent=1))
+
+
+@dataclass(frozen=True)
+class Resume(Verb):
+    """Continue the training of a run from its checkpoint, with all settings from its folder."""
+
+    examples: ClassVar[tuple[str, ...]] = ("resume runs/a", "resume runs/a --epochs 100")
+
+    run_folder: RunFolder
+    epochs: Annotated[
+        int | None, flag("total number of passes over the data, with those before; by default as in the run", "N")
+    ] = None
+    dataset: Annotated[
+        str | None, flag("name or path of the training data; by default those that the run names", "DATA", "data")
+    ] = None
+    data_root: Root = None
+    device: Annotated[str | None, flag("cpu or cuda; by default a GPU if there is one", "NAME")] = None
+    break_lock: BreakLock = False
+    json: Annotated[bool, flag("print the facts of the run as JSON on stdout")] = False
+
+    def run(self, options: Mapping[str, str]) -> None:
+        from chartae import runs
+
+        if self.break_lock:
+            unlock(self.run_folder)
+        run = runs.resume(
+            self.run_folder, epochs=self.epochs, data=self.dataset, root=self.data_root, device=self.device,
+            progress=progress(),
+        )  # fmt: skip
+        say_kept(run)
+        if self.json:
+            print_facts(run)
 
 
 def _described(estimate: Estimate) -> str:

@@ -8,7 +8,18 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-__all__ = ["DataFlags", "FitDataFlags", "MeasuringFlags", "ModelFlags", "ReadingFlags", "RunFolder", "Seed", "flag"]
+__all__ = [
+    "BreakLock",
+    "DataFlags",
+    "FitDataFlags",
+    "MeasuringFlags",
+    "ModelFlags",
+    "ReadingFlags",
+    "Root",
+    "RunFolder",
+    "Seed",
+    "flag",
+]
 
 #: defaults that go without saying
 UNSAID = ("None", "False", "")
@@ -32,6 +43,7 @@ Root = Annotated[
     flag("folder of the named data sets; by default the environment variable CHARTAE_DATA, or a download", "FOLDER"),
 ]
 RunFolder = Annotated[Positional[Path], flag("folder of a run", "RUN")]
+BreakLock = Annotated[bool, flag("delete the lock that a killed process on another machine has left in the folder")]
 Seed = Annotated[int, flag("seed of the random numbers", "N")]
 
 

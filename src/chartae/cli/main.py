@@ -38,6 +38,7 @@ class Entry:
 GROUPS: Mapping[str, Mapping[str, Entry]] = {
     "train": {
         "fit": Entry("fit", "Fit", "train a recipe on data"),
+        "resume": Entry("fit", "Resume", "continue the training of a run"),
         "compare": Entry("evaluate", "Compare", "train and evaluate several recipes on one data set"),
         "reproduce": Entry("reproduce", "Reproduce", "reproduce a published result"),
         "demo": Entry("fit", "Demo", "compare four recipes on the images that ship with chartae"),
@@ -56,6 +57,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "evaluate": Entry("evaluate", "Evaluate", "compare samples and reconstructions with the test set"),
         "score": Entry("evaluate", "Score", "evaluate the estimated score, the gradient of log p"),
         "diagnose": Entry("evaluate", "Diagnose", "show what was learnt: geometry, consistency, factors"),
+        "verify": Entry("verifying", "Verify", "check that the files of a run are as they were written"),
         "report": Entry("use", "Report", "write a run or a comparison as one HTML file"),
     },
     "look up": {
@@ -67,6 +69,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
 #: how an interrupted verb is continued
 CONTINUED = {
     "fit": "run the same command with --resume",
+    "resume": "run the same command again",
     "optimise": "run the same command with --resume",
     "compare": "run the same command again",
     "reproduce": "run the same command again",

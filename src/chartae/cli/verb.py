@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar, get_args, get_type_hints
 
 import tyro
@@ -24,7 +25,19 @@ from chartae.records.choices import suggestion
 from chartae.records.search import Search
 from chartae.records.training import Training
 
-__all__ = ["Notes", "Printing", "Verb", "flag_names", "flag_of", "in_flags", "parsed", "progress", "say", "talking"]
+__all__ = [
+    "Notes",
+    "Printing",
+    "Verb",
+    "flag_names",
+    "flag_of",
+    "in_flags",
+    "parsed",
+    "progress",
+    "say",
+    "talking",
+    "unlock",
+]
 
 _QUIET: ContextVar[bool] = ContextVar("quiet", default=False)
 
@@ -61,6 +74,18 @@ def talking(quiet: bool, verb: type) -> Iterator[Notes]:
         logger.setLevel(level)
         logger.removeHandler(notes)
         _QUIET.reset(token)
+
+
+def unlock(folder: Path) -> None:
+    """Delete a folder's lock, and say whose it was.
+
+    Raises:
+        ValueError: its holder is a living process of this machine.
+    """
+    from chartae.records.lock import break_lock
+
+    holder = break_lock(folder)
+    say(f"{folder} was not locked" if holder is None else f"the lock of {folder}, held by {holder}, is deleted")
 
 
 def say(text: str) -> None:

@@ -105,8 +105,7 @@ def _scatter(run: Run, path: Path) -> Writer:
     from chartae.draw import plotting
 
     def write(x: Tensor, path: Path) -> None:
-        with whole_file(path) as part:
-            plotting.scatter(run.kind.outside(x).numpy(force=True)).savefig(part, dpi=130, format="png")
+        plotting.save_figure(plotting.scatter(run.kind.outside(x).numpy(force=True)), path)
 
     return Writer(path, write)
 

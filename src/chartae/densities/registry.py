@@ -177,7 +177,7 @@ def accepted(name: str, **settings: Plain) -> dict[str, Plain]:
     return {key: value for key, value in settings.items() if key in known}
 
 
-def save(density: Density, path: str | Path) -> None:
+def save(density: Density, path: str | Path, of: str = "") -> None:
     """Write a fitted density to a safetensors file.
 
     The file replaces an older one only when it is complete.
@@ -185,6 +185,7 @@ def save(density: Density, path: str | Path) -> None:
     Args:
         density: the fitted density; its class is registered.
         path: the file to write.
+        of: digest of the weights that the codes come from; empty (default) for none.
 
     Raises:
         ValueError: the density has not been fitted.
@@ -202,7 +203,7 @@ def save(density: Density, path: str | Path) -> None:
     True
     """
     density.require_fit()
-    facts = {"name": density.name, "settings": density.settings(), "fitted": density.fitted()}
+    facts = {"name": density.name, "settings": density.settings(), "fitted": density.fitted(), "of": of}
     write_tensors(path, density.state_dict(), kind="density", facts=facts)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from chartae.records.files import whole_file
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "panels", "scatter"]
+__all__ = ["BLUE", "GREEN", "INK", "ORANGE", "panels", "save_figure", "scatter"]
 
 INK, BLUE, ORANGE, GREEN = "#22221f", "#0072b2", "#d55e00", "#009e73"
 
@@ -39,6 +42,17 @@ def panels(width: float, height: float, count: int = 1) -> tuple[Figure, np.ndar
         panel.spines[["top", "right"]].set_visible(False)
         panel.tick_params(which="both", colors=INK, labelsize=8)
     return figure, axes
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as a PNG, whole or not at all.
+
+    Args:
+        figure: the figure.
+        path: the file; its folder is created if it does not exist.
+    """
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=130, format="png")
 
 
 def scatter(points: NDArray[np.floating]) -> Figure:

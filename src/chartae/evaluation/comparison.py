@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
@@ -19,18 +18,20 @@ from chartae.grammar import CODECS, Grammar, codec_for
 from chartae.recipes import RECIPES, options
 from chartae.records import manifest
 from chartae.records.comparison import ComparedRecipe, ComparedRun, Comparison, Spread
+from chartae.records.files import Damaged
 from chartae.records.parsing import Value
 from chartae.records.results import Results
+from chartae.records.run_folder import weights_digest
 from chartae.records.settings import Settings
 from chartae.runs import Request
-from chartae.training import Training
+from chartae.training import Training, checkpoint
 from chartae.training.augmentation import augmentation_name
 from chartae.training.settings import lists_fields
 
 __all__ = ["Comparing", "Comparison", "compare", "spread"]
 
 #: settings in which a finished run may differ from the run that is requested now
-MOVABLE = ("data", "root", "version", "objective", "notes", "threads")
+MOVABLE = ("data", "root", "version", "objective", "notes", "threads", "densities", "start")
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,8 @@ def compare(
             choice, 0 for no average.
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
-        checkpoint_every: number of epochs between checkpoints, >= 1; default 1.
+        checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
+            writing below a thirtieth of the training.
         augment: random changes of the training pictures: ``"flip"``, ``"crop"``, ``"rotate"``, or several, separated by
             commas; or a function of a batch. None (default) for none.
         grammar: for strings: name or file of a grammar, or another codec.
@@ -192,17 +194,15 @@ def compare(
     """
     comparing, recipe_options = Comparing.of(keywords), dict(options or {})
     plan = Plan(data, tuple(names), Path(out), comparing, recipe_options)
-    plan.check()
-    if comparing.overwrite:
-        for name in names:
-            shutil.rmtree(plan.out / name, ignore_errors=True)
-    comparison = plan.empty()
-    comparison.write(plan.out)
-    for seed in comparing.seeds:
-        for name in names:
-            rows = (*comparison.rows, plan.row(name, seed))
-            comparison = summarised(replace(comparison, rows=rows), names)
-            comparison.write(plan.out)
+    with runs.held(plan.out):
+        plan.check()
+        # comparison.json stays as it is until there is a row to write
+        comparison = plan.empty()
+        for seed in comparing.seeds:
+            for name in names:
+                rows = (*comparison.rows, plan.row(name, seed))
+                comparison = summarised(replace(comparison, rows=rows), names)
+                comparison.write(plan.out)
     return comparison
 
 
@@ -280,10 +280,12 @@ class Plan:
             )
         if out.exists() and not out.is_dir():
             raise FileExistsError(f"{out} is a file; expected a folder for the comparison. Choose another name")
-        if out.is_dir() and any(out.iterdir()) and not (out / "comparison.json").is_file():
+        if runs.content(out) and not (out / "comparison.json").is_file() and not self._is_begun():
             raise FileExistsError(f"{out} is not empty and holds no comparison; choose a new folder")
-        for _, evaluator in self.rows.values():
+        for settings, evaluator in self.rows.values():
             evaluator.check_same(self.reference)
+            for seed in seeds:
+                self._check_row(settings, seed)
 
     @cached_property
     def rows(self) -> dict[str, tuple[Settings, Evaluator]]:
@@ -345,25 +347,57 @@ class Plan:
         columns = evaluator.columns(comparing.densities)
         return Comparison(evaluator.data.name, evaluator.compared, evaluator.protocol(), columns=columns, facts=facts)
 
+    def _folder(self, name: str, seed: int) -> Path:
+        """The folder of a row.
+
+        Raises:
+            Damaged: it, or the one above, is a link, which could lead out of the comparison's folder.
+        """
+        folder = self.out / name / f"seed-{seed}"
+        for path in (folder.parent, folder):
+            if path.is_symlink():
+                raise Damaged(
+                    f"{path} is a link; expected a folder of the comparison. Delete it, or choose another out"
+                )
+        return folder
+
+    def _is_begun(self) -> bool:
+        """Whether the folder holds nothing but rows of this comparison, which was interrupted in its first one."""
+        return set(runs.content(self.out)) <= {*self.names, manifest.NAME}
+
+    def _check_row(self, settings: Settings, seed: int) -> None:
+        """Raise ValueError if a row has been finished with other settings, and is not to be replaced."""
+        folder = self._folder(settings.recipe, seed)
+        if not self.comparing.overwrite and (folder / "results.json").is_file():
+            _check_same_settings(folder, replace(settings, seed=seed))
+
     def row(self, name: str, seed: int) -> ComparedRun:
         """The row of a recipe and seed: read if it is finished, otherwise trained or resumed, and evaluated."""
-        folder, say = self.out / name / f"seed-{seed}", self.comparing.say
-        settings, evaluator = self.rows[name]
-        if (folder / "results.json").is_file():
-            _check_same_settings(folder, replace(settings, seed=seed))
-            manifest.verify(folder, "results.json")
-            results = Results.read(folder / "results.json")
+        folder, say = self._folder(name, seed), self.comparing.say
+        evaluator = self.rows[name][1]
+        results = None if self.comparing.overwrite else _finished(folder)
+        if results is not None:
             say(f"{name}, seed {seed}: finished already")
         else:
-            resume = (folder / "checkpoint.safetensors").is_file()
+            overwrite = self.comparing.overwrite and (folder / "run.toml").is_file()
+            resume = not overwrite and checkpoint.exists(folder)
             say(f"{name}, seed {seed}: {'resuming' if resume else 'training'}")
-            request = replace(self.request(name, seed), out=folder, resume=resume, overwrite=not resume)
+            request = replace(self.request(name, seed), out=folder, resume=not overwrite, overwrite=overwrite)
             run = runs.fit_request(name, self.data, request)
             densities = self.comparing.densities if has_densities(run) else None
             results = evaluate(run, evaluator.data, evaluator=evaluator, densities=densities, seed=seed)
         return ComparedRun(
             name, seed, folder, results.sets, results.reconstruction, results.training.seconds, results.own
         )
+
+
+def _finished(folder: Path) -> Results | None:
+    """The results of the run in a folder, if they are of its weights; None if it has still to be evaluated."""
+    if not (folder / "results.json").is_file():
+        return None
+    manifest.verify(folder, "results.json")
+    results = Results.read(folder / "results.json")
+    return results if results.belongs_to(weights_digest(folder)) else None
 
 
 def _check_same_settings(folder: Path, settings: Settings) -> None:

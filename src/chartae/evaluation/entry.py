@@ -27,6 +27,7 @@ from chartae.metrics import Extractor
 from chartae.objectives import Predicting
 from chartae.records.results import Densities, DensityFacts, Results, Scores, Sets
 from chartae.runs import Run
+from chartae.runs.run import only_writer
 from chartae.samplers import by_name
 
 __all__ = ["evaluate", "has_densities", "sampled_by"]
@@ -35,6 +36,7 @@ __all__ = ["evaluate", "has_densities", "sampled_by"]
 CODE_USE_EXAMPLES = 2000
 
 
+@only_writer
 def evaluate(
     run: Run,
     data: object = None,

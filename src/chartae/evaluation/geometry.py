@@ -21,11 +21,12 @@ from chartae.metrics import affine_r2, mcc
 from chartae.records import manifest
 from chartae.records.files import replace_text
 from chartae.runs import Run
-from chartae.runs.run import built_from
+from chartae.runs.run import built_from, only_writer
 
 __all__ = ["Diagnosis", "diagnose"]
 
 
+@only_writer
 def diagnose(
     run: Run,
     data: object = None,

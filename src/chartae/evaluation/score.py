@@ -15,11 +15,12 @@ from torch import Tensor
 
 from chartae.data import toys
 from chartae.diagnostics import Score, score_error
-from chartae.draw.plotting import BLUE, INK, ORANGE, panels
+from chartae.draw.plotting import BLUE, INK, ORANGE, panels, save_figure
 from chartae.maths import as_float
 from chartae.records import manifest
 from chartae.records.files import replace_text
 from chartae.runs import Run
+from chartae.runs.run import only_writer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,6 +84,7 @@ class ScoreEvaluation(TypedDict):
     levels: list[ScoreLevel]
 
 
+@only_writer
 def evaluate_score(
     run: Run,
     data: object = None,
@@ -148,9 +150,9 @@ def _write(folder: Path, results: ScoreEvaluation, score: Score, x: Tensor, worl
     names = ["score.json", "score-dimension.png", *(["score-field.png"] if x.shape[1:] == (2,) else [])]
     with manifest.writing(folder, *names):
         replace_text(folder / "score.json", json.dumps(results, indent=1) + "\n")
-        histogram(results["levels"]).savefig(folder / "score-dimension.png", dpi=130)
+        save_figure(histogram(results["levels"]), folder / "score-dimension.png")
         if x.shape[1:] == (2,):
-            field(score, x, world).savefig(folder / "score-field.png", dpi=130)
+            save_figure(field(score, x, world), folder / "score-field.png")
 
 
 def _level(s: Score, x: Tensor, world: toys.World | None, seed: int) -> ScoreLevel:

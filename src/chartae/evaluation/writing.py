@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from typing import cast
 
@@ -14,6 +15,7 @@ from chartae.records import manifest
 from chartae.records.parsing import Value
 from chartae.records.pictures import write_arrays
 from chartae.records.results import Results, TrainingFacts
+from chartae.records.run_folder import weights_digest
 from chartae.runs import Run
 
 __all__ = ["stamp", "training_facts", "write"]
@@ -33,6 +35,7 @@ def write(run: Run, results: Results, pictures: Mapping[str, NDArray[np.generic]
     """Write `results.json`, and `pictures.npz` if there are pictures, to the run folder, if the run has one."""
     if run.folder is None:
         return
+    results = replace(results, of=weights_digest(run.folder))
     names = ("results.json", "pictures.npz") if pictures else ("results.json",)
     with manifest.writing(run.folder, *names):
         results.write(run.folder / "results.json")

@@ -23,6 +23,7 @@ from chartae.optimise.settings import Search, lists_fields
 from chartae.optimise.state import check_folder, fingerprint
 from chartae.optimise.strings import CodedStrings
 from chartae.optimise.workers import score_strings
+from chartae.records import lock
 from chartae.records.files import replace_text
 from chartae.records.tensors import read_tensors, write_tensors
 from chartae.runs import Run
@@ -167,7 +168,15 @@ def optimise(
     """
     chosen = Search.of(search, settings)
     target = goal(objective, minimise=chosen.minimise) if isinstance(objective, str) else objective
-    folder = Path(out)
+    with lock.writer(out):
+        return _optimised(run, target, Path(out), data, root, say, chosen)
+
+
+def _optimised(
+    run: Run, target: Goal, folder: Path, data: Dataset | None, root: str | Path | None,
+    say: Callable[[str], None] | None, chosen: Search,
+) -> History:  # fmt: skip
+    """Run the search in a folder that no other process writes to."""
     check_folder(folder, chosen)
     coded = CodedStrings(run, chosen.bound)
     data = coded.data(root) if data is None else data

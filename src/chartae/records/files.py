@@ -64,7 +64,9 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         # the mode is what the user's umask says
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        mode = stat.S_IMODE(part.stat().st_mode)
         yield part
+        part.chmod(mode)  # safetensors makes files that only their owner can read
         descriptor = os.open(part, os.O_RDWR)
         try:
             os.fsync(descriptor)

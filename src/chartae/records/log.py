@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from chartae.records.files import read_text
+from chartae.records.files import Damaged, opened, replace_text
 from chartae.records.named import Named
 from chartae.records.parsing import Place, Value, is_finite, is_number
 
-__all__ = ["LogRow", "read_log"]
+__all__ = ["LogFile", "LogRow", "read_log"]
 
 #: the largest log that is read, in bytes
 MOST_LOG = 1 << 30
@@ -54,21 +56,105 @@ class LogRow(Named[Value]):
         return {**self}
 
 
-def read_log(path: str | Path) -> list[LogRow]:
+class LogFile:
+    """A `log.jsonl` that rows are appended to, with its length and the sha256 of its content so far.
+
+    A checkpoint keeps both, so that resuming cuts off the rows of steps that will be repeated.
+
+    Args:
+        path: the file; it need not exist.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.size = 0
+        self._state = hashlib.sha256()
+
+    @property
+    def digest(self) -> str:
+        """The sha256 of the rows so far."""
+        return self._state.hexdigest()
+
+    def write(self, rows: Sequence[Mapping[str, Value]]) -> None:
+        """Write these rows, in place of an older file."""
+        text = _lines(rows)
+        replace_text(self.path, text)
+        self.size, self._state = len(text.encode()), hashlib.sha256(text.encode())
+
+    def digest_of(self, size: int) -> str:
+        """The sha256 of the first `size` bytes of the file.
+
+        Raises:
+            Damaged: the file is shorter, or a row is damaged.
+        """
+        return hashlib.sha256(_rows(self.path, size)[1]).hexdigest()
+
+    def resume(self, size: int, digest: str) -> list[LogRow]:
+        """Cut the file to its first `size` bytes, and return their rows.
+
+        Raises:
+            Damaged: the file is missing or shorter, or these bytes are not those of the digest.
+        """
+        rows, content = _rows(self.path, size)
+        state = hashlib.sha256(content)
+        if state.hexdigest() != digest:
+            raise Damaged(f"{self.path} has changed since chartae wrote it; restore it, or fit the run anew")
+        descriptor = os.open(self.path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0))
+        try:
+            os.ftruncate(descriptor, size)
+        finally:
+            os.close(descriptor)
+        self.size, self._state = size, state
+        return rows
+
+    def append(self, rows: Sequence[Mapping[str, Value]], *, durable: bool = False) -> None:
+        """Append rows; with `durable`, also force the file to the disk.
+
+        Raises:
+            Damaged: the file is a link.
+        """
+        if self.path.is_symlink():
+            raise Damaged(f"{self.path} is a link; expected a file. Delete the link")
+        text = _lines(rows).encode()
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        with open(os.open(self.path, flags, 0o666), "ab") as file:
+            file.write(text)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        self.size += len(text)
+        self._state.update(text)
+
+
+def _lines(rows: Sequence[Mapping[str, Value]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def read_log(path: str | Path, size: int | None = None) -> list[LogRow]:
     """Read the rows of a `log.jsonl`; empty if the file does not exist.
 
+    Args:
+        path: the file.
+        size: number of bytes to read; None (default) for the whole file.
+
     Raises:
-        ValueError: a line is damaged; the message names the file and the line.
+        Damaged: a line is damaged; the message names the file and the line.
     """
     path = Path(path)
-    if not path.is_file():
-        return []
+    return _rows(path, size)[0] if path.is_file() or path.is_symlink() else []
+
+
+def _rows(path: Path, size: int | None) -> tuple[list[LogRow], bytes]:
+    """The rows in the first `size` bytes of a log, and these bytes."""
+    with opened(path) as file:
+        content = file.read(MOST_LOG + 1 if size is None else max(0, min(size, MOST_LOG)))
+    if len(content) > MOST_LOG or (size is not None and len(content) < size):
+        raise Damaged(f"{path} has {len(content):,} bytes; expected {MOST_LOG if size is None else size:,}")
     rows: list[LogRow] = []
-    number = 0
-    try:
-        for number, line in enumerate(read_text(path, MOST_LOG).split("\n"), 1):  # noqa: B007 - in the error
+    for number, line in enumerate(content.split(b"\n"), 1):
+        try:
             if line.strip():
                 rows.append(LogRow(Place(key="a row").mapping(json.loads(line))))
-    except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
-        raise ValueError(f"{path} is damaged in line {number}: {error}") from error
-    return rows
+        except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
+            raise Damaged(f"{path} is damaged in line {number}: {str(error)[:200]}") from error
+    return rows, content

@@ -14,12 +14,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from chartae.records.files import replace_text
+from chartae.records.files import Damaged, digest_of, is_leftover, replace_text
 from chartae.records.parsing import Place, Value, read_json
 
-__all__ = ["NAME", "clear", "files", "forget", "listed", "register", "verify", "writing"]
+__all__ = ["NAME", "changes", "clear", "files", "forget", "listed", "path_of", "register", "verify", "writing"]
 
-NAME, VERSION = "manifest.json", 1
+NAME, VERSION = "manifest.json", 2
 #: name -> sha256, or None for a file whose content still changes
 Entries = dict[str, str | None]
 
@@ -85,9 +85,9 @@ def verify(folder: str | Path, *names: str) -> None:
         if written is None:
             continue
         if not path.is_file():
-            raise ValueError(f"{path} is missing, but {folder / NAME} lists it. {_remedy(folder, name)}")
+            raise Damaged(f"{path} is missing, but {folder / NAME} lists it. {_remedy(folder, name)}")
         if (actual := _sha256(path)) != written:
-            raise ValueError(
+            raise Damaged(
                 f"{path} has changed since chartae wrote it: its sha256 is {actual[:12]}…; expected {written[:12]}…, "
                 f"as in {folder / NAME}. {_remedy(folder, name)}; if you changed it on purpose, delete its line in "
                 f"{NAME}"
@@ -108,7 +108,7 @@ def files(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     listed = [folder / name for name in _read(folder)]
-    unfinished = [part for path in listed for part in sorted(folder.glob(f".{_glob_literal(path.name)}.part*"))]
+    unfinished = [path for path in sorted(folder.glob(".part.*")) if is_leftover(path.name)]
     return [path for path in (*listed, *unfinished, folder / NAME) if path.is_file() or path.is_symlink()]
 
 
@@ -116,6 +116,28 @@ def listed(folder: str | Path) -> list[str] | None:
     """Names of the files that the manifest of a folder lists, existing or not; None if there is no manifest."""
     folder = Path(folder)
     return list(_read(folder)) if (folder / NAME).is_file() else None
+
+
+def changes(folder: str | Path, name: str) -> bool:
+    """Whether a file's content may still change, as it does while chartae writes several files that belong together.
+
+    Args:
+        folder: folder of the file.
+        name: name of the file.
+
+    Raises:
+        ValueError: the manifest cannot be read.
+    """
+    return _read(Path(folder)).get(name, "") is None
+
+
+def path_of(folder: str | Path, name: str) -> Path:
+    """The path of a file that is directly in a folder.
+
+    Raises:
+        ValueError: the name is not a plain file name, or the file is a link.
+    """
+    return _plain(Path(folder), name)
 
 
 def clear(folder: str | Path, keep: Collection[str] = ()) -> None:
@@ -144,11 +166,6 @@ def _remedy(folder: Path, name: str) -> str:
     return f"Restore the file, or {how}"
 
 
-def _glob_literal(name: str) -> str:
-    """A pattern that matches just this name."""
-    return re.sub(r"([\[*?])", r"[\1]", name)
-
-
 def _is_plain(name: str) -> bool:
     return name not in ("", ".", "..", NAME) and not any(c in name for c in "/\\:\0\n")
 
@@ -159,15 +176,14 @@ def _plain(folder: Path, name: str) -> Path:
         raise ValueError(f"the file name is {name!r}; expected a plain name of a file in the folder, not {NAME}")
     path = folder / name
     if path.is_symlink():
-        raise ValueError(f"{path} is a link; expected a file. Put the file itself into the folder")
+        raise Damaged(f"{path} is a link; expected a file. Put the file itself into the folder")
     return path
 
 
 def _sha256(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; register it after it has been written")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return digest_of(path)
 
 
 def _read(folder: Path) -> Entries:
@@ -186,10 +202,17 @@ def _read(folder: Path) -> Entries:
             f"{path} was written by a newer chartae (its version is {version}; this one reads {VERSION}); "
             "update chartae"
         )
-    if unknown := sorted(set(values) - {"version", "files"}):
+    if unknown := sorted(set(values) - {"version", "files", "digest"}):
         raise ValueError(f"{path} has unknown keys: {', '.join(unknown)}; expected version and files. {place.remedy}")
     listed = place.at("files")
-    return {name: _entry(name, value, listed) for name, value in listed.mapping(values.get("files")).items()}
+    entries = {name: _entry(name, value, listed) for name, value in listed.mapping(values.get("files")).items()}
+    if version > 1 and values.get("digest") != _digest(entries):
+        raise Damaged(f"{path} has changed since chartae wrote it. {place.remedy}")
+    return entries
+
+
+def _digest(entries: Mapping[str, str | None]) -> str:
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def _entry(name: str, value: Value, place: Place) -> str | None:
@@ -205,7 +228,8 @@ def _entry(name: str, value: Value, place: Place) -> str | None:
 def _change(folder: Path, change: Callable[[Entries], Mapping[str, str | None]]) -> None:
     """Read, change and write the manifest under a lock."""
     with _locked(folder):
-        values = {"version": VERSION, "files": dict(sorted(change(_read(folder)).items()))}
+        entries = dict(sorted(change(_read(folder)).items()))
+        values = {"version": VERSION, "digest": _digest(entries), "files": entries}
         replace_text(folder / NAME, json.dumps(values, indent=1) + "\n")
 
 

@@ -11,7 +11,7 @@ from typing import TypeAlias, TypeGuard
 
 from chartae.records.files import Damaged, read_text
 
-__all__ = ["Place", "Value", "is_finite", "is_number", "read_json", "read_toml"]
+__all__ = ["Place", "Value", "is_finite", "is_number", "parse_toml", "read_json", "read_toml"]
 
 #: a value in a JSON or TOML file
 Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Value] | None"
@@ -112,8 +112,7 @@ class Place:
         return strings
 
 
-def _read(path: Path, parse: Callable[[str], Value]) -> Value:
-    text = read_text(path)
+def _parsed(text: str, path: Path, parse: Callable[[str], Value]) -> Value:
     try:
         return parse(text)
     except (ValueError, RecursionError) as error:  # JSON and TOML errors are ValueErrors
@@ -128,7 +127,7 @@ def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]
         ValueError: the file is damaged or a link, or does not hold a mapping.
     """
     place = Place(path, remedy=remedy)
-    return place.mapping(_read(path, json.loads)), place
+    return place.mapping(_parsed(read_text(path), path, json.loads)), place
 
 
 def read_toml(path: Path) -> Mapping[str, Value]:
@@ -138,4 +137,13 @@ def read_toml(path: Path) -> Mapping[str, Value]:
         FileNotFoundError: the file does not exist.
         ValueError: the file is damaged.
     """
-    return Place(path).mapping(_read(path, tomllib.loads))
+    return parse_toml(read_text(path), path)
+
+
+def parse_toml(text: str, path: Path) -> Mapping[str, Value]:
+    """The mapping in the text of a TOML file; the path is for error messages.
+
+    Raises:
+        ValueError: the text is damaged.
+    """
+    return Place(path).mapping(_parsed(text, path, tomllib.loads))

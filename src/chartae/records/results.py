@@ -178,6 +178,7 @@ class Results(Mapping[str, Any]):
         examples: samples of each density, if they are strings.
         reconstructions: pairs of a test string and its reconstruction.
         interpolations: rows of strings, each a path between two test strings.
+        of: digest of the weights and settings that were evaluated; empty if unknown.
         more: further metrics, by the name of their part.
     """
 
@@ -195,6 +196,7 @@ class Results(Mapping[str, Any]):
     examples: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reconstructions: Texts = ()
     interpolations: Texts = ()
+    of: str = ""
     more: Mapping[str, Scores] = field(default_factory=dict)
 
     @classmethod
@@ -224,6 +226,10 @@ class Results(Mapping[str, Any]):
         """
         path = Path(path)
         return cls.from_dict(*read_json(path, f"`chartae evaluate {path.parent}` writes it again"))
+
+    def belongs_to(self, digest: str) -> bool:
+        """Whether these are results of the weights with a digest; True if either is unknown."""
+        return not self.of or not digest or self.of == digest
 
     def to_dict(self) -> dict[str, Value]:
         """The results as plain JSON types."""
@@ -276,6 +282,7 @@ READERS: Mapping[str, Callable[[Value, Place], object]] = {
     "protocol": lambda value, place: place.mapping(value),
     "metric": lambda value, place: place.text(value),
     "own": lambda value, place: place.text(value),
+    "of": lambda value, place: place.text(value),
     "sets": Sets.read,
     "reconstruction": Scores.read,
     "densities": Densities.read,
@@ -289,4 +296,4 @@ READERS: Mapping[str, Callable[[Value, Place], object]] = {
     "interpolations": _rows,
 }
 #: parts that only some evaluations have
-OPTIONAL = frozenset(("classes", "clusters", "code", "property", "examples", "reconstructions", "interpolations"))
+OPTIONAL = frozenset(("of", "classes", "clusters", "code", "property", "examples", "reconstructions", "interpolations"))

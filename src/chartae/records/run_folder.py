@@ -11,8 +11,9 @@ from chartae.records.log import LogRow, read_log
 from chartae.records.parsing import Value, read_toml
 from chartae.records.pictures import Pictures
 from chartae.records.results import Results
+from chartae.records.tensors import read_header
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "weights_digest"]
 
 #: keys that run.toml has for one kind of data only
 OF_ONE_KIND = {"codec": "strings"}
@@ -27,12 +28,14 @@ class RunFolder:
         log: rows of `log.jsonl`; empty if there is none.
         results: results in `results.json`; None if the run has not been evaluated.
         pictures: arrays of `pictures.npz`; empty if there is none.
+        is_stale: whether there are results of other weights, which are left out; default False.
     """
 
     settings: Mapping[str, Value] = field(default_factory=dict)
     log: Sequence[LogRow] = ()
     results: Results | None = None
     pictures: Pictures = field(default_factory=Pictures)
+    is_stale: bool = False
 
     @property
     def scored(self) -> Results:
@@ -58,9 +61,29 @@ class RunFolder:
         folder = Path(folder)
         names = ("run.toml", "log.jsonl", "results.json", "pictures.npz")
         manifest.verify(folder, *(name for name in names if (folder / name).is_file()))
+        results = Results.read(folder / "results.json") if (folder / "results.json").is_file() else None
+        is_stale = results is not None and not results.belongs_to(weights_digest(folder))
+        pictures = folder / "pictures.npz"
         return cls(
             read_toml(folder / "run.toml"),
             read_log(folder / "log.jsonl"),
-            Results.read(folder / "results.json") if (folder / "results.json").is_file() else None,
-            Pictures.read(folder / "pictures.npz") if (folder / "pictures.npz").is_file() else Pictures(),
+            None if is_stale else results,
+            Pictures.read(pictures) if pictures.is_file() and not is_stale else Pictures(),
+            is_stale,
         )
+
+
+def weights_digest(folder: str | Path) -> str:
+    """The digest of the weights and settings in a run folder, by which files that are derived from them are marked.
+
+    Args:
+        folder: the run folder.
+
+    Returns:
+        64 hexadecimal digits; empty if there are no weights, or if an older version wrote them.
+
+    Raises:
+        ValueError: the file of the weights is damaged.
+    """
+    path = Path(folder) / "weights.safetensors"
+    return read_header(path, kind="weights")[2] if path.is_file() else ""

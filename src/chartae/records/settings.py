@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from chartae.records.parsing import read_toml
+from chartae.records.files import read_text
+from chartae.records.parsing import parse_toml
 
 __all__ = ["IN_MEMORY", "Plain", "Settings"]
 
@@ -46,9 +47,13 @@ class Settings:
         notes: what the reader of the data and the fit decided, in sentences; none by default.
         classes: number of classes of the labels; 0 (default) without labels.
         threads: number of threads of a training step (`chartae.training.History.threads`); 0 (default) before training.
+        start: digest of the weights of another run that the training started with; empty (default) for random ones.
         kind: kind of data, as `chartae.data.kinds.Kind.to_dict` returns it.
         to_kind: kind of data of the other domain.
         reading: how the data were read, as `chartae.data.Reading.to_dict` returns it; empty (default) for no options.
+        training: settings of the training beside those above, where they are not the default.
+        densities: ``names`` of the densities that were asked for, and the number of ``components`` of the mixture, if
+            they are not the recipe's own.
         augment: names of the augmentations of the training pictures, or ``"own: "`` and the name of the function; empty
             (default) for none.
         weight: hash of the weights of the training rows; empty (default) if they have none.
@@ -90,9 +95,12 @@ class Settings:
     augment: str = ""
     weight: str = ""
     threads: int = 0
+    start: str = ""
     kind: dict[str, Plain] = field(default_factory=dict)
     to_kind: dict[str, Plain] = field(default_factory=dict)
     reading: dict[str, Plain] = field(default_factory=dict)
+    training: dict[str, Plain] = field(default_factory=dict)
+    densities: dict[str, Plain] = field(default_factory=dict)
     condition: dict[str, Plain] = field(default_factory=dict)
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
 
@@ -137,7 +145,20 @@ class Settings:
             FileNotFoundError: the file does not exist.
             ValueError: the file is damaged, or a key is unknown, missing or invalid; the message names the key.
         """
-        values: dict[str, Any] = dict(read_toml(path))
+        return cls.parse(read_text(path), path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Settings:
+        """Read the text of a `run.toml`.
+
+        Args:
+            text: the text.
+            path: the file that it comes from, for error messages.
+
+        Raises:
+            ValueError: the text is damaged, or a key is unknown, missing or invalid; the message names the key.
+        """
+        values: dict[str, Any] = dict(parse_toml(text, path))
         known = {f.name: f for f in fields(cls)}
         if unknown := set(values) - set(known):
             raise ValueError(

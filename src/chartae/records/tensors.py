@@ -15,7 +15,7 @@ from torch import Tensor
 
 from chartae.records.files import Damaged, opened, whole_file
 
-__all__ = ["read_header", "read_tensors", "write_tensors"]
+__all__ = ["kind_of", "read_header", "read_tensors", "write_tensors"]
 
 VERSION = 2
 #: the largest header of a safetensors file that is read, in bytes
@@ -67,6 +67,20 @@ def _digest(kind: str, facts: str, tensors: Mapping[str, Tensor]) -> str:
     return state.hexdigest()
 
 
+def kind_of(path: str | Path) -> str:
+    """The kind of file that the header of a file of tensors names.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        Damaged: the file is damaged, or not chartae's.
+    """
+    header = _header(Path(path), "file").get("__metadata__") or {}
+    kind = header.get("chartae") if isinstance(header, dict) else None
+    if not isinstance(kind, str):
+        raise Damaged(f"{path} is damaged or not a chartae file")
+    return kind
+
+
 def read_header(path: str | Path, *, kind: str) -> tuple[dict[str, tuple[str, tuple[int, ...]]], dict[str, Any], str]:
     """Read the header of a file that `write_tensors` wrote, without its tensors.
 
@@ -83,14 +97,8 @@ def read_header(path: str | Path, *, kind: str) -> tuple[dict[str, tuple[str, tu
         Damaged: the file is damaged, or is not a chartae file of this kind.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {kind} at {path}")
+    values = _header(path, kind)
     try:
-        with opened(path) as file:
-            size = int.from_bytes(file.read(8), "little")
-            if not 2 <= size <= MOST_HEADER:
-                raise Damaged(f"{path} is damaged or not a chartae {kind}: its header has {size:,} bytes")
-            values = json.loads(file.read(size).decode("utf-8"))
         header = values.pop("__metadata__", {})
         facts, digest = _facts(header, path, kind)
         shapes = {name: (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in values.items()}
@@ -99,17 +107,37 @@ def read_header(path: str | Path, *, kind: str) -> tuple[dict[str, tuple[str, tu
     return shapes, facts, digest
 
 
+def _header(path: Path, kind: str) -> dict[str, Any]:
+    """The header of a safetensors file, as JSON holds it."""
+    if not path.is_file() and not path.is_symlink():
+        raise FileNotFoundError(f"there is no {kind} at {path}")
+    with opened(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 2 <= size <= MOST_HEADER:
+            raise Damaged(f"{path} is damaged or not a chartae {kind}: its header has {size:,} bytes")
+        content = file.read(size)
+    try:
+        values = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _not_ours(error, path, kind) from error
+    if not isinstance(values, dict):
+        raise Damaged(f"{path} is damaged or not a chartae {kind}: its header is no mapping")
+    return values
+
+
 def _facts(header: Mapping[str, str], path: Path, kind: str) -> tuple[dict[str, Any], str]:
     """The facts and the digest in the header of a file."""
     if header.get("chartae") != kind:
         raise Damaged(f"{path} is not a chartae {kind} (its header says {header.get('chartae', 'nothing')!r:.60})")
     version = int(header["version"])
+    if version < 1 or (version > 1 and "digest" not in header):
+        raise Damaged(f"{path} is damaged or not a chartae {kind}: its format is {version}")
     if version > VERSION:
         raise Damaged(f"{path} was written by a newer chartae (format {version}); update chartae")
     facts = json.loads(header["facts"])
     if not isinstance(facts, dict):
         raise Damaged(f"{path} is damaged: its facts are no mapping")
-    return facts, header["digest"] if version > 1 else ""
+    return facts, header.get("digest", "")
 
 
 def _not_ours(error: Exception, path: Path, kind: str) -> Damaged:

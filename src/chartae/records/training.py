@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, cast
 
 from chartae.records.choices import one_of
+from chartae.records.settings import Plain
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AUGMENTATIONS", "OPTIMISERS", "PRECISIONS", "Augment", "Training", "names_of"]
 
+#: settings that have a key of their own in run.toml, or none
+KEYS = ("epochs", "batch_size", "lr", "seed", "precision", "augment", "device")
 PRECISIONS = ("fp32", "bf16", "fp16")
 OPTIMISERS = ("adam", "adamw", "sgd")
 AUGMENTATIONS = ("flip", "crop", "rotate")
@@ -63,8 +66,9 @@ class Training:
         seed: seed of all random numbers in training; default 0.
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
-        checkpoint_every: number of epochs between checkpoints, >= 1; default 1. An interrupt also writes one, at the
-            next step.
+        checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
+            writing below a thirtieth of the training. An interrupt also writes one, at the next step, and so do ten
+            minutes without one.
         augment: random changes of the training pictures, new in every step: ``"flip"`` (left to right), ``"crop"`` (a
             shift by up to an eighth of a side), ``"rotate"`` (by up to 15 degrees), or several, separated by commas. Or
             a function from a batch of examples (n, *S) in the model's form to one of the same shape, for any kind of
@@ -92,7 +96,7 @@ class Training:
     seed: int = 0
     device: str | None = None
     compile: bool = False
-    checkpoint_every: int = 1
+    checkpoint_every: int | None = None
     augment: Augment | None = None
 
     def check(self) -> None:
@@ -102,7 +106,7 @@ class Training:
             ValueError: a setting is out of range, or the device is not available.
         """
         for name in ("epochs", "batch_size", "checkpoint_every"):
-            if getattr(self, name) < 1:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision is {self.precision!r}; {one_of(self.precision, PRECISIONS)}")
@@ -124,6 +128,18 @@ class Training:
                 f"plateau is {self.plateau} and cosine is True, but the learning rate has one schedule, not both; "
                 "leave one out"
             )
+
+    def stored(self) -> dict[str, Plain]:
+        """The settings that differ from their default, as `run.toml` holds them, besides those with a key there.
+
+        A function is stored by its name, and the device is not.
+        """
+        values: dict[str, Plain] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name not in KEYS and value != field.default and value is not None:
+                values[field.name] = list(value) if isinstance(value, tuple) else _name(value)
+        return values
 
     def _check_augment(self) -> None:
         names = names_of(self.augment) if isinstance(self.augment, str) else []
@@ -153,6 +169,13 @@ class Training:
             plateau = PLATEAU if valid and not cosine and objective.comparable else False
         ema = (objective.ema or 0.0) if self.ema is None else self.ema
         return replace(self, lr=lr if self.lr is None else self.lr, cosine=cosine, plateau=plateau, ema=ema)
+
+
+def _name(value: object) -> Plain:
+    """A plain value, or the name of a function."""
+    if callable(value):
+        return f"own: {getattr(value, '__name__', type(value).__name__)}"
+    return cast("Plain", value)
 
 
 def names_of(augment: str) -> list[str]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
-from chartae.records import manifest
+from chartae.records import lock, manifest
 from chartae.records.files import replace_text
 from chartae.records.run_folder import RunFolder
 from chartae.report import comparison, run, strings
@@ -66,7 +67,9 @@ def write(folder: str | Path, out: str | Path) -> Path:
         raise FileNotFoundError(
             f"{folder} holds neither run.toml nor comparison.json; expected the folder of a run or of a comparison"
         )
-    replace_text(out, page(folder))
-    if out.parent.resolve() == folder.resolve():
-        manifest.register(folder, out.name)
+    inside = out.parent.resolve() == folder.resolve()
+    with lock.writer(folder) if inside else nullcontext():
+        replace_text(out, page(folder))
+        if inside:
+            manifest.register(folder, out.name)
     return out

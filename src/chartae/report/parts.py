@@ -280,7 +280,11 @@ def run_parts(run: RunFolder) -> RunParts:
     training = results.training
     return RunParts(
         evaluated=run.results is not None,
-        advice="Not evaluated yet: there is no results.json. Run chartae evaluate RUN to add the metrics.",
+        advice=(
+            "Not evaluated yet: results.json is of other weights. Run chartae evaluate RUN to evaluate these."
+            if run.is_stale
+            else "Not evaluated yet: there is no results.json. Run chartae evaluate RUN to add the metrics."
+        ),
         critics=any("accuracy" in key for row in run.log for key in row),
         alarms=[Alarm(number(row.epoch), row.alarm) for row in run.log if row.split == "alarm"],
         about_code=_about_code(run),

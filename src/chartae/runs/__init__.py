@@ -4,9 +4,11 @@ from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.ensembles import Sweep, fit_many, train_many
 from chartae.runs.estimate import Estimate, estimate
 from chartae.runs.fitting import fit, fit_request, prepared
-from chartae.runs.folder import load
+from chartae.runs.folder import content, held
+from chartae.runs.loading import load
 from chartae.runs.request import Request
 from chartae.runs.residuals import Residuals
+from chartae.runs.resuming import resume
 from chartae.runs.run import Run, fingerprint
 from chartae.runs.strings import codec_of, decode_draws, properties, retrained
 from chartae.runs.translation import domain, domain_kind, same_pictures, translate
@@ -20,6 +22,7 @@ __all__ = [
     "Settings",
     "Sweep",
     "codec_of",
+    "content",
     "decode_draws",
     "domain",
     "domain_kind",
@@ -28,9 +31,11 @@ __all__ = [
     "fit",
     "fit_many",
     "fit_request",
+    "held",
     "load",
     "prepared",
     "properties",
+    "resume",
     "retrained",
     "same_pictures",
     "train_many",

@@ -10,7 +10,7 @@ from chartae.data import Batches
 from chartae.objectives import Objective
 from chartae.records.parsing import Value
 from chartae.runs.fitting import Prepared, prepared
-from chartae.runs.folder import check_folder
+from chartae.runs.folder import target_of
 from chartae.runs.request import Request
 from chartae.training import fit
 
@@ -89,7 +89,7 @@ def estimate(recipe: str, data: object, request: Request) -> Estimate:
     """
     fitting = prepared(recipe, data, request)
     if request.out is not None:
-        check_folder(Path(request.out), fitting.settings, request.overwrite, request.resume)
+        target_of(Path(request.out), fitting.settings, overwrite=request.overwrite, resume=request.resume)
     objective, batches = fitting.built.objective, fitting.batches
     parts = _counts(objective)
     parameters = sum(p.numel() for p in objective.model.parameters())

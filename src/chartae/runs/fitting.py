@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,12 +34,15 @@ from chartae.records.settings import Plain, Settings
 from chartae.records.training import Augment
 from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import LABELS, conditioned
-from chartae.runs.folder import prepare
+from chartae.runs.folder import Target, held, target_of
+from chartae.runs.loading import load
 from chartae.runs.request import Request
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
+from chartae.runs.warm import start_from
 from chartae.runs.weighting import positive, weighted
 from chartae.training import OnEpoch, Training
 from chartae.training.augmentation import augmentation_name
+from chartae.training.loop import check_resumable
 
 __all__ = ["Prepared", "fit", "fit_request", "prepared"]
 
@@ -64,6 +68,7 @@ def fit(
     root: str | Path | None = None,
     overwrite: bool = False,
     resume: bool = False,
+    init: str | Path | None = None,
     optimizer: str = "adam",
     precision: str = "fp32",
     clip: float | None = None,
@@ -73,7 +78,7 @@ def fit(
     ema: float | None = None,
     device: str | None = None,
     compile: bool = False,
-    checkpoint_every: int = 1,
+    checkpoint_every: int | None = None,
     augment: Augment | None = None,
     weight: object = None,
     on_epoch: OnEpoch | None = None,
@@ -122,8 +127,10 @@ def fit(
         root: folder of named data sets; None (default) for the environment variable ``CHARTAE_DATA``, or else a cache
             folder.
         overwrite: whether to replace a run in `out`; default False.
-        resume: whether to continue from the checkpoint in `out`, with the same result as an uninterrupted run; default
-            False.
+        resume: whether to continue from the checkpoint in `out`, with the same result as an uninterrupted run, or to
+            start if there is none yet; default False.
+        init: folder of a run of the same recipe and code size, with whose weights the training starts where shapes
+            agree; None (default) for random weights.
         optimizer: ``"adam"`` (default), ``"adamw"``, ``"sgd"``, or a function from parameters to an optimiser.
         precision: ``"fp32"`` (default), ``"bf16"``, or ``"fp16"``, which needs a GPU.
         clip: largest gradient norm over a player's parameters, > 0; None (default) for no limit.
@@ -137,7 +144,8 @@ def fit(
             (default) for the objective's choice, 0 for no average.
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
-        checkpoint_every: number of epochs between checkpoints, >= 1; default 1.
+        checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
+            writing below a thirtieth of the training.
         augment: random changes of the training pictures, new in every step: ``"flip"`` (left to right), ``"crop"`` (a
             shift by up to an eighth of a side), ``"rotate"`` (by up to 15 degrees), or several, separated by commas. Or
             a function from a batch of examples (n, *S) in the model's form to one of the same shape, for any kind of
@@ -203,8 +211,8 @@ def fit(
         weight=weight if isinstance(weight, str) else None,
     )  # fmt: skip
     request = Request(
-        latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, progress,
-        None if isinstance(weight, str) else weight, on_epoch,
+        latent_dim, net, densities, components, to, condition, out, root, overwrite, resume, init,
+        progress, None if isinstance(weight, str) else weight, on_epoch,
         reading, settings, options,
     )  # fmt: skip
     return fit_request(recipe, data, request)
@@ -260,23 +268,31 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     >>> run.settings.latent_dim, list(run.densities)
     (2, ['normal'])
     """
+    writing = request.out is not None and is_main_process()
+    holding = held(Path(request.out)) if writing and request.out is not None else nullcontext()
     # the caller may have switched gradients off
-    with torch.inference_mode(False), torch.enable_grad():
+    with holding, torch.inference_mode(False), torch.enable_grad():
         return _trained(prepared(recipe, data, request), request)
 
 
 def _trained(fitting: Prepared, request: Request) -> Run:
     """Train what has been prepared, and fit its densities."""
-    built, dataset = fitting.built, fitting.data
-    writing = request.out is not None and is_main_process()
-    folder = None if request.out is None else Path(request.out)
-    if folder is not None and writing:
-        prepare(folder, fitting.settings, request.overwrite, request.resume)
+    built, dataset, target = fitting.built, fitting.data, _target(fitting, request)
+    if target is not None and target.start == "complete":
+        return _completed(target.out, fitting)
+    if target is not None and target.start == "resumed":
+        check_resumable(built.objective, fitting.batches, fitting.training, fitting.valid, target.folder)
+    writing = target is not None and is_main_process()
+    if target is not None and writing:
+        target.prepare(fitting.settings)
+    folder = None if target is None else target.folder
+    resume = target is not None and target.start == "resumed"
     history = loop.fit(
-        built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=request.resume,
+        built.objective, fitting.batches, valid=fitting.valid, folder=folder, resume=resume,
         progress=request.progress, on_epoch=request.on_epoch, training=fitting.training,
     )  # fmt: skip
-    settings = replace(fitting.settings, threads=history.threads)
+    start = Settings.read(folder / "run.toml").start if resume and folder else fitting.settings.start
+    settings = replace(fitting.settings, threads=history.threads, start=start)
     run = Run(
         settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
         dataset.skipped, history.best_epoch, dataset.condition,
@@ -286,12 +302,45 @@ def _trained(fitting: Prepared, request: Request) -> Run:
     run = replace(run, residuals=run.measure_residuals(dataset))
     if writing:
         run.write()
+    _fit_densities(run, fitting)
+    if target is not None and writing:
+        target.finish()
+        run = replace(run, folder=target.out)
+    return run
+
+
+def _target(fitting: Prepared, request: Request) -> Target | None:
+    """Where the run is written, and how it begins, which is said; None if it is kept in memory."""
+    if request.out is None:
+        return None
+    target = target_of(Path(request.out), fitting.settings, overwrite=request.overwrite, resume=request.resume)
+    if request.resume:
+        _LOG.info({
+            "new": "%s holds no checkpoint yet, so training starts anew",
+            "resumed": "training continues from the checkpoint in %s",
+            "complete": "the run in %s is complete",
+        }[target.start], target.folder)  # fmt: skip
+    return target
+
+
+def _completed(folder: Path, fitting: Prepared) -> Run:
+    """The run in a folder, whose training is complete, with all of its densities."""
+    run = load(folder, device=fitting.training.device or "cpu")
+    epochs = max((int(row["epoch"]) for row in run.log), default=0)
+    run = replace(run, history=loop.History(run.log, epochs, run.kept or epochs, "complete before"))
+    if is_main_process():
+        run = run.mended(fitting.data)
+        _fit_densities(run, fitting)
+    return run
+
+
+def _fit_densities(run: Run, fitting: Prepared) -> None:
+    """Fit the densities that the run lacks."""
     # operations of a pass over the codes with ten full covariances
-    with limited_threads(threads_for(20.0 * len(dataset.train) * settings.latent_dim**2)):
-        run.fit_densities(fitting.densities, dataset)
+    with limited_threads(threads_for(20.0 * len(fitting.data.train) * run.settings.latent_dim**2)):
+        run.fit_densities(fitting.densities, fitting.data)
     for note in run.density_notes:
         _LOG.info(note)
-    return run
 
 
 def prepared(recipe: str, data: object, request: Request) -> Prepared:
@@ -331,11 +380,14 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     other = None if request.to is None else _read_other_domain(request.to, record.kinds, request.root, request.reading)
     chosen = _options(recipe, request.options, reading, dataset)
     request, sizes = _sized(record, dataset, request, names)
-    notes = (*dataset.notes, *sizes)
-    for note in notes:
-        _LOG.info(note)
     built = _built(recipe, dataset, other, request, chosen)
     objective = built.objective
+    start, notes = "", (*dataset.notes, *sizes)
+    if request.init is not None:
+        start, taken = start_from(objective, request.init, recipe, built.setting.latent_dim)
+        notes = (*notes, taken)
+    for note in notes:
+        _LOG.info(note)
     if dataset.train_weight is not None and not objective.weighs:
         raise ValueError(
             f"weight is given, but the loss of recipe {recipe!r} is not a sum over examples, as it has a critic or "
@@ -360,7 +412,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
             )
     training = replace(request.training, lr=built.lr if request.training.lr is None else request.training.lr)
     settings = settings_of(built, dataset, origin(dataset), training)
-    settings = replace(settings, notes=notes)
+    settings = replace(settings, notes=notes, start=start, densities=_asked(request))
     x, partners, valid_partners = dataset.train, None, None
     if other is not None:
         x, partners, valid_partners, settings = _paired(dataset, other, settings, objective, training.seed)
@@ -368,6 +420,13 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     valid = _validation(dataset, objective, training, valid_partners)
     loop.check(objective, batches, training, valid)
     return Prepared(built, dataset, other, settings, batches, valid, training, densities)
+
+
+def _asked(request: Request) -> dict[str, Plain]:
+    """The densities that were asked for, as run.toml holds them."""
+    names = {} if request.densities is None else {"names": list(request.densities)}
+    components = {} if request.components is None else {"components": request.components}
+    return {**names, **components}
 
 
 def _needs_labels(recipe: str, data: object, request: Request) -> bool:
@@ -470,6 +529,7 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
         version=version("chartae"),
         codec=str(data.kind.to_dict().get("codec", "")),
         classes=setting.classes,
+        training=training.stored(),
         augment=augmentation_name(training.augment),
         weight="" if data.train_weight is None else fingerprint(data.train_weight),
         kind=data.kind.to_dict(),

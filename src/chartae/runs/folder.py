@@ -1,27 +1,40 @@
-"""Create run folders, and load runs from them."""
+"""Create run folders, continue the runs in them, and replace them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from fnmatch import fnmatch
+import json
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from chartae import densities as density_table
 from chartae.data.kinds import Kind
-from chartae.records import manifest
-from chartae.records.files import replace_text
+from chartae.records import lock, manifest
+from chartae.records.files import Damaged, is_leftover, replace_text, sync_folder
+from chartae.records.parsing import read_json
 from chartae.records.settings import Settings
-from chartae.records.tensors import read_tensors
-from chartae.runs.residuals import Residuals
-from chartae.runs.run import RESIDUALS, Run, built_from, condition_of
-from chartae.training.history import read_log
+from chartae.records.tensors import read_header
+from chartae.runs.run import WEIGHTS
+from chartae.training import checkpoint
+from chartae.training.history import LOG
 
-__all__ = ["check_folder", "load", "prepare"]
+__all__ = ["Target", "content", "held", "settle", "target_of"]
 
 #: files that training keeps writing to
-CHANGING = ("log.jsonl", "checkpoint.safetensors")
+CHANGING = (LOG, *checkpoint.FILES)
+#: the folder, inside that of a run, in which its replacement is trained; and the list of what is then moved
+NEW, MOVES = ".new", ".moves.json"
+#: names of unfinished files of older versions
+OLD_LEFTOVER = re.compile(r"\.[\w.]+\.part(\.npz)?")
 #: settings in which a resumed run may differ from the run in the folder
-MAY_DIFFER = ("epochs", "root", "version", "notes", "threads")
+MAY_DIFFER = ("epochs", "root", "version", "notes", "threads", "densities", "start")
+#: settings of the training in which it may differ
+MAY_DIFFER_IN_TRAINING = ("patience", "device", "checkpoint_every")
 #: settings that are fingerprints -> of what, in the plural
 _OF_DATA = {
     "fingerprint": "the training data",
@@ -29,57 +42,192 @@ _OF_DATA = {
 }
 
 
-def check_folder(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
-    """Check that a run can be written to a folder, or resumed in it; changes nothing.
+@dataclass(frozen=True)
+class Target:
+    """Where a run is written, and how it begins.
+
+    Attributes:
+        out: folder of the run.
+        folder: folder that training writes to: `out`, or a folder inside it if the run in `out` is replaced.
+        start: ``"new"``, ``"resumed"`` from a checkpoint, or ``"complete"`` if there is nothing left to train.
+    """
+
+    out: Path
+    folder: Path
+    start: Literal["new", "resumed", "complete"] = "new"
+
+    def prepare(self, settings: Settings) -> None:
+        """Write the settings of a new run, or mark the files of a resumed one as changing."""
+        if self.start == "new":
+            if self.folder != self.out and (self.folder.exists() or self.folder.is_symlink()):
+                _remove(self.folder)
+            replace_text(self.folder / "run.toml", settings.to_toml())
+            manifest.register(self.folder, "run.toml")
+        # run.toml keeps describing the existing weights until new ones are written
+        manifest.register(self.folder, *CHANGING, changing=True)
+
+    def finish(self) -> None:
+        """Put a replacement that is complete in the place of the former run. Files of other programs stay."""
+        if self.folder == self.out:
+            return
+        old, new = manifest.listed(self.out) or [], manifest.listed(self.folder) or []
+        moved = [*new, manifest.NAME]
+        moves = {"delete": sorted({*old} - {*moved}), "move": moved}
+        replace_text(self.out / MOVES, json.dumps(moves))
+        _move(self.out, moves["delete"], moves["move"])
+
+
+@contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Be the only writer of a run's folder within the block, and complete what a killed one left half done.
+
+    A folder that did not exist, and that nothing was written to, is removed again.
+
+    Raises:
+        InUse: another process writes to the folder.
+        FileExistsError: `out` is a file.
+    """
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; expected a folder for the run. Choose another name")
+    missing = [path for path in (out, *out.parents) if not path.exists()]
+    try:
+        with lock.writer(out) as former:
+            if former is not None:
+                warnings.warn(f"{out} was locked by {former}, which was killed.", UserWarning, stacklevel=3)
+            settle(out)
+            yield
+    finally:
+        with suppress(OSError):  # one that is not empty
+            for path in missing:
+                path.rmdir()
+
+
+def settle(out: Path) -> None:
+    """Complete the replacement of a run that was interrupted while its files were moved.
+
+    Raises:
+        InUse: another process is doing so.
+        Damaged: the list of files is damaged.
+    """
+    if not (out / MOVES).is_file():
+        return
+    with lock.writer(out):
+        values, at = read_json(out / MOVES, "Delete it, and fit the run again (--overwrite)")
+        _move(out, *(at.at(key).texts(values.get(key)) for key in ("delete", "move")))
+
+
+def _move(out: Path, delete: Iterable[str], move: Iterable[str]) -> None:
+    """Delete files of the former run and move those of the new one up; may be repeated at any point."""
+    source = out / NEW
+    if source.is_symlink():
+        raise Damaged(f"{source} is a link; expected a folder of chartae. Delete it and {out / MOVES}")
+    for name in delete:
+        manifest.path_of(out, name).unlink(missing_ok=True)
+    for name in move:
+        part = source / name if name == manifest.NAME else manifest.path_of(source, name)
+        with suppress(FileNotFoundError):
+            os.replace(part, out / name)
+    sync_folder(out)
+    _remove(source)
+    (out / MOVES).unlink(missing_ok=True)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of a replacement, or a link in its place, which is not followed."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def content(folder: Path) -> list[str]:
+    """Names of what is in a folder, besides locks and unfinished files; empty if there is no folder."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return [n for n in names if n != lock.NAME and not is_leftover(n) and not OLD_LEFTOVER.fullmatch(n)]
+
+
+def target_of(out: Path, settings: Settings, *, overwrite: bool = False, resume: bool = False) -> Target:
+    """Decide where a run is written and how it begins; changes nothing.
 
     Args:
-        folder: the run folder.
+        out: folder of the run.
         settings: settings of the run.
-        overwrite: whether to delete the files of a run in the folder.
-        resume: whether to continue the run in the folder.
+        overwrite: whether to replace a run in the folder, which stays until the new one is complete.
+        resume: whether to continue the run in the folder; without a checkpoint there it is started.
 
     Raises:
         FileExistsError: the folder is not empty, is a file, or has no manifest of the files that may be deleted.
-        FileNotFoundError: there is no run to resume.
-        ValueError: the run to resume has other settings or more epochs, or `overwrite` and `resume` are both given.
+        ValueError: the run to resume has other settings or data, or no checkpoint; or `overwrite` and `resume` are both
+            given.
     """
     if overwrite and resume:
         raise ValueError("overwrite and resume are both given; give one: overwrite starts anew, resume continues")
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; expected a folder for the run. Choose another name")
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file; expected a folder for the run. Choose another name")
+    if not content(out):
+        return Target(out, out)
+    if not (out / "run.toml").is_file():
+        raise FileExistsError(f"{out} is not empty and holds no run; choose a new folder")
     if resume:
-        former = Settings.read(folder / "run.toml") if (folder / "run.toml").is_file() else None
-        if former is None:
-            raise FileNotFoundError(f"{folder} holds no run to resume; leave resume out to start one")
-        _refuse_other(former, settings, folder)
-        if settings.epochs < former.epochs:
-            raise ValueError(
-                f"epochs is {settings.epochs}; expected at least {former.epochs}, as in the run in {folder} that is "
-                "resumed. Give as many or more"
-            )
-    elif folder.is_dir() and any(folder.iterdir()):
-        if not (folder / "run.toml").is_file():
-            raise FileExistsError(f"{folder} is not empty and holds no run; choose a new folder")
-        if not overwrite:
-            raise FileExistsError(f"{folder} holds a run; choose a new folder, or set overwrite or resume")
-        if manifest.listed(folder) is None:
-            raise FileExistsError(
-                f"{folder} has no {manifest.NAME}, which lists the files of the run in it; delete the folder, or "
-                "choose a new one"
-            )
+        return _resumed(out, settings)
+    if not overwrite:
+        raise FileExistsError(f"{out} holds a run; choose a new folder, or set overwrite or resume")
+    if manifest.listed(out) is None:
+        raise FileExistsError(
+            f"{out} has no {manifest.NAME}, which lists the files of the run in it; delete the folder, or choose a new "
+            "one"
+        )
+    return Target(out, out / NEW)
+
+
+def _resumed(out: Path, settings: Settings) -> Target:
+    """How the run in a folder is resumed."""
+    new = out / NEW
+    has_new = not new.is_symlink() and checkpoint.exists(new) and (new / "run.toml").is_file()
+    if has_new and _change(Settings.read(new / "run.toml"), settings) is None:
+        return Target(out, new, "resumed")
+    former, has_weights = Settings.read(out / "run.toml"), (out / WEIGHTS).is_file()
+    if not checkpoint.exists(out) and not has_weights:
+        return Target(out, out)
+    _refuse_other(former, settings, out)
+    if has_weights and _is_complete(out / WEIGHTS, former, settings):
+        return Target(out, out, "complete")
+    if not checkpoint.exists(out):
+        raise ValueError(
+            f"epochs is {settings.epochs}, and the run in {out} has {former.epochs}, but no checkpoint to continue "
+            f"from; restore it, or fit a new run that starts with these weights (init={str(out)!r})"
+        )
+    return Target(out, out, "resumed")
+
+
+def _is_complete(weights: Path, former: Settings, settings: Settings) -> bool:
+    """Whether the weights in a folder are those that the settings ask for."""
+    _, facts, _ = read_header(weights, kind="weights")
+    trained, stopped = facts.get("epochs", former.epochs), facts.get("stopped", "")
+    early = str(stopped).startswith("no better") and settings.epochs >= former.epochs
+    return settings.epochs <= trained or (early and settings.epochs == former.epochs)
+
+
+def _change(former: Settings, settings: Settings) -> tuple[str, object, object] | None:
+    """The first setting in which a run differs from the one that it is to continue; None if there is none."""
+    new, old = (_comparable(s) for s in (settings, former))
+    if not old.training:  # an older version did not store it
+        new = replace(new, training={})
+    return new.changed(old, MAY_DIFFER)
 
 
 def _refuse_other(former: Settings, settings: Settings, folder: Path) -> None:
     """Raise ValueError if a run to resume has other settings, or else other data, than the run in the folder."""
     # other settings change the data too, and other data the means in their kind
-    changed = settings.changed(former, (*MAY_DIFFER, *_OF_DATA, "kind", "to_kind"))
+    movable = (*MAY_DIFFER, *_OF_DATA, "kind", "to_kind", "training")
+    changed = settings.changed(former, movable)
     for name, what in _OF_DATA.items():
         if changed is None and getattr(settings, name) != getattr(former, name):
             raise ValueError(
                 f"{what} are not those of the run in {folder} that is resumed, although they have the same name or"
                 " path. Give the data of the fit, or choose a new folder"
             )
-    if changed := changed or _as_written_now(settings).changed(_as_written_now(former), MAY_DIFFER):
+    if changed := changed or _change(former, settings):
         name, new, old = changed
         raise ValueError(
             f"{name} is {new!r}; expected {old!r}, as in the run in {folder} that is resumed. Give the same value, or "
@@ -87,88 +235,11 @@ def _refuse_other(former: Settings, settings: Settings, folder: Path) -> None:
         )
 
 
-def _as_written_now(settings: Settings) -> Settings:
-    """The settings as this version writes them; an older one may not have known every key of a kind of data."""
+def _comparable(settings: Settings) -> Settings:
+    """The settings as this version writes them, without those of the training that may change.
+
+    An older version may not have known every key of a kind of data.
+    """
     kind, to_kind = (Kind.from_dict(kind).to_dict() if kind else {} for kind in (settings.kind, settings.to_kind))
-    return replace(settings, kind=kind, to_kind=to_kind)
-
-
-def prepare(folder: Path, settings: Settings, overwrite: bool, resume: bool) -> None:
-    """Create the folder of a new run, or prepare the folder of a resumed one; delete files only with `overwrite`.
-
-    Args, Raises: those of `check_folder`.
-    """
-    check_folder(folder, settings, overwrite, resume)
-    if resume:
-        # run.toml keeps describing the existing weights until new ones are written
-        manifest.register(folder, *CHANGING, changing=True)
-        return
-    if folder.is_dir() and any(folder.iterdir()):
-        manifest.clear(folder)
-    replace_text(folder / "run.toml", settings.to_toml())
-    manifest.register(folder, "run.toml")
-    manifest.register(folder, *CHANGING, changing=True)
-
-
-def load(folder: str | Path, *, device: str = "cpu") -> Run:
-    """Load a run from its folder: settings, weights, densities and log.
-
-    Args:
-        folder: run folder that `chartae.fit` or `Run.save` wrote.
-        device: device of the model, as PyTorch names it; default ``"cpu"``.
-
-    Returns:
-        The run, with its model in evaluation mode.
-
-    Raises:
-        FileNotFoundError: there is no run in the folder, or its training is unfinished.
-        ValueError: a file is damaged, is not chartae's, has changed since it was written, or does not match the others.
-
-    >>> import tempfile
-    >>> import torch
-    >>> import chartae as ch
-    >>> x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     run = ch.fit("rae", x, epochs=1, latent_dim=2, components=2, out=folder, progress=False)
-    ...     loaded = ch.load(folder)
-    >>> torch.equal(loaded.encode(x), run.encode(x)), list(loaded.densities)
-    (True, ['gmm', 'normal'])
-    """
-    folder = Path(folder)
-    if not (folder / "run.toml").is_file():
-        raise FileNotFoundError(f"there is no run in {folder} (it has no run.toml); give the folder of a run")
-    settings = Settings.read(folder / "run.toml")
-    if not (folder / "weights.safetensors").is_file():
-        unfinished = (folder / "checkpoint.safetensors").is_file()
-        hint = "its training is unfinished; continue it with resume" if unfinished else "fit it again"
-        raise FileNotFoundError(f"the run in {folder} has no weights: {hint}")
-    names = manifest.listed(folder)
-    if names is None:
-        names = [path.name for path in folder.glob("density.*.safetensors")]
-    files = {name.split(".")[1]: folder / name for name in sorted(names) if fnmatch(name, "density.*.safetensors")}
-    logs = [name for name in names if name == "log.jsonl"]
-    residual = [RESIDUALS] if RESIDUALS in names or (folder / RESIDUALS).is_file() else []
-    manifest.verify(
-        folder, "run.toml", "weights.safetensors", *logs, *residual, *(path.name for path in files.values())
-    )
-    tensors, facts = read_tensors(folder / "weights.safetensors", kind="weights")
-    if facts.get("recipe") != settings.recipe:
-        raise ValueError(
-            f"the weights in {folder} are of recipe {facts.get('recipe')!r}; expected {settings.recipe!r}, as in "
-            "run.toml. Restore the files, or fit the run again"
-        )
-    if sum(t.numel() for t in tensors.values()) == 0:
-        raise ValueError(f"the weights in {folder} are empty; fit the run again")
-    try:
-        built = built_from(settings)
-        built.objective.load_state_dict(tensors)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"the weights in {folder} do not match its run.toml: {error}") from error
-    objective = built.objective.to(device).eval()
-    densities = {name: density_table.load(path, device=device) for name, path in files.items()}
-    kept = facts.get("kept")
-    residuals = Residuals.load(folder / RESIDUALS) if residual else None
-    return Run(
-        settings, Kind.from_dict(settings.kind), objective.model, objective, read_log(folder), densities, folder,
-        kept=kept if isinstance(kept, int) else None, condition=condition_of(settings), residuals=residuals,
-    )  # fmt: skip
+    training = {k: v for k, v in settings.training.items() if k not in MAY_DIFFER_IN_TRAINING}
+    return replace(settings, kind=kind, to_kind=to_kind, training=training)

@@ -28,7 +28,9 @@ class Request:
         root: folder of named data sets; None (default) for the environment variable ``CHARTAE_DATA``, or else a cache
             folder.
         overwrite: whether to replace a run in `out`; default False.
-        resume: whether to continue from the checkpoint in `out`; default False.
+        resume: whether to continue from the checkpoint in `out`, or to start if there is none; default False.
+        init: folder of a run of the same recipe and code size, with whose weights the training starts; None (default)
+            for random weights.
         progress: whether to show progress; None (default) shows it on a terminal only.
         reading: how the data are read, such as the grammar of strings.
         training: how the objective is minimised: epochs, batch size, learning rate, seed, ...
@@ -53,6 +55,7 @@ class Request:
     root: str | Path | None = None
     overwrite: bool = False
     resume: bool = False
+    init: str | Path | None = None
     progress: bool | None = None
     weight: object = None
     on_epoch: OnEpoch | None = None

@@ -96,10 +96,10 @@ class Residuals:
         offset, slope, sigma = (t.to(means) for t in (self.offset, self.slope, self.sigma))
         return offset + slope * means + sigma * randn(means.shape, means, generator)
 
-    def save(self, path: Path) -> None:
-        """Write a safetensors file."""
+    def save(self, path: Path, of: str = "") -> None:
+        """Write a safetensors file, with the digest of the weights that the residuals are of."""
         tensors = {"offset": self.offset, "slope": self.slope, "sigma": self.sigma}
-        write_tensors(path, tensors, kind="residuals", facts={})
+        write_tensors(path, tensors, kind="residuals", facts={"of": of})
 
     @classmethod
     def load(cls, path: Path) -> Residuals:

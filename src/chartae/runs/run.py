@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict, cast
+from typing import Concatenate, ParamSpec, TypedDict, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -29,9 +31,11 @@ from chartae.maths.interpolation import PATHS, principal_axes
 from chartae.maths.rows import row_blocks
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
-from chartae.records import manifest
+from chartae.records import lock, manifest
 from chartae.records.choices import one_of
 from chartae.records.files import replace_text
+from chartae.records.log import LogFile
+from chartae.records.run_folder import weights_digest
 from chartae.records.settings import IN_MEMORY, Plain, Settings
 from chartae.records.tensors import write_tensors
 from chartae.runs.conditioning import conditioned, with_condition
@@ -39,10 +43,12 @@ from chartae.runs.reading import in_order, options_like, rows_and_condition
 from chartae.runs.residuals import Residuals
 from chartae.runs.weighting import relative
 from chartae.samplers import Chain, by_name
-from chartae.training import History, Row
+from chartae.training import History, Row, checkpoint
+from chartae.training.history import LOG
 
 __all__ = [
     "RESIDUALS",
+    "WEIGHTS",
     "Run",
     "TrainingFacts",
     "built_from",
@@ -50,8 +56,12 @@ __all__ = [
     "condition_of",
     "fingerprint",
     "is_main_process",
+    "only_writer",
 ]
 
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 #: the file of the residuals
 RESIDUALS = "residuals.safetensors"
@@ -59,8 +69,10 @@ RESIDUALS = "residuals.safetensors"
 HELD_OUT, MEASURED = 100, 20_000_000
 #: rows that are converted to the model's form at once, a multiple of the rows that a net sees at once
 CONVERTED = 10_000
+#: the file of the weights
+WEIGHTS = "weights.safetensors"
 #: the files that training itself writes; all others in a run folder are derived from its weights
-OF_TRAINING = ("run.toml", "weights.safetensors", "log.jsonl", "checkpoint.safetensors")
+OF_TRAINING = ("run.toml", WEIGHTS, LOG, *checkpoint.FILES)
 
 
 class TrainingFacts(TypedDict, total=False):
@@ -129,6 +141,20 @@ def built_from(settings: Settings, seed: int | None = None) -> Built:
 def condition_of(settings: Settings) -> Condition | None:
     """The condition of a run; None if it has none."""
     return Condition.from_dict(cast(ConditionRecord, settings.condition)) if settings.condition else None
+
+
+def only_writer(function: Callable[Concatenate[Run, P], T]) -> Callable[Concatenate[Run, P], T]:
+    """Decorate a function of a run so that nothing else writes to the run's folder meanwhile.
+
+    It raises `chartae.records.lock.InUse` if another process does.
+    """
+
+    @functools.wraps(function)
+    def alone(run: Run, /, *arguments: P.args, **keywords: P.kwargs) -> T:
+        with nullcontext() if run.folder is None else lock.writer(run.folder):
+            return function(run, *arguments, **keywords)
+
+    return alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -639,9 +665,8 @@ class Run:
         )  # fmt: skip
         self.densities[name] = density
         if self.folder is not None and is_main_process():
-            path = self.folder / f"density.{name}.safetensors"
-            density_table.save(density, path)
-            manifest.register(self.folder, path.name)
+            with lock.writer(self.folder):
+                self._write_density(name)
         return density
 
     def fit_densities(self, names: Mapping[str, Mapping[str, Plain]], data: Dataset) -> None:
@@ -896,10 +921,40 @@ class Run:
             raise FileExistsError(f"{folder} is not empty; choose a new folder")
         saved = replace(self, folder=folder)
         saved.write()
-        for name, density in self.densities.items():
-            density_table.save(density, folder / f"density.{name}.safetensors")
-            manifest.register(folder, f"density.{name}.safetensors")
+        for name in self.densities:
+            saved._write_density(name)
         return saved
+
+    def _write_density(self, name: str) -> None:
+        assert self.folder is not None
+        file = f"density.{name}.safetensors"
+        with manifest.writing(self.folder, file):
+            density_table.save(self.densities[name], self.folder / file, weights_digest(self.folder))
+
+    def mended(self, data: Dataset) -> Run:
+        """The run with what `write` left out when it was interrupted after the weights; usually nothing.
+
+        Args:
+            data: data set that the run was fitted to.
+        """
+        assert self.folder is not None
+        run = self
+        with lock.writer(self.folder):
+            if manifest.changes(self.folder, "run.toml"):
+                with manifest.writing(self.folder, "run.toml", WEIGHTS, LOG):
+                    LogFile(self.folder / LOG).write(self.log)
+                    replace_text(self.folder / "run.toml", self.settings.to_toml())
+                self._register_checkpoints()
+            if self.residuals is None and (residuals := self.measure_residuals(data)) is not None:
+                run = replace(self, residuals=residuals)
+                with manifest.writing(self.folder, RESIDUALS):
+                    residuals.save(self.folder / RESIDUALS, weights_digest(self.folder))
+        return run
+
+    def _register_checkpoints(self) -> None:
+        """List the checkpoints as they are after training."""
+        assert self.folder is not None
+        manifest.register(self.folder, *(name for name in checkpoint.FILES if (self.folder / name).is_file()))
 
     def check_code_use(self, data: Dataset) -> None:
         """Warn, and log an alarm, if the decoder ignores the code, which the losses of critics do not show."""
@@ -916,17 +971,28 @@ class Run:
             })  # fmt: skip
 
     def write(self) -> None:
-        """Write settings, weights and log to the run folder."""
+        """Write settings, weights and log to the run folder.
+
+        The weights come first, and hold the settings, so that they are complete in themselves; files that are derived
+        from earlier weights are then deleted.
+        """
         assert self.folder is not None
-        manifest.clear(self.folder, keep=OF_TRAINING)  # files derived from earlier weights do not describe these
-        replace_text(self.folder / "run.toml", self.settings.to_toml())
-        facts = {"recipe": self.settings.recipe, "kept": self.kept}
-        write_tensors(self.folder / "weights.safetensors", self.objective.state_dict(), kind="weights", facts=facts)
-        History(rows=self.log).rewrite(self.folder)
-        manifest.register(self.folder, "run.toml", "weights.safetensors", "log.jsonl")
-        if self.residuals is not None:
-            self.residuals.save(self.folder / RESIDUALS)
-            manifest.register(self.folder, RESIDUALS)
+        folder, text = self.folder, self.settings.to_toml()
+        history = self.history or History()
+        with lock.writer(folder), manifest.writing(folder, "run.toml", WEIGHTS, LOG):
+            log = LogFile(folder / LOG)
+            log.write(self.log)
+            facts = {
+                "recipe": self.settings.recipe, "kept": self.kept, "settings": text, "log": log.size,
+                **({} if self.history is None else {"epochs": history.epochs, "stopped": history.stopped}),
+            }  # fmt: skip
+            digest = write_tensors(folder / WEIGHTS, self.objective.state_dict(), kind="weights", facts=facts)
+            replace_text(folder / "run.toml", text)
+            manifest.clear(folder, keep=OF_TRAINING)
+            self._register_checkpoints()
+            if self.residuals is not None:
+                with manifest.writing(folder, RESIDUALS):
+                    self.residuals.save(folder / RESIDUALS, digest)
 
 
 def check_codes(objective: Objective, recipe: str) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, cast
 
 import torch
 from torch import Tensor
@@ -16,18 +19,23 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from chartae.data import Batches
 from chartae.maths.random import Stream
 from chartae.objectives import Objective
-from chartae.records.tensors import read_tensors, write_tensors
+from chartae.records.files import Damaged
+from chartae.records.log import LogFile
+from chartae.records.tensors import read_header, read_tensors, write_tensors
 from chartae.records.training import Training
 from chartae.training.augmentation import augmentation_name
 from chartae.training.average import Average
 from chartae.training.device import Device
-from chartae.training.history import History
+from chartae.training.history import History, Row, read_rows
 
-__all__ = ["Facts", "Snapshot", "State", "fixed", "load", "restore", "save", "snapshot"]
+__all__ = ["FILES", "Facts", "Snapshot", "State", "check", "exists", "fixed", "load", "restore", "save", "snapshot"]
 
 #: torch's name for the state of a module besides its parameters and buffers
 EXTRA = "_extra_state"
-NAME = "checkpoint.safetensors"
+#: the last checkpoint, the one before, and one that was written whole and not yet given its name
+NAME, FORMER, NEXT = "checkpoint.safetensors", "checkpoint.former.safetensors", "checkpoint.next.safetensors"
+#: all of them, from the newest to the oldest
+FILES = (NEXT, NAME, FORMER)
 
 #: the settings that must be the same in a checkpoint and in the run that resumes it
 Fixed = dict[str, float | str | bool | None]
@@ -47,6 +55,7 @@ class Facts(TypedDict):
     schedules: dict[str, dict[str, float]]
     scaler: dict[str, float] | None
     history: dict[str, object]
+    log: dict[str, int | str]
 
 
 class Snapshot(NamedTuple):
@@ -76,6 +85,7 @@ class State:
         epoch: the current epoch, counted from 0.
         step: the next step of the current epoch, counted from 0.
         history: the log.
+        log: the file of the log; None without a folder.
     """
 
     objective: Objective
@@ -93,6 +103,7 @@ class State:
     epoch: int = 0
     step: int = 0
     history: History = field(default_factory=History)
+    log: LogFile | None = None
 
     def weights(self) -> dict[str, Tensor]:
         """The current parameters (or their averages) and buffers, without the state that only training needs."""
@@ -142,8 +153,8 @@ def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None
     With `buffers`, it is a state to return to within the epoch. Tensors are copied into these tensors on the CPU, which
     are added or replaced where they do not fit, so that further steps do not change them. A later call with the same
     `buffers` overwrites the snapshot: new memory of this size in each epoch takes several times as long as the copying.
-    The best weights are not copied, because they do not change within an epoch, and the log, which `restore` does not
-    change, is left out.
+    The best weights are not copied, because they do not change within an epoch. The log, which `restore` does not
+    change, is left out; its file's length and digest are among the facts.
     """
     tensors = {f"model/{k}": v for k, v in state.objective.state_dict().items()}
     if state.average is not None:
@@ -155,7 +166,7 @@ def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None
     if buffers is not None:
         tensors = {k: _copied(v.detach(), k, buffers) for k, v in tensors.items()}
     tensors |= {f"best/{k}": v for k, v in state.best.items()}
-    scaler = state.device.scaler
+    scaler, log = state.device.scaler, state.log
     facts: Facts = {
         "settings": settings,
         "epoch": state.epoch,
@@ -167,7 +178,8 @@ def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None
         "lr": {name: [g["lr"] for g in o.param_groups] for name, o in state.optimisers.items()},
         "schedules": {name: dict(s.state_dict()) for name, s in state.schedules.items()},
         "scaler": None if scaler is None else dict(scaler.state_dict()),
-        "history": dict(vars(state.history)) if buffers is None else {},
+        "history": {name: value for name, value in vars(state.history).items() if name != "rows"},
+        "log": {} if log is None else {"size": log.size, "digest": log.digest},
     }
     return Snapshot(tensors, facts)
 
@@ -215,18 +227,38 @@ def restore(state: State, former: Snapshot) -> None:
 
 
 def save(state: State, folder: Path | None, settings: Fixed) -> None:
-    """Write a checkpoint to a folder; does nothing without a folder."""
+    """Write a checkpoint to a folder, and keep the one before; does nothing without a folder."""
     if folder is None:
         return
     tensors, facts = snapshot(state, settings)
     random = state.device.gather(tensors["random"].to(state.device.device))  # one row for each process
     if state.device.is_main:
-        write_tensors(folder / NAME, tensors | {"random": random}, kind="checkpoint", facts={**facts})
+        assert state.log is not None
+        state.log.append([], durable=True)  # a checkpoint never knows more of the log than the disk does
+        write_tensors(folder / NEXT, tensors | {"random": random}, kind="checkpoint", facts=facts)
+        with suppress(FileNotFoundError):
+            os.replace(folder / NAME, folder / FORMER)
+        os.replace(folder / NEXT, folder / NAME)
     state.device.wait()
+
+
+def exists(folder: Path) -> bool:
+    """Whether a folder has a checkpoint."""
+    return any((folder / name).is_file() for name in FILES)
+
+
+def check(folder: Path, settings: Fixed) -> None:
+    """Raise ValueError if the last checkpoint of a folder was written with other settings; damage shows later."""
+    for path in (folder / name for name in FILES if (folder / name).is_file()):
+        with suppress(Damaged):
+            _check_same(read_header(path, kind="checkpoint")[1].get("settings", {}), settings, path)
+            return
 
 
 def load(state: State, folder: Path, settings: Fixed) -> None:
     """Set a state to a folder's checkpoint, and cut the folder's log to the rows up to there.
+
+    If the last checkpoint is damaged, the one before is taken, with a warning.
 
     Args:
         state: the state, which is changed.
@@ -235,17 +267,52 @@ def load(state: State, folder: Path, settings: Fixed) -> None:
 
     Raises:
         FileNotFoundError: the folder has no checkpoint.
-        ValueError: the checkpoint is damaged, or was written with other settings.
+        ValueError: the checkpoints are damaged, or were written with other settings.
     """
-    path = folder / NAME
+    if not exists(folder):
+        raise FileNotFoundError(f"there is no checkpoint at {folder / NAME}")
+    faults: list[str] = []
+    for path in (folder / name for name in FILES):
+        try:
+            if path.is_file():
+                _load(state, path, settings)
+                break
+        except Damaged as error:
+            faults.append(str(error))
+    else:
+        raise Damaged(f"{'; '.join(faults)}. Restore the file, or fit the run anew")
+    if faults:
+        warnings.warn(f"{faults[0]}. The checkpoint before it is used.", UserWarning, stacklevel=5)
+
+
+def _load(state: State, path: Path, settings: Fixed) -> None:
+    """Set a state to a checkpoint, if it and the log that it belongs to are whole."""
     tensors, facts = read_tensors(path, kind="checkpoint")
+    try:
+        _check_same(facts["settings"], settings, path)
+        _adopt(state, path, tensors, facts)
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+        reason = f"{type(error).__name__}: {error}"[:200]
+        raise Damaged(f"{path} is damaged, or of another version of chartae ({reason})") from error
+
+
+def _check_same(known: Fixed, settings: Fixed, path: Path) -> None:
+    """Raise ValueError if a checkpoint was written with other settings."""
     for key, value in settings.items():
-        if facts["settings"].get(key) != value:
+        if known.get(key) != value:
             raise ValueError(
-                f"{path} was written with {key} = {facts['settings'].get(key)!r}, but this run has {value!r}; "
+                f"{path} was written with {key} = {known.get(key)!r}, but this run has {value!r}; "
                 "resume with the same settings, or train in a new folder"
             )
+
+
+def _adopt(state: State, path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    rows = facts["history"].pop("rows", None)  # an older version kept the log in the checkpoint
+    if state.log is not None and rows is None:
+        rows = [cast(Row, {**row}) for row in state.log.resume(**facts["log"])]
+    elif rows is None:  # a process that does not write the log
+        rows = read_rows(path.parent, facts["log"]["size"])
+    elif state.log is not None:
+        state.log.write(rows)
     restore(state, Snapshot(tensors, facts))  # type: ignore[arg-type]
-    state.history = History(**facts["history"])
-    if state.device.is_main:
-        state.history.rewrite(folder)
+    state.history = History(rows=rows, **facts["history"])

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
-__all__ = ["History", "Row", "read_log"]
+from chartae.records.log import LogFile, read_log
+
+__all__ = ["LOG", "History", "Row", "read_rows"]
+
+#: the file of the log in a run folder
+LOG = "log.jsonl"
 
 #: a row of `log.jsonl`
 Row = dict[str, float | str]
@@ -31,7 +37,7 @@ class History:
 
     >>> from chartae.training import History
     >>> history = History([{"split": "train", "loss": 3.0}, {"split": "valid", "loss": 4.0}])
-    >>> history.append([{"split": "train", "loss": 2.0}], folder=None)
+    >>> history.append([{"split": "train", "loss": 2.0}], file=None)
     >>> history.last("train")["loss"], len(history.of("valid"))
     (2.0, 1)
     """
@@ -51,29 +57,21 @@ class History:
         """The rows of a split."""
         return [row for row in self.rows if row["split"] == split]
 
-    def append(self, rows: Sequence[Row], folder: Path | None) -> None:
-        """Add rows, and append them to the log file of a folder if one is given."""
+    def tail(self, split: str, count: int) -> list[Row]:
+        """The last `count` rows of a split, in order."""
+        return [*itertools.islice((row for row in reversed(self.rows) if row["split"] == split), count)][::-1]
+
+    def append(self, rows: Sequence[Row], file: LogFile | None) -> None:
+        """Add rows, and append them to a log file if one is given."""
         self.rows += rows
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "log.jsonl").open("a") as f:
-                f.writelines(json.dumps(row) + "\n" for row in rows)
-
-    def rewrite(self, folder: Path) -> None:
-        """Rewrite the log file with these rows only, which drops rows of steps that will be repeated."""
-        (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+        if file is not None:
+            file.append(rows)
 
 
-def read_log(folder: Path) -> list[Row]:
-    """The rows of a folder's log; an empty list if it has none.
+def read_rows(folder: Path, size: int | None = None) -> list[Row]:
+    """The rows of a folder's log, or of its first `size` bytes; an empty list if it has none.
 
     Raises:
         ValueError: the log is damaged.
     """
-    path = folder / "log.jsonl"
-    if not path.is_file():
-        return []
-    try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
+    return [cast(Row, {**row}) for row in read_log(folder / LOG, size)]

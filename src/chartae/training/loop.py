@@ -29,6 +29,7 @@ from chartae.maths.threads import limited_threads, threads_for
 from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
 from chartae.records.interrupts import Interrupted, catching
+from chartae.records.log import LogFile
 from chartae.records.training import Training
 from chartae.training import checkpoint
 from chartae.training.adam import AdamSteps
@@ -36,18 +37,20 @@ from chartae.training.augmentation import Augmentation
 from chartae.training.average import Average
 from chartae.training.checkpoint import Fixed, State
 from chartae.training.device import Device, place
-from chartae.training.history import History, Row
+from chartae.training.history import LOG, History, Row
 from chartae.training.postmortem import examine
 from chartae.training.progress import TrainingProgress
+from chartae.training.saving import Saving
 from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields
 from chartae.training.work import step_work
 
-__all__ = ["OnEpoch", "fit"]
+__all__ = ["OnEpoch", "check_resumable", "fit"]
 
 #: what is called after each epoch; True ends the training
 OnEpoch: TypeAlias = Callable[[Row, Autoencoder], object]
 
 POINTS = 20  # rows of the log for each epoch of training
+RECENT = 400  # last rows of the log that alarms are raised from
 
 
 @lists_fields(Training, "batch_size")
@@ -102,7 +105,8 @@ def fit(
         seed: seed of all random numbers drawn in training; default 0.
         device: ``"cpu"``, ``"cuda"`` or another of torch's devices; None (default) for a GPU if there is one.
         compile: whether to use `torch.compile` on the objective; False by default.
-        checkpoint_every: number of epochs between checkpoints, >= 1; default 1. An interrupt writes one too.
+        checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
+            writing below a thirtieth of the training. An interrupt writes one too, and so do ten minutes without one.
         augment: random changes of the training pictures, new in every step: ``"flip"``, ``"crop"``, ``"rotate"``, or
             several, separated by commas; or a function from a batch of examples (n, *S) in the model's form to one of
             the same shape, for any kind of data, which draws random numbers from torch. Validation data are not
@@ -150,6 +154,25 @@ def fit(
             objective.eval()
 
 
+def check_resumable(
+    objective: Objective, batches: Batches, training: Training, valid: Batches | None, folder: Path
+) -> None:
+    """Check that a training can be continued from the checkpoint in a folder, before anything changes there.
+
+    Args:
+        objective: the objective.
+        batches: the training data.
+        training: settings of the training.
+        valid: validation data; None for none.
+        folder: folder of the checkpoint.
+
+    Raises:
+        ValueError: the checkpoint was written with other settings.
+    """
+    training = training.resolved(objective, valid=valid is not None)
+    checkpoint.check(folder, checkpoint.fixed(objective, batches, training))
+
+
 class _Loop:
     """One training from its first step (or its checkpoint) to its last."""
 
@@ -195,12 +218,17 @@ class _Loop:
         self.fixed: Fixed = checkpoint.fixed(objective, batches, training)
         self.buffers: dict[str, Tensor] = {}  # the memory of the snapshot at the start of each epoch
         self.state.history.threads = torch.get_num_threads()
+        if self.folder is not None and device.is_main:
+            self.state.log = LogFile(self.folder / LOG)
+        self.alarms: set[str] = set()  # kinds that have been raised
+        self.saving = Saving(training.checkpoint_every)
         self.signal = 0  # the number of the signal that asks for a stop
 
     def load(self) -> None:
         assert self.folder is not None
         threads = self.state.history.threads
         checkpoint.load(self.state, self.folder, self.fixed)
+        self.alarms = {str(row["kind"]) for row in self.state.history.of("alarm")}
         former, self.state.history.threads = self.state.history.threads, threads
         if former not in (0, threads):
             warnings.warn(
@@ -214,6 +242,8 @@ class _Loop:
     def run(self, progress: bool | None, on_epoch: OnEpoch | None) -> History:
         state, epochs = self.state, self.training.epochs
         history = state.history
+        if state.log is not None and not history.rows:
+            state.log.write([])
         with (
             TrainingProgress(progress, self.device.is_main, self.horizon, self.steps) as bar,
             catching(self._stop),
@@ -229,6 +259,9 @@ class _Loop:
                     if self.signal:
                         history.seconds += time.perf_counter() - started
                         self._interrupted()
+                    # several processes would have to agree in every step
+                    if self.device.world == 1 and self.saving.is_late() and self._is_finite():
+                        self._save_within_epoch(started)
                 examine(state, start, self._epoch, self._advance, self.folder)
                 # even if the snapshot was taken within the epoch, the whole epoch is logged
                 self._log_training(time.perf_counter() - started)
@@ -238,16 +271,37 @@ class _Loop:
                 self._validate()
                 history.seconds += time.perf_counter() - started
                 bar.epoch(state.epoch, epochs, self._losses(), history.seconds)
-                if state.epoch == epochs or history.stopped or state.epoch % self.training.checkpoint_every == 0:
-                    checkpoint.save(state, self.folder, self.fixed)
-                if on_epoch is not None and self._asks_to_stop(on_epoch) and not history.stopped:
-                    checkpoint.save(state, self.folder, self.fixed)  # resumable, so without the reason
+                due = state.epoch == epochs or bool(history.stopped) or self._is_due()
+                if due:
+                    self._save()
+                if on_epoch is not None and self._asks_to_stop(on_epoch, saved=due) and not history.stopped:
+                    self._save()  # resumable, so without the reason
                     history.stopped = "on_epoch asked to stop"
         if not history.stopped:
             history.stopped = "all epochs done"
         state.adopt_best()
         self.objective.finish()
         return history
+
+    def _is_due(self) -> bool:
+        """Whether a checkpoint follows this epoch, which all processes agree on."""
+        due = torch.tensor([self.saving.is_due(self.state.epoch)], device=self.device.device)
+        return bool(self.device.total(due.float()))
+
+    def _is_finite(self) -> bool:
+        """Whether no step of the epoch so far has had a loss that is not finite."""
+        return bool(self.state.record[: self.state.step].isfinite().all())
+
+    def _save(self) -> None:
+        with self.saving.timed():
+            checkpoint.save(self.state, self.folder, self.fixed)
+
+    def _save_within_epoch(self, started: float) -> None:
+        """Write a checkpoint whose clock shows the time so far."""
+        history, seconds = self.state.history, self.state.history.seconds
+        history.seconds += time.perf_counter() - started
+        self._save()
+        history.seconds = seconds
 
     def _epoch(self, start: int) -> Iterator[Batch]:
         """The batches of the current epoch from step `start` on."""
@@ -316,17 +370,16 @@ class _Loop:
     def _raise_alarms(self) -> None:
         """Warn of and log the objective's alarms, each kind once."""
         history = self.state.history
-        rows = history.of("train")
-        known = {row["kind"] for row in history.of("alarm")}
+        rows = history.tail("train", RECENT)
         for kind, text in self.objective.alarms(rows):
-            if kind not in known:
-                known.add(kind)
+            if kind not in self.alarms:
+                self.alarms.add(kind)
                 position: Row = {"epoch": self.state.epoch + 1, "step": rows[-1]["step"]}
                 self._write([{"split": "alarm", **position, "kind": kind, "alarm": text}])
                 warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _write(self, rows: list[Row]) -> None:
-        self.state.history.append(rows, self.folder if self.device.is_main else None)
+        self.state.history.append(rows, self.state.log)
 
     def _losses(self) -> str:
         splits = ("train", *(["valid"] if self.valid is not None else []))
@@ -374,14 +427,22 @@ class _Loop:
                     total[name] = part if name not in total else total[name] + part
         return {name: v / batches.n for name, v in zip(total, torch.stack([*total.values()]).tolist(), strict=True)}
 
-    def _asks_to_stop(self, on_epoch: OnEpoch) -> bool:
-        """Call the user's function, with random numbers that are not those of training; whether to stop."""
+    def _asks_to_stop(self, on_epoch: OnEpoch, *, saved: bool) -> bool:
+        """Call the user's function, with random numbers that are not those of training; whether to stop.
+
+        If it fails, the epoch is saved first, unless it is `saved` already.
+        """
         row = self.state.history.last("train" if self.valid is None else "valid")
         average = self.state.average
         self.objective.eval()
         averaged = contextlib.nullcontext() if average is None else average.applied()
-        with averaged, Stream(self.training.seed).used():
-            answer = on_epoch(dict(row), self.objective.model)
+        try:
+            with averaged, Stream(self.training.seed).used():
+                answer = on_epoch(dict(row), self.objective.model)
+        except BaseException:
+            if not saved and self.device.world == 1:
+                self._save()
+            raise
         asked = torch.tensor([isinstance(answer, bool | np.bool_) and bool(answer)], device=self.device.device)
         return bool(self.device.total(asked.float()))  # so that all processes agree
 

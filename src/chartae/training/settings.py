@@ -44,7 +44,7 @@ class TrainingFields(TypedDict, total=False):
     seed: int
     device: str | None
     compile: bool
-    checkpoint_every: int
+    checkpoint_every: int | None
     augment: Augment | None
 
 
