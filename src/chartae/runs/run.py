@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypedDict, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -37,6 +39,7 @@ from chartae.records.files import replace_text
 from chartae.records.log import LogFile
 from chartae.records.run_folder import weights_digest
 from chartae.records.settings import IN_MEMORY, Plain, Settings
+from chartae.records.space import check_memory
 from chartae.records.tensors import write_tensors
 from chartae.runs.conditioning import conditioned, with_condition
 from chartae.runs.reading import in_order, options_like, rows_and_condition
@@ -69,6 +72,8 @@ RESIDUALS = "residuals.safetensors"
 HELD_OUT, MEASURED = 100, 20_000_000
 #: rows that are converted to the model's form at once, a multiple of the rows that a net sees at once
 CONVERTED = 10_000
+#: codes that are drawn at once, rows that are decoded at once, and values of examples whose noise is drawn at once
+SLICE, AT_ONCE, SPREAD_AT_ONCE = 10_000, 1_000, 1 << 27
 #: the file of the weights
 WEIGHTS = "weights.safetensors"
 #: the files that training itself writes; all others in a run folder are derived from its weights
@@ -91,6 +96,11 @@ class TrainingFacts(TypedDict, total=False):
     seconds: float
     best_epoch: int
     alarms: list[str]
+
+
+def slice_seed(seed: int, number: int) -> int:
+    """The seed of a slice of draws, counted from 0; that of the first one is `seed` itself."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0]) if number else seed
 
 
 def is_main_process() -> bool:
@@ -758,20 +768,123 @@ class Run:
             ValueError: `n` is below 1, the density is unknown or not fitted, the condition is invalid, or `noise` is
                 set for a sampler, whose chains are examples already.
         """
+        slices = self.drawn(n, density, condition=condition, seed=seed, start=start, noise=noise)
+        check_memory(
+            n * math.prod(self.settings.shape) * torch.finfo(self._dtype).bits // 8, f"n is {n:,}, which",
+            "Draw fewer, with several seeds, or write them to a file with `chartae sample`.",
+        )  # fmt: skip
+        first = next(slices)
+        if len(first) == n:
+            return first
+        # one tensor from the start, as joining slices takes twice the memory
+        points, filled = first.new_empty((n, *first.shape[1:])), 0
+        for points_of_slice in itertools.chain((first,), slices):
+            points[filled : filled + len(points_of_slice)] = points_of_slice
+            filled += len(points_of_slice)
+        return points
+
+    def drawn(
+        self, n: int, density: str | None = None, *, condition: object = None, seed: int = 0,
+        start: Tensor | None = None, noise: bool | None = None,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """Draw `n` new examples as `draw` does, in slices, so that any number takes constant memory.
+
+        Codes are drawn 10,000 at a time (fewer if x is large and noise is measured residuals). The first slice has the
+        seed `seed`, and slice k the seed that `numpy.random.SeedSequence((seed, k))` gives. Beyond the first slice all
+        slices are drawn whole and the last one is cut, so that no example depends on how many come after it: of two
+        numbers above 10,000, the smaller one gives the first examples of the larger. Numbers up to 10,000 are one slice
+        of this length, whose examples may depend on it. Chains are run in slices too, the last one as long as needed.
+
+        Args:
+            n, density, condition, seed, start, noise: those of `draw`.
+
+        Returns:
+            Iterator over examples (m, *S), at most 10,000 at a time, in order.
+
+        Raises:
+            ValueError: as for `draw`, before any example is drawn.
+        """
         name = density or self.default_density
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one sample")
-        conditions = self.conditions(condition, n)
+        rows = self._condition_rows(condition, n)
         if name in by_name.NAMES:
             if noise is not None:
                 raise ValueError(
                     f"noise is {noise}, but {name!r} runs chains of examples, without a decoder; leave noise out"
                 )
-            return self.chains(n, name, seed=seed, start=start).final
-        noise, generator = self._noise(noise), self._generator(seed)
-        drawn = noise and self.model.decoder.calibrated
-        points = self.model.sample(n, prior=self.density(name), condition=conditions, generator=generator, noise=drawn)
-        return self._spread(points, generator) if noise else points
+            return (chain.final for chain in self.chain_slices(n, name, seed=seed, start=start))
+        return self._drawn(n, self.density(name), rows, seed, self._noise(noise))
+
+    def _condition_rows(self, condition: object, n: int) -> Callable[[int, int], Tensor | None]:
+        """The conditions of examples from one number to another; after the last of `n`, that of the last."""
+        if condition is None or isinstance(
+            condition, str | int | float
+        ):  # one value, which need not be repeated n times
+            one = self.conditions(condition, 1)
+            return lambda first, last: None if one is None else one.expand(last - first, -1)
+        values = self.conditions(condition, n)
+        return lambda first, last: None if values is None else values[torch.arange(first, last).clamp(max=n - 1)]
+
+    def _drawn(
+        self, n: int, density: Conditional, conditions: Callable[[int, int], Tensor | None], seed: int, noise: bool
+    ) -> Iterator[Tensor]:
+        decoder = self.model.decoder
+        spread, drawn = noise and not decoder.calibrated, noise and decoder.calibrated
+        size = SLICE
+        if spread:  # the noise of a slice is drawn at once
+            size = min(SLICE, max(AT_ONCE, SPREAD_AT_ONCE // math.prod(self.settings.shape)))
+        for number, first in enumerate(range(0, n, size)):
+            generator = self._generator(slice_seed(seed, number))
+            rows, left = size if n > size else n, n - first
+            condition = conditions(first, first + rows)
+            with torch.no_grad():
+                codes = density.sample(rows, condition=condition, generator=generator)
+            parts = self._decoded(codes, condition, generator, drawn)
+            if spread:
+                yield self._spread(torch.cat(list(parts)), generator)[:left]
+                continue
+            for place, part in zip(range(0, left, AT_ONCE), parts, strict=False):
+                yield part[: left - place]
+
+    def _decoded(
+        self, codes: Tensor, condition: Tensor | None, generator: torch.Generator, noise: bool
+    ) -> Iterator[Tensor]:
+        """Examples of codes, a few at a time."""
+
+        def decoded(a: Tensor, c: Tensor | None) -> Tensor:
+            distribution = self.model.decoder(a, c)
+            return distribution.sample(generator=generator) if noise else distribution.point(generator)
+
+        for first in range(0, len(codes), AT_ONCE):
+            rows = slice(first, first + AT_ONCE)
+            yield self._sliced(decoded, codes[rows], None if condition is None else condition[rows])
+
+    def chain_slices(
+        self, n: int, sampler: str, *, seed: int = 0, start: Tensor | None = None, root: str | Path | None = None,
+        **settings: Any,
+    ) -> Iterator[Chain]:  # fmt: skip
+        """Run `n` chains as `chains` does, 10,000 at a time; see `drawn` for the seeds.
+
+        Args:
+            n, sampler, seed, start, root: those of `chains`.
+            settings: further keywords of `chains`.
+
+        Returns:
+            Iterator over the chains of each slice, in order.
+
+        Raises:
+            ValueError: as for `chains`, before any chain is run.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}; ask for at least one chain")
+        by_name.kernel(sampler, self.score(settings.get("sigma")), settings.get("step"))
+        if start is None and not by_name.starts_from_noise(sampler):
+            start = self.kind.inside(self.data(root).train)
+        return (
+            self.chains(min(SLICE, n - first), sampler, seed=slice_seed(seed, number), start=start, **settings)
+            for number, first in enumerate(range(0, n, SLICE))
+        )
 
     def chains(
         self,

@@ -1,0 +1,234 @@
+"""Room: constant memory for samples of any number, and disks that are full, unwritable or too small."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import chartae as ch
+from chartae import cli
+from chartae.data import streaming
+from chartae.data.kinds import Kind, Points
+from chartae.records import space
+from chartae.runs import Run
+from chartae.runs import run as run_module
+
+pytestmark = pytest.mark.usefixtures("float32")
+STRINGS = ["x", "x+1", "x*2", "sin(x)", "exp(x)", "x/3"] * 10
+
+
+def uniform(*shape: int) -> torch.Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    """A run of each kind of data, in folders."""
+    folder = tmp_path_factory.mktemp("runs")
+    torch.set_default_dtype(torch.float32)
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"a": uniform(200).numpy(), "b": (9 * uniform(200)).long().numpy()})
+    quick = {"latent_dim": 2, "epochs": 1, "densities": ("normal",), "progress": False}
+    return {
+        "images": ch.fit("rae", uniform(60, 1, 4, 4), out=folder / "images", **quick),
+        "table": ch.fit("rae", uniform(200, 3), out=folder / "table", **quick),
+        "frame": ch.fit("rae", frame, out=folder / "frame", **quick),
+        "strings": ch.fit("grae", STRINGS, grammar="expressions", net="gru", out=folder / "strings", **quick),
+    }
+
+
+@pytest.fixture
+def slices_of_four(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "SLICE", 4)
+    monkeypatch.setattr(run_module, "AT_ONCE", 2)
+
+
+# -- samples in slices -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("slices_of_four")
+@pytest.mark.parametrize("kind", ["images", "table", "strings"])
+def test_no_example_depends_on_those_after_it(runs: dict[str, Run], kind: str) -> None:
+    """Of numbers beyond the first slice; the first slice alone is what one draw of its length gives."""
+    run = runs[kind]
+    most = run.draw(11, seed=3, noise=True)
+    for n in (5, 8, 10):
+        assert torch.equal(run.draw(n, seed=3, noise=True), most[:n])
+    assert torch.equal(run.draw(4, seed=3, noise=True), most[:4])
+    assert not torch.equal(most[:4], most[4:8])  # the slices have different seeds
+    assert [len(x) for x in run.drawn(11, seed=3, noise=False)] == [2, 2, 2, 2, 2, 1]
+
+
+@pytest.mark.usefixtures("slices_of_four")
+def test_slices_have_their_own_conditions() -> None:
+    x, labels = uniform(200, 3), [i % 2 for i in range(200)]
+    data = ch.data.from_arrays(x, labels)
+    run = ch.fit("rae", data, condition="labels", latent_dim=2, epochs=1, densities=("normal",), progress=False)
+    ones, mixed = run.draw(11, condition=1, seed=3), run.draw(11, condition=[1] * 6 + [0] * 5, seed=3)
+    assert torch.equal(ones[:4], mixed[:4])
+    assert torch.equal(ones, run.draw(11, condition=[1] * 11, seed=3))
+    assert not torch.equal(ones[8:], mixed[8:])
+    with pytest.raises(ValueError, match="expected one for all 11 rows"):
+        run.draw(11, condition=[1] * 4)
+
+
+@pytest.mark.usefixtures("slices_of_four")
+@pytest.mark.filterwarnings("ignore:the chains accept almost everything")
+def test_chains_run_in_slices() -> None:
+    x = uniform(50, 2)
+    run = ch.fit("rcae", x, epochs=1, progress=False)
+    settings = {"seed": 1, "start": x, "steps": 3, "warmup": 2}
+    chains = list(run.chain_slices(6, "mala", **settings))
+    assert [len(chain.final) for chain in chains] == [4, 2]
+    assert torch.equal(chains[0].final, run.chains(4, "mala", **settings).final)
+    assert torch.equal(run.draw(6, "mala", seed=1, start=x)[:4], run.draw(4, "mala", seed=1, start=x))
+    with pytest.raises(ValueError, match="sampler"):
+        run.chain_slices(6, "hmc-of-nobody", start=x)
+
+
+FILES = {"images": (".npy", ".npz"), "table": (".npy", ".npz", ".csv", ".parquet"), "frame": (".csv", ".parquet"),
+         "strings": (".txt", ".smi")}  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "suffix"), [(kind, suffix) for kind, names in FILES.items() for suffix in names])
+def test_slices_make_the_same_file_as_all_at_once(runs: dict[str, Run], kind: str, suffix: str, tmp_path: Path) -> None:
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow")
+    run = runs[kind]
+    x = run.draw(9, seed=1)
+    run.kind.write(x, tmp_path / f"whole{suffix}")
+    run.kind.write_slices(iter([x[:4], x[4:8], x[8:]]), 9, tmp_path / f"parts{suffix}")
+    whole, parts = (tmp_path / f"{name}{suffix}" for name in ("whole", "parts"))
+    if suffix == ".parquet":
+        pd = pytest.importorskip("pandas")
+        pd.testing.assert_frame_equal(pd.read_parquet(parts), pd.read_parquet(whole))
+        assert pd.read_parquet(parts).shape[0] == 9
+    elif suffix == ".npz":
+        a, b = (np.load(path)["x"] for path in (whole, parts))
+        assert len(a) == 9
+        assert np.array_equal(a, b)
+    else:
+        assert whole.read_bytes() == parts.read_bytes()
+        if suffix == ".npy":  # as NumPy writes it
+            np.save(tmp_path / "numpy.npy", np.load(whole))
+            assert whole.read_bytes() == (tmp_path / "numpy.npy").read_bytes()
+
+
+def test_a_kind_without_streams_is_written_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Writers of older kinds take all examples."""
+    written = []
+    monkeypatch.setattr(Points, "streams", lambda self: {})
+    monkeypatch.setattr(Points, "writers", lambda self: {".own": lambda x, path: written.append(x)})
+    kind: Kind = Points((2,))
+    kind.write_slices([torch.zeros(3, 2), torch.ones(1, 2)], 4, tmp_path / "a.own")
+    assert torch.equal(written[0], torch.tensor([[0.0, 0], [0, 0], [0, 0], [1, 1]]))
+
+
+def test_slices_of_another_number_make_no_file(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="hold 3 rows, not 4"):
+        streaming.write_npy([np.zeros((3, 2))], 4, tmp_path / "a.npy")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("slices_of_four")
+@pytest.mark.parametrize("suffix", [".csv", ".npy"])
+def test_the_command_line_writes_what_python_draws(runs: dict[str, Run], suffix: str, tmp_path: Path) -> None:
+    run, out = runs["table"], tmp_path / f"many{suffix}"
+    words = ["--n", "11", "--seed", "3", "--density", "normal"]
+    assert cli.main(["sample", str(run.folder), "--out", str(out), *words]) == 0
+    drawn = run.sample(11, "normal", seed=3)
+    assert isinstance(drawn, torch.Tensor)
+    rows = np.load(out) if suffix == ".npy" else np.loadtxt(out, np.float32, delimiter=",")
+    np.testing.assert_allclose(rows, drawn.numpy(), rtol=1e-7)
+
+
+# -- what does not fit -------------------------------------------------------------------------------------------------
+
+
+def test_a_number_beyond_memory_is_refused(runs: dict[str, Run]) -> None:
+    with pytest.raises(ValueError, match=r"n is 1,000,000,000,000, which needs 12 TB, but .* of memory are available"):
+        runs["table"].sample(10**12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix"),
+    [("images", ".npy"), ("images", ".npz"), ("table", ".csv"), ("table", ".npy"), ("strings", ".txt")],
+)
+def test_a_file_beyond_the_disk_is_refused(
+    runs: dict[str, Run], kind: str, suffix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "new" / f"many{suffix}"
+    assert cli.main(["sample", str(runs[kind].folder), "--n", str(10**15), "--out", str(out)]) == 2
+    assert "Free some space" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("words", [("decode", "codes.npy"), ("encode", "x.npy"), ("reconstruct", "x.npy")])
+def test_other_files_beyond_the_disk_are_refused(
+    runs: dict[str, Run], words: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    np.save(tmp_path / "codes.npy", np.zeros((20, 2), np.float32))
+    np.save(tmp_path / "x.npy", uniform(20, 3).numpy())
+    monkeypatch.setattr(space, "free_disk", lambda path: 100)
+    out = tmp_path / "out.npy"
+    assert cli.main([words[0], str(runs["table"].folder), str(tmp_path / words[1]), "--out", str(out)]) == 2
+    assert f"needs {20 * (2 if words[0] == 'encode' else 3) * 4} bytes" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_grid_of_too_many_pictures_is_refused(
+    runs: dict[str, Run], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    out = tmp_path / "a.png"
+    assert cli.main(["sample", str(runs["images"].folder), "--n", "9000000", "--out", str(out)]) == 2
+    assert ".png holds at most 4194304" in capsys.readouterr().err
+
+
+# -- memory, measured --------------------------------------------------------------------------------------------------
+
+
+def peak(words: list[str]) -> int:
+    """The largest resident memory of a command, in kB."""
+    process = subprocess.Popen([sys.executable, "-m", "chartae", *words], env={**os.environ, "OMP_NUM_THREADS": "1"})
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return usage.ru_maxrss
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="the system does not measure processes")
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv"])
+def test_samples_of_any_number_take_constant_memory(tmp_path: Path, suffix: str) -> None:
+    run = ch.fit("rae", uniform(60, 1, 16, 16).flatten(1), latent_dim=2, epochs=1, densities=("normal",),
+                 out=tmp_path / "r", progress=False)  # fmt: skip
+    assert run.folder is not None
+    peaks = {}
+    for n in (20_000, 200_000):
+        out = tmp_path / f"{n}{suffix}"
+        peaks[n] = peak(["sample", str(run.folder), "--n", str(n), "--out", str(out)])
+        if suffix == ".npy":
+            assert np.load(out, mmap_mode="r").shape == (n, 256)
+    assert peaks[200_000] - peaks[20_000] < 30_000  # kB; the samples themselves are 205 MB
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "wait4"), reason="the system does not measure processes")
+def test_a_fit_keeps_one_copy_of_the_data(tmp_path: Path) -> None:
+    big = np.lib.format.open_memmap(tmp_path / "big.npy", mode="w+", dtype=np.float32, shape=(400_000, 125))
+    for first in range(0, len(big), 50_000):
+        big[first : first + 50_000] = np.random.default_rng(first).normal(size=(50_000, 125))
+    np.save(tmp_path / "small.npy", big[:20_000])
+    words = ["--epochs", "1", "--batch-size", "1000", "--densities", "normal", "--latent-dim", "4"]
+    peaks = {
+        name: peak(["fit", str(tmp_path / f"{name}.npy"), *words, "--out", str(tmp_path / name)])
+        for name in ("small", "big")
+    }
+    assert peaks["big"] - peaks["small"] < 1.3 * big.nbytes / 1024
