@@ -16,6 +16,7 @@ from chartae import cli, densities, optimise
 from chartae.optimise import Region, Row, Scored
 from chartae.optimise.acquisition import region_batch
 from chartae.optimise.surrogates import quietly
+from chartae.records.verification import verify
 
 D = 4
 TARGET = torch.tensor([0.6, -0.4, 0.5, 0.7])
@@ -585,3 +586,24 @@ def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "botorch", None)
     with pytest.raises(ImportError, match=r"pip install 'chartae\[optimise\]'"):
         searched(*world())
+
+
+def test_a_search_is_replaced_when_the_new_one_is_complete(fake_run, tmp_path, monkeypatch):
+    """Killed in its last step, the new search leaves the old one, and is continued by --resume."""
+    run, options = fake_run, {"out": tmp_path, "batch": 4, "candidates": 200, "fit": {"iterations": 15}}
+    optimise.optimise(run, "expression-fit", rounds=1, **options)
+    old = (tmp_path / "state.json").read_text()
+
+    def killed(*arguments):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("chartae.optimise.entry.write", killed)
+        with pytest.raises(MemoryError):
+            optimise.optimise(run, "expression-fit", rounds=2, seed=5, overwrite=True, **options)
+    assert (tmp_path / "state.json").read_text() == old
+    resumed = optimise.optimise(run, "expression-fit", rounds=2, seed=5, resume=True, **options)
+    whole = optimise.optimise(run, "expression-fit", rounds=2, seed=5, **options | {"out": tmp_path / "whole"})
+    assert resumed.rows == whole.rows
+    assert not (tmp_path / ".new").exists()
+    assert {file.state for file in verify(tmp_path)} == {"whole"}

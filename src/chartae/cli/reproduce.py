@@ -144,13 +144,15 @@ class Reproduce(Printing):
 
     def run(self, options: Mapping[str, str]) -> None:
         find_papers()
+        from chartae.records import lock
         from chartae.records.comparison import Comparison
         from papers import Request, reproduce
 
         shared = {f.name for f in dataclasses.fields(Request)} & {f.name for f in dataclasses.fields(self)}
         values: dict[str, Any] = {name: getattr(self, name) for name in shared}
         values |= {"data": self.dataset, "root": self.data.data_root, "say": say, "progress": progress()}
-        results: Any = reproduce(self.name, Request(**values))
+        with lock.writer(self.out):
+            results: Any = reproduce(self.name, Request(**values))
         self.conclude(
             results.to_dict() if isinstance(results, Comparison) else results or {},
             lambda: print((self.out / "table.md").read_text()),

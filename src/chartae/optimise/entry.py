@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,11 @@ from chartae.optimise.history import History
 from chartae.optimise.problem import Problem, Retrain, Retrained
 from chartae.optimise.search import Loop
 from chartae.optimise.settings import Search, lists_fields
-from chartae.optimise.state import check_folder, fingerprint
+from chartae.optimise.state import FILES, check_folder, fingerprint
 from chartae.optimise.strings import CodedStrings
 from chartae.optimise.workers import score_strings
-from chartae.records import lock
-from chartae.records.files import replace_text
+from chartae.records import lock, manifest, replacing
+from chartae.records.files import replace_text, whole_file
 from chartae.records.tensors import read_tensors, write_tensors
 from chartae.runs import Run
 
@@ -32,6 +33,8 @@ __all__ = ["optimise", "training_scores"]
 
 #: number of strings above which starting more processes pays off
 MANY = 2000
+#: the file of the scores of training strings
+SCORES = "scores.safetensors"
 
 
 def training_scores(
@@ -61,7 +64,7 @@ def training_scores(
     ...     training_scores(["1/3+x+sin(x*x)", "x+"], goal("expression-fit"), Path(folder)).isnan()
     tensor([False,  True])
     """
-    path, mark = folder / "scores.safetensors", fingerprint(score.fingerprint(), timeout, *strings)
+    path, mark = folder / SCORES, fingerprint(score.fingerprint(), timeout, *strings)
     if path.is_file():
         tensors, facts = read_tensors(path, kind="scores")
         if facts.get("fingerprint") == mark and len(tensors["scores"]) == len(strings):
@@ -168,8 +171,21 @@ def optimise(
     """
     chosen = Search.of(search, settings)
     target = goal(objective, minimise=chosen.minimise) if isinstance(objective, str) else objective
-    with lock.writer(out):
-        return _optimised(run, target, Path(out), data, root, say, chosen)
+    folder = Path(out)
+    with lock.writer(folder):
+        replacing.settle(folder)
+        unfinished = folder / replacing.NEW / "state.json"
+        if chosen.overwrite and (folder / "state.json").is_file():
+            folder = replacing.begin(folder)  # the old search stays until the new one is complete
+            if (Path(out) / SCORES).is_file():
+                with whole_file(folder / SCORES) as part:
+                    shutil.copyfile(Path(out) / SCORES, part)
+        elif chosen.resume and unfinished.is_file():
+            folder = unfinished.parent
+        history = _optimised(run, target, folder, data, root, say, chosen)
+        if folder != Path(out):
+            replacing.finish(Path(out))
+    return history
 
 
 def _optimised(
@@ -242,9 +258,11 @@ def _retrain(coded: CodedStrings, epochs: int, seed: int) -> Retrain:
 
 def write(history: History, folder: Path, objective: str) -> None:
     """Write ``results.json``, and ``strings.csv``: string, score and round of every valid string, the best first."""
-    replace_text(folder / "results.json", json.dumps({"objective": objective, **history.summary()}, indent=1))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["string", "score", "round"])
     table.writerows([row.string, row.score, row.round] for row in history.best(len(history.rows)))
-    replace_text(folder / "strings.csv", text.getvalue())
+    with manifest.writing(folder, "results.json", "strings.csv"):
+        replace_text(folder / "results.json", json.dumps({"objective": objective, **history.summary()}, indent=1))
+        replace_text(folder / "strings.csv", text.getvalue())
+    manifest.register(folder, *FILES, SCORES)

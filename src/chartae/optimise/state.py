@@ -18,12 +18,15 @@ from chartae.optimise.problem import Problem
 from chartae.optimise.settings import Search
 from chartae.optimise.surrogates import Fit
 from chartae.optimise.workers import Scored
-from chartae.records.files import replace_text
+from chartae.records import manifest
+from chartae.records.files import read_text, replace_text
 from chartae.records.tensors import read_tensors, write_tensors
 
-__all__ = ["Shared", "State", "fingerprint", "shared"]
+__all__ = ["FILES", "Shared", "State", "fingerprint", "shared"]
 
 FORMAT = 1
+#: the files of the state
+FILES = ("codes.safetensors", "state.json")
 
 
 def fingerprint(*parts: object) -> str:
@@ -120,7 +123,7 @@ class State:
     def _read(cls, folder: Path, first: State, facts: Shared) -> State:
         path = folder / "state.json"
         try:
-            record = json.loads(path.read_text())
+            record = json.loads(read_text(path))
             if record["format"] > FORMAT:
                 raise ValueError(
                     f"{path} has format {record['format']}; expected at most {FORMAT}. Update chartae, which wrote it "
@@ -150,6 +153,8 @@ class State:
 
     def write(self, folder: Path, facts: Shared) -> None:
         """Write ``codes.safetensors`` and ``state.json``."""
+        folder.mkdir(parents=True, exist_ok=True)
+        manifest.register(folder, *FILES, changing=True)
         # the codes first, because codes without rows in state.json are ignored
         write_tensors(
             folder / "codes.safetensors", {"codes": self.proposed}, kind="search", facts={"rows": len(self.rows)}

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from chartae.data.kinds import Kind
-from chartae.records import lock, manifest
-from chartae.records.files import Damaged, is_leftover, replace_text, sync_folder
-from chartae.records.parsing import read_json
+from chartae.records import lock, manifest, replacing
+from chartae.records.files import is_leftover, replace_text
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_header
 from chartae.runs.run import WEIGHTS
 from chartae.training import checkpoint
 from chartae.training.history import LOG
 
-__all__ = ["Target", "content", "held", "settle", "target_of"]
+__all__ = ["Target", "content", "held", "target_of"]
 
 #: files that training keeps writing to
 CHANGING = (LOG, *checkpoint.FILES)
-#: the folder, inside that of a run, in which its replacement is trained; and the list of what is then moved
-NEW, MOVES = ".new", ".moves.json"
 #: names of unfinished files of older versions
 OLD_LEFTOVER = re.compile(r"\.[\w.]+\.part(\.npz)?")
 #: settings in which a resumed run may differ from the run in the folder
@@ -59,8 +53,8 @@ class Target:
     def prepare(self, settings: Settings) -> None:
         """Write the settings of a new run, or mark the files of a resumed one as changing."""
         if self.start == "new":
-            if self.folder != self.out and (self.folder.exists() or self.folder.is_symlink()):
-                _remove(self.folder)
+            if self.folder != self.out:
+                replacing.begin(self.out)
             replace_text(self.folder / "run.toml", settings.to_toml())
             manifest.register(self.folder, "run.toml")
         # run.toml keeps describing the existing weights until new ones are written
@@ -68,13 +62,8 @@ class Target:
 
     def finish(self) -> None:
         """Put a replacement that is complete in the place of the former run. Files of other programs stay."""
-        if self.folder == self.out:
-            return
-        old, new = manifest.listed(self.out) or [], manifest.listed(self.folder) or []
-        moved = [*new, manifest.NAME]
-        moves = {"delete": sorted({*old} - {*moved}), "move": moved}
-        replace_text(self.out / MOVES, json.dumps(moves))
-        _move(self.out, moves["delete"], moves["move"])
+        if self.folder != self.out:
+            replacing.finish(self.out)
 
 
 @contextmanager
@@ -94,50 +83,12 @@ def held(out: Path) -> Iterator[None]:
         with lock.writer(out) as former:
             if former is not None:
                 warnings.warn(f"{out} was locked by {former}, which was killed.", UserWarning, stacklevel=3)
-            settle(out)
+            replacing.settle(out)
             yield
     finally:
         with suppress(OSError):  # one that is not empty
             for path in missing:
                 path.rmdir()
-
-
-def settle(out: Path) -> None:
-    """Complete the replacement of a run that was interrupted while its files were moved.
-
-    Raises:
-        InUse: another process is doing so.
-        Damaged: the list of files is damaged.
-    """
-    if not (out / MOVES).is_file():
-        return
-    with lock.writer(out):
-        values, at = read_json(out / MOVES, "Delete it, and fit the run again (--overwrite)")
-        _move(out, *(at.at(key).texts(values.get(key)) for key in ("delete", "move")))
-
-
-def _move(out: Path, delete: Iterable[str], move: Iterable[str]) -> None:
-    """Delete files of the former run and move those of the new one up; may be repeated at any point."""
-    source = out / NEW
-    if source.is_symlink():
-        raise Damaged(f"{source} is a link; expected a folder of chartae. Delete it and {out / MOVES}")
-    for name in delete:
-        manifest.path_of(out, name).unlink(missing_ok=True)
-    for name in move:
-        part = source / name if name == manifest.NAME else manifest.path_of(source, name)
-        with suppress(FileNotFoundError):
-            os.replace(part, out / name)
-    sync_folder(out)
-    _remove(source)
-    (out / MOVES).unlink(missing_ok=True)
-
-
-def _remove(folder: Path) -> None:
-    """Remove the folder of a replacement, or a link in its place, which is not followed."""
-    if folder.is_symlink():
-        folder.unlink()
-    elif folder.is_dir():
-        shutil.rmtree(folder)
 
 
 def content(folder: Path) -> list[str]:
@@ -177,12 +128,12 @@ def target_of(out: Path, settings: Settings, *, overwrite: bool = False, resume:
             f"{out} has no {manifest.NAME}, which lists the files of the run in it; delete the folder, or choose a new "
             "one"
         )
-    return Target(out, out / NEW)
+    return Target(out, out / replacing.NEW)
 
 
 def _resumed(out: Path, settings: Settings) -> Target:
     """How the run in a folder is resumed."""
-    new = out / NEW
+    new = out / replacing.NEW
     has_new = not new.is_symlink() and checkpoint.exists(new) and (new / "run.toml").is_file()
     if has_new and _change(Settings.read(new / "run.toml"), settings) is None:
         return Target(out, new, "resumed")

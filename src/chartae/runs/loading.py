@@ -11,10 +11,10 @@ from chartae import densities as density_table
 from chartae.data.kinds import Kind
 from chartae.records import manifest
 from chartae.records.files import Damaged, read_text
+from chartae.records.replacing import settle
 from chartae.records.run_folder import weights_digest
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_header, read_tensors
-from chartae.runs.folder import settle
 from chartae.runs.residuals import Residuals
 from chartae.runs.run import RESIDUALS, WEIGHTS, Run, built_from, condition_of
 from chartae.training import checkpoint

@@ -9,11 +9,11 @@ from typing import Any, cast
 from chartae.data import Reading
 from chartae.data import read as read_data
 from chartae.data.kinds import Kind
+from chartae.records.replacing import NEW, settle
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.records.training import Training
 from chartae.runs.conditioning import with_condition
 from chartae.runs.fitting import fit_request
-from chartae.runs.folder import NEW, settle
 from chartae.runs.request import Request
 from chartae.runs.run import Run, condition_of
 from chartae.training import OnEpoch, checkpoint
