@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import subprocess
 import sys
+import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +19,12 @@ import chartae as ch
 from chartae import cli
 from chartae.data import streaming
 from chartae.data.kinds import Kind, Points
-from chartae.records import space
+from chartae.records import files, space
+from chartae.records.log import LogFile, read_log
 from chartae.runs import Run
 from chartae.runs import run as run_module
+from chartae.runs.room import written_bytes
+from chartae.training import Training
 
 pytestmark = pytest.mark.usefixtures("float32")
 STRINGS = ["x", "x+1", "x*2", "sin(x)", "exp(x)", "x/3"] * 10
@@ -189,6 +196,157 @@ def test_a_grid_of_too_many_pictures_is_refused(
     out = tmp_path / "a.png"
     assert cli.main(["sample", str(runs["images"].folder), "--n", "9000000", "--out", str(out)]) == 2
     assert ".png holds at most 4194304" in capsys.readouterr().err
+
+
+# -- writing that fails ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_for(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Makes the disk full for files whose names hold a text."""
+    fsync, names = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        if any(name in os.readlink(f"/proc/self/fd/{descriptor}") for name in names):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fsync(descriptor)
+
+    if not Path("/proc/self/fd").exists():
+        pytest.skip("the system does not say which file a descriptor is of")
+    monkeypatch.setattr(files.os, "fsync", full)
+    return names.append
+
+
+@pytest.mark.filterwarnings("default::chartae.records.space.NotWritten")
+@pytest.mark.parametrize("file", ["results.json", "pictures.npz"])
+def test_an_evaluation_survives_a_full_disk(
+    file: str, tmp_path: Path, full_for: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", uniform(300, 3).numpy())
+    ch.fit("rae", str(tmp_path / "x.npy"), latent_dim=2, epochs=1, densities=("normal",), out=tmp_path / "r",
+           progress=False)  # fmt: skip
+    full_for(file)
+    words = ["evaluate", str(tmp_path / "r"), "--json", "--n", "20", "--densities", "normal"]
+    assert cli.main(words) == 2
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["sets"]["normal"]["frechet"] > 0
+    assert f"the results could not be written to {tmp_path / 'r' / file}: No space left" in printed.err
+    assert cli.main([*words, "--verbose"]) == 2
+    capsys.readouterr()
+    run = ch.load(tmp_path / "r")  # nothing half-written is in the way
+    with pytest.warns(space.NotWritten, match=file):
+        results = ch.evaluate(run, densities=["normal"], n=20)
+    assert results.sets.normal.frechet > 0
+
+
+def test_a_diagnosis_and_a_density_survive_a_full_disk(tmp_path: Path, full_for: Callable[[str], None]) -> None:
+    x = uniform(100, 3)
+    run = ch.fit("vae", x, latent_dim=2, epochs=1, net="smooth:8", densities=(), out=tmp_path / "r", progress=False)
+    full_for("diagnose.json")
+    full_for("density.normal")
+    with pytest.warns(space.NotWritten, match="diagnose.json"):
+        assert ch.evaluation.diagnose(run, x)["points"] == 10
+    with pytest.warns(space.NotWritten, match=r"the density 'normal' could not be written to .*density.normal"):
+        run.fit_density("normal", run.encode(x))
+    assert list(run.densities) == ["normal"]
+    assert list(ch.load(tmp_path / "r").densities) == []
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="the superuser may write everywhere")
+def test_folders_without_permission_are_refused_before_work(runs: dict[str, Run], tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(OSError, match="Permission denied"):
+        space.check_writable(tmp_path)
+    assert cli.main(["sample", str(runs["table"].folder), "--out", str(tmp_path / "a.npy")]) == 2
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "diagnose", "sample", "report", "fit"])
+def test_folders_that_cannot_be_written_are_refused_before_work(
+    runs: dict[str, Run], verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file in the place of a folder is one such, for the superuser too."""
+    np.save(tmp_path / "x.npy", uniform(300, 3).numpy())
+    (tmp_path / "file").write_text("mine")
+    out, folder = tmp_path / "file" / "deep" / "a.npy", str(runs["table"].folder)
+    words = {"sample": [folder, "--out", str(out)], "report": [folder, "--out", str(out)],
+             "diagnose": [folder, "--out", str(out)], "fit": [str(tmp_path / "x.npy"), "--out", str(out)],
+             "evaluate": [folder]}[verb]  # fmt: skip
+    if verb == "evaluate":
+        refuse = OSError(errno.EROFS, "Read-only file system")
+        monkeypatch.setattr(space, "whole_file", lambda path: (_ for _ in ()).throw(refuse))
+        with pytest.raises(OSError, match=r"cannot be written to \(Read-only file system\)"):
+            ch.evaluate(runs["table"], uniform(200, 3))
+        return
+    assert cli.main([verb, *words]) == 2
+    assert "file" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_disk_too_small_for_a_run_is_noticed_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ch.fit("rae", uniform(200, 3), latent_dim=2, epochs=3, checkpoint_every=1, densities=(), out=tmp_path / "a",
+                 progress=False)  # fmt: skip
+    assert run.folder is not None
+    bytes_of = {path.name: path.stat().st_size for path in run.folder.iterdir()}
+    needed = written_bytes(run.objective, Training(), best=True)
+    kept = sum(size for name, size in bytes_of.items() if name.startswith(("checkpoint", "weights")))
+    assert kept <= needed < 2 * kept  # two checkpoints are kept while a third one is written
+    monkeypatch.setattr(space, "free_disk", lambda path: 1000)
+    with pytest.raises(OSError, match=r"weights and 3 checkpoints, which needs .* has 1 kB left"):
+        ch.fit("rae", uniform(200, 3), latent_dim=2, epochs=1, densities=(), out=tmp_path / "b", progress=False)
+    assert not (tmp_path / "b").exists()
+
+
+def test_checks_leave_no_trace(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    for folder in (tmp_path / "a", tmp_path / "b" / "c"):
+        space.check_writable(folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["a"]
+
+
+def test_writes_that_fail_are_tried_again() -> None:
+    persisting, tries = space.Persisting("training goes on"), iter([True, True, False, True])
+
+    def write() -> None:
+        if next(tries):
+            raise OSError(errno.ENOSPC, "No space left on device", "run/checkpoint")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert [persisting.attempt(write) for _ in range(3)] == [False, False, True]
+        assert persisting.error is None
+        assert not persisting.attempt(write)
+        assert persisting.error is not None
+    message = "run/checkpoint could not be written: No space left on device; training goes on"
+    assert [str(warning.message) for warning in caught] == [message, message]
+
+
+def test_a_log_keeps_no_half_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log, write = LogFile(tmp_path / "log.jsonl"), os.write
+    log.append([{"split": "train", "epoch": 1}])
+    room = iter([10, None])
+
+    def full(descriptor: int, text: bytes) -> int:
+        if (left := next(room)) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, text[:left])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(OSError, match=r"No space left on device: '.*log.jsonl'"):
+            log.append([{"split": "train", "epoch": 2}])
+    log.append([{"split": "train", "epoch": 3}])
+    assert [row["epoch"] for row in read_log(log.path)] == [1, 3]
+    assert log.digest == log.digest_of(log.size)
+
+
+def test_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [tmp_path / name for name in ("max", "current", "stat")]
+    for path, text in zip(names, ("5000000", "3000000", "anon 2000000\ninactive_file 500000\n"), strict=True):
+        path.write_text(text)
+    monkeypatch.setattr(space, "LIMITS", (tuple(map(str, names)),))
+    assert space.available_memory() == 2_500_000
+    names[0].write_text("max")
+    assert (space.available_memory() or 2**63) > 2_500_000
 
 
 # -- memory, measured --------------------------------------------------------------------------------------------------

@@ -37,6 +37,7 @@ from chartae.runs.conditioning import LABELS, conditioned
 from chartae.runs.folder import Target, held, target_of
 from chartae.runs.loading import load
 from chartae.runs.request import Request
+from chartae.runs.room import check_room
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
 from chartae.runs.warm import start_from
 from chartae.runs.weighting import positive, weighted
@@ -284,6 +285,7 @@ def _trained(fitting: Prepared, request: Request) -> Run:
         check_resumable(built.objective, fitting.batches, fitting.training, fitting.valid, target.folder)
     writing = target is not None and is_main_process()
     if target is not None and writing:
+        check_room(target.folder, built.objective, fitting.training, best=fitting.valid is not None)
         target.prepare(fitting.settings)
     folder = None if target is None else target.folder
     resume = target is not None and target.start == "resumed"

@@ -39,7 +39,7 @@ from chartae.records.files import replace_text
 from chartae.records.log import LogFile
 from chartae.records.run_folder import weights_digest
 from chartae.records.settings import IN_MEMORY, Plain, Settings
-from chartae.records.space import check_memory
+from chartae.records.space import after_work, check_memory
 from chartae.records.tensors import write_tensors
 from chartae.runs.conditioning import conditioned, with_condition
 from chartae.runs.reading import in_order, options_like, rows_and_condition
@@ -675,7 +675,7 @@ class Run:
         )  # fmt: skip
         self.densities[name] = density
         if self.folder is not None and is_main_process():
-            with lock.writer(self.folder):
+            with lock.writer(self.folder), after_work(self.folder, f"the density {name!r}"):
                 self._write_density(name)
         return density
 
