@@ -18,10 +18,12 @@ import torch
 import chartae as ch
 from chartae import cli
 from chartae.data import streaming
+from chartae.data import strings as strings_module
 from chartae.data.kinds import Kind, Points
+from chartae.grammar import earley, parsing
 from chartae.records import files, space
 from chartae.records.log import LogFile, read_log
-from chartae.runs import Run
+from chartae.runs import Run, long_strings
 from chartae.runs import run as run_module
 from chartae.runs.room import written_bytes
 from chartae.training import Training
@@ -196,6 +198,63 @@ def test_a_grid_of_too_many_pictures_is_refused(
     out = tmp_path / "a.png"
     assert cli.main(["sample", str(runs["images"].folder), "--n", "9000000", "--out", str(out)]) == 2
     assert ".png holds at most 4194304" in capsys.readouterr().err
+
+
+# -- one long string ---------------------------------------------------------------------------------------------------
+
+LONG = "+".join(["x"] * 300)
+
+
+def test_a_string_too_long_for_a_step_is_refused_or_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step with the long string would need 53 rows x 600 indices x 10 kB."""
+    (tmp_path / "s.txt").write_text("\n".join([*STRINGS, *[LONG] * 5]) + "\n")
+    quick = {"grammar": "expressions", "latent_dim": 2, "epochs": 1, "net": "gru", "densities": (), "progress": False}
+    monkeypatch.setattr(long_strings, "total_memory", lambda: 200_000_000)
+    with pytest.raises(ValueError, match=r"'x\+x.*' of 599 characters has 600 indices.* needs about .* MB of memory"):
+        ch.fit("grae", str(tmp_path / "s.txt"), **quick)
+    run = ch.fit("grae", str(tmp_path / "s.txt"), errors="skip", out=tmp_path / "r", **quick)
+    assert run.skipped == 5
+    assert run.settings.shape == (15,)
+    assert 15 < run.settings.reading["longest"] < 600
+    assert any("indices are left out, as memory has no room for them" in note for note in run.notes)
+    monkeypatch.undo()  # another machine reads the same strings
+    assert ch.load(tmp_path / "r").data().skipped == 5
+    small = ch.fit("grae", str(tmp_path / "s.txt"), batch_size=8, **quick)
+    assert small.skipped == 0
+
+
+def test_rows_padded_beyond_memory_are_refused_or_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(strings_module, "total_memory", lambda: 100_000)
+    with pytest.raises(ValueError, match=r"1 of 61 strings cannot be encoded.*at most 273 indices"):
+        ch.data.from_strings([*STRINGS, LONG], "expressions")
+    data = ch.data.from_strings([*STRINGS, LONG], "expressions", errors="skip")
+    assert (data.skipped, data.shape) == (1, (15,))
+    assert LONG not in data.strings()
+    assert ch.data.from_strings(STRINGS, "expressions").reading.longest is None
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_string_that_needs_too_many_items_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, compiled: bool) -> None:
+    """The items of an ambiguous grammar grow with the square of the length."""
+    grammar = ch.grammar.Grammar("S -> S '+' S | 'x'")
+    texts = ["x+x", "+".join(["x"] * 1500), "x", "x+", "y" * 400]
+    whole = grammar.encode([texts[0], texts[2]])
+    monkeypatch.setattr(parsing, "MOST", 2 << 20)
+    if not compiled:
+        monkeypatch.setattr(earley, "COMPILED", False)
+        for name in ("parse", "recognise", "derive", "_scan", "_slot", "_prefer"):
+            function = getattr(earley, name)
+            monkeypatch.setattr(earley, name, getattr(function, "py_func", function))
+        monkeypatch.setattr(parsing, "MOST", 8 << 20)
+    rows = grammar.encode(texts, errors="skip")
+    assert rows.kept.tolist() == [0, 2]
+    assert rows.flat.tolist() == whole.flat.tolist()
+    assert [failure.index for failure in rows.failures] == [1, 3, 4]
+    assert "can be parsed in" in str(rows.failures[0])
+    with pytest.raises(ValueError, match=r"string 1 .*can be parsed in .* MB"):
+        grammar.encode(texts)
+    monkeypatch.setattr(parsing, "MOST", 1000)  # surely too little, before parsing
+    assert len(grammar.encode(texts, errors="skip")) == 0
 
 
 # -- writing that fails ------------------------------------------------------------------------------------------------

@@ -197,8 +197,8 @@ def _read_strings(
         )
     return from_strings(
         strings, reading.grammar, limit=reading.limit, column=reading.column, target=reading.target,
-        weight=reading.weight, errors=reading.errors or "raise", header=reading.header, seed=seed, valid=valid,
-        test=test,
+        weight=reading.weight, errors=reading.errors or "raise", longest=reading.longest, header=reading.header,
+        seed=seed, valid=valid, test=test,
     )  # fmt: skip
 
 

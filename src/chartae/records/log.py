@@ -121,14 +121,14 @@ class LogFile:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
         descriptor = os.open(self.path, flags, 0o666)
         try:
-            written = 0
+            before, written = os.fstat(descriptor).st_size, 0
             while written < len(text):
                 written += os.write(descriptor, text[written:])
             if durable:
                 os.fsync(descriptor)
         except OSError as error:
             with suppress(OSError):  # half a row would make the log unreadable
-                os.ftruncate(descriptor, self.size)
+                os.ftruncate(descriptor, before)
             raise OSError(error.errno, error.strerror, str(self.path)) from error
         finally:
             os.close(descriptor)

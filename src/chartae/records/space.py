@@ -22,10 +22,13 @@ __all__ = [
     "check_writable",
     "free_disk",
     "in_units",
+    "total_memory",
 ]
 
 #: share of the available memory that a result may fill
 SHARE = 0.8
+#: share of all memory that one step of a training, or the rows of all strings, may fill
+HALF = 0.5
 #: files in which Linux states the memory of a container: its limit, what is in use, and of what
 LIMITS = (
     ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current", "/sys/fs/cgroup/memory.stat"),
@@ -209,13 +212,22 @@ def available_memory() -> int | None:
     return min(sizes, default=None)
 
 
-def _of_system() -> int | None:
+def total_memory() -> int | None:
+    """Bytes of memory of this machine, or of its container; None if the system does not say."""
+    sizes = [_of_system("MemTotal", "SC_PHYS_PAGES")]
+    for limit, *_ in LIMITS:
+        with suppress(OSError, ValueError):
+            sizes.append(int(Path(limit).read_text()))
+    return min((size for size in sizes if size is not None), default=None)
+
+
+def _of_system(name: str = "MemAvailable", setting: str = "SC_AVPHYS_PAGES") -> int | None:
     with suppress(OSError, ValueError, IndexError):
         for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):
+            if line.startswith(f"{name}:"):
                 return int(line.split()[1]) * 1024
     with suppress(AttributeError, ValueError, OSError):  # not on all systems
-        pages = os.sysconf("SC_AVPHYS_PAGES")
+        pages = os.sysconf(setting)
         return pages * os.sysconf("SC_PAGE_SIZE") if pages > 0 else None
     return None
 

@@ -47,7 +47,7 @@ class Strings(Kind):
     noun: ClassVar[str] = "strings"
     guessed: ClassVar[bool] = True
     options: ClassVar[frozenset[str]] = frozenset(
-        {"grammar", "limit", "column", "target", "errors", "weight", "header"}
+        {"grammar", "limit", "column", "target", "errors", "longest", "weight", "header"}
     )
     codec: Codec
 
