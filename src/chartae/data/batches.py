@@ -99,6 +99,8 @@ class Batches:
         drop_last: whether to drop the last batch if it is smaller; default False.
         labelled: number of labelled examples (label >= 0) that are added at the end of each batch, drawn at random
             with replacement; default 0. Only these have their labels; all other labels of the batch are set to -1.
+        inside: function of rows that converts examples to the model's form, such as `Kind.inside`, batch by batch, so
+            that a second copy of the data set is not needed. None (default) if `x` is in that form.
         device: device of the data set; by default the one where `x` is.
 
     Raises:
@@ -128,6 +130,7 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
         labelled: int = 0,
+        inside: Callable[[Tensor], Tensor] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         rows = as_tensor(x)
@@ -160,15 +163,19 @@ class Batches:
         if partners is not None and (partners.ndim < 1 or partners.numel() == 0):
             raise ValueError(f"partner has shape {tuple(partners.shape)}; expected at least one example (M, ...).")
         self.batch_size, self.seed = int(batch_size), int(seed)
-        self.shuffle, self.drop_last = shuffle, drop_last
+        self.shuffle, self.drop_last, self._inside = shuffle, drop_last, inside
         self._data = Batch(rows.contiguous(), **columns, partner=partners)
         if device is not None:
             self._data = self.to(device)._data
 
     @property
     def x(self) -> Tensor:
-        """All examples (N, ...)."""
+        """All examples (N, ...), as they are stored."""
         return self._data.x
+
+    def _read(self, rows: Tensor) -> Tensor:
+        """Stored examples as floats in the model's form."""
+        return as_float(rows if self._inside is None else self._inside(rows))
 
     @property
     def labels(self) -> Tensor | None:
@@ -243,8 +250,8 @@ class Batches:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
-        return tuple(self.x.shape[1:])
+        """Shape of one example, in the model's form."""
+        return tuple((self.x if self._inside is None else self._inside(self.x[:1])).shape[1:])
 
     def steps(self, world: int = 1) -> int:
         """Number of batches in an epoch on each rank.
@@ -369,7 +376,9 @@ class Batches:
             lo = b * self.batch_size
             share = min(self.batch_size, self.n - lo) // world
             lo += rank * share
-            yield Batch(as_float(self.x[lo : lo + share]), **{name: v[lo : lo + share] for name, v in columns.items()})
+            yield Batch(
+                self._read(self.x[lo : lo + share]), **{name: v[lo : lo + share] for name, v in columns.items()}
+            )
 
     def _columns(self) -> dict[str, Tensor]:
         """The fields besides x that have one row for each example."""
@@ -377,7 +386,7 @@ class Batches:
 
     def _rows(self, rows: Tensor, columns: Mapping[str, Tensor]) -> Batch:
         """The examples of some rows, with the same rows of `columns`."""
-        x = as_float(self._data.x.index_select(0, rows))
+        x = self._read(self._data.x.index_select(0, rows))
         return Batch(x, **{name: v.index_select(0, rows) for name, v in columns.items()}) if columns else Batch(x)
 
     def _gathered(self, epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:

@@ -14,6 +14,7 @@ import numpy as np
 from chartae.grammar import analysis
 from chartae.grammar.derivations import Codec, Derivations, Description, Failure, checked, gather
 from chartae.grammar.productions import Production, Terminal, read, read_lark
+from chartae.records.space import in_units
 
 if TYPE_CHECKING:
     from chartae.grammar.earley import Tables
@@ -314,9 +315,16 @@ class Grammar(Codec):
             parsed = [parsing.parse(self._tables, part) for part in parts]
         status = np.concatenate([np.zeros(0, np.uint8), *(p.status for p in parsed)])
         is_ambiguous = status == parsing.AMBIGUOUS
-        bad = (status == parsing.OUTSIDE) | (is_ambiguous & (ambiguous == "refuse"))
+        too_long = status == parsing.TOO_LONG
+        bad = (status == parsing.OUTSIDE) | too_long | (is_ambiguous & (ambiguous == "refuse"))
         failures = []
         for i in np.flatnonzero(bad):
+            if too_long[i]:
+                wanted = f"a string that can be parsed in {in_units(parsing.MOST)}"
+                failures.append(Failure(int(i), listed[i], 0, listed[i][:40], (wanted,)))
+                if errors == "raise":
+                    raise ValueError(f"{self.name}: {failures[-1]}. Remove the string, or pass errors='skip'.")
+                continue
             where = int(parsed[i // _BATCH].where[i % _BATCH])
             failure = self._failure(int(i), listed[i], where, bool(is_ambiguous[i]))
             if errors == "raise":

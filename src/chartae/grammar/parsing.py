@@ -13,7 +13,13 @@ from chartae.grammar import earley
 from chartae.grammar.derivations import Derivations
 from chartae.grammar.earley import AMBIGUOUS, INCOMPLETE, OUTSIDE, Row, Tables, Work
 
-__all__ = ["AMBIGUOUS", "INCOMPLETE", "OUTSIDE", "Parsed", "expand", "expected", "parse"]
+__all__ = ["AMBIGUOUS", "INCOMPLETE", "MOST", "OUTSIDE", "TOO_LONG", "Parsed", "expand", "expected", "parse"]
+
+#: status of a text whose items do not fit into `MOST` bytes; most grammars need some items for each character, but
+#: ambiguous and right-recursive ones need as many as the square of their number
+TOO_LONG = 3
+#: the largest buffers for parsing one text, in bytes
+MOST = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -22,7 +28,7 @@ class Parsed:
 
     flat: np.ndarray  # production numbers of all derivations, one after the other
     lengths: np.ndarray  # (n,) number of productions, 0 for a text outside the grammar
-    status: np.ndarray  # (n,) PARSED, AMBIGUOUS or OUTSIDE
+    status: np.ndarray  # (n,) PARSED, AMBIGUOUS, OUTSIDE or TOO_LONG
     where: np.ndarray  # (n,) the byte at which no derivation continues, for a text outside the grammar
 
 
@@ -56,6 +62,13 @@ def _work(items: int, hashed: int, longest: int, nonterminals: int) -> Work:
     return _all_native(work)
 
 
+def _bytes(items: int, hashed: int, longest: int, nonterminals: int) -> int:
+    """The memory of `_work`."""
+    numbers = 6 * items + 3 * hashed + (longest + 1) * (nonterminals + 2)
+    # numbers of 4 bytes (8 for keys and stamps); in a list, a reference and an object
+    return 4 * numbers + items + 8 * hashed if earley.COMPILED else 40 * numbers + 8 * items
+
+
 def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     encoded = [s.encode() for s in strings]
     offsets = np.cumsum(np.fromiter((0, *map(len, encoded)), np.int64, len(encoded) + 1))
@@ -65,10 +78,11 @@ def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
     """Leftmost derivations of strings by `earley.parse`, with buffers that grow as it asks for."""
     n = len(strings)
-    text, offsets = _joined(strings)
-    longest = int(np.diff(offsets).max(initial=0))
     nonterminals = int(tables.sizes[0])
     items, hashed = 1 << 13, 1 << 10
+    too_long = [_bytes(items, hashed, 4 * len(s), nonterminals) > MOST for s in strings]  # surely, before any parsing
+    text, offsets = _joined(["" if long else s for s, long in zip(strings, too_long, strict=True)])
+    longest = int(np.diff(offsets).max(initial=0))
     native = _all_native(tables)
     work, clock = _work(items, hashed, longest, nonterminals), 0
     out = np.zeros(4 * int(offsets[-1]) + 64, np.uint16)
@@ -82,15 +96,25 @@ def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
             longer = np.zeros(len(outputs[0]), np.uint16)
             outputs[0] = _native(np.concatenate([np.asarray(outputs[0], np.uint16), longer]))
         elif why != earley.DONE:
-            items, hashed = (items * 2, hashed) if why == earley.GROW_ITEMS else (items, hashed * 2)
+            larger = (items * 2, hashed) if why == earley.GROW_ITEMS else (items, hashed * 2)
+            if _bytes(*larger, longest, nonterminals) > MOST:
+                outputs[1][at + 1], outputs[2][at] = outputs[1][at], TOO_LONG
+                at += 1
+                continue
+            items, hashed = larger
+            del work  # before its successor takes memory
             work, clock = _work(items, hashed, longest, nonterminals), 0
     flat, ends, status, where = (np.asarray(x) for x in outputs)
+    status = np.where(too_long, TOO_LONG, status)
     kind = np.uint8 if len(tables.lhs) <= 256 else np.uint16
     return Parsed(flat[: ends[-1]].astype(kind), np.diff(ends), status.astype(np.uint8), where)
 
 
 def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
-    """The terminals that could follow where no derivation of `text` continues, and whether the text could end there."""
+    """The terminals that could follow where no derivation of `text` continues, and whether the text could end there.
+
+    If finding them takes more than `MOST` bytes, none are returned.
+    """
     # without look-ahead, so that the last set also holds the items that the next token of the text does not fit
     used = np.asarray(tables.viable).reshape(len(tables.symbol), -1).any(1, keepdims=True)
     loose = tables._replace(viable=(used * np.ones(int(tables.sizes[1]) + 2, np.uint8)).astype(np.uint8).reshape(-1))
@@ -103,6 +127,9 @@ def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
         if count >= 0:
             break
         items, hashed = (items, hashed * 2) if count == -1 else (items * 2, hashed)
+        if _bytes(items, hashed, len(text), int(tables.sizes[0])) > MOST:
+            return [], False
+        del work
     dots = np.asarray(work.dot)[first:count]
     symbols, lhs, rule = (np.asarray(row) for row in (tables.symbol, tables.lhs, tables.rule))
     symbols, left = symbols[dots], lhs[rule[dots]]

@@ -22,6 +22,7 @@ from chartae.conditionals import Empirical
 from chartae.data import NAMES, Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
 from chartae.data import read as read_data
 from chartae.data.columns import LABEL_COLUMNS
+from chartae.data.kinds import Kind
 from chartae.densities import Density
 from chartae.densities.few import are_few, enough
 from chartae.grammar import Codec
@@ -37,7 +38,9 @@ from chartae.runs.conditioning import LABELS, conditioned
 from chartae.runs.failures import explaining
 from chartae.runs.folder import Target, held, target_of
 from chartae.runs.loading import load
+from chartae.runs.long_strings import check_lengths, most_indices
 from chartae.runs.request import Request
+from chartae.runs.room import check_room
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
 from chartae.runs.warm import start_from
 from chartae.runs.weighting import positive, weighted
@@ -48,6 +51,8 @@ from chartae.training.loop import check_resumable
 __all__ = ["Prepared", "fit", "fit_request", "prepared"]
 
 _LOG = logging.getLogger(__name__)
+#: training data of fewer bytes are converted to the model's form once, which needs a copy of them; others in batches
+CONVERTED_AT_ONCE = 64 << 20
 
 
 def fit(
@@ -287,6 +292,7 @@ def _trained(fitting: Prepared, request: Request) -> Run:
         check_resumable(built.objective, fitting.batches, fitting.training, fitting.valid, target.folder)
     writing = target is not None and is_main_process()
     if target is not None and writing:
+        check_room(target.folder, built.objective, fitting.training, best=fitting.valid is not None)
         target.prepare(fitting.settings)
     folder = None if target is None else target.folder
     resume = target is not None and target.start == "resumed"
@@ -375,7 +381,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     reading = request.reading if isinstance(data, Dataset) else record.reads(request.reading)
     try:
         candidates = replace(reading, label=LABEL_COLUMNS) if _needs_labels(recipe, data, request) else reading
-        dataset = conditioned(data, request.condition, record.kinds, request.root, candidates)
+        dataset = _read_data(data, request, record.kinds, candidates)
     except WrongKind as error:
         others = ", ".join(recipes_for(error.kind))
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
@@ -430,6 +436,17 @@ def _asked(request: Request) -> dict[str, Plain]:
     names = {} if request.densities is None else {"names": list(request.densities)}
     components = {} if request.components is None else {"components": request.components}
     return {**names, **components}
+
+
+def _read_data(data: object, request: Request, kinds: Sequence[type[Kind]], reading: Reading) -> Dataset:
+    """The data set; strings that a training step has no memory for are left out if `reading` skips, else refused."""
+    dataset = conditioned(data, request.condition, kinds, request.root, reading)
+    longest = most_indices(dataset, request.net, request.training)
+    if longest is not None and reading.errors == "skip" and not isinstance(data, Dataset):
+        # read again, so that the rows are split as they will be when the run reads its data
+        dataset = conditioned(data, request.condition, kinds, request.root, replace(reading, longest=longest))
+    check_lengths(dataset, request.net, request.training)
+    return dataset
 
 
 def _needs_labels(recipe: str, data: object, request: Request) -> bool:
@@ -583,9 +600,11 @@ def _paired(
 def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches:
     """Batches of the training data, with the labels, target, condition and partners that the objective uses."""
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
+    large = x.nbytes >= CONVERTED_AT_ONCE
     return Batches(
-        data.kind.inside(x),
+        x if large else data.kind.inside(x),
         training.batch_size,
+        inside=data.kind.inside if large else None,
         seed=training.seed,
         labels=labels,
         labelled=0 if labels is None else objective.labelled,
