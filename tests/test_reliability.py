@@ -336,15 +336,47 @@ def test_a_checkpoint_within_a_long_epoch(tmp_path, x, monkeypatch):
     steps = []
     original = checkpoint.save
 
-    def save(state, folder, settings):
+    def save(state, *others):
         steps.append(state.step)
-        original(state, folder, settings)
+        return original(state, *others)
 
     monkeypatch.setattr(checkpoint, "save", save)
     monkeypatch.setattr("chartae.training.saving.SHARE", 0.0)
     run = fitted(x, tmp_path, batch_size=16)
     assert steps == [1, 2, 3, 4, 0]
     assert same(run, fitted(x, None, batch_size=16))
+
+
+def test_a_full_disk_ends_neither_training_nor_run(tmp_path, x, monkeypatch, capsys):
+    """Full for a while, it costs checkpoints, and is warned of once; full to the end, the run is returned in memory."""
+    full, original = [False], os.fsync
+
+    def fsync(descriptor):
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        original(descriptor)
+
+    def fill(row, model):
+        full[0] = row["epoch"] in (1, 2)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.warns(
+        UserWarning, match="No space left on device; training goes on, and the next checkpoint"
+    ) as caught:
+        run = fitted(x, tmp_path / "a", epochs=4, on_epoch=fill, checkpoint_every=1)
+    assert len([w for w in caught if "goes on" in str(w.message)]) == 1
+    assert same(run, ch.load(tmp_path / "a"))
+    assert len(ch.load(tmp_path / "a").log) == len(run.log)
+
+    def fill_for_ever(row, model):
+        full[0] = True
+
+    with pytest.warns(UserWarning, match=r"the run could not be written to .*No space left"):
+        run = fitted(x, tmp_path / "b", epochs=2, on_epoch=fill_for_ever, checkpoint_every=1)
+    full[0] = False
+    assert run.folder is None
+    assert list(run.densities) == ["normal"]
+    assert same(run, fitted(x, tmp_path / "b", epochs=2, resume=True, checkpoint_every=1))
 
 
 def test_what_on_epoch_raises_loses_nothing(tmp_path, x):

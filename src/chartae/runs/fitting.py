@@ -32,6 +32,7 @@ from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, build, options, recipe_options, recipes_for, setting_for, trial
 from chartae.recipes.setting import Asked
 from chartae.records.settings import Plain, Settings
+from chartae.records.space import after_work
 from chartae.records.training import Augment
 from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import LABELS, conditioned
@@ -309,12 +310,21 @@ def _trained(fitting: Prepared, request: Request) -> Run:
     if not built.objective.comparable and len(dataset.train) >= 10:
         run.check_code_use(dataset)
     run = replace(run, residuals=run.measure_residuals(dataset))
-    if writing:
-        run.write()
-    _fit_densities(run, fitting)
     if target is not None and writing:
+        return _written(run, target, fitting)
+    _fit_densities(run, fitting)
+    return run
+
+
+def _written(run: Run, target: Target, fitting: Prepared) -> Run:
+    """Write a run, and fit its densities; if the disk is full, it is returned in memory, with a warning."""
+    with after_work(target.folder, "the run"):
+        run.write()
+        _fit_densities(run, fitting)
         target.finish()
-        run = replace(run, folder=target.out)
+        return replace(run, folder=target.out)
+    run = replace(run, folder=None)
+    _fit_densities(run, fitting)
     return run
 
 

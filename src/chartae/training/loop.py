@@ -30,6 +30,7 @@ from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
 from chartae.records.interrupts import Interrupted, catching
 from chartae.records.log import LogFile
+from chartae.records.space import Persisting
 from chartae.records.training import Training
 from chartae.training import checkpoint
 from chartae.training.adam import AdamSteps
@@ -224,6 +225,9 @@ class Loop:
             self.state.log = LogFile(self.folder / LOG)
         self.alarms: set[str] = set()  # kinds that have been raised
         self.saving = Saving(training.checkpoint_every)
+        self.writes = Persisting("training goes on, and the next checkpoint tries again")
+        self.logging = Persisting("training goes on, and the next rows of the log try again")
+        self.unlogged: list[Row] = []  # rows that the disk had no room for
         self.signal = 0  # the number of the signal that asks for a stop
         self.observer: Observer | None = None  # what a replay looks at
 
@@ -298,9 +302,10 @@ class Loop:
         """Whether no step of the epoch so far has had a loss that is not finite."""
         return bool(self.state.record[: self.state.step].isfinite().all())
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
+        """Write a checkpoint; whether the disk had room."""
         with self.saving.timed():
-            checkpoint.save(self.state, self.folder, self.fixed)
+            return checkpoint.save(self.state, self.folder, self.fixed, self.writes)
 
     def _save_within_epoch(self, started: float) -> None:
         """Write a checkpoint whose clock shows the time so far."""
@@ -421,7 +426,11 @@ class Loop:
                 warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _write(self, rows: list[Row]) -> None:
-        self.state.history.append(rows, self.state.log)
+        self.state.history.rows += rows
+        if (log := self.state.log) is not None:
+            self.unlogged += rows
+            if self.logging.attempt(lambda: log.append(self.unlogged)):
+                self.unlogged = []
 
     def _losses(self) -> str:
         splits = ("train", *(["valid"] if self.valid is not None else []))
@@ -497,9 +506,10 @@ class Loop:
         self.signal = number
 
     def _interrupted(self) -> None:
-        checkpoint.save(self.state, self.folder, self.fixed)
+        saved = self._save()
         position = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
-        remedy = f"; its checkpoint is in {self.folder}" if self.folder else ""
+        now = "its checkpoint is" if saved else "its checkpoint could not be written; the last one, if any, is"
+        remedy = f"; {now} in {self.folder}" if self.folder else ""
         raise Interrupted(f"stopped in {position}{remedy}", self.signal)
 
 
