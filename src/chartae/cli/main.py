@@ -59,6 +59,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "diagnose": Entry("evaluate", "Diagnose", "show what was learnt: geometry, consistency, factors"),
         "verify": Entry("verifying", "Verify", "check that the files of a run are as they were written"),
         "report": Entry("use", "Report", "write a run or a comparison as one HTML file"),
+        "postmortem": Entry("postmortem", "Postmortem", "show why a training failed, and what to try"),
     },
     "look up": {
         "inspect": Entry("inspecting", "Inspect", "show what would be read from a file, a folder or a name"),

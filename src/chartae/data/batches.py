@@ -295,6 +295,29 @@ class Batches:
         state = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)
         return torch.randperm(self.n, generator=torch.Generator().manual_seed(int(state[0])))
 
+    def rows(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Tensor:
+        """Row numbers, counted from 0, of the examples of one batch, in the order in which `epoch` serves them.
+
+        Args:
+            epoch: number of the epoch, >= 0.
+            step: number of the batch in the epoch, from 0.
+            rank: number of this process, 0 <= rank < world; default 0.
+            world: number of processes; default 1.
+
+        Returns:
+            Row numbers (b,), int64, on the CPU.
+
+        Raises:
+            ValueError: the epoch has no such batch.
+        """
+        steps = self.steps(world)
+        if not 0 <= step < steps:
+            raise ValueError(f"step is {step}; expected a number of at least 0 and below {steps}.")
+        start = step * self.batch_size
+        share = min(self.batch_size, self.n - start) // world
+        rows = self.order(epoch)[start + rank * share : start + (rank + 1) * share]
+        return torch.cat([rows, self._labelled_draws(epoch, steps, world)[step, rank]]) if self.labelled else rows
+
     def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Iterate over the batches of one epoch, with float32 examples (b, ...) on the device.
 
@@ -338,15 +361,19 @@ class Batches:
         self, batches: Iterator[Batch], epoch: int, start: int, steps: int, rank: int, world: int
     ) -> Iterator[Batch]:
         """Append labelled examples to each batch, different ones on each rank."""
-        state = np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0]))
-        candidates = self._labelled_indices
-        drawn = candidates[torch.randint(len(candidates), (steps, world, self.labelled), generator=generator)]
+        drawn = self._labelled_draws(epoch, steps, world)
         for batch, rows in zip(batches, drawn[start:, rank].to(self.x.device), strict=False):
             labelled = self._rows(rows, self._columns())
             assert batch.labels is not None
             unlabelled = replace(batch, labels=torch.full_like(batch.labels, -1))
             yield unlabelled.join(labelled)
+
+    def _labelled_draws(self, epoch: int, steps: int, world: int) -> Tensor:
+        """Row numbers (steps, world, labelled) of the labelled examples that are appended in an epoch."""
+        state = np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        candidates = self._labelled_indices
+        return candidates[torch.randint(len(candidates), (steps, world, self.labelled), generator=generator)]
 
     def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)

@@ -193,7 +193,7 @@ training goes on without a checkpoint')
         except OSError as error:
             if self.error is None:
                 name, reason = error.filename or "a file", error.strerror or str(error)
-                warnings.warn(f"{name} could not be written: {reason}; {self.remedy}", NotWritten, stacklevel=3)
+                warnings.warn(f"{name} could not be written: {reason}; {self.remedy}", UserWarning, stacklevel=3)
             self.error = error
             return False
         self.error = None

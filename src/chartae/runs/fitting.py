@@ -32,9 +32,11 @@ from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, build, options, recipe_options, recipes_for, setting_for, trial
 from chartae.recipes.setting import Asked
 from chartae.records.settings import Plain, Settings
+from chartae.records.space import after_work
 from chartae.records.training import Augment
 from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import LABELS, conditioned
+from chartae.runs.failures import explaining
 from chartae.runs.folder import Target, held, target_of
 from chartae.runs.loading import load
 from chartae.runs.long_strings import check_lengths, most_indices
@@ -194,7 +196,8 @@ def fit(
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `out` is not empty, and neither `overwrite` nor `resume` is set.
         FileNotFoundError: `resume` is set, and there is no run in `out`.
-        ArithmeticError: the loss became NaN or infinite.
+        chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
+            into the run folder if there is one; `chartae.postmortem` reads it.
 
     >>> import torch
     >>> import chartae as ch
@@ -261,7 +264,8 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `request.out` is not empty, and neither `overwrite` nor `resume` is set.
         FileNotFoundError: `resume` is set, and there is no run in `request.out`.
-        ArithmeticError: the loss became NaN or infinite.
+        chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
+            into the run folder if there is one; `chartae.postmortem` reads it.
 
     >>> import torch
     >>> from chartae.runs import Request, fit_request
@@ -275,7 +279,9 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     holding = held(Path(request.out)) if writing and request.out is not None else nullcontext()
     # the caller may have switched gradients off
     with holding, torch.inference_mode(False), torch.enable_grad():
-        return _trained(prepared(recipe, data, request), request)
+        fitting = prepared(recipe, data, request)
+        with explaining(fitting.settings, None if request.out is None else Path(request.out)):
+            return _trained(fitting, request)
 
 
 def _trained(fitting: Prepared, request: Request) -> Run:
@@ -304,12 +310,21 @@ def _trained(fitting: Prepared, request: Request) -> Run:
     if not built.objective.comparable and len(dataset.train) >= 10:
         run.check_code_use(dataset)
     run = replace(run, residuals=run.measure_residuals(dataset))
-    if writing:
-        run.write()
-    _fit_densities(run, fitting)
     if target is not None and writing:
+        return _written(run, target, fitting)
+    _fit_densities(run, fitting)
+    return run
+
+
+def _written(run: Run, target: Target, fitting: Prepared) -> Run:
+    """Write a run, and fit its densities; if the disk is full, it is returned in memory, with a warning."""
+    with after_work(target.folder, "the run"):
+        run.write()
+        _fit_densities(run, fitting)
         target.finish()
-        run = replace(run, folder=target.out)
+        return replace(run, folder=target.out)
+    run = replace(run, folder=None)
+    _fit_densities(run, fitting)
     return run
 
 

@@ -79,7 +79,9 @@ def resume(
     request = replace(
         request, root=root or settings.root or None, progress=progress, on_epoch=on_epoch, training=training
     )
-    return fit_request(settings.recipe, _data(settings, request) if data is None else data, request)
+    if data is None:  # a data set that has been read takes no options for reading
+        data, request = _data(settings, request), replace(request, reading=Reading())
+    return fit_request(settings.recipe, data, request)
 
 
 def _request(settings: Settings, folder: Path) -> Request:
