@@ -176,7 +176,7 @@ def test_examples_are_converted_batch_by_batch() -> None:
     x = torch.arange(20.0).reshape(10, 2)
     for shuffle in (True, False):
         at_once = Batches(3 * x + 1, 4, seed=1, shuffle=shuffle)
-        lazily = Batches(x, 4, seed=1, shuffle=shuffle, inside=lambda rows: 3 * rows + 1)
+        lazily = Batches(x, 4, seed=1, shuffle=shuffle).converted(lambda rows: 3 * rows + 1)
         pairs = zip(at_once.epoch(2), lazily.epoch(2), strict=True)
         assert all(torch.equal(a.x, b.x) for a, b in pairs)
         assert lazily.shape == (2,)

@@ -99,8 +99,6 @@ class Batches:
         drop_last: whether to drop the last batch if it is smaller; default False.
         labelled: number of labelled examples (label >= 0) that are added at the end of each batch, drawn at random
             with replacement; default 0. Only these have their labels; all other labels of the batch are set to -1.
-        inside: function of rows that converts examples to the model's form, such as `Kind.inside`, batch by batch, so
-            that a second copy of the data set is not needed. None (default) if `x` is in that form.
         device: device of the data set; by default the one where `x` is.
 
     Raises:
@@ -130,7 +128,6 @@ class Batches:
         shuffle: bool = True,
         drop_last: bool = False,
         labelled: int = 0,
-        inside: Callable[[Tensor], Tensor] | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         rows = as_tensor(x)
@@ -163,7 +160,8 @@ class Batches:
         if partners is not None and (partners.ndim < 1 or partners.numel() == 0):
             raise ValueError(f"partner has shape {tuple(partners.shape)}; expected at least one example (M, ...).")
         self.batch_size, self.seed = int(batch_size), int(seed)
-        self.shuffle, self.drop_last, self._inside = shuffle, drop_last, inside
+        self.shuffle, self.drop_last = shuffle, drop_last
+        self._inside: Callable[[Tensor], Tensor] | None = None
         self._data = Batch(rows.contiguous(), **columns, partner=partners)
         if device is not None:
             self._data = self.to(device)._data
@@ -207,6 +205,16 @@ class Batches:
         moved = copy.copy(self)
         moved._data = self._data.map(lambda values: values.to(device))
         return moved
+
+    def converted(self, inside: Callable[[Tensor], Tensor]) -> Batches:
+        """The same batches, whose examples are converted batch by batch, without a second copy of the data set.
+
+        Args:
+            inside: function that converts stored examples (n, ...) to the model's form, such as `Kind.inside`.
+        """
+        changed = copy.copy(self)
+        changed._inside = inside
+        return changed
 
     def first(self, n: int) -> Batches:
         """Batches of the first `n` examples, or of all if there are fewer."""

@@ -176,6 +176,8 @@ def compare(
         column: for strings in a table: name of the column that holds them.
         target: for strings: a property of each, or the name of its column.
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
+        longest: for strings: largest number of indices of a string, >= 1; longer strings count as those that cannot be
+            encoded. None (default) for as many as memory has room for.
         label: for tables: name of the column of labels; ``""`` for none.
         drop: for tables: names of columns to leave out, or one name.
         header: for tables and strings in files: whether the first row holds the names of the columns.

@@ -611,10 +611,9 @@ def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training,
     """Batches of the training data, with the labels, target, condition and partners that the objective uses."""
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
     large = x.nbytes >= CONVERTED_AT_ONCE
-    return Batches(
+    batches = Batches(
         x if large else data.kind.inside(x),
         training.batch_size,
-        inside=data.kind.inside if large else None,
         seed=training.seed,
         labels=labels,
         labelled=0 if labels is None else objective.labelled,
@@ -623,6 +622,7 @@ def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training,
         partner=partners,
         weight=data.train_weight,
     )
+    return batches.converted(data.kind.inside) if large else batches
 
 
 def _validation(data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches | None:

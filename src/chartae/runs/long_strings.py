@@ -25,13 +25,13 @@ def most_indices(data: Dataset, net: str, training: Training) -> int | None:
     Returns:
         The number; None if all strings fit, the data are no strings, or the memory is unknown.
     """
-    memory = _memory(training)
-    if data.codec is None or memory is None:
+    memory, lengths = _memory(training), _lengths(data)
+    if lengths is None or memory is None:
         return None
     rows = min(training.batch_size, len(data.train))
     each = sequence_bytes("gru" if net == "auto" else net, data.shape)
     most = int(HALF * memory / (rows * each))
-    return most if data.shape[0] > most and int(_lengths(data).max()) > most else None
+    return most if int(lengths.max()) > most else None
 
 
 def check_lengths(data: Dataset, net: str, training: Training) -> None:
@@ -40,10 +40,9 @@ def check_lengths(data: Dataset, net: str, training: Training) -> None:
     Args:
         data, net, training: those of `most_indices`.
     """
-    most = most_indices(data, net, training)
-    if most is None:
+    most, lengths = most_indices(data, net, training), _lengths(data)
+    if most is None or lengths is None:
         return
-    lengths = _lengths(data)
     longest, rows = int(lengths.max()), min(training.batch_size, len(data.train))
     number = int(lengths.argmax())
     row = data.train[number] if number < len(data.train) else data.valid[number - len(data.train)]
@@ -65,8 +64,8 @@ def _memory(training: Training) -> int | None:
     return total_memory()
 
 
-def _lengths(data: Dataset) -> torch.Tensor:
-    """The number of indices in each string of the training and validation data, in this order."""
-    assert data.codec is not None
-    parts = (part for x in (data.train, data.valid) for part in x.split(10_000))
-    return torch.cat([(part != data.codec.padding).sum(1) for part in parts])
+def _lengths(data: Dataset) -> torch.Tensor | None:
+    """The number of indices in each string of the training and validation data; None for other data."""
+    parts = [data.kind.lengths(x) for x in (data.train, data.valid) if len(x)]
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if known else None

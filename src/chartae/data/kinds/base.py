@@ -177,6 +177,10 @@ class Kind(ABC):
     def restore(self, x: Tensor) -> object:
         """Convert examples from the model's form (N, ``*shape``) to the user's."""
 
+    def lengths(self, x: Tensor) -> Tensor | None:
+        """Number of values in each row (N,) before its padding; None (default) if rows are not padded."""
+        return None
+
     def strings(self, x: Tensor) -> list[str]:
         """Decode examples in the data set's form as strings; ValueError if the kind is not strings."""
         raise ValueError(f"examples are {self.noun}; expected strings.")

@@ -114,6 +114,14 @@ class Images(Kind):
     def read(self, x: object) -> Tensor:
         if isinstance(x, str | os.PathLike):
             x = self.file_rows(x).x
+        return as_float(self._stored(x))
+
+    def read_named(self, x: object, names: Sequence[str | int], source: str) -> Tensor:
+        """Read the images of a file; levels stay uint8, which nets read as floats in [0, 1], a few at a time."""
+        return self._stored(x)
+
+    def _stored(self, x: object) -> Tensor:
+        """Images as levels of uint8, or as floats in [0, 1]."""
         x = examples_of(x)
         if is_pictures(x) or is_picture(x):
             pictures = [x] if is_picture(x) else x
@@ -122,8 +130,7 @@ class Images(Kind):
             self.refuse_others(x)
         images = _read_array(as_tensor(x), self._reading, at_least=1)
         self.check_shape(images)
-        # levels stay uint8 only in a data set, to save memory
-        return as_float(images)
+        return images
 
     def file_rows(self, path: str | os.PathLike[str], reading: Reading = Reading()) -> FileRows:
         """Read every picture or array of a path with the options of the fit; see `Kind.file_rows`."""

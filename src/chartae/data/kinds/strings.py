@@ -142,6 +142,9 @@ class Strings(Kind):
         """Decode rows of indices (N, T) as strings."""
         return self.codec.decode(x.detach().cpu().round().to(torch.int64).numpy())
 
+    def lengths(self, x: Tensor) -> Tensor:
+        return torch.cat([(rows != self.codec.padding).sum(1) for rows in x.split(10_000)])
+
     def strings(self, x: Tensor) -> list[str]:
         return self.restore(x)
 
