@@ -24,6 +24,7 @@ def main() -> None:
         "frechet": [],
         "grammar": ["--data-root", arguments.data_root],
         "startup": [],
+        "memory": [],
         "threads": [],
         "small_fits": [],
         "training": ["--data-root", arguments.data_root],

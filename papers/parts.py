@@ -65,10 +65,11 @@ class Parts:
         if path.is_file():
             former = json.loads(path.read_text())
             if request.overwrite:  # remove all parts, so that an interrupted run does not mix old and new ones
-                for old in self.folder.glob("*.json"):
-                    old.unlink()
                 for run in self.folder.glob("*/run.toml"):
                     shutil.rmtree(run.parent)
+                # made.json, which says whose parts these are, is the last to go
+                for old in sorted(self.folder.glob("*.json"), key=lambda old: old == path):
+                    old.unlink()
             elif former != settings:
                 raise FileExistsError(
                     f"{self.folder} holds parts made with {former}; expected {settings}. Choose another folder, or use "

@@ -66,6 +66,19 @@ def test_ranks_share_the_single_process_batches_and_resume(n: int, shuffle: bool
             assert ids(b, 1, start=start, rank=rank, world=world) == ranks[rank][start:]
 
 
+@pytest.mark.parametrize("labelled", [0, 4])
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("world", [1, 3])
+def test_rows_are_those_of_the_examples(labelled: int, shuffle: bool, world: int) -> None:
+    labels = torch.where(torch.arange(103) % 3 == 0, torch.arange(103), -1)
+    b = Batches(IDS, 10, shuffle=shuffle, labels=labels, labelled=labelled)
+    for rank in range(world):
+        for step, batch in enumerate(b.epoch(2, rank=rank, world=world)):
+            assert torch.equal(IDS[b.rows(2, step, rank=rank, world=world)], batch.x)
+    with pytest.raises(ValueError, match=f"step is {b.steps(world)}; expected a number of at least 0"):
+        b.rows(2, b.steps(world), world=world)
+
+
 def test_a_remainder_smaller_than_the_world_is_left_out() -> None:
     b = Batches(IDS[:21], 10)
     assert (b.steps(1), b.steps(2)) == (3, 2)
@@ -157,3 +170,14 @@ def test_a_size_without_a_last_batch_of_one_keeps_all_examples(n: int, size: int
     batches = Batches(np.arange(float(n))[:, None], size, shuffle=False).resized()
     assert batches.batch_size == expected
     assert sum(len(b) for b in batches) == n
+
+
+def test_examples_are_converted_batch_by_batch() -> None:
+    x = torch.arange(20.0).reshape(10, 2)
+    for shuffle in (True, False):
+        at_once = Batches(3 * x + 1, 4, seed=1, shuffle=shuffle)
+        lazily = Batches(x, 4, seed=1, shuffle=shuffle).converted(lambda rows: 3 * rows + 1)
+        pairs = zip(at_once.epoch(2), lazily.epoch(2), strict=True)
+        assert all(torch.equal(a.x, b.x) for a, b in pairs)
+        assert lazily.shape == (2,)
+        assert torch.equal(lazily.first(3).x, x[:3])

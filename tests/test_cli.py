@@ -105,7 +105,7 @@ def test_reproduce_lists_and_resumes(tmp_path, capsys, monkeypatch):
 
 
 BAD = {
-    "no such verb": (["paint"], "the verb is 'paint'; expected one of fit, compare"),
+    "no such verb": (["paint"], "the verb is 'paint'; expected one of fit, resume, compare"),
     "no such recipe": (
         ["fit", "digits", "--recipe", "gan", "--out", "{}"],
         "recipe is 'gan'; expected one of ae, rae",

@@ -344,7 +344,7 @@ def test_a_dry_run_refuses_what_a_fit_refuses(table, tmp_path, capsys):
     run, path, _ = table
     words = ["fit", path, "--recipe", "rae", "--latent-dim", "3", "--epochs", "1", "--densities", "normal", "--dry-run"]
     before = sorted(run.folder.iterdir())
-    for more in (["--out", run.folder], ["--out", path], ["--out", tmp_path / "none", "--resume"]):
+    for more in (["--out", run.folder], ["--out", path], ["--out", run.folder, "--resume", "--latent-dim", "1"]):
         chartae(*words, *more, status=2)
     assert sorted(run.folder.iterdir()) == before
     chartae(*words, "--patience", 3)

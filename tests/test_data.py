@@ -1,5 +1,6 @@
 """Data sets: every format in, three disjoint splits out, and refusals that say why."""
 
+import errno
 import gzip
 import hashlib
 import http.server
@@ -9,17 +10,33 @@ import pickle
 import struct
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
+from email.message import Message
 from pathlib import Path
 from urllib.parse import urlparse
+from urllib.request import Request
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from chartae.data import NAMES, Dataset, Reading, as_examples, catalogue, fetch, from_arrays, load, read
+from chartae.data import (
+    NAMES,
+    Dataset,
+    Reading,
+    as_examples,
+    catalogue,
+    download,
+    fetch,
+    files,
+    from_arrays,
+    load,
+    read,
+)
 from chartae.data.download import extract
+from chartae.maths import rows as blockwise
 
 ROOT = Path(os.environ.get("CHARTAE_DATA") or Path(__file__).parents[2] / "shared" / "data")
 SPLITS = ("train", "valid", "test")
@@ -517,6 +534,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if kind == "gone":
             self.send_error(404)
             return
+        if kind == "moved":
+            self.send_response(302)
+            self.send_header("Location", "/range")
+            self.end_headers()
+            return
+        if kind == "late":  # the header of the response never ends
+            for _ in range(100):
+                self.wfile.write(b"H")
+                self.wfile.flush()
+                time.sleep(0.1)
+            return
         if start >= len(body):
             self.send_error(416)
             return
@@ -526,6 +554,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body) - start))
         self.end_headers()
         rest = body[start:]
+        if kind == "slow":
+            for i in range(100):
+                self.wfile.write(rest[100 * i : 100 * i + 100])
+                self.wfile.flush()
+                time.sleep(0.05)
+            return
         broken = kind == "broken" and len(rest) > 50_000
         self.wfile.write(rest[: len(rest) // 2] if broken else rest)
 
@@ -604,6 +638,102 @@ def test_fetch_is_told_what_to_expect(tmp_path: Path) -> None:
         fetch("file:///etc/hostname", tmp_path / "f", md5=MD5)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("kind", "limits", "message"),
+    [
+        ("slow", {"limit": 0.5}, "took more than 0.5 seconds|time of 0.5 seconds is over"),
+        ("late", {"limit": 0.5}, "time of 0.5 seconds is over"),
+        ("slow", {"slowest": 1e5}, "bytes per second, fewer than 100,000"),
+    ],
+)
+def test_a_server_that_trickles_is_left(
+    server: tuple[str, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, limits: dict, message: str
+) -> None:
+    monkeypatch.setattr(download, "_WINDOW", 0.3)
+    began = time.monotonic()
+    with pytest.raises(ConnectionError, match=message):
+        fetch(server[0] + kind, tmp_path / "f", md5=MD5, **limits)
+    assert time.monotonic() - began < 4
+    if kind == "slow":  # what has come is kept, and resumed
+        assert 0 < (tmp_path / "f.part").stat().st_size < 10_000
+        assert BODY.startswith((tmp_path / "f.part").read_bytes())
+        assert fetch(server[0] + "range", tmp_path / "f", md5=MD5).read_bytes() == BODY
+        assert server[1][-1][1] is not None
+
+
+def test_a_slow_mirror_is_followed_by_the_next(
+    server: tuple[str, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "_WINDOW", 0.2)
+    url = server[0]
+    assert fetch([url + "slow", url + "range"], tmp_path / "f", md5=MD5, slowest=1e5).read_bytes() == BODY
+
+
+def test_redirections_stay_encrypted(server: tuple[str, list], tmp_path: Path) -> None:
+    assert fetch(server[0] + "moved", tmp_path / "f", md5=MD5).read_bytes() == BODY
+    follow = download._Secure().redirect_request
+    for old, new, allowed in (
+        ("https://a/x", "https://b/x", True),
+        ("http://a/x", "https://b/x", True),
+        ("http://a/x", "http://b/x", True),
+        ("https://a/x", "http://b/x", False),
+        ("http://a/x", "ftp://b/x", False),
+        ("https://a/x", "file:///etc/hostname", False),
+    ):
+        answer = (Request(old), io.BytesIO(), 302, "Found", Message(), new)
+        if allowed:
+            assert follow(*answer).full_url == new
+        else:
+            with pytest.raises(ConnectionError, match="redirects to"):
+                follow(*answer)
+
+
+@pytest.mark.parametrize("how", ["link", "hard link", "dangling link"])
+def test_a_download_writes_through_no_link(server: tuple[str, list], tmp_path: Path, how: str) -> None:
+    outside, part = tmp_path / "outside", tmp_path / "in" / "f.part"
+    part.parent.mkdir()
+    if how != "dangling link":
+        outside.write_bytes(BODY[:1000])
+    os.link(outside, part) if how == "hard link" else part.symlink_to(outside)
+    assert fetch(server[0] + "range", tmp_path / "in" / "f", md5=MD5).read_bytes() == BODY
+    assert outside.exists() == (how != "dangling link")
+    if outside.exists():
+        assert outside.read_bytes() == BODY[:1000]
+    (tmp_path / "in" / "f").unlink()
+    os.mkfifo(part)
+    with pytest.raises(ValueError, match="no regular file"):
+        fetch(server[0] + "range", tmp_path / "in" / "f", md5=MD5)
+
+
+def test_a_full_disk_ends_a_download(server: tuple[str, list], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full(io.BytesIO):
+        def write(self, block: object) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(download, "_opened", lambda part, resumes: Full())
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        fetch([server[0] + "range", server[0] + "plain"], tmp_path / "f", md5=MD5)
+    assert caught.value.errno == errno.ENOSPC
+    assert len(server[1]) == 1  # no other mirror helps
+
+
+def test_an_archive_replaces_links(tmp_path: Path) -> None:
+    archive, outside = tmp_path / "a.tar.gz", tmp_path / "outside"
+    outside.write_text("mine")
+    (tmp_path / "in").mkdir()
+    for name in ("test_batch.bin", "test_batch.bin.part"):
+        (tmp_path / "in" / name).symlink_to(outside)
+    with tarfile.open(archive, "w:gz") as tar:
+        info = tarfile.TarInfo("test_batch.bin")
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"data"))
+    extract(archive, tmp_path / "in", ["test_batch.bin"])
+    assert (tmp_path / "in" / "test_batch.bin").read_bytes() == b"data"
+    assert not (tmp_path / "in" / "test_batch.bin").is_symlink()
+    assert outside.read_text() == "mine"
+
+
 def test_named_sets_are_downloaded_into_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CHARTAE_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -642,3 +772,57 @@ def test_an_archive_cannot_write_elsewhere(tmp_path: Path) -> None:
     extract(archive, target, ["test_batch.bin", "data_batch_1.bin", "escaped.bin"])
     assert sorted(p.name for p in target.iterdir()) == ["escaped.bin", "test_batch.bin"]
     assert not (tmp_path / "escaped.bin").exists()
+
+
+# -- memory
+
+
+def test_a_large_array_is_mapped_and_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = RNG.normal(size=(300, 4)).astype(np.float32)
+    np.save(tmp_path / "a.npy", x)
+    before = load(tmp_path / "a.npy")
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    monkeypatch.setattr(blockwise, "BLOCK", 64)
+    parts = files.read_contents(tmp_path / "a.npy").parts
+    assert isinstance(parts["train"].x, np.memmap)
+    after = load(tmp_path / "a.npy")
+    for split in ("train", "valid", "test"):
+        assert torch.equal(after.split(split), before.split(split))
+    mapped = read(tmp_path / "a.npy", valid=0, test=0).train
+    mapped.zero_()  # changes memory, not the file
+    assert np.array_equal(np.load(tmp_path / "a.npy"), x)
+
+
+@pytest.mark.parametrize("wrong", ["pickled", "short", "empty", "fortran", "zipped"])
+def test_files_that_cannot_be_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setattr(files, "MAPPED_FROM", 0)
+    path, x = tmp_path / "a.npy", RNG.normal(size=(300, 4)).astype(np.float32)
+    np.save(path, {"pickled": np.array([{}], object), "empty": x[:0]}.get(wrong, np.asfortranarray(x)))
+    if wrong == "short":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif wrong == "zipped":
+        np.savez(tmp_path / "b.npz", x=x)
+        (tmp_path / "b.npz").rename(path)
+    if wrong in ("fortran", "zipped"):
+        assert sizes(load(path)) == (240, 30, 30)
+    else:
+        with pytest.raises(
+            ValueError, match={"pickled": "pickled", "short": "cannot be read", "empty": "empty"}[wrong]
+        ):
+            load(path)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int32, np.float32])
+def test_columns_are_scaled_alike_in_blocks(monkeypatch: pytest.MonkeyPatch, dtype: type) -> None:
+    x = (1000 * RNG.normal(size=(500, 3)) + 7).astype(dtype)
+    x_before = x.copy()
+    whole = from_arrays(x)
+    monkeypatch.setattr(blockwise, "BLOCK", 100)
+    blocks = from_arrays(x)
+    assert np.array_equal(x, x_before)  # the user's array is never changed
+    assert torch.equal(whole.train, blocks.train)
+    np.testing.assert_allclose(blocks.kind.mean, whole.kind.mean, rtol=1e-13)
+    np.testing.assert_allclose(blocks.kind.sd, whole.kind.sd, rtol=1e-13)
+    inside = whole.kind.inside(whole.train)
+    monkeypatch.undo()
+    assert torch.equal(inside, whole.kind.inside(whole.train))

@@ -25,7 +25,7 @@ from families import DOMAINS, STRINGS
 ROOT = Path(__file__).parents[1]
 PAGE_OF_RECIPES = ROOT / "docs" / "recipes.md"
 DOCS = sorted((ROOT / "docs").glob("*.md"))
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *DOCS]
 FENCE = re.compile(
     r"^```(?P<language>python|sh|\{code-cell\} python)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
@@ -104,6 +104,17 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if not target.startswith(("http", "#")):
             assert (page.parent / target.split("#")[0]).exists(), target
+
+
+def test_what_holds_the_promises_of_security_exists():
+    text = (ROOT / "SECURITY.md").read_text()
+    promises = re.findall(r"^\| \*\*.*\|$", text, re.MULTILINE)
+    assert len(promises) >= 10
+    for promise in promises:
+        holders = re.findall(r"`((?:tests|benchmarks)/[\w/]+\.py)`", promise.split("|")[-2])
+        assert holders, promise
+        for holder in holders:
+            assert (ROOT / holder).is_file(), holder
 
 
 def test_the_table_of_recipes_has_every_option():

@@ -8,6 +8,7 @@ import torch
 
 import chartae as ch
 from chartae import cli
+from chartae.maths import rows
 from chartae.runs import Residuals
 from chartae.runs.code_size import code_size
 
@@ -199,3 +200,16 @@ def test_columns_in_other_units_are_learnt_as_well():
     ]
     assert r2[0] > 0.6
     assert r2 == pytest.approx([r2[0]] * 3, abs=0.02)
+
+
+def test_residuals_are_measured_alike_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(700, 3, generator=generator, dtype=torch.float64)
+    means, weight = x + torch.randn(700, 3, generator=generator, dtype=torch.float64), torch.rand(700)
+    for w in (None, weight):
+        whole = Residuals.of(x, means, w)
+        with monkeypatch.context() as patch:
+            patch.setattr(rows, "BLOCK", 100)
+            blocks = Residuals.of(x, means, w)
+        for name in ("offset", "slope", "sigma"):
+            torch.testing.assert_close(getattr(blocks, name), getattr(whole, name), rtol=1e-12, atol=1e-12)

@@ -10,10 +10,13 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import chartae as ch
 from chartae.cli import main
@@ -334,15 +337,49 @@ def test_a_checkpoint_within_a_long_epoch(tmp_path, x, monkeypatch):
     steps = []
     original = checkpoint.save
 
-    def save(state, folder, settings):
+    def save(state, *others):
         steps.append(state.step)
-        original(state, folder, settings)
+        return original(state, *others)
 
     monkeypatch.setattr(checkpoint, "save", save)
     monkeypatch.setattr("chartae.training.saving.SHARE", 0.0)
     run = fitted(x, tmp_path, batch_size=16)
     assert steps == [1, 2, 3, 4, 0]
     assert same(run, fitted(x, None, batch_size=16))
+
+
+def test_a_full_disk_ends_neither_training_nor_run(tmp_path, x, monkeypatch, capsys):
+    """Full for a while, it costs checkpoints, and is warned of once; full to the end, the run is returned in memory."""
+    full, original = [False], os.fsync
+
+    def fsync(descriptor):
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        original(descriptor)
+
+    def fill(row, model):
+        full[0] = row["epoch"] in (1, 2)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.warns(
+        UserWarning, match="No space left on device; training goes on, and the next checkpoint"
+    ) as caught:
+        run = fitted(x, tmp_path / "a", epochs=4, on_epoch=fill, checkpoint_every=1)
+    assert len([w for w in caught if "goes on" in str(w.message)]) == 1
+    assert same(run, ch.load(tmp_path / "a"))
+    assert len(ch.load(tmp_path / "a").log) == len(run.log)
+
+    def fill_for_ever(row, model):
+        full[0] = True
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = fitted(x, tmp_path / "b", epochs=2, on_epoch=fill_for_ever, checkpoint_every=1)
+    full[0] = False
+    assert any("the run could not be written to" in str(w.message) for w in caught)
+    assert run.folder is None
+    assert list(run.densities) == ["normal"]
+    assert same(run, fitted(x, tmp_path / "b", epochs=2, resume=True, checkpoint_every=1))
 
 
 def test_what_on_epoch_raises_loses_nothing(tmp_path, x):
@@ -408,6 +445,30 @@ def test_resume_takes_every_setting_from_the_folder(tmp_path, x):
     assert list(longer.densities) == ["gmm", "normal"]
     with pytest.raises(ValueError, match="fitted to in-memory data"):
         ch.resume(folder, epochs=5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"size": 6}, {"channels_last": True}, {"background": "black"}, {"condition": "labels"}],
+    ids=lambda options: next(iter(options)),
+)
+def test_a_run_is_resumed_with_the_options_it_was_read_with(tmp_path, options):
+    rng = np.random.default_rng(0)
+    if "channels_last" in options:
+        path = tmp_path / "x.npy"
+        np.save(path, rng.integers(0, 255, (60, 8, 8, 3), dtype=np.uint8))
+    else:
+        path = tmp_path / "photos"
+        for i in range(60):
+            (path / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (8, 8, 4), dtype=np.uint8)).save(path / f"c{i % 2}" / f"{i}.png")
+    words = {"net": "mlp", **QUICK, **({} if "background" in options else {"background": "white"}), **options}
+    if "channels_last" in options:
+        words.pop("background")
+    first = ch.fit("ae", path, epochs=1, out=tmp_path / "run", **words)
+    longer = ch.resume(tmp_path / "run", epochs=2, progress=False)
+    assert longer.settings.reading == first.settings.reading
+    assert same(longer, ch.fit("ae", path, epochs=2, **words))
 
 
 def test_a_function_cannot_be_resumed_from_a_folder(tmp_path, x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 
@@ -32,6 +33,28 @@ def test_the_house_keeps_its_bounds(rows, key):
     if row.broken:
         offences = "\n".join(map(str, row.offences))
         pytest.fail(f"{row.title}: {row.value}, not <= {row.bound}:\n{offences}", pytrace=False)
+
+
+#: calls that run code of a file
+RUNNING = {
+    "eval", "exec", "compile", "__import__", "torch.load", "pickle.load", "pickle.loads", "pickle.Unpickler",
+    "joblib.load", "pandas.read_pickle", "pd.read_pickle", "yaml.load", "marshal.load", "marshal.loads",
+    "runpy.run_path", "torch.jit.load", "torch.hub.load", "os.system",
+}  # fmt: skip
+
+
+def test_no_file_is_unpickled_or_run():
+    """SECURITY.md promises it; `numpy.load` unpickles unless told not to."""
+    faults = []
+    for path in sorted((ROOT / "src" / "chartae").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            name, keywords = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+            loads = name in ("np.load", "numpy.load") and keywords.get("allow_pickle") != "False"
+            if loads or name in RUNNING or keywords.get("shell") == "True":
+                faults.append(f"{path.relative_to(ROOT)}:{node.lineno}: {name}")
+    assert not faults
 
 
 # what the measures count, on small sources

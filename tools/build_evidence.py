@@ -569,7 +569,10 @@ def page() -> str:
     result = read("strings")
     if result is not None:
         parts += reproduced(result)
-    return "\n".join([*parts, *speed(), *small_fits(), *busy_machine(), *startup(), *editions()]).rstrip() + "\n"
+    return (
+        "\n".join([*parts, *speed(), *small_fits(), *busy_machine(), *startup(), *editions(), *reliability()]).rstrip()
+        + "\n"
+    )
 
 
 def startup() -> list[str]:
@@ -654,6 +657,66 @@ def _verdict(wanted: float | None, value: float, sign: str) -> str:
         return "-"
     met = value >= wanted if sign == ">=" else value <= wanted
     return f"{sign} {wanted:g}, {'met' if met else '**not met**'}"
+
+
+def reliability() -> list[str]:
+    """What was killed, flipped, linked, raced and fuzzed, and what bookkeeping and data cost."""
+    parts: list[str] = []
+    result = read("reliability")
+    if result is not None:
+        names = {"kills": "SIGKILL during `fit --resume`, answered by the same command",
+                 "verbs": "SIGKILL during evaluate, report, density fitting and `--overwrite`",
+                 "flips": "one flipped bit of a file of a run",
+                 "pairs": "two processes that fit into one folder",
+                 "links": "a file's name as a link to a file outside"}  # fmt: skip
+        rows = [[text, f"{result[key]['trials']:,}", f"{len(result[key]['faults'])}"]
+                for key, text in names.items() if key in result]  # fmt: skip
+        faults = sum(len(result[key]["faults"]) for key in names if key in result)
+        parts += [
+            "### What was broken on purpose\n",
+            "A fault is a run whose weights or densities are not bit-equal to those of an undisturbed one, a file that "
+            "is read although it was changed, a folder that the same command cannot use afterwards, two processes that "
+            "both train, or a file outside the folder that is changed.\n",
+            table(["what", "trials", "faults"], rows),
+            f"\n{faults} faults ({_verdict(0, faults, '<=')}). `{result['command']}`.\n",
+        ]
+    return parts + mutated() + bookkeeping()
+
+
+def mutated() -> list[str]:
+    """What readers do with mutated files."""
+    parts: list[str] = []
+    result = read("fuzz")
+    if result is not None:
+        rows = [[name, f"{row['inputs']:,}", f"{row['values']:,}", f"{row['errors']:,}", f"{len(row['faults'])}",
+                 f"{row['slowest']:.1f} s", f"{row['peak_megabytes']:.0f} MB"]
+                for name, row in result["formats"].items()]  # fmt: skip
+        parts += [
+            "### Mutated files\n",
+            "Every input gives a value or one kind of error; a crash, a hang, another exception or a gigabyte of "
+            "memory is a fault.\n",
+            table(["format", "inputs", "read", "refused", "faults", "slowest", "most memory"], rows),
+            f"\n`{result['command']}`.\n",
+        ]
+    return parts
+
+
+def bookkeeping() -> list[str]:
+    """What the files of a run cost while it trains."""
+    parts: list[str] = []
+    result = read("bookkeeping")
+    if result is not None:
+        rows = [[name, f"{row['milliseconds of an epoch in memory']:.2f} ms",
+                 f"{row['milliseconds with a folder']:.2f} ms", f"{100 * row['share']:.1f} %",
+                 _verdict(result["target"], row["share"], "<=")]
+                for name, row in result["shares"].items()]  # fmt: skip
+        parts += [
+            "### Bookkeeping\n",
+            f"What log and checkpoints add to an epoch of a tiny net, in a fit of {result['epochs']:,} epochs.\n",
+            table(["", "without a folder", "with a folder", "share", "target"], rows),
+            f"\n`{result['command']}`; {machine(result)}.\n",
+        ]
+    return parts
 
 
 def editions() -> list[str]:

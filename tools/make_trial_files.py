@@ -1,11 +1,13 @@
 """Write a file of every kind that users bring: `python tools/make_trial_files.py OUT`.
 
-`OUT/wide.csv` is a table with an index and wavelengths as header, `OUT/photos/` a folder of pictures of mixed sizes;
-the other files are in `OUT/trial/`, one for each kind of difficulty. Try them as a new user would::
+`OUT/wide.csv` is a table with an index and wavelengths as header, `OUT/photos/` a folder of pictures of mixed sizes,
+`OUT/runs/broken` a run whose training failed; the other files are in `OUT/trial/`, one for each kind of difficulty. Try
+them as a new user would::
 
     python tools/make_trial_files.py .
     chartae inspect wide.csv
     chartae fit wide.csv --no-label --recipe vae --epochs 1 --out runs/t
+    chartae postmortem runs/broken
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import argparse
 import gzip
 import importlib.util
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +85,18 @@ def strings(rng: np.random.Generator) -> dict[str, str | bytes]:
     }
 
 
+def broken(folder: Path) -> None:
+    """A run whose loss became NaN: a fit with a learning rate beyond all reason."""
+    import chartae as ch
+
+    with suppress(ch.training.NonFinite):
+        ch.fit(
+            "rae-l2", "digits", latent_dim=4, epochs=2, lr=1e30, densities=(), progress=False, device="cpu",
+            out=folder, overwrite=True,
+        )  # fmt: skip
+        raise SystemExit(f"the fit in {folder} did not fail; expected a loss that is not finite")
+
+
 def main() -> None:
     """Write the files."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
@@ -95,6 +110,7 @@ def main() -> None:
         (trial / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     if importlib.util.find_spec("trial_pictures"):  # beside this file
         importlib.import_module("trial_pictures").pictures(out)
+    broken(out / "runs" / "broken")
     print(f"{sum(1 for path in out.rglob('*') if path.is_file())} files are in {out}")
 
 

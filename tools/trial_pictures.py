@@ -83,7 +83,7 @@ def folder_of_splits(folder: Path) -> None:
         save(folder / split / ("cat", "dog")[i % 7 < 3] / f"{i:03}.{suffix}", image)
     (folder / "Train" / "cat" / "._00.png").write_bytes(b"a file of macOS")
     (folder / "README.txt").write_text("not a picture\n")
-    (folder / "Train" / "bird").mkdir()
+    (folder / "Train" / "bird").mkdir(exist_ok=True)
 
 
 def every_kind(folder: Path) -> None:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from chartae.estimator import GenerativeAutoencoder
     from chartae.evaluation import evaluate
     from chartae.objectives import Objective, Penalised
-    from chartae.runs import Run, fit, fit_many, load, resume
+    from chartae.runs import Run, fit, fit_many, load, postmortem, resume
     from chartae.terms import (
         KL,
         MMD,
@@ -71,7 +71,7 @@ _NAMES = {
     "estimator": "GenerativeAutoencoder",
     "evaluation": "evaluate",
     "objectives": "Objective Penalised",
-    "runs": "Run fit fit_many load resume",
+    "runs": "Run fit fit_many load postmortem resume",
     "terms": "KL MMD Contraction DecoderGradient DecoderL2 LatentNorm Orthogonality Reconstruction "
     "SlicedScoreMatching SlicedWasserstein Term Trace",
 }
@@ -141,6 +141,7 @@ __all__ = [
     "nn",
     "objectives",
     "optimise",
+    "postmortem",
     "recipes",
     "resume",
     "samplers",

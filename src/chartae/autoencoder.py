@@ -55,11 +55,19 @@ def in_slices(
     device, dtype = reference.device, _floating_dtype(reference)
     with evaluating(module):
         slices = zip(*(t.to(device).split(size) for t in extra), strict=True) if extra else itertools.repeat(())
-        parts = [
+        parts = (
             function(as_float(part.to(device), dtype), *others)
             for part, others in zip(x.split(size), slices, strict=False)
-        ]
-    return torch.cat(parts) if len(parts) != 1 else parts[0]
+        )
+        first = next(parts)
+        if len(first) == len(x):
+            return first
+        # filled slice by slice, as joining all of them takes twice the memory
+        result, filled = first.new_empty((len(x), *first.shape[1:])), 0
+        for part in itertools.chain((first,), parts):
+            result[filled : filled + len(part)] = part
+            filled += len(part)
+    return result
 
 
 def _floating_dtype(t: Tensor) -> torch.dtype:

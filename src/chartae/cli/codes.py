@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -33,6 +34,8 @@ Out = Annotated[
 ]
 #: examples in a picture, where the number is not given
 SHOWN = 32
+#: rows that are decoded and written at once, a multiple of the rows that a net sees at once
+SLICE = 10_000
 
 
 @dataclass(frozen=True)
@@ -123,10 +126,14 @@ class Encode(Verb):
         from chartae import runs
         from chartae.cli.writers import check_free, register
         from chartae.records.files import whole_file
+        from chartae.records.space import check_disk, check_writable
 
         run = runs.load(self.run_folder)
         check_free(run, self.out)
         x, condition = rows_of(run, self.dataset, self.rows, self.condition)
+        size = len(x) * math.prod(run.model.code_shape)
+        check_disk(self.out, size * (2 if suffix == ".csv" else 4), f"--out is {self.out}: {len(x):,} codes, which")
+        check_writable(self.out.parent)
         codes = run.encode_inside(x, _encoded(condition)).numpy(force=True)
         if suffix == ".csv" and codes.ndim != 2:
             raise ValueError(f"--out is {self.out}, but codes have shape {codes.shape[1:]}; use .npy")
@@ -165,9 +172,18 @@ class Decode(Verb):
         run = runs.load(self.run_folder)
         z = _read_codes(self.codes)
         writer = writer_for(run, self.out, len(z), "decoded")
-        x = run.decode_inside(z, self.condition)
-        writer(x)
-        say(f"{len(x):,} decoded {run.kind.noun} are in {writer.path}")
+        condition = run.conditions(self.condition, len(z))
+
+        def decoded(rows: slice) -> Tensor:
+            return run.decode_inside(z[rows], _encoded(None if condition is None else condition[rows]))
+
+        writer.write_slices(map(decoded, _slices(len(z))), len(z))
+        say(f"{len(z):,} decoded {run.kind.noun} are in {writer.path}")
+
+
+def _slices(n: int) -> Iterator[slice]:
+    """Slices of rows that are decoded and written at once; one if there are no rows."""
+    return (slice(first, first + SLICE) for first in range(0, max(1, n), SLICE))
 
 
 def _read_codes(path: Path) -> Tensor:
@@ -235,7 +251,12 @@ class Reconstruct(Verb):
         x, condition = rows_of(run, self.dataset, self.rows, self.condition)
         if writer.is_picture and self.rows.n is None:
             x, condition = x[:SHOWN], None if condition is None else condition[:SHOWN]
-        writer.in_pairs(x)(run.reconstruct_inside(x, _encoded(condition)))
+        writer.check_room(len(x))
+
+        def reconstructed(rows: slice) -> Tensor:
+            return run.reconstruct_inside(x[rows], _encoded(None if condition is None else condition[rows]))
+
+        writer.in_pairs(x).write_slices(map(reconstructed, _slices(len(x))), len(x))
         say(f"{len(x):,} reconstructions are in {writer.path}")
 
 

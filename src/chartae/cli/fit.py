@@ -150,10 +150,8 @@ def say_kept(run: Run) -> None:
     """Say which epoch's weights a run has, and where it is."""
     assert run.history is not None
     best, epochs, settings = run.history.best_epoch, run.history.epochs, run.settings
-    say(
-        f"{settings.recipe} on {settings.data}: the weights of epoch {best} of {epochs} are kept; the run is in "
-        f"{run.folder}"
-    )
+    where = "is lost" if run.folder is None else f"is in {run.folder}"
+    say(f"{settings.recipe} on {settings.data}: the weights of epoch {best} of {epochs} are kept; the run {where}")
 
 
 def print_facts(run: Run) -> None:

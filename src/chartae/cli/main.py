@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from chartae.records.choices import one_of
 from chartae.records.interrupts import Interrupted, catching
@@ -59,6 +59,7 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
         "diagnose": Entry("evaluate", "Diagnose", "show what was learnt: geometry, consistency, factors"),
         "verify": Entry("verifying", "Verify", "check that the files of a run are as they were written"),
         "report": Entry("use", "Report", "write a run or a comparison as one HTML file"),
+        "postmortem": Entry("postmortem", "Postmortem", "show why a training failed, and what to try"),
     },
     "look up": {
         "inspect": Entry("inspecting", "Inspect", "show what would be read from a file, a folder or a name"),
@@ -87,8 +88,8 @@ def main(words: Sequence[str] | None = None) -> int:
         words: the words after ``chartae``; by default the arguments of this process.
 
     Returns:
-        The exit status: 0 when done; 1 if training failed or a --check is not met; 2 for bad input; 129, 130 or 143 if
-        SIGHUP, SIGINT or SIGTERM interrupted it.
+        The exit status: 0 when done; 1 if training failed or a --check is not met; 2 for bad input, or if a file could
+        not be written; 129, 130 or 143 if SIGHUP, SIGINT or SIGTERM interrupted it.
 
     >>> from chartae.cli import main
     >>> main(["--version"])
@@ -149,18 +150,24 @@ def _run(name: str, words: Sequence[str], verbose: bool) -> int:
     verb = VERBS[name].load()
     from chartae.cli.checks import NotMet
     from chartae.cli.verb import parsed, talking
+    from chartae.records.space import NotWritten
 
     command, options = parsed(verb, name, words)
     command.refuse()
     with warnings.catch_warnings(), talking(command.quiet, verb) as notes:
-        if not verbose:
-            warnings.showwarning = notes.warn
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, *where: Any, **to: Any) -> None:
+            notes.unwritten |= isinstance(message, NotWritten)
+            shown(message, *where, **to)
+
+        warnings.showwarning = show if verbose else notes.warn
         try:
             command.run(options)
         except NotMet as unmet:
             _say(f"chartae: {unmet}")
             return 1
-    return 0
+    return 2 if notes.unwritten else 0
 
 
 def _say(text: str) -> None:
@@ -177,6 +184,7 @@ def _overview() -> str:
         *lines,
         "`chartae VERB --help` lists a verb's flags and shows examples; `chartae --version` prints the version.",
         "",
-        "exit status: 0 done; 1 training failed, or a --check is not met; 2 bad input; 129, 130, 143 interrupted by",
-        "SIGHUP, SIGINT, SIGTERM (fit and optimise continue with --resume, compare and reproduce when run again)",
+        "exit status: 0 done; 1 training failed, or a --check is not met; 2 bad input, or a file was not written; 129,",
+        "130, 143 interrupted by SIGHUP, SIGINT, SIGTERM (fit and optimise continue with --resume, compare and",
+        "reproduce when run again)",
     ])  # fmt: skip

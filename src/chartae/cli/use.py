@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -15,6 +16,7 @@ from chartae.cli.verb import Verb, say
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from chartae.data.kinds import Kind
     from chartae.runs import Run
 
 __all__ = ["Report", "Sample", "Translate"]
@@ -74,7 +76,7 @@ class Sample(Verb):
         writer = writer_for(run, self.out, self.n)
         default = run.own if self.density is None and run.own in by_name.NAMES else None
         sampler = self.chains.sampler or default
-        writer(self._drawn(run) if sampler is None else self._chains(run, sampler))
+        writer.write_slices(self._drawn(run) if sampler is None else self._chains(run, sampler), self.n)
         say(f"{self.n} {writer.noun} are in {writer.path}")
 
     def _noise(self) -> bool | None:
@@ -83,23 +85,23 @@ class Sample(Verb):
             raise ValueError("--noise and --no-noise are both given; give one of them")
         return self.noise if self.noise or self.no_noise else None
 
-    def _drawn(self, run: Run) -> Tensor:
-        """Draws of a density of codes, decoded; one that the run lacks is fitted."""
+    def _drawn(self, run: Run) -> Iterator[Tensor]:
+        """Slices of draws of a density of codes, decoded; one that the run lacks is fitted."""
         from chartae import densities
 
         for option in ("steps", "warmup", "step", "sigma"):
             if getattr(self.chains, option) is not None:
                 raise ValueError(f"--{option} is for chains; give --sampler as well")
-        run.conditions(self.condition, max(1, self.n))  # a wrong condition is refused before data are read
+        run.conditions(self.condition, 1)  # a wrong condition is refused before data are read
         name = self.density
         if name is not None and name not in ("prior", *run.densities):
             densities.make(name)  # an unknown name is refused before data are read
             run.refuse_densities()
             run.fit_densities({name: {}}, run.source(self.data.dataset, self.data.data_root))
-        return run.draw(self.n, name, condition=self.condition, seed=self.seed, noise=self._noise())
+        return run.drawn(self.n, name, condition=self.condition, seed=self.seed, noise=self._noise())
 
-    def _chains(self, run: Run, sampler: str) -> Tensor:
-        """The ends of chains that follow the score."""
+    def _chains(self, run: Run, sampler: str) -> Iterator[Tensor]:
+        """Slices of the ends of chains that follow the score."""
         if self.condition is not None:
             raise ValueError("--condition is for densities of codes; chains of points have none. Leave it out")
         if self._noise() is not None:
@@ -107,12 +109,19 @@ class Sample(Verb):
         chains, start = self.chains, None
         if self.data.dataset is not None:
             start = run.kind.inside(run.read(self.data.dataset, root=self.data.data_root).train)
-        chain = run.chains(
+        slices = run.chain_slices(
             self.n, sampler, seed=self.seed, start=start, root=self.data.data_root, steps=chains.steps,
             warmup=chains.warmup, step=chains.step, sigma=chains.sigma,
         )  # fmt: skip
-        say(f"{sampler}: {self.n} chains, mean acceptance {float(chain.info.acceptance.mean()):.2f}")
-        return chain.final
+
+        def ends() -> Iterator[Tensor]:
+            accepted = 0.0
+            for chain in slices:
+                accepted += float(chain.info.acceptance.mean()) * len(chain.final)
+                yield chain.final
+            say(f"{sampler}: {self.n} chains, mean acceptance {accepted / self.n:.2f}")
+
+        return ends()
 
 
 @dataclass(frozen=True)
@@ -164,8 +173,20 @@ class Translate(Verb):
         else:
             data = runs.domain(run, source, root)
         x = (data.test if len(data.test) else data.train)[: self.inputs]
+        self._check_room(len(x), translated)
         self._write(x, runs.translate(run, x, to, self.n, seed=self.seed))
         say(f"{len(x)} test examples of {data.name}, {self.n} translations each, are in {self.out}")
+
+    def _check_room(self, inputs: int, translated: Kind) -> None:
+        """Raise OSError if the file cannot be written, and ValueError if there is no memory for the translations."""
+        from chartae.records.space import check_disk, check_memory, check_writable
+
+        size = 4 * inputs * self.n * math.prod(translated.shape)
+        what = f"--n is {self.n:,}: {inputs:,} inputs with as many translations each, which"
+        if self.out.suffix == ".npy":
+            check_disk(self.out, size, what)
+        check_memory(size, what, "Use fewer.")
+        check_writable(self.out.parent)
 
     def _write(self, x: Tensor, translations: Tensor) -> None:
         """Translations (N, n, ...) as an array, or as a grid with a row for each of the examples x (N, ...)."""
@@ -200,5 +221,7 @@ class Report(Verb):
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import report
+        from chartae.records.space import check_writable
 
+        check_writable((self.out or self.run_folder / "report.html").parent)
         say(f"the report is {report.write(self.run_folder, self.out or self.run_folder / 'report.html')}")

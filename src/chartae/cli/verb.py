@@ -24,6 +24,7 @@ from chartae.cli.flags import flag
 from chartae.cli.printing import MOST, printable
 from chartae.records.choices import suggestion
 from chartae.records.search import Search
+from chartae.records.space import NotWritten
 from chartae.records.training import Training
 
 __all__ = [
@@ -50,9 +51,12 @@ class Notes(logging.Handler):
         super().__init__(logging.INFO)
         self.verb = verb
         self.said: set[str] = set()
+        #: whether a file could not be written after the work
+        self.unwritten = False
 
     def warn(self, message: Warning | str, *where: object, **to: object) -> None:
         """Stand in for `warnings.showwarning`."""
+        self.unwritten |= isinstance(message, NotWritten)
         self.said.add(str(message))
         print(f"warning: {printable(in_flags(self.verb, str(message)), MOST)}", file=sys.stderr, flush=True)
 

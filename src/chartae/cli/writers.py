@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.kinds import Images, Kind, Points, Strings, Table
+from chartae.data.kinds.base import Stream
 from chartae.data.kinds.images import levels
+from chartae.data.streaming import write_lines
 from chartae.draw import pictures
 from chartae.records import manifest
-from chartae.records.files import whole_file
+from chartae.records.space import check_disk, check_writable
 from chartae.runs import Run
 
 __all__ = ["Writer", "writer_for"]
 
 #: formulas in one picture
 MOST_DRAWN = 1000
+#: values in a grid of pictures, and points in a scatter plot
+MOST_IN_GRID, MOST_POINTS = 1 << 26, 1_000_000
 
 Write: TypeAlias = Callable[[Tensor, Path], None]
 
@@ -33,6 +39,9 @@ class Writer:
     Attributes:
         path: the file.
         write: writes examples in the model's form to a path.
+        stream: writes slices of examples and the number of them all, in the memory of one slice; None if the file needs
+            all examples at once.
+        bytes_each: bytes that an example surely takes in the file, before compression; 0 if that is unknown.
         noun: what the file holds.
         most: the largest number of examples that it can hold; None for any number.
         folder: the run's folder, whose manifest lists the file if it lies there.
@@ -41,6 +50,8 @@ class Writer:
 
     path: Path
     write: Write
+    stream: Stream | None = None
+    bytes_each: int = 0
     noun: str = "samples"
     most: int | None = None
     folder: Path | None = None
@@ -48,9 +59,25 @@ class Writer:
 
     def __call__(self, x: Tensor) -> None:
         """Write examples in the model's form (n, ...); a missing folder is made."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self.write(x, self.path)
         register(self.folder, self.path)
+
+    def write_slices(self, slices: Iterable[Tensor], n: int) -> None:
+        """Write `n` examples in the model's form that come in slices (m, ...)."""
+        if self.stream is None:
+            self(torch.cat(list(slices)))
+            return
+        self.stream(slices, n, self.path)
+        register(self.folder, self.path)
+
+    def check_room(self, n: int) -> None:
+        """Check, before any work, that `n` examples can be written.
+
+        Raises:
+            OSError: the folder cannot be written to, or its disk has too little room.
+        """
+        check_disk(self.path, n * self.bytes_each, f"--out is {self.path}: {n:,} {self.noun}, which")
+        check_writable(self.path.parent)
 
     @property
     def is_picture(self) -> bool:
@@ -92,12 +119,15 @@ def check_free(run: Run, path: Path) -> None:
 
 def _by_kind(run: Run, path: Path) -> Writer:
     """The kind's file."""
-    return Writer(path, run.kind.write)
+    suffix = path.suffix.lower()
+    stream = run.kind.write_slices if suffix in run.kind.streams() else None
+    return Writer(path, run.kind.write, stream, run.kind.bytes_in(suffix))
 
 
 def _grid(run: Run, path: Path) -> Writer:
     """The kind's grid of pictures."""
-    return Writer(path, run.kind.write, is_grid=True)
+    most = max(1, MOST_IN_GRID // math.prod(run.kind.shape))
+    return Writer(path, run.kind.write, most=most, is_grid=True)
 
 
 def _scatter(run: Run, path: Path) -> Writer:
@@ -107,17 +137,19 @@ def _scatter(run: Run, path: Path) -> Writer:
     def write(x: Tensor, path: Path) -> None:
         plotting.save_figure(plotting.scatter(run.kind.outside(x).numpy(force=True)), path)
 
-    return Writer(path, write)
+    return Writer(path, write, most=MOST_POINTS)
 
 
 def _lines(run: Run, path: Path) -> Writer:
     """Strings, one a line, as the decoder mends them."""
 
-    def write(x: Tensor, path: Path) -> None:
-        with whole_file(path) as part:
-            part.write_text("".join(f"{line}\n" for line in _strings(run, x)), encoding="utf-8")
+    def stream(slices: Iterable[Tensor], n: int, path: Path) -> None:
+        write_lines((_strings(run, x) for x in slices), path)
 
-    return Writer(path, write, "strings")
+    def write(x: Tensor, path: Path) -> None:
+        stream([x], len(x), path)
+
+    return Writer(path, write, stream, run.kind.bytes_in(".txt"), "strings")
 
 
 def _formulas(run: Run, path: Path) -> Writer:
@@ -129,7 +161,7 @@ def _formulas(run: Run, path: Path) -> Writer:
     def write(x: Tensor, path: Path) -> None:
         pictures.save_png(path, structures.molecules(_strings(run, x)))
 
-    return Writer(path, write, "formulas", MOST_DRAWN)
+    return Writer(path, write, noun="formulas", most=MOST_DRAWN)
 
 
 def _strings(run: Run, x: Tensor) -> list[str]:
@@ -179,6 +211,7 @@ def writer_for(run: Run, out: Path | None, n: int, stem: str = "samples") -> Wri
 
     Raises:
         ValueError: this kind of data has no such file, or the file cannot hold `n` examples.
+        OSError: the folder cannot be written to, or its disk has too little room.
         ImportError: RDKit is missing, for formulas.
     """
     more, preferred = FILES.get(type(run.kind), (_none, ()))
@@ -195,4 +228,5 @@ def writer_for(run: Run, out: Path | None, n: int, stem: str = "samples") -> Wri
         raise ValueError(
             f"--n is {n}; {out.suffix} holds at most {writer.most} {writer.noun}. Use fewer, or another file"
         )
+    writer.check_room(n)
     return writer

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 
 from chartae.data.foreign import is_array_like, remedy_for
 from chartae.data.levels import channels_first, channels_last_of, in_unit, levels_in_unit, white_of
+from chartae.maths.rows import row_blocks
 
-__all__ = ["SPLITS", "as_examples", "as_labels", "as_tensor", "held_out", "splits"]
+__all__ = ["SPLITS", "as_examples", "as_labels", "as_tensor", "gathered", "give_back", "held_out", "splits"]
 
 SPLITS = ("train", "valid", "test")
 
@@ -200,7 +202,7 @@ def _pixels(x: Tensor, white: int | None) -> Tensor:
     if x.is_floating_point():
         return in_unit(_finite(x))
     if x.dtype == torch.bool:
-        return x.to(torch.uint8) * 255
+        return x.to(torch.uint8).mul_(255)
     lo, hi = (int(v) for v in x.aminmax())
     if white is None and lo >= 0 and hi == 1:
         raise ValueError(
@@ -273,6 +275,45 @@ def held_out(n: int, valid: float, test: float) -> tuple[int, int]:
     n_test = min(max(1, round(n * test)), max(n - 2, 0)) if test else 0
     n_valid = min(max(1, round(n * valid)), max(n - n_test - 2, 0)) if valid else 0
     return n_valid, n_test
+
+
+def gathered(x: Tensor, rows: Mapping[str, Tensor], source: object = None) -> dict[str, Tensor]:
+    """Copy the rows of each split.
+
+    Rows are read in their order. Pages of a memory map are given back once they are copied, so that at most one copy of
+    the data is in memory.
+
+    Args:
+        x: (N, ...) examples.
+        rows: disjoint row numbers of each split, as `splits` returns them.
+        source: what `x` was converted from; its pages are given back if it is a memory map. None (default) for no map.
+
+    Returns:
+        ``x[rows[split]]`` for each split.
+    """
+    split_of = torch.full((len(x),), -1, dtype=torch.int8)
+    place = torch.zeros(len(x), dtype=torch.int64)
+    parts: dict[str, Tensor] = {}
+    for number, (split, numbers) in enumerate(rows.items()):
+        split_of[numbers], place[numbers] = number, torch.arange(len(numbers))
+        parts[split] = x.new_empty((len(numbers), *x.shape[1:]))
+    for block in row_blocks(x.shape):
+        examples = x[block]
+        for number, part in enumerate(parts.values()):
+            chosen = split_of[block] == number
+            part[place[block][chosen].to(x.device)] = examples[chosen.to(x.device)]
+        give_back(source)
+    return parts
+
+
+def give_back(source: object) -> None:
+    """Give the pages of a memory map back to the system, which reads them again where they are used.
+
+    Does nothing for anything else, and on systems without `madvise`. Nothing may have been written to the map.
+    """
+    pages = getattr(source, "base", None) if isinstance(source, np.memmap) else None
+    if isinstance(pages, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def splits(n: int, valid: float, test: float, seed: int) -> dict[str, Tensor]:

@@ -161,14 +161,19 @@ class Batches:
             raise ValueError(f"partner has shape {tuple(partners.shape)}; expected at least one example (M, ...).")
         self.batch_size, self.seed = int(batch_size), int(seed)
         self.shuffle, self.drop_last = shuffle, drop_last
+        self._inside: Callable[[Tensor], Tensor] | None = None
         self._data = Batch(rows.contiguous(), **columns, partner=partners)
         if device is not None:
             self._data = self.to(device)._data
 
     @property
     def x(self) -> Tensor:
-        """All examples (N, ...)."""
+        """All examples (N, ...), as they are stored."""
         return self._data.x
+
+    def _read(self, rows: Tensor) -> Tensor:
+        """Stored examples as floats in the model's form."""
+        return as_float(rows if self._inside is None else self._inside(rows))
 
     @property
     def labels(self) -> Tensor | None:
@@ -200,6 +205,16 @@ class Batches:
         moved = copy.copy(self)
         moved._data = self._data.map(lambda values: values.to(device))
         return moved
+
+    def converted(self, inside: Callable[[Tensor], Tensor]) -> Batches:
+        """The same batches, whose examples are converted batch by batch, without a second copy of the data set.
+
+        Args:
+            inside: function that converts stored examples (n, ...) to the model's form, such as `Kind.inside`.
+        """
+        changed = copy.copy(self)
+        changed._inside = inside
+        return changed
 
     def first(self, n: int) -> Batches:
         """Batches of the first `n` examples, or of all if there are fewer."""
@@ -243,8 +258,8 @@ class Batches:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
-        return tuple(self.x.shape[1:])
+        """Shape of one example, in the model's form."""
+        return tuple((self.x if self._inside is None else self._inside(self.x[:1])).shape[1:])
 
     def steps(self, world: int = 1) -> int:
         """Number of batches in an epoch on each rank.
@@ -279,6 +294,29 @@ class Batches:
             return torch.arange(self.n)
         state = np.random.SeedSequence((self.seed, epoch)).generate_state(1, np.uint64)
         return torch.randperm(self.n, generator=torch.Generator().manual_seed(int(state[0])))
+
+    def rows(self, epoch: int, step: int, *, rank: int = 0, world: int = 1) -> Tensor:
+        """Row numbers, counted from 0, of the examples of one batch, in the order in which `epoch` serves them.
+
+        Args:
+            epoch: number of the epoch, >= 0.
+            step: number of the batch in the epoch, from 0.
+            rank: number of this process, 0 <= rank < world; default 0.
+            world: number of processes; default 1.
+
+        Returns:
+            Row numbers (b,), int64, on the CPU.
+
+        Raises:
+            ValueError: the epoch has no such batch.
+        """
+        steps = self.steps(world)
+        if not 0 <= step < steps:
+            raise ValueError(f"step is {step}; expected a number of at least 0 and below {steps}.")
+        start = step * self.batch_size
+        share = min(self.batch_size, self.n - start) // world
+        rows = self.order(epoch)[start + rank * share : start + (rank + 1) * share]
+        return torch.cat([rows, self._labelled_draws(epoch, steps, world)[step, rank]]) if self.labelled else rows
 
     def epoch(self, epoch: int, *, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """Iterate over the batches of one epoch, with float32 examples (b, ...) on the device.
@@ -323,15 +361,19 @@ class Batches:
         self, batches: Iterator[Batch], epoch: int, start: int, steps: int, rank: int, world: int
     ) -> Iterator[Batch]:
         """Append labelled examples to each batch, different ones on each rank."""
-        state = np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0]))
-        candidates = self._labelled_indices
-        drawn = candidates[torch.randint(len(candidates), (steps, world, self.labelled), generator=generator)]
+        drawn = self._labelled_draws(epoch, steps, world)
         for batch, rows in zip(batches, drawn[start:, rank].to(self.x.device), strict=False):
             labelled = self._rows(rows, self._columns())
             assert batch.labels is not None
             unlabelled = replace(batch, labels=torch.full_like(batch.labels, -1))
             yield unlabelled.join(labelled)
+
+    def _labelled_draws(self, epoch: int, steps: int, world: int) -> Tensor:
+        """Row numbers (steps, world, labelled) of the labelled examples that are appended in an epoch."""
+        state = np.random.SeedSequence((self.seed, epoch, 1)).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        candidates = self._labelled_indices
+        return candidates[torch.randint(len(candidates), (steps, world, self.labelled), generator=generator)]
 
     def __iter__(self) -> Iterator[Batch]:
         return self.epoch(0)
@@ -342,7 +384,9 @@ class Batches:
             lo = b * self.batch_size
             share = min(self.batch_size, self.n - lo) // world
             lo += rank * share
-            yield Batch(as_float(self.x[lo : lo + share]), **{name: v[lo : lo + share] for name, v in columns.items()})
+            yield Batch(
+                self._read(self.x[lo : lo + share]), **{name: v[lo : lo + share] for name, v in columns.items()}
+            )
 
     def _columns(self) -> dict[str, Tensor]:
         """The fields besides x that have one row for each example."""
@@ -350,7 +394,7 @@ class Batches:
 
     def _rows(self, rows: Tensor, columns: Mapping[str, Tensor]) -> Batch:
         """The examples of some rows, with the same rows of `columns`."""
-        x = as_float(self._data.x.index_select(0, rows))
+        x = self._read(self._data.x.index_select(0, rows))
         return Batch(x, **{name: v.index_select(0, rows) for name, v in columns.items()}) if columns else Batch(x)
 
     def _gathered(self, epoch: int, start: int, rank: int, world: int) -> Iterator[Batch]:

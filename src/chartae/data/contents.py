@@ -42,5 +42,6 @@ class Contents:
     decoded: bool = False
 
     def examples(self) -> NDArray[np.number]:
-        """The examples of all splits, one after the other."""
-        return np.concatenate([np.asarray(part.x) for part in self.parts.values()])
+        """The examples of all splits, one after the other; those of a single split are not copied."""
+        arrays = [np.asarray(part.x) for part in self.parts.values()]
+        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

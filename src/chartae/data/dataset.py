@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chartae.data.arrays import SPLITS, as_labels, as_tensor, held_out, splits
+from chartae.data.arrays import SPLITS, as_labels, as_tensor, gathered, give_back, held_out, splits
 from chartae.data.columns import Columns, as_frame, frame_columns, is_frame
 from chartae.data.conditions import Condition, Encoded
 from chartae.data.contents import Contents, Part
@@ -219,10 +219,12 @@ def assemble(
     valid, test = (0.0 if s in x else share for s, share in (("valid", shares.valid), ("test", shares.test)))
     rows = splits(len(train), valid, test, shares.seed)
     is_split = any(held_out(len(train), valid, test))
-    for s, i in rows.items():
-        if s not in parts or (s == "train" and is_split):
-            x[s], y[s] = train[i.to(train.device)], None if labels is None else labels[i]
-            w[s] = None if weight is None else weight[i.to(weight.device)]
+    give_back(parts["train"].x)  # what the checks have read
+    held = {s: i for s, i in rows.items() if s not in parts or (s == "train" and is_split)}
+    x |= gathered(train, held, parts["train"].x)
+    for s, i in held.items():
+        y[s] = None if labels is None else labels[i]
+        w[s] = None if weight is None else weight[i.to(weight.device)]
     (a, b, c), (ya, yb, yc), (wa, wb, wc) = (x[s] for s in SPLITS), (y[s] for s in SPLITS), (w.get(s) for s in SPLITS)
     return Dataset(
         name, a, b, c, ya, yb, yc, classes, source, train_weight=wa, valid_weight=wb, test_weight=wc,

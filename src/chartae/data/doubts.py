@@ -26,7 +26,12 @@ _FIRST_DAY, _LAST_DAY = 1900_01_01, 2100_12_31
 
 
 def doubts(
-    x: NDArray[np.float64], names: Sequence[str | int], source: str, whole: Sequence[bool], *, may_drop: bool = True
+    x: NDArray[np.number | np.bool_],
+    names: Sequence[str | int],
+    source: str,
+    whole: Sequence[bool],
+    *,
+    may_drop: bool = True,
 ) -> list[str]:
     """Warn of columns that are read as amounts, but may be something else.
 
@@ -46,7 +51,8 @@ def doubts(
     ["Column 'users' of t.csv holds whole numbers up to 16,777,217, which 32-bit floats round to 7 digits."]
     """
     notes: list[str] = []
-    for name, column, is_whole in zip(names, x.T, whole, strict=True):
+    for name, values, is_whole in zip(names, x.T, whole, strict=True):
+        column = values.astype(np.float64)  # one column at a time, as the table may be large
         if len(column) > 2 and np.isfinite(column).all() and (column == np.rint(column)).all():
             remedy = f"leave it out with drop={quoted(name)}" if may_drop else "leave it out"
             what = f"Column {quoted(name)} of {source}"

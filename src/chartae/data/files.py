@@ -25,6 +25,8 @@ __all__ = ["Contents", "Part", "read_contents"]
 _FEATURES = ("X", "x", "data", "images", "imgs")
 _LABELS = ("y", "labels", "label", "target")
 _KNOWN = (*SPLITS, *_FEATURES)
+#: the smallest .npy file that is mapped into memory instead of being read, in bytes
+MAPPED_FROM = 16 << 20
 
 
 def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) -> Contents:
@@ -78,7 +80,10 @@ def read_contents(path: str | os.PathLike[str], reading: Reading = Reading()) ->
 def _with_binary(parts: Mapping[str, Part], path: Path) -> Contents:
     """The contents, with integer images of only 0 and 1 as booleans: they are binary (as in dSprites), not black."""
     arrays = [np.asarray(part.x) for part in parts.values()]
-    if not all(a.ndim > 2 and a.dtype.kind in "iu" and a.size and a.min() >= 0 and a.max() <= 1 for a in arrays):
+    # a few rows decide for most files
+    if not all(a.ndim > 2 and a.dtype.kind in "iu" and a.size and a[:9].max() <= 1 for a in arrays):
+        return Contents(parts)
+    if not all(a.min() >= 0 and a.max() <= 1 for a in arrays):
         return Contents(parts)
     if not any(a.max() == 1 for a in arrays):
         return Contents(parts)
@@ -99,13 +104,15 @@ def _numpy(path: Path) -> Contents:
             else:
                 check_npy(f, path.stat().st_size, "it")
             f.seek(0)
-            loaded = np.load(f, allow_pickle=False)
+            loaded = _mapped(path)
+            loaded = np.load(f, allow_pickle=False) if loaded is None else loaded
             keys = ["train"] if isinstance(loaded, np.ndarray) else loaded.files
             keys_of, labels = _roles_of(keys)
             wanted = {*keys_of.values(), *labels.values()}
             arrays = {key: loaded if isinstance(loaded, np.ndarray) else loaded[key] for key in keys if key in wanted}
     except Exception as e:  # of NumPy, zipfile, zlib, ast and tokenize, whatever the file's bytes made them raise
-        fault = "holds pickled objects, which are never loaded" if "pickle" in str(e) else "cannot be read"
+        pickled = "pickle" in str(e) or "Python objects" in str(e)
+        fault = "holds pickled objects, which are never loaded" if pickled else "cannot be read"
         raise ValueError(f"{path} {fault} ({one_line(e)}); expected a plain array of numbers. Save it as one.") from e
     if not keys_of:
         raise ValueError(
@@ -119,6 +126,24 @@ def _numpy(path: Path) -> Contents:
     notes = [f"The array {keys[0]!r} of {path} holds the examples."] if len(keys) == 1 and keys[0] not in _KNOWN else []
     notes += [f"Arrays of {path} that are not read: {', '.join(unread)}."] if unread else []
     return replace(contents, notes=(*notes, *contents.notes))
+
+
+def _mapped(path: Path) -> np.memmap[tuple[int, ...], np.dtype[np.generic]] | None:
+    """The array of a large .npy file as a memory map, which is read where it is used; None for any other file.
+
+    Writing to the array changes a copy in memory, never the file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    with open(path, "rb") as f:
+        is_array = f.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX
+    if not is_array or path.stat().st_size < MAPPED_FROM:
+        return None
+    try:
+        return np.lib.format.open_memmap(path, mode="c")
+    except OSError:  # some drives cannot map files into memory
+        return None
 
 
 def _roles_of(keys: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from chartae.data.notes import guess
+from chartae.maths.rows import by_blocks
 
 __all__ = ["CHANNELS", "channels_first", "channels_last_of", "elongated", "in_unit", "levels_in_unit", "white_of"]
 
@@ -174,4 +175,4 @@ def levels_in_unit(x: Tensor, white: int | None, what: str = "x") -> Tensor:
         return x.to(torch.uint8)
     if top == 1:
         return x.to(torch.uint8) * 255
-    return (x.to(torch.float64).clamp(max=top) / top).to(torch.float32)
+    return by_blocks(lambda part: (part.to(torch.float64).clamp(max=top) / top).to(torch.float32), x)

@@ -43,6 +43,8 @@ class Reading:
         target: for strings: property to predict: name of a property of molecules (logp, sa, qed, weight,
             penalised-logp), name of another column, or one number for each string.
         errors: for strings: ``"raise"`` (default) to raise if a string cannot be encoded, ``"skip"`` to leave it out.
+        longest: for strings: largest number of indices of a string; longer ones count as those that cannot be encoded.
+            A fit that skips such strings sets it, where a step with the longest string would not fit into memory.
         label: for tables: name of the column of labels; "" or None for none. A tuple of names in lower case: the first
             of them that is a column, if any is; a fit sets it where labels are needed.
         drop: for tables: names of columns to leave out, or one name.
@@ -71,6 +73,7 @@ class Reading:
     column: str | None = None
     target: str | Sequence[float] | NDArray[np.number] | None = None
     errors: str | None = None
+    longest: int | None = None
     label: str | int | tuple[str, ...] | None = None
     drop: str | Sequence[str | int] | None = None
     weight: str | None = None
@@ -135,7 +138,7 @@ class Reading:
         """
         drop = [*(self.drop or ()), *([self.weight] if self.weight else [])]
         return replace(
-            self, limit=None, errors=None, target=None, weight=None, drop=drop or None, optional=True,
+            self, limit=None, errors=None, longest=None, target=None, weight=None, drop=drop or None, optional=True,
         )  # fmt: skip
 
 

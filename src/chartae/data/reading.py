@@ -146,7 +146,9 @@ def _array_contents(x: object, reading: Reading) -> Contents:
         values = as_tensor(x)
         names = [f"column {i + 1}" for i in range(values.shape[1])]
         whole = [not values.is_floating_point()] * len(names)
-        notes = doubts(values.to(torch.float64).cpu().numpy(), names, "x", whole, may_drop=False)
+        if values.dtype == torch.bfloat16:  # NumPy has no such type
+            values = values.float()
+        notes = doubts(values.cpu().numpy(), names, "x", whole, may_drop=False)
     return Contents({"train": Part(x)}, reading=reading.without_candidates(), notes=tuple(notes))
 
 
@@ -195,8 +197,8 @@ def _read_strings(
         )
     return from_strings(
         strings, reading.grammar, limit=reading.limit, column=reading.column, target=reading.target,
-        weight=reading.weight, errors=reading.errors or "raise", header=reading.header, seed=seed, valid=valid,
-        test=test,
+        weight=reading.weight, errors=reading.errors or "raise", longest=reading.longest, header=reading.header,
+        seed=seed, valid=valid, test=test,
     )  # fmt: skip
 
 

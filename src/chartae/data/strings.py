@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -24,6 +26,8 @@ from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.properties import TARGETS, molecule_property
 from chartae.grammar import MOLECULES, Codec, Derivations, codec_for
+from chartae.grammar.derivations import Failure
+from chartae.records.space import HALF, total_memory
 
 __all__ = ["from_strings"]
 
@@ -41,6 +45,7 @@ def from_strings(
     target: str | Sequence[float] | NDArray[np.number] | None = None,
     weight: str | Sequence[float] | NDArray[np.number] | None = None,
     errors: str = "raise",
+    longest: int | None = None,
     header: bool | None = None,
     seed: int = 0,
     valid: float = 0.1,
@@ -65,6 +70,8 @@ def from_strings(
             string. None (default) for equal weights.
         errors: ``"raise"`` (default) to raise if a string cannot be encoded; ``"skip"`` to leave such strings out and
             count them in `Dataset.skipped`.
+        longest: largest number of indices of a string, >= 1; longer strings count as those that cannot be encoded. None
+            (default) for as many as fit into memory when all rows are padded to that length.
         header: whether the first row of a file holds the names of the columns; by default judged by the rows.
         seed: seed of the random split; default 0.
         valid, test: fractions to hold out, in [0, 1); default 0.1 each.
@@ -103,6 +110,10 @@ def from_strings(
     )
     codec = codec_for(codec, strings)
     rows = codec.encode(strings, errors="skip")
+    most = _most_that_fits(len(rows), codec) if longest is None else longest
+    if rows.lengths.max(initial=0) > most:
+        longest = int(most)
+        rows = _without_long(rows, strings, most)
     if rows.failures and errors == "raise":
         first = rows.failures[0]
         where = f"{source}, line {lines[first.index]}: " if lines else ""
@@ -111,6 +122,8 @@ def from_strings(
             f"{_hint(strings[first.index], codec)}Leave them out (errors='skip', --skip), or list what is lost with"
             " chartae grammar audit."
         )
+    if longest is not None:
+        notes.append(f"Strings of more than {longest:,.0f} indices are left out, as memory has no room for them.")
     notes += _as_selfies(strings, codec)
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} of {len(strings):,} strings of {source} can be encoded; expected at least 2.")
@@ -126,6 +139,7 @@ def from_strings(
         rows_read.column or column,
         target,
         None if errors == "raise" else errors,
+        longest,
         weight=named,
         header=header,
     )
@@ -138,6 +152,25 @@ def from_strings(
         kind=Strings(codec, x.shape[1]), notes=tuple(notes), reading=decided,
         path=path,
     )  # fmt: skip
+
+
+def _most_that_fits(n: int, codec: Codec) -> float:
+    """The largest number of indices in a row such that `n` rows fit into half of the machine's memory."""
+    total = total_memory()
+    # the padded rows, their mask and their copy in the splits
+    each = 3 if codec.size <= 128 else 5 if codec.size <= 32_768 else 9
+    return math.inf if total is None else HALF * total // (each * max(1, n))
+
+
+def _without_long(rows: Derivations, strings: Sequence[str], most: float) -> Derivations:
+    """The rows of at most this many indices; the others become failures."""
+    is_long = rows.lengths > most
+    kept = rows[np.flatnonzero(~is_long)]
+    assert isinstance(kept, Derivations)
+    wanted = f"a string of at most {most:,.0f} indices, which memory has room for"
+    long = [Failure(int(i), strings[i], 0, strings[i][:40], (wanted,)) for i in rows.kept[is_long]]
+    failures = sorted([*rows.failures, *long], key=lambda failure: failure.index)
+    return replace(kept, failures=tuple(failures))
 
 
 def _rows_read(

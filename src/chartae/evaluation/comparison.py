@@ -24,6 +24,7 @@ from chartae.records.results import Results
 from chartae.records.run_folder import weights_digest
 from chartae.records.settings import Settings
 from chartae.runs import Request
+from chartae.runs.folder import content, held
 from chartae.training import Training, checkpoint
 from chartae.training.augmentation import augmentation_name
 from chartae.training.settings import lists_fields
@@ -90,7 +91,19 @@ HELD = {
     Measuring: ("device",),
     Training: ("seed",),
     Reading: ("optional", "shape"),
-    Request: ("training", "reading", "options", "out", "overwrite", "resume", "densities", "to", "weight", "on_epoch"),
+    Request: (
+        "training",
+        "reading",
+        "options",
+        "out",
+        "overwrite",
+        "resume",
+        "init",
+        "densities",
+        "to",
+        "weight",
+        "on_epoch",
+    ),
     Comparing: ("measuring", "request"),
 }
 
@@ -163,6 +176,8 @@ def compare(
         column: for strings in a table: name of the column that holds them.
         target: for strings: a property of each, or the name of its column.
         errors: for strings: ``"raise"`` (default) or ``"skip"``, which leaves out strings that cannot be encoded.
+        longest: for strings: largest number of indices of a string, >= 1; longer strings count as those that cannot be
+            encoded. None (default) for as many as memory has room for.
         label: for tables: name of the column of labels; ``""`` for none.
         drop: for tables: names of columns to leave out, or one name.
         header: for tables and strings in files: whether the first row holds the names of the columns.
@@ -194,7 +209,7 @@ def compare(
     """
     comparing, recipe_options = Comparing.of(keywords), dict(options or {})
     plan = Plan(data, tuple(names), Path(out), comparing, recipe_options)
-    with runs.held(plan.out):
+    with held(plan.out):
         plan.check()
         # comparison.json stays as it is until there is a row to write
         comparison = plan.empty()
@@ -280,7 +295,7 @@ class Plan:
             )
         if out.exists() and not out.is_dir():
             raise FileExistsError(f"{out} is a file; expected a folder for the comparison. Choose another name")
-        if runs.content(out) and not (out / "comparison.json").is_file() and not self._is_begun():
+        if content(out) and not (out / "comparison.json").is_file() and not self._is_begun():
             raise FileExistsError(f"{out} is not empty and holds no comparison; choose a new folder")
         for settings, evaluator in self.rows.values():
             evaluator.check_same(self.reference)
@@ -363,7 +378,7 @@ class Plan:
 
     def _is_begun(self) -> bool:
         """Whether the folder holds nothing but rows of this comparison, which was interrupted in its first one."""
-        return set(runs.content(self.out)) <= {*self.names, manifest.NAME}
+        return set(content(self.out)) <= {*self.names, manifest.NAME}
 
     def _check_row(self, settings: Settings, seed: int) -> None:
         """Raise ValueError if a row has been finished with other settings, and is not to be replaced."""

@@ -20,7 +20,7 @@ from chartae.evaluation.base import Evaluator, Measuring, evaluator_for, row_of
 from chartae.evaluation.categories import class_error, clusters_of
 from chartae.evaluation.codes import Codes
 from chartae.evaluation.translation import evaluate_translation
-from chartae.evaluation.writing import stamp, training_facts, write
+from chartae.evaluation.writing import check, stamp, training_facts, written
 from chartae.grammar import Grammar
 from chartae.maths import as_float, sample_rows
 from chartae.metrics import Extractor
@@ -92,6 +92,8 @@ def evaluate(
     Raises:
         ValueError: an argument is not for this kind of data or run, the data are not the run's, or there are too few
             examples.
+        OSError: nothing can be written to the run folder; raised before any work. If writing fails afterwards, the
+            results are returned and `chartae.records.space.NotWritten` warns.
 
     >>> import torch
     >>> import chartae as ch
@@ -103,6 +105,7 @@ def evaluate(
     >>> results.sets.gmm.frechet > 0
     True
     """
+    check(run)
     measuring = Measuring(extractor, weights, language, n, str(run.device))
     if run.translates:
         if densities is not None or evaluator is not None:
@@ -137,8 +140,7 @@ def evaluate(
         interpolations=evaluator.paths(run, test),
     )
     results = _with_learning_metrics(results, run, data, test)
-    write(run, results, evaluator.pictures(run, test, names, seed) if run.folder is not None else {})
-    return results
+    return written(run, results, evaluator.pictures(run, test, names, seed) if run.folder is not None else {})
 
 
 def sampled_by(run: Run, names: Sequence[str] | None = None) -> list[str]:

@@ -16,10 +16,12 @@ from chartae.diagnostics.consistency import has_variance
 from chartae.evaluation import diagnosis_figures as figures
 from chartae.evaluation.diagnosis import CodeFacts, Diagnosis, GeometryFacts, Recovery
 from chartae.evaluation.diagnosis_page import Plot, page
+from chartae.evaluation.writing import check
 from chartae.maths import as_float
 from chartae.metrics import affine_r2, mcc
 from chartae.records import manifest
 from chartae.records.files import replace_text
+from chartae.records.space import after_work, check_writable
 from chartae.runs import Run
 from chartae.runs.run import built_from, only_writer
 
@@ -60,6 +62,8 @@ def diagnose(
         ValueError: the run estimates a score, translates, or has a condition; the data are not the run's; `n` is
             below 2.
         IsADirectoryError: `out` is a folder.
+        OSError: a file cannot be written; raised before any work. If writing fails afterwards, the results are
+            returned and `chartae.records.space.NotWritten` warns.
 
     >>> import torch
     >>> import chartae as ch
@@ -120,18 +124,22 @@ def _check(run: Run, n: int, out: str | Path | None) -> None:
         raise ValueError(f"n is {n}; give at least 2 points")
     if out is not None and Path(out).is_dir():
         raise IsADirectoryError(f"{out} is a folder; give a file for the page, such as {Path(out) / 'diagnose.html'}")
+    check(run)
+    if out is not None:
+        check_writable(Path(out).parent)
 
 
 def _write(run: Run, results: Diagnosis, plots: list[Plot], out: str | Path | None) -> None:
     """Write `diagnose.json` to the run folder, and the page to `out`."""
     if run.folder is not None:
-        with manifest.writing(run.folder, "diagnose.json"):
+        with after_work(run.folder, "the diagnosis"), manifest.writing(run.folder, "diagnose.json"):
             replace_text(run.folder / "diagnose.json", json.dumps(results, indent=1) + "\n")
     if out is not None:
         path = Path(out)
-        replace_text(path, page(results, plots))
-        if run.folder is not None and path.parent.resolve() == run.folder.resolve():
-            manifest.register(run.folder, path.name)
+        with after_work(path, "the page of the diagnosis"):
+            replace_text(path, page(results, plots))
+            if run.folder is not None and path.parent.resolve() == run.folder.resolve():
+                manifest.register(run.folder, path.name)
 
 
 # -- the parts --------------------------------------------------------------------------------------------------------

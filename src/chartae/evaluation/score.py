@@ -16,9 +16,11 @@ from torch import Tensor
 from chartae.data import toys
 from chartae.diagnostics import Score, score_error
 from chartae.draw.plotting import BLUE, INK, ORANGE, panels, save_figure
+from chartae.evaluation.writing import check
 from chartae.maths import as_float
 from chartae.records import manifest
 from chartae.records.files import replace_text
+from chartae.records.space import after_work
 from chartae.runs import Run
 from chartae.runs.run import only_writer
 
@@ -114,6 +116,8 @@ def evaluate_score(
 
     Raises:
         ValueError: the model estimates no score, or not at this noise level, or the data are not the run's.
+        OSError: nothing can be written to the run folder; raised before any work. If writing fails afterwards, the
+            results are returned and `chartae.records.space.NotWritten` warns.
 
     >>> import torch
     >>> import chartae as ch
@@ -129,6 +133,7 @@ def evaluate_score(
             f"recipe is {run.settings.recipe!r}, which estimates no score; expected a recipe that is trained to remove "
             "Gaussian noise, such as 'dae'. Use `chartae evaluate` and `chartae report` for this run"
         )
+    check(run)
     low, high = run.score(sigma).levels
     if sigma is not None:
         levels = [sigma]
@@ -148,7 +153,7 @@ def evaluate_score(
 def _write(folder: Path, results: ScoreEvaluation, score: Score, x: Tensor, world: toys.World | None) -> None:
     """Write `score.json` and its plots to the run folder."""
     names = ["score.json", "score-dimension.png", *(["score-field.png"] if x.shape[1:] == (2,) else [])]
-    with manifest.writing(folder, *names):
+    with after_work(folder, "the evaluation of the score"), manifest.writing(folder, *names):
         replace_text(folder / "score.json", json.dumps(results, indent=1) + "\n")
         save_figure(histogram(results["levels"]), folder / "score-dimension.png")
         if x.shape[1:] == (2,):

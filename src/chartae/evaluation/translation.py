@@ -12,7 +12,7 @@ from torch import Tensor
 from chartae import metrics
 from chartae.data import Dataset
 from chartae.evaluation.base import Evaluator, Measuring, evaluator_for, row_of
-from chartae.evaluation.writing import stamp, training_facts, write
+from chartae.evaluation.writing import stamp, training_facts, written
 from chartae.maths import as_float, sample_rows
 from chartae.records.results import Results, Scores, Sets
 from chartae.runs import Run, domain, domain_kind, fingerprint, translate
@@ -96,8 +96,7 @@ def evaluate_translation(
         reconstruction=Scores({"cycle_a": directions["b"].cycle, "cycle_b": directions["a"].cycle}),
         training=training_facts(run),
     )
-    write(run, results, _pictures(directions) if domain_a.is_image and domain_b.is_image else {})
-    return results
+    return written(run, results, _pictures(directions) if domain_a.is_image and domain_b.is_image else {})
 
 
 def _translated(run: Run, source: Dataset, evaluator: Evaluator, to: str, seed: int) -> Direction:

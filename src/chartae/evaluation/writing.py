@@ -16,9 +16,16 @@ from chartae.records.parsing import Value
 from chartae.records.pictures import write_arrays
 from chartae.records.results import Results, TrainingFacts
 from chartae.records.run_folder import weights_digest
+from chartae.records.space import after_work, check_writable
 from chartae.runs import Run
 
-__all__ = ["stamp", "training_facts", "write"]
+__all__ = ["check", "stamp", "training_facts", "written"]
+
+
+def check(run: Run) -> None:
+    """Raise OSError if the results cannot be written to the run folder, if the run has one, before any work."""
+    if run.folder is not None:
+        check_writable(run.folder)
 
 
 def stamp(data: str, seed: int) -> dict[str, Value]:
@@ -31,13 +38,21 @@ def training_facts(run: Run) -> TrainingFacts:
     return TrainingFacts(cast(Mapping[str, Value], run.training()))
 
 
-def write(run: Run, results: Results, pictures: Mapping[str, NDArray[np.generic]]) -> None:
-    """Write `results.json`, and `pictures.npz` if there are pictures, to the run folder, if the run has one."""
+def written(run: Run, results: Results, pictures: Mapping[str, NDArray[np.generic]]) -> Results:
+    """Write `results.json`, and `pictures.npz` if there are pictures, to the run folder, if the run has one.
+
+    Returns:
+        The results, marked with the weights that they are of.
+
+    Warns:
+        NotWritten: a file cannot be written.
+    """
     if run.folder is None:
-        return
+        return results
     results = replace(results, of=weights_digest(run.folder))
     names = ("results.json", "pictures.npz") if pictures else ("results.json",)
-    with manifest.writing(run.folder, *names):
+    with after_work(run.folder, "the results"), manifest.writing(run.folder, *names):
         results.write(run.folder / "results.json")
         if pictures:
             write_arrays(run.folder / "pictures.npz", pictures)
+    return results

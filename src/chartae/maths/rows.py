@@ -1,12 +1,18 @@
-"""Functions of the rows of data: conversion to floats, subsets, nearest neighbours, variance."""
+"""Functions of the rows of data: conversion to floats, blocks, subsets, nearest neighbours, variance."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
-__all__ = ["as_float", "nearest", "sample_rows", "total_variance"]
+__all__ = ["as_float", "by_blocks", "nearest", "row_blocks", "sample_rows", "total_variance"]
+
+#: values of a block of rows, at most, if a row has no more
+BLOCK = 1 << 22
 
 
 def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -29,6 +35,52 @@ def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     if x.dtype == torch.uint8 and x.ndim > 2:
         return x.to(dtype).mul_(1 / 255)
     return x.to(dtype)
+
+
+def row_blocks(shape: Sequence[int], values: int | None = None) -> Iterator[slice]:
+    """Slices of rows, so that a function of rows can be computed in little memory.
+
+    Args:
+        shape: shape (N, ...) of the data.
+        values: number of values in a slice, >= 1; a slice has at least one row. None (default) for 4,194,304.
+
+    Yields:
+        Slices of 0..N, in order; none without rows.
+
+    >>> from chartae.maths.rows import row_blocks
+    >>> list(row_blocks((5, 10), values=20))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    rows = max(1, (BLOCK if values is None else values) // max(1, math.prod(shape[1:])))
+    for start in range(0, shape[0], rows):
+        yield slice(start, min(start + rows, shape[0]))
+
+
+def by_blocks(function: Callable[[Tensor], Tensor], x: Tensor, values: int | None = None) -> Tensor:
+    """Apply a function of rows to blocks of rows, so that its intermediate values take little memory.
+
+    Args:
+        function: function of rows (n, ...) that computes each row of its result (n, ...) from the same row.
+        x: data (N, ...).
+        values: number of values in a block, >= 1; None (default) for 4,194,304.
+
+    Returns:
+        ``function(x)``, the same to the bit.
+
+    >>> import torch
+    >>> from chartae.maths.rows import by_blocks
+    >>> by_blocks(lambda rows: rows * 2, torch.arange(3), values=2)
+    tensor([0, 2, 4])
+    """
+    blocks = list(row_blocks(x.shape, values))
+    if len(blocks) < 2:
+        return function(x)
+    first = function(x[blocks[0]])
+    result = first.new_empty((len(x), *first.shape[1:]))
+    result[blocks[0]] = first
+    for block in blocks[1:]:
+        result[block] = function(x[block])
+    return result
 
 
 def nearest(x: Tensor, k: int, axes: int = 50) -> Int[Tensor, "N k"]:

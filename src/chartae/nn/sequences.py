@@ -28,6 +28,7 @@ __all__ = [
     "SequenceDecoder",
     "TransformerDecoder",
     "TransformerEncoder",
+    "sequence_bytes",
     "sequence_decoder",
     "sequence_encoder",
 ]
@@ -332,6 +333,20 @@ def _named(net: str, shape: Sequence[int]) -> tuple[str, int]:
     if name == "paper" or not width.isdecimal() or int(width) < 8 or int(width) % 8:
         raise ValueError(f"net is {net!r}; expected a width that is a multiple of 8, as in gru:256 or transformer:128")
     return name, int(width)
+
+
+def sequence_bytes(net: str, shape: Sequence[int]) -> int:
+    """Bytes of memory that a training step takes for each index of each row, padding included, on the CPU.
+
+    Measured for encoder and decoder with their gradients; the memory is proportional to the width, and to the length of
+    the longest row of a batch.
+
+    Args:
+        net: one of `SEQUENCE_NETS`, with or without a width.
+        shape: shape of one example, (T,).
+    """
+    name, width = _named(net, shape)
+    return {"gru": 40 * width, "transformer": 300 * width}.get(name, 30_000)
 
 
 def sequence_encoder(net: str, size: int, padding: int, shape: Sequence[int], out: int) -> nn.Module:

@@ -82,7 +82,8 @@ class Holder:
 def writer(folder: str | os.PathLike[str]) -> Iterator[Holder | None]:
     """Be the only writer of a folder within the block; the thread that holds it may enter again.
 
-    What killed processes have left of files that they were writing is deleted.
+    What killed processes have left of files that they were writing is deleted. A folder that did not exist, and to
+    which the block writes nothing, is removed again.
 
     Args:
         folder: the folder; it is created if it does not exist.
@@ -105,7 +106,20 @@ def writer(folder: str | os.PathLike[str]) -> Iterator[Holder | None]:
     False
     """
     folder = Path(folder)
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _entered(folder) as former:
+            yield former
+    finally:
+        with suppress(OSError):  # one that is not empty
+            for path in missing:
+                path.rmdir()
+
+
+@contextmanager
+def _entered(folder: Path) -> Iterator[Holder | None]:
+    """Hold the lock of a folder that exists, or enter again."""
     status = folder.stat()
     key, thread = (status.st_dev, status.st_ino), threading.get_ident()
     with _guard:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from chartae.records.files import Damaged, one_line, opened, replace_text
@@ -112,16 +113,25 @@ class LogFile:
 
         Raises:
             Damaged: the file is a link.
+            OSError: the rows cannot be written, for example because the disk is full; the file then ends as before.
         """
         if self.path.is_symlink():
             raise Damaged(f"{self.path} is a link; expected a file. Delete the link")
         text = _lines(rows).encode()
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        with open(os.open(self.path, flags, 0o666), "ab") as file:
-            file.write(text)
-            file.flush()
+        descriptor = os.open(self.path, flags, 0o666)
+        try:
+            before, written = os.fstat(descriptor).st_size, 0
+            while written < len(text):
+                written += os.write(descriptor, text[written:])
             if durable:
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
+        except OSError as error:
+            with suppress(OSError):  # half a row would make the log unreadable
+                os.ftruncate(descriptor, before)
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+        finally:
+            os.close(descriptor)
         self.size += len(text)
         self._state.update(text)
 

@@ -2,6 +2,7 @@
 
 A writer registers the files that it has written, and a reader verifies those that it is about to read. Overwriting a
 folder deletes the registered files and nothing else. An unregistered file is read without a check, and never deleted.
+A registered folder, such as that of a post-mortem, is listed as changing, and has a manifest of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +18,19 @@ from pathlib import Path
 from chartae.records.files import LINE, Damaged, digest_of, is_leftover, quoted, replace_text
 from chartae.records.parsing import Place, Value, read_json
 
-__all__ = ["NAME", "changes", "clear", "files", "forget", "listed", "path_of", "register", "verify", "writing"]
+__all__ = [
+    "NAME",
+    "changes",
+    "clear",
+    "files",
+    "forget",
+    "listed",
+    "path_of",
+    "register",
+    "remove",
+    "verify",
+    "writing",
+]
 
 NAME, VERSION = "manifest.json", 2
 #: name -> sha256, or None for a file whose content still changes
@@ -150,13 +163,38 @@ def clear(folder: str | Path, keep: Collection[str] = ()) -> None:
     Raises:
         ValueError: the manifest cannot be read.
     """
+    folder = Path(folder)
     kept = {*keep, *([NAME] if keep else [])}
+    for name in _read(folder):
+        if name not in kept:
+            remove(folder, name)
     for path in files(folder):
         if path.name not in kept:
             path.unlink(missing_ok=True)
     # also those that were listed but did not exist
     if gone := [name for name in listed(folder) or () if name not in keep]:
         forget(folder, *gone)
+
+
+def remove(folder: str | Path, name: str) -> None:
+    """Delete a file, or of a listed folder the files that chartae wrote; it stays listed. A link is not followed.
+
+    Args:
+        folder: folder of the file; a listed folder in it has a manifest of its own.
+        name: name of the file, which need not exist.
+
+    Raises:
+        ValueError: the name is not a plain file name, or a manifest cannot be read.
+    """
+    if not _is_plain(name):
+        _plain(Path(folder), name)  # raises
+    path = Path(folder) / name
+    if path.is_dir() and not path.is_symlink():
+        clear(path)
+        with suppress(OSError):  # it holds more
+            path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _remedy(folder: Path, name: str) -> str:

@@ -71,9 +71,11 @@ def _move(out: Path, delete: Iterable[str], move: Iterable[str]) -> None:
     if source.is_symlink():
         raise Damaged(f"{source} is a link; expected a folder of chartae. Delete it and {out / MOVES}")
     for name in delete:
-        manifest.path_of(out, name).unlink(missing_ok=True)
+        manifest.remove(out, name)
     for name in move:
         part = source / name if name == manifest.NAME else manifest.path_of(source, name)
+        if part.is_dir():
+            manifest.remove(out, name)
         with suppress(FileNotFoundError):
             os.replace(part, out / name)
     sync_folder(out)

@@ -81,7 +81,7 @@ def verify(folder: str | Path) -> list[Verified]:
     for path in sorted(folder.iterdir()):
         if path.name not in (*checked, manifest.NAME) and not path.is_dir():
             checked[path.name] = Verified(path.name, FOREIGN)
-    for runs in _runs_in(folder):
+    for runs in (*_folders_in(folder), *_runs_in(folder)):
         for file in verify(runs):
             name = str((runs / file.name).relative_to(folder))
             checked[name] = Verified(name, file.state, file.reason)
@@ -140,6 +140,15 @@ def _check_log(path: Path) -> None:
     size, digest = facts.get("size"), facts.get("digest")
     if isinstance(size, int) and LogFile(path).digest_of(size) != digest:
         raise Damaged(f"{path} has changed since the checkpoint was written")
+
+
+def _folders_in(folder: Path) -> list[Path]:
+    """The folders that the manifest lists, such as that of a post-mortem; each has a manifest of its own."""
+    try:
+        paths = [folder / name for name in manifest.listed(folder) or []]
+    except ValueError:  # told already
+        return []
+    return [path for path in paths if not path.is_symlink() and (path / manifest.NAME).exists()]
 
 
 def _runs_in(folder: Path) -> list[Path]:

@@ -3,8 +3,8 @@
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.ensembles import Sweep, fit_many, train_many
 from chartae.runs.estimate import Estimate, estimate
+from chartae.runs.failures import postmortem
 from chartae.runs.fitting import fit, fit_request, prepared
-from chartae.runs.folder import content, held
 from chartae.runs.loading import load
 from chartae.runs.request import Request
 from chartae.runs.residuals import Residuals
@@ -22,7 +22,6 @@ __all__ = [
     "Settings",
     "Sweep",
     "codec_of",
-    "content",
     "decode_draws",
     "domain",
     "domain_kind",
@@ -31,8 +30,8 @@ __all__ = [
     "fit",
     "fit_many",
     "fit_request",
-    "held",
     "load",
+    "postmortem",
     "prepared",
     "properties",
     "resume",

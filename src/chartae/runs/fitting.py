@@ -22,6 +22,7 @@ from chartae.conditionals import Empirical
 from chartae.data import NAMES, Batches, Dataset, Origin, Reading, WrongKind, disjoint_halves, origin
 from chartae.data import read as read_data
 from chartae.data.columns import LABEL_COLUMNS
+from chartae.data.kinds import Kind
 from chartae.densities import Density
 from chartae.densities.few import are_few, enough
 from chartae.grammar import Codec
@@ -31,12 +32,16 @@ from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, build, options, recipe_options, recipes_for, setting_for, trial
 from chartae.recipes.setting import Asked
 from chartae.records.settings import Plain, Settings
+from chartae.records.space import after_work
 from chartae.records.training import Augment
 from chartae.runs.code_size import code_size
 from chartae.runs.conditioning import LABELS, conditioned
+from chartae.runs.failures import explaining
 from chartae.runs.folder import Target, held, target_of
 from chartae.runs.loading import load
+from chartae.runs.long_strings import check_lengths, most_indices
 from chartae.runs.request import Request
+from chartae.runs.room import check_room
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
 from chartae.runs.sources import source_facts
 from chartae.runs.warm import start_from
@@ -48,6 +53,8 @@ from chartae.training.loop import check_resumable
 __all__ = ["Prepared", "fit", "fit_request", "prepared"]
 
 _LOG = logging.getLogger(__name__)
+#: training data of fewer bytes are converted to the model's form once, which needs a copy of them; others in batches
+CONVERTED_AT_ONCE = 64 << 20
 
 
 def fit(
@@ -190,7 +197,8 @@ def fit(
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `out` is not empty, and neither `overwrite` nor `resume` is set.
         FileNotFoundError: `resume` is set, and there is no run in `out`.
-        ArithmeticError: the loss became NaN or infinite.
+        chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
+            into the run folder if there is one; `chartae.postmortem` reads it.
 
     >>> import torch
     >>> import chartae as ch
@@ -257,7 +265,8 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `request.out` is not empty, and neither `overwrite` nor `resume` is set.
         FileNotFoundError: `resume` is set, and there is no run in `request.out`.
-        ArithmeticError: the loss became NaN or infinite.
+        chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
+            into the run folder if there is one; `chartae.postmortem` reads it.
 
     >>> import torch
     >>> from chartae.runs import Request, fit_request
@@ -271,7 +280,9 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     holding = held(Path(request.out)) if writing and request.out is not None else nullcontext()
     # the caller may have switched gradients off
     with holding, torch.inference_mode(False), torch.enable_grad():
-        return _trained(prepared(recipe, data, request), request)
+        fitting = prepared(recipe, data, request)
+        with explaining(fitting.settings, None if request.out is None else Path(request.out)):
+            return _trained(fitting, request)
 
 
 def _trained(fitting: Prepared, request: Request) -> Run:
@@ -283,6 +294,7 @@ def _trained(fitting: Prepared, request: Request) -> Run:
         check_resumable(built.objective, fitting.batches, fitting.training, fitting.valid, target.folder)
     writing = target is not None and is_main_process()
     if target is not None and writing:
+        check_room(target.folder, built.objective, fitting.training, best=fitting.valid is not None)
         target.prepare(fitting.settings)
     folder = None if target is None else target.folder
     resume = target is not None and target.start == "resumed"
@@ -299,12 +311,21 @@ def _trained(fitting: Prepared, request: Request) -> Run:
     if not built.objective.comparable and len(dataset.train) >= 10:
         run.check_code_use(dataset)
     run = replace(run, residuals=run.measure_residuals(dataset))
-    if writing:
-        run.write()
-    _fit_densities(run, fitting)
     if target is not None and writing:
+        return _written(run, target, fitting)
+    _fit_densities(run, fitting)
+    return run
+
+
+def _written(run: Run, target: Target, fitting: Prepared) -> Run:
+    """Write a run, and fit its densities; if the disk is full, it is returned in memory, with a warning."""
+    with after_work(target.folder, "the run"):
+        run.write()
+        _fit_densities(run, fitting)
         target.finish()
-        run = replace(run, folder=target.out)
+        return replace(run, folder=target.out)
+    run = replace(run, folder=None)
+    _fit_densities(run, fitting)
     return run
 
 
@@ -371,7 +392,7 @@ def prepared(recipe: str, data: object, request: Request) -> Prepared:
     reading = request.reading if isinstance(data, Dataset) else record.reads(request.reading)
     try:
         candidates = replace(reading, label=LABEL_COLUMNS) if _needs_labels(recipe, data, request) else reading
-        dataset = conditioned(data, request.condition, record.kinds, request.root, candidates)
+        dataset = _read_data(data, request, record.kinds, candidates)
     except WrongKind as error:
         others = ", ".join(recipes_for(error.kind))
         raise ValueError(f"{error}. Recipe {recipe!r} does not read {error.kind.noun}; use one of {others}") from error
@@ -426,6 +447,17 @@ def _asked(request: Request) -> dict[str, Plain]:
     names = {} if request.densities is None else {"names": list(request.densities)}
     components = {} if request.components is None else {"components": request.components}
     return {**names, **components}
+
+
+def _read_data(data: object, request: Request, kinds: Sequence[type[Kind]], reading: Reading) -> Dataset:
+    """The data set; strings that a training step has no memory for are left out if `reading` skips, else refused."""
+    dataset = conditioned(data, request.condition, kinds, request.root, reading)
+    longest = most_indices(dataset, request.net, request.training)
+    if longest is not None and reading.errors == "skip" and not isinstance(data, Dataset):
+        # read again, so that the rows are split as they will be when the run reads its data
+        dataset = conditioned(data, request.condition, kinds, request.root, replace(reading, longest=longest))
+    check_lengths(dataset, request.net, request.training)
+    return dataset
 
 
 def _needs_labels(recipe: str, data: object, request: Request) -> bool:
@@ -580,8 +612,9 @@ def _paired(
 def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches:
     """Batches of the training data, with the labels, target, condition and partners that the objective uses."""
     labels = objective.choose_labels(data.train_labels, name=data.name, seed=training.seed)
-    return Batches(
-        data.kind.inside(x),
+    large = x.nbytes >= CONVERTED_AT_ONCE
+    batches = Batches(
+        x if large else data.kind.inside(x),
         training.batch_size,
         seed=training.seed,
         labels=labels,
@@ -591,6 +624,7 @@ def _batches(x: Tensor, data: Dataset, objective: Objective, training: Training,
         partner=partners,
         weight=data.train_weight,
     )
+    return batches.converted(data.kind.inside) if large else batches
 
 
 def _validation(data: Dataset, objective: Objective, training: Training, partners: Tensor | None) -> Batches | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -70,25 +70,17 @@ class Target:
 def held(out: Path) -> Iterator[None]:
     """Be the only writer of a run's folder within the block, and complete what a killed one left half done.
 
-    A folder that did not exist, and that nothing was written to, is removed again.
-
     Raises:
         InUse: another process writes to the folder.
         FileExistsError: `out` is a file.
     """
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file; expected a folder for the run. Choose another name")
-    missing = [path for path in (out, *out.parents) if not path.exists()]
-    try:
-        with lock.writer(out) as former:
-            if former is not None:
-                warnings.warn(f"{out} was locked by {former}, which was killed.", UserWarning, stacklevel=3)
-            replacing.settle(out)
-            yield
-    finally:
-        with suppress(OSError):  # one that is not empty
-            for path in missing:
-                path.rmdir()
+    with lock.writer(out) as former:
+        if former is not None:
+            warnings.warn(f"{out} was locked by {former}, which was killed.", UserWarning, stacklevel=3)
+        replacing.settle(out)
+        yield
 
 
 def content(folder: Path) -> list[str]:

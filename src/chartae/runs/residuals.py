@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.maths.random import randn
+from chartae.maths.rows import row_blocks
 from chartae.records.files import reading
 from chartae.records.tensors import read_tensors, write_tensors
 
@@ -60,19 +62,30 @@ class Residuals:
         """
         w = None if weight is None else (weight / weight.mean()).to(x).reshape(-1, *[1] * (x.ndim - 1))
 
-        def mean(values: Tensor) -> Tensor:
-            return values.mean(0) if w is None else (w * values).mean(0)
+        def mean(values: Callable[[slice], Tensor]) -> Tensor:
+            """The weighted mean of a function of rows, block by block, as there may be many."""
+            weighed = values if w is None else lambda rows: w[rows] * values(rows)
+            blocks = list(row_blocks(x.shape))
+            if len(blocks) == 1:
+                return weighed(blocks[0]).mean(0)
+            total = torch.zeros_like(x[0])
+            for rows in blocks:
+                total += weighed(rows).sum(0) / len(x)
+            return total
 
-        centre, middle = mean(x), mean(means)
-        varied = means - middle
-        variance = mean(varied.square())
-        slope = mean(varied * (x - centre)) / torch.where(variance > 0, variance, 1.0)
-        slope = slope.clamp(0.0, STEEPEST)
+        centre, middle = mean(lambda rows: x[rows]), mean(lambda rows: means[rows])
+        variance = mean(lambda rows: (means[rows] - middle).square())
+        covariance = mean(lambda rows: (means[rows] - middle) * (x[rows] - centre))
+        slope = (covariance / torch.where(variance > 0, variance, 1.0)).clamp(0.0, STEEPEST)
         offset = centre - slope * middle
-        left = x - offset - slope * means
+
+        def left(rows: slice) -> Tensor:
+            return x[rows] - offset - slope * means[rows]
+
         # where the slope is at its limit, what is left still grows with the means: draws must have that variance too
-        shared = 2 * slope * mean(left * varied)
-        return cls(offset, slope, (mean(left.square()) + shared).clamp(min=0.0).sqrt())
+        shared = 2 * slope * mean(lambda rows: left(rows) * (means[rows] - middle))
+        spread = mean(lambda rows: left(rows).square()) + shared
+        return cls(offset, slope, spread.clamp(min=0.0).sqrt())
 
     def draw(self, means: Float[Tensor, N * S], generator: torch.Generator | None = None) -> Float[Tensor, N * S]:
         """Draw an example for each of the decoder's means.

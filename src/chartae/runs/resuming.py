@@ -82,7 +82,9 @@ def resume(
     )
     if settings.to:
         request = replace(request, to=_other(settings, request, root))
-    return fit_request(settings.recipe, _data(settings, request, root) if data is None else data, request)
+    if data is None:  # a data set that has been read takes no options for reading
+        data, request = _data(settings, request, root), replace(request, reading=Reading())
+    return fit_request(settings.recipe, data, request)
 
 
 def _request(settings: Settings, folder: Path) -> Request:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypedDict, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypedDict, TypeVar, cast
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -28,6 +30,7 @@ from chartae.densities import Density
 from chartae.diagnostics import Score, code_use
 from chartae.maths import as_float, sample_rows
 from chartae.maths.interpolation import PATHS, principal_axes
+from chartae.maths.rows import row_blocks
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
 from chartae.records import lock, manifest
@@ -36,6 +39,7 @@ from chartae.records.files import replace_text
 from chartae.records.log import LogFile
 from chartae.records.run_folder import weights_digest
 from chartae.records.settings import Plain, Settings
+from chartae.records.space import after_work, check_memory
 from chartae.records.tensors import write_tensors
 from chartae.runs.conditioning import conditioned, with_condition
 from chartae.runs.reading import in_order, options_like, rows_and_condition
@@ -67,6 +71,10 @@ T = TypeVar("T")
 RESIDUALS = "residuals.safetensors"
 #: validation rows from which residuals are measured on these alone, and values that are enough to measure them
 HELD_OUT, MEASURED = 100, 20_000_000
+#: rows that are converted to the model's form at once, a multiple of the rows that a net sees at once
+CONVERTED = 10_000
+#: codes that are drawn at once, rows that are decoded at once, and values of examples whose noise is drawn at once
+SLICE, AT_ONCE, SPREAD_AT_ONCE = 10_000, 1_000, 1 << 27
 #: the file of the weights
 WEIGHTS = "weights.safetensors"
 #: the files that training itself writes; all others in a run folder are derived from its weights
@@ -91,6 +99,11 @@ class TrainingFacts(TypedDict, total=False):
     alarms: list[str]
 
 
+def slice_seed(seed: int, number: int) -> int:
+    """The seed of a slice of draws, counted from 0; that of the first one is `seed` itself."""
+    return int(np.random.SeedSequence((seed, number)).generate_state(1, np.uint64)[0]) if number else seed
+
+
 def is_main_process() -> bool:
     """Whether this process writes files: under a distributed launcher, only the one of rank 0 does."""
     return int(os.environ.get("RANK", "0")) == 0
@@ -113,7 +126,11 @@ def fingerprint(x: Tensor) -> str:
     >>> len(fingerprint(x)), fingerprint(x) == fingerprint(x.clone()), fingerprint(x) == fingerprint(x + 1)
     (16, True, False)
     """
-    return hashlib.blake2b(x.contiguous().cpu().numpy().tobytes(), digest_size=8).hexdigest()
+    state = hashlib.blake2b(digest_size=8)
+    for block in row_blocks(x.shape if x.ndim else (1,)):
+        rows = (x[block] if x.ndim else x).contiguous().cpu()
+        state.update(rows.reshape(-1).view(torch.uint8).numpy().data)
+    return state.hexdigest()
 
 
 def built_from(settings: Settings, seed: int | None = None) -> Built:
@@ -351,8 +368,13 @@ class Run:
         Returns:
             Codes (N, D), on the model's device.
         """
-        x: Tensor = getattr(data, split)
-        return self.encode_inside(self.kind.inside(x), data.conditions(split))
+        x, conditions = data.split(split), data.conditions(split)
+        codes = []
+        for start in range(0, len(x), CONVERTED):  # so that there is no second copy of all the data
+            rows = slice(start, start + CONVERTED)
+            of_rows = None if conditions is None else Encoded(conditions.rows[rows])
+            codes.append(self.encode_inside(self.kind.inside(x[rows]), of_rows))
+        return torch.cat(codes) if codes else self.encode_inside(self.kind.inside(x), conditions)
 
     def decode(self, z: object, condition: object = None) -> object:
         """Decode codes: the mean of p(x|z).
@@ -570,7 +592,8 @@ class Run:
                 weights.append(weight[rows])
                 means.append(self.reconstruct_inside(x, of_rows))
         has_weights = data.train_weight is not None or data.valid_weight is not None
-        return Residuals.of(torch.cat(originals), torch.cat(means), torch.cat(weights) if has_weights else None)
+        x, m = (parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (originals, means))
+        return Residuals.of(x, m, torch.cat(weights) if has_weights else None)
 
     def restore(self, x: Tensor) -> object:
         """Convert examples (N, *S) from the model's form to the user's."""
@@ -653,7 +676,7 @@ class Run:
         )  # fmt: skip
         self.densities[name] = density
         if self.folder is not None and is_main_process():
-            with lock.writer(self.folder):
+            with lock.writer(self.folder), after_work(self.folder, f"the density {name!r}"):
                 self._write_density(name)
         return density
 
@@ -746,20 +769,123 @@ class Run:
             ValueError: `n` is below 1, the density is unknown or not fitted, the condition is invalid, or `noise` is
                 set for a sampler, whose chains are examples already.
         """
+        slices = self.drawn(n, density, condition=condition, seed=seed, start=start, noise=noise)
+        check_memory(
+            n * math.prod(self.settings.shape) * torch.finfo(self._dtype).bits // 8, f"n is {n:,}, which",
+            "Draw fewer, with several seeds, or write them to a file with `chartae sample`.",
+        )  # fmt: skip
+        first = next(slices)
+        if len(first) == n:
+            return first
+        # one tensor from the start, as joining slices takes twice the memory
+        points, filled = first.new_empty((n, *first.shape[1:])), 0
+        for points_of_slice in itertools.chain((first,), slices):
+            points[filled : filled + len(points_of_slice)] = points_of_slice
+            filled += len(points_of_slice)
+        return points
+
+    def drawn(
+        self, n: int, density: str | None = None, *, condition: object = None, seed: int = 0,
+        start: Tensor | None = None, noise: bool | None = None,
+    ) -> Iterator[Tensor]:  # fmt: skip
+        """Draw `n` new examples as `draw` does, in slices, so that any number takes constant memory.
+
+        Codes are drawn 10,000 at a time (fewer if x is large and noise is measured residuals). The first slice has the
+        seed `seed`, and slice k the seed that `numpy.random.SeedSequence((seed, k))` gives. Beyond the first slice all
+        slices are drawn whole and the last one is cut, so that no example depends on how many come after it: of two
+        numbers above 10,000, the smaller one gives the first examples of the larger. Numbers up to 10,000 are one slice
+        of this length, whose examples may depend on it. Chains are run in slices too, the last one as long as needed.
+
+        Args:
+            n, density, condition, seed, start, noise: those of `draw`.
+
+        Returns:
+            Iterator over examples (m, *S), at most 10,000 at a time, in order.
+
+        Raises:
+            ValueError: as for `draw`, before any example is drawn.
+        """
         name = density or self.default_density
         if n < 1:
             raise ValueError(f"n is {n}; ask for at least one sample")
-        conditions = self.conditions(condition, n)
+        rows = self._condition_rows(condition, n)
         if name in by_name.NAMES:
             if noise is not None:
                 raise ValueError(
                     f"noise is {noise}, but {name!r} runs chains of examples, without a decoder; leave noise out"
                 )
-            return self.chains(n, name, seed=seed, start=start).final
-        noise, generator = self._noise(noise), self._generator(seed)
-        drawn = noise and self.model.decoder.calibrated
-        points = self.model.sample(n, prior=self.density(name), condition=conditions, generator=generator, noise=drawn)
-        return self._spread(points, generator) if noise else points
+            return (chain.final for chain in self.chain_slices(n, name, seed=seed, start=start))
+        return self._drawn(n, self.density(name), rows, seed, self._noise(noise))
+
+    def _condition_rows(self, condition: object, n: int) -> Callable[[int, int], Tensor | None]:
+        """The conditions of examples from one number to another; after the last of `n`, that of the last."""
+        if condition is None or isinstance(
+            condition, str | int | float
+        ):  # one value, which need not be repeated n times
+            one = self.conditions(condition, 1)
+            return lambda first, last: None if one is None else one.expand(last - first, -1)
+        values = self.conditions(condition, n)
+        return lambda first, last: None if values is None else values[torch.arange(first, last).clamp(max=n - 1)]
+
+    def _drawn(
+        self, n: int, density: Conditional, conditions: Callable[[int, int], Tensor | None], seed: int, noise: bool
+    ) -> Iterator[Tensor]:
+        decoder = self.model.decoder
+        spread, drawn = noise and not decoder.calibrated, noise and decoder.calibrated
+        size = SLICE
+        if spread:  # the noise of a slice is drawn at once
+            size = min(SLICE, max(AT_ONCE, SPREAD_AT_ONCE // math.prod(self.settings.shape)))
+        for number, first in enumerate(range(0, n, size)):
+            generator = self._generator(slice_seed(seed, number))
+            rows, left = size if n > size else n, n - first
+            condition = conditions(first, first + rows)
+            with torch.no_grad():
+                codes = density.sample(rows, condition=condition, generator=generator)
+            parts = self._decoded(codes, condition, generator, drawn)
+            if spread:
+                yield self._spread(torch.cat(list(parts)), generator)[:left]
+                continue
+            for place, part in zip(range(0, left, AT_ONCE), parts, strict=False):
+                yield part[: left - place]
+
+    def _decoded(
+        self, codes: Tensor, condition: Tensor | None, generator: torch.Generator, noise: bool
+    ) -> Iterator[Tensor]:
+        """Examples of codes, a few at a time."""
+
+        def decoded(a: Tensor, c: Tensor | None) -> Tensor:
+            distribution = self.model.decoder(a, c)
+            return distribution.sample(generator=generator) if noise else distribution.point(generator)
+
+        for first in range(0, len(codes), AT_ONCE):
+            rows = slice(first, first + AT_ONCE)
+            yield self._sliced(decoded, codes[rows], None if condition is None else condition[rows])
+
+    def chain_slices(
+        self, n: int, sampler: str, *, seed: int = 0, start: Tensor | None = None, root: str | Path | None = None,
+        **settings: Any,
+    ) -> Iterator[Chain]:  # fmt: skip
+        """Run `n` chains as `chains` does, 10,000 at a time; see `drawn` for the seeds.
+
+        Args:
+            n, sampler, seed, start, root: those of `chains`.
+            settings: further keywords of `chains`.
+
+        Returns:
+            Iterator over the chains of each slice, in order.
+
+        Raises:
+            ValueError: as for `chains`, before any chain is run.
+        """
+        if n < 1:
+            raise ValueError(f"n is {n}; ask for at least one chain")
+        by_name.kernel(sampler, self.score(settings.get("sigma")), settings.get("step"))
+        if start is None and not by_name.starts_from_noise(sampler):
+            start = self.kind.inside(self.data(root).train)
+        return (
+            self.chains(min(SLICE, n - first), sampler, seed=slice_seed(seed, number), start=start, **settings)
+            for number, first in enumerate(range(0, n, SLICE))
+        )
 
     def chains(
         self,

@@ -7,7 +7,10 @@ layer and batch where a loss first became non-finite.
 from chartae.records.training import Training
 from chartae.training.history import History, Row
 from chartae.training.loop import OnEpoch, fit
-from chartae.training.postmortem import NonFinite
+from chartae.training.postmortem import NonFinite, PostMortem, Rerun
+from chartae.training.rerun import rerun_step
 from chartae.training.settings import check
 
-__all__ = ["History", "NonFinite", "OnEpoch", "Row", "Training", "check", "fit"]
+__all__ = [
+    "History", "NonFinite", "OnEpoch", "PostMortem", "Rerun", "Row", "Training", "check", "fit", "rerun_step",
+]  # fmt: skip

@@ -21,6 +21,7 @@ from chartae.maths.random import Stream
 from chartae.objectives import Objective
 from chartae.records.files import Damaged
 from chartae.records.log import LogFile
+from chartae.records.space import Persisting
 from chartae.records.tensors import read_header, read_tensors, write_tensors
 from chartae.records.training import Training
 from chartae.training.augmentation import augmentation_name
@@ -226,20 +227,37 @@ def restore(state: State, former: Snapshot) -> None:
     state.best_loss, state.best_at, state.bad_epochs = facts["best_loss"], facts["best_at"], facts["bad_epochs"]
 
 
-def save(state: State, folder: Path | None, settings: Fixed) -> None:
-    """Write a checkpoint to a folder, and keep the one before; does nothing without a folder."""
+def save(state: State, folder: Path | None, settings: Fixed, writes: Persisting) -> bool:
+    """Write a checkpoint to a folder, and keep the one before; does nothing without a folder.
+
+    Args:
+        state: the state.
+        folder: the folder; None for none.
+        settings: the settings that a run that resumes it must have.
+        writes: what to do if the disk is full.
+
+    Returns:
+        Whether it was written, or need not be.
+    """
     if folder is None:
-        return
+        return True
     tensors, facts = snapshot(state, settings)
     random = state.device.gather(tensors["random"].to(state.device.device))  # one row for each process
+    written = True
     if state.device.is_main:
-        assert state.log is not None
-        state.log.append([], durable=True)  # a checkpoint never knows more of the log than the disk does
-        write_tensors(folder / NEXT, tensors | {"random": random}, kind="checkpoint", facts=facts)
-        with suppress(FileNotFoundError):
-            os.replace(folder / NAME, folder / FORMER)
-        os.replace(folder / NEXT, folder / NAME)
+        written = writes.attempt(lambda: _write(state, folder, tensors | {"random": random}, facts))
     state.device.wait()
+    return written
+
+
+def _write(state: State, folder: Path, tensors: dict[str, Tensor], facts: Facts) -> None:
+    assert state.log is not None
+    state.log.append([], durable=True)  # a checkpoint never knows more of the log than the disk does
+    facts["log"] = {"size": state.log.size, "digest": state.log.digest}
+    write_tensors(folder / NEXT, tensors, kind="checkpoint", facts=facts)
+    with suppress(FileNotFoundError):
+        os.replace(folder / NAME, folder / FORMER)
+    os.replace(folder / NEXT, folder / NAME)
 
 
 def exists(folder: Path) -> bool:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from chartae.records.log import LogFile, read_log
+from chartae.records.log import read_log
 
 __all__ = ["LOG", "History", "Row", "read_rows"]
 
@@ -37,9 +36,8 @@ class History:
 
     >>> from chartae.training import History
     >>> history = History([{"split": "train", "loss": 3.0}, {"split": "valid", "loss": 4.0}])
-    >>> history.append([{"split": "train", "loss": 2.0}], file=None)
     >>> history.last("train")["loss"], len(history.of("valid"))
-    (2.0, 1)
+    (3.0, 1)
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -60,12 +58,6 @@ class History:
     def tail(self, split: str, count: int) -> list[Row]:
         """The last `count` rows of a split, in order."""
         return [*itertools.islice((row for row in reversed(self.rows) if row["split"] == split), count)][::-1]
-
-    def append(self, rows: Sequence[Row], file: LogFile | None) -> None:
-        """Add rows, and append them to a log file if one is given."""
-        self.rows += rows
-        if file is not None:
-            file.append(rows)
 
 
 def read_rows(folder: Path, size: int | None = None) -> list[Row]:

@@ -30,21 +30,23 @@ from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
 from chartae.records.interrupts import Interrupted, catching
 from chartae.records.log import LogFile
+from chartae.records.space import Persisting
 from chartae.records.training import Training
 from chartae.training import checkpoint
 from chartae.training.adam import AdamSteps
 from chartae.training.augmentation import Augmentation
 from chartae.training.average import Average
-from chartae.training.checkpoint import Fixed, State
+from chartae.training.checkpoint import Fixed, Snapshot, State
 from chartae.training.device import Device, place
+from chartae.training.examining import examine
 from chartae.training.history import LOG, History, Row
-from chartae.training.postmortem import examine
 from chartae.training.progress import TrainingProgress
 from chartae.training.saving import Saving
 from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields
+from chartae.training.watching import Observer
 from chartae.training.work import step_work
 
-__all__ = ["OnEpoch", "check_resumable", "fit"]
+__all__ = ["Loop", "OnEpoch", "check_resumable", "fit"]
 
 #: what is called after each epoch; True ends the training
 OnEpoch: TypeAlias = Callable[[Row, Autoencoder], object]
@@ -118,7 +120,8 @@ def fit(
     Raises:
         TypeError: an argument has the wrong type, or `training` and settings are both given.
         ValueError: settings, data and objective do not fit together; raised before any work starts.
-        NonFinite: the loss became infinite or NaN. The model then has the weights of the last good epoch.
+        NonFinite: the loss became infinite or NaN. The model then has the weights of the last good epoch. The error's
+            `postmortem` reproduces the step, and is written into the folder if there is one.
         KeyboardInterrupt: the run was interrupted; a checkpoint was written if there is a folder.
 
     >>> import torch
@@ -145,7 +148,7 @@ def fit(
         limited_threads(_threads(objective, batches, device)),
         Stream(training.seed + device.rank).used() as stream,
     ):
-        loop = _Loop(objective, batches, valid, training, device, stream, None if folder is None else Path(folder))
+        loop = Loop(objective, batches, valid, training, device, stream, None if folder is None else Path(folder))
         try:
             if resume:
                 loop.load()
@@ -173,7 +176,7 @@ def check_resumable(
     checkpoint.check(folder, checkpoint.fixed(objective, batches, training))
 
 
-class _Loop:
+class Loop:
     """One training from its first step (or its checkpoint) to its last."""
 
     def __init__(
@@ -222,7 +225,11 @@ class _Loop:
             self.state.log = LogFile(self.folder / LOG)
         self.alarms: set[str] = set()  # kinds that have been raised
         self.saving = Saving(training.checkpoint_every)
+        self.writes = Persisting("training goes on, and the next checkpoint tries again")
+        self.logging = Persisting("training goes on, and the next rows of the log try again")
+        self.unlogged: list[Row] = []  # rows that the disk had no room for
         self.signal = 0  # the number of the signal that asks for a stop
+        self.observer: Observer | None = None  # what a replay looks at
 
     def load(self) -> None:
         assert self.folder is not None
@@ -253,16 +260,19 @@ class _Loop:
                 start = checkpoint.snapshot(state, self.fixed, buffers=self.buffers)
                 bar.reach(state.epoch * self.steps + state.step)
                 self.module.train()
-                for batch in self._epoch(state.step):
-                    self._advance(batch)
-                    bar.tick()
-                    if self.signal:
-                        history.seconds += time.perf_counter() - started
-                        self._interrupted()
-                    # several processes would have to agree in every step
-                    if self.device.world == 1 and self.saving.is_late() and self._is_finite():
-                        self._save_within_epoch(started)
-                examine(state, start, self._epoch, self._advance, self.folder)
+                with self._explained(start):
+                    for batch in self.epoch(state.step):
+                        self.advance(batch)
+                        bar.tick()
+                        if self.signal:
+                            if self.device.world == 1 and not self._is_finite():
+                                break  # a checkpoint of such weights could not be continued
+                            history.seconds += time.perf_counter() - started
+                            self._interrupted()
+                        # several processes would have to agree in every step
+                        if self.device.world == 1 and self.saving.is_late() and self._is_finite():
+                            self._save_within_epoch(started)
+                examine(self, start)
                 # even if the snapshot was taken within the epoch, the whole epoch is logged
                 self._log_training(time.perf_counter() - started)
                 self._raise_alarms()
@@ -292,9 +302,10 @@ class _Loop:
         """Whether no step of the epoch so far has had a loss that is not finite."""
         return bool(self.state.record[: self.state.step].isfinite().all())
 
-    def _save(self) -> None:
+    def _save(self) -> bool:
+        """Write a checkpoint; whether the disk had room."""
         with self.saving.timed():
-            checkpoint.save(self.state, self.folder, self.fixed)
+            return checkpoint.save(self.state, self.folder, self.fixed, self.writes)
 
     def _save_within_epoch(self, started: float) -> None:
         """Write a checkpoint whose clock shows the time so far."""
@@ -303,32 +314,68 @@ class _Loop:
         self._save()
         history.seconds = seconds
 
-    def _epoch(self, start: int) -> Iterator[Batch]:
-        """The batches of the current epoch from step `start` on."""
-        for steps in self.adam.values():  # a state may have been restored
+    @contextlib.contextmanager
+    def _explained(self, start: Snapshot) -> Iterator[None]:
+        """Raise NonFinite in place of an error of a step after one whose loss was not finite, such as of scikit-learn.
+
+        With several processes, the others do not have the error and would wait for each other.
+        """
+        try:
+            yield
+        except Exception:
+            if self.device.world == 1 and self.state.step > 0:
+                examine(self, start)
+            raise
+
+    def restore(self, former: Snapshot) -> None:
+        """Set the state back to a snapshot."""
+        checkpoint.restore(self.state, former)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Let the optimisers gather their states anew, as these may have been restored."""
+        for steps in self.adam.values():
             steps.forget()
+
+    def epoch(self, start: int) -> Iterator[Batch]:
+        """The batches of the current epoch from step `start` on."""
+        self._forget()
         return self.batches.epoch(self.state.epoch, start=start, rank=self.device.rank, world=self.device.world)
 
     def _drawing(self, stream: Stream) -> contextlib.AbstractContextManager[Stream]:
         """A context in which random numbers come from a stream."""
         return stream.lent(self.device.device) if self.lends else stream.used()
 
-    def _advance(self, batch: Batch) -> None:
+    def advance(self, batch: Batch) -> None:
         """Take one step of every player; the state's stream is in use during the whole training."""
-        if self.lends:
-            with self._drawing(self.state.stream):
-                self._step(batch)
-        else:
+        if self.augment is not None:
+            with self._lending():
+                batch = self.augment(batch)
+        self.take(batch)
+
+    def take(self, batch: Batch) -> None:
+        """Take one step of every player on a batch that has been augmented."""
+        if self.observer is not None:
+            self.observer.begin(batch)
+        with self._lending():
             self._step(batch)
 
+    def _lending(self) -> contextlib.AbstractContextManager[object]:
+        """A context in which torch draws from the state's stream, if anything may draw from torch."""
+        return self._drawing(self.state.stream) if self.lends else contextlib.nullcontext()
+
     def _step(self, batch: Batch) -> None:
-        state = self.state
-        if self.augment is not None:
-            batch = self.augment(batch)
+        state, observer = self.state, self.observer
         values: dict[str, Tensor] = {}
         for name, optimiser in state.optimisers.items():
+            if observer is not None:
+                observer.turn(name)
             losses: dict[str, Tensor] = self.module(batch, name)
+            if observer is not None:
+                observer.computed(losses)
             self.device.backward(losses["loss"])
+            if observer is not None:
+                observer.gradients(self.players[name].parameters)
             if self.peak:
                 done = (state.epoch * self.steps + state.step) / self.horizon
                 for group in optimiser.param_groups:
@@ -379,7 +426,11 @@ class _Loop:
                 warnings.warn(text, RuntimeWarning, stacklevel=4)
 
     def _write(self, rows: list[Row]) -> None:
-        self.state.history.append(rows, self.state.log)
+        self.state.history.rows += rows
+        if (log := self.state.log) is not None:
+            self.unlogged += rows
+            if self.logging.attempt(lambda: log.append(self.unlogged)):
+                self.unlogged = []
 
     def _losses(self) -> str:
         splits = ("train", *(["valid"] if self.valid is not None else []))
@@ -455,9 +506,10 @@ class _Loop:
         self.signal = number
 
     def _interrupted(self) -> None:
-        checkpoint.save(self.state, self.folder, self.fixed)
+        saved = self._save()
         position = f"epoch {self.state.epoch + 1}, step {self.state.step} of {self.steps}"
-        remedy = f"; its checkpoint is in {self.folder}" if self.folder else ""
+        now = "its checkpoint is" if saved else "its checkpoint could not be written; the last one, if any, is"
+        remedy = f"; {now} in {self.folder}" if self.folder else ""
         raise Interrupted(f"stopped in {position}{remedy}", self.signal)
 
 

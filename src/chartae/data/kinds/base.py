@@ -6,12 +6,13 @@ import importlib
 import os
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Self, TypeAlias, TypeVar, cast
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -33,7 +34,9 @@ __all__ = [
     "FileRows",
     "Kind",
     "Plain",
+    "Stream",
     "Writer",
+    "at_once",
     "dimensions",
     "kind_named",
     "kind_of",
@@ -43,6 +46,8 @@ __all__ = [
 ]
 
 Writer: TypeAlias = Callable[[Tensor, Path], None]
+#: writes slices of examples, one after the other, with a number of rows in all
+Stream: TypeAlias = Callable[[Iterable[Tensor], int, Path], None]
 
 
 class FileRows(NamedTuple):
@@ -173,6 +178,10 @@ class Kind(ABC):
     def restore(self, x: Tensor) -> object:
         """Convert examples from the model's form (N, ``*shape``) to the user's."""
 
+    def lengths(self, x: Tensor) -> Tensor | None:
+        """Number of values in each row (N,) before its padding; None (default) if rows are not padded."""
+        return None
+
     def strings(self, x: Tensor) -> list[str]:
         """Decode examples in the data set's form as strings; ValueError if the kind is not strings."""
         raise ValueError(f"examples are {self.noun}; expected strings.")
@@ -180,6 +189,14 @@ class Kind(ABC):
     @abstractmethod
     def writers(self) -> Mapping[str, Writer]:
         """Functions that write examples in the model's form to a file, by the suffix of its name."""
+
+    def streams(self) -> Mapping[str, Stream]:
+        """Functions that write examples slice by slice, in the memory of one slice, by the suffix; none by default."""
+        return {}
+
+    def bytes_in(self, suffix: str) -> int:
+        """Bytes that an example surely takes in a file, before compression; 0 (default) if that is unknown."""
+        return 0
 
     @abstractmethod
     def to_dict(self) -> dict[str, Plain]:
@@ -311,14 +328,31 @@ class Kind(ABC):
         Raises:
             ValueError: the suffix is not one of this kind's formats.
         """
+        self.write_slices([x], len(x), path)
+
+    def write_slices(self, slices: Iterable[Tensor], n: int, path: str | os.PathLike[str]) -> None:
+        """Write examples that come in slices, in the memory of one slice if the format allows it (`streams`).
+
+        Args:
+            slices: examples (m, ``*shape``) in the model's form, at least one slice.
+            n: number of examples in all slices.
+            path: path of the file; its suffix selects the format, one of `writers`.
+
+        Raises:
+            ValueError: the suffix is not one of this kind's formats.
+        """
         path = Path(path)
+        on_cpu = (x.detach().cpu() for x in slices)
+        if (stream := self.streams().get(path.suffix.lower())) is not None:
+            stream(on_cpu, n, path)
+            return
         writers = self.writers()
         writer = writers.get(path.suffix.lower())
         if writer is None:
             raise ValueError(
                 f"path is {str(path)!r}; expected a suffix for {self.noun}: {', '.join(writers)}. Rename the file."
             )
-        writer(x.detach().cpu(), path)
+        writer(torch.cat(list(on_cpu)), path)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and isinstance(other, Kind) and self.to_dict() == other.to_dict()
@@ -328,6 +362,15 @@ class Kind(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.shape})"
+
+
+def at_once(streams: Mapping[str, Stream]) -> dict[str, Writer]:
+    """Writers of all examples at once, from those of slices."""
+
+    def writer(stream: Stream) -> Writer:
+        return lambda x, path: stream([x], len(x), path)
+
+    return {suffix: writer(stream) for suffix, stream in streams.items()}
 
 
 K = TypeVar("K", bound=Kind)

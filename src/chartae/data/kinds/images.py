@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,14 +18,14 @@ from chartae.data.columns import Columns
 from chartae.data.contents import Contents
 from chartae.data.decoding import Source, is_picture, resized
 from chartae.data.items import examples_of
-from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, dimensions, register, shape_of
+from chartae.data.kinds.base import FileRows, Kind, Plain, Stream, Writer, at_once, dimensions, register, shape_of
 from chartae.data.levels import channels_last_of, elongated, white_of
 from chartae.data.options import Reading
 from chartae.data.pictures import is_pictures, read_pictures, size_of
+from chartae.data.streaming import write_npy, write_npz
 from chartae.draw import pictures
 from chartae.grammar import Codec
 from chartae.maths import as_float
-from chartae.records.files import whole_file
 
 __all__ = ["Images"]
 
@@ -113,6 +114,14 @@ class Images(Kind):
     def read(self, x: object) -> Tensor:
         if isinstance(x, str | os.PathLike):
             x = self.file_rows(x).x
+        return as_float(self._stored(x))
+
+    def read_named(self, x: object, names: Sequence[str | int], source: str) -> Tensor:
+        """Read the images of a file; levels stay uint8, which nets read as floats in [0, 1], a few at a time."""
+        return self._stored(x)
+
+    def _stored(self, x: object) -> Tensor:
+        """Images as levels of uint8, or as floats in [0, 1]."""
         x = examples_of(x)
         if is_pictures(x) or is_picture(x):
             pictures = [x] if is_picture(x) else x
@@ -121,8 +130,7 @@ class Images(Kind):
             self.refuse_others(x)
         images = _read_array(as_tensor(x), self._reading, at_least=1)
         self.check_shape(images)
-        # levels stay uint8 only in a data set, to save memory
-        return as_float(images)
+        return images
 
     def file_rows(self, path: str | os.PathLike[str], reading: Reading = Reading()) -> FileRows:
         """Read every picture or array of a path with the options of the fit; see `Kind.file_rows`."""
@@ -146,7 +154,16 @@ class Images(Kind):
         return x
 
     def writers(self) -> Mapping[str, Writer]:
-        return {".png": _write_grid, ".npy": _write_npy, ".npz": _write_npz}
+        return {".png": _write_grid, **at_once(self.streams())}
+
+    def streams(self) -> Mapping[str, Stream]:
+        return {
+            ".npy": lambda slices, n, path: write_npy(map(levels, slices), n, path),
+            ".npz": lambda slices, n, path: write_npz(map(levels, slices), n, path),
+        }
+
+    def bytes_in(self, suffix: str) -> int:
+        return math.prod(self.shape) if suffix in self.streams() else 0
 
     def to_dict(self) -> dict[str, Plain]:
         options = {name: value for name, value in self._reading.to_dict().items() if name != "shape"}
@@ -253,13 +270,3 @@ def levels(x: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 def _write_grid(x: Tensor, path: Path) -> None:
     pictures.save_png(path, pictures.enlarge(pictures.grid(levels(x)), 2))
-
-
-def _write_npy(x: Tensor, path: Path) -> None:
-    with whole_file(path) as part:
-        np.save(part, levels(x))
-
-
-def _write_npz(x: Tensor, path: Path) -> None:
-    with whole_file(path) as part:
-        np.savez_compressed(part, x=levels(x))

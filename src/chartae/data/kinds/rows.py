@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import csv
+import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from chartae.data.arrays import as_examples, as_tensor
 from chartae.data.columns import Columns, Frame, as_frame, frame_columns, frame_of, frame_values, is_frame
 from chartae.data.contents import Contents
-from chartae.data.kinds.base import Kind, Plain, Writer, dimensions
+from chartae.data.kinds.base import Kind, Plain, Stream, Writer, at_once, dimensions
 from chartae.data.lines import is_string_list
-from chartae.records.files import quoted, whole_file
+from chartae.data.streaming import write_csv, write_npy, write_npz, write_parquet
+from chartae.maths.rows import row_blocks
+from chartae.records.files import quoted
 
 __all__ = ["Rows"]
 
@@ -80,46 +82,28 @@ class Rows(Kind):
         return frame_of(rows.detach().cpu().to(torch.float64).numpy(), self.columns)
 
     def writers(self) -> Mapping[str, Writer]:
+        return at_once(self.streams())
+
+    def streams(self) -> Mapping[str, Stream]:
+        names = self.columns.names
         return {
-            ".csv": self._write_csv, ".parquet": self._write_parquet, ".npy": self._write_npy, ".npz": self._write_npz,
-        }  # fmt: skip
+            ".csv": lambda slices, n, path: write_csv(self._restored(slices), path, names),
+            ".parquet": lambda slices, n, path: write_parquet(self._restored(slices), path, names),
+            ".npy": lambda slices, n, path: write_npy(self._arrays(slices), n, path),
+            ".npz": lambda slices, n, path: write_npz(self._arrays(slices), n, path),
+        }
 
-    def _write_csv(self, x: Tensor, path: Path) -> None:
-        rows = self.restore(x)
-        with whole_file(path) as part:
-            if is_frame(rows):
-                rows.to_csv(str(part), index=False)
-                return
-            with open(part, "w", encoding="utf-8", newline="") as file:
-                writer = csv.writer(file, lineterminator="\n")
-                if self.columns.names:
-                    writer.writerow(self.columns.names)
-                writer.writerows([f"{value:.9g}" for value in row] for row in self.outside(x).tolist())
+    def bytes_in(self, suffix: str) -> int:
+        # in text, a digit and what follows it
+        return {".csv": 2, ".parquet": 4, ".npy": 4, ".npz": 4}.get(suffix, 0) * math.prod(self.shape)
 
-    def _write_parquet(self, x: Tensor, path: Path) -> None:
-        rows = self.restore(x)
-        try:
-            import pyarrow
-            from pyarrow import parquet
-        except ImportError as error:
-            raise ImportError(
-                f"pyarrow is not installed; expected it to write {path}. Run pip install 'chartae[parquet]'."
-            ) from error
-        with whole_file(path) as part:
-            if is_frame(rows):
-                rows.to_parquet(str(part), index=False)
-                return
-            values = self.outside(x).numpy()
-            names = self.columns.names or tuple(f"column {i + 1}" for i in range(values.shape[1]))
-            parquet.write_table(pyarrow.table({str(n): values[:, i] for i, n in enumerate(names)}), part)
+    def _arrays(self, slices: Iterable[Tensor]) -> Iterator[NDArray[np.generic]]:
+        return (self.outside(x).numpy() for x in slices)
 
-    def _write_npy(self, x: Tensor, path: Path) -> None:
-        with whole_file(path) as part:
-            np.save(part, self.outside(x).numpy())
-
-    def _write_npz(self, x: Tensor, path: Path) -> None:
-        with whole_file(path) as part:
-            np.savez_compressed(part, x=self.outside(x).numpy())
+    def _restored(self, slices: Iterable[Tensor]) -> Iterator[NDArray[np.generic] | Frame]:
+        for x in slices:
+            rows = self.restore(x)
+            yield rows if is_frame(rows) else self.outside(x).numpy()
 
     def to_dict(self) -> dict[str, Plain]:
         columns = self.columns
@@ -154,6 +138,26 @@ def columns_from(facts: Mapping[str, Plain]) -> Columns:
     )
 
 
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column of rows (N, d), N >= 1, with N in the denominator.
+
+    They are computed in float64, as the mean of a column may be large compared with its standard deviation.
+    """
+    blocks = list(row_blocks(x.shape))
+    if len(blocks) == 1:
+        exact = x.to(torch.float64)
+        mean = exact.mean(0)
+        return mean, (exact - mean).square().mean(0).sqrt()
+    # in one buffer: new memory for each block would pile up between the sums
+    buffer = torch.empty_like(x[blocks[0]], dtype=torch.float64)
+    mean, variance = (torch.zeros_like(buffer[0]) for _ in range(2))
+    for block in blocks:
+        mean += buffer[: block.stop - block.start].copy_(x[block]).sum(0) / len(x)
+    for block in blocks:
+        variance += buffer[: block.stop - block.start].copy_(x[block]).sub_(mean).square_().sum(0) / len(x)
+    return mean, variance.sqrt()
+
+
 def _rows(x: object, names: Sequence[str | int], at_least: int) -> Tensor:
     """Rows (n, d) of float32; `names` are those of the columns, for messages."""
     values = as_tensor(x)
@@ -170,14 +174,16 @@ def _check_resolution(values: Tensor, rows: Tensor, names: Sequence[str | int]) 
     """Raise ValueError if a column varies too little around too large a mean for float32."""
     if values.dtype not in (torch.float64, torch.int64, torch.int32):
         return
-    exact = values.to(torch.float64)
-    error = (exact - rows.to(torch.float64)).abs().amax(0)
-    sd = exact.std(0, correction=0)
+    error = torch.zeros(values.shape[1], dtype=torch.float64, device=values.device)
+    for block in row_blocks(values.shape):
+        lost = (values[block].to(torch.float64) - rows[block]).abs_().amax(0)
+        torch.maximum(error, lost, out=error)
+    mean, sd = moments(values)
     coarse = ((sd > 0) & (error > COARSEST * sd)).nonzero().flatten().tolist()
     if coarse:
         first = coarse[0]
         raise ValueError(
             f"column {repr(names[first]) if names else first + 1} of x varies by {float(sd[first]):.3g} around "
-            f"{float(exact[:, first].mean()):.6g}; expected a variation that 32-bit floats can represent. Subtract an "
+            f"{float(mean[first]):.6g}; expected a variation that 32-bit floats can represent. Subtract an "
             "offset from the column, or leave it out."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self, cast, final
@@ -14,12 +14,12 @@ from torch import Tensor
 
 from chartae.data.arrays import as_tensor
 from chartae.data.columns import Columns, as_frame, is_frame
-from chartae.data.kinds.base import FileRows, Kind, Plain, Writer, register, shape_of
+from chartae.data.kinds.base import FileRows, Kind, Plain, Stream, Writer, at_once, register, shape_of
 from chartae.data.lines import frame_strings, indices, is_string_file, is_string_list, plain_strings, string_rows
 from chartae.data.options import Reading
+from chartae.data.streaming import write_lines
 from chartae.data.text import suffix_of
 from chartae.grammar import MOLECULES, Codec, described, needed, restored
-from chartae.records.files import whole_file
 
 __all__ = ["Strings"]
 
@@ -53,7 +53,7 @@ class Strings(Kind):
     noun: ClassVar[str] = "strings"
     guessed: ClassVar[bool] = True
     options: ClassVar[frozenset[str]] = frozenset(
-        {"grammar", "limit", "column", "target", "errors", "weight", "header"}
+        {"grammar", "limit", "column", "target", "errors", "longest", "weight", "header"}
     )
     codec: Codec
 
@@ -153,15 +153,23 @@ class Strings(Kind):
         """Decode rows of indices (N, T) as strings."""
         return self.codec.decode(x.detach().cpu().round().to(torch.int64).numpy())
 
+    def lengths(self, x: Tensor) -> Tensor:
+        return torch.cat([(rows != self.codec.padding).sum(1) for rows in x.split(10_000)])
+
     def strings(self, x: Tensor) -> list[str]:
         return self.restore(x)
 
     def writers(self) -> Mapping[str, Writer]:
-        return {".txt": self._write_lines, ".smi": self._write_lines}
+        return at_once(self.streams())
 
-    def _write_lines(self, x: Tensor, path: Path) -> None:
-        with whole_file(path) as part:
-            part.write_text("".join(f"{s}\n" for s in self.restore(x)), encoding="utf-8")
+    def streams(self) -> Mapping[str, Stream]:
+        def write(slices: Iterable[Tensor], n: int, path: Path) -> None:
+            write_lines(map(self.restore, slices), path)
+
+        return {".txt": write, ".smi": write}
+
+    def bytes_in(self, suffix: str) -> int:
+        return int(suffix in self.streams())  # the end of the line
 
     def to_dict(self) -> dict[str, Plain]:
         return {"kind": self.name, "shape": list(self.shape), "codec": described(self.codec)}

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from chartae.data.columns import Columns
 from chartae.data.kinds.base import Kind, Plain, register
-from chartae.data.kinds.rows import Rows, columns_from
+from chartae.data.kinds.rows import Rows, columns_from, moments
 from chartae.grammar import Codec
+from chartae.maths.rows import by_blocks
 
 __all__ = ["Table"]
 
@@ -64,10 +65,7 @@ class Table(Rows):
         width = train.shape[1]
         if not len(train):
             return cls([0.0] * width, [1.0] * width, columns)
-        # float64, as the mean of a column may be large compared with its sd
-        exact = train.to(torch.float64)
-        mean = exact.mean(0)
-        sd = (exact - mean).square().mean(0).sqrt()
+        mean, sd = moments(train)
         constant = train.amax(0) == train.amin(0)
         return cls(mean.tolist(), torch.where(constant, 0.0, sd).tolist(), columns)
 
@@ -77,11 +75,12 @@ class Table(Rows):
 
     def inside(self, x: Tensor) -> Tensor:
         mean, sd = self._moments(x.device)
-        return ((x.to(torch.float64) - mean) / torch.where(sd > 0, sd, 1.0)).to(torch.float32)
+        scale = torch.where(sd > 0, sd, 1.0)
+        return by_blocks(lambda rows: ((rows.to(torch.float64) - mean) / scale).to(torch.float32), x)
 
     def outside(self, x: Tensor) -> Tensor:
         mean, sd = self._moments(x.device)
-        return (x.to(torch.float64) * sd + mean).to(torch.float32)
+        return by_blocks(lambda rows: (rows.to(torch.float64) * sd + mean).to(torch.float32), x)
 
     @property
     def log_scale(self) -> float:
