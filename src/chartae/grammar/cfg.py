@@ -349,7 +349,7 @@ class Grammar(Codec):
             where = int(parsed[i // _BATCH].where[i % _BATCH])
             wanted = "a string with one derivation" if is_ambiguous[i] else "a string that needs fewer steps to parse"
             failure = (
-                Failure(int(i), listed[i], 0, listed[i], (wanted,))
+                Failure(int(i), listed[i], 0, listed[i][:40], (wanted,))
                 if is_ambiguous[i] or is_long[i]
                 else self._failure(int(i), listed[i], where)
             )
@@ -441,8 +441,8 @@ class Grammar(Codec):
         if p >= self.size:
             return f"has production {p} at step {step}; expected 0 to {self.size - 1}"
         if not self.masks[:, p].any():
-            return f"has production {p} ({_shown(self.productions[p])}) at step {step}, from which no string"
-            " can be derived"
+            shown = _shown(self.productions[p])
+            return f"has production {p} ({shown}) at step {step}, from which no string can be derived"
         return (
             f"has production {p} ({_shown(self.productions[p])}) at step {step}, where another nonterminal is leftmost"
         )
