@@ -35,11 +35,15 @@ HERE = Path(__file__).parent
 #: seconds and bytes that an input may take
 SECONDS, BYTES = 20.0, 1 << 30
 #: inputs of a child process, and between two writes of the result file
-BATCH = 500
-#: what no reader may do
-FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect", "pickle.find_class")
+BATCH, WRITTEN = 2000, 500
+#: what no reader may do; and modules and names not to be looked up for a pickle (numba pickles its own cache)
+FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect")
+NOT_PICKLED = ("os", "posix", "nt", "subprocess", "sys", "importlib", "shutil", "runpy", "eval", "exec", "open")
 
 Seeds = list[tuple[str, bytes]]
+
+#: tensors and facts of the weights in each folder that `_copy_runs` made
+_WEIGHTS: dict[Path, Any] = {}
 
 
 # -- the mutator -------------------------------------------------------------------------------------------------------
@@ -78,6 +82,8 @@ def mutated(seeds: Seeds, name: str, number: int) -> tuple[str, bytes]:
         return suffix, gzip.compress(bytes(content), 1)
     if suffix in (".npz", ".png", ".safetensors") and rng.random() < 0.7:
         return suffix, _mended(bytes(content), suffix)
+    if name == "manifest" and rng.random() < 0.7:  # the first format had no digest of itself
+        return suffix, bytes(content).replace(b'"version": 2', b'"version": 1')
     return suffix, bytes(content)
 
 
@@ -127,7 +133,7 @@ def _change(content: bytearray, rng: random.Random, other: bytes) -> None:
 def _mended(content: bytes, suffix: str) -> bytes:
     """The content with the check sums of its chunks made right, so that the parser behind them is reached."""
     if suffix == ".safetensors":  # the first format had no digest, and a stranger can renew it
-        return content.replace(b'"version":"2"', b'"version":"1"')
+        return content.replace(b'"version":"2"', b'"version":"1"').replace(b'"digest"', b'"digesu"')
     if suffix == ".npz":  # zipfile checks the sum of what it unpacks: without it
         return re.sub(rb"(PK\x01\x02.{12})(.{4})", lambda m: m[1] + m[2], content, flags=re.DOTALL)
     out, at = bytearray(content[:8]), 8
@@ -265,12 +271,21 @@ def _read_data(path: Path) -> None:
 
 
 def _read_settings(path: Path) -> None:
+    from chartae.records.tensors import read_tensors, write_tensors
     from chartae.runs import load
 
-    text = path.read_bytes()
-    kind = next((name for name in ("strings", "table") if f'"{name}"'.encode() in text), "run")
-    shutil.copy(path, path.parent / kind / "run.toml")
-    load(path.parent / kind)
+    content = path.read_bytes()
+    folder = path.parent / next((name for name in ("strings", "table") if f'"{name}"'.encode() in content), "run")
+    shutil.copy(path, folder / "run.toml")
+    # the weights hold the text of their run.toml, which a stranger can renew
+    if folder not in _WEIGHTS:
+        _WEIGHTS[folder] = read_tensors(folder / "weights.safetensors", kind="weights")
+    tensors, facts = _WEIGHTS[folder]
+    recipe = re.search(rb'recipe = "([^"]*)"', content)
+    facts = {**facts, "settings": content.decode("utf-8", "replace"), "log": 0}
+    facts |= {"recipe": recipe[1].decode("utf-8", "replace")} if recipe else {}
+    write_tensors(folder / "weights.safetensors", tensors, kind="weights", facts=facts)
+    load(folder)
 
 
 def _read_manifest(path: Path) -> None:
@@ -278,6 +293,7 @@ def _read_manifest(path: Path) -> None:
 
     shutil.copy(path, path.parent / "manifest.json")
     manifest.listed(path.parent)
+    shutil.copy(path.with_name("seed.json"), path.parent / "run.toml")
     manifest.verify(path.parent, "run.toml")
 
 
@@ -392,7 +408,12 @@ def child(name: str, first: int, last: int, work: Path) -> None:
 
     allowed = (Damaged, FileNotFoundError) if of_run else (ValueError, TypeError)
     done: list[str] = []
-    sys.addaudithook(lambda event, _: done.append(event) if event in FORBIDDEN else None)
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        if event in FORBIDDEN or (event == "pickle.find_class" and {*args} & {*NOT_PICKLED}):
+            done.append(event)
+
+    sys.addaudithook(hook)
     with tempfile.TemporaryDirectory(dir=work) as folder:
         place = Path(folder)
         if name == "run.toml":
@@ -421,9 +442,7 @@ def _copy_runs(work: Path, place: Path) -> None:
     """Put the weights of the runs beside the inputs."""
     for kind in ("run", "strings", "table"):
         (place / kind).mkdir()
-        for path in (work / kind).glob("*.safetensors"):
-            shutil.copy(path, place / kind)
-        (place / kind / "checkpoint.safetensors").unlink(missing_ok=True)
+        shutil.copy(work / kind / "weights.safetensors", place / kind)
 
 
 def _peak() -> int:
@@ -522,7 +541,7 @@ def fuzz(name: str, inputs: int, former: dict[str, Any], work: Path) -> Iterator
             counts["faults"].append({"input": f"{name}:{number}", "fault": outcome})
         else:
             counts["values" if outcome == "value" else "errors"] += 1
-        if counts["inputs"] % BATCH == 0:
+        if counts["inputs"] % WRITTEN == 0:
             yield counts
     yield counts
 

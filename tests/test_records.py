@@ -323,7 +323,10 @@ def test_only_what_is_there_is_registered(tmp_path):
             '{"version": 3, "files": {}, "more": 1}',
             r"was written by a newer chartae \(its version is 3; .* 2\); update",
         ),
-        ('{"version": 1, "files": {}, "owner": 1, "age": 2}', r"manifest\.json has unknown keys: age, owner; expected"),
+        (
+            '{"version": 1, "files": {}, "owner": 1, "age": 2}',
+            r"manifest\.json has unknown keys: 'age', 'owner'; expected",
+        ),
         ('{"files": {}}', r"version in manifest\.json is None; expected a whole number"),
         ('{"version": "1"}', r"version in manifest\.json is '1'; expected a whole number"),
         ('{"version": 2, "files": {}}', r"manifest\.json has changed since chartae wrote it"),

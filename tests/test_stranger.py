@@ -1,7 +1,8 @@
-"""A run folder is data from a stranger: crafted folders are refused, at once, in little memory, and read nothing else."""
+"""A run folder is data from a stranger: crafted ones are refused, at once, in little memory, and read nothing else."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -29,7 +30,7 @@ from chartae.data.sources import Source
 from chartae.densities import make
 from chartae.densities import save as save_density
 from chartae.grammar import Grammar, Production, Terminal, Tokens, described, restored
-from chartae.records.files import Damaged, one_line, quoted
+from chartae.records.files import Damaged, one_line, quoted, read_text
 from chartae.records.run_folder import RunFolder
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_tensors, write_tensors
@@ -41,6 +42,12 @@ ROOT = Path(__file__).parents[1]
 SECRET = "hunter2-do-not-quote"
 #: seconds of the processor, and bytes, that a crafted folder may take
 SECONDS, BYTES = 2.0, 500 << 20
+
+#: verbs that run once before any is timed
+WARM = {
+    "images": ("sample", "report", "traverse"), "strings": ("sample",),
+    "table": ("evaluate --n 50", "traverse", "diagnose --n 20", "interpolate"),
+}  # fmt: skip
 
 #: paths that were opened, and names of forbidden events, while `watch` is on
 watch: dict[str, list[str]] | None = None
@@ -72,12 +79,18 @@ def honest(tmp_path_factory):
     ch.evaluate(run, n=50)
     table = place / "data" / "table.csv"
     table.parent.mkdir()
-    rows = np.random.default_rng(0).normal(size=(80, 3))
+    rows = np.random.default_rng(0).normal(size=(300, 3))
     np.savetxt(table, rows, "%.6f", ",", header="a,b,c", comments="")
     ch.fit("vae", table, out=place / "table", latent_dim=2, densities=("normal",), **quick)
     strings = ["x", "x+1", "x*2", "sin(x)", "exp(x)", "x/3"] * 10
     ch.fit("grae", strings, grammar="expressions", out=place / "strings", latent_dim=2, net="gru",
            densities=("normal",), **quick)  # fmt: skip
+    for kind, verbs in WARM.items():  # what verbs import does not count
+        shutil.copytree(place / kind, place / "warm")
+        for words in verbs:
+            verb, *rest = words.split()
+            assert main([verb, str(place / "warm"), *rest]) == 0
+        shutil.rmtree(place / "warm")
     return place
 
 
@@ -210,6 +223,12 @@ def npz(**arrays: object) -> bytes:
     return buffer.getvalue()
 
 
+def npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
 def bomb() -> bytes:
     """An archive of 600 MB of zeros in less than 1 MB."""
     buffer = io.BytesIO()
@@ -263,8 +282,28 @@ def of_pages(harm: Callable[[Path], object], message: str) -> Case:
     return Case(harm, message, verbs=("report",), load=False, read=True)
 
 
+def of_log(content: str | bytes) -> Case:
+    return Case(whole("log.jsonl", content), "log.jsonl", verbs=("report", "sample"), read=True)
+
+
 def with_read(harm: Callable[[Path], object], message: str) -> Case:
     return Case(harm, message, verbs=("sample", "report", "evaluate"), read=True)
+
+
+def renew(folder: Path) -> None:
+    """Renew all check sums, as a stranger can: settings and digests in the files of weights, densities, residuals."""
+    with contextlib.suppress(ValueError, OSError, KeyError, RecursionError):
+        path = folder / "weights.safetensors"
+        tensors, facts = read_tensors(path, kind="weights")
+        facts |= {"settings": read_text(folder / "run.toml")}
+        facts.pop("log", None)
+        digest = write_tensors(path, tensors, kind="weights", facts=facts)
+        for path in (*folder.glob("density.*"), folder / "residuals.safetensors"):
+            kind = path.name.partition(".")[0]
+            tensors, facts = read_tensors(path, kind=kind)
+            write_tensors(path, tensors, kind=kind, facts=facts | {"of": digest})
+        path = folder / "results.json"
+        path.write_text(path.read_text().replace(json.loads(path.read_text())["of"], digest))
 
 
 MATCH = "do not match its run.toml"
@@ -275,7 +314,7 @@ CASES: dict[str, Case] = {
     "deep lists": with_read(key("notes = " + "[" * 50_000, r"^notes.*"), "run.toml is damaged"),
     "deep keys": with_read(key(".".join(["a"] * 20_000) + " = 1"), "run.toml"),
     "large toml": with_read(key("x = [" + "1.5, " * 900_000 + "]"), "is larger than"),
-    "many keys": with_read(key("".join(f"k{i} = 1\n" for i in range(30_000))), "keys; expected at most"),
+    "many keys": with_read(key("".join(f"k{i} = 1\n" for i in range(30_000))), "expected at most 20,000"),
     "toml a link": with_read(linked("run.toml"), "run.toml is a link"),
     "toml a pipe": Case(pipe("run.toml"), "there is no run|no regular file", verbs=("sample",)),
     "control characters": Case(key('"\\u001b[31mred" = 1'), "unknown keys: '.x1b"),
@@ -298,10 +337,10 @@ CASES: dict[str, Case] = {
     "seed": Case(toml("seed = 0", f"seed = {10**30}"), "64 bits"),
     "blocks": Case(blocks, MATCH),
     "no kind": Case(toml('[kind]\nkind = "images"', "[kind]"), "kind is ''"),
-    "unknown kind": Case(toml('kind = "images"', f'kind = "{"x" * 9999}"'), "expected one of"),
-    "kind without shape": Case(lambda f: toml("[kind]", "[options]\n[kind]")(f) or toml("[kind]\n", "[kind]\nx = 1\n")(f),
-                               "run.toml is damaged"),
-    "kind of text": Case(key('kind = "images"', r"^\[kind\][^\[]*"), "kind is 'images'"),
+    "unknown kind": Case(toml('kind = "images"', f'kind = "{"x" * 9999}"'), "kind is 'xxx"),
+    "kind without shape": Case(lambda f: (f / "run.toml").write_text(re.sub(
+        r'(kind = "images"\n)shape[^\]]*\]\n', r"\1", (f / "run.toml").read_text())), "KeyError: 'shape'"),
+    "kind of text": Case(key('kind = "images"', r"^\[kind\]\n(?:(?!\[).*\n)*"), "kind is 'images'"),
     "sizes": Case(toml("[kind]\n", '[kind]\nsize = ["a", "b"]\n'), "reading.size"),
     "reading": Case(toml("[options]", '[reading]\nlimit = "all"\n[options]'), "reading.limit is 'all'"),
     "reading a grammar": Case(toml("[options]", '[reading]\ngrammar = "x"\n[options]'), "reading has"),
@@ -323,8 +362,9 @@ CASES: dict[str, Case] = {
     "grammar wide": Case(codec(grammar("\n".join(f"A{i} -> 'x'" for i in range(9000)))), "table of", "strings",
                          ("sample",)),
     "grammar deep": Case(codec(grammar("S = " + "(" * 20_000 + "'x'")), "too deep", "strings", ("sample",)),
-    "grammar chain": Case(codec(grammar("S -> A0\n" + "\n".join(f"A{i} -> A{i + 1}" for i in range(3000)) + "\nA3000 -> 'x'")),
-                          MATCH, "strings", ("sample",)),
+    "grammar chain": Case(codec(grammar("S -> A0\n" +
+        "".join(f"A{i} -> A{i + 1}\n" for i in range(3000)) + "A3000 -> 'x'")), "takes 3002 steps", "strings",
+        ("sample",)),
     "grammar range": Case(codec(grammar("S = " + " ".join("'a'..'\U0010fffe'" for _ in range(50)))), "productions",
                           "strings", ("sample",)),
     # weights
@@ -351,7 +391,8 @@ CASES: dict[str, Case] = {
     "density settings": Case(density(lambda t, facts: facts.update(settings=[1])), "density.gmm.safetensors"),
     "density components": Case(density(lambda t, facts: facts["settings"].update(components="x")),
                                "density.gmm.safetensors"),
-    "density facts": Case(density(lambda t, facts: facts.update(fitted={"scores_": {"x": 1}})), "density.gmm.safetensors"),
+    "density facts": Case(density(lambda t, facts: facts.update(fitted={"scores_": {"x": 1}})),
+                          "density.gmm.safetensors"),
     "density endless": Case(density(lambda t, facts: t.update(
         weights=torch.ones(2), means=torch.zeros(2, 0), factors=torch.zeros(2, 0, 0))), "density.gmm.safetensors"),
     "density not finite": Case(density(lambda t, facts: t["means"].fill_(torch.nan)), "density.gmm.safetensors"),
@@ -375,18 +416,17 @@ CASES: dict[str, Case] = {
                              "mse in results.json is a number of"),
     "results a link": of_pages(linked("results.json"), "results.json is a link"),
     "pictures no archive": of_pages(whole("pictures.npz", b"PK\x03\x04" + b"x" * 100), "pictures.npz is damaged"),
-    "pictures an array": of_pages(lambda f: np.save(f / "x.npy", np.zeros(3)) or shutil.move(f / "x.npy", f / "pictures.npz"),
-                                  "pictures.npz is damaged"),
+    "pictures an array": of_pages(whole("pictures.npz", npy(np.zeros(3))), "pictures.npz is damaged"),
     "pictures a bomb": of_pages(whole("pictures.npz", bomb()), "unpacks to"),
     "pictures lie": of_pages(whole("pictures.npz", lying()), "pictures.npz is damaged"),
     "pictures pickled": of_pages(whole("pictures.npz", npz(originals=np.array([os.getcwd], object))),
                                  "never loaded"),
     "pictures of text": of_pages(whole("pictures.npz", npz(originals=np.array(["a"]))), "originals is"),
     "pictures a link": of_pages(linked("pictures.npz"), "pictures.npz is a link"),
-    "log no json": Case(whole("log.jsonl", "{"), "log.jsonl is damaged", verbs=("report",), read=True),
-    "log no text": Case(whole("log.jsonl", b'{"split": "\xff"}\n'), "log.jsonl is damaged", verbs=("report",), read=True),
-    "log deep": Case(whole("log.jsonl", '{"a":' * 100_000), "log.jsonl is damaged", verbs=("report",), read=True),
-    "log of numbers": Case(whole("log.jsonl", "[1]\n"), "log.jsonl is damaged", verbs=("report",), read=True),
+    "log no json": of_log("{"),
+    "log no text": of_log(b'{"split": "\xff"}\n'),
+    "log deep": of_log('{"a":' * 100_000),
+    "log of numbers": of_log("[1]\n"),
 }  # fmt: skip
 
 
@@ -436,6 +476,7 @@ def test_crafted_folders_are_refused(name, stranger, guarded, tmp_path, capsys):
     case = CASES[name]
     folder = stranger(case.kind)
     case.harm(folder)
+    renew(folder)
     before = {path: path.lstat().st_mtime_ns for path in folder.rglob("*")}
     if case.load:
         with guarded(), pytest.raises((Damaged, FileNotFoundError)) as error:
@@ -527,7 +568,7 @@ DATA = {
     "no digest": (without_digest, "which an older version fitted", True),
     "no fingerprint": (without_fingerprint, "has no fingerprint of its data", False),
     "digests of other types": (toml("count = 1", 'count = "1"'), "files has", False),
-    "a wrong digest": (toml("size = ", "size = 1\ncontent_ = "), "files has", False),
+    "a wrong digest": (toml('listing = "', 'listing = "x'), "are not the 1 of", False),
 }
 
 
@@ -536,6 +577,7 @@ def test_data_are_not_read_on_the_word_of_a_run(name, stranger, guarded, tmp_pat
     harm, message, may_read = DATA[name]
     folder = stranger("table")
     harm(folder)
+    renew(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv("CHARTAE_DATA", raising=False)
     run = ch.load(folder)
@@ -562,6 +604,7 @@ def test_data_that_moved_are_named(stranger, tmp_path, capsys):
     moved = tmp_path / "moved.csv"
     shutil.copy(source, moved)
     named("~/absent.csv")(folder)
+    renew(folder)
     assert main(["traverse", str(folder), "--out", str(tmp_path / "x.csv")]) == 2
     for words in (["traverse", "--out", str(tmp_path / "x.csv")], ["evaluate"], ["diagnose"]):
         assert main([words[0], str(folder), *words[1:], "--data", str(moved)]) == 0, capsys.readouterr().err
@@ -608,9 +651,10 @@ def test_named_data_come_from_folders_that_the_user_names(stranger, tmp_path, mo
     text = (tmp_path / "saved" / "run.toml").read_text()
     (tmp_path / "saved" / "manifest.json").unlink()
     (tmp_path / "saved" / "run.toml").write_text(re.sub(r"^root = .*", f'root = "{folder}"', text, flags=re.M))
+    renew(tmp_path / "saved")
     monkeypatch.setenv("CHARTAE_DATA", str(good))
     assert len(ch.load(tmp_path / "saved").data().train) == 10
-    (good / "mnist" / "train-images-idx3-ubyte").write_bytes(images[:-1] + b"\0")
+    (good / "mnist" / "train-images-idx3-ubyte").write_bytes(images[:16] + b"\7" + images[17:])
     with pytest.raises(ValueError, match="not those that the run was fitted to"):
         ch.load(tmp_path / "saved").data()
     with pytest.raises(ValueError, match="not those that the run was fitted to"):
@@ -716,7 +760,7 @@ def test_names_with_brackets_control_characters_and_other_bytes(honest, tmp_path
     assert (folder / "run.toml").read_bytes().decode()
     run = ch.load(folder)
     assert torch.equal(run.data().train, read(data).train)
-    for words in (["evaluate", str(folder)], ["report", str(folder)], ["diagnose", str(folder)],
+    for words in (["evaluate", str(folder)], ["report", str(folder)],
                   ["sample", str(folder), "--out", str(place / "[x].csv")], ["inspect", str(data)]):  # fmt: skip
         assert main(words) == 0, capfd.readouterr().err
     printed = capfd.readouterr()
@@ -734,7 +778,7 @@ def test_settings_hold_any_bytes_of_paths(tmp_path):
     again = Settings.read(tmp_path / "run.toml")
     assert (again.data, again.root, again.to) == (odd, odd, "file.csv")
     with pytest.raises(ValueError, match="expected at most 4,194,304 bytes"):
-        Settings("ae", "x", (2,), 1, "mlp", 1, 1, 0.1, 0, kind={"mean": [0.123456789] * 200_000}).to_toml()
+        Settings("ae", "x", (2,), 1, "mlp", 1, 1, 0.1, 0, kind={"mean": [0.123456789] * 300_000}).to_toml()
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------

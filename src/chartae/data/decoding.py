@@ -41,6 +41,8 @@ SUFFIXES = frozenset({
     ".tif", ".tiff", ".webp",
 })  # fmt: skip
 BACKGROUNDS = ("white", "black", "alpha")
+#: pixels that are mixed with a background at a time
+SLICE = 1 << 18
 
 Pixels: TypeAlias = "NDArray[Any]"
 #: a path, a Pillow image, or an array (h, w), (h, w, c) or (c, h, w)
@@ -110,10 +112,10 @@ def decode(source: Source, name: str, background: str, size: tuple[int, int] | N
         if isinstance(source, np.ndarray | Tensor):
             return _of_array(source, name, size)
         if is_picture(source):
-            levels, opacity, white, facts = _channels(source, None)
-        else:
-            with Image.open(cast(str, source)) as image:
-                levels, opacity, white, facts = _channels(image, Path(cast(str, source)))
+            return _shown(*_channels(source, None), background, size)
+        with Image.open(cast(str, source)) as image:
+            channels = _channels(image, Path(cast(str, source)))
+        return _shown(*channels, background, size)
     except (
         OSError,
         ValueError,
@@ -125,6 +127,17 @@ def decode(source: Source, name: str, background: str, size: tuple[int, int] | N
         Image.DecompressionBombError,
     ) as e:
         raise ValueError(f"{name} cannot be read as an image: {_impostor(source) or f'{e}.'}") from e
+
+
+def _shown(
+    levels: Pixels,
+    opacity: Pixels | None,
+    white: int | None,
+    facts: set[str],
+    background: str,
+    size: tuple[int, int] | None,
+) -> Picture:
+    """A picture of its channels, on a background and in another size."""
     height, width = levels.shape[:2]
     colour = levels.shape[2] == 3
     top = 1.0 if levels.dtype.kind == "f" else float(white or 255)
@@ -307,9 +320,14 @@ def _on_background(levels: Pixels, opacity: Pixels | None, top: float, backgroun
         return np.concatenate([visible, opacity[..., None]], 2)
     if opacity is None or opacity.min() >= top:
         return levels
-    share = opacity[..., None].astype(np.float32) / top
-    mixed = levels * share + (top if background == "white" else 0.0) * (1 - share)
-    return cast(Pixels, np.rint(mixed).astype(levels.dtype))
+    behind = top if background == "white" else 0.0
+    flat, shares, mixed = levels.reshape(-1, levels.shape[2]), opacity.reshape(-1, 1), np.empty_like(levels)
+    out = mixed.reshape(-1, levels.shape[2])
+    # in slices, as the numbers of a large picture take four times the memory of its levels
+    for at in range(0, len(flat), SLICE):
+        share = shares[at : at + SLICE].astype(np.float32) / top
+        out[at : at + SLICE] = np.rint(flat[at : at + SLICE] * share + behind * (1 - share))
+    return mixed
 
 
 def resized(levels: Pixels, size: tuple[int, int], *, alpha: bool = False) -> Pixels:

@@ -189,7 +189,8 @@ def _stacked(pictures: Sequence[Picture], colour: bool, reading: Reading, what: 
             colours, opacity = colours[..., :-1], colours[..., -1:]
         if colours.shape[2] != channels and colours.shape[2] in (1, 3):
             colours = np.repeat(colours[..., :1], channels, 2)
-        images.append(np.concatenate([colours, opacity], 2).transpose(2, 0, 1))
+        whole = np.concatenate([colours, opacity], 2) if opacity.size else colours
+        images.append(whole.transpose(2, 0, 1))
     if all(image.dtype == np.uint8 for image in images) and (reading.white or 255) >= 255:
         return np.stack(images)
     white = reading.white or 255
@@ -205,6 +206,9 @@ def _stacked(pictures: Sequence[Picture], colour: bool, reading: Reading, what: 
             f"{sum(above)} of the {len(pictures)} pictures of {what} have levels above white={white}, up to {peak:g},"
             f" which are clipped. Give white={2 ** int(peak).bit_length() - 1} to fit to keep them."
         )
-    return np.stack(
-        [np.clip(image.astype(np.float32) / np.float32(top), 0, 1) for image, top in zip(images, tops, strict=True)]
-    )
+    stacked = np.empty((len(images), *images[0].shape), np.float32)
+    for place, image, top in zip(stacked, images, tops, strict=True):  # in place, as pictures may be large
+        place[...] = image
+        place /= np.float32(top)
+        np.clip(place, 0, 1, out=place)
+    return stacked

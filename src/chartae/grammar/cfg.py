@@ -138,9 +138,9 @@ class Grammar(Codec):
             ImportError: lark is not installed.
         """
         path = Path(text_or_path) if str(text_or_path).endswith(".lark") else None
-        text = path.read_text(encoding="utf-8") if path else str(text_or_path)
         settings = {"name": path.stem} | settings if path else settings
         try:
+            text = path.read_text(encoding="utf-8") if path else str(text_or_path)
             productions, start, ignored = read_lark(text, start)
         except ValueError as e:
             raise ValueError(f"{path}: {e}" if path else str(e)) from e
@@ -440,12 +440,10 @@ class Grammar(Codec):
         p = int(row[step])
         if p >= self.size:
             return f"has production {p} at step {step}; expected 0 to {self.size - 1}"
+        what = f"has production {p} ({_shown(self.productions[p])}) at step {step}"
         if not self.masks[:, p].any():
-            shown = _shown(self.productions[p])
-            return f"has production {p} ({shown}) at step {step}, from which no string can be derived"
-        return (
-            f"has production {p} ({_shown(self.productions[p])}) at step {step}, where another nonterminal is leftmost"
-        )
+            return f"{what}, from which no string can be derived"
+        return f"{what}, where another nonterminal is leftmost"
 
 
 def _trie(terminals: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from chartae.records.arrays import read_npz
 from chartae.records.files import quoted, whole_file
 
 __all__ = ["Codec", "Derivations", "Description", "Failure", "gather"]
@@ -180,12 +181,10 @@ class Derivations:
         Raises:
             ValueError: the file lacks an array, or its arrays do not match.
         """
-        with np.load(path, allow_pickle=False) as f:
-            if missing := {"flat", "offsets", "kept"} - set(f.files):
-                raise ValueError(
-                    f"{path} lacks {', '.join(sorted(missing))}; expected a file that Derivations.save wrote"
-                )
-            flat, offsets, kept = f["flat"], f["offsets"], f["kept"]
+        arrays = read_npz(path)
+        if missing := {"flat", "offsets", "kept"} - set(arrays):
+            raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; expected a file that Derivations.save wrote")
+        flat, offsets, kept = arrays["flat"], arrays["offsets"], arrays["kept"]
         if flat.ndim != 1 or offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or offsets[-1] != len(flat):
             raise ValueError(
                 f"{path} holds indices of shape {flat.shape} and offsets of shape {offsets.shape} that do not match;"

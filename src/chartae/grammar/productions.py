@@ -194,7 +194,7 @@ class _Ebnf:
         while self.at < len(self.pieces):
             (kind, name, line), (define, _, _) = self.peek(), self.peek(1)
             if kind != "name" or define != "define":
-                raise ValueError(f"line {line} of the grammar has {name!r}; expected a rule, name = ...")
+                raise ValueError(f"line {line} of the grammar has {quoted(name)}; expected a rule, name = ...")
             self.at += 2
             mark = len(self.productions)
             alternatives = self.alternatives(name)
@@ -204,8 +204,8 @@ class _Ebnf:
                 self.at += 1
             elif self.peek()[0] != "end" and not self.starts_rule():
                 raise ValueError(
-                    f"line {self.peek()[2]} of the grammar has {self.peek()[1]!r}; expected a symbol, ';' or the next"
-                    " rule"
+                    f"line {self.peek()[2]} of the grammar has {quoted(self.peek()[1])}; expected a symbol, ';' or the"
+                    " next rule"
                 )
             _check_count(len(self.productions))
         return self.productions
@@ -405,7 +405,7 @@ class _Regexes:
             if len(tree) == 1 and str(tree[0][0]) in ("IN", "LITERAL"):
                 return {a[0] for a in self.alternatives(name, tree)}
         raise ValueError(
-            f"%ignore {name} is {pattern.value!r}; expected single characters, such as / / or /[ \\t]+/. Remove"
+            f"%ignore {name} is {quoted(pattern.value)}; expected single characters, such as / / or /[ \\t]+/. Remove"
             " comments and the like from the strings beforehand."
         )
 

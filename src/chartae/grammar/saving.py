@@ -112,7 +112,7 @@ def restored(text: str) -> Codec:
         return Tokens(_texts(description["tokens"]), pattern if pattern in PATTERNS else None)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"text is {quoted(text)}; expected a description of a codec, written by `described` ({one_line(error)})"
+            f"text describes no codec: {one_line(error)} (it is {quoted(text)}); expected what `described` wrote"
         ) from error
 
 

@@ -19,12 +19,14 @@ from chartae.optimise.settings import Search
 from chartae.optimise.surrogates import Fit
 from chartae.optimise.workers import Scored
 from chartae.records import manifest
-from chartae.records.files import read_text, replace_text
+from chartae.records.files import Damaged, quoted, read_text, reading, replace_text
 from chartae.records.tensors import read_tensors, write_tensors
 
 __all__ = ["FILES", "Shared", "State", "fingerprint", "shared"]
 
 FORMAT = 1
+#: the largest state that is read, in bytes
+MOST_STATE = 1 << 28
 #: the files of the state
 FILES = ("codes.safetensors", "state.json")
 
@@ -122,25 +124,21 @@ class State:
     @classmethod
     def _read(cls, folder: Path, first: State, facts: Shared) -> State:
         path = folder / "state.json"
-        try:
-            record = json.loads(read_text(path))
+        with reading(path, "state of a search; start again with overwrite"):
+            record = json.loads(read_text(path, MOST_STATE))
             if record["format"] > FORMAT:
-                raise ValueError(
-                    f"{path} has format {record['format']}; expected at most {FORMAT}. Update chartae, which wrote it "
-                    "in a newer version."
+                raise Damaged(
+                    f"{path} has format {quoted(record['format'])}; expected at most {FORMAT}. Update chartae, which "
+                    "wrote it in a newer version."
                 )
-            former, region = record["settings"], Region(**record["region"])
+            former, region = dict(record["settings"]), Region(**record["region"])
             rows = [Row(**row) for row in record["rows"]]
             scored = {string: Scored(*result) for string, result in record["scored"].items()}
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is damaged ({error}); expected the state of a search. Start again with overwrite."
-            ) from error
         for key, now in json.loads(json.dumps(facts)).items():
             if former.get(key) != now:
                 raise ValueError(
-                    f"{key} is {now!r}; expected {former.get(key)!r}, as in the search in {folder} that is resumed. "
-                    "Resume with the same settings, or start again with overwrite."
+                    f"{key} is {now!r}; expected {former.get(key)!r:.200}, as in the search in {folder} that is "
+                    "resumed. Resume with the same settings, or start again with overwrite."
                 )
         tensors, _ = read_tensors(folder / "codes.safetensors", kind="search")
         proposed = tensors.get("codes")

@@ -71,12 +71,12 @@ def check_npz(file: IO[bytes], most: int | None = None) -> None:
     file.seek(0)
 
 
-def read_npz(path: str | Path, most: int) -> dict[str, NDArray[np.generic]]:
+def read_npz(path: str | Path, most: int | None = None) -> dict[str, NDArray[np.generic]]:
     """Read the arrays of an ``.npz`` file of a run.
 
     Args:
         path: the file.
-        most: the largest size of all arrays together, in bytes.
+        most: the largest size of all arrays together, in bytes; None (default) for any.
 
     Returns:
         The arrays by name.

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from chartae.records.files import Damaged, opened, replace_text
+from chartae.records.files import Damaged, one_line, opened, replace_text
 from chartae.records.named import Named
 from chartae.records.parsing import Place, Value, is_finite, is_number
 
 __all__ = ["LogFile", "LogRow", "read_log"]
 
-#: the largest log that is read, in bytes
-MOST_LOG = 1 << 30
+#: the largest log that is read, in bytes, and its rows
+MOST_LOG, MOST_ROWS = 1 << 29, 2_000_000
 #: keys of a row that are not terms of the loss
 NOT_TERMS = ("split", "epoch", "step", "lr", "seconds", "kind", "alarm")
 
@@ -160,11 +160,14 @@ def _rows(path: Path, size: int | None) -> tuple[list[LogRow], bytes]:
         content = file.read(MOST_LOG + 1 if size is None else max(0, min(size, MOST_LOG)))
     if len(content) > MOST_LOG or (size is not None and len(content) < size):
         raise Damaged(f"{path} has {len(content):,} bytes; expected {MOST_LOG if size is None else size:,}")
+    if (count := content.count(b"\n")) > MOST_ROWS:
+        raise Damaged(f"{path} has {count:,} rows; expected at most {MOST_ROWS:,}")
     rows: list[LogRow] = []
+    place = Place(key="a row")
     for number, line in enumerate(content.split(b"\n"), 1):
         try:
             if line.strip():
-                rows.append(LogRow(Place(key="a row").mapping(json.loads(line))))
+                rows.append(LogRow(place.mapping(json.loads(line))))
         except (ValueError, RecursionError) as error:  # JSON and Unicode errors are ValueErrors
-            raise Damaged(f"{path} is damaged in line {number}: {str(error)[:200]}") from error
+            raise Damaged(f"{path} is damaged in line {number}: {one_line(error)}") from error
     return rows, content

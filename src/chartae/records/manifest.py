@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from chartae.records.files import Damaged, digest_of, is_leftover, replace_text
+from chartae.records.files import LINE, Damaged, digest_of, is_leftover, quoted, replace_text
 from chartae.records.parsing import Place, Value, read_json
 
 __all__ = [
@@ -228,7 +228,7 @@ def _read(folder: Path) -> Entries:
     """The entries of the manifest; empty if there is none."""
     path = folder / NAME
     if path.is_symlink():
-        raise ValueError(f"{path} is a link; expected a file. Put the file itself into the folder, or delete the link")
+        raise Damaged(f"{path} is a link; expected a file. Put the file itself into the folder, or delete the link")
     if not path.is_file():
         return {}
     values, place = read_json(path, "Fit the run again (--overwrite), or delete the file to skip its checks")
@@ -236,12 +236,13 @@ def _read(folder: Path) -> Entries:
     if version is None or version < 1:
         raise place.at("version").wrong(values.get("version"), f"a whole number from 1 to {VERSION}")
     if version > VERSION:
-        raise ValueError(
+        raise Damaged(
             f"{path} was written by a newer chartae (its version is {version}; this one reads {VERSION}); "
             "update chartae"
         )
     if unknown := sorted(set(values) - {"version", "files", "digest"}):
-        raise ValueError(f"{path} has unknown keys: {', '.join(unknown)}; expected version and files. {place.remedy}")
+        names = ", ".join(map(quoted, unknown))[:LINE]
+        raise Damaged(f"{path} has unknown keys: {names}; expected version and files. {place.remedy}")
     listed = place.at("files")
     entries = {name: _entry(name, value, listed) for name, value in listed.mapping(values.get("files")).items()}
     if version > 1 and values.get("digest") != _digest(entries):

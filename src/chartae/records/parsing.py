@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,14 @@ from chartae.records.files import Damaged, one_line, quoted, read_text
 
 __all__ = ["MOST_TOML", "Place", "Value", "is_finite", "is_number", "parse_toml", "read_json", "read_toml"]
 
-#: the largest TOML file that is read, in bytes, and its most lines that begin a key or a table: tomllib is slow
-MOST_TOML, MOST_KEYS = 4 << 20, 20_000
+#: the largest TOML file that is read, in bytes, its keys, and the dots in a key: the time that tomllib takes grows with
+#: the square of the last
+MOST_TOML, MOST_KEYS, MOST_DOTS = 4 << 20, 20_000, 30
+#: strings and comments in TOML; and the beginnings of tables
+_QUOTED = re.compile(
+    r'''"""(?:[^"\\]|\\.|"(?!""))*"""|\'\'\'.*?\'\'\'|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'|\#[^\n]*''', re.DOTALL
+)
+_TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 
 #: a value in a JSON or TOML file
 Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Value] | None"
@@ -161,7 +168,11 @@ def parse_toml(text: str, path: Path) -> Mapping[str, Value]:
 
 
 def _toml(text: str) -> Mapping[str, Value]:
-    # values of lists are indented
-    if (keys := sum(line[:1] not in ("", " ", "#", "]") for line in text.split("\n"))) > MOST_KEYS:
-        raise ValueError(f"it has {keys:,} keys; expected at most {MOST_KEYS:,}")
+    bare = _QUOTED.sub("q", text)
+    keys = bare.count("=") + len(_TABLE.findall(bare))
+    dots = max((line.partition("=")[0].count(".") for line in bare.split("\n") if "=" in line), default=0)
+    if keys > MOST_KEYS or dots > MOST_DOTS:
+        raise ValueError(
+            f"it has {keys:,} keys, some with {dots:,} dots; expected at most {MOST_KEYS:,}, with {MOST_DOTS} dots"
+        )
     return tomllib.loads(text)

@@ -11,6 +11,7 @@ from chartae.records.log import LogRow, read_log
 from chartae.records.parsing import Value, read_toml
 from chartae.records.pictures import Pictures
 from chartae.records.results import Results
+from chartae.records.settings import paths_in
 from chartae.records.tensors import read_header
 
 __all__ = ["RunFolder", "weights_digest"]
@@ -65,7 +66,7 @@ class RunFolder:
         is_stale = results is not None and not results.belongs_to(weights_digest(folder))
         pictures = folder / "pictures.npz"
         return cls(
-            read_toml(folder / "run.toml"),
+            {**(settings := read_toml(folder / "run.toml")), **paths_in(settings)},
             read_log(folder / "log.jsonl"),
             None if is_stale else results,
             Pictures.read(pictures) if pictures.is_file() and not is_stale else Pictures(),

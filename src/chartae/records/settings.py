@@ -15,7 +15,7 @@ import tomli_w
 from chartae.records.files import LINE, Damaged, quoted, read_text
 from chartae.records.parsing import MOST_TOML, parse_toml
 
-__all__ = ["IN_MEMORY", "Plain", "Settings"]
+__all__ = ["IN_MEMORY", "Plain", "Settings", "paths_in"]
 
 #: the name that stands for in-memory data, which cannot be loaded again
 IN_MEMORY = "array"
@@ -213,7 +213,7 @@ class Settings:
                 raise Damaged(
                     f"{path}: options.{key[:60]} is {quoted(value)}; expected a number, a name, true or false"
                 )
-        paths = {name: _as_path(values[name]) for name in PATHS if name in values}
+        paths = paths_in(values)
         notes = tuple(map(str, values.get("notes", ())))
         return cls(**values | shapes | paths | {"notes": notes})
 
@@ -235,6 +235,11 @@ def _as_uri(name: str) -> str:
     except UnicodeEncodeError:
         return URI + quote_from_bytes(os.fsencode(name), safe="/+: ")
     return name
+
+
+def paths_in(values: Mapping[str, Any]) -> dict[str, str]:
+    """The names and paths among the values of a `run.toml`, with all of their bytes."""
+    return {name: _as_path(text) for name in PATHS if isinstance(text := values.get(name), str)}
 
 
 def _as_path(text: str) -> str:

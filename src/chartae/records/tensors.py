@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
-from chartae.records.files import Damaged, opened, whole_file
+from chartae.records.files import Damaged, one_line, opened, whole_file
 
 __all__ = ["kind_of", "read_header", "read_tensors", "write_tensors"]
 
@@ -40,7 +40,10 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], *, kind: str,
     header = {"chartae": kind, "version": str(VERSION), "facts": text, "digest": digest}
     try:
         with whole_file(path) as part:
-            save_file(dense, part, metadata=header)
+            if _is_utf8(part):
+                save_file(dense, part, metadata=header)
+            else:
+                part.write_bytes(save(dense, header))
     except SafetensorError as error:
         raise OSError(f"{path} could not be written: {error}") from error
     return digest
@@ -102,7 +105,7 @@ def read_header(path: str | Path, *, kind: str) -> tuple[dict[str, tuple[str, tu
         header = values.pop("__metadata__", {})
         facts, digest = _facts(header, path, kind)
         shapes = {name: (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in values.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise _not_ours(error, path, kind) from error
     return shapes, facts, digest
 
@@ -143,8 +146,16 @@ def _facts(header: Mapping[str, str], path: Path, kind: str) -> tuple[dict[str, 
 def _not_ours(error: Exception, path: Path, kind: str) -> Damaged:
     if isinstance(error, Damaged):
         return error
-    reason = f"{type(error).__name__}: {error}"[:200]
-    return Damaged(f"{path} is damaged or not a chartae {kind} ({reason})")
+    return Damaged(f"{path} is damaged or not a chartae {kind} ({one_line(error)})")
+
+
+def _is_utf8(path: Path) -> bool:
+    """Whether the bytes of a path are UTF-8; safetensors opens no others by name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_tensors(path: str | Path, *, kind: str, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -165,11 +176,18 @@ def read_tensors(path: str | Path, *, kind: str, device: str = "cpu") -> tuple[d
     path = Path(path)
     _, facts, digest = read_header(path, kind=kind)
     try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            text = (file.metadata() or {})["facts"]
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except (SafetensorError, KeyError, RuntimeError, OverflowError) as error:
+        text = _header(path, kind)["__metadata__"]["facts"]
+        if _is_utf8(path):
+            with safe_open(path, framework="pt", device="cpu") as file:
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+        else:
+            with opened(path) as content:
+                tensors = load(content.read())
+        changed = digest and _digest(kind, text, tensors) != digest
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise _not_ours(error, path, kind) from error
-    if digest and _digest(kind, text, tensors) != digest:
+    if changed:
         raise Damaged(f"{path} has changed since chartae wrote it: its digest is not that of its content")
     return {name: values.to(device) for name, values in tensors.items()}, facts

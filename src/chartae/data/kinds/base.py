@@ -27,7 +27,7 @@ from chartae.data.tables import TABLE_READERS
 from chartae.data.text import TABLES, suffix_of
 from chartae.grammar import Codec
 from chartae.records.choices import one_of
-from chartae.records.files import LINE, one_line, quoted
+from chartae.records.files import LINE, one_line
 from chartae.records.settings import Plain
 
 __all__ = [
@@ -226,8 +226,8 @@ class Kind(ABC):
             return kind.restored(facts)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(
-                f"facts is {quoted(sorted(map(str, facts)), LINE)}; expected the entries of {kind.noun} "
-                f"({one_line(error)}). Load it with the version of chartae that wrote it."
+                f"facts describe no {kind.noun}: {one_line(error)}. Load them with the version of chartae that wrote"
+                " them."
             ) from error
 
     def read(self, x: object) -> Tensor:
