@@ -19,6 +19,7 @@ from chartae import cli
 from chartae.cli import verb
 from chartae.cli.fit import Fit
 from chartae.cli.main import VERBS
+from chartae.records.settings import Settings
 from chartae.records.training import Training
 
 pytestmark = pytest.mark.usefixtures("float32")
@@ -582,5 +583,5 @@ def test_pictures_of_different_sizes_are_resized_and_read_again(tmp_path, capsys
     assert cli.main(words) == 2
     assert "Give --size " in capsys.readouterr().err
     assert cli.main([*words, "--size", "8"]) == 0
-    assert "size = [8, 8]" in (tmp_path / "r" / "run.toml").read_text()
+    assert Settings.read(tmp_path / "r" / "run.toml").reading["size"] == [8, 8]
     assert cli.main(["traverse", str(tmp_path / "r"), "--steps", "3"]) == 0  # loads the data again

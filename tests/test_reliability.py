@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -371,7 +372,8 @@ def test_a_full_disk_ends_neither_training_nor_run(tmp_path, x, monkeypatch, cap
     def fill_for_ever(row, model):
         full[0] = True
 
-    with pytest.warns(UserWarning) as caught:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         run = fitted(x, tmp_path / "b", epochs=2, on_epoch=fill_for_ever, checkpoint_every=1)
     full[0] = False
     assert any("the run could not be written to" in str(w.message) for w in caught)

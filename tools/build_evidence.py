@@ -693,8 +693,8 @@ def mutated() -> list[str]:
                 for name, row in result["formats"].items()]  # fmt: skip
         parts += [
             "### Mutated files\n",
-            "Every input gives a value or one kind of error; a crash, a hang, another exception or a gigabyte of memory "
-            "is a fault.\n",
+            "Every input gives a value or one kind of error; a crash, a hang, another exception or a gigabyte of "
+            "memory is a fault.\n",
             table(["format", "inputs", "read", "refused", "faults", "slowest", "most memory"], rows),
             f"\n`{result['command']}`.\n",
         ]
@@ -707,7 +707,8 @@ def bookkeeping() -> list[str]:
     result = read("bookkeeping")
     if result is not None:
         rows = [[name, f"{row['milliseconds of an epoch in memory']:.2f} ms",
-                 f"{row['milliseconds with a folder']:.2f} ms", f"{100 * row['share']:.1f} %", _verdict(result["target"], row["share"], "<=")]
+                 f"{row['milliseconds with a folder']:.2f} ms", f"{100 * row['share']:.1f} %",
+                 _verdict(result["target"], row["share"], "<=")]
                 for name, row in result["shares"].items()]  # fmt: skip
         parts += [
             "### Bookkeeping\n",

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
-from zipfile import BadZipFile
 
 from tyro.conf import Positional
 
-from chartae.cli.flags import DataFlags, RunFolder, flag
+from chartae.cli.flags import DataFlags, RunDataFlags, RunFolder, flag
 from chartae.cli.verb import Verb, say
 
 if TYPE_CHECKING:
@@ -199,13 +198,14 @@ def _read_codes(path: Path) -> Tensor:
 
     from chartae.data import Reading
     from chartae.data.files import read_contents
+    from chartae.records.arrays import check_npz
+    from chartae.records.files import reading
 
     if path.suffix.lower() == ".npz":
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
+        with open(path, "rb") as file, reading(path, "file that `chartae encode` wrote"):
+            check_npz(file)
+            with np.load(file, allow_pickle=False) as arrays:
                 values = arrays["codes"]
-        except (ValueError, OSError, EOFError, KeyError, TypeError, BadZipFile) as error:
-            raise ValueError(f"{path} holds no array named codes; save it by `chartae encode`, or as .npy") from error
     else:
         contents = read_contents(path, Reading(optional=True))
         values, names = np.asarray(contents.examples()), list(contents.columns.names)
@@ -334,7 +334,7 @@ class Traverse(Verb):
     condition: Annotated[
         str | None, flag("for a conditional run: one value for all points, such as 3, or a=1,b=2", "VALUE")
     ] = None
-    data: DataFlags = field(default_factory=DataFlags)
+    data: RunDataFlags = field(default_factory=RunDataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
@@ -342,6 +342,8 @@ class Traverse(Verb):
 
         run = runs.load(self.run_folder)
         writer = writer_for(run, self.out, max(1, (self.axes or 1) * self.steps), "traversal")
-        x = run.axes_inside(self.axes, self.steps, self.span, condition=self.condition, root=self.data.data_root)
+        run.conditions(self.condition, 1)  # a wrong condition is refused before data are read
+        codes = run.encode_split(run.source(self.data.dataset, self.data.data_root))
+        x = run.axes_inside(self.axes, self.steps, self.span, codes, self.condition)
         writer.in_rows(self.steps)(x.flatten(0, 1))
         say(f"{x.shape[0]} axes with {x.shape[1]} points each are in {writer.path}")

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
-from chartae.cli.flags import DataFlags, FitDataFlags, MeasuringFlags, ModelFlags, RunFolder, Seed, flag
+from chartae.cli.flags import FitDataFlags, MeasuringFlags, ModelFlags, RunDataFlags, RunFolder, Seed, flag
+from chartae.cli.printing import cells, console, title
 from chartae.cli.recipes import options_help, refuse_unknown
 from chartae.cli.verb import Printing, progress, say
 from chartae.records.training import Training
@@ -42,7 +43,7 @@ class Evaluate(Printing):
         flag("densities or samplers to draw from; by default the prior and all fitted", "NAME ..."),
     ] = ()
     measuring: MeasuringFlags = field(default_factory=MeasuringFlags)
-    data: DataFlags = field(default_factory=DataFlags)
+    data: RunDataFlags = field(default_factory=RunDataFlags)
     seed: Seed = 0
     device: Annotated[str, flag("cpu or cuda", "NAME")] = "cpu"
 
@@ -51,53 +52,53 @@ class Evaluate(Printing):
         from chartae.evaluation import evaluate
 
         results = evaluate(
-            runs.load(self.run_folder, device=self.device), densities=self.densities or None, seed=self.seed,
-            root=self.data.data_root, **vars(self.measuring),
+            runs.load(self.run_folder, device=self.device), self.data.dataset, densities=self.densities or None,
+            seed=self.seed, root=self.data.data_root, **vars(self.measuring),
         )  # fmt: skip
         show = TABLES.get(results.metric, _of_sets)
         self.conclude(results.to_dict(), lambda: show(str(self.run_folder), results))
 
 
-def _of_sets(title: str, results: Results) -> None:
+def _of_sets(name: str, results: Results) -> None:
     """A row a set, a column a metric: sets that are compared in a feature space."""
     n = results.protocol.get("n")
-    table = Table(title=f"{title}: {results.metric} (lower is better)" + (f", n = {n}" if n else ""))
+    table = Table(title=title(f"{name}: {results.metric} (lower is better)" + (f", n = {n}" if n else "")))
     metrics = ("frechet", "kid", "precision", "recall", "density", "coverage")
     for column in ("set", *metrics):
         table.add_column(column, justify="left" if column == "set" else "right")
-    for name, scores in results.sets.items():
-        table.add_row(name, *(_number(scores.get(metric)) for metric in metrics))
-    console = Console()
-    console.print(table)
+    for set_name, scores in results.sets.items():
+        table.add_row(*cells(set_name, *(_number(scores.get(metric)) for metric in metrics)))
+    stdout = console()
+    stdout.print(table)
     for part in ("reconstruction", "classes", "clusters", "code"):
-        _line(console, part, results.get(part) or {})
+        _line(stdout, part, results.get(part) or {})
 
 
-def _of_strings(title: str, results: Results) -> None:
+def _of_strings(name: str, results: Results) -> None:
     """A row a metric, a column a density: new strings."""
     protocol = results.protocol
-    table = Table(title=f"{title}: new strings ({protocol.get('valid')} are valid), n = {protocol.get('n')}")
+    table = Table(title=title(f"{name}: new strings ({protocol.get('valid')} are valid), n = {protocol.get('n')}"))
     table.add_column("")
-    for name in results.sets:
-        table.add_column(name, justify="right")
+    for set_name in results.sets:
+        table.add_column(*cells(set_name), justify="right")
     for metric, value in results.sets["floor"].items():
         if value is not None:
             values = (_number(scores.get(metric)) for scores in results.sets.values())
-            table.add_row(metric.replace("_", " "), *values)
-    console = Console()
-    console.print(table)
-    _line(console, "reconstruction", results.reconstruction)
-    console.print("floor: as many test strings", highlight=False)
+            table.add_row(*cells(metric.replace("_", " "), *values))
+    stdout = console()
+    stdout.print(table)
+    _line(stdout, "reconstruction", results.reconstruction)
+    stdout.print("floor: as many test strings")
 
 
 #: how results are printed: by their metric; `_of_sets` otherwise
 TABLES: Mapping[str, Callable[[str, Results], None]] = {"strings": _of_strings}
 
 
-def _line(console: Console, name: str, scores: Mapping[str, float | None]) -> None:
+def _line(stdout: Console, name: str, scores: Mapping[str, float | None]) -> None:
     values = "  ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in scores.items() if value is not None)
     if values:
-        console.print(f"{name}: {values}", highlight=False, soft_wrap=True)
+        stdout.print(f"{name}: {values}", highlight=False, soft_wrap=True)
 
 
 def _number(value: float | None) -> str:
@@ -119,17 +120,18 @@ class Score(Printing):
     ] = None
     n: Annotated[int, flag("largest number of test points", "N")] = 5000
     seed: Seed = 0
-    data: DataFlags = field(default_factory=DataFlags)
+    data: RunDataFlags = field(default_factory=RunDataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
         from chartae.evaluation import evaluate_score
 
         results = evaluate_score(
-            runs.load(self.run_folder), sigma=self.sigma, n=self.n, seed=self.seed, root=self.data.data_root
-        )
-        title = f"{self.run_folder}: the score on {results['points']} test points of {results['data']}"
-        self.conclude(results, lambda: Console().print(_levels_table(title, results["levels"])))
+            runs.load(self.run_folder), self.data.dataset, sigma=self.sigma, n=self.n, seed=self.seed,
+            root=self.data.data_root,
+        )  # fmt: skip
+        name = f"{self.run_folder}: the score on {results['points']} test points of {results['data']}"
+        self.conclude(results, lambda: console().print(_levels_table(name, results["levels"])))
         say(f"score.json and the pictures are in {self.run_folder}")
 
 
@@ -147,12 +149,12 @@ SCORE_COLUMNS: Mapping[str, tuple[str, Callable[[ScoreLevel], float]]] = {
 }
 
 
-def _levels_table(title: str, levels: Sequence[ScoreLevel]) -> Table:
+def _levels_table(name: str, levels: Sequence[ScoreLevel]) -> Table:
     caption = (
         "denoise: mean |r(x + e) - x|^2 / (d sigma^2), 1 for r(x) = x. L2, cosine, Hessian, log p: errors against "
         "the density smoothed by sigma; raw: against the density itself. dim: mean local dimension."
     )
-    table = Table(title=title, caption=caption)
+    table = Table(title=title(name), caption=caption)
     columns = {head: value for head, (part, value) in SCORE_COLUMNS.items() if not part or part in levels[0]}
     for head in columns:
         table.add_column(head, justify="right")
@@ -175,23 +177,24 @@ class Diagnose(Printing):
     out: Annotated[Path | None, flag("the page; by default diagnose.html in the run's folder", "FILE")] = None
     n: Annotated[int, flag("largest number of test points at which Jacobians are computed", "N")] = 500
     seed: Seed = 0
-    data: DataFlags = field(default_factory=DataFlags)
+    data: RunDataFlags = field(default_factory=RunDataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
         from chartae.evaluation import diagnose
 
         out = self.out or self.run_folder / "diagnose.html"
-        results = diagnose(runs.load(self.run_folder), n=self.n, seed=self.seed, root=self.data.data_root, out=out)
-        title = f"{self.run_folder}: {results['recipe']} on {results['data']}"
-        self.conclude(results, lambda: Console().print(_geometry_table(title, results)))
+        run = runs.load(self.run_folder)
+        results = diagnose(run, self.data.dataset, n=self.n, seed=self.seed, root=self.data.data_root, out=out)
+        name = f"{self.run_folder}: {results['recipe']} on {results['data']}"
+        self.conclude(results, lambda: console().print(_geometry_table(name, results)))
         for note in results["warnings"]:
             say(note)
         say(f"the page is {out}")
 
 
-def _geometry_table(title: str, results: Diagnosis) -> Table:
-    table = Table(title=title, show_header=False)
+def _geometry_table(name: str, results: Diagnosis) -> Table:
+    table = Table(title=title(name), show_header=False)
     shape, codes, recovery = results.get("geometry"), results["codes"], results.get("recovery")
     if shape is not None:
         contrasts = f"{_number(shape['contrast'])} ({_number(shape['untrained_contrast'])}) nats"
@@ -255,7 +258,7 @@ class Compare(Printing):
             condition=self.data.condition, **training, **self.data.reading(), **vars(self.model),
             **vars(self.measuring),
         )  # fmt: skip
-        self.conclude(comparison.to_dict(), lambda: Console().print(_compared(comparison)))
+        self.conclude(comparison.to_dict(), lambda: console().print(_compared(comparison)))
         from chartae import report
 
         say(f"the report is {report.write(self.output.out, self.output.out / 'report.html')}")
@@ -279,13 +282,13 @@ def _compared(comparison: Comparison) -> Table:
 
     main, floor = comparison.columns["own"], Scores.read(comparison.facts.get("floor"))
     n, seeds = comparison.protocol.get("n"), len({row.seed for row in comparison.rows})
-    title = f"{comparison.data}: {comparison.metric}, {main.better} is better; n = {n}, {seeds} seed(s)"
+    name = f"{comparison.data}: {comparison.metric}, {main.better} is better; n = {n}, {seeds} seed(s)"
     numbers = ", ".join(f"{metric} {_number(floor.get(metric))}" for metric in main.metrics)
-    table = Table(title=title, caption=f"as many real examples: {numbers}")
+    table = Table(title=title(name), caption=f"as many real examples: {numbers}")
     table.add_column("recipe")
     columns = {name: head for name, head in HEADS.items() if name in comparison.columns}
     for head in columns.values():
         table.add_column(head, justify="right")
     for row in comparison.summary:
-        table.add_row(row.recipe, *(str(row.columns.get(name, "-")) for name in columns))
+        table.add_row(*cells(row.recipe, *(row.columns.get(name, "-") for name in columns)))
     return table

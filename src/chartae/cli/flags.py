@@ -16,6 +16,7 @@ __all__ = [
     "ModelFlags",
     "ReadingFlags",
     "Root",
+    "RunDataFlags",
     "RunFolder",
     "Seed",
     "flag",
@@ -52,6 +53,17 @@ class DataFlags:
     """Where named data sets are."""
 
     data_root: Root = None
+
+
+@dataclass(frozen=True)
+class RunDataFlags(DataFlags):
+    """Which data a run is used with."""
+
+    dataset: Annotated[
+        str | None,
+        flag("name of a data set, or a path, in place of the data of the fit, which are read again by default", "DATA",
+             "data"),
+    ] = None  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
 from chartae.cli.flags import ReadingFlags, flag
+from chartae.cli.printing import cells, console
 from chartae.cli.verb import Printing, in_flags
 
 if TYPE_CHECKING:
@@ -57,8 +56,8 @@ def _print(facts: Inspection) -> None:
     table.add_column()
     for name, text in lines.items():
         if text:
-            table.add_row(name, escape(text))
-    Console().print(table, highlight=False)
+            table.add_row(*cells(name, text))
+    console().print(table)
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, TypeAlias
 
-from rich.console import Console
 from rich.table import Table
 from tyro.conf import Positional
 
 from chartae.cli.flags import flag
+from chartae.cli.printing import cells, console
 from chartae.cli.verb import Printing
 from chartae.records.choices import one_of
 from chartae.records.parsing import Value
@@ -107,7 +107,7 @@ class List(Printing):
             table.add_column(no_wrap=True)
             table.add_column()
             for row in rows:
-                table.add_row(str(row["name"]), str(row["summary"]))
-            Console().print(table, highlight=False)
+                table.add_row(*cells(row["name"], row["summary"]))
+            console().print(table)
 
         self.conclude(rows, show)

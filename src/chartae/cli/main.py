@@ -117,11 +117,18 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, OSError, ImportError, ArithmeticError) as error:
+    except (ValueError, TypeError, OSError, ImportError, ArithmeticError, MemoryError, RecursionError) as error:
         if verbose:
             traceback.print_exc()
-        _say(f"chartae: {_in_flags(words[0], str(error))}")
+        _say(f"chartae: {_in_flags(words[0], _text(error))}")
         return 1 if isinstance(error, (ArithmeticError, ChildProcessError)) else 2
+
+
+def _text(error: Exception) -> str:
+    """What an error says, never nothing."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory{f' ({error})' if str(error) else ''}; use less data, or a smaller model"
+    return str(error).strip() or type(error).__name__
 
 
 def _in_flags(name: str, text: str) -> str:
@@ -164,7 +171,9 @@ def _run(name: str, words: Sequence[str], verbose: bool) -> int:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    from chartae.cli.printing import MOST, printable
+
+    print(printable(text, MOST), file=sys.stderr, flush=True)
 
 
 def _overview() -> str:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from tyro.conf import Positional
 
-from chartae.cli.flags import DataFlags, RunFolder, flag
+from chartae.cli.flags import RunDataFlags, RunFolder, flag
+from chartae.cli.printing import cells, console, title
 from chartae.cli.verb import Printing, say
 from chartae.records.search import Search
 
@@ -52,21 +51,21 @@ class GrammarVerb(Printing):
         audit = grammar.audit(data.read_strings(self.file, column=self.column, limit=self.limit), language)
 
         def show() -> None:
-            console = Console()
-            console.print(_audit_table(f"{self.file}: {audit.strings:,} strings under {language.name}", audit))
+            stdout = console()
+            stdout.print(_audit_table(f"{self.file}: {audit.strings:,} strings under {language.name}", audit))
             if audit.reasons:
-                console.print(_reasons_table(audit))
+                stdout.print(_reasons_table(audit))
                 if len(audit.reasons) > REASONS:
                     say(f"{len(audit.reasons) - REASONS} further reasons; --json has them all")
 
         self.conclude({"file": str(self.file), "grammar": language.name, **audit.summary()}, show)
 
 
-def _audit_table(title: str, audit: Audit) -> Table:
+def _audit_table(name: str, audit: Audit) -> Table:
     def share(count: int) -> str:
         return f"{count:,} ({100 * count / audit.strings:.3f} %)"
 
-    table = Table(title=title, show_header=False)
+    table = Table(title=title(name), show_header=False)
     table.add_row("different", share(audit.different))
     table.add_row("parse", share(audit.parsed))
     table.add_row("come back as they were", share(audit.survived))
@@ -83,7 +82,7 @@ def _reasons_table(audit: Audit) -> Table:
         table.add_column(head, justify="right" if head in ("strings", "string", "character") else "left")
     for r in audit.reasons[:REASONS]:
         example = r.string if len(r.string) <= 50 else r.string[:49] + "…"
-        table.add_row(r.why, f"{r.count:,}", str(r.index), str(r.place), Text(example))
+        table.add_row(*cells(r.why, f"{r.count:,}", r.index, r.place, example))
     return table
 
 
@@ -100,14 +99,16 @@ class Optimise(Printing):
     objective: Annotated[str, flag("penalised-logp, logp, qed, expression-fit, or module:function of your own", "NAME")]
     out: Annotated[Path, flag("folder for the search", "FOLDER")]
     search: Search = field(default_factory=Search)
-    data: DataFlags = field(default_factory=DataFlags)
+    data: RunDataFlags = field(default_factory=RunDataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import optimise, runs
 
         goal = optimise.goal(self.objective, minimise=self.search.minimise)  # refused before a run is read
         run = runs.load(self.run_folder)
-        history = optimise.optimise(run, goal, out=self.out, root=self.data.data_root, say=say, search=self.search)
+        root, named = self.data.data_root, self.data.dataset
+        data = None if named is None else run.read(named, root=root)
+        history = optimise.optimise(run, goal, out=self.out, data=data, root=root, say=say, search=self.search)
         rounds, best = history.rounds(), history.best()
         results = {
             "objective": self.objective, "maximise": history.maximise, "best_known": history.best_known,
@@ -115,16 +116,16 @@ class Optimise(Printing):
         }  # fmt: skip
 
         def show() -> None:
-            console = Console()
-            console.print(_rounds_table(self.objective, history))
-            console.print(_best_table(history))
+            stdout = console()
+            stdout.print(_rounds_table(self.objective, history))
+            stdout.print(_best_table(history))
 
         self.conclude(results, show)
         say(f"strings.csv, results.json and the state of the search are in {self.out}")
 
 
 def _rounds_table(objective: str, history: History) -> Table:
-    table = Table(title=f"{objective}, {'maximised' if history.maximise else 'minimised'}")
+    table = Table(title=title(f"{objective}, {'maximised' if history.maximise else 'minimised'}"))
     for head in ("round", "best of it", "best so far", "valid", "new"):
         table.add_column(head, justify="right")
     table.add_row("data", "", f"{history.best_known:.4g}", "", "")
@@ -140,5 +141,5 @@ def _best_table(history: History) -> Table:
     table.add_column("round", justify="right")
     table.add_column("string", overflow="fold")
     for row in history.best():
-        table.add_row(f"{row.score:.4g}", str(row.round), Text(row.string))
+        table.add_row(*cells(f"{row.score:.4g}", row.round, row.string))
     return table

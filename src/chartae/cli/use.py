@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from tyro.conf import Positional
 
-from chartae.cli.flags import DataFlags, RunFolder, Seed, flag
+from chartae.cli.flags import DataFlags, RunDataFlags, RunFolder, Seed, flag
 from chartae.cli.verb import Verb, say
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Sample(Verb):
     no_noise: Annotated[bool, flag("take the mean of p(x|z); the default for images and strings")] = False
     seed: Seed = 0
     chains: ChainFlags = field(default_factory=ChainFlags)
-    data: DataFlags = field(default_factory=DataFlags)
+    data: RunDataFlags = field(default_factory=RunDataFlags)
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import runs
@@ -97,7 +97,7 @@ class Sample(Verb):
         if name is not None and name not in ("prior", *run.densities):
             densities.make(name)  # an unknown name is refused before data are read
             run.refuse_densities()
-            run.fit_densities({name: {}}, run.data(self.data.data_root))
+            run.fit_densities({name: {}}, run.source(self.data.dataset, self.data.data_root))
         return run.drawn(self.n, name, condition=self.condition, seed=self.seed, noise=self._noise())
 
     def _chains(self, run: Run, sampler: str) -> Iterator[Tensor]:
@@ -106,10 +106,12 @@ class Sample(Verb):
             raise ValueError("--condition is for densities of codes; chains of points have none. Leave it out")
         if self._noise() is not None:
             raise ValueError("--noise is for densities of codes; chains of points have no decoder. Leave it out")
-        chains = self.chains
+        chains, start = self.chains, None
+        if self.data.dataset is not None:
+            start = run.kind.inside(run.read(self.data.dataset, root=self.data.data_root).train)
         slices = run.chain_slices(
-            self.n, sampler, seed=self.seed, root=self.data.data_root, steps=chains.steps, warmup=chains.warmup,
-            step=chains.step, sigma=chains.sigma,
+            self.n, sampler, seed=self.seed, start=start, root=self.data.data_root, steps=chains.steps,
+            warmup=chains.warmup, step=chains.step, sigma=chains.sigma,
         )  # fmt: skip
 
         def ends() -> Iterator[Tensor]:
@@ -164,7 +166,7 @@ class Translate(Verb):
             raise ValueError(f"--from and --to are both {to}; translate from A to B, or from B to A")
         if self.out.suffix == ".png" and not {".png"} <= set(kind.writers()) & set(translated.writers()):
             raise ValueError(f"--out is {self.out}, but translations of this run are {translated.noun}; use .npy")
-        root = self.data.data_root or run.settings.root or None
+        root = self.data.data_root
         if self.dataset:
             reading = options_like(self.dataset, kind)
             data = read(self.dataset, kinds=[type(kind)], root=root, reading=reading)

@@ -21,6 +21,7 @@ from tyro.constructors import ConstructorRegistry, StructConstructorSpec, Struct
 
 from chartae.cli.checks import Check, NotMet
 from chartae.cli.flags import flag
+from chartae.cli.printing import MOST, printable
 from chartae.records.choices import suggestion
 from chartae.records.search import Search
 from chartae.records.space import NotWritten
@@ -57,7 +58,7 @@ class Notes(logging.Handler):
         """Stand in for `warnings.showwarning`."""
         self.unwritten |= isinstance(message, NotWritten)
         self.said.add(str(message))
-        print(f"warning: {in_flags(self.verb, str(message))}", file=sys.stderr, flush=True)
+        print(f"warning: {printable(in_flags(self.verb, str(message)), MOST)}", file=sys.stderr, flush=True)
 
     def emit(self, record: logging.LogRecord) -> None:
         if (text := record.getMessage()) not in self.said:
@@ -95,7 +96,7 @@ def unlock(folder: Path) -> None:
 def say(text: str) -> None:
     """Print a line for the user on stderr, unless --quiet is set: stdout is for results."""
     if not _QUIET.get():
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def progress() -> bool:

@@ -28,7 +28,7 @@ from chartae.data.kinds import Images, Points
 from chartae.data.options import Reading
 from chartae.records.choices import one_of
 
-__all__ = ["NAMES", "SUMMARIES", "load", "read_cifar", "read_idx"]
+__all__ = ["NAMES", "SUMMARIES", "files_of", "load", "read_cifar", "read_idx"]
 
 _FASHION = (
     "T-shirt/top",
@@ -44,6 +44,8 @@ _FASHION = (
 )
 _CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _DIGITS = tuple("0123456789")
+#: how many bytes gzip packs into one, at most
+MOST_PACKED = 1032
 _CIFAR_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _CIFAR_MD5 = "c32a1d4ab5d03f1284b67883e8d87530"
 
@@ -97,8 +99,9 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
             header = f.read(4 * magic[3])
             shape = tuple(int(v) for v in np.frombuffer(header[: len(header) // 4 * 4], ">u4"))
             length = math.prod(shape)
-            # one more byte, to detect a file that is too long
-            body = f.read(length + 1) if len(shape) == magic[3] else b""
+            # one more byte, to detect a file that is too long; none, if even the best packing could not hold so many
+            most = path.stat().st_size * (MOST_PACKED if path.suffix == ".gz" else 1)
+            body = f.read(length + 1) if len(shape) == magic[3] and length <= most else b""
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise ValueError(f"{path} is damaged or cut short ({e}). Download it again.") from e
     if len(shape) < magic[3] or len(body) != length:
@@ -149,25 +152,31 @@ def _missing(name: str, folders: list[Path], names: list[str]) -> FileNotFoundEr
     )
 
 
-def _idx(name: str, root: Path | None, files: tuple[_Published, ...], mirrors: tuple[str, ...],
-         classes: tuple[str, ...]) -> Dataset:  # fmt: skip
+def _idx_files(name: str, root: Path | None, files: tuple[_Published, ...]) -> list[Path]:
+    """The files of a data set of IDX files: images and labels of the training set, and those of the test set."""
     folders = [_cache(name)] if root is None else [root / name, root]
-    if root is None:
-        for file in files:
-            gz = file.stem + ".gz"
-            fetch([m + gz for m in mirrors], folders[0] / gz, md5=file.md5, size=file.size, progress=True)
     for folder in folders:
         paths = [next((p for s in (".gz", "") if (p := folder / (f.stem + s)).is_file()), None) for f in files]
         if all(paths):
-            x, y, xt, yt = (read_idx(p) for p in paths if p)
-            for images, labels, where in ((x, y, paths[0]), (xt, yt, paths[2])):
-                if images.ndim != 3 or labels.shape != images.shape[:1]:
-                    raise ValueError(
-                        f"{where} has shape {images.shape} and its labels {labels.shape}; expected (n, h, w) and (n,)."
-                        " Download both files again."
-                    )
-            return _fixed(name, (x[:, None], y), (xt[:, None], yt), 6, classes, folder)
+            return [path for path in paths if path]
     raise _missing(name, folders, [f.stem + "[.gz]" for f in files])
+
+
+def _idx(name: str, root: Path | None, files: tuple[_Published, ...], mirrors: tuple[str, ...],
+         classes: tuple[str, ...]) -> Dataset:  # fmt: skip
+    if root is None:
+        for file in files:
+            gz = file.stem + ".gz"
+            fetch([m + gz for m in mirrors], _cache(name) / gz, md5=file.md5, size=file.size, progress=True)
+    paths = _idx_files(name, root, files)
+    x, y, xt, yt = map(read_idx, paths)
+    for images, labels, where in ((x, y, paths[0]), (xt, yt, paths[2])):
+        if images.ndim != 3 or labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"{where} has shape {images.shape} and its labels {labels.shape}; expected (n, h, w) and (n,)."
+                " Download both files again."
+            )
+    return _fixed(name, (x[:, None], y), (xt[:, None], yt), 6, classes, paths[0].parent)
 
 
 def _mnist(root: Path | None, seed: int) -> Dataset:
@@ -178,21 +187,30 @@ def _fashion_mnist(root: Path | None, seed: int) -> Dataset:
     return _idx("fashion-mnist", root, _FASHION_FILES, _FASHION_MIRRORS, _FASHION)
 
 
+#: files of CIFAR-10: of the training set, and of the test set, of which a part may lie in its place
+_CIFAR_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
+_CIFAR_TEST = ("test_batch.bin", "test_batch_first1000.bin")
+
+
+def _cifar_files(root: Path | None) -> list[Path]:
+    """The files of CIFAR-10 that there are; the last is that of the test set."""
+    folders = [_cache("cifar10")] if root is None else [root / "cifar10", root / "cifar-10-batches-bin", root]
+    for place in folders:
+        train, test = ([p for n in names if (p := place / n).is_file()] for names in (_CIFAR_TRAIN, _CIFAR_TEST))
+        if train and test:
+            return [*train, test[0]]
+    raise _missing("cifar10", folders, ["data_batch_*.bin", "test_batch.bin (or test_batch_first1000.bin)"])
+
+
 def _cifar10(root: Path | None, seed: int) -> Dataset:
-    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
-    folder = _cache("cifar10")
-    folders = [folder] if root is None else [root / "cifar10", root / "cifar-10-batches-bin", root]
+    names, folder = [*_CIFAR_TRAIN, _CIFAR_TEST[0]], _cache("cifar10")
     if root is None and not all((folder / n).is_file() for n in names):
         archive = fetch(_CIFAR_URL, folder / "cifar-10-binary.tar.gz", md5=_CIFAR_MD5, progress=True)
         extract(archive, folder, names)
         archive.unlink()
-    for place in folders:
-        train = [p for n in names[:-1] if (p := place / n).is_file()]
-        test = [p for n in ("test_batch.bin", "test_batch_first1000.bin") if (p := place / n).is_file()]
-        if train and test:
-            xs, ys = zip(*map(read_cifar, train), strict=True)
-            return _fixed("cifar10", (np.concatenate(xs), np.concatenate(ys)), read_cifar(test[0]), 5, _CIFAR, place)
-    raise _missing("cifar10", folders, ["data_batch_*.bin", "test_batch.bin (or test_batch_first1000.bin)"])
+    *train, test = _cifar_files(root)
+    xs, ys = zip(*map(read_cifar, train), strict=True)
+    return _fixed("cifar10", (np.concatenate(xs), np.concatenate(ys)), read_cifar(test), 5, _CIFAR, test.parent)
 
 
 def _digits(root: Path | None, seed: int) -> Dataset:
@@ -227,7 +245,7 @@ def _sprites(root: Path | None, seed: int) -> Dataset:
     return Dataset("sprites", a, b, c, za, zb, zc, (), str(folder), sprites.FACTORS)
 
 
-def _dsprites(root: Path | None, seed: int) -> Dataset:
+def _dsprites_files(root: Path | None) -> list[Path]:
     folders = [_cache("dsprites")] if root is None else [root / "dsprites", root]
     path = next((p for f in folders if (p := f / _DSPRITES).is_file()), None)
     if path is None:
@@ -235,6 +253,11 @@ def _dsprites(root: Path | None, seed: int) -> Dataset:
             f"the file of 'dsprites' is missing; looked for {_DSPRITES} in {', '.join(map(str, folders))}. Put it"
             " there, or give its folder as root= or in the environment variable CHARTAE_DATA; it is not downloaded."
         )
+    return [path]
+
+
+def _dsprites(root: Path | None, seed: int) -> Dataset:
+    path = _dsprites_files(root)[0]
     keys = ("imgs", "latents_values")
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as f:
@@ -275,6 +298,31 @@ _SETS: dict[str, Callable[[Path | None, int], Dataset]] = {
     "dsprites": _dsprites,
     **{name: _toy(name) for name in toys.WORLDS},
 }
+
+#: data set -> function from a folder to the files that it is read from; others are made here, or come with a package
+_FILES: dict[str, Callable[[Path | None], list[Path]]] = {
+    "mnist": lambda root: _idx_files("mnist", root, _MNIST_FILES),
+    "fashion-mnist": lambda root: _idx_files("fashion-mnist", root, _FASHION_FILES),
+    "cifar10": _cifar_files,
+    "dsprites": _dsprites_files,
+}
+
+
+def files_of(name: str, root: Path | None) -> list[Path]:
+    """The files that a named data set is read from, without reading or downloading any.
+
+    Args:
+        name: one of `NAMES`.
+        root: folder of the files; None for the cache folder.
+
+    Returns:
+        Paths; empty for a data set that needs no files.
+
+    Raises:
+        FileNotFoundError: a file is missing.
+    """
+    return _FILES[name](root) if name in _FILES else []
+
 
 #: names of the data sets of `load`; only mnist, fashion-mnist, cifar10 and dsprites need files or a network
 NAMES: tuple[str, ...] = tuple(_SETS)

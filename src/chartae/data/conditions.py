@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from chartae.records.choices import suggestion
+from chartae.records.files import one_line, quoted
 
 __all__ = ["Categories", "Column", "Condition", "ConditionRecord", "Covariate", "Encoded"]
 
@@ -396,19 +397,26 @@ class Condition:
         Raises:
             ValueError: `record` has other entries than `to_dict` writes.
         """
-        return cls(tuple(map(_column_of, record["columns"])))
+        try:
+            return cls(tuple(map(_column_of, record["columns"])))
+        except (TypeError, KeyError, AttributeError, OverflowError) as error:
+            raise ValueError(
+                f"condition is {quoted(record)}; expected what Condition.to_dict returned ({one_line(error)})."
+            ) from error
 
 
 def _column_of(record: ColumnRecord) -> Column:
-    keys = set(record)
-    if "classes" in record and keys <= {"name", "classes", "names"}:
+    keys, name = set(record), record["name"]
+    if isinstance(name, str) and "classes" in record and keys <= {"name", "classes", "names"}:
         classes, names = tuple(record["classes"]), tuple(record.get("names", ()))
-        if classes and len(names) in (0, len(classes)):
-            return Categories(record["name"], classes, names)
-    if keys == {"name", "mean", "sd"} and record["sd"] > 0:
-        return Covariate(record["name"], float(record["mean"]), float(record["sd"]))
+        plain = all(isinstance(c, int | str) for c in classes) and all(isinstance(c, str) for c in names)
+        if plain and classes and len(names) in (0, len(classes)):
+            return Categories(name, classes, names)
+    if isinstance(name, str) and keys == {"name", "mean", "sd"} and 0 < record["sd"] < math.inf:
+        return Covariate(name, float(record["mean"]), float(record["sd"]))
     raise ValueError(
-        f"condition has a column {dict(record)}; expected name and classes (with a name for each, or none), or name, "
+        f"condition has a column {quoted(name)} with {quoted(sorted(keys))}; expected name and classes (with a name for"
+        " each, or none), or name, "
         "mean and sd above 0. Load it with the version of chartae that wrote it."
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chartae.data.notes import guess
+from chartae.records.files import quoted
 
 __all__ = ["doubts"]
 
@@ -53,8 +54,8 @@ def doubts(
     for name, values, is_whole in zip(names, x.T, whole, strict=True):
         column = values.astype(np.float64)  # one column at a time, as the table may be large
         if len(column) > 2 and np.isfinite(column).all() and (column == np.rint(column)).all():
-            remedy = f"leave it out with drop={name!r}" if may_drop else "leave it out"
-            what = f"Column {name!r} of {source}"
+            remedy = f"leave it out with drop={quoted(name)}" if may_drop else "leave it out"
+            what = f"Column {quoted(name)} of {source}"
             if _are_days(column):
                 notes.append(guess(
                     f"{what} holds dates as whole numbers, such as {column[0]:.0f}, which are read as amounts, so that"

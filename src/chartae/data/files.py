@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,8 @@ from chartae.data.foreign import absent, remedy_for_file
 from chartae.data.options import Reading
 from chartae.data.tables import TABLE_READERS
 from chartae.data.text import SNIFFED, impostor_of, suffix_of
+from chartae.records.arrays import check_npy, check_npz
+from chartae.records.files import one_line
 
 __all__ = ["Contents", "Part", "read_contents"]
 
@@ -96,16 +97,23 @@ def _numpy(path: Path) -> Contents:
             raise ValueError(f"{path} is {impostor}")
     try:
         with open(path, "rb") as f:
+            is_archive = f.read(2) == b"PK"
+            f.seek(0)
+            if is_archive:
+                check_npz(f)
+            else:
+                check_npy(f, path.stat().st_size, "it")
+            f.seek(0)
             loaded = _mapped(path)
             loaded = np.load(f, allow_pickle=False) if loaded is None else loaded
             keys = ["train"] if isinstance(loaded, np.ndarray) else loaded.files
             keys_of, labels = _roles_of(keys)
             wanted = {*keys_of.values(), *labels.values()}
             arrays = {key: loaded if isinstance(loaded, np.ndarray) else loaded[key] for key in keys if key in wanted}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as e:
+    except Exception as e:  # of NumPy, zipfile, zlib, ast and tokenize, whatever the file's bytes made them raise
         pickled = "pickle" in str(e) or "Python objects" in str(e)
         fault = "holds pickled objects, which are never loaded" if pickled else "cannot be read"
-        raise ValueError(f"{path} {fault} ({e}); expected a plain array of numbers. Save it as one.") from e
+        raise ValueError(f"{path} {fault} ({one_line(e)}); expected a plain array of numbers. Save it as one.") from e
     if not keys_of:
         raise ValueError(
             f"{path} has the keys {', '.join(keys) or '(none)'}; expected train (and valid, test), x_train (and"

@@ -14,7 +14,7 @@ from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.pictures import read_pictures
 
-__all__ = ["read_folder", "read_picture"]
+__all__ = ["files_in", "read_folder", "read_picture"]
 
 #: names of the folders of each split, in any case
 SPLIT_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -84,7 +84,7 @@ def read_folder(folder: Path, reading: Reading) -> Contents:
         ValueError: the folder holds no pictures, or its folders of splits contradict each other; a picture cannot be
             read, or differs from the others in size.
     """
-    pictures, others, empty, broken = _files(folder)
+    pictures, others, empty, broken = files_in(folder)
     if not pictures:
         held = f" It holds {_counts(others)}." if others else ""
         if any(path.suffix.lower() in _TABLES for path in others):
@@ -117,8 +117,17 @@ def read_folder(folder: Path, reading: Reading) -> Contents:
     return Contents(parts, reading=reading, notes=(*notes, *said), decoded=True)
 
 
-def _files(folder: Path) -> tuple[list[Path], list[Path], list[str], list[Path]]:
-    """Pictures, other files, names of folders without files, and what cannot be opened, sorted, without hidden ones."""
+def files_in(folder: Path, most: int | None = None) -> tuple[list[Path], list[Path], list[str], list[Path]]:
+    """Pictures, other files, names of folders without files, and what cannot be opened, sorted, without hidden ones.
+
+    Args:
+        folder: the folder.
+        most: the largest number of files and folders; None (default) for any.
+
+    Raises:
+        ValueError: there are more.
+    """
+    count = 0
     pictures: list[Path] = []
     others: list[Path] = []
     empty: list[str] = []
@@ -130,6 +139,9 @@ def _files(folder: Path) -> tuple[list[Path], list[Path], list[str], list[Path]]
 
     for root, folders, files in os.walk(folder, followlinks=True, onerror=failed):
         real = os.path.realpath(root)
+        count += len(folders) + len(files)
+        if most is not None and count > most:
+            raise ValueError(f"{folder} holds more than {most:,} files and folders")
         folders[:] = [name for name in folders if _is_wanted(name) and real not in visited]
         visited.add(real)
         wanted = [Path(root, name) for name in files if _is_wanted(name)]

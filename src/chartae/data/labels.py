@@ -12,6 +12,7 @@ from torch import Tensor
 
 from chartae.data.headers import is_missing
 from chartae.data.notes import guess
+from chartae.records.files import quoted
 
 __all__ = ["choose_labels", "class_codes", "class_labels", "known_labels"]
 
@@ -59,7 +60,8 @@ def class_codes(
         raise ValueError(f"all {n} labels in y are unknown (-1); expected at least one label for each class.")
     if len(classes) == 1 and not allow_one_class:
         raise ValueError(
-            f"y has one class, {classes[0]!r}; expected two or more. -1 is not a class: it marks an unknown label."
+            f"y has one class, {quoted(classes[0])}; expected two or more. -1 is not a class: it marks an"
+            f" unknown label."
         )
     codes = np.full(n, -1)
     codes[known] = np.searchsorted(classes, y[known])
@@ -98,7 +100,9 @@ def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple
     missing = np.array([cell is None or cell != cell or is_missing(str(cell)) for cell in values], bool)
     count, n = int(missing.sum()), len(values)
     if count == n:
-        raise ValueError(f"all {n} labels in column {name!r} of {source} are missing; expected some. Give label=''.")
+        raise ValueError(
+            f"all {n} labels in column {quoted(name)} of {source} are missing; expected some. Give label=''."
+        )
     known = [str(cell) for cell, absent in zip(values, missing, strict=True) if not absent]
     padded = next((cell for cell in known if _PADDED.match(cell)), "")
     try:
@@ -107,7 +111,9 @@ def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple
         numbers = np.array([])
     notes = []
     if padded:
-        notes.append(f"Labels in column {name!r} have leading zeros, such as {padded!r}, and are read as text.")
+        notes.append(
+            f"Labels in column {quoted(name)} have leading zeros, such as {quoted(padded)}, and are read as text."
+        )
     labels: NDArray[np.generic]
     if not len(numbers):
         labels = np.full(n, "-1", object)
@@ -118,7 +124,7 @@ def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple
         labels[~missing] = numbers.astype(np.int64)
     elif count:
         raise ValueError(
-            f"{count} of {n} labels in column {name!r} of {source} are missing, and the others are not classes;"
+            f"{count} of {n} labels in column {quoted(name)} of {source} are missing, and the others are not classes;"
             " expected a number in every row. Drop these rows."
         )
     else:
@@ -127,7 +133,8 @@ def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple
         absent = {cell for cell, gone in zip(values, missing, strict=True) if gone and isinstance(cell, str)} - {""}
         written = f" ({', '.join(map(repr, sorted(absent)))})" if absent else ""
         sentence = (
-            f"{count:,} of {n:,} labels in column {name!r} {'are' if count > 1 else 'is'} missing{written}, and unknown"
+            f"{count:,} of {n:,} labels in column {quoted(name)} {'are' if count > 1 else 'is'}"
+            f" missing{written}, and unknown"
             " (-1)."
         )
         are_codes = absent and all(re.fullmatch("[A-Z]{2,3}", cell) for cell in [*known, *absent])
@@ -136,7 +143,7 @@ def known_labels(cells: Sequence[object], name: str | int, source: str) -> tuple
     if labels.dtype.kind in "US":
         notes += _unlikely(known, name)
     if minus := sum(cell in ("-1", "-1.0") for cell in known):
-        sentence = f"{minus:,} of {n:,} labels in column {name!r} are -1, which marks an unknown label."
+        sentence = f"{minus:,} of {n:,} labels in column {quoted(name)} are -1, which marks an unknown label."
         others = {cell for cell in known if cell not in ("-1", "-1.0")}
         notes.append(guess(f"{sentence} Rename the class if it is one.") if len(others) < 2 else sentence)
     return labels, notes
@@ -150,11 +157,15 @@ def _unlikely(known: Sequence[str], name: str | int) -> Iterator[str]:
         alike.setdefault(one.casefold(), []).append(one)
     if pairs := [group for group in alike.values() if len(group) > 1]:
         yield guess(
-            f"Classes {' and '.join(map(repr, pairs[0]))} in column {name!r} differ in upper and lower case alone."
+            f"Classes {' and '.join(map(repr, pairs[0]))} in column {quoted(name)} differ in upper and lower"
+            f" case alone."
             " Write them alike if they are one class."
         )
     if len(known) >= 20 and 2 * len(classes) > len(known):
-        yield f"Column {name!r} has {len(classes):,} classes in {len(known):,} rows, which is nearly one for each row."
+        yield (
+            f"Column {quoted(name)} has {len(classes):,} classes in {len(known):,} rows, which is nearly one"
+            f" for each row."
+        )
 
 
 def class_labels(y: Tensor | None) -> bool:

@@ -22,6 +22,7 @@ from chartae.data.options import Reading
 from chartae.data.tables import weights_of
 from chartae.data.text import TABLES, Row, TextTable, suffix_of, text_of
 from chartae.grammar import Codec, Derivations
+from chartae.records.files import quoted
 
 __all__ = [
     "SUFFIXES", "StringRows", "frame_strings", "holds_strings", "indices", "is_string_file", "is_string_list",
@@ -122,7 +123,7 @@ def string_rows(
     path = Path(path).expanduser()
     suffix = suffix_of(path)
     if suffix not in SUFFIXES:
-        remedy = remedy_for_file(path) if suffix else f"If it is a string, give a list, [{str(path)!r}]."
+        remedy = remedy_for_file(path) if suffix else f"If it is a string, give a list, [{quoted(str(path))}]."
         raise ValueError(
             f"{path} has an unknown suffix; expected {', '.join(SUFFIXES)}, with or without .gz."
             f" {remedy or 'Rename the file to match its contents.'}"
@@ -132,7 +133,9 @@ def string_rows(
             (name, value) for name, value in
             (("column", reading.column), ("target", target), ("weight", reading.weight)) if value
         )  # fmt: skip
-        raise ValueError(f"{name} is {value!r}; expected None, as {path} has no columns. Use it for .csv and .tsv.")
+        raise ValueError(
+            f"{name} is {quoted(value)}; expected None, as {path} has no columns. Use it for .csv and .tsv."
+        )
     if not path.is_file():
         raise FileNotFoundError(absent(str(path)))
     wanted = [
@@ -225,7 +228,7 @@ class _Picker:
         lower = [other.strip().lower() for other in self.names]
         if (key := name.strip().lower()) not in lower:
             listed = ", ".join(self.names)[:200]
-            raise ValueError(f"{option} is {name!r}; expected a column of {self.source}: {listed}.")
+            raise ValueError(f"{option} is {quoted(name)}; expected a column of {self.source}: {listed}.")
         return lower.index(key)
 
     def sample(self, column: int, skip: int = 0) -> list[str]:
@@ -249,7 +252,7 @@ class _Picker:
         if known:
             others = [self.names[i] for i in known[1:] if "smiles" in lower[i]]
             also = f" (not {', '.join(others)})" if others else ""
-            said = [f"Column {self.names[known[0]]!r} holds the strings{also}."] if len(self.names) > 1 else []
+            said = [f"Column {quoted(self.names[known[0]])} holds the strings{also}."] if len(self.names) > 1 else []
             return known[0], said
         open_columns = [i for i, name in enumerate(lower) if name not in self.taken]
         samples = {i: self.sample(i) for i in open_columns}
@@ -264,13 +267,16 @@ class _Picker:
             name, sample = self.names[best[0]], samples[best[0]]
             unsure = first_of_line or len(text) > 1 or self.share is None or best[0] != open_columns[0]
             sentence = (
-                f"Column {name!r} of {self.source} is read as the strings, such as {sample[0][:40]!r}. Give column= if"
+                f"Column {quoted(name)} of {self.source} is read as the strings, such as"
+                f" {quoted(sample[0][:40])}. Give column= if"
                 " another one holds them."
             )
             return best[0], [guess(sentence) if unsure else sentence]
         if first_of_line and not best:
             return open_columns[0], []  # the codec says what is wrong
-        listed = ", ".join(f"{self.names[i]!r} (such as {(samples[i] or [''])[0][:30]!r})" for i in open_columns[:10])
+        listed = ", ".join(
+            f"{quoted(self.names[i])} (such as {quoted((samples[i] or [''])[0][:30])})" for i in open_columns[:10]
+        )
         reason = "several columns may hold the strings" if best else "no column holds strings that can be read"
         raise ValueError(f"column is None, but {reason} of {self.source}: {listed}. Give column=, the name of one.")
 
@@ -280,7 +286,7 @@ class _Picker:
             "Give column= if another one holds them." if len(self.names) > 1 else "Check that they are the strings."
         )
         return guess(
-            f"The strings of {self.source} look like identifiers, such as {self.sample(column)[0]!r}. {remedy}"
+            f"The strings of {self.source} look like identifiers, such as {quoted(self.sample(column)[0])}. {remedy}"
         )
 
     def header(self) -> str:
@@ -335,7 +341,8 @@ def _collected(
                 targets[i] = np.nan if is_missing(text) else float(text)
             except ValueError:
                 raise ValueError(
-                    f"column {names[target]!r} of {source} is not numeric: {text!r} in line {line}; expected numbers."
+                    f"column {quoted(names[target])} of {source} is not numeric: {quoted(text)} in line {line};"
+                    f" expected numbers."
                     " Leave a cell empty where the target is unknown."
                 ) from None
         if unknown := int(np.isnan(targets).sum()):

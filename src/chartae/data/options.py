@@ -11,10 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chartae.grammar import Codec
+from chartae.records.files import quoted
 from chartae.records.settings import Plain
 
 __all__ = ["Reading", "height_and_width"]
 
+#: option -> types of the entries of a list, none if it is no list, and of one value, as `Reading.to_dict` returns it
+_TYPES: Mapping[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
+    "limit": ((), (int,)), "column": ((), (str,)), "target": ((), (str,)), "errors": ((), (str,)),
+    "label": ((str, int), (str, int)), "drop": ((str, int), (str,)), "weight": ((), (str,)), "header": ((), (bool,)),
+    "size": ((int,), (int, str)), "background": ((), (str,)), "channels_last": ((), (bool,)), "white": ((), (int,)),
+    "shape": ((int,), ()),
+}  # fmt: skip
 #: what is neither stored nor an option of any kind of data
 _UNSTORED = ("optional",)
 
@@ -115,7 +123,12 @@ class Reading:
         """
         names = [field.name for field in fields(cls) if field.name not in ("grammar", *_UNSTORED)]
         if unknown := sorted(set(facts) - set(names)):
-            raise ValueError(f"reading has {', '.join(unknown)}; expected some of {', '.join(names)}.")
+            raise ValueError(f"reading has {quoted(unknown)}; expected some of {', '.join(names)}.")
+        for name, value in facts.items():
+            of_list, single = _TYPES[name]
+            listed = isinstance(value, list | tuple) and all(isinstance(entry, of_list) for entry in value)
+            if not (listed if of_list and isinstance(value, list | tuple) else isinstance(value, single)):
+                raise ValueError(f"reading.{name} is {quoted(value)}; expected what Reading.to_dict returned.")
         return cls(grammar=grammar, **cast(dict[str, Any], facts))
 
     def for_new_data(self) -> Reading:

@@ -19,6 +19,7 @@ from chartae.data.labels import known_labels
 from chartae.data.notes import guess
 from chartae.data.options import Reading
 from chartae.data.text import TextTable
+from chartae.records.files import quoted
 
 __all__ = ["TABLE_READERS", "Roles", "roles", "weights_of"]
 
@@ -92,19 +93,21 @@ def roles(names: Sequence[str | int], reading: Reading, source: str) -> Roles:
         if list(names).count(name) == 1:
             return list(names).index(name)
         if lower.count(key) > 1:
-            raise ValueError(f"{option} is {name!r}, the name of {lower.count(key)} columns of {source}. Rename one.")
+            raise ValueError(
+                f"{option} is {quoted(name)}, the name of {lower.count(key)} columns of {source}. Rename one."
+            )
         if key in lower:
             return lower.index(key)
         if needed:
             listed = ", ".join(map(str, names))[:200]
-            raise ValueError(f"{option} is {name!r}; expected a column of {source}: {listed}.")
+            raise ValueError(f"{option} is {quoted(name)}; expected a column of {source}: {listed}.")
         return None
 
     label = None
     if isinstance(reading.label, tuple):
         label = next((lower.index(name) for name in reading.label if name in lower), None)
         if label is not None:
-            notes.append(f"Column {names[label]!r} holds the labels; give label='' if it does not.")
+            notes.append(f"Column {quoted(names[label])} holds the labels; give label='' if it does not.")
     elif reading.label not in (None, ""):
         label = position("label", reading.label, required)
     weight = position("weight", reading.weight, required) if reading.weight else None
@@ -112,7 +115,9 @@ def roles(names: Sequence[str | int], reading: Reading, source: str) -> Roles:
     chosen = [i for i in (label, weight, *dropped) if i is not None]
     if len(set(chosen)) < len(chosen):
         double = next(names[i] for i in chosen if chosen.count(i) > 1)
-        raise ValueError(f"column {double!r} is named twice in label, weight and drop; expected different columns.")
+        raise ValueError(
+            f"column {quoted(double)} is named twice in label, weight and drop; expected different columns."
+        )
     index = 0 if len(names) > 1 and 0 not in chosen and is_index(lower[0]) else None
     if index is not None:
         notes.append("The first column has no name and is left out, as an index.")
@@ -122,7 +127,10 @@ def roles(names: Sequence[str | int], reading: Reading, source: str) -> Roles:
         raise ValueError(f"{source} has no columns{besides}; expected at least one column of numbers.")
     for i in features:
         if reading.label is None and lower[i] in LABEL_COLUMNS:
-            notes.append(f"Column {names[i]!r} is read as a feature; give label={str(names[i])!r} if it holds labels.")
+            notes.append(
+                f"Column {quoted(names[i])} is read as a feature; give label={quoted(str(names[i]))} if it"
+                f" holds labels."
+            )
     return Roles(features, label, weight, index, tuple(sorted(i for i in dropped if i is not None)), tuple(notes))
 
 
@@ -182,18 +190,22 @@ class _Cells:
         if self.notations:
             column, (line, cell, notation) = next(iter(self.notations.items()))
             raise ValueError(
-                f"{path} has {notation} in column {self.names[column]!r} ({cell!r} in line {line}); expected plain"
+                f"{path} has {notation} in column {quoted(self.names[column])} ({quoted(cell)} in line {line});"
+                f" expected plain"
                 f" numbers. Rewrite the column, or leave it out{self._without(self.names[column])}."
             )
         if self.text:
-            listed = [f"{self.names[i]!r} ({cell!r} in line {line})" for i, (line, cell) in self.text.items()]
+            listed = [
+                f"{quoted(self.names[i])} ({quoted(cell)} in line {line})" for i, (line, cell) in self.text.items()
+            ]
             raise not_numeric(path, listed, [self.names[i] for i in self.text], new=self.new)
         if self.decimals:
             line, column, cell = self.decimals[0]
-            where = f"column {self.names[column]!r} ({cell!r} in line {line})"
+            where = f"column {quoted(self.names[column])} ({quoted(cell)} in line {line})"
             if self.points:
                 raise ValueError(
-                    f"{path} has a comma in {where}, but a point in {self.points[1]!r}, line {self.points[0]}; expected"
+                    f"{path} has a comma in {where}, but a point in {quoted(self.points[1])}, line"
+                    f" {self.points[0]}; expected"
                     " decimal points or decimal commas throughout. Write one of them."
                 )
             if not self.surely:
@@ -206,20 +218,20 @@ class _Cells:
             name = self.names[column]
             count = len(self.missing)
             raise ValueError(
-                f"{path} has {count} missing value{'s' * (count > 1)}, the first in line {line}, column {name!r};"
+                f"{path} has {count} missing value{'s' * (count > 1)}, the first in line {line}, column {quoted(name)};"
                 f" expected none. Drop or impute them, or leave the column out{self._without(name)}."
             )
 
     def _without(self, name: str) -> str:
         """How to leave a column out: by an option, or, of new data, in the file."""
-        return "" if self.new else f" with drop={name!r}"
+        return "" if self.new else f" with drop={quoted(name)}"
 
     def notes(self) -> list[str]:
         """What was decided, in sentences."""
         if not self.decimals:
             return []
         line, _, cell = self.decimals[0]
-        return [f"Numbers have decimal commas, such as {cell!r} in line {line}."]
+        return [f"Numbers have decimal commas, such as {quoted(cell)} in line {line}."]
 
 
 def not_numeric(source: object, listed: Sequence[str], names: Sequence[str], *, new: bool = False) -> ValueError:
@@ -238,7 +250,10 @@ def not_numeric(source: object, listed: Sequence[str], names: Sequence[str], *, 
         )
     lower = [str(name).lower() for name in names]
     label = next((names[i] for i, name in enumerate(lower) if name in LABEL_COLUMNS), names[-1])
-    remedy = f"Leave a column out with drop={str(names[0])!r}, or take the labels from it with label={str(label)!r}."
+    remedy = (
+        f"Leave a column out with drop={quoted(str(names[0]))}, or take the labels from it with"
+        f" label={quoted(str(label))}."
+    )
     if any(name in STRING_COLUMNS for name in lower):
         remedy = f"For strings, use a recipe that reads them. {remedy}"
     return ValueError(f"{source} is not numeric in column {', '.join(listed[:20])}; expected numbers. {remedy}")
@@ -289,7 +304,8 @@ def _csv(path: Path, reading: Reading) -> Contents:
     if has_header and not columns.names and not reading.optional:
         double = next(name for name in chosen_names if chosen_names.count(name) > 1)
         notes.append(guess(
-            f"{path} has several columns named {double!r}, so columns are known by their positions, not by their names."
+            f"{path} has several columns named {quoted(double)}, so columns are known by their positions, not"
+            f" by their names."
             " Rename one of each."
         ))  # fmt: skip
     return Contents({"train": Part(x, y, w)}, columns, decided, tuple(notes))
@@ -318,11 +334,12 @@ def weights_of(
         if not 0 <= weights[i] < np.inf:
             where = f"row {i}" if lines is None else f"line {lines[i]}"
             raise ValueError(
-                f"weight is {cell!r} in {where}, column {name!r} of {source}; expected a finite number of at least 0 in"
+                f"weight is {quoted(cell)} in {where}, column {quoted(name)} of {source}; expected a finite"
+                f" number of at least 0 in"
                 " every row. Fill or drop these rows."
             )
     if not weights.any():
-        raise ValueError(f"all weights in column {name!r} of {source} are 0; expected one above 0.")
+        raise ValueError(f"all weights in column {quoted(name)} of {source} are 0; expected one above 0.")
     return weights
 
 
@@ -346,14 +363,14 @@ def _parquet(path: Path, reading: Reading) -> Contents:
     text = [names[i] for i in parts.features if not any(test(table.schema.types[i]) for test in numeric)]
     if text:
         types = dict(zip(names, table.schema.types, strict=True))
-        raise not_numeric(path, [f"{name!r} ({types[name]})" for name in text], text, new=reading.optional)
+        raise not_numeric(path, [f"{quoted(name)} ({types[name]})" for name in text], text, new=reading.optional)
     x = np.empty((table.num_rows, len(parts.features)))
     for j, i in enumerate(parts.features):
         if missing := table.column(i).null_count:
             row = table.column(i).is_null().to_numpy().argmax()
             raise ValueError(
-                f"{path} has {missing} missing value{'s' * (missing > 1)} in column {names[i]!r}, the first in"
-                f" row {row}; expected none. Drop or impute them, or leave the column out with drop={names[i]!r}."
+                f"{path} has {missing} missing value{'s' * (missing > 1)} in column {quoted(names[i])}, the first in"
+                f" row {row}; expected none. Drop or impute them, or leave the column out with drop={quoted(names[i])}."
             )
         x[:, j] = table.column(i).to_numpy()
     notes = list(parts.notes)

@@ -16,6 +16,7 @@ from typing import IO, TypeAlias
 
 from chartae.data.headers import Verdict, first_row, is_number
 from chartae.data.notes import guess
+from chartae.records.files import quoted
 
 __all__ = ["SNIFFED", "TABLES", "Row", "TextTable", "impostor_of", "suffix_of", "text_of"]
 
@@ -201,7 +202,7 @@ class TextTable:
                 cut = cut or ((line, text) if _CUT.fullmatch(text) else None)
         if cut:
             raise ValueError(
-                f"{self.path} has {cut[1]!r} in line {cut[0]}, which may be a number with a decimal comma, or two"
+                f"{self.path} has {quoted(cut[1])} in line {cut[0]}, which may be a number with a decimal comma, or two"
                 " cells; expected decimal points, or another delimiter. Separate cells by semicolons."
             )
 

@@ -207,6 +207,20 @@ class Density(Conditional, ABC):
                 "one with densities.load(path)."
             )
 
+    def check_state(self, shape: tuple[int, ...] | None = None) -> None:
+        """Check a density that was loaded from a file, whose parts need not belong together, by drawing one code.
+
+        Args:
+            shape: shape of one code, (D,), which the density must have; None (default) for any.
+
+        Raises:
+            ValueError: codes have another shape. Parts that do not fit raise other errors.
+        """
+        drawn = tuple(self.sample(1, generator=torch.Generator().manual_seed(0)).shape[1:])
+        if shape is not None and drawn != shape:
+            raise ValueError(f"codes of the density have shape {drawn}; expected {shape}, as of the run")
+        str(self.note)
+
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         for name in self.declared:
             value = state.get(prefix + name)

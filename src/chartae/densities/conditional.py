@@ -352,11 +352,26 @@ class ByCondition(Density):
         for member, record in zip(self._members(), records, strict=True):
             member.restore(record)
 
+    def check_state(self, shape: tuple[int, ...] | None = None) -> None:
+        for member in self._members():
+            member.check_state(tuple(self.intercepts.shape[1:]) if shape is None else shape)
+        if shape is not None and tuple(self.intercepts.shape[1:]) != shape:
+            raise ValueError(f"codes of the density have shape {tuple(self.intercepts.shape[1:])}; expected {shape}")
+        str(self.note)
+
     def _load_from_state_dict(self, state: dict[str, Tensor], prefix: str, *args: object) -> None:
         groups, intercepts, slopes = (state.get(prefix + key) for key in ("groups", "intercepts", "slopes"))
         if groups is not None and intercepts is not None and slopes is not None:
             count, d = intercepts.shape if intercepts.ndim == 2 else (0, 0)
-            if not count or groups.shape != (count, self.discrete) or slopes.shape != (count, slopes.shape[1], d):
+            members = {name.split(".")[1] for name in state if name.startswith("members.")} if not prefix else set()
+            if not prefix and len(members) != count:
+                raise ValueError(f"there are {len(members)} members and {count} groups; expected one for each group.")
+            if (
+                not count
+                or not d
+                or groups.shape != (count, self.discrete)
+                or slopes.shape != (count, slopes.shape[1], d)
+            ):
                 raise ValueError(
                     f"groups has shape {tuple(groups.shape)}, intercepts {tuple(intercepts.shape)} and slopes "
                     f"{tuple(slopes.shape)}; expected (G, {self.discrete}), (G, D) and (G, R, D). Load a state that "

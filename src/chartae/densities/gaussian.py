@@ -137,7 +137,7 @@ class _Gaussians(Density):
             weights, means, factors = (t for t in tensors if t is not None)
             k, d = means.shape if means.ndim == 2 else (0, 0)
             shapes = {"full": (k, d, d), "diag": (k, d), "tied": (d, d)}
-            if weights.shape != (k,) or not k or factors.shape != shapes[self.covariance]:
+            if weights.shape != (k,) or not k or not d or factors.shape != shapes[self.covariance]:
                 raise ValueError(
                     f"weights has shape {tuple(weights.shape)}, means {tuple(means.shape)} and factors "
                     f"{tuple(factors.shape)}; expected the shapes of a mixture with {self.covariance} covariance. Load "

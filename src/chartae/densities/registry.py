@@ -18,6 +18,7 @@ import torch
 
 from chartae.densities.base import Density
 from chartae.records.choices import one_of
+from chartae.records.files import reading
 from chartae.records.settings import Plain
 from chartae.records.tensors import read_tensors, write_tensors
 
@@ -207,19 +208,20 @@ def save(density: Density, path: str | Path, of: str = "") -> None:
     write_tensors(path, density.state_dict(), kind="density", facts=facts)
 
 
-def load(path: str | Path, device: str | torch.device = "cpu") -> Density:
+def load(path: str | Path, device: str | torch.device = "cpu", shape: tuple[int, ...] | None = None) -> Density:
     """Read a density that `save` wrote.
 
     Args:
         path: the safetensors file.
         device: device to put the density on; default: "cpu".
+        shape: shape of one code, (D,), which the density must have; None (default) for any.
 
     Returns:
         The fitted density.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is damaged, or does not hold a density.
+        Damaged: the file is damaged, does not hold a density, or one of codes of another shape.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -232,14 +234,10 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Density:
     GaussianMixture(3, 'full')
     """
     state, facts = read_tensors(path, kind="density")
-    try:
+    with reading(path, "file that densities.save wrote"):
         density = make(facts["name"], **facts["settings"])
         density.load_state_dict(state)
         density.restore(facts["fitted"])
         density.require_fit()
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
-        raise ValueError(
-            f"{path} is damaged, or holds no density; expected a file that densities.save wrote. Fit and save the "
-            f"density again ({error})."
-        ) from error
+        density.check_state(shape)
     return density.to(device)

@@ -118,7 +118,7 @@ def evaluate(
     if to is not None:
         raise ValueError(f"to is given, but recipe {run.settings.recipe!r} does not translate; leave to out")
     row_of(run.kind).check(measuring, run.kind)
-    data = run.data(root) if data is None else run.read(data, condition)
+    data = run.data(root) if data is None else run.read(data, condition, root)
     run.check_data(data)
     evaluator = evaluator or evaluator_for(data, measuring)
     names = sampled_by(run, densities)

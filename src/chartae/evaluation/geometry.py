@@ -75,7 +75,7 @@ def diagnose(
     (10, 2, 2)
     """
     _check(run, n, out)
-    data = run.data(root) if data is None else run.read(data)
+    data = run.source(data, root)
     run.check_data(data)
     run.model.eval()
     stored = data.test if len(data.test) >= 2 else data.train

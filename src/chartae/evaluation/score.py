@@ -140,7 +140,7 @@ def evaluate_score(
     else:
         levels = [low] if low == high else [low * (high / low) ** (i / 4) for i in range(5)]
     scores = [run.score(level) for level in levels]  # raises for a level out of range before any data are read
-    data = run.data(root) if data is None else run.read(data)
+    data = run.source(data, root)
     run.check_data(data)
     x = as_float(run.kind.inside(data.test[:n] if len(data.test) else data.train[:n])).to(run.device)
     world = toys.WORLDS[data.name]() if data.name in toys.WORLDS else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -14,7 +15,7 @@ import numpy as np
 from chartae.grammar import analysis
 from chartae.grammar.derivations import Codec, Derivations, Description, Failure, checked, gather
 from chartae.grammar.productions import Production, Terminal, read, read_lark
-from chartae.records.space import in_units
+from chartae.records.files import LINE, quoted
 
 if TYPE_CHECKING:
     from chartae.grammar.earley import Tables
@@ -26,9 +27,17 @@ PADDING = "Nothing"
 
 _BATCH = 8192
 
+#: cells of the largest table of a grammar, and characters of a terminal
+MOST_CELLS, MOST_TERMINAL = 1 << 24, 1000
+
 
 def _listed(names: Iterable[str]) -> str:
-    return ", ".join(sorted(repr(str(n)) for n in names))
+    listed = sorted(quoted(str(n)) for n in names)
+    return ", ".join(listed[:20]) + (f", ... ({len(listed):,})" if len(listed) > 20 else "")
+
+
+def _shown(production: Production) -> str:
+    return str(production)[:LINE]
 
 
 class Grammar(Codec):
@@ -103,6 +112,7 @@ class Grammar(Codec):
                 f"{name} has {self.size:,} productions with the padding; expected at most 65,536, which 16 bits can"
                 " number"
             )
+        self._check_sizes()
         self._check(useless)
         self.masks: np.ndarray = np.zeros((len(self.nonterminals), self.size), dtype=bool)
         for p, (lhs, _) in enumerate(self.rules):
@@ -136,23 +146,38 @@ class Grammar(Codec):
             raise ValueError(f"{path}: {e}" if path else str(e)) from e
         return cls(productions, start, **({"ignore": ignored} | settings))
 
+    def _check_sizes(self) -> None:
+        """Raise ValueError if the tables of parser and decoder would be too large."""
+        k, t, p = len(self.nonterminals), len(self.terminals), self.size
+        dots = sum(len(q.rhs) + 1 for q in self.productions)
+        longest = max(len(q.rhs) for q in self.productions)
+        cells = max(k * p, (k + t) * t, p * longest, dots * (t + 2) // 4)
+        if cells > MOST_CELLS or max(map(len, self.terminals), default=0) > MOST_TERMINAL:
+            raise ValueError(
+                f"{self.name} has {k:,} nonterminals, {t:,} terminals, {p:,} productions and {dots - p:,} symbols, and"
+                f" so a table of {cells:,} cells; expected at most {MOST_CELLS:,}, and terminals of at most"
+                f" {MOST_TERMINAL:,} characters. Use a smaller grammar."
+            )
+
     def _check(self, useless: str) -> None:
         number = {n: k for k, n in enumerate(self.nonterminals)}
         if self.start not in number:
             raise ValueError(
-                f"{self.name}: the start symbol {self.start!r} has no production; expected one of {_listed(number)}"
+                f"{self.name}: the start symbol {quoted(self.start)} has no production; expected one of"
+                f" {_listed(number)}"
             )
-        twice = {p for p in self.productions if self.productions.count(p) > 1} if self.size < 2000 else set()
-        if twice:
+        twice = next((p for p, count in Counter(self.productions).items() if count > 1), None)
+        if twice is not None:
             raise ValueError(
-                f"{self.name} has a production twice, which makes its strings ambiguous: {next(iter(twice))}. Remove"
-                " one of the two."
+                f"{self.name} has a production twice, which makes its strings ambiguous: {_shown(twice)}. Remove one"
+                " of the two."
             )
         undefined = {s for p in self.productions for s in p.rhs if not isinstance(s, Terminal) and s not in number}
         if undefined and useless == "refuse":
             where = next(p for p in self.productions if undefined & set(p.rhs))
             raise ValueError(
-                f"{self.name}: {_listed(undefined)} has no production (used in: {where}). Define it, put it in quotes"
+                f"{self.name}: {_listed(undefined)} has no production (used in: {_shown(where)}). Define it,"
+                f" put it in quotes"
                 " if it is a terminal, or pass useless='mask' to disable the productions that need it."
             )
         extra = len(self.nonterminals)  # one nonterminal without productions stands for all undefined ones
@@ -164,7 +189,7 @@ class Grammar(Codec):
         least, each = analysis.costs(rules, extra + 1)
         if least[number[self.start]] >= analysis.UNREACHED:
             raise ValueError(
-                f"{self.name}: the language is empty, because no derivation from {self.start!r} ends. Give it an"
+                f"{self.name}: the language is empty, because no derivation from {quoted(self.start)} ends. Give it an"
                 " alternative of terminals, or of nonterminals whose derivations end."
             )
         endless = [n for n, k in number.items() if least[k] >= analysis.UNREACHED]
@@ -178,7 +203,8 @@ class Grammar(Codec):
             )
         if useless == "refuse" and unreached:
             raise ValueError(
-                f"{self.name}: {_listed(unreached)} is not reached from the start symbol {self.start!r}. Remove it, use"
+                f"{self.name}: {_listed(unreached)} is not reached from the start symbol {quoted(self.start)}."
+                f" Remove it, use"
                 " it, pass another start, or pass useless='mask'."
             )
         self._live = live & np.array([k in reached for k, _ in rules])
@@ -186,7 +212,8 @@ class Grammar(Codec):
         if cycle:
             path = " => ".join(self.nonterminals[a] for a in [*cycle, cycle[0]])
             raise ValueError(
-                f"{self.name}: {path} derives itself, which gives strings infinitely many derivations. Remove one of"
+                f"{self.name}: {path[:LINE]} derives itself, which gives strings infinitely many derivations."
+                f" Remove one of"
                 " the productions of this cycle."
             )
         # k < K is a nonterminal, K + t a terminal, -1 an undefined symbol
@@ -254,7 +281,7 @@ class Grammar(Codec):
         usable[np.concatenate([np.arange(dot[p], dot[p] + len(self.rules[p][1]) + 1) for p in used])] = table
         step, accept = _trie(encoded)
         options = [[p for p in used if self.rules[p][0] == a] for a in range(k)]
-        prefix = np.array([[u.startswith(v) for v in encoded] for u in encoded], dtype=np.uint8).reshape(-1)
+        prefix = analysis.prefixes(encoded).astype(np.uint8).reshape(-1)
         i32 = np.int32
         return earley.Tables(
             symbol=np.array(symbol, i32),
@@ -315,18 +342,17 @@ class Grammar(Codec):
             parsed = [parsing.parse(self._tables, part) for part in parts]
         status = np.concatenate([np.zeros(0, np.uint8), *(p.status for p in parsed)])
         is_ambiguous = status == parsing.AMBIGUOUS
-        too_long = status == parsing.TOO_LONG
-        bad = (status == parsing.OUTSIDE) | too_long | (is_ambiguous & (ambiguous == "refuse"))
+        is_long = status == parsing.TOO_LONG
+        bad = (status == parsing.OUTSIDE) | is_long | (is_ambiguous & (ambiguous == "refuse"))
         failures = []
         for i in np.flatnonzero(bad):
-            if too_long[i]:
-                wanted = f"a string that can be parsed in {in_units(parsing.MOST)}"
-                failures.append(Failure(int(i), listed[i], 0, listed[i][:40], (wanted,)))
-                if errors == "raise":
-                    raise ValueError(f"{self.name}: {failures[-1]}. Remove the string, or pass errors='skip'.")
-                continue
             where = int(parsed[i // _BATCH].where[i % _BATCH])
-            failure = self._failure(int(i), listed[i], where, bool(is_ambiguous[i]))
+            wanted = "a string with one derivation" if is_ambiguous[i] else "a string that needs fewer steps to parse"
+            failure = (
+                Failure(int(i), listed[i], 0, listed[i], (wanted,))
+                if is_ambiguous[i] or is_long[i]
+                else self._failure(int(i), listed[i], where)
+            )
             if errors == "raise":
                 if is_ambiguous[i]:
                     raise ValueError(
@@ -346,9 +372,7 @@ class Grammar(Codec):
         assert isinstance(kept, Derivations)
         return Derivations(kept.flat, kept.offsets, kept.kept, tuple(failures), kept.ambiguous)
 
-    def _failure(self, index: int, string: str, where: int, is_ambiguous: bool) -> Failure:
-        if is_ambiguous:
-            return Failure(index, string, 0, string, ("a string with one derivation",))
+    def _failure(self, index: int, string: str, where: int) -> Failure:
         from chartae.grammar import parsing
 
         reduced = self._reduced(string).encode()
@@ -393,11 +417,12 @@ class Grammar(Codec):
             if status[i] == parsing.INCOMPLETE and incomplete == "empty":
                 texts[i] = ""
                 continue
-            fault = (
-                "ends although nonterminals remain. Complete it, or pass incomplete='empty'."
-                if status[i] == parsing.INCOMPLETE
-                else self._misplaced(derivations, i, where)
-            )
+            if status[i] == parsing.ENDLESS:
+                fault = f"has more than {parsing.MOST_BYTES:,} bytes at step {int(where[i])}; expected a shorter string"
+            elif status[i] == parsing.INCOMPLETE:
+                fault = "ends although nonterminals remain. Complete it, or pass incomplete='empty'."
+            else:
+                fault = self._misplaced(derivations, i, where)
             raise ValueError(f"{self.name}: derivation {i} {fault}")
         return texts
 
@@ -416,8 +441,11 @@ class Grammar(Codec):
         if p >= self.size:
             return f"has production {p} at step {step}; expected 0 to {self.size - 1}"
         if not self.masks[:, p].any():
-            return f"has production {p} ({self.productions[p]}) at step {step}, from which no string can be derived"
-        return f"has production {p} ({self.productions[p]}) at step {step}, where another nonterminal is leftmost"
+            return f"has production {p} ({_shown(self.productions[p])}) at step {step}, from which no string"
+            " can be derived"
+        return (
+            f"has production {p} ({_shown(self.productions[p])}) at step {step}, where another nonterminal is leftmost"
+        )
 
 
 def _trie(terminals: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:

@@ -10,12 +10,20 @@ from types import ModuleType
 import numpy as np
 
 from chartae.grammar.derivations import Codec, Derivations, Description, Failure, checked, gather
+from chartae.records.files import one_line, quoted
 
-__all__ = ["SMILES_TOKENS", "Characters", "Selfies", "Tokens"]
+__all__ = ["PATTERNS", "SMILES_TOKENS", "Characters", "Selfies", "Tokens"]
 
 #: regular expression of the tokens of SMILES: bracket atoms, two-letter elements, ring numbers above 9, and single
 #: characters (after Schwaller et al., 2018, arXiv:1711.04810)
 SMILES_TOKENS = r"\[[^\]]+\]|Br|Cl|%\d\d|."
+#: regular expression of the symbols of SELFIES
+_SYMBOLS = r"\[[^\]]*\]|\."
+#: regular expressions that `Tokens` cuts strings by: each takes a time proportional to the string, or nearly so
+PATTERNS = (".", SMILES_TOKENS, _SYMBOLS)
+
+#: characters of a token, and of a decoded string
+MOST_TOKEN, MOST_STRING = 1000, 1 << 20
 
 
 class Tokens(Codec):
@@ -25,13 +33,14 @@ class Tokens(Codec):
     which need not be well-formed; there are no masks.
 
     Args:
-        tokens: the code book: 1 to 65,535 different, non-empty strings, in the order of their numbers.
-        pattern: a regular expression of one token, by which strings are cut, such as `SMILES_TOKENS`. By default the
-            longest token of the code book is taken at each position.
+        tokens: the code book: 1 to 65,535 different strings of 1 to 1,000 characters, in the order of their numbers.
+        pattern: how strings are cut: None (default) takes the longest token of the code book at each position; or one
+            of `PATTERNS`, such as `SMILES_TOKENS`. Others are refused, because a run folder stores the codec, and a
+            stranger's pattern could take for ever.
         name: name of the codec in messages; default ``"tokens"``.
 
     Raises:
-        ValueError: there are no tokens, too many, an empty one, or one twice.
+        ValueError: there are no tokens, too many, an empty or too long one, or one twice; or the pattern is unknown.
 
     >>> from chartae.grammar import SMILES_TOKENS, Tokens
     >>> t = Tokens.of(["CCl", "C[NH+]C"], SMILES_TOKENS)
@@ -51,11 +60,37 @@ class Tokens(Codec):
             raise ValueError(
                 f"{name} has {len(self.tokens):,} tokens; expected at most 65,535, which 16 bits can number"
             )
+        if max(map(len, self.tokens)) > MOST_TOKEN:
+            raise ValueError(
+                f"a token of {name} has {max(map(len, self.tokens)):,} characters; expected at most {MOST_TOKEN:,}"
+            )
+        if pattern is not None and pattern not in PATTERNS:
+            raise ValueError(
+                f"pattern is {pattern!r}; expected None, or one of {', '.join(map(repr, PATTERNS))}. Leave it out to"
+                " take the longest token at each position."
+            )
         self.name, self.pattern = name, pattern
         self.size, self.padding = len(self.tokens) + 1, len(self.tokens)
         self._number = {t: i for i, t in enumerate(self.tokens)}
-        longest = "|".join(re.escape(t) for t in sorted(self.tokens, key=len, reverse=True))
-        self._cut = re.compile(f"{pattern or longest}|.", re.DOTALL)
+        self._longest = max(map(len, self.tokens))
+        self._regex = None if pattern is None else re.compile(f"{pattern}|.", re.DOTALL)
+        #: first character -> lengths of the tokens that begin with it, the longest first
+        lengths: dict[str, set[int]] = {}
+        for token in self.tokens:
+            lengths.setdefault(token[0], set()).add(len(token))
+        self._lengths = {first: sorted(group, reverse=True) for first, group in lengths.items()}
+
+    def _cut(self, string: str) -> list[str]:
+        """The tokens of a string; a character that begins none stands alone."""
+        if self._regex is not None:
+            return self._regex.findall(string)
+        at, pieces = 0, []
+        while at < len(string):
+            lengths = self._lengths.get(string[at], ())
+            piece = next((p for n in lengths if (p := string[at : at + n]) in self._number), string[at])
+            pieces.append(piece)
+            at += len(piece)
+        return pieces
 
     @classmethod
     def of(cls, strings: Iterable[str], pattern: str = ".", **settings: str) -> Tokens:
@@ -67,10 +102,26 @@ class Tokens(Codec):
             settings: further arguments of the constructor: `name`.
 
         Returns:
-            The codec.
+            The codec. If the pattern is not one of `PATTERNS`, it takes the longest token of the code book at each
+            position, which must cut the strings as the pattern does.
+
+        Raises:
+            ValueError: the longest tokens cut a string otherwise than the pattern.
+
+        >>> from chartae.grammar import Tokens
+        >>> Tokens.of(["a1b", "b12"], "[a-z]|[0-9]+").tokens
+        ('1', '12', 'a', 'b')
         """
-        tokens = {t for s in strings for t in re.findall(pattern, s, re.DOTALL)}
-        return cls(sorted(tokens), pattern, **settings)
+        listed = list(strings)
+        cuts = [re.findall(pattern, s, re.DOTALL) for s in listed]
+        codec = cls(sorted({t for cut in cuts for t in cut}), pattern if pattern in PATTERNS else None, **settings)
+        for string, cut in zip(listed, cuts, strict=True):
+            if (pieces := codec._cut(string)) != cut:
+                raise ValueError(
+                    f"pattern cuts {string[:40]!r} into {quoted(cut)}; expected the longest tokens at each position,"
+                    f" {quoted(pieces)}. Use a pattern that takes the longest of its tokens."
+                )
+        return codec
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.tokens)} tokens and padding)"
@@ -96,7 +147,7 @@ class Tokens(Codec):
         """
         rows, kept, failures = [], [], []
         for i, string in enumerate(checked(strings, errors)):
-            cut = self._cut.findall(string)
+            cut = self._cut(string)
             row = [self._number.get(t, -1) for t in cut]
             if -1 in row:
                 first = row.index(-1)
@@ -128,6 +179,8 @@ class Tokens(Codec):
         for i, row in enumerate(gather(sequences)):
             if row.size and row.max() >= self.size:
                 raise ValueError(f"{self.name}: sequence {i} has the number {row.max()}; expected 0 to {self.size - 1}")
+            if self._longest * row.size > MOST_STRING and (size := sum(map(len, texts[row]))) > MOST_STRING:
+                raise ValueError(f"{self.name}: sequence {i} has {size:,} characters; expected at most {MOST_STRING:,}")
             strings.append("".join(texts[row]))
         return strings
 
@@ -216,7 +269,7 @@ class Selfies(Codec):
         return codec
 
     def _number(self, symbols: Sequence[str]) -> None:
-        self._tokens = Tokens(symbols, r"\[[^\]]*\]|\.", name="SELFIES")
+        self._tokens = Tokens(symbols, _SYMBOLS, name="SELFIES")
         self.tokens, self.size, self.padding = self._tokens.tokens, self._tokens.size, self._tokens.padding
 
     def __repr__(self) -> str:
@@ -275,6 +328,11 @@ class Selfies(Codec):
             N SMILES.
 
         Raises:
-            ValueError: a number is not that of a symbol or of the padding.
+            ValueError: a number is not that of a symbol or of the padding, or a symbol of the code book is none of
+                SELFIES.
         """
-        return [self._selfies.decoder(s) for s in self._tokens.decode(sequences)]
+        texts = self._tokens.decode(sequences)
+        try:
+            return [self._selfies.decoder(s) for s in texts]
+        except self._selfies.DecoderError as e:
+            raise ValueError(f"the code book holds symbols that are none of SELFIES ({one_line(e)})") from e

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chartae.records.files import whole_file
+from chartae.records.files import quoted, whole_file
 
 __all__ = ["Codec", "Derivations", "Description", "Failure", "gather"]
 
@@ -39,8 +39,8 @@ class Failure:
         shown = (
             self.string if len(self.string) <= 60 else f"...{self.string[max(self.place - 30, 0) : self.place + 27]}..."
         )
-        expected = ", ".join(repr(e) for e in self.expected[:40]) + ", ..." * (len(self.expected) > 40)
-        unexpected = repr(self.unexpected) if self.unexpected else "the end"
+        expected = ", ".join(quoted(e, 40) for e in self.expected[:40]) + ", ..." * (len(self.expected) > 40)
+        unexpected = quoted(self.unexpected) if self.unexpected else "the end"
         return (
             f"string {self.index} ({shown!r}): found {unexpected} at character {self.place},"
             f" expected {expected or 'nothing'}"

@@ -28,6 +28,7 @@ __all__ = [
     "GROW_HASH",
     "GROW_ITEMS",
     "GROW_OUT",
+    "MOST_BYTES",
     "Row",
     "Tables",
     "Work",
@@ -43,10 +44,13 @@ COMPILED: bool = njit is not None
 #: why `parse` and `expand` stopped: all strings are done, or an array must grow
 DONE, GROW_ITEMS, GROW_HASH, GROW_OUT = 0, 1, 2, 3
 
+#: pairs of items that the parser tries for one text; and bytes of the text of one derivation
+MOST_PAIRS, MOST_BYTES = 10_000_000, 1 << 20
+
 #: status of a string after `parse`
-PARSED, AMBIGUOUS, OUTSIDE = 0, 1, 2
+PARSED, AMBIGUOUS, OUTSIDE, TOO_LONG = 0, 1, 2, 3
 #: status of a derivation after `expand`; `PARSED` if it is complete
-INCOMPLETE, MISPLACED, UNKNOWN = 1, 2, 3
+INCOMPLETE, MISPLACED, UNKNOWN, ENDLESS = 1, 2, 3, 4
 
 #: a sequence of integers: an array for compiled loops, a list for interpreted ones
 Row = np.ndarray | list[int]
@@ -151,8 +155,8 @@ def _prefer(t: Tables, w: Work, item: int, before: int, child: int) -> None:
 def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -> tuple[int, int, int, int]:
     """Build the sets of items of one text.
 
-    Returns the number of items (-1 if the hash is full, -2 if the buffers of items are), the first item of the last set
-    reached, the place of this set, and the clock.
+    Returns the number of items (-1 if the hash is full, -2 if the buffers of items are, -3 if the text needs more pairs
+    than `MOST_PAIRS`), the first item of the last set reached, the place of this set, and the clock.
     """
     # locals, because compiled code counts a reference each time that a loop takes an array out of a tuple
     nonterminals, terminals, start = t.sizes[0], t.sizes[1], t.sizes[2]
@@ -164,27 +168,27 @@ def recognise(text: Row, begin: int, end: int, t: Tables, w: Work, clock: int) -
     n, room, width, states = end - begin, len(dots), terminals + 2, len(symbols)
 
     _scan(text, begin, end, t, arriving, tokens)
-    count = first = last = 0
+    count = first = last = pairs = 0
     for j in range(n + 1):
         if j > 0 and arriving[j] < 0:
             continue
-        first, last = count, j
-        token = tokens[j]
-        clock += 1
+        first, last, token, clock = count, j, tokens[j], clock + 1
         for k in range(nonterminals):
             waiting[j * nonterminals + k] = -1
             empty[k] = -1
-        cursor = count
-        predicted = start if j == 0 else -1
+        cursor, predicted = count, start if j == 0 else -1
         # Every item that is not predicted arises from a pair: the item before it, and the completed item (or terminal)
         # that moves its dot. `item` is one of them, and `i` runs over its partners. Way 1: `item` is complete, partners
         # wait for it. Way 2: `item` waits, partners are complete without text. Way 0: partners arrive by a terminal.
         way, item, i = 0, -1, arriving[j]
         while True:
+            if pairs > MOST_PAIRS:
+                return -3, 0, 0, clock
             while i >= 0:
                 before = item if way == 2 else i
                 child = item if way == 1 else i if way == 2 else -1
                 i = link[i]
+                pairs += 1
                 dot, origin = dots[before] + 1, origins[before]
                 if viable[dot * width + token] == 0:
                     continue
@@ -282,6 +286,9 @@ def parse(
     for i in range(first, count):
         begin, end = offsets[i], offsets[i + 1]
         items, began, last, clock = recognise(text, begin, end, t, w, clock)
+        if items == -3:
+            status[i], where[i], ends[i + 1] = TOO_LONG, 0, ends[i]
+            continue
         if items < 0:
             return i, GROW_HASH if items == -1 else GROW_ITEMS, clock
         root, roots = -1, 0
@@ -334,11 +341,16 @@ def expand(
             while top > 0 and stack[top - 1] >= nonterminals:
                 top -= 1
                 terminal = stack[top] - nonterminals
+                if at + t.length[terminal] - ends[i] > MOST_BYTES:
+                    status[i], where[i], top = ENDLESS, step - offsets[i], -1
+                    break
                 if at + t.length[terminal] > len(out):
                     return i, GROW_OUT
                 for b in range(t.place[terminal], t.place[terminal + 1]):
                     out[at] = t.bytes[b]
                     at += 1
+            if top < 0:
+                break
             if step == stop:
                 if top > 0:
                     status[i], where[i] = INCOMPLETE, step - offsets[i]

@@ -11,20 +11,30 @@ import numpy as np
 
 from chartae.grammar import earley
 from chartae.grammar.derivations import Derivations
-from chartae.grammar.earley import AMBIGUOUS, INCOMPLETE, OUTSIDE, Row, Tables, Work
+from chartae.grammar.earley import AMBIGUOUS, ENDLESS, INCOMPLETE, MOST_BYTES, OUTSIDE, TOO_LONG, Row, Tables, Work
 
-__all__ = ["AMBIGUOUS", "INCOMPLETE", "MOST", "OUTSIDE", "TOO_LONG", "Parsed", "expand", "expected", "parse"]
+__all__ = [
+    "AMBIGUOUS",
+    "ENDLESS",
+    "INCOMPLETE",
+    "MOST_BYTES",
+    "OUTSIDE",
+    "TOO_LONG",
+    "Parsed",
+    "expand",
+    "expected",
+    "parse",
+]
 
-#: status of a text whose items do not fit into `MOST` bytes; most grammars need some items for each character, but
-#: ambiguous and right-recursive ones need as many as the square of their number
-TOO_LONG = 3
-#: the largest buffers for parsing one text, in bytes
-MOST = 1 << 30
+#: items of one text, and heads of lists of items (places times nonterminals)
+MOST_ITEMS, MOST_HEADS = 1 << 21, 1 << 25
+#: bytes of all texts of a batch of derivations
+MOST_OUT = 1 << 28
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """Derivations of a batch of n texts; a text outside the grammar has none."""
+    """Derivations of a batch of n texts; a text outside the grammar, or too long, has none."""
 
     flat: np.ndarray  # production numbers of all derivations, one after the other
     lengths: np.ndarray  # (n,) number of productions, 0 for a text outside the grammar
@@ -62,13 +72,6 @@ def _work(items: int, hashed: int, longest: int, nonterminals: int) -> Work:
     return _all_native(work)
 
 
-def _bytes(items: int, hashed: int, longest: int, nonterminals: int) -> int:
-    """The memory of `_work`."""
-    numbers = 6 * items + 3 * hashed + (longest + 1) * (nonterminals + 2)
-    # numbers of 4 bytes (8 for keys and stamps); in a list, a reference and an object
-    return 4 * numbers + items + 8 * hashed if earley.COMPILED else 40 * numbers + 8 * items
-
-
 def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     encoded = [s.encode() for s in strings]
     offsets = np.cumsum(np.fromiter((0, *map(len, encoded)), np.int64, len(encoded) + 1))
@@ -77,12 +80,13 @@ def _joined(strings: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
 
 def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
     """Leftmost derivations of strings by `earley.parse`, with buffers that grow as it asks for."""
-    n = len(strings)
-    nonterminals = int(tables.sizes[0])
-    items, hashed = 1 << 13, 1 << 10
-    too_long = [_bytes(items, hashed, 4 * len(s), nonterminals) > MOST for s in strings]  # surely, before any parsing
-    text, offsets = _joined(["" if long else s for s, long in zip(strings, too_long, strict=True)])
+    n, nonterminals = len(strings), int(tables.sizes[0])
+    # a text without characters stands for one that is longer than the buffers may be
+    most = MOST_HEADS // nonterminals
+    long = np.fromiter((4 * len(s) > most and len(s.encode()) > most for s in strings), bool, n)
+    text, offsets = _joined(["" if is_long else s for s, is_long in zip(strings, long, strict=True)])
     longest = int(np.diff(offsets).max(initial=0))
+    items, hashed = 1 << 13, 1 << 10
     native = _all_native(tables)
     work, clock = _work(items, hashed, longest, nonterminals), 0
     out = np.zeros(4 * int(offsets[-1]) + 64, np.uint16)
@@ -95,26 +99,23 @@ def parse(tables: Tables, strings: Sequence[str]) -> Parsed:
         if why == earley.GROW_OUT:
             longer = np.zeros(len(outputs[0]), np.uint16)
             outputs[0] = _native(np.concatenate([np.asarray(outputs[0], np.uint16), longer]))
+        elif why == earley.GROW_ITEMS and items >= MOST_ITEMS:
+            of_end, of_status, of_place = outputs[1:]
+            of_status[at], of_place[at], of_end[at + 1] = TOO_LONG, 0, of_end[at]
+            at, why = at + 1, -1 if at + 1 < n else earley.DONE
         elif why != earley.DONE:
-            larger = (items * 2, hashed) if why == earley.GROW_ITEMS else (items, hashed * 2)
-            if _bytes(*larger, longest, nonterminals) > MOST:
-                outputs[1][at + 1], outputs[2][at] = outputs[1][at], TOO_LONG
-                at += 1
-                continue
-            items, hashed = larger
-            del work  # before its successor takes memory
+            items, hashed = (items * 2, hashed) if why == earley.GROW_ITEMS else (items, hashed * 2)
             work, clock = _work(items, hashed, longest, nonterminals), 0
     flat, ends, status, where = (np.asarray(x) for x in outputs)
-    status = np.where(too_long, TOO_LONG, status)
-    kind = np.uint8 if len(tables.lhs) <= 256 else np.uint16
-    return Parsed(flat[: ends[-1]].astype(kind), np.diff(ends), status.astype(np.uint8), where)
+    kind, lengths = np.uint8 if len(tables.lhs) <= 256 else np.uint16, np.diff(ends)
+    if long.any():  # the empty texts that stand for them may have derivations
+        flat = flat[: ends[-1]][~np.repeat(long, lengths)]
+        lengths, status = np.where(long, 0, lengths), np.where(long, TOO_LONG, status)
+    return Parsed(flat[: lengths.sum()].astype(kind), lengths, status.astype(np.uint8), where)
 
 
 def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
-    """The terminals that could follow where no derivation of `text` continues, and whether the text could end there.
-
-    If finding them takes more than `MOST` bytes, none are returned.
-    """
+    """The terminals that could follow where no derivation of `text` continues, and whether the text could end there."""
     # without look-ahead, so that the last set also holds the items that the next token of the text does not fit
     used = np.asarray(tables.viable).reshape(len(tables.symbol), -1).any(1, keepdims=True)
     loose = tables._replace(viable=(used * np.ones(int(tables.sizes[1]) + 2, np.uint8)).astype(np.uint8).reshape(-1))
@@ -124,12 +125,11 @@ def expected(tables: Tables, text: bytes) -> tuple[list[int], bool]:
     while True:
         work = _work(items, hashed, len(text), int(tables.sizes[0]))
         count, first, _, _ = earley.recognise(buffer, 0, len(text), native, work, 0)
+        if count == -3 or (count == -2 and items >= MOST_ITEMS):
+            return [], False
         if count >= 0:
             break
         items, hashed = (items, hashed * 2) if count == -1 else (items * 2, hashed)
-        if _bytes(items, hashed, len(text), int(tables.sizes[0])) > MOST:
-            return [], False
-        del work
     dots = np.asarray(work.dot)[first:count]
     symbols, lhs, rule = (np.asarray(row) for row in (tables.symbol, tables.lhs, tables.rule))
     symbols, left = symbols[dots], lhs[rule[dots]]
@@ -155,6 +155,8 @@ def expand(tables: Tables, right: np.ndarray, derivations: Derivations) -> tuple
         at, why = earley.expand(flat, offsets, at, n, native, sides, room, buffer, ends, status, where)
         out = np.asarray(buffer, np.uint8)
         if why == earley.GROW_OUT:
+            if len(out) > MOST_OUT:
+                raise ValueError(f"the strings have more than {MOST_OUT >> 20:,} MB; expected fewer, or shorter ones")
             out = np.concatenate([out, np.zeros(len(out), np.uint8)])
         elif why == earley.GROW_ITEMS:
             stack = np.zeros(2 * len(stack), np.int32)

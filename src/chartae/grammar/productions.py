@@ -9,8 +9,13 @@ if TYPE_CHECKING:
     from lark.lexer import Pattern
 
 from chartae.maths.private import Tree, parsed_regex
+from chartae.records.files import one_line, quoted
 
 __all__ = ["Production", "Terminal", "read", "read_ebnf", "read_lark", "read_productions"]
+
+
+#: productions of a grammar, which 16 bits can number with the padding; and repetitions of a part of a terminal
+MOST_PRODUCTIONS, MOST_REPEATS = 65_535, 1000
 
 
 class Terminal(str):
@@ -64,9 +69,14 @@ def read(text: str) -> list[Production]:
         ValueError: the text is empty, or cannot be read.
     """
     if not isinstance(text, str) or not text.strip():
-        raise ValueError(f"the grammar is {text!r}; expected a text such as \"S -> S '+' T | T\"")
+        raise ValueError(f"the grammar is {quoted(text)}; expected a text such as \"S -> S '+' T | T\"")
     bare = re.sub(r"'[^'\n]*'|\"[^\"\n]*\"|#.*", "", text)
     return read_productions(text) if "->" in bare else read_ebnf(text)
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_PRODUCTIONS:
+        raise ValueError(f"the grammar has more than {MOST_PRODUCTIONS:,} productions; expected fewer")
 
 
 # -- production lists ----------------------------------------------------------------------------------------
@@ -104,7 +114,9 @@ def read_productions(text: str) -> list[Production]:
         if body.startswith("|") and lhs:
             tail = body[1:]
         elif not arrow or not re.fullmatch(r"[^\W\d][\w<>^+*-]*", head.strip()):
-            raise ValueError(f"line {number} of the grammar is {body!r}; expected: nonterminal -> symbols | symbols")
+            raise ValueError(
+                f"line {number} of the grammar is {quoted(body)}; expected: nonterminal -> symbols | symbols"
+            )
         else:
             lhs = head.strip()
         alternatives: list[list[str]] = [[]]
@@ -113,7 +125,8 @@ def read_productions(text: str) -> list[Production]:
             piece = _PIECE.match(tail, at)
             if piece is None:
                 raise ValueError(
-                    f"line {number} of the grammar: {tail[at:].strip()!r} is neither a name nor a terminal in quotes"
+                    f"line {number} of the grammar: {quoted(tail[at : at + 100].strip())} is neither a name nor a"
+                    " terminal in quotes"
                 )
             if piece["bar"]:
                 alternatives.append([])
@@ -129,6 +142,7 @@ def read_productions(text: str) -> list[Production]:
                 break
             at = piece.end()
         productions += [Production(lhs, tuple(a)) for a in alternatives]
+        _check_count(len(productions))
     return productions
 
 
@@ -151,10 +165,9 @@ class _Ebnf:
 
     def __init__(self, text: str) -> None:
         self.pieces: list[tuple[str, str, int]] = []
-        at = 0
+        at, line = 0, 1
         while at < len(text):
             piece = _EBNF.match(text, at)
-            line = text.count("\n", 0, at) + 1
             if piece is None:
                 raise ValueError(
                     f"line {line} of the grammar: {text[at : at + 20].splitlines()[0]!r} is not understood; expected"
@@ -162,11 +175,16 @@ class _Ebnf:
                 )
             if piece.lastgroup != "skip":
                 self.pieces.append((str(piece.lastgroup), piece[0], line))
+            line += piece[0].count("\n")
             at = piece.end()
+        if not self.pieces:
+            raise ValueError("the grammar has no rules; expected name = ...")
         self.at = 0
         self.productions: list[Production] = []
         self.names = {value for kind, value, _ in self.pieces if kind == "name"}
         self.helpers: dict[tuple[object, ...], str] = {}
+        self.numbers: dict[str, int] = {}  # of the last new name of each owner
+        self.ranges: dict[tuple[str, str], str] = {}
 
     def peek(self, ahead: int = 0) -> tuple[str, str, int]:
         place = self.at + ahead
@@ -189,6 +207,7 @@ class _Ebnf:
                     f"line {self.peek()[2]} of the grammar has {self.peek()[1]!r}; expected a symbol, ';' or the next"
                     " rule"
                 )
+            _check_count(len(self.productions))
         return self.productions
 
     def starts_rule(self) -> bool:
@@ -254,13 +273,19 @@ class _Ebnf:
                 " order, such as '0'..'9'"
             )
         self.at += 2
-        return [self.helper(owner, tuple((Terminal(chr(c)),) for c in range(ord(first), ord(last) + 1)))]
+        if (first, last) not in self.ranges:
+            _check_count(ord(last) - ord(first) + 1)
+            alternatives = tuple((Terminal(chr(c)),) for c in range(ord(first), ord(last) + 1))
+            self.ranges[first, last] = self.helper(owner, alternatives)
+        return [self.ranges[first, last]]
 
     def new_name(self, owner: str) -> str:
-        number = 1
+        number = self.numbers.get(owner, 0) + 1
         while (name := f"{owner}_{number}") in self.names:
             number += 1
+        self.numbers[owner] = number
         self.names.add(name)
+        _check_count(len(self.productions))
         return name
 
     def helper(self, owner: str, alternatives: tuple[tuple[str, ...], ...]) -> str:
@@ -301,7 +326,10 @@ def read_ebnf(text: str) -> list[Production]:
     >>> [str(p) for p in read_ebnf("number = digit {digit}; digit = '0' | '1';")]
     ['number -> digit number_1', 'number_1 -> ', 'number_1 -> number_1 digit', "digit -> '0'", "digit -> '1'"]
     """
-    return _Ebnf(text).rules()
+    try:
+        return _Ebnf(text).rules()
+    except RecursionError as e:
+        raise ValueError("the grammar has groups inside groups, too deep to be read; expected fewer levels") from e
 
 
 # -- lark ----------------------------------------------------------------------------------------------------
@@ -338,8 +366,8 @@ def read_lark(text: str, start: str | None = None) -> tuple[list[Production], st
         start = "start" if "start" in names else names[0]
     try:
         grammar = lark.Lark(text, start=start, parser="earley", lexer="dynamic", maybe_placeholders=False)
-    except lark.exceptions.LarkError as e:
-        raise ValueError(f"lark cannot read the grammar: {str(e).splitlines()[0]}") from e
+    except Exception as e:  # of lark, and of the packages for regular expressions that it uses
+        raise ValueError(f"lark cannot read the grammar: {one_line(e)}") from e
     patterns = {t.name: t.pattern for t in grammar.terminals}
     regexes = _Regexes()
     productions: list[Production] = []
@@ -413,6 +441,11 @@ class _Regexes:
                 symbols.append(self.helper(name, self.alternatives(name, [(kind, value)])))
             elif kind in ("MAX_REPEAT", "MIN_REPEAT"):
                 least, most, inner = value
+                if max(least, 0 if str(most) == "MAXREPEAT" else most) > MOST_REPEATS:
+                    raise ValueError(
+                        f"terminal {name} repeats a part more than {MOST_REPEATS:,} times; expected fewer times"
+                    )
+                _check_count(len(self.productions))
                 one = self.helper(name, self.alternatives(name, inner))
                 symbols += [one] * least
                 if str(most) == "MAXREPEAT":
@@ -435,6 +468,7 @@ class _Regexes:
             if kind == "LITERAL":
                 characters.append(chr(value))
             elif kind == "RANGE":
+                _check_count(value[1] - value[0] + 1)
                 characters += [chr(c) for c in range(value[0], value[1] + 1)]
             elif kind == "CATEGORY" and str(value) == "CATEGORY_DIGIT":
                 characters += list("0123456789")

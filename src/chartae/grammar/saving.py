@@ -8,9 +8,10 @@ from os import PathLike, fspath
 
 from chartae.grammar.builtin import NAMES, UnknownGrammar, load
 from chartae.grammar.cfg import Grammar
-from chartae.grammar.codecs import SMILES_TOKENS, Characters, Selfies, Tokens
+from chartae.grammar.codecs import PATTERNS, SMILES_TOKENS, Characters, Selfies, Tokens
 from chartae.grammar.derivations import Codec
 from chartae.records.choices import one_of
+from chartae.records.files import LINE, one_line, quoted
 
 __all__ = ["CODECS", "codec_for", "described", "needed", "restored"]
 
@@ -87,7 +88,7 @@ def restored(text: str) -> Codec:
         A codec that equals the described one.
 
     Raises:
-        ValueError: the text is not the description of a codec.
+        ValueError: the text is not the description of a codec. It never names a file: a text may come from a stranger.
         ImportError: the codec is `Selfies`, and the package selfies is not installed.
 
     >>> from chartae.grammar import described, load, restored
@@ -97,17 +98,34 @@ def restored(text: str) -> Codec:
     try:
         description = json.loads(text)
         if "text" in description:
-            settings = {"name": description["grammar"], "ignore": description["ignore"], "useless": "mask"}
-            return Grammar(description["text"], description["start"], **settings)
+            body, start, name, ignore = (_text(description[key]) for key in ("text", "start", "grammar", "ignore"))
+            return Grammar(body, start, name=name, ignore=ignore, useless="mask")
         if "grammar" in description:
-            return load(description["grammar"])
+            if (name := _text(description["grammar"])) not in NAMES:
+                raise ValueError(f"grammar is {quoted(name)}; {one_of(name[:LINE], NAMES)}")
+            return load(name)
         if "selfies" in description:
-            return Selfies.of_symbols(description["selfies"])
+            return Selfies.of_symbols(_texts(description["selfies"]))
         if "characters" in description:
-            return Characters(description["characters"])
-        return Tokens(description["tokens"], description["pattern"])
-    except (json.JSONDecodeError, TypeError, KeyError) as error:
-        raise ValueError(f"text is {text[:80]!r}; expected a description of a codec, written by `described`") from error
+            return Characters(_texts(description["characters"]))
+        pattern = description["pattern"]
+        return Tokens(_texts(description["tokens"]), pattern if pattern in PATTERNS else None)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"text is {quoted(text)}; expected a description of a codec, written by `described` ({one_line(error)})"
+        ) from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{quoted(value)} is no text")
+    return value
+
+
+def _texts(values: object) -> list[str]:
+    if not isinstance(values, list):
+        raise TypeError(f"{quoted(values)} is no list")
+    return [_text(value) for value in values]
 
 
 def needed(codec: Codec | None, what: str = "strings") -> Codec:

@@ -5,26 +5,67 @@ Every file that chartae writes comes from `whole_file`, and every file of a run 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 
-__all__ = ["Damaged", "digest_of", "is_leftover", "opened", "read_text", "replace_text", "sync_folder", "whole_file"]
+__all__ = [
+    "LINE", "Damaged", "digest_of", "is_leftover", "one_line", "opened", "quoted", "read_text", "reading",
+    "replace_text", "sync_folder", "whole_file",
+]  # fmt: skip
 
-#: the largest text file of a run that is read, in bytes
-MOST_TEXT = 64 << 20
+#: the largest text file of a run that is read, in bytes: JSON takes up to 40 times as much memory as text
+MOST_TEXT = 12 << 20
+#: characters of a file, or of another error's message, that a message quotes
+LINE = 200
 #: names of the files that `whole_file` writes to before it renames them
 LEFTOVER = re.compile(r"\.part\.[0-9a-f]{16}\.")
 
 
 class Damaged(ValueError):
     """A file cannot be used as it is: it is damaged, a link, or not what its name says. The message names it."""
+
+
+def quoted(value: object, most: int = 60) -> str:
+    """A value as a message quotes it: its repr in one line, cut after `most` characters.
+
+    >>> from chartae.records.files import quoted
+    >>> quoted("a\\nb"), quoted("x" * 100, 10)
+    ("'a\\\\nb'", "'xxxxxxxxx…")
+    """
+    # the repr of a long value is not made whole, and Python refuses that of a number of thousands of digits
+    if isinstance(value, int) and abs(value) >= 1 << 256:
+        return f"a number of {value.bit_length():,} bits"
+    if isinstance(value, Mapping) or (isinstance(value, list | tuple) and any(map(_is_nested, value[:most]))):
+        return f"a {type(value).__name__} of {len(value):,}"
+    text = repr(value[: most + 1] if isinstance(value, str | bytes | list | tuple) else value)
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
+def _is_nested(value: object) -> bool:
+    return isinstance(value, Mapping | list | tuple) or (isinstance(value, int) and abs(value) >= 1 << 256)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, in one line of at most `LINE` printable characters; the name of its class if it says nothing.
+
+    >>> from chartae.records.files import one_line
+    >>> one_line(ValueError("two\\nlines")), one_line(KeyError("shape")), one_line(MemoryError())
+    ('two lines', "KeyError: 'shape'", 'MemoryError')
+    """
+    text = str(error)[: 2 * LINE]
+    text = "".join(c if c.isprintable() else " " for c in text)
+    text = f"{text[:LINE]}…" if len(text) > LINE else text
+    if isinstance(error, ValueError | OSError) and text.strip():
+        return text.strip()
+    return f"{type(error).__name__}: {text}".rstrip(": ")
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -98,9 +139,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_text(path: str | Path, text: str) -> None:
-    """Write a text file whole or not at all: an old file stays until the new one is complete."""
+    """Write a text file whole or not at all: an old file stays until the new one is complete.
+
+    Bytes of file names that are no UTF-8 are written as ``\\udcXX``.
+    """
     with whole_file(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
@@ -152,6 +196,38 @@ def read_text(path: str | Path, most: int = MOST_TEXT) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Damaged(f"{path} is damaged: {error.reason} at byte {error.start:,}; expected UTF-8") from error
+
+
+@contextmanager
+def reading(path: str | Path, what: str = "file that chartae wrote") -> Iterator[None]:
+    """Turn every error about the content of a file into `Damaged`, which names the file and quotes at most a line.
+
+    A file of a run may come from a stranger, so whatever a parser or a constructor raises because of its content, from
+    KeyError to MemoryError, is an error of the file. Errors of the system, such as a missing permission, and missing
+    packages stay what they are.
+
+    Args:
+        path: the file that the block reads, or whose values it uses.
+        what: what the file is expected to be, for the message.
+
+    Raises:
+        Damaged: the block raised an error about the content of the file.
+
+    >>> from chartae.records.files import reading
+    >>> with reading("run.toml", "run.toml of a run"):
+    ...     {}["shape"]
+    Traceback (most recent call last):
+    chartae.records.files.Damaged: run.toml is damaged: KeyError: 'shape'; expected a run.toml of a run
+    """
+    try:
+        yield
+    except (Damaged, ImportError):
+        raise
+    except Exception as error:
+        # a file that refers to a place before its beginning gives EINVAL
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
+        raise Damaged(f"{path} is damaged: {one_line(error)}; expected a {what}") from error
 
 
 def digest_of(path: str | Path) -> str:

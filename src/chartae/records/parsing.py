@@ -9,9 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
 
-from chartae.records.files import Damaged, read_text
+from chartae.records.files import Damaged, one_line, quoted, read_text
 
-__all__ = ["Place", "Value", "is_finite", "is_number", "parse_toml", "read_json", "read_toml"]
+__all__ = ["MOST_TOML", "Place", "Value", "is_finite", "is_number", "parse_toml", "read_json", "read_toml"]
+
+#: the largest TOML file that is read, in bytes, and its most lines that begin a key or a table: tomllib is slow
+MOST_TOML, MOST_KEYS = 4 << 20, 20_000
 
 #: a value in a JSON or TOML file
 Value: TypeAlias = "bool | int | float | str | Sequence[Value] | Mapping[str, Value] | None"
@@ -35,6 +38,11 @@ def is_finite(value: object) -> TypeGuard[float]:
     return is_number(value) and -1e300 < value < 1e300
 
 
+def _is_huge(value: float) -> bool:
+    """Whether a value is a whole number that no float can hold."""
+    return isinstance(value, int) and abs(value) >= 1 << 1000
+
+
 @dataclass(frozen=True)
 class Place:
     """The place of a value: a file, and a key in it.
@@ -51,19 +59,20 @@ class Place:
 
     def at(self, name: str) -> Place:
         """The place of the value with this name in the mapping at this place."""
+        name = name if len(name) <= 60 and name.isprintable() else quoted(name)
         return replace(self, key=f"{self.key}.{name}" if self.key else name)
 
-    def wrong(self, value: object, expected: str) -> ValueError:
+    def wrong(self, value: object, expected: str) -> Damaged | ValueError:
         """The error that says that the value at this place is not what is expected."""
         if isinstance(value, list | tuple | dict):
             shown = f"a {type(value).__name__}"
         else:
-            shown = repr(value) if len(repr(value)) <= 60 else f"{repr(value)[:60]}…"
+            shown = quoted(value)
         if self.file is None:
             return ValueError(f"{self.key or 'the value'} is {shown}; expected {expected}")
         where = f"{self.key} in {self.file.name}" if self.key else str(self.file)
         file = f". The file is {self.file}" if self.key else ""
-        return ValueError(f"{where} is {shown}; expected {expected}{file}{'. ' if self.remedy else ''}{self.remedy}")
+        return Damaged(f"{where} is {shown}; expected {expected}{file}{'. ' if self.remedy else ''}{self.remedy}")
 
     def mapping(self, value: Value) -> Mapping[str, Value]:
         """The value as a mapping of names to values; null is an empty one."""
@@ -83,13 +92,13 @@ class Place:
 
     def number(self, value: Value) -> float | None:
         """The value as a number, finite or not, or None."""
-        if value is None or is_number(value):
+        if value is None or (is_number(value) and not _is_huge(value)):
             return value
         raise self.wrong(value, "a number or null")
 
     def whole(self, value: Value) -> int | None:
         """The value as a whole number, or None."""
-        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        if value is None or (isinstance(value, int) and not isinstance(value, bool) and not _is_huge(value)):
             return value
         raise self.wrong(value, "a whole number or null")
 
@@ -116,7 +125,7 @@ def _parsed(text: str, path: Path, parse: Callable[[str], Value]) -> Value:
     try:
         return parse(text)
     except (ValueError, RecursionError) as error:  # JSON and TOML errors are ValueErrors
-        raise Damaged(f"{path} is damaged: {str(error)[:200]}") from error
+        raise Damaged(f"{path} is damaged: {one_line(error)}") from error
 
 
 def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]:
@@ -124,7 +133,7 @@ def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged or a link, or does not hold a mapping.
+        Damaged: the file is damaged or a link, or does not hold a mapping.
     """
     place = Place(path, remedy=remedy)
     return place.mapping(_parsed(read_text(path), path, json.loads)), place
@@ -135,15 +144,24 @@ def read_toml(path: Path) -> Mapping[str, Value]:
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the file is damaged.
+        Damaged: the file is damaged.
     """
-    return parse_toml(read_text(path), path)
+    return parse_toml(read_text(path, MOST_TOML), path)
 
 
 def parse_toml(text: str, path: Path) -> Mapping[str, Value]:
     """The mapping in the text of a TOML file; the path is for error messages.
 
     Raises:
-        ValueError: the text is damaged.
+        Damaged: the text is damaged, or too long.
     """
-    return Place(path).mapping(_parsed(text, path, tomllib.loads))
+    if len(text) > MOST_TOML:
+        raise Damaged(f"{path} is damaged: it holds a text of {len(text):,} characters; expected at most {MOST_TOML:,}")
+    return Place(path).mapping(_parsed(text, path, _toml))
+
+
+def _toml(text: str) -> Mapping[str, Value]:
+    # values of lists are indented
+    if (keys := sum(line[:1] not in ("", " ", "#", "]") for line in text.split("\n"))) > MOST_KEYS:
+        raise ValueError(f"it has {keys:,} keys; expected at most {MOST_KEYS:,}")
+    return tomllib.loads(text)

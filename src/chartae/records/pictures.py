@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +10,8 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from chartae.records.files import Damaged, opened, whole_file
+from chartae.records.arrays import read_npz
+from chartae.records.files import Damaged, whole_file
 
 __all__ = ["Images", "Labels", "Pictures", "Points", "write_arrays"]
 
@@ -27,11 +25,8 @@ Labels: TypeAlias = NDArray[np.generic]
 Array: TypeAlias = NDArray[np.generic]
 X = TypeVar("X")
 
-#: the errors of NumPy and zipfile for a file that is not an .npz, is truncated, or has a flipped bit
-DAMAGE = (
-    *(OSError, ValueError, EOFError, KeyError, TypeError, AttributeError, NotImplementedError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error, struct.error),
-)
+#: the largest size of all arrays of the file, in bytes
+MOST_PICTURES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -72,17 +67,10 @@ class Pictures:
 
         Raises:
             FileNotFoundError: the file does not exist.
-            ValueError: the file is damaged, or an array has another dtype or shape.
+            Damaged: the file is damaged, or an array has another dtype or shape.
         """
         path = Path(path)
-        try:
-            with opened(path) as content, np.load(content, allow_pickle=False) as file:
-                arrays = {name: np.asarray(file[name]) for name in file.files}
-        except (FileNotFoundError, Damaged):
-            raise
-        except DAMAGE as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-
+        arrays = read_npz(path, MOST_PICTURES)
         pictures = cls(
             _first(_images(arrays, path, "originals", "originals")),
             _first(_images(arrays, path, "reconstructions", "reconstructions")),
@@ -96,7 +84,7 @@ class Pictures:
         )
         a, b = arrays.get("originals"), arrays.get("reconstructions")
         if a is not None and b is not None and a.shape != b.shape:
-            raise ValueError(f"{path}: reconstructions have shape {b.shape}; expected that of originals, {a.shape}")
+            raise Damaged(f"{path}: reconstructions have shape {b.shape}; expected that of originals, {a.shape}")
         return pictures
 
 
@@ -123,7 +111,7 @@ def _images(
     for name, x in named.items():
         if x.ndim != ndim or x.dtype != np.uint8:
             form = "uint8 (k, C, H, W)" if ndim == 4 else "uint8 (rows, steps, C, H, W)"
-            raise ValueError(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; expected {form}")
+            raise Damaged(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; expected {form}")
     return {name: x.astype(np.uint8, copy=False) for name, x in named.items() if x.size}
 
 
@@ -131,7 +119,7 @@ def _points(arrays: Mapping[str, Array], path: Path, prefix: str, only: str = ""
     named = _named(arrays, prefix, only)
     for name, x in named.items():
         if x.ndim != 2 or x.shape[1] != 2 or x.dtype.kind not in "iuf":
-            raise ValueError(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; expected numbers (n, 2)")
+            raise Damaged(f"{path}: {only or prefix + name} is {x.dtype} {x.shape}; expected numbers (n, 2)")
     return {name: x.astype(float) for name, x in named.items() if x.size}
 
 
@@ -141,5 +129,5 @@ def _labels(arrays: Mapping[str, Array], path: Path) -> Labels | None:
         return None
     if labels.ndim != 1 or (codes is not None and len(labels) != len(codes)):
         expected = f"one label for each of {len(labels if codes is None else codes)} codes"
-        raise ValueError(f"{path}: latent_labels is {labels.dtype} {labels.shape}; expected {expected}")
+        raise Damaged(f"{path}: latent_labels is {labels.dtype} {labels.shape}; expected {expected}")
     return labels if labels.size else None

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeAlias
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from chartae.records.files import read_text
-from chartae.records.parsing import parse_toml
+import tomli_w
+
+from chartae.records.files import LINE, Damaged, quoted, read_text
+from chartae.records.parsing import MOST_TOML, parse_toml
 
 __all__ = ["IN_MEMORY", "Plain", "Settings"]
 
 #: the name that stands for in-memory data, which cannot be loaded again
 IN_MEMORY = "array"
+
+#: settings that may hold paths, whose bytes need be no UTF-8, and what then begins them
+PATHS, URI = ("data", "root", "to"), "file://"
+#: characters of a name, such as that of a recipe or a net; a whole number is below this
+MOST_NAME, MOST_NUMBER = 1000, 1 << 63
+#: settings that are short texts
+NAMES = ("recipe", "net", "precision", "version", "augment", "weight", "fingerprint", "to_fingerprint")
 
 #: values that both TOML and JSON can hold
 Plain: TypeAlias = "str | int | float | bool | Sequence[Plain] | Mapping[str, Plain] | Mapping[int, float] | None"
@@ -38,6 +48,9 @@ class Settings:
         precision: ``"fp32"`` (default), ``"bf16"`` or ``"fp16"``.
         root: folder of named data sets; empty (default) if none was given.
         fingerprint: hash of the training data (`chartae.runs.fingerprint`).
+        files: the files that the data were read from, as `chartae.data.sources.Source.to_dict` returns them; empty
+            (default) for in-memory data, and for named data without files.
+        to_files: the files of the other domain's data.
         objective: description of the objective that was minimised.
         version: version of chartae.
         to: name or path of the other domain's data set, for a recipe that translates; empty (default) otherwise.
@@ -65,7 +78,11 @@ class Settings:
     >>> print(settings.to_toml())
     recipe = "vae"
     data = "digits"
-    shape = [1, 8, 8]
+    shape = [
+        1,
+        8,
+        8,
+    ]
     latent_dim = 16
     ...
     [options]
@@ -96,6 +113,8 @@ class Settings:
     weight: str = ""
     threads: int = 0
     start: str = ""
+    files: dict[str, Plain] = field(default_factory=dict)
+    to_files: dict[str, Plain] = field(default_factory=dict)
     kind: dict[str, Plain] = field(default_factory=dict)
     to_kind: dict[str, Plain] = field(default_factory=dict)
     reading: dict[str, Plain] = field(default_factory=dict)
@@ -105,13 +124,19 @@ class Settings:
     options: dict[str, str | int | float | bool] = field(default_factory=dict)
 
     def to_toml(self) -> str:
-        """The text of `run.toml`: flat keys, then a table for each nested part."""
-        values = asdict(self)
-        tables = {k: v for k, v in values.items() if isinstance(v, dict)}
-        text = "".join(f"{k} = {_toml(v)}\n" for k, v in values.items() if k not in tables)
-        for name, table in tables.items():
-            if table or name == "options":
-                text += f"\n[{name}]\n" + "".join(f"{_key(k)} = {_toml(v)}\n" for k, v in table.items())
+        """The text of `run.toml`: flat keys, then a table for each nested part.
+
+        Raises:
+            ValueError: the text is too long to be read again.
+        """
+        values = {k: v for k, v in asdict(self).items() if k == "options" or v or not isinstance(v, dict)}
+        values |= {name: _as_uri(values[name]) for name in PATHS}
+        text = tomli_w.dumps(_toml(values))  # type: ignore[arg-type]  # a mapping stays one
+        if len(text.encode("utf-8", "backslashreplace")) > MOST_TOML:
+            raise ValueError(
+                f"the settings of the run have {len(text):,} characters, such as those of many columns; expected at "
+                f"most {MOST_TOML:,} bytes. Use fewer columns, or a smaller code book"
+            )
         return text
 
     def changed(self, former: Settings, movable: Collection[str]) -> tuple[str, object, object] | None:
@@ -145,7 +170,7 @@ class Settings:
             FileNotFoundError: the file does not exist.
             ValueError: the file is damaged, or a key is unknown, missing or invalid; the message names the key.
         """
-        return cls.parse(read_text(path), path)
+        return cls.parse(read_text(path, MOST_TOML), path)
 
     @classmethod
     def parse(cls, text: str, path: Path) -> Settings:
@@ -160,43 +185,69 @@ class Settings:
         """
         values: dict[str, Any] = dict(parse_toml(text, path))
         known = {f.name: f for f in fields(cls)}
-        if unknown := set(values) - set(known):
-            raise ValueError(
-                f"{path} has unknown keys: {', '.join(sorted(unknown))}. It may be of another version of chartae; use "
-                "that version, or fit the run again"
+        if unknown := sorted(set(values) - set(known)):
+            raise Damaged(
+                f"{path} has unknown keys: {', '.join(map(_key, unknown))[:LINE]}. It may be of another version of "
+                "chartae; use that version, or fit the run again"
             )
         required = [f.name for f in fields(cls)][:9]
         if missing := [k for k in required if k not in values]:
-            raise ValueError(f"{path} lacks {', '.join(missing)}; restore the file, or fit the run again")
+            raise Damaged(f"{path} lacks {', '.join(missing)}; restore the file, or fit the run again")
         types = {"str": str, "int": int, "float": (int, float), "tuple[int, ...]": list, "tuple[str, ...]": list}
         for key, value in values.items():
             expected = types.get(str(known[key].type), dict)
             if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):  # type: ignore[arg-type]
-                raise ValueError(f"{path}: {key} is {value!r}; expected {known[key].type}")
+                raise Damaged(f"{path}: {key} is {quoted(value)}; expected {known[key].type}")
+            if key in NAMES and len(value) > MOST_NAME:
+                raise Damaged(f"{path}: {key} is {quoted(value)}; expected at most {MOST_NAME:,} characters")
+        for key, number in _numbers(values):
+            if isinstance(number, int) and abs(number) >= MOST_NUMBER:
+                raise Damaged(f"{path}: {key} is {quoted(number)}; expected a number of at most 64 bits")
         shapes = {key: tuple(values.get(key, ())) for key in ("shape", "to_shape")}
         for key, shape in shapes.items():
-            if not all(isinstance(s, int) and s > 0 for s in shape) or not 1 <= math.prod(shape) <= 10**8:
-                raise ValueError(f"{path}: {key} is {list(shape)}; expected sizes above 0 of at most 10^8 values")
+            whole = all(isinstance(s, int) and not isinstance(s, bool) and 0 < s < MOST_NUMBER for s in shape)
+            if not whole or len(shape) > 8 or not 1 <= math.prod(shape) <= 10**8 or (key == "shape" and not shape):
+                raise Damaged(f"{path}: {key} is {quoted(list(shape))}; expected sizes above 0 of at most 10^8 values")
+        for key, value in values.get("options", {}).items():
+            if not isinstance(value, str | int | float):
+                raise Damaged(
+                    f"{path}: options.{key[:60]} is {quoted(value)}; expected a number, a name, true or false"
+                )
+        paths = {name: _as_path(values[name]) for name in PATHS if name in values}
         notes = tuple(map(str, values.get("notes", ())))
-        return cls(**values | shapes | {"notes": notes})
+        return cls(**values | shapes | paths | {"notes": notes})
 
 
-def _key(name: str | int) -> str:
-    name = str(name)
-    return name if name.replace("-", "_").isidentifier() and name.isascii() else _quoted(name)
+def _key(name: str) -> str:
+    return name if name.isascii() and name.isidentifier() and len(name) < MOST_NAME else quoted(name)
 
 
-def _quoted(value: Plain) -> str:
-    """JSON's text, with the one character escaped that TOML forbids and JSON does not."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+def _numbers(values: Mapping[str, Any]) -> list[tuple[str, int | float]]:
+    """The numbers among the values and the options, with their names."""
+    options = {f"options.{name[:60]}": value for name, value in values.get("options", {}).items()}
+    return [(name, value) for name, value in ({**values, **options}).items() if isinstance(value, int | float)]
 
 
-def _toml(value: Plain) -> str:
-    """A value in one line of TOML, which writes strings, numbers and lists as JSON does."""
+def _as_uri(name: str) -> str:
+    """A name or path as TOML can hold it: as a URI if it has bytes that are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return URI + quote_from_bytes(os.fsencode(name), safe="/+: ")
+    return name
+
+
+def _as_path(text: str) -> str:
+    """The name or path that `_as_uri` wrote."""
+    return os.fsdecode(unquote_to_bytes(text.removeprefix(URI))) if text.startswith(URI) else text
+
+
+def _toml(value: Plain) -> Plain:
+    """A value as tomli-w takes it: keys are strings, and lone bytes of file names are escaped."""
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{_key(k)} = {_toml(v)}" for k, v in value.items()) + "}"
+        return {str(_toml(str(k))): _toml(v) for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if isinstance(value, float) and not math.isfinite(value):
-        return {math.inf: "inf", -math.inf: "-inf"}.get(value, "nan")
-    return _quoted(value)
+        return [_toml(v) for v in value]
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value

@@ -43,6 +43,7 @@ from chartae.runs.long_strings import check_lengths, most_indices
 from chartae.runs.request import Request
 from chartae.runs.room import check_room
 from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
+from chartae.runs.sources import source_facts
 from chartae.runs.warm import start_from
 from chartae.runs.weighting import positive, weighted
 from chartae.training import OnEpoch, Training
@@ -555,6 +556,7 @@ def settings_of(built: Built, data: Dataset, source: Origin, training: Training)
         precision=training.precision,
         root=source.root,
         fingerprint=fingerprint(data.train),
+        files=source_facts(source.data, source.root),
         objective=repr(built.objective),
         version=version("chartae"),
         codec=str(data.kind.to_dict().get("codec", "")),
@@ -602,7 +604,7 @@ def _paired(
     prior.remember(as_float(partners[sample_rows(len(partners), 1000)]))
     settings = replace(
         settings, root=source.root or to.root, to=to.data, to_shape=other.shape, to_kind=other.kind.to_dict(),
-        to_fingerprint=fingerprint(other.train),
+        to_fingerprint=fingerprint(other.train), to_files=source_facts(to.data, to.root),
     )  # fmt: skip
     return x, partners, valid, settings
 

@@ -26,7 +26,7 @@ CHANGING = (LOG, *checkpoint.FILES)
 #: names of unfinished files of older versions
 OLD_LEFTOVER = re.compile(r"\.[\w.]+\.part(\.npz)?")
 #: settings in which a resumed run may differ from the run in the folder
-MAY_DIFFER = ("epochs", "root", "version", "notes", "threads", "densities", "start")
+MAY_DIFFER = ("epochs", "root", "version", "notes", "threads", "densities", "start", "files", "to_files")
 #: settings of the training in which it may differ
 MAY_DIFFER_IN_TRAINING = ("patience", "device", "checkpoint_every")
 #: settings that are fingerprints -> of what, in the plural

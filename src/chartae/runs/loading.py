@@ -10,13 +10,14 @@ from pathlib import Path
 from chartae import densities as density_table
 from chartae.data.kinds import Kind
 from chartae.records import manifest
-from chartae.records.files import Damaged, read_text
+from chartae.records.files import Damaged, quoted, read_text, reading
 from chartae.records.replacing import settle
 from chartae.records.run_folder import weights_digest
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_header, read_tensors
 from chartae.runs.residuals import Residuals
-from chartae.runs.run import RESIDUALS, WEIGHTS, Run, built_from, condition_of
+from chartae.runs.run import RESIDUALS, WEIGHTS, Run, condition_of
+from chartae.runs.sizes import built_for
 from chartae.training import checkpoint
 from chartae.training.history import LOG, read_rows
 
@@ -62,21 +63,20 @@ def load(folder: str | Path, *, device: str = "cpu") -> Run:
     logs = [name for name in names if name == LOG]
     residual = [RESIDUALS] if RESIDUALS in names or (folder / RESIDUALS).is_file() else []
     manifest.verify(folder, "run.toml", WEIGHTS, *logs, *residual, *(path.name for path in files.values()))
-    tensors, facts = read_tensors(folder / WEIGHTS, kind="weights")
-    settings = _settings(folder, facts)
-    if sum(t.numel() for t in tensors.values()) == 0:
-        raise ValueError(f"the weights in {folder} are empty; fit the run again")
-    try:
-        built = built_from(settings)
-        built.objective.load_state_dict(tensors)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(f"the weights in {folder} do not match its run.toml: {error}") from error
-    objective = built.objective.to(device).eval()
+    path = folder / WEIGHTS
+    settings = _settings(folder, read_header(path, kind="weights")[1])
+    objective = built_for(settings, path)
+    tensors, facts = read_tensors(path, kind="weights")
+    with reading(path, "file of weights that match run.toml"):
+        objective.load_state_dict(tensors)
+    objective = objective.to(device).eval()
     mark = weights_digest(folder)
     current = [name for name in (*residual, *(path.name for path in files.values())) if _belongs(folder / name, mark)]
-    densities = {n: density_table.load(path, device=device) for n, path in files.items() if path.name in current}
+    shape = objective.model.code_shape
+    fitted = {name: file for name, file in files.items() if file.name in current}
+    densities = {name: density_table.load(file, device=device, shape=shape) for name, file in fitted.items()}
     kept, log = facts.get("kept"), facts.get("log")
-    residuals = Residuals.load(folder / RESIDUALS) if RESIDUALS in current else None
+    residuals = Residuals.load(folder / RESIDUALS, settings.shape) if RESIDUALS in current else None
     return Run(
         settings, Kind.from_dict(settings.kind), objective.model, objective,
         read_rows(folder, log if isinstance(log, int) else None), densities, folder,
@@ -94,8 +94,8 @@ def _settings(folder: Path, facts: Mapping[str, object]) -> Settings:
         settings = Settings.parse(text, folder / WEIGHTS)
     if facts.get("recipe") != settings.recipe:
         raise Damaged(
-            f"the weights in {folder} are of recipe {facts.get('recipe')!r:.60}; expected {settings.recipe!r}, as in "
-            "run.toml. Restore the files, or fit the run again"
+            f"the weights in {folder} are of recipe {quoted(facts.get('recipe'))}; expected {quoted(settings.recipe)}, "
+            "as in run.toml. Restore the files, or fit the run again"
         )
     return settings
 

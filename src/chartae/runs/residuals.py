@@ -12,6 +12,7 @@ from torch import Tensor
 
 from chartae.maths.random import randn
 from chartae.maths.rows import row_blocks
+from chartae.records.files import reading
 from chartae.records.tensors import read_tensors, write_tensors
 
 __all__ = ["Residuals"]
@@ -102,13 +103,22 @@ class Residuals:
         write_tensors(path, tensors, kind="residuals", facts={"of": of})
 
     @classmethod
-    def load(cls, path: Path) -> Residuals:
+    def load(cls, path: Path, shape: tuple[int, ...]) -> Residuals:
         """Read a file that `save` wrote.
 
+        Args:
+            path: the file.
+            shape: shape of one example.
+
         Raises:
-            ValueError: the file is damaged, or holds something else.
+            Damaged: the file is damaged, or holds something else.
         """
         tensors, _ = read_tensors(path, kind="residuals")
-        if missing := {"offset", "slope", "sigma"} - set(tensors):
-            raise ValueError(f"{path} lacks {', '.join(sorted(missing))}; fit the run again")
-        return cls(tensors["offset"], tensors["slope"], tensors["sigma"])
+        with reading(path, f"file of residuals of shape {shape}"):
+            offset, slope, sigma = (tensors[name] for name in ("offset", "slope", "sigma"))
+            if (
+                any(t.shape != shape or not t.is_floating_point() for t in (offset, slope, sigma))
+                or not sigma.ge(0).all()
+            ):
+                raise ValueError(f"it has shapes {[tuple(t.shape) for t in (offset, slope, sigma)]}")
+        return cls(offset, slope, sigma)

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from chartae.data import Reading
-from chartae.data import read as read_data
+from chartae.data import Dataset, Reading
 from chartae.data.kinds import Kind
+from chartae.data.sources import is_named
 from chartae.records.replacing import NEW, settle
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.records.training import Training
@@ -16,6 +16,7 @@ from chartae.runs.conditioning import with_condition
 from chartae.runs.fitting import fit_request
 from chartae.runs.request import Request
 from chartae.runs.run import Run, condition_of
+from chartae.runs.sources import reread
 from chartae.training import OnEpoch, checkpoint
 
 __all__ = ["resume"]
@@ -79,8 +80,10 @@ def resume(
     request = replace(
         request, root=root or settings.root or None, progress=progress, on_epoch=on_epoch, training=training
     )
+    if settings.to:
+        request = replace(request, to=_other(settings, request, root))
     if data is None:  # a data set that has been read takes no options for reading
-        data, request = _data(settings, request), replace(request, reading=Reading())
+        data, request = _data(settings, request, root), replace(request, reading=Reading())
     return fit_request(settings.recipe, data, request)
 
 
@@ -109,11 +112,18 @@ def _request(settings: Settings, folder: Path) -> Request:
     )  # fmt: skip
 
 
-def _data(settings: Settings, request: Request) -> object:
-    """The data that a run names, with its condition."""
+def _other(settings: Settings, request: Request, root: str | Path | None) -> Dataset:
+    """The data of the other domain, if their files are those of the fit."""
+    pictures = Reading(size=request.reading.size, background=request.reading.background)
+    reading = Reading() if is_named(settings.to) else pictures
+    return reread(settings, Kind.from_dict(settings.to_kind), reading, root, other=True)
+
+
+def _data(settings: Settings, request: Request, root: str | Path | None) -> object:
+    """The data that a run names, with its condition, if their files are those of the fit."""
     if IN_MEMORY in (settings.data, settings.to):
         raise ValueError("the run was fitted to in-memory data, which it does not keep; give them again (data=...)")
     kind = Kind.from_dict(settings.kind)
-    data = read_data(settings.data, kinds=[type(kind)], root=request.root, reading=request.reading)
+    data = reread(settings, kind, request.reading, root)
     condition = condition_of(settings)
     return data if condition is None else with_condition(data, condition)

@@ -38,12 +38,13 @@ from chartae.records.choices import one_of
 from chartae.records.files import replace_text
 from chartae.records.log import LogFile
 from chartae.records.run_folder import weights_digest
-from chartae.records.settings import IN_MEMORY, Plain, Settings
+from chartae.records.settings import Plain, Settings
 from chartae.records.space import after_work, check_memory
 from chartae.records.tensors import write_tensors
 from chartae.runs.conditioning import conditioned, with_condition
 from chartae.runs.reading import in_order, options_like, rows_and_condition
 from chartae.runs.residuals import Residuals
+from chartae.runs.sources import reread
 from chartae.runs.weighting import relative
 from chartae.samplers import Chain, by_name
 from chartae.training import History, Row, checkpoint
@@ -945,17 +946,27 @@ class Run:
             root: folder of named data sets; None (default) for that of the fit.
 
         Raises:
+            FileNotFoundError: the files are not there; nothing is downloaded.
             ValueError: the run was fitted to in-memory data, or the data have changed.
         """
-        s = self.settings
-        if s.data == IN_MEMORY:
-            raise ValueError("this run was fitted to in-memory data, which it does not keep; pass the data again")
-        reading = Reading.from_dict(s.reading, self.kind.codec)
-        data = read_data(s.data, kinds=[type(self.kind)], root=root or s.root or None, reading=reading)
+        reading = Reading.from_dict(self.settings.reading, self.kind.codec)
+        data = reread(self.settings, self.kind, reading, root)
         if self.condition is not None:
             data = with_condition(data, self.condition)
         self.check_data(data)
         return data
+
+    def source(self, data: object = None, root: str | Path | None = None) -> Dataset:
+        """The data set that the run was fitted to, or other data in its place.
+
+        Args:
+            data: what `read` takes; None (default) for the data of the fit.
+            root: folder of named data sets.
+
+        Raises:
+            FileNotFoundError, ValueError, TypeError: as for `data` and `read`.
+        """
+        return self.data(root) if data is None else self.read(data, root=root)
 
     def read(self, data: object, condition: object = None, root: str | Path | None = None) -> Dataset:
         """Read data in the same way as `fit` read the training data.

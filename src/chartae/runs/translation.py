@@ -10,11 +10,11 @@ from torch import Tensor
 
 from chartae.autoencoder import in_slices
 from chartae.data import Dataset, split_views
-from chartae.data import read as read_data
 from chartae.data.kinds import Kind
 from chartae.records.settings import IN_MEMORY
 from chartae.runs.reading import options_like
 from chartae.runs.run import Run, fingerprint
+from chartae.runs.sources import reread
 
 __all__ = ["domain", "domain_kind", "same_pictures", "translate"]
 
@@ -87,6 +87,7 @@ def domain(run: Run, name: str, root: str | Path | None = None) -> Dataset:
         The data set.
 
     Raises:
+        FileNotFoundError: the files are not there; nothing is downloaded.
         ValueError: the run has one domain, the name is another, the data were in memory, or they have changed.
 
     >>> import warnings
@@ -106,7 +107,7 @@ def domain(run: Run, name: str, root: str | Path | None = None) -> Dataset:
         )
     if name == "A":
         return run.data(root)
-    data = read_data(s.to, kinds=[type(kind)], root=root or s.root or None, reading=options_like(s.to, kind))
+    data = reread(s, kind, options_like(s.to, kind), root, other=True)
     if tuple(data.shape) != s.to_shape or fingerprint(data.train) != s.to_fingerprint:
         raise ValueError(
             f"the training data of {data.name!r} are not those that the run was fitted to; restore them, or fit again"

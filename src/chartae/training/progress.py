@@ -102,11 +102,11 @@ class _TerminalBar(_Bar):
 
     def __init__(self, console: Console, total: int) -> None:
         self.progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[losses]}"),
+            TextColumn("{task.fields[losses]}", markup=False),
             console=console,
         )
         self.task = self.progress.add_task("training", total=total, losses="")

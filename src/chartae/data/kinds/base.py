@@ -27,6 +27,7 @@ from chartae.data.tables import TABLE_READERS
 from chartae.data.text import TABLES, suffix_of
 from chartae.grammar import Codec
 from chartae.records.choices import one_of
+from chartae.records.files import LINE, one_line, quoted
 from chartae.records.settings import Plain
 
 __all__ = [
@@ -220,13 +221,13 @@ class Kind(ABC):
         >>> Kind.from_dict(Images((1, 8, 8)).to_dict())
         Images((1, 8, 8))
         """
-        kind = kind_named(str(facts.get("kind", "")))
+        kind = kind_named(str(facts.get("kind", ""))[:LINE])
         try:
             return kind.restored(facts)
-        except (KeyError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(
-                f"facts is {str(dict(facts))[:200]}; expected the entries of {kind.noun} ({error!r}). Load it with the"
-                " version of chartae that wrote it."
+                f"facts is {quoted(sorted(map(str, facts)), LINE)}; expected the entries of {kind.noun} "
+                f"({one_line(error)}). Load it with the version of chartae that wrote it."
             ) from error
 
     def read(self, x: object) -> Tensor:

@@ -19,6 +19,7 @@ from chartae.data.kinds.base import Kind, Plain, Stream, Writer, at_once, dimens
 from chartae.data.lines import is_string_list
 from chartae.data.streaming import write_csv, write_npy, write_npz, write_parquet
 from chartae.maths.rows import row_blocks
+from chartae.records.files import quoted
 
 __all__ = ["Rows"]
 
@@ -117,11 +118,22 @@ class Rows(Kind):
 
 
 def columns_from(facts: Mapping[str, Plain]) -> Columns:
-    """Rebuild the columns from the plain values that `Rows.to_dict` returned."""
+    """Rebuild the columns from the plain values that `Rows.to_dict` returned.
+
+    Raises:
+        TypeError, KeyError: an entry is missing, or has another type.
+    """
+    for key, kinds in {"columns": str | int, "dtypes": str, "others": str | int}.items():
+        values = facts.get(key, []) if key == "others" else facts[key]
+        if not isinstance(values, list | tuple) or not all(isinstance(value, kinds) for value in values):
+            raise TypeError(f"{key} is {quoted(values)}")
+    label = facts["label"]
+    if not isinstance(label, str | int):
+        raise TypeError(f"label is {quoted(label)}")
     return Columns(
         tuple(cast(list[str | int], facts["columns"])),
         tuple(cast(list[str], facts["dtypes"])),
-        cast(str | int, facts["label"]),
+        label,
         tuple(cast(list[str | int], facts.get("others", []))),
     )
 

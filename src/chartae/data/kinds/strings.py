@@ -23,6 +23,9 @@ from chartae.grammar import MOLECULES, Codec, described, needed, restored
 
 __all__ = ["Strings"]
 
+#: indices in a row: a decoder may take as many steps
+MOST_LENGTH = 1 << 14
+
 
 @final
 @register
@@ -31,7 +34,10 @@ class Strings(Kind):
 
     Args:
         codec: codec that encodes strings as indices, such as a grammar.
-        length: T, the number of indices in a row.
+        length: T, the number of indices in a row, from 1 to 16,384.
+
+    Raises:
+        ValueError: the length is out of range.
 
     >>> from chartae.data import Strings
     >>> from chartae.grammar import codec_for
@@ -52,6 +58,11 @@ class Strings(Kind):
     codec: Codec
 
     def __init__(self, codec: Codec, length: int) -> None:
+        if not 1 <= length <= MOST_LENGTH:
+            raise ValueError(
+                f"length is {length:,}, that of the longest string in indices; expected 1 to {MOST_LENGTH:,}. Leave"
+                " longer strings out."
+            )
         self.codec = codec
         self.shape = (int(length),)
 
