@@ -500,6 +500,29 @@ def test_crafted_folders_are_refused(name, stranger, guarded, tmp_path, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "secret"]
 
 
+@pytest.mark.parametrize(
+    "harm", [toml('net = "mlp"', 'net = "conv:99999999"'), toml("latent_dim = 3", "latent_dim = 30")]
+)
+def test_crafted_runs_are_not_resumed(harm, stranger, guarded, capsys):
+    folder = stranger("images")
+    harm(folder)
+    with guarded(), pytest.raises(Damaged, match=MATCH):
+        ch.resume(folder, epochs=2, progress=False)
+    assert main(["resume", str(folder), "--epochs", "2"]) == 2
+    check_message(capsys.readouterr().err, MATCH)
+
+
+def test_crafted_post_mortems_build_no_large_nets(tmp_path, guarded):
+    with pytest.raises(ArithmeticError):
+        ch.fit("rae", torch.randn(64, 3), lr=1e30, latent_dim=2, out=tmp_path / "run", progress=False)
+    assert ch.postmortem(tmp_path / "run").rerun is not None
+    place = tmp_path / "run" / "postmortem"
+    (place / "manifest.json").unlink()
+    toml('net = "mlp"', 'net = "smooth:20000x20000"')(place)
+    with guarded(), pytest.raises(Damaged, match=MATCH):
+        ch.postmortem(tmp_path / "run")
+
+
 # -- the data that run.toml names --------------------------------------------------------------------------------------
 
 

@@ -22,8 +22,9 @@ from chartae.records.replacing import NEW
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.runs.conditioning import LABELS
 from chartae.runs.run import built_from, condition_of
+from chartae.runs.sizes import built_for
 from chartae.training import NonFinite, PostMortem, Rerun, rerun_step
-from chartae.training.postmortem import FACTS, FOLDER
+from chartae.training.postmortem import FACTS, FOLDER, STATE
 
 __all__ = ["explaining", "postmortem"]
 
@@ -88,7 +89,7 @@ def _again(report: PostMortem) -> Rerun:
             "The step cannot be taken again from here, as the training had no recipe: build its objective, and call "
             "chartae.training.rerun_step(postmortem, objective).",
         )
-    return rerun_step(report, built_from(report.settings).objective)
+    return rerun_step(report, _objective(report, report.settings))
 
 
 @contextmanager
@@ -119,7 +120,7 @@ def _explained(report: PostMortem, settings: Settings | None, folder: Path | Non
     tries = []
     for change in report.tries:
         if not change.changes and report.findings.terms and not report.findings.layer:
-            change = _of_term(change, settings, report.findings)
+            change = _of_term(change, settings, report.findings, _objective(report, settings))
         command = _command(settings, report, change.changes, folder) if change.changes else ""
         tries.append(replace(change, command=command))
     return replace(report, settings=settings, tries=tuple(tries))
@@ -128,10 +129,22 @@ def _explained(report: PostMortem, settings: Settings | None, folder: Path | Non
 # -- the weight of a term ----------------------------------------------------------------------------------------------
 
 
-def _of_term(change: Try, settings: Settings, findings: Findings) -> Try:
+def _objective(report: PostMortem, settings: Settings) -> Objective:
+    """The objective of the training, which takes no more memory than its weights in the post-mortem, if it has a file.
+
+    Raises:
+        Damaged: the settings are not those of the weights.
+    """
+    path = None if report.folder is None else report.folder / STATE
+    if path is None or not path.is_file():
+        return built_from(settings).objective
+    return built_for(settings, path, kind=FOLDER, prefix="model/")
+
+
+def _of_term(change: Try, settings: Settings, findings: Findings, objective: Objective | None = None) -> Try:
     """The change of a term's weight as that of the recipe's option that scales it, if there is one."""
     term = findings.terms[0]
-    present = _weights(built_from(settings).objective).get(term)
+    present = _weights(built_from(settings).objective if objective is None else objective).get(term)
     for name, (kind, _) in options_of(settings.recipe).items():
         if kind is not float or not present:
             continue

@@ -9,13 +9,16 @@ from typing import Any, cast
 from chartae.data import Dataset, Reading
 from chartae.data.kinds import Kind
 from chartae.data.sources import is_named
+from chartae.records.files import Damaged
 from chartae.records.replacing import NEW, settle
 from chartae.records.settings import IN_MEMORY, Settings
+from chartae.records.tensors import read_header
 from chartae.records.training import Training
 from chartae.runs.conditioning import with_condition
 from chartae.runs.fitting import fit_request
 from chartae.runs.request import Request
-from chartae.runs.run import Run, condition_of
+from chartae.runs.run import WEIGHTS, Run, condition_of
+from chartae.runs.sizes import built_for
 from chartae.runs.sources import reread
 from chartae.training import OnEpoch, checkpoint
 
@@ -75,6 +78,7 @@ def resume(
     if not path.is_file():
         raise FileNotFoundError(f"there is no run in {folder} (it has no run.toml); give the folder of a run")
     settings = Settings.read(path)
+    _check_sizes(settings, path.parent)
     request = _request(settings, folder)
     training = replace(request.training, device=device, epochs=request.training.epochs if epochs is None else epochs)
     request = replace(
@@ -85,6 +89,20 @@ def resume(
     if data is None:  # a data set that has been read takes no options for reading
         data, request = _data(settings, request, root), replace(request, reading=Reading())
     return fit_request(settings.recipe, data, request)
+
+
+def _check_sizes(settings: Settings, folder: Path) -> None:
+    """Refuse settings whose nets are not those of the checkpoint, or else of the weights, in a folder."""
+    files = [*((name, "checkpoint", "model/") for name in checkpoint.FILES), (WEIGHTS, "weights", "")]
+    for name, kind, prefix in files:
+        path = folder / name
+        if path.is_file():
+            try:
+                read_header(path, kind=kind)
+            except Damaged:  # the one before it may be whole
+                continue
+            built_for(settings, path, kind=kind, prefix=prefix)
+            return
 
 
 def _request(settings: Settings, folder: Path) -> Request:

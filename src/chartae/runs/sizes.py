@@ -68,7 +68,7 @@ class _Limited(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
-def built_for(settings: Settings, weights: Path) -> Objective:
+def built_for(settings: Settings, weights: Path, *, kind: str = "weights", prefix: str = "") -> Objective:
     """Build the objective of a run for the tensors in a file of weights, which are not read yet.
 
     The settings may come from a stranger: they are refused before memory is taken for nets that are larger than the
@@ -76,7 +76,9 @@ def built_for(settings: Settings, weights: Path) -> Objective:
 
     Args:
         settings: settings of the run.
-        weights: the file of its weights.
+        weights: the file of its weights, or one that holds them beside other tensors, such as a checkpoint.
+        kind: kind of the file.
+        prefix: what the names of the weights begin with in the file; "" (default) if it holds nothing else.
 
     Returns:
         The objective over a freshly initialised model.
@@ -86,7 +88,8 @@ def built_for(settings: Settings, weights: Path) -> Objective:
         Damaged: the file is damaged, or its tensors are not those of the settings.
         ValueError: the settings are invalid.
     """
-    shapes, _, _ = read_header(weights, kind="weights")
+    header, _, _ = read_header(weights, kind=kind)
+    shapes = {name.removeprefix(prefix): entry for name, entry in header.items() if name.startswith(prefix)}
     values = sum(math.prod(shape) for _, shape in shapes.values())
     if not values:
         raise Damaged(f"the weights in {weights.parent} are empty; fit the run again")

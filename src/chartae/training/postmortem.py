@@ -23,7 +23,7 @@ from chartae.training.augmentation import augmentation_name
 from chartae.training.checkpoint import Facts, Snapshot
 
 __all__ = [
-    "FACTS", "FOLDER", "MOST_BATCH", "NonFinite", "PostMortem", "Rerun", "batch_of", "foreign_of", "tensors_of",
+    "FACTS", "FOLDER", "MOST_BATCH", "STATE", "NonFinite", "PostMortem", "Rerun", "batch_of", "foreign_of", "tensors_of",
     "tries_for",
 ]  # fmt: skip
 
