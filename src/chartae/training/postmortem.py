@@ -23,8 +23,8 @@ from chartae.training.augmentation import augmentation_name
 from chartae.training.checkpoint import Facts, Snapshot
 
 __all__ = [
-    "FACTS", "FOLDER", "MOST_BATCH", "STATE", "NonFinite", "PostMortem", "Rerun", "batch_of", "foreign_of", "tensors_of",
-    "tries_for",
+    "FACTS", "FOLDER", "MOST_BATCH", "STATE", "NonFinite", "PostMortem", "Rerun", "batch_of", "foreign_of",
+    "tensors_of", "tries_for",
 ]  # fmt: skip
 
 #: the folder of a post-mortem in the folder of a run
