@@ -97,11 +97,11 @@ def _numpy(path: Path) -> Contents:
             raise ValueError(f"{path} is {impostor}")
     try:
         with open(path, "rb") as f:
-            is_archive = f.read(2) == b"PK"
+            magic = f.read(6)
             f.seek(0)
-            if is_archive:
+            if magic[:2] == b"PK":
                 check_npz(f)
-            else:
+            elif magic == b"\x93NUMPY":
                 check_npy(f, path.stat().st_size, "it")
             f.seek(0)
             loaded = _mapped(path)

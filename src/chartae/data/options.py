@@ -21,7 +21,7 @@ _TYPES: Mapping[str, tuple[tuple[type, ...], tuple[type, ...]]] = {
     "limit": ((), (int,)), "column": ((), (str,)), "target": ((), (str,)), "errors": ((), (str,)),
     "label": ((str, int), (str, int)), "drop": ((str, int), (str,)), "weight": ((), (str,)), "header": ((), (bool,)),
     "size": ((int,), (int, str)), "background": ((), (str,)), "channels_last": ((), (bool,)), "white": ((), (int,)),
-    "shape": ((int,), ()),
+    "shape": ((int,), ()), "longest": ((), (int,)),
 }  # fmt: skip
 #: what is neither stored nor an option of any kind of data
 _UNSTORED = ("optional",)

@@ -349,7 +349,7 @@ class Grammar(Codec):
             where = int(parsed[i // _BATCH].where[i % _BATCH])
             wanted = "a string with one derivation" if is_ambiguous[i] else "a string that needs fewer steps to parse"
             failure = (
-                Failure(int(i), listed[i], 0, listed[i], (wanted,))
+                Failure(int(i), listed[i], 0, listed[i][:40], (wanted,))
                 if is_ambiguous[i] or is_long[i]
                 else self._failure(int(i), listed[i], where)
             )

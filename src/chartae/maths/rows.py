@@ -12,7 +12,7 @@ from torch import Tensor
 __all__ = ["as_float", "by_blocks", "nearest", "row_blocks", "sample_rows", "total_variance"]
 
 #: values of a block of rows, at most, if a row has no more
-BLOCK = 1 << 22
+BLOCK = 1 << 20
 
 
 def as_float(x: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -42,7 +42,7 @@ def row_blocks(shape: Sequence[int], values: int | None = None) -> Iterator[slic
 
     Args:
         shape: shape (N, ...) of the data.
-        values: number of values in a slice, >= 1; a slice has at least one row. None (default) for 4,194,304.
+        values: number of values in a slice, >= 1; a slice has at least one row. None (default) for 1,048,576.
 
     Yields:
         Slices of 0..N, in order; none without rows.
@@ -62,7 +62,7 @@ def by_blocks(function: Callable[[Tensor], Tensor], x: Tensor, values: int | Non
     Args:
         function: function of rows (n, ...) that computes each row of its result (n, ...) from the same row.
         x: data (N, ...).
-        values: number of values in a block, >= 1; None (default) for 4,194,304.
+        values: number of values in a block, >= 1; None (default) for 1,048,576.
 
     Returns:
         ``function(x)``, the same to the bit.
