@@ -510,6 +510,77 @@ def test_a_run_that_lost_its_checkpoint_is_not_trained_over(tmp_path, x):
     assert (tmp_path / "weights.safetensors").read_bytes() == before
 
 
+def interrupted(x, folder, epochs, **options):
+    def stop(row, model):
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(x, folder, epochs=epochs, resume=True, on_epoch=stop, checkpoint_every=1, **options)
+
+
+def test_an_interrupted_continuation_keeps_its_total(tmp_path, x):
+    fitted(x, tmp_path / "run", epochs=2)
+    interrupted(x, tmp_path / "run", epochs=5)
+    assert fitted(x, tmp_path / "run", epochs=2, resume=True).history.stopped == "complete before"
+    (tmp_path / "run" / "weights.safetensors").rename(tmp_path / "weights.safetensors")
+    with pytest.raises(
+        ValueError, match="epochs is 2, but the checkpoint in .* is in epoch 3; expected at least as many"
+    ):
+        fitted(x, tmp_path / "run", epochs=2, resume=True)
+    (tmp_path / "weights.safetensors").rename(tmp_path / "run" / "weights.safetensors")
+    run = ch.resume(tmp_path / "run", data=x, progress=False)
+    assert run.history.epochs == 5
+    assert same(run, fitted(x, None, epochs=5))
+
+
+def test_a_warm_start_without_a_checkpoint_is_not_resumed_without_its_weights(tmp_path, x):
+    fitted(x, tmp_path / "a")
+
+    def stop(row, model):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fitted(x, tmp_path / "b", init=tmp_path / "a", on_epoch=stop)
+    for name in ("checkpoint.safetensors", "checkpoint.former.safetensors"):
+        (tmp_path / "b" / name).unlink(missing_ok=True)
+    with pytest.raises(
+        ValueError, match="starts with the weights of another run, and has no checkpoint yet; give init"
+    ):
+        ch.resume(tmp_path / "b", data=x, progress=False)
+    assert fitted(x, tmp_path / "b", init=tmp_path / "a", resume=True).settings.start
+
+
+def test_other_components_are_not_ignored(tmp_path, x):
+    fitted(x, tmp_path, densities=("gmm",), components=2)
+    with pytest.raises(ValueError, match="components is 3; expected 2, as in the run in"):
+        fitted(x, tmp_path, densities=("gmm",), components=3, resume=True)
+
+
+def test_own_files_stay_and_those_of_a_run_are_not_written_over(tmp_path, capsys):
+    run = tmp_path / "run"
+    words = ["--recipe", "ae", "--net", "mlp", "--densities", "normal", "--out", str(run)]
+    assert main(["fit", "digits", "--epochs", "1", *words]) == 0
+    assert main(["sample", str(run), "--n", "3", "--out", str(run / "mine.npy")]) == 0
+    assert main(["sample", str(run), "--n", "3"]) == 0
+    for name in ("run.toml", "weights.safetensors", "results.json"):
+        before = (run / name).read_bytes() if (run / name).exists() else None
+        assert main(["report", str(run), "--out", str(run / name)]) == 2
+        assert before == ((run / name).read_bytes() if (run / name).exists() else None)
+    assert "which is a file of the run itself" in capsys.readouterr().err
+    assert main(["resume", str(run), "--epochs", "2"]) == 0
+    err = capsys.readouterr().err
+    assert "deleted, as they were of the former weights: density.normal.safetensors" in err
+    assert (run / "mine.npy").is_file()
+    assert not (run / "samples.png").exists()
+
+
+def test_a_run_without_its_settings_can_be_replaced(tmp_path, x):
+    fitted(x, tmp_path)
+    (tmp_path / "run.toml").unlink()
+    assert fitted(x, tmp_path, "vae", overwrite=True).settings.recipe == "vae"
+
+
 # -- warm start -------------------------------------------------------------------------------------------------------
 
 

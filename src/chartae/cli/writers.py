@@ -44,7 +44,7 @@ class Writer:
         bytes_each: bytes that an example surely takes in the file, before compression; 0 if that is unknown.
         noun: what the file holds.
         most: the largest number of examples that it can hold; None for any number.
-        folder: the run's folder, whose manifest lists the file if it lies there.
+        folder: the run's folder, whose manifest lists the file if chartae has named it; None for the user's own files.
         is_grid: whether the file is a grid of pictures.
     """
 
@@ -216,6 +216,7 @@ def writer_for(run: Run, out: Path | None, n: int, stem: str = "samples") -> Wri
     """
     more, preferred = FILES.get(type(run.kind), (_none, ()))
     files = {**dict.fromkeys(run.kind.writers(), _by_kind), **more(run)}
+    is_default = out is None
     if out is None:
         assert run.folder is not None
         out = run.folder / f"{stem}{next(end for end in (*preferred, *files) if end in files)}"
@@ -223,7 +224,7 @@ def writer_for(run: Run, out: Path | None, n: int, stem: str = "samples") -> Wri
     if make is None:
         raise ValueError(f"--out is {out}, but samples of this run are {run.kind.noun}; use {' or '.join(files)}")
     check_free(run, out)
-    writer = replace(make(run, out), folder=run.folder)
+    writer = replace(make(run, out), folder=run.folder if is_default else None)
     if writer.most is not None and n > writer.most:
         raise ValueError(
             f"--n is {n}; {out.suffix} holds at most {writer.most} {writer.noun}. Use fewer, or another file"

@@ -122,6 +122,8 @@ def _check(run: Run, n: int, out: str | Path | None) -> None:
         )
     if n < 2:
         raise ValueError(f"n is {n}; give at least 2 points")
+    if out is not None and run.folder is not None:
+        manifest.check_free(run.folder, out)
     if out is not None and Path(out).is_dir():
         raise IsADirectoryError(f"{out} is a folder; give a file for the page, such as {Path(out) / 'diagnose.html'}")
     check(run)

@@ -21,6 +21,7 @@ from chartae.records.parsing import Place, Value, read_json
 __all__ = [
     "NAME",
     "changes",
+    "check_free",
     "clear",
     "files",
     "forget",
@@ -151,6 +152,22 @@ def path_of(folder: str | Path, name: str) -> Path:
         ValueError: the name is not a plain file name, or the file is a link.
     """
     return _plain(Path(folder), name)
+
+
+def check_free(folder: str | Path, path: str | Path) -> None:
+    """Check that a page may be written to a path: that it is none of the files that a run is read from.
+
+    Args:
+        folder: folder of the run.
+        path: the path, which may be anywhere.
+
+    Raises:
+        ValueError: it is a file of the run.
+    """
+    path = Path(path)
+    inside = path.parent.resolve() == Path(folder).resolve()
+    if inside and (path.suffix in (".toml", ".json", ".jsonl", ".safetensors", ".npz") or path.name == "run.lock"):
+        raise ValueError(f"out is {path}, which is a file of the run itself; choose another name")
 
 
 def clear(folder: str | Path, keep: Collection[str] = ()) -> None:

@@ -48,7 +48,8 @@ def write(folder: str | Path, out: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: the folder does not exist, or holds neither a run nor a comparison.
-        ValueError: a file in the folder is damaged, or a comparison refers to a run outside its folder.
+        ValueError: `out` is a file of the run itself, a file in the folder is damaged, or a comparison refers to a run
+            outside its folder.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -67,6 +68,7 @@ def write(folder: str | Path, out: str | Path) -> Path:
         raise FileNotFoundError(
             f"{folder} holds neither run.toml nor comparison.json; expected the folder of a run or of a comparison"
         )
+    manifest.check_free(folder, out)
     inside = out.parent.resolve() == folder.resolve()
     with lock.writer(folder) if inside else nullcontext():
         replace_text(out, page(folder))

@@ -110,6 +110,8 @@ def target_of(out: Path, settings: Settings, *, overwrite: bool = False, resume:
     if not content(out):
         return Target(out, out)
     if not (out / "run.toml").is_file():
+        if overwrite and manifest.listed(out):  # of a run whose run.toml is lost
+            return Target(out, out / replacing.NEW)
         raise FileExistsError(f"{out} is not empty and holds no run; choose a new folder")
     if resume:
         return _resumed(out, settings)
@@ -131,6 +133,10 @@ def _resumed(out: Path, settings: Settings) -> Target:
         return Target(out, new, "resumed")
     former, has_weights = Settings.read(out / "run.toml"), (out / WEIGHTS).is_file()
     if not checkpoint.exists(out) and not has_weights:
+        if former.start and not settings.start:
+            raise ValueError(
+                f"the run in {out} starts with the weights of another run, and has no checkpoint yet; give init again"
+            )
         return Target(out, out)
     _refuse_other(former, settings, out)
     if has_weights and _is_complete(out / WEIGHTS, former, settings):
@@ -170,6 +176,9 @@ def _refuse_other(former: Settings, settings: Settings, folder: Path) -> None:
                 f"{what} are not those of the run in {folder} that is resumed, although they have the same name or"
                 " path. Give the data of the fit, or choose a new folder"
             )
+    components, others = (s.densities.get("components") for s in (settings, former))
+    if changed is None and components not in (None, others):
+        changed = "components", components, others
     if changed := changed or _change(former, settings):
         name, new, old = changed
         raise ValueError(

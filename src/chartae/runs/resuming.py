@@ -45,7 +45,8 @@ def resume(
 
     Args:
         folder: folder of the run.
-        epochs: total number of epochs, >= 1, including those before; None (default) for that of the run.
+        epochs: total number of epochs, >= 1, including those before; None (default) for that of the run, or of the
+            continuation that was interrupted.
         data: the training data; None (default) reads those that the run names, which in-memory data do not have.
         root: folder of named data sets; None (default) for that of the fit.
         device: device as PyTorch names it; None (default) uses a GPU if there is one.
@@ -80,7 +81,9 @@ def resume(
     settings = Settings.read(path)
     _check_sizes(settings, path.parent)
     request = _request(settings, folder)
-    training = replace(request.training, device=device, epochs=request.training.epochs if epochs is None else epochs)
+    if epochs is None:  # an interrupted continuation has more than run.toml says, which is of the weights
+        epochs = max(settings.epochs, checkpoint.progress_of(path.parent)[2])
+    training = replace(request.training, device=device, epochs=epochs)
     request = replace(
         request, root=root or settings.root or None, progress=progress, on_epoch=on_epoch, training=training
     )

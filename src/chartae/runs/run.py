@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
+import logging
 import math
 import os
 import warnings
@@ -63,6 +64,8 @@ __all__ = [
     "only_writer",
 ]
 
+
+_LOG = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -1112,7 +1115,10 @@ class Run:
             }  # fmt: skip
             digest = write_tensors(folder / WEIGHTS, self.objective.state_dict(), kind="weights", facts=facts)
             replace_text(folder / "run.toml", text)
+            derived = [path.name for path in manifest.files(folder) if path.name not in (*OF_TRAINING, manifest.NAME)]
             manifest.clear(folder, keep=OF_TRAINING)
+            if derived:
+                _LOG.info("deleted, as they were of the former weights: %s", ", ".join(derived))
             self._register_checkpoints()
             if self.residuals is not None:
                 with manifest.writing(folder, RESIDUALS):

@@ -29,7 +29,20 @@ from chartae.training.average import Average
 from chartae.training.device import Device
 from chartae.training.history import History, Row, read_rows
 
-__all__ = ["FILES", "Facts", "Snapshot", "State", "check", "exists", "fixed", "load", "restore", "save", "snapshot"]
+__all__ = [
+    "FILES",
+    "Facts",
+    "Snapshot",
+    "State",
+    "check",
+    "exists",
+    "fixed",
+    "load",
+    "progress_of",
+    "restore",
+    "save",
+    "snapshot",
+]
 
 #: torch's name for the state of a module besides its parameters and buffers
 EXTRA = "_extra_state"
@@ -55,6 +68,7 @@ class Facts(TypedDict):
     lr: dict[str, list[float]]
     schedules: dict[str, dict[str, float]]
     scaler: dict[str, float] | None
+    total: int
     history: dict[str, object]
     log: dict[str, int | str]
 
@@ -87,6 +101,7 @@ class State:
         step: the next step of the current epoch, counted from 0.
         history: the log.
         log: the file of the log; None without a folder.
+        total: number of epochs that the training shall have.
     """
 
     objective: Objective
@@ -105,6 +120,7 @@ class State:
     step: int = 0
     history: History = field(default_factory=History)
     log: LogFile | None = None
+    total: int = 0
 
     def weights(self) -> dict[str, Tensor]:
         """The current parameters (or their averages) and buffers, without the state that only training needs."""
@@ -179,6 +195,7 @@ def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None
         "lr": {name: [g["lr"] for g in o.param_groups] for name, o in state.optimisers.items()},
         "schedules": {name: dict(s.state_dict()) for name, s in state.schedules.items()},
         "scaler": None if scaler is None else dict(scaler.state_dict()),
+        "total": state.total,
         "history": {name: value for name, value in vars(state.history).items() if name != "rows"},
         "log": {} if log is None else {"size": log.size, "digest": log.digest},
     }
@@ -271,6 +288,20 @@ def check(folder: Path, settings: Fixed) -> None:
         with suppress(Damaged):
             _check_same(read_header(path, kind="checkpoint")[1].get("settings", {}), settings, path)
             return
+
+
+def progress_of(folder: Path) -> tuple[int, int, int]:
+    """How far the last checkpoint of a folder is: whole epochs, steps of the next one, and epochs in all.
+
+    Zeros without a checkpoint that can be read.
+    """
+    for path in (folder / name for name in FILES if (folder / name).is_file()):
+        with suppress(Damaged):
+            facts = read_header(path, kind="checkpoint")[1]
+            epoch, step, total = (facts.get(name) for name in ("epoch", "step", "total"))
+            if isinstance(epoch, int) and isinstance(step, int):
+                return epoch, step, total if isinstance(total, int) else 0
+    return 0, 0, 0
 
 
 def load(state: State, folder: Path, settings: Fixed) -> None:

@@ -174,6 +174,12 @@ def check_resumable(
     """
     training = training.resolved(objective, valid=valid is not None)
     checkpoint.check(folder, checkpoint.fixed(objective, batches, training))
+    epoch, step, _ = checkpoint.progress_of(folder)
+    if (epoch, step) > (training.epochs, 0):
+        raise ValueError(
+            f"epochs is {training.epochs}, but the checkpoint in {folder} is in epoch {epoch + 1 if step else epoch}; "
+            "expected at least as many. Give more epochs, or train in a new folder"
+        )
 
 
 class Loop:
@@ -216,6 +222,7 @@ class Loop:
             optimisers,
             {name: _plateau(o, training.plateau) for name, o in optimisers.items()} if training.plateau else {},
             Average(objective, training.ema) if training.ema else None,
+            total=training.epochs,
         )
         objective.plan(self.horizon, self.batches)
         self.fixed: Fixed = checkpoint.fixed(objective, batches, training)
