@@ -576,23 +576,23 @@ def mnist_files(folder: Path) -> None:
 
 #: how run.toml names data -> what the error says; files that may be read before are marked
 DATA = {
-    "another file": (named("~/secret/table.csv"), "are not the 1 of", False),
-    "same name and size": (same_name_and_size, "are not the 1 of", True),
+    "another file": (named("~/secret/table.csv"), "are not those that", False),
+    "same name and size": (same_name_and_size, "are not those that", True),
     "a device": (named("/dev/zero"), "a link, a device or a pipe", False),
     "a pipe": (a_pipe, "a link, a device or a pipe", False),
     "a link": (a_link, "a link, a device or a pipe", False),
-    "a folder": (named("~/secret"), "are not the 1 of", False),
-    "the whole disk": (named("/usr"), "holds more than|are not the 1 of", False),
+    "a folder": (named("~/secret"), "are not those that", False),
+    "the whole disk": (named("/usr"), "holds more than|are not those that", False),
     "an absent file": (named("~/absent.csv"), "is not there", False),
     "a home": (named("~~/x.csv"), "is not there", False),
     "an address": (named("https://example.org/x.csv"), "is not there", False),
     "a download": (named("mnist"), "not downloaded on the word of a run folder", False),
-    "a root": (mnist_files, "are not the 1 of", False),
-    "a view": (named("~/secret/table.csv+edges"), "are not the 1 of", False),
+    "a root": (mnist_files, "are not those that", False),
+    "a view": (named("~/secret/table.csv+edges"), "are not those that", False),
     "no digest": (without_digest, "which an older version fitted", True),
     "no fingerprint": (without_fingerprint, "has no fingerprint of its data", False),
     "digests of other types": (toml("count = 1", 'count = "1"'), "files has", False),
-    "a wrong digest": (toml('listing = "', 'listing = "x'), "are not the 1 of", False),
+    "a wrong digest": (toml('listing = "', 'listing = "x'), "are not those that", False),
 }
 
 
