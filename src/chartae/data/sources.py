@@ -110,8 +110,8 @@ class Source:
         paths = _paths(data, root, most=max(LEAST, SURPLUS * self.count))
         if _listing(paths) != self.listing or _content(paths) != self.content:
             raise ValueError(
-                f"the files of {quoted(data, 200)} are not those that the run was fitted to, which were {self.count:,} of "
-                f"{self.size:,} bytes"
+                f"the files of {quoted(data, 200)} are not those that the run was fitted to, which were "
+                f"{self.count:,} of {self.size:,} bytes"
             )
 
 
