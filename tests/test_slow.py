@@ -55,8 +55,8 @@ def test_every_recipe_learns(recipe, net, data):
     noise = torch.randint(0, 256, data.test[:500].shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     from chartae.evaluation import Measuring, evaluator_for
 
-    # rae-sn is still on its way after 15 epochs of these few images (measured: 0.74); for the 848 dimensions of codes of
-    # a score, 6,000 rows choose a mixture with diagonal covariance (0.59; ten full ones, which overfit, 0.21)
+    # rae-sn is still on its way after 15 epochs of these few images (measured: 0.74); 6,000 rows of codes of a score,
+    # which have 848 dimensions, choose a mixture with diagonal covariance (0.59; ten full ones, which overfit, 0.21)
     factor = 0.9 if recipe == "rae-sn" else 0.7 if recipe in SCORE else 0.5
     own = "prior" if recipe in CLUSTERS else "gmm"
     assert results["sets"][own]["frechet"] < factor * evaluator_for(data, Measuring(n=500)).measure(noise)["frechet"]
