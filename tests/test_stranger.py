@@ -653,7 +653,7 @@ def test_a_folder_of_pictures_is_recognised(tmp_path):
     source.check(str(tmp_path))
     assert Source.from_dict(source.to_dict()) == source
     (tmp_path / "3.png").rename(tmp_path / "x.png")
-    with pytest.raises(ValueError, match="are not the 12 of"):
+    with pytest.raises(ValueError, match="are not those that"):
         source.check(str(tmp_path))
     assert Source.of("digits") is None
     assert Source.of("array") is None

@@ -1115,7 +1115,7 @@ class Run:
             }  # fmt: skip
             digest = write_tensors(folder / WEIGHTS, self.objective.state_dict(), kind="weights", facts=facts)
             replace_text(folder / "run.toml", text)
-            derived = [path.name for path in manifest.files(folder) if path.name not in (*OF_TRAINING, manifest.NAME)]
+            derived = [n for n in sorted({*(manifest.listed(folder) or [])} - {*OF_TRAINING}) if (folder / n).exists()]
             manifest.clear(folder, keep=OF_TRAINING)
             if derived:
                 _LOG.info("deleted, as they were of the former weights: %s", ", ".join(derived))
