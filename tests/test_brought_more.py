@@ -392,7 +392,9 @@ def test_data_that_changed_after_the_fit_are_told_from_others(tmp_path):
     frame(b=X[:, 2]).to_csv(path, index=False)
     with pytest.raises(ValueError, match="the training data are not those of the run in .* that is resumed, although"):
         ch.fit("ae", path, **{**QUICK, "epochs": 2}, out=tmp_path / "run", resume=True)
-    with pytest.raises(ValueError, match="are not those that the run was fitted to"):
+    with pytest.raises(
+        ValueError, match=r"the files of .*t\.csv' are not those that the run was fitted to, which were 1 of"
+    ):
         ch.load(run.folder).data()
     with pytest.raises(ValueError, match="seed is 1; expected 0"):
         ch.fit("ae", path, **QUICK, seed=1, out=tmp_path / "run", resume=True)

@@ -82,7 +82,7 @@ def test_a_description_makes_the_kind_again(kind):
     assert (again.codec is None) == (kind.codec is None)
     facts.pop("shape")
     facts.pop("mean", None)
-    with pytest.raises(ValueError, match=f"describe no {kind.noun}"):
+    with pytest.raises(ValueError, match=f"expected the entries of {kind.noun}"):
         Kind.from_dict(facts)
     with pytest.raises(ValueError, match="kind is 'sounds'; expected one of"):
         Kind.from_dict({"kind": "sounds"})

@@ -321,7 +321,7 @@ def test_selfies_are_described_and_restored():
     codec = Selfies(["CCO", "c1ccccc1"])
     copied = restored(described(codec))
     assert copied.decode(copied.encode(["CCO"])) == codec.decode(codec.encode(["CCO"])) == ["CCO"]
-    with pytest.raises(ValueError, match="describes no codec"):
+    with pytest.raises(ValueError, match="expected a description of a codec"):
         restored("[1]")
 
 

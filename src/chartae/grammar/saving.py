@@ -112,7 +112,8 @@ def restored(text: str) -> Codec:
         return Tokens(_texts(description["tokens"]), pattern if pattern in PATTERNS else None)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"text describes no codec: {one_line(error)} (it is {quoted(text)}); expected what `described` wrote"
+            f"text is wrong ({one_line(error)}): {quoted(text)}; expected a description of a codec, as `described` "
+            "writes it"
         ) from error
 
 

@@ -226,8 +226,8 @@ class Kind(ABC):
             return kind.restored(facts)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(
-                f"facts describe no {kind.noun}: {one_line(error)}. Load them with the version of chartae that wrote"
-                " them."
+                f"facts are wrong ({one_line(error)}); expected the entries of {kind.noun}. Load them with the version"
+                " of chartae that wrote them."
             ) from error
 
     def read(self, x: object) -> Tensor:
