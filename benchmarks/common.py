@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -13,6 +15,15 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+#: what a fresh process runs: a command of chartae, and then the largest resident memory of the process in kB
+MEASURED = """
+import sys
+from chartae.cli import main
+status = main(sys.argv[1:])
+lines = open("/proc/self/status").read().splitlines()
+print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
+sys.exit(status)
+"""
 
 
 def alternate(contestants: dict[str, Callable[[], float]], *, repeats: int, ratio: tuple[str, str]) -> dict[str, Any]:
@@ -67,3 +78,12 @@ def write(name: str, result: dict[str, Any]) -> None:
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps({"benchmark": name, "machine": machine()} | result, indent=1)
     (RESULTS / f"{name}.json").write_text(text + "\n")
+
+
+def peak(words: list[str]) -> int:
+    """The largest resident memory of a command, in bytes; not from `wait4`, which counts that of the parent too."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    answer = subprocess.run(
+        [sys.executable, "-c", MEASURED, *words], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    return int(answer.stdout.split()[-1]) * 1024

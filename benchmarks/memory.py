@@ -10,39 +10,16 @@ most the data once for `fit` on float32 rows and uint8 pictures, and nothing tha
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from common import write
+from common import peak, write
 
 #: shape of one example and its type; whether it is pictures
 DATA = {"float32 rows": ((125,), np.float32), "uint8 pictures": ((28, 28), np.uint8)}
 FIT = ["--epochs", "1", "--batch-size", "500", "--latent-dim", "8", "--densities", "normal", "--quiet", "--overwrite"]
 WANTED = {"fit float32 rows": 1.0, "fit uint8 pictures": 1.0, "sample .npy": 0.1, "sample .csv": 0.1}
-
-
-#: what a fresh process runs: a command, and then the largest resident memory of the process in kB
-MEASURED = """
-import sys
-from chartae.cli import main
-status = main(sys.argv[1:])
-lines = open("/proc/self/status").read().splitlines()
-print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
-sys.exit(status)
-"""
-
-
-def peak(words: list[str]) -> int:
-    """The largest resident memory of a command, in bytes; not from `wait4`, which counts that of the parent too."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(
-        [sys.executable, "-c", MEASURED, *words], env=environment, stdout=subprocess.PIPE, check=True
-    )
-    return int(answer.stdout.split()[-1]) * 1024
 
 
 def random_file(path: Path, shape: tuple[int, ...], dtype: type[np.generic], size: int) -> int:
@@ -97,7 +74,10 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         rows = measured(arguments.megabytes * 1_000_000, Path(folder))
-    write("memory", {"unit": "multiples of the data, beyond start-up", "rows": rows})
+    write(
+        "memory",
+        {"command": "python benchmarks/memory.py", "unit": "multiples of the data, beyond start-up", "rows": rows},
+    )
 
 
 if __name__ == "__main__":

@@ -485,7 +485,7 @@ def test_an_interrupted_write_of_a_run_is_completed(tmp_path, x, monkeypatch):
     def killed(path, text):
         raise MemoryError
 
-    monkeypatch.setattr("chartae.runs.run.replace_text", killed)
+    monkeypatch.setattr("chartae.runs.writing.replace_text", killed)
     with pytest.raises(MemoryError):
         fitted(x, folder, epochs=2, resume=True)
     monkeypatch.undo()

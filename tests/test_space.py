@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 import torch
 
 import chartae as ch
+from benchmarks.common import peak
 from chartae import cli
 from chartae.data import streaming
 from chartae.data import strings as strings_module
@@ -410,26 +409,6 @@ def test_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.Monkey
 # -- memory, measured --------------------------------------------------------------------------------------------------
 
 
-#: what a fresh process runs: a command, and then the largest resident memory of the process in kB
-MEASURED = """
-import sys
-from chartae.cli import main
-status = main(sys.argv[1:])
-lines = open("/proc/self/status").read().splitlines()
-print(next(line.split()[1] for line in lines if line.startswith("VmHWM")))
-sys.exit(status)
-"""
-
-
-def peak(words: list[str]) -> int:
-    """The largest resident memory of a command, in kB; not from `wait4`, which counts that of the tests too."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    answer = subprocess.run(
-        [sys.executable, "-c", MEASURED, *words], env=environment, stdout=subprocess.PIPE, check=True
-    )
-    return int(answer.stdout.split()[-1])
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not measure processes")
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv"])
@@ -443,7 +422,7 @@ def test_samples_of_any_number_take_constant_memory(tmp_path: Path, suffix: str)
         peaks[n] = peak(["sample", str(run.folder), "--n", str(n), "--out", str(out)])
         if suffix == ".npy":
             assert np.load(out, mmap_mode="r").shape == (n, 256)
-    assert peaks[200_000] - peaks[20_000] < 30_000  # kB; the samples themselves are 205 MB
+    assert peaks[200_000] - peaks[20_000] < 30_000 * 1024  # the samples themselves are 205 MB
 
 
 @pytest.mark.slow
@@ -458,4 +437,4 @@ def test_a_fit_keeps_one_copy_of_the_data(tmp_path: Path) -> None:
         name: peak(["fit", str(tmp_path / f"{name}.npy"), *words, "--out", str(tmp_path / name)])
         for name in ("small", "big")
     }
-    assert peaks["big"] - peaks["small"] < 1.3 * big.nbytes / 1024
+    assert peaks["big"] - peaks["small"] < 1.3 * big.nbytes

@@ -680,7 +680,7 @@ def reliability() -> list[str]:
             table(["what", "trials", "faults"], rows),
             f"\n{faults} faults ({_verdict(0, faults, '<=')}). `{result['command']}`.\n",
         ]
-    return parts + mutated() + bookkeeping()
+    return parts + mutated() + bookkeeping() + memory()
 
 
 def mutated() -> list[str]:
@@ -717,6 +717,21 @@ def bookkeeping() -> list[str]:
             f"\n`{result['command']}`; {machine(result)}.\n",
         ]
     return parts
+
+
+def memory() -> list[str]:
+    """The largest memory of commands on data of 500 MB."""
+    result = read("memory")
+    if result is None:
+        return []
+    rows = [[name, f"{row['data_mb']:,} MB", f"{row['ratio']:.2f}", _verdict(row["wanted"], row["ratio"], "<=")]
+            for name, row in result["rows"].items()]  # fmt: skip
+    return [
+        "### Memory\n",
+        "Peak of a process beyond its start-up, as a multiple of the data that it reads or writes.\n",
+        table(["command", "data", "peak", "target"], rows),
+        f"\n`{result['command']}`; {machine(result)}.\n",
+    ]
 
 
 def editions() -> list[str]:

@@ -150,7 +150,7 @@ def say_kept(run: Run) -> None:
     """Say which epoch's weights a run has, and where it is."""
     assert run.history is not None
     best, epochs, settings = run.history.best_epoch, run.history.epochs, run.settings
-    where = "is lost" if run.folder is None else f"is in {run.folder}"
+    where = "could not be written" if run.folder is None else f"is in {run.folder}"
     say(f"{settings.recipe} on {settings.data}: the weights of epoch {best} of {epochs} are kept; the run {where}")
 
 

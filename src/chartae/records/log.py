@@ -13,8 +13,10 @@ from chartae.records.files import Damaged, one_line, opened, replace_text
 from chartae.records.named import Named
 from chartae.records.parsing import Place, Value, is_finite, is_number
 
-__all__ = ["LogFile", "LogRow", "read_log"]
+__all__ = ["LOG", "LogFile", "LogRow", "read_log"]
 
+#: the file of the log in a run folder
+LOG = "log.jsonl"
 #: the largest log that is read, in bytes, and its rows
 MOST_LOG, MOST_ROWS = 1 << 29, 2_000_000
 #: keys of a row that are not terms of the loss

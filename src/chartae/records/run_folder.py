@@ -7,15 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chartae.records import manifest
-from chartae.records.log import LogRow, read_log
+from chartae.records.log import LOG, LogRow, read_log
 from chartae.records.parsing import Value, read_toml
 from chartae.records.pictures import Pictures
 from chartae.records.results import Results
 from chartae.records.settings import paths_in
 from chartae.records.tensors import read_header
 
-__all__ = ["RunFolder", "weights_digest"]
+__all__ = ["WEIGHTS", "RunFolder", "weights_digest"]
 
+#: the file of the weights in a run folder
+WEIGHTS = "weights.safetensors"
 #: keys that run.toml has for one kind of data only
 OF_ONE_KIND = {"codec": "strings"}
 
@@ -60,14 +62,14 @@ class RunFolder:
             ValueError: a file is damaged, or has changed since chartae wrote it.
         """
         folder = Path(folder)
-        names = ("run.toml", "log.jsonl", "results.json", "pictures.npz")
+        names = ("run.toml", LOG, "results.json", "pictures.npz")
         manifest.verify(folder, *(name for name in names if (folder / name).is_file()))
         results = Results.read(folder / "results.json") if (folder / "results.json").is_file() else None
         is_stale = results is not None and not results.belongs_to(weights_digest(folder))
         pictures = folder / "pictures.npz"
         return cls(
             {**(settings := read_toml(folder / "run.toml")), **paths_in(settings)},
-            read_log(folder / "log.jsonl"),
+            read_log(folder / LOG),
             None if is_stale else results,
             Pictures.read(pictures) if pictures.is_file() and not is_stale else Pictures(),
             is_stale,
@@ -86,5 +88,5 @@ def weights_digest(folder: str | Path) -> str:
     Raises:
         ValueError: the file of the weights is damaged.
     """
-    path = Path(folder) / "weights.safetensors"
+    path = Path(folder) / WEIGHTS
     return read_header(path, kind="weights")[2] if path.is_file() else ""

@@ -9,10 +9,10 @@ from pathlib import Path
 from chartae.records import manifest
 from chartae.records.comparison import Comparison
 from chartae.records.files import Damaged, read_text
-from chartae.records.log import LogFile
+from chartae.records.log import LOG, LogFile
 from chartae.records.parsing import Value
 from chartae.records.results import Results
-from chartae.records.run_folder import weights_digest
+from chartae.records.run_folder import WEIGHTS, weights_digest
 from chartae.records.tensors import kind_of, read_header, read_tensors
 
 __all__ = ["Verified", "verify"]
@@ -117,10 +117,10 @@ def _check(path: Path) -> None:
         _, facts = read_tensors(path, kind=kind)
         of = facts.get("of", "") if kind in DERIVED else ""
         _same_weights(path, of)
-    elif path.name == "log.jsonl":
+    elif path.name == LOG:
         _check_log(path)
     elif path.name == "run.toml":
-        weights = folder / "weights.safetensors"
+        weights = folder / WEIGHTS
         text = read_header(weights, kind="weights")[1].get("settings") if weights.is_file() else None
         if text is not None and text != read_text(path) and not manifest.changes(folder, path.name):
             raise Damaged(f"{path} is not that of the weights beside it")

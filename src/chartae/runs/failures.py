@@ -141,10 +141,10 @@ def _objective(report: PostMortem, settings: Settings) -> Objective:
     return built_for(settings, path, kind=FOLDER, prefix="model/")
 
 
-def _of_term(change: Try, settings: Settings, findings: Findings, objective: Objective | None = None) -> Try:
+def _of_term(change: Try, settings: Settings, findings: Findings, objective: Objective) -> Try:
     """The change of a term's weight as that of the recipe's option that scales it, if there is one."""
     term = findings.terms[0]
-    present = _weights(built_from(settings).objective if objective is None else objective).get(term)
+    present = _weights(objective).get(term)
     for name, (kind, _) in options_of(settings.recipe).items():
         if kind is not float or not present:
             continue

@@ -46,6 +46,7 @@ from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
 from chartae.runs.sources import source_facts
 from chartae.runs.warm import start_from
 from chartae.runs.weighting import positive, weighted
+from chartae.runs.writing import mended, write
 from chartae.training import OnEpoch, Training
 from chartae.training.augmentation import augmentation_name
 from chartae.training.loop import check_resumable
@@ -196,7 +197,8 @@ def fit(
     Raises:
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `out` is not empty, and neither `overwrite` nor `resume` is set.
-        FileNotFoundError: `resume` is set, and there is no run in `out`.
+        FileNotFoundError: `init` names no run.
+        chartae.records.lock.InUse: another process writes to `out`.
         chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
             into the run folder if there is one; `chartae.postmortem` reads it.
 
@@ -264,7 +266,8 @@ def fit_request(recipe: str, data: object, request: Request) -> Run:
     Raises:
         ValueError, TypeError: the data, a name or an option is invalid. Raised before training starts.
         FileExistsError: `request.out` is not empty, and neither `overwrite` nor `resume` is set.
-        FileNotFoundError: `resume` is set, and there is no run in `request.out`.
+        FileNotFoundError: `request.init` names no run.
+        chartae.records.lock.InUse: another process writes to `request.out`.
         chartae.training.NonFinite: the loss became NaN or infinite. Its `postmortem` says where and why, and is written
             into the run folder if there is one; `chartae.postmortem` reads it.
 
@@ -320,7 +323,7 @@ def _trained(fitting: Prepared, request: Request) -> Run:
 def _written(run: Run, target: Target, fitting: Prepared) -> Run:
     """Write a run, and fit its densities; if the disk is full, it is returned in memory, with a warning."""
     with after_work(target.folder, "the run"):
-        run.write()
+        write(run)
         _fit_densities(run, fitting)
         target.finish()
         return replace(run, folder=target.out)
@@ -349,7 +352,7 @@ def _completed(folder: Path, fitting: Prepared) -> Run:
     epochs = max((int(row["epoch"]) for row in run.log), default=0)
     run = replace(run, history=loop.History(run.log, epochs, run.kept or epochs, "complete before"))
     if is_main_process():
-        run = run.mended(fitting.data)
+        run = mended(run, fitting.data)
         _fit_densities(run, fitting)
     return run
 

@@ -13,11 +13,11 @@ from typing import Literal
 from chartae.data.kinds import Kind
 from chartae.records import lock, manifest, replacing
 from chartae.records.files import is_leftover, replace_text
+from chartae.records.log import LOG
+from chartae.records.run_folder import WEIGHTS
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_header
-from chartae.runs.run import WEIGHTS
 from chartae.training import checkpoint
-from chartae.training.history import LOG
 
 __all__ = ["Target", "content", "held", "target_of"]
 

@@ -11,15 +11,17 @@ from chartae import densities as density_table
 from chartae.data.kinds import Kind
 from chartae.records import manifest
 from chartae.records.files import Damaged, quoted, read_text, reading
+from chartae.records.log import LOG
 from chartae.records.replacing import settle
-from chartae.records.run_folder import weights_digest
+from chartae.records.run_folder import WEIGHTS, weights_digest
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_header, read_tensors
 from chartae.runs.residuals import Residuals
-from chartae.runs.run import RESIDUALS, WEIGHTS, Run, condition_of
+from chartae.runs.run import Run, condition_of
 from chartae.runs.sizes import built_for
+from chartae.runs.writing import RESIDUALS
 from chartae.training import checkpoint
-from chartae.training.history import LOG, read_rows
+from chartae.training.history import read_rows
 
 __all__ = ["load"]
 

@@ -11,13 +11,14 @@ from chartae.data.kinds import Kind
 from chartae.data.sources import is_named
 from chartae.records.files import Damaged
 from chartae.records.replacing import NEW, settle
+from chartae.records.run_folder import WEIGHTS
 from chartae.records.settings import IN_MEMORY, Settings
 from chartae.records.tensors import read_header
 from chartae.records.training import Training
 from chartae.runs.conditioning import with_condition
 from chartae.runs.fitting import fit_request
 from chartae.runs.request import Request
-from chartae.runs.run import WEIGHTS, Run, condition_of
+from chartae.runs.run import Run, condition_of
 from chartae.runs.sizes import built_for
 from chartae.runs.sources import reread
 from chartae.training import OnEpoch, checkpoint

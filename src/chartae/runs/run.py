@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import logging
 import math
 import os
 import warnings
@@ -34,26 +33,20 @@ from chartae.maths.interpolation import PATHS, principal_axes
 from chartae.maths.rows import row_blocks
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, Setting, build
-from chartae.records import lock, manifest
+from chartae.records import lock
 from chartae.records.choices import one_of
-from chartae.records.files import replace_text
-from chartae.records.log import LogFile
-from chartae.records.run_folder import weights_digest
 from chartae.records.settings import Plain, Settings
 from chartae.records.space import after_work, check_memory
-from chartae.records.tensors import write_tensors
 from chartae.runs.conditioning import conditioned, with_condition
 from chartae.runs.reading import in_order, options_like, rows_and_condition
 from chartae.runs.residuals import Residuals
 from chartae.runs.sources import reread
 from chartae.runs.weighting import relative
+from chartae.runs.writing import write, write_density
 from chartae.samplers import Chain, by_name
-from chartae.training import History, Row, checkpoint
-from chartae.training.history import LOG
+from chartae.training import History, Row
 
 __all__ = [
-    "RESIDUALS",
-    "WEIGHTS",
     "Run",
     "TrainingFacts",
     "built_from",
@@ -65,23 +58,15 @@ __all__ = [
 ]
 
 
-_LOG = logging.getLogger(__name__)
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: the file of the residuals
-RESIDUALS = "residuals.safetensors"
 #: validation rows from which residuals are measured on these alone, and values that are enough to measure them
 HELD_OUT, MEASURED = 100, 20_000_000
 #: rows that are converted to the model's form at once, a multiple of the rows that a net sees at once
 CONVERTED = 10_000
 #: codes that are drawn at once, rows that are decoded at once, and values of examples whose noise is drawn at once
 SLICE, AT_ONCE, SPREAD_AT_ONCE = 10_000, 1_000, 1 << 27
-#: the file of the weights
-WEIGHTS = "weights.safetensors"
-#: the files that training itself writes; all others in a run folder are derived from its weights
-OF_TRAINING = ("run.toml", WEIGHTS, LOG, *checkpoint.FILES)
 
 
 class TrainingFacts(TypedDict, total=False):
@@ -679,8 +664,8 @@ class Run:
         )  # fmt: skip
         self.densities[name] = density
         if self.folder is not None and is_main_process():
-            with lock.writer(self.folder), after_work(self.folder, f"the density {name!r}"):
-                self._write_density(name)
+            with after_work(self.folder, f"the density {name!r}"):
+                write_density(self, name)
         return density
 
     def fit_densities(self, names: Mapping[str, Mapping[str, Plain]], data: Dataset) -> None:
@@ -1047,41 +1032,10 @@ class Run:
         if folder.exists() and any(folder.iterdir()):
             raise FileExistsError(f"{folder} is not empty; choose a new folder")
         saved = replace(self, folder=folder)
-        saved.write()
+        write(saved)
         for name in self.densities:
-            saved._write_density(name)
+            write_density(saved, name)
         return saved
-
-    def _write_density(self, name: str) -> None:
-        assert self.folder is not None
-        file = f"density.{name}.safetensors"
-        with manifest.writing(self.folder, file):
-            density_table.save(self.densities[name], self.folder / file, weights_digest(self.folder))
-
-    def mended(self, data: Dataset) -> Run:
-        """The run with what `write` left out when it was interrupted after the weights; usually nothing.
-
-        Args:
-            data: data set that the run was fitted to.
-        """
-        assert self.folder is not None
-        run = self
-        with lock.writer(self.folder):
-            if manifest.changes(self.folder, "run.toml"):
-                with manifest.writing(self.folder, "run.toml", WEIGHTS, LOG):
-                    LogFile(self.folder / LOG).write(self.log)
-                    replace_text(self.folder / "run.toml", self.settings.to_toml())
-                self._register_checkpoints()
-            if self.residuals is None and (residuals := self.measure_residuals(data)) is not None:
-                run = replace(self, residuals=residuals)
-                with manifest.writing(self.folder, RESIDUALS):
-                    residuals.save(self.folder / RESIDUALS, weights_digest(self.folder))
-        return run
-
-    def _register_checkpoints(self) -> None:
-        """List the checkpoints as they are after training."""
-        assert self.folder is not None
-        manifest.register(self.folder, *(name for name in checkpoint.FILES if (self.folder / name).is_file()))
 
     def check_code_use(self, data: Dataset) -> None:
         """Warn, and log an alarm, if the decoder ignores the code, which the losses of critics do not show."""
@@ -1096,33 +1050,6 @@ class Run:
                 "split": "alarm", "epoch": last["epoch"], "step": last["step"], "kind": "the code is ignored",
                 "alarm": use.remedy,
             })  # fmt: skip
-
-    def write(self) -> None:
-        """Write settings, weights and log to the run folder.
-
-        The weights come first, and hold the settings, so that they are complete in themselves; files that are derived
-        from earlier weights are then deleted.
-        """
-        assert self.folder is not None
-        folder, text = self.folder, self.settings.to_toml()
-        history = self.history or History()
-        with lock.writer(folder), manifest.writing(folder, "run.toml", WEIGHTS, LOG):
-            log = LogFile(folder / LOG)
-            log.write(self.log)
-            facts = {
-                "recipe": self.settings.recipe, "kept": self.kept, "settings": text, "log": log.size,
-                **({} if self.history is None else {"epochs": history.epochs, "stopped": history.stopped}),
-            }  # fmt: skip
-            digest = write_tensors(folder / WEIGHTS, self.objective.state_dict(), kind="weights", facts=facts)
-            replace_text(folder / "run.toml", text)
-            derived = [n for n in sorted({*(manifest.listed(folder) or [])} - {*OF_TRAINING}) if (folder / n).exists()]
-            manifest.clear(folder, keep=OF_TRAINING)
-            if derived:
-                _LOG.info("deleted, as they were of the former weights: %s", ", ".join(derived))
-            self._register_checkpoints()
-            if self.residuals is not None:
-                with manifest.writing(folder, RESIDUALS):
-                    self.residuals.save(folder / RESIDUALS, digest)
 
 
 def check_codes(objective: Objective, recipe: str) -> None:

@@ -6,10 +6,9 @@ from pathlib import Path
 
 from chartae.objectives import Objective
 from chartae.records.replacing import settle
-from chartae.records.run_folder import weights_digest
+from chartae.records.run_folder import WEIGHTS, weights_digest
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_tensors
-from chartae.runs.run import WEIGHTS
 
 __all__ = ["start_from"]
 

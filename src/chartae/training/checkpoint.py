@@ -171,7 +171,7 @@ def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None
     are added or replaced where they do not fit, so that further steps do not change them. A later call with the same
     `buffers` overwrites the snapshot: new memory of this size in each epoch takes several times as long as the copying.
     The best weights are not copied, because they do not change within an epoch. The log, which `restore` does not
-    change, is left out; its file's length and digest are among the facts.
+    change, is left out.
     """
     tensors = {f"model/{k}": v for k, v in state.objective.state_dict().items()}
     if state.average is not None:
@@ -183,7 +183,7 @@ def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None
     if buffers is not None:
         tensors = {k: _copied(v.detach(), k, buffers) for k, v in tensors.items()}
     tensors |= {f"best/{k}": v for k, v in state.best.items()}
-    scaler, log = state.device.scaler, state.log
+    scaler = state.device.scaler
     facts: Facts = {
         "settings": settings,
         "epoch": state.epoch,
@@ -197,7 +197,7 @@ def snapshot(state: State, settings: Fixed, *, buffers: dict[str, Tensor] | None
         "scaler": None if scaler is None else dict(scaler.state_dict()),
         "total": state.total,
         "history": {name: value for name, value in vars(state.history).items() if name != "rows"},
-        "log": {} if log is None else {"size": log.size, "digest": log.digest},
+        "log": {},  # of the file, which a checkpoint adds
     }
     return Snapshot(tensors, facts)
 

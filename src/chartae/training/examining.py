@@ -96,7 +96,7 @@ def examine(loop: Steps, start: Snapshot) -> None:
     report = _report(loop, replay, first, process)
     loop.restore(start)
     state.adopt_best()
-    raise NonFinite(*_told(loop, report, process))
+    raise NonFinite(*_message(loop, report, process))
 
 
 def _replayed(loop: Steps, first: int) -> _Replay:
@@ -232,7 +232,7 @@ def _cause(watch: Watch, wrong: str, repeated: bool) -> str:
     return "undefined"
 
 
-def _told(loop: Steps, report: PostMortem, process: int) -> tuple[str, PostMortem]:
+def _message(loop: Steps, report: PostMortem, process: int) -> tuple[str, PostMortem]:
     """The message of the error, and the post-mortem, which the process with the failed batch has written."""
     state, folder, findings = loop.state, loop.folder, report.findings
     checkpoint = f" The last good checkpoint is kept in {folder}." if folder and state.epoch else ""

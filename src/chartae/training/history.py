@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
-from chartae.records.log import read_log
+from chartae.records.log import LOG, read_log
 
-__all__ = ["LOG", "History", "Row", "read_rows"]
+__all__ = ["History", "Row", "read_rows"]
 
-#: the file of the log in a run folder
-LOG = "log.jsonl"
 
 #: a row of `log.jsonl`
 Row = dict[str, float | str]

@@ -29,7 +29,7 @@ from chartae.maths.threads import limited_threads, threads_for
 from chartae.nn import draws_itself
 from chartae.objectives import Objective, Player
 from chartae.records.interrupts import Interrupted, catching
-from chartae.records.log import LogFile
+from chartae.records.log import LOG, LogFile
 from chartae.records.space import Persisting
 from chartae.records.training import Training
 from chartae.training import checkpoint
@@ -39,7 +39,7 @@ from chartae.training.average import Average
 from chartae.training.checkpoint import Fixed, Snapshot, State
 from chartae.training.device import Device, place
 from chartae.training.examining import examine
-from chartae.training.history import LOG, History, Row
+from chartae.training.history import History, Row
 from chartae.training.progress import TrainingProgress
 from chartae.training.saving import Saving
 from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields

@@ -236,14 +236,14 @@ class Watch(Observer):
         name = getattr(function, "__name__", "")
         if not self.forward or self.operation is not None or self.layer or name in _PLACING:
             return
-        made = [(out, e) for out in _tensors(result) if (e := extent_of(out)) is not None and e.bad]
-        if not made:
+        results = [(out, e) for out in _tensors(result) if (e := extent_of(out)) is not None and e.bad]
+        if not results:
             return
-        given = [x for x in arguments if isinstance(x, Tensor)]
-        extents = [e for x in given if (e := extent_of(x)) is not None]
+        operands = [x for x in arguments if isinstance(x, Tensor)]
+        extents = [e for x in operands if (e := extent_of(x)) is not None]
         if any(e.bad for e in extents) or not extents:
             return
-        nan = any(bool(out.detach().isnan().any()) for out, _ in made)
+        nan = any(bool(out.detach().isnan().any()) for out, _ in results)
         least, most = min(e.least for e in extents), max(e.most for e in extents)
         self.operation = Operation(_plain(name), least, most, _divisor(name, arguments), nan)
 

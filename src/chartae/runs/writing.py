@@ -1,0 +1,108 @@
+"""Write runs to their folders: the weights first, which hold their settings, then what is derived from them."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from chartae import densities as density_table
+from chartae.records import lock, manifest
+from chartae.records.files import replace_text
+from chartae.records.log import LOG, LogFile
+from chartae.records.run_folder import WEIGHTS, weights_digest
+from chartae.records.tensors import write_tensors
+from chartae.training import checkpoint
+
+if TYPE_CHECKING:
+    from chartae.data import Dataset
+    from chartae.runs.run import Run
+
+__all__ = ["RESIDUALS", "mended", "write", "write_density"]
+
+_LOG = logging.getLogger(__name__)
+
+#: the file of the residuals
+RESIDUALS = "residuals.safetensors"
+#: the files that training itself writes; all others in a run folder are derived from its weights
+OF_TRAINING = ("run.toml", WEIGHTS, LOG, *checkpoint.FILES)
+
+
+def write(run: Run) -> None:
+    """Write settings, weights, log and residuals of a run to its folder.
+
+    The weights come first, and hold the settings, so that they are complete in themselves; files that are derived from
+    earlier weights are then deleted.
+
+    Args:
+        run: the run, with a folder.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    assert run.folder is not None
+    folder, text, history = run.folder, run.settings.to_toml(), run.history
+    with lock.writer(folder):
+        with manifest.writing(folder, "run.toml", WEIGHTS, LOG):
+            log = LogFile(folder / LOG)
+            log.write(run.log)
+            facts = {
+                "recipe": run.settings.recipe, "kept": run.kept, "settings": text, "log": log.size,
+                **({} if history is None else {"epochs": history.epochs, "stopped": history.stopped}),
+            }  # fmt: skip
+            write_tensors(folder / WEIGHTS, run.objective.state_dict(), kind="weights", facts=facts)
+            replace_text(folder / "run.toml", text)
+            derived = [n for n in sorted({*(manifest.listed(folder) or [])} - {*OF_TRAINING}) if (folder / n).exists()]
+            manifest.clear(folder, keep=OF_TRAINING)
+        if derived:
+            _LOG.info("deleted, as they were of the former weights: %s", ", ".join(derived))
+        _register_checkpoints(run)
+        _write_residuals(run)
+
+
+def write_density(run: Run, name: str) -> None:
+    """Write a density of a run to its folder.
+
+    Args:
+        run: the run, with a folder.
+        name: name of the density.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    assert run.folder is not None
+    file = f"density.{name}.safetensors"
+    with lock.writer(run.folder), manifest.writing(run.folder, file):
+        density_table.save(run.densities[name], run.folder / file, weights_digest(run.folder))
+
+
+def mended(run: Run, data: Dataset) -> Run:
+    """A run with what `write` left out when it was interrupted after the weights; usually nothing.
+
+    Args:
+        run: the run, as it was loaded from its folder.
+        data: data set that the run was fitted to.
+    """
+    assert run.folder is not None
+    with lock.writer(run.folder):
+        if manifest.changes(run.folder, "run.toml"):
+            with manifest.writing(run.folder, "run.toml", WEIGHTS, LOG):
+                LogFile(run.folder / LOG).write(run.log)
+                replace_text(run.folder / "run.toml", run.settings.to_toml())
+            _register_checkpoints(run)
+        if run.residuals is None:
+            run = replace(run, residuals=run.measure_residuals(data))
+            _write_residuals(run)
+    return run
+
+
+def _write_residuals(run: Run) -> None:
+    if run.folder is not None and run.residuals is not None:
+        with manifest.writing(run.folder, RESIDUALS):
+            run.residuals.save(run.folder / RESIDUALS, weights_digest(run.folder))
+
+
+def _register_checkpoints(run: Run) -> None:
+    """List the checkpoints as they are after training."""
+    if (folder := run.folder) is not None:
+        manifest.register(folder, *(name for name in checkpoint.FILES if (folder / name).is_file()))
