@@ -348,6 +348,29 @@ def test_a_checkpoint_within_a_long_epoch(tmp_path, x, monkeypatch):
     assert same(run, fitted(x, None, batch_size=16))
 
 
+def test_no_checkpoint_has_weights_that_are_not_finite(tmp_path, monkeypatch):
+    """The gradient of the second step is NaN, but its loss is finite: only the weights show it."""
+    monkeypatch.setattr("chartae.training.saving.LATE", 0.0)
+    monkeypatch.setattr("chartae.training.saving.SHARE", 0.0)
+    model = ch.Autoencoder(ch.Dirac(torch.nn.Linear(3, 2)), ch.Gaussian(torch.nn.Linear(2, 3)), ch.StandardNormal(2))
+    calls = []
+
+    def second_is_nan(gradient):
+        calls.append(None)
+        return gradient * float("nan") if len(calls) == 2 else gradient
+
+    next(iter(model.parameters())).register_hook(second_is_nan)
+    batches = ch.Batches(torch.randn(32, 3, generator=torch.Generator().manual_seed(0)), 16)
+    with pytest.raises(ch.training.NonFinite):
+        ch.training.fit(ch.Penalised(model, ch.Reconstruction()), batches, epochs=1, folder=tmp_path, progress=False)
+    for name in ("checkpoint.safetensors", "checkpoint.former.safetensors"):
+        if (tmp_path / name).is_file():
+            tensors, facts = read_tensors(tmp_path / name, kind="checkpoint")
+            assert facts["step"] == 1
+            assert all(values.isfinite().all() for key, values in tensors.items() if key.startswith("model/"))
+    assert (tmp_path / "checkpoint.safetensors").is_file()
+
+
 def test_a_full_disk_ends_neither_training_nor_run(tmp_path, x, monkeypatch, capsys):
     """Full for a while, it costs checkpoints, and is warned of once; full to the end, the run is returned in memory."""
     full, original = [False], os.fsync

@@ -13,7 +13,7 @@ from chartae.records import manifest
 from chartae.records.files import Damaged, quoted, read_text, reading
 from chartae.records.log import LOG
 from chartae.records.replacing import settle
-from chartae.records.run_folder import WEIGHTS, weights_digest
+from chartae.records.run_folder import WEIGHTS
 from chartae.records.settings import Settings
 from chartae.records.tensors import read_header, read_tensors
 from chartae.runs.residuals import Residuals
@@ -66,13 +66,13 @@ def load(folder: str | Path, *, device: str = "cpu") -> Run:
     residual = [RESIDUALS] if RESIDUALS in names or (folder / RESIDUALS).is_file() else []
     manifest.verify(folder, "run.toml", WEIGHTS, *logs, *residual, *(path.name for path in files.values()))
     path = folder / WEIGHTS
-    settings = _settings(folder, read_header(path, kind="weights")[1])
+    _, facts, mark = read_header(path, kind="weights")
+    settings = _settings(folder, facts)
     objective = built_for(settings, path)
-    tensors, facts = read_tensors(path, kind="weights")
+    tensors, _ = read_tensors(path, kind="weights")
     with reading(path, "file of weights that match run.toml"):
         objective.load_state_dict(tensors)
     objective = objective.to(device).eval()
-    mark = weights_digest(folder)
     current = [name for name in (*residual, *(path.name for path in files.values())) if _belongs(folder / name, mark)]
     shape = objective.model.code_shape
     fitted = {name: file for name, file in files.items() if file.name in current}

@@ -43,7 +43,7 @@ from chartae.training.history import History, Row
 from chartae.training.progress import TrainingProgress
 from chartae.training.saving import Saving
 from chartae.training.settings import OPTIMISERS, TrainingFields, check, lists_fields
-from chartae.training.watching import Observer
+from chartae.training.watching import Observer, is_finite
 from chartae.training.work import step_work
 
 __all__ = ["Loop", "OnEpoch", "check_resumable", "fit"]
@@ -306,8 +306,9 @@ class Loop:
         return bool(self.device.total(due.float()))
 
     def _is_finite(self) -> bool:
-        """Whether no step of the epoch so far has had a loss that is not finite."""
-        return bool(self.state.record[: self.state.step].isfinite().all())
+        """Whether all losses of the epoch so far are finite, and the parameters after its last step."""
+        losses = self.state.record[: self.state.step]
+        return bool(losses.isfinite().all()) and is_finite([p.detach() for p in self.objective.parameters()])
 
     def _save(self) -> bool:
         """Write a checkpoint; whether the disk had room."""
