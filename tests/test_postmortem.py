@@ -430,7 +430,7 @@ def test_the_option_that_weighs_a_term_is_found():
     built = of_runs.built_from(settings)
     before = built.objective.terms.weights
     findings = postmortem.Findings("overflow", 1, 1, 1, 1, terms=("decoder_l2",))
-    change = of_runs._of_term(postmortem.Try("x"), settings, findings)
+    change = of_runs._of_term(postmortem.Try("x"), settings, findings, built.objective)
     ((name, value),) = change.changes.items()
     assert name == "l2"
     after = of_runs.built_from(Settings(**{**vars(settings), "options": {name: value}})).objective.terms.weights

@@ -31,6 +31,7 @@ from chartae.maths.threads import limited_threads, threads_for
 from chartae.objectives import Objective
 from chartae.recipes import RECIPES, Built, Record, build, options, recipe_options, recipes_for, setting_for, trial
 from chartae.recipes.setting import Asked
+from chartae.records import manifest
 from chartae.records.settings import Plain, Settings
 from chartae.records.space import after_work
 from chartae.records.training import Augment
@@ -46,7 +47,7 @@ from chartae.runs.run import Run, check_codes, fingerprint, is_main_process
 from chartae.runs.sources import source_facts
 from chartae.runs.warm import start_from
 from chartae.runs.weighting import positive, weighted
-from chartae.runs.writing import mended, write
+from chartae.runs.writing import write, write_residuals, write_texts
 from chartae.training import OnEpoch, Training
 from chartae.training.augmentation import augmentation_name
 from chartae.training.loop import check_resumable
@@ -352,8 +353,19 @@ def _completed(folder: Path, fitting: Prepared) -> Run:
     epochs = max((int(row["epoch"]) for row in run.log), default=0)
     run = replace(run, history=loop.History(run.log, epochs, run.kept or epochs, "complete before"))
     if is_main_process():
-        run = mended(run, fitting.data)
+        run = _mended(run, fitting.data)
         _fit_densities(run, fitting)
+    return run
+
+
+def _mended(run: Run, data: Dataset) -> Run:
+    """A run with what `write` left out when it was interrupted after the weights; usually nothing."""
+    assert run.folder is not None
+    if manifest.changes(run.folder, "run.toml"):
+        write_texts(run)
+    if run.residuals is None:
+        run = replace(run, residuals=run.measure_residuals(data))
+        write_residuals(run)
     return run
 
 

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
 
 from chartae import densities as density_table
+from chartae.densities import Density
+from chartae.objectives import Objective
 from chartae.records import lock, manifest
 from chartae.records.files import replace_text
 from chartae.records.log import LOG, LogFile
 from chartae.records.run_folder import WEIGHTS, weights_digest
+from chartae.records.settings import Settings
 from chartae.records.tensors import write_tensors
-from chartae.training import checkpoint
+from chartae.runs.residuals import Residuals
+from chartae.training import History, Row, checkpoint
 
-if TYPE_CHECKING:
-    from chartae.data import Dataset
-    from chartae.runs.run import Run
-
-__all__ = ["RESIDUALS", "mended", "write", "write_density"]
+__all__ = ["RESIDUALS", "write", "write_density", "write_residuals", "write_texts"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +29,35 @@ RESIDUALS = "residuals.safetensors"
 OF_TRAINING = ("run.toml", WEIGHTS, LOG, *checkpoint.FILES)
 
 
-def write(run: Run) -> None:
+class Writable(Protocol):
+    """What a run's files are written from, which a `chartae.runs.Run` has."""
+
+    @property
+    def folder(self) -> Path | None: ...
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def objective(self) -> Objective: ...
+
+    @property
+    def log(self) -> list[Row]: ...
+
+    @property
+    def kept(self) -> int | None: ...
+
+    @property
+    def history(self) -> History | None: ...
+
+    @property
+    def residuals(self) -> Residuals | None: ...
+
+    @property
+    def densities(self) -> Mapping[str, Density]: ...
+
+
+def write(run: Writable) -> None:
     """Write settings, weights, log and residuals of a run to its folder.
 
     The weights come first, and hold the settings, so that they are complete in themselves; files that are derived from
@@ -56,11 +85,28 @@ def write(run: Run) -> None:
             manifest.clear(folder, keep=OF_TRAINING)
         if derived:
             _LOG.info("deleted, as they were of the former weights: %s", ", ".join(derived))
-        _register_checkpoints(run)
-        _write_residuals(run)
+        _register_checkpoints(folder)
+        write_residuals(run)
 
 
-def write_density(run: Run, name: str) -> None:
+def write_texts(run: Writable) -> None:
+    """Write the settings and the log of a run anew, which an interrupted `write` left out, as its weights hold them.
+
+    Args:
+        run: the run, with a folder.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    assert run.folder is not None
+    with lock.writer(run.folder):
+        with manifest.writing(run.folder, "run.toml", WEIGHTS, LOG):
+            LogFile(run.folder / LOG).write(run.log)
+            replace_text(run.folder / "run.toml", run.settings.to_toml())
+        _register_checkpoints(run.folder)
+
+
+def write_density(run: Writable, name: str) -> None:
     """Write a density of a run to its folder.
 
     Args:
@@ -76,33 +122,21 @@ def write_density(run: Run, name: str) -> None:
         density_table.save(run.densities[name], run.folder / file, weights_digest(run.folder))
 
 
-def mended(run: Run, data: Dataset) -> Run:
-    """A run with what `write` left out when it was interrupted after the weights; usually nothing.
+def write_residuals(run: Writable) -> None:
+    """Write the residuals of a run, if it has them, to its folder.
 
     Args:
-        run: the run, as it was loaded from its folder.
-        data: data set that the run was fitted to.
+        run: the run, with a folder.
+
+    Raises:
+        OSError: the file cannot be written.
     """
     assert run.folder is not None
-    with lock.writer(run.folder):
-        if manifest.changes(run.folder, "run.toml"):
-            with manifest.writing(run.folder, "run.toml", WEIGHTS, LOG):
-                LogFile(run.folder / LOG).write(run.log)
-                replace_text(run.folder / "run.toml", run.settings.to_toml())
-            _register_checkpoints(run)
-        if run.residuals is None:
-            run = replace(run, residuals=run.measure_residuals(data))
-            _write_residuals(run)
-    return run
-
-
-def _write_residuals(run: Run) -> None:
-    if run.folder is not None and run.residuals is not None:
-        with manifest.writing(run.folder, RESIDUALS):
+    if run.residuals is not None:
+        with lock.writer(run.folder), manifest.writing(run.folder, RESIDUALS):
             run.residuals.save(run.folder / RESIDUALS, weights_digest(run.folder))
 
 
-def _register_checkpoints(run: Run) -> None:
+def _register_checkpoints(folder: Path) -> None:
     """List the checkpoints as they are after training."""
-    if (folder := run.folder) is not None:
-        manifest.register(folder, *(name for name in checkpoint.FILES if (folder / name).is_file()))
+    manifest.register(folder, *(name for name in checkpoint.FILES if (folder / name).is_file()))
