@@ -1,60 +1,77 @@
-"""Bookkeeping of a run folder: log, checkpoints and manifest, as a share of the training, early and late in a run.
+"""Bookkeeping of a run folder: log and checkpoints as a share of the training, early and late in a run.
 
-    python benchmarks/bookkeeping.py [--epochs 10000] [--window 200]
+    python benchmarks/bookkeeping.py [--epochs 10000] [--window 200] [--repeats 3]
 
-The same fit of a tiny net, with and without a folder, in turns of one process each. The share is what an epoch takes
-longer with a folder, over what it takes without, as means over a window of epochs: the first ones, and the last ones.
+A fit of a tiny net in a process of its own. The time within the functions that append to the log and that write a
+checkpoint is measured as it passes, because the time of an epoch drifts over minutes by more than they take. Their
+share is relative to the rest of the epoch, over a window of epochs: the first ones, and the last ones.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from common import write
 
 import chartae as ch
+from chartae.records.log import LogFile
+from chartae.training import checkpoint
 
 ROWS = 1000
 
 
-def ends(epochs: int, folder: Path | None) -> list[float]:
-    """The time at the end of each epoch of a fit."""
+class Clock:
+    """Seconds that were spent in functions since the start."""
+
+    def __init__(self) -> None:
+        self.seconds, self.depth = 0.0, 0
+
+    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function with its time added; a call within a call counts once."""
+
+        def call(*args: Any, **settings: Any) -> Any:
+            started, self.depth = time.perf_counter(), self.depth + 1
+            try:
+                return function(*args, **settings)
+            finally:
+                self.depth -= 1
+                if not self.depth:
+                    self.seconds += time.perf_counter() - started
+
+        return call
+
+
+def worker(epochs: int, window: int) -> None:
+    """Print milliseconds of training and of bookkeeping an epoch, from epoch 10, and over the last ones."""
+    clock = Clock()
+    LogFile.append = clock.timed(LogFile.append)  # type: ignore[method-assign]
+    checkpoint.save = clock.timed(checkpoint.save)
     x = torch.randn(ROWS, 10, generator=torch.Generator().manual_seed(0))
-    times = [time.perf_counter()]
-    ch.fit(
-        "rae", x, epochs=epochs, out=folder, densities=(), progress=False, device="cpu",
-        on_epoch=lambda row, model: times.append(time.perf_counter()),
-    )  # fmt: skip
-    return times
-
-
-def worker(epochs: int, window: int, with_folder: bool) -> None:
-    """Print seconds of an epoch: the mean over the epochs from 10, and over the last ones."""
+    marks = [(time.perf_counter(), 0.0)]
     with tempfile.TemporaryDirectory() as folder:
-        times = ends(epochs, Path(folder, "run") if with_folder else None)
-    print((times[10 + window] - times[10]) / window, (times[-1] - times[-1 - window]) / window)
+        ch.fit(
+            "rae", x, net="smooth:32x32", epochs=epochs, out=Path(folder, "run"), densities=(), progress=False,
+            device="cpu", on_epoch=lambda row, model: marks.append((time.perf_counter(), clock.seconds)),
+        )  # fmt: skip
+    for first, last in ((10, 10 + window), (epochs - window, epochs)):
+        whole, kept = (1000 * (b - a) / window for a, b in zip(marks[first], marks[last], strict=True))
+        print(whole - kept, kept)
 
 
-def figures(epochs: int, window: int, with_folder: bool) -> tuple[float, float]:
+def figures(epochs: int, window: int) -> list[list[float]]:
     """What a process of its own prints."""
-    command = [
-        sys.executable,
-        __file__,
-        "--worker",
-        str(int(with_folder)),
-        "--epochs",
-        str(epochs),
-        "--window",
-        str(window),
-    ]
-    first, last = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-    return float(first), float(last)
+    command = [sys.executable, __file__, "--worker", "--epochs", str(epochs), "--window", str(window)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return [[float(number) for number in line.split()] for line in lines]
 
 
 def main() -> None:
@@ -62,22 +79,20 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10_000)
     parser.add_argument("--window", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.worker is not None:
-        worker(arguments.epochs, arguments.window, bool(arguments.worker))
+    if arguments.worker:
+        worker(arguments.epochs, arguments.window)
         return
-    turns = [
-        {kind: figures(arguments.epochs, arguments.window, kind == "folder") for kind in ("memory", "folder")}
-        for _ in range(arguments.repeats)
-    ]
+    turns = [figures(arguments.epochs, arguments.window) for _ in range(arguments.repeats)]
     rows = {}
     for i, name in enumerate((f"epochs 10 to {10 + arguments.window}", f"the last {arguments.window} epochs")):
-        memory, folder = (min(turn[kind][i] for turn in turns) for kind in ("memory", "folder"))
+        training, kept = (statistics.median(turn[i][k] for turn in turns) for k in (0, 1))
         rows[name] = {
-            "milliseconds of an epoch in memory": round(1000 * memory, 3),
-            "milliseconds with a folder": round(1000 * folder, 3),
-            "share": round(folder / memory - 1, 3),
+            "milliseconds of training an epoch": round(training, 3),
+            "milliseconds of bookkeeping": round(kept, 3),
+            "share": round(statistics.median(turn[i][1] / turn[i][0] for turn in turns), 4),
+            "shares": [round(turn[i][1] / turn[i][0], 4) for turn in turns],
         }
     write("bookkeeping", {
         "command": f"python benchmarks/bookkeeping.py --epochs {arguments.epochs} --window {arguments.window}"

@@ -706,14 +706,14 @@ def bookkeeping() -> list[str]:
     parts: list[str] = []
     result = read("bookkeeping")
     if result is not None:
-        rows = [[name, f"{row['milliseconds of an epoch in memory']:.2f} ms",
-                 f"{row['milliseconds with a folder']:.2f} ms", f"{100 * row['share']:.1f} %",
+        rows = [[name, f"{row['milliseconds of training an epoch']:.2f} ms",
+                 f"{row['milliseconds of bookkeeping']:.2f} ms", f"{100 * row['share']:.1f} %",
                  _verdict(result["target"], row["share"], "<=")]
                 for name, row in result["shares"].items()]  # fmt: skip
         parts += [
             "### Bookkeeping\n",
             f"What log and checkpoints add to an epoch of a tiny net, in a fit of {result['epochs']:,} epochs.\n",
-            table(["", "without a folder", "with a folder", "share", "target"], rows),
+            table(["", "training an epoch", "log and checkpoints", "share", "target"], rows),
             f"\n`{result['command']}`; {machine(result)}.\n",
         ]
     return parts

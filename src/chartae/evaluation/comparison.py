@@ -168,7 +168,7 @@ def compare(
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
         checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
-            writing below a thirtieth of the training.
+            writing below a sixtieth of the training.
         augment: random changes of the training pictures: ``"flip"``, ``"crop"``, ``"rotate"``, or several, separated by
             commas; or a function of a batch. None (default) for none.
         grammar: for strings: name or file of a grammar, or another codec.

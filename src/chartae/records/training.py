@@ -67,7 +67,7 @@ class Training:
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
         checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
-            writing below a thirtieth of the training. An interrupt also writes one, at the next step, and so do ten
+            writing below a sixtieth of the training. An interrupt also writes one, at the next step, and so do ten
             minutes without one.
         augment: random changes of the training pictures, new in every step: ``"flip"`` (left to right), ``"crop"`` (a
             shift by up to an eighth of a side), ``"rotate"`` (by up to 15 degrees), or several, separated by commas. Or

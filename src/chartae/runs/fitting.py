@@ -153,7 +153,7 @@ def fit(
         device: device as PyTorch names it, such as ``"cpu"``; None (default) uses a GPU if there is one.
         compile: whether to compile the objective with `torch.compile`; default False.
         checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
-            writing below a thirtieth of the training.
+            writing below a sixtieth of the training.
         augment: random changes of the training pictures, new in every step: ``"flip"`` (left to right), ``"crop"`` (a
             shift by up to an eighth of a side), ``"rotate"`` (by up to 15 degrees), or several, separated by commas. Or
             a function from a batch of examples (n, *S) in the model's form to one of the same shape, for any kind of

@@ -108,7 +108,7 @@ def fit(
         device: ``"cpu"``, ``"cuda"`` or another of torch's devices; None (default) for a GPU if there is one.
         compile: whether to use `torch.compile` on the objective; False by default.
         checkpoint_every: number of epochs between checkpoints, >= 1; None (default) for as many as keep the time of
-            writing below a thirtieth of the training. An interrupt writes one too, and so do ten minutes without one.
+            writing below a sixtieth of the training. An interrupt writes one too, and so do ten minutes without one.
         augment: random changes of the training pictures, new in every step: ``"flip"``, ``"crop"``, ``"rotate"``, or
             several, separated by commas; or a function from a batch of examples (n, *S) in the model's form to one of
             the same shape, for any kind of data, which draws random numbers from torch. Validation data are not

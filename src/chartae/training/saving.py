@@ -11,14 +11,14 @@ __all__ = ["Saving"]
 #: seconds after which a checkpoint is written within an epoch
 LATE = 600.0
 #: training takes at least this many times as long as the checkpoints
-SHARE = 30.0
+SHARE = 60.0
 
 
 class Saving:
     """Decides when a checkpoint is due.
 
     Args:
-        every: number of epochs between checkpoints; None for as many as keep the time of writing below a thirtieth of
+        every: number of epochs between checkpoints; None for as many as keep the time of writing below a sixtieth of
             the training. The first epoch has one in any case.
     """
 
