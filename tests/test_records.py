@@ -13,6 +13,7 @@ import pytest
 
 from chartae.records import manifest
 from chartae.records.comparison import ComparedColumn, Comparison, Spread
+from chartae.records.files import Damaged
 from chartae.records.log import LogRow, read_log
 from chartae.records.pictures import Pictures
 from chartae.records.results import Results, Scores, Sets
@@ -183,6 +184,10 @@ def test_a_comparison_is_read(tmp_path):
         path.write_text(json.dumps({"rows": [row | {"folder": folder}]}))
         with pytest.raises(ValueError, match=r"rows\.0\.folder in comparison\.json is"):
             Comparison.read(path)
+    # a half of a surrogate pair, which JSON may hold, is no name of a file
+    path.write_text(json.dumps({"rows": [row | {"folder": "vae\ud800"}]}))
+    with pytest.raises(Damaged, match=r"comparison\.json is damaged"):
+        Comparison.read(path)
 
 
 def test_pictures_are_sorted_by_what_they_are(tmp_path):

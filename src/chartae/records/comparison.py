@@ -212,20 +212,21 @@ class Comparison:
             FileNotFoundError: the file does not exist.
             ValueError: the file is damaged, a value in it is invalid, or a run's folder is outside the comparison's.
         """
-        values, place = read_json(Path(path), "`chartae compare` with the same --out writes it again")
-        rows, summary, columns = place.at("rows"), place.at("summary"), place.at("columns")
-        facts = {k: v for k, v in values.items() if k not in ("rows", "summary", "protocol", "columns")}
-        return cls(
-            place.at("data").text(values.get("data")),
-            place.at("metric").text(values.get("metric")),
-            place.at("protocol").mapping(values.get("protocol")),
-            tuple(ComparedRun.read(v, rows.at(str(i))) for i, v in enumerate(rows.items(values.get("rows")))),
-            tuple(
-                ComparedRecipe.read(v, summary.at(str(i))) for i, v in enumerate(summary.items(values.get("summary")))
-            ),
-            {k: ComparedColumn.read(v, columns.at(k)) for k, v in columns.mapping(values.get("columns")).items()},
-            facts,
-        )
+        with read_json(Path(path), "`chartae compare` with the same --out writes it again") as (values, place):
+            rows, summary, columns = place.at("rows"), place.at("summary"), place.at("columns")
+            facts = {k: v for k, v in values.items() if k not in ("rows", "summary", "protocol", "columns")}
+            return cls(
+                place.at("data").text(values.get("data")),
+                place.at("metric").text(values.get("metric")),
+                place.at("protocol").mapping(values.get("protocol")),
+                tuple(ComparedRun.read(v, rows.at(str(i))) for i, v in enumerate(rows.items(values.get("rows")))),
+                tuple(
+                    ComparedRecipe.read(v, summary.at(str(i)))
+                    for i, v in enumerate(summary.items(values.get("summary")))
+                ),
+                {k: ComparedColumn.read(v, columns.at(k)) for k, v in columns.mapping(values.get("columns")).items()},
+                facts,
+            )
 
     def to_dict(self, folder: Path | None = None) -> dict[str, Value]:
         """The comparison as JSON holds it; the folders of runs are relative to `folder`, where that is given."""

@@ -248,23 +248,23 @@ def _read(folder: Path) -> Entries:
         raise Damaged(f"{path} is a link; expected a file. Put the file itself into the folder, or delete the link")
     if not path.is_file():
         return {}
-    values, place = read_json(path, "Fit the run again (--overwrite), or delete the file to skip its checks")
-    version = place.at("version").whole(values.get("version"))
-    if version is None or version < 1:
-        raise place.at("version").wrong(values.get("version"), f"a whole number from 1 to {VERSION}")
-    if version > VERSION:
-        raise Damaged(
-            f"{path} was written by a newer chartae (its version is {version}; this one reads {VERSION}); "
-            "update chartae"
-        )
-    if unknown := sorted(set(values) - {"version", "files", "digest"}):
-        names = ", ".join(map(quoted, unknown))[:LINE]
-        raise Damaged(f"{path} has unknown keys: {names}; expected version and files. {place.remedy}")
-    listed = place.at("files")
-    entries = {name: _entry(name, value, listed) for name, value in listed.mapping(values.get("files")).items()}
-    if version > 1 and values.get("digest") != _digest(entries):
-        raise Damaged(f"{path} has changed since chartae wrote it. {place.remedy}")
-    return entries
+    with read_json(path, "Fit the run again (--overwrite), or delete the file to skip its checks") as (values, place):
+        version = place.at("version").whole(values.get("version"))
+        if version is None or version < 1:
+            raise place.at("version").wrong(values.get("version"), f"a whole number from 1 to {VERSION}")
+        if version > VERSION:
+            raise Damaged(
+                f"{path} was written by a newer chartae (its version is {version}; this one reads {VERSION}); "
+                "update chartae"
+            )
+        if unknown := sorted(set(values) - {"version", "files", "digest"}):
+            names = ", ".join(map(quoted, unknown))[:LINE]
+            raise Damaged(f"{path} has unknown keys: {names}; expected version and files. {place.remedy}")
+        listed = place.at("files")
+        entries = {name: _entry(name, value, listed) for name, value in listed.mapping(values.get("files")).items()}
+        if version > 1 and values.get("digest") != _digest(entries):
+            raise Damaged(f"{path} has changed since chartae wrote it. {place.remedy}")
+        return entries
 
 
 def _digest(entries: Mapping[str, str | None]) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias, TypeGuard
 
-from chartae.records.files import Damaged, one_line, quoted, read_text
+from chartae.records.files import Damaged, one_line, quoted, read_text, reading
 
 __all__ = ["MOST_TOML", "Place", "Value", "is_finite", "is_number", "parse_toml", "read_json", "read_toml"]
 
@@ -135,15 +136,18 @@ def _parsed(text: str, path: Path, parse: Callable[[str], Value]) -> Value:
         raise Damaged(f"{path} is damaged: {one_line(error)}") from error
 
 
-def read_json(path: Path, remedy: str = "") -> tuple[Mapping[str, Value], Place]:
-    """Read the mapping in a JSON file; also return the file as a `Place`, for error messages.
+@contextmanager
+def read_json(path: Path, remedy: str = "") -> Iterator[tuple[Mapping[str, Value], Place]]:
+    """A block that uses the mapping in a JSON file; it also has the file as a `Place`, for error messages.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        Damaged: the file is damaged or a link, or does not hold a mapping.
+        Damaged: the file is damaged or a link, does not hold a mapping, or holds values that the block cannot use.
     """
     place = Place(path, remedy=remedy)
-    return place.mapping(_parsed(read_text(path), path, json.loads)), place
+    values = place.mapping(_parsed(read_text(path), path, json.loads))
+    with reading(path):
+        yield values, place
 
 
 def read_toml(path: Path) -> Mapping[str, Value]:

@@ -230,10 +230,10 @@ class Findings:
             FileNotFoundError: the file does not exist.
             ValueError: the file is damaged, or a value is of the wrong type; the message names it.
         """
-        values, place = read_json(path, "Delete the folder, and fit the run again")
-        if values.get("version") != VERSION:
-            raise place.at("version").wrong(values.get("version"), f"{VERSION}; update chartae if it is larger")
-        return cls._of(values, place), values, place
+        with read_json(path, "Delete the folder, and fit the run again") as (values, place):
+            if values.get("version") != VERSION:
+                raise place.at("version").wrong(values.get("version"), f"{VERSION}; update chartae if it is larger")
+            return cls._of(values, place), values, place
 
     @classmethod
     def _of(cls, values: Mapping[str, Value], place: Place) -> Findings:

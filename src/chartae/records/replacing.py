@@ -61,8 +61,9 @@ def settle(out: Path) -> None:
     if not (out / MOVES).is_file():
         return
     with lock.writer(out):
-        values, place = read_json(out / MOVES, "Delete it, and write the folder again (--overwrite)")
-        _move(out, *(place.at(key).texts(values.get(key)) for key in ("delete", "move")))
+        with read_json(out / MOVES, "Delete it, and write the folder again (--overwrite)") as (values, place):
+            delete, move = (place.at(key).texts(values.get(key)) for key in ("delete", "move"))
+        _move(out, delete, move)
 
 
 def _move(out: Path, delete: Iterable[str], move: Iterable[str]) -> None:

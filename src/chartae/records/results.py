@@ -225,7 +225,8 @@ class Results(Mapping[str, Any]):
             ValueError: the file is damaged, or a value in it is invalid.
         """
         path = Path(path)
-        return cls.from_dict(*read_json(path, f"`chartae evaluate {path.parent}` writes it again"))
+        with read_json(path, f"`chartae evaluate {path.parent}` writes it again") as (values, place):
+            return cls.from_dict(values, place)
 
     def belongs_to(self, digest: str) -> bool:
         """Whether these are results of the weights with a digest; True if either is unknown."""
