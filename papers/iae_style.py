@@ -35,6 +35,7 @@ COLUMNS: Columns = {
     "squared error": average("error", digits=1),
     "from another's code": average("shuffled", digits=1),
     "spread within a code": average("spread"),
+    "calibration": average("calibration", digits=2),
     "I(x; code) at least, nats": average("bound", digits=2),
     "label kept": average("agreement"),
 }
@@ -99,6 +100,7 @@ def train_and_evaluate(data: Dataset, size: int, noise: int, seed: int, request:
         "error": use.error,
         "shuffled": use.shuffled,
         "spread": use.spread,
+        "calibration": use.calibration,
         "bound": use.bound,
         "agreement": agreement(data, reconstructions),
         "labels": labels,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -458,6 +459,26 @@ def test_a_latent_critic_gives_codes_the_priors_law(float32):
     assert codes.std().item() == pytest.approx(1, abs=0.25)
 
 
+@pytest.mark.parametrize("share", [1.0, 0.5, 0.1])
+def test_the_calibration_of_a_conditional_in_closed_form(share):
+    """x = (c, e) with code c and noise e of variance 1; the decoder draws noise of variance `share`^2."""
+    x = torch.randn(4000, 2, generator=torch.Generator().manual_seed(0))
+    model = ch.Autoencoder(Dirac(tnn.Linear(2, 1, bias=False)), Implicit(tnn.Linear(2, 2), 1), StandardNormal(1))
+    with torch.no_grad():
+        model.encoder.net.weight.copy_(torch.tensor([[1.0, 0.0]]))
+        model.decoder.net.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, share]]))
+        model.decoder.net.bias.zero_()
+    expected = 2 * share**2 / (1 + share**2)
+    with pytest.warns(RuntimeWarning, match="ignores its noise.*noise_dim=0") if expected < 0.1 else nullcontext():
+        use = code_use(model, x, draws=16)
+    assert use.calibration == pytest.approx(expected, rel=0.05)
+    assert use.noiseless == (share == 0.1)
+    assert not use.ignored
+    with torch.no_grad():
+        model.decoder.net.weight[1, 1] = 0.0
+    assert code_use(model, x).calibration is None  # nothing varies
+
+
 def test_what_a_code_is_used_for():
     x = torch.eye(4).repeat(50, 1) * 3
     model = ch.Autoencoder(Categorical(tnn.Linear(4, 4)), Implicit(tnn.Linear(5, 4), 1), UniformCategorical(4))
@@ -527,6 +548,7 @@ def test_an_ignored_code_is_an_alarm_in_the_log(tmp_path, float32):
         ("aae-cluster", {"clusters": 5, "mode": "gumbel"}),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the decoder ignores its noise")  # after two epochs
 @pytest.mark.parametrize("shape", [(6,), (1, 8, 8)])
 def test_recipes_train_and_come_back(recipe, options, shape, tmp_path, float32):
     x = torch.rand(110, *shape, generator=torch.Generator().manual_seed(0))
@@ -636,7 +658,7 @@ def test_clusters_are_evaluated_and_predicted(tmp_path, float32):
     assert found["clusters"]["error_majority"] < 0.9 - 0.1  # better than chance
     with pytest.raises(ValueError, match="validation set of digits has no class labels"):
         clusters_of(run, replace(data, valid_labels=None))
-    assert set(found["code"]) == {"error", "shuffled", "spread", "information", "bound", "used"}
+    assert set(found["code"]) == {"error", "shuffled", "spread", "calibration", "information", "bound", "used"}
     x = data.train[:200].numpy()
     estimator = ch.GenerativeAutoencoder(recipe="iae-cluster", epochs=1, options={"clusters": 4, "noise_dim": 2})
     labels = estimator.fit(x).predict(x)

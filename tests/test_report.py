@@ -203,7 +203,15 @@ def test_what_is_learnt_of_a_code_and_what_went_wrong(tmp_path):
     found = {
         "classes": {"error": 0.0181},
         "clusters": {"error_majority": 0.0243, "error_confident": 0.0244, "nmi": 0.827, "used": 21},
-        "code": {"error": 31.0, "shuffled": 83.7, "spread": 0.066, "information": None, "bound": 5.02, "used": None},
+        "code": {
+            "error": 31.0,
+            "shuffled": 83.7,
+            "spread": 0.066,
+            "calibration": 0.43,
+            "information": None,
+            "bound": 5.02,
+            "used": None,
+        },
     }
     folder = make_run(tmp_path / "run", results=RESULTS | found | {"training": {"best_epoch": 3, "alarms": ["x"]}})
     alarm = {"split": "alarm", "epoch": 2, "step": 20, "kind": "critic/latent has won", "alarm": f"a critic {EVIL}"}

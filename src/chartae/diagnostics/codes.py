@@ -17,6 +17,9 @@ from chartae.maths.random import Stream
 
 __all__ = ["CodeUse", "code_use"]
 
+#: calibration below which a decoder is said to ignore its noise
+CALIBRATED = 0.1
+
 
 @dataclass(frozen=True)
 class CodeUse:
@@ -28,6 +31,10 @@ class CodeUse:
             the code.
         spread: mean variance of the reconstructions of one code, as a share of the total variance of x; 0 for a
             deterministic decoder, about 1 if the code holds no information.
+        calibration: whether the reconstructions of a code vary as much as the examples that have it: the mean of
+            tr Var(x^|z) over half of `error`. It is 1 if p(x^|z) is the distribution of x given z, 0 if the decoder
+            ignores its noise, and None if the reconstructions of a code are all the same, as those of a decoder
+            without noise are (a Gaussian decoder reconstructs by its mean).
         information: mutual information I(x; code), in nats. For a categorical code, H(mean q) - mean H(q). If the
             encoder has a density, the lower bound E[log q(z|x) - log mean_x' q(z|x')] over the n points, at most log n.
             Else None.
@@ -36,14 +43,15 @@ class CodeUse:
         used: number of categories that hold more than 1 % of the points; None if the code is not categorical.
 
     >>> from chartae.diagnostics import CodeUse
-    >>> use = CodeUse(error=3.1, shuffled=8.4, spread=0.0, information=None, bound=2.0, used=None)
-    >>> use.ignored
-    False
+    >>> use = CodeUse(error=3.1, shuffled=8.4, spread=0.0, calibration=0.02, information=None, bound=2.0, used=None)
+    >>> use.ignored, use.noiseless
+    (False, True)
     """
 
     error: float
     shuffled: float
     spread: float
+    calibration: float | None
     information: float | None
     bound: float
     used: int | None
@@ -52,6 +60,21 @@ class CodeUse:
     def ignored(self) -> bool:
         """Whether reconstructions from the code of x are hardly better than from another code: error > 0.9 shuffled."""
         return self.error > 0.9 * self.shuffled
+
+    @property
+    def noiseless(self) -> bool:
+        """Whether the decoder has noise and ignores it: calibration < 0.1."""
+        return self.calibration is not None and self.calibration < CALIBRATED
+
+    @property
+    def noise_remedy(self) -> str:
+        """A message for ignored noise: what was measured, and which settings help."""
+        return (
+            f"the decoder ignores its noise: reconstructions of one code have {self.calibration:.2g} of the variance "
+            f"of the examples with this code; expected about 1, and at least {CALIBRATED}. The losses do not show it. "
+            "Decrease latent_dim, so that the code cannot hold everything, end the warmup earlier, or leave the noise "
+            "out (noise_dim=0)"
+        )
 
     @property
     def remedy(self) -> str:
@@ -75,8 +98,9 @@ def code_use(
     """Measure whether the decoder uses the code: shuffled-code control, spread within a code, and information.
 
     An implicit autoencoder has a useless optimum at which all of its losses are zero and the decoder ignores the code.
-    If ``error > 0.9 * shuffled``, a RuntimeWarning says so and names settings that help. `chartae.fit` calls this
-    function after training with critics.
+    If ``error > 0.9 * shuffled``, a RuntimeWarning says so and names settings that help; so it does if
+    ``calibration < 0.1``, as a decoder that ignores its noise has the same losses. `chartae.fit` calls this function
+    after training with critics.
 
     Args:
         model: any autoencoder.
@@ -111,9 +135,11 @@ def code_use(
         order, partner = torch.randperm(len(z)), torch.empty(len(z), dtype=torch.long)
         partner[order] = order.roll(1)  # the predecessor in a random order, so that no point keeps its own code
         swapped = model.decoder(z[partner], condition).point()
-        error = (reconstructions[0] - x).flatten(1).square().sum(1).mean()
+        error = (reconstructions - x).flatten(2).square().sum(2).mean()
         shuffled = (swapped - x).flatten(1).square().sum(1).mean()
         within = reconstructions.var(0).flatten(1).sum(1).mean()
+        noisy = bool((reconstructions != reconstructions[0]).any())
+        calibration = float(2 * within / error.clamp_min(1e-12)) if noisy else None
         spread = within / x.flatten(1).var(0).sum().clamp_min(1e-12)
         information = used = None
         if q.has_category:
@@ -124,9 +150,11 @@ def code_use(
         elif model.encoder.has_density:
             information = _encoder_information(q, z)
         bound = info_nce(x[:1000], reconstructions[0, :1000])
-    use = CodeUse(float(error), float(shuffled), float(spread), information, bound, used)
+    use = CodeUse(float(error), float(shuffled), float(spread), calibration, information, bound, used)
     if use.ignored:
         warnings.warn(use.remedy, RuntimeWarning, stacklevel=2)
+    elif use.noiseless:
+        warnings.warn(use.noise_remedy, RuntimeWarning, stacklevel=2)
     return use
 
 
