@@ -52,6 +52,7 @@ def test_the_conversion_is_the_loss_times_the_pixels():
 
 EXPECTED = {
     "ae": "Reconstruction()",
+    "ae-l2": "Reconstruction() + 0.0001024 DecoderL2()",
     "rae": "Reconstruction() + 0.064 LatentNorm()",
     "rae-l2": "Reconstruction() + 0.0128 LatentNorm() + 0.0001024 DecoderL2()",
     "rae-gp": "Reconstruction() + 0.0128 LatentNorm() + 0.01 DecoderGradient(hutchinson)",
@@ -111,7 +112,8 @@ def test_contract(name):
 
 @pytest.mark.parametrize(
     ("name", "option", "terms"),
-    [("rae", "beta", "latent_norm"), ("rae-l2", "l2", "decoder_l2"), ("rae-gp", "gp", "decoder_gradient"),
+    [("rae", "beta", "latent_norm"), ("ae-l2", "l2", "decoder_l2"), ("rae-l2", "l2", "decoder_l2"),
+     ("rae-gp", "gp", "decoder_gradient"),
      ("rae-sn", "beta", "latent_norm"), ("beta-vae", "beta", "kl"), ("sigma-vae", "beta", "kl"),
      ("cv-vae", "beta", "latent_norm"), ("wae", "strength", "mmd")],
 )  # fmt: skip

@@ -24,7 +24,7 @@ from chartae.terms import (
     SlicedWasserstein,
 )
 
-__all__ = ["ae", "beta_vae", "cv_vae", "rae", "rae_gp", "rae_l2", "rae_sn", "sigma_vae", "vae", "wae"]
+__all__ = ["ae", "ae_l2", "beta_vae", "cv_vae", "rae", "rae_gp", "rae_l2", "rae_sn", "sigma_vae", "vae", "wae"]
 
 
 def variational_rate(data: str) -> float:
@@ -87,6 +87,23 @@ def rae_l2(s: Setting, *, beta: float | None = None, l2: float | None = None, se
     """
     beta, l2 = or_default(beta, s.authors("rae-l2", "b")), or_default(l2, s.authors("rae-l2", "l2"))
     return Penalised(s.deterministic(), Reconstruction() + beta * LatentNorm() + l2 * DecoderL2(select))
+
+
+@recipe("ae-l2", density="normal")
+def ae_l2(s: Setting, *, l2: float | None = None, select: str = "all") -> Objective:
+    """AE-L2: an autoencoder with an L2 penalty on the decoder's parameters, and none on the codes.
+
+    The loss is `||x - x^||^2 + l2 ||theta||^2`, RAE-L2 without its penalty on the codes: what these two differ in is
+    due to that. It is a control of Ghosh et al., "From Variational to Deterministic Autoencoders", 2020 (arXiv
+    1903.12436), in the configurations of its authors' code.
+
+    Args:
+        l2: weight of the squared norm of the decoder's parameters, >= 0; by default the authors' for similar data
+            (1.024e-4 on MNIST).
+        select: parameters that are penalised: all (default), weights (no biases or normalisation), or transposed
+            (kernels of transposed convolutions, as in the authors' code on MNIST and CIFAR-10).
+    """
+    return Penalised(s.deterministic(), Reconstruction() + or_default(l2, s.authors("ae-l2", "l2")) * DecoderL2(select))
 
 
 @recipe("rae-gp", density="normal")
