@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import operator
 import shutil
 import statistics
 import time
@@ -16,9 +18,12 @@ from chartae.records.parsing import Value
 from papers.table import Request
 
 __all__ = [
-    "Cell", "Columns", "Part", "Parts", "Row", "Rows", "average", "first", "grouped", "mean_sd", "numbers",
-    "summary", "table",
+    "Cell", "Claim", "Columns", "Part", "Parts", "Row", "Rows", "average", "claims_table", "first", "fresh_seeds",
+    "grouped", "mean_sd", "numbers", "summary", "table",
 ]  # fmt: skip
+
+#: first seed of what is reported; settings were chosen on smaller ones
+FIRST_SEED = 100
 
 Row: TypeAlias = dict[str, Value]
 Rows: TypeAlias = list[Row]
@@ -26,6 +31,11 @@ Rows: TypeAlias = list[Row]
 Cell: TypeAlias = Callable[[Sequence[Mapping[str, object]]], object]
 #: column heading -> cell
 Columns: TypeAlias = Mapping[str, Cell]
+
+#: signs of a target
+SIGNS: dict[str, Callable[[float, float], bool]] = {
+    ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
+}  # fmt: skip
 
 Result = TypeVar("Result", bound=Value)
 Line = TypeVar("Line", bound=Mapping[str, object])
@@ -149,3 +159,70 @@ def average(*keys: str, digits: int = 3, scale: float = 1.0) -> Cell:
 def first(key: str, form: str = "") -> Cell:
     """Cell with the value of the first row of the group, in a format."""
     return lambda rows: format(rows[0][key], form)
+
+
+# -- claims -----------------------------------------------------------------------------------------------------------
+
+
+def fresh_seeds(count: int) -> range:
+    """Seeds of what is reported, on which no setting was chosen."""
+    return range(FIRST_SEED, FIRST_SEED + count)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number that a reproduction claims, with its target; whether it is met is computed.
+
+    Attributes:
+        text: the quantity, in words.
+        source: the paper that claims it, as an arXiv number, or "ours".
+        target: sign and number, such as ">= 0.95".
+        values: our numbers, one for each seed.
+        published: the paper's number, in words; "" if it gives none.
+        note: what a reader must know to judge the number; "" for nothing.
+    """
+
+    text: str
+    source: str
+    target: str
+    values: Sequence[float]
+    published: str = ""
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if self.target.split(" ")[0] not in SIGNS:
+            raise ValueError(f"target is {self.target!r}; expected one of {', '.join(SIGNS)} and a number.")
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the mean of the values meets the target; None without values."""
+        sign, number = self.target.split(" ")
+        return SIGNS[sign](statistics.mean(self.values), float(number)) if self.values else None
+
+    @property
+    def verdict(self) -> str:
+        """Met or not met, and whether the mean is within two standard errors of the target."""
+        if self.met is None:
+            return "not measured"
+        distance = abs(statistics.mean(self.values) - float(self.target.split(" ")[1]))
+        noise = 2 * statistics.stdev(self.values) / math.sqrt(len(self.values)) if len(self.values) > 1 else 0.0
+        return ("met" if self.met else "**not met**") + ", within noise" * (distance < noise)
+
+    def row(self) -> Row:
+        """The claim in plain numbers, as results keep it."""
+        return {
+            "claim": self.text, "source": self.source, "target": self.target, "values": list(self.values),
+            "n": len(self.values), "mean": statistics.mean(self.values) if self.values else None,
+            "sd": statistics.stdev(self.values) if len(self.values) > 1 else None, "met": self.met,
+            "verdict": self.verdict, "published": self.published, "note": self.note,
+        }  # fmt: skip
+
+
+def claims_table(claims: Iterable[Claim], digits: int = 3) -> str:
+    """A table of claims in Markdown: target, our number, and the plain words met or not met."""
+    lines = [
+        (claim.text, claim.source, claim.published or "-", claim.target, mean_sd(claim.values, digits),
+         len(claim.values), claim.verdict)
+        for claim in claims
+    ]  # fmt: skip
+    return table(("claim", "source", "published", "target", "ours", "n", ""), lines)

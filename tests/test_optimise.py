@@ -11,9 +11,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import chartae
 import objective_cases
 from chartae import cli, densities, optimise
-from chartae.optimise import Region, Row, Scored
+from chartae.optimise import Region, Row, Scored, entry
 from chartae.optimise.acquisition import region_batch
 from chartae.optimise.surrogates import quietly
 from chartae.records.verification import verify
@@ -226,7 +227,7 @@ def test_a_trust_region_beats_random_search():
     luck = max(closeness(s[0]) for s in decode(at_random))
     # what can be had within the box
     possible = -float((TARGET - TARGET.clamp(*edges)).square().sum())
-    assert possible - found.best_of_run < 0.2 * (possible - max(luck, float(scores.max())))
+    assert possible - found.best_new.score < 0.2 * (possible - max(luck, float(scores.max())))
     assert found.valid == 1.0
     assert [row.index for row in found.rows] == list(range(25))
 
@@ -289,7 +290,7 @@ def test_the_papers_box():
     assert (z >= codes.amin(0) - 1e-9).all()
     assert (z <= codes.amax(0) + 1e-9).all()
     assert torch.pdist(seen[0]).min() > 1e-3, "believing the mean keeps a batch apart"
-    assert found.best_of_run > float(scores.max())
+    assert found.best_new.score > float(scores.max())
 
 
 def test_invalid_strings_count_as_the_worst_and_duplicates_are_free():
@@ -325,6 +326,100 @@ def test_a_round_is_not_spent_on_strings_that_are_known():
     assert found.novel == 1
     with pytest.raises(ArithmeticError, match="decode to a new string"):
         searched(codes, scores, lambda z, draws, seed: [["one"]] * len(z), strings=strings[:-1] + ["one"])
+    lines = []
+    ended = searched(codes, scores, lambda z, draws, seed: [["one"]] * len(z), score=lambda s: 9.0, say=lines.append)
+    assert [row.string for row in ended.rows if row.round == 1] == ["one"]
+    assert max(row.round for row in ended.rows) == 1
+    assert "round 2 has no candidates" in lines[-1]
+
+
+def always(*answers):
+    """A decoder with the same strings for every code."""
+    return lambda z, draws, seed: [list(answers)] * len(z)
+
+
+def test_what_is_known_is_neither_scored_nor_found():
+    """A decoder that mostly writes strings of the data, some of them in another way."""
+    codes, scores = world()
+    strings = [s for [s] in decode(codes)]
+    calls = []
+
+    def score(string):
+        calls.append(string)
+        return 1.0 if string == "new" else 9.0
+
+    texts = [strings[0], " ".join(strings[1]), "held out", "new", "n e w"]
+    answers = [[text] for text in texts]
+    plain = {
+        "strings": strings,
+        "known": optimise.Known(["heldout"]),
+        "rounds": 1,
+        "method": "box",
+        "batch": 5,
+        "starts": 50,
+    }
+    found = searched(codes, scores, lambda z, draws, seed: answers, score, **plain)
+    assert calls == ["new"]
+    assert [row.known for row in found.rows] == [True, True, True, False, False]
+    assert [row.score for row in found.rows[:3]] == [float(scores[0]), float(scores[1]), None]
+    assert [row.string for row in found.rows] == [*texts[:4], "new"]
+    assert found.best_new.string == "new"
+    assert [row.string for row in found.best()] == ["new"]
+    assert (found.valid, found.novel, found.known) == (1.0, 0.25, len({*strings}) + 1)
+    # the most frequent string is known, and a rarer one is not
+    lucky = searched(codes, scores, always(strings[0], strings[0], "new"), score, **plain | {"batch": 1, "draws": 3})
+    assert [row.string for row in lucky.rows] == ["new"]
+    assert calls == ["new", "new"]
+    # nothing is found where all is known, and the next round learns from what is
+    nothing = searched(codes, scores, always("held out"), score, **plain | {"rounds": 2})
+    assert nothing.best_new is None
+    assert nothing.curve() == []
+    assert nothing.summary()["rounds"][0]["best"] is None
+    assert len(nothing.rows) == 10
+    assert calls == ["new", "new"]
+
+
+def test_molecules_are_compared_as_molecules():
+    codes, scores = world(20)
+    calls = []
+    score = lambda string: calls.append(string) or float(len(string))  # noqa: E731
+    answers = [["OCC"], ["C(C)N"], ["NCC"], ["C("], ["CCCl"]]
+    plain = {"known": optimise.Known(["CCO"], optimise.as_molecules), "rounds": 1, "method": "box", "starts": 50}
+    found = searched(codes, scores, lambda z, draws, seed: answers, score, **plain)
+    assert calls == ["C(C)N", "C(", "CCCl"]
+    assert [row.string for row in found.rows] == ["OCC", "C(C)N", "C(C)N", "C(", "CCCl"]
+    assert found.rows[0].known
+
+
+def test_the_curve_and_its_area():
+    def history(*calls, maximise=False):
+        return optimise.History((), worst=4.0, best_known=0.0, maximise=maximise, calls=calls)
+
+    assert history(None, 3.0, 5.0, None, 1.0).curve() == [None, 3.0, 3.0, 3.0, 1.0]
+    assert history(2.0, 3.0, maximise=True).curve() == [2.0, 3.0]
+    assert history(None, 3.0, 5.0, None, 1.0).area(5) == pytest.approx((4 + 3 + 3 + 3 + 1) / 5)
+    assert history(None, 3.0, 5.0, None, 1.0).area(2) == pytest.approx((4 + 3) / 2)
+    assert history(2.0, 1.0).area(4) == pytest.approx((2 + 1 + 1 + 1) / 4)
+    assert history().area(3) == 4.0
+    assert history(2.0, None).flipped().curve() == [-2.0, -2.0]
+    with pytest.raises(ValueError, match="calls is 0"):
+        history(2.0).area(0)
+
+
+def test_the_whole_file_is_known(tmp_path):
+    """Strings that the split, the limit or the user's own list leave out are known to the search."""
+    strings = [f"{a}{op}{b}" for a in ("x", "1", "2", "sin(x)") for op in "+*/" for b in ("x", "3", "(x*x)")]
+    path = tmp_path / "strings.txt"
+    path.write_text("\n".join(s.replace("+", " + ") for s in strings) + "\n")
+    data = chartae.data.from_strings(path, "expressions", limit=30)
+    known = entry.strings_of(data)
+    assert {"".join(s.split()) for s in known} == set(strings)
+    run = chartae.fit("grae", data, net="gru:8", latent_dim=2, epochs=1, densities=("normal",), progress=False)
+    plain = {"rounds": 1, "batch": 20, "method": "box", "draws": 10, "starts": 50, "surrogate": "exact"}
+    plain |= {"fit": {"iterations": 5}, "density": "none"}
+    made = optimise.optimise(run, "expression-fit", out=tmp_path / "s", data=data, known=["x+x+x"], **plain)
+    assert made.known == len(strings) + 1
+    assert {row.string for row in made.rows if row.new}.isdisjoint(strings)
 
 
 def test_the_best_may_be_hidden(tmp_path, fake_run):
@@ -343,7 +438,7 @@ def test_all_that_fails_is_reported():
     found = searched(codes, scores, score=lambda s: None, rounds=2)
     assert found.best() == []
     assert found.valid == 0.0
-    assert found.summary()["best"] is None
+    assert found.summary()["best_new"] is None
     assert found.summary()["mean"] is None
     json.dumps(found.summary(), allow_nan=False)
 
@@ -363,7 +458,7 @@ def test_retraining_between_rounds(tmp_path):
     whole = searched(codes, scores, folder=tmp_path / "a", **settings)
     assert [n for n, _ in seen] == [1, 2]
     assert seen[1][1] > seen[0][1] > len(strings)
-    assert whole.best_of_run > float(scores.max())
+    assert whole.best_new.score > float(scores.max())
     assert whole.novel == 1.0
     searched(codes, scores, folder=tmp_path / "b", rounds=2, **settings)
     assert searched(codes, scores, folder=tmp_path / "b", resume=True, **settings) == whole
@@ -403,7 +498,7 @@ def test_searches_refuse(change, message):
 def test_settings_are_one_object_and_its_fields_are_keywords(tmp_path, fake_run):
     fields = [field.name for field in dataclasses.fields(optimise.Search)]
     listed = list(signature(optimise.optimise).parameters)
-    assert listed == ["run", "objective", "out", "data", "root", "say", "search", *fields]
+    assert listed == ["run", "objective", "out", "data", "root", "known", "say", "search", *fields]
     assert signature(optimise.optimise).parameters["batch"].default == optimise.Search().batch == 50
     assert {"limit", "hide", "minimise"}.isdisjoint(signature(optimise.search).parameters)
     assert set(fields) <= {*signature(optimise.search).parameters, "limit", "hide", "minimise"}
@@ -437,7 +532,7 @@ def found(*scores, maximise=True, name="s"):
 def test_the_papers_mean_leaves_the_worst_out():
     assert found(1.0, -3.0, 2.0, None).mean == 1.5
     assert found(1.0, 3.0, 2.0, None, maximise=False).mean == 1.5
-    assert found(1.0, 3.0, 2.0, maximise=False).best_of_run == 1.0
+    assert found(1.0, 3.0, 2.0, maximise=False).best_new.score == 1.0
     assert [r.string for r in found(1.0, 5.0, None, 3.0).best(2)] == ["s1", "s3"]
 
 
@@ -486,6 +581,8 @@ def test_goals_by_name(tmp_path, monkeypatch):
 class FakeRun:
     """A run whose strings are the expressions `x*A+B` of its codes."""
 
+    kind = SimpleNamespace(codec=None)
+
     def __init__(self, n=40):
         self.codes = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))
         self.densities = {"normal": densities.Normal().fit(self.codes)}
@@ -497,8 +594,12 @@ class FakeRun:
 
     def data(self, root=None):
         written = [s[0] for s in self.draws(self.codes)]
+        others = {"train": written, "valid": ["x*(9.00)+(9.00)"], "test": ["x * (8.00) + (8.00)"]}
         return SimpleNamespace(
-            train=torch.arange(len(self.codes), dtype=torch.int8)[:, None], strings=lambda: written, name="fake"
+            train=torch.arange(len(self.codes), dtype=torch.int8)[:, None],
+            strings=lambda split="train": others[split],
+            name="fake",
+            path="",
         )
 
     def draws(self, z, draws=1, seed=0):
@@ -532,13 +633,15 @@ def test_a_run_is_optimised_in_the_objectives_own_direction(tmp_path, fake_run):
     }
     made = optimise.optimise(run, "expression-fit", **plain)
     assert made.maximise is False
-    assert 0 < made.best_of_run < made.best_known
+    assert 0 < made.best_new.score < made.best_known
     facts = json.loads((tmp_path / "results.json").read_text())
-    assert facts["best"] == made.best_of_run
+    assert facts["best_new"] == {"string": made.best_new.string, "score": made.best_new.score}
+    assert facts["curve"] == made.curve()
+    assert facts["curve"][-1] == made.best_new.score
     assert facts["objective"] == "expression-fit"
     with (tmp_path / "strings.csv").open() as f:
         rows = list(csv.DictReader(f))
-    assert float(rows[0]["score"]) == made.best_of_run
+    assert float(rows[0]["score"]) == made.best_new.score
     assert [float(r["score"]) for r in rows] == sorted(float(r["score"]) for r in rows)
     kept = (tmp_path / "scores.safetensors").stat().st_mtime_ns
     again = optimise.optimise(run, "expression-fit", resume=True, **plain)
@@ -574,8 +677,8 @@ def test_the_verb(tmp_path, monkeypatch, capsys, fake_run):
     assert "minimised" in out
     assert "x*(" in out
     summary = json.loads((tmp_path / "s" / "results.json").read_text())
-    assert f"round 1/1  best {summary['best']:.4g}  valid 3/3" in lines
-    assert summary["rounds"][0]["peak"] == summary["best"] > 0
+    assert f"round 1/1  best {summary['best_new']['score']:.4g}  valid 3/3" in lines
+    assert summary["rounds"][0]["peak"] == summary["best_new"]["score"] > 0
     assert cli.main([*words, "--out", str(tmp_path / "s")]) == 2
     assert "Set resume or overwrite" in capsys.readouterr().err
     assert cli.main(["optimise", "RUN", "--objective", "none", "--out", str(tmp_path)]) == 2

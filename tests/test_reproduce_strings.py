@@ -24,11 +24,16 @@ def root(tmp_path):
 @pytest.mark.slow
 def test_expressions(root, monkeypatch, capsys):
     pytest.importorskip("botorch")
-    small = {"rounds": 1, "batch": 3, "keep": 30, "candidates": 60, "fit": {"iterations": 2}}
-    coarse = {"starts": 20, "rounds": 1, "batch": 2, "fit": {"steps": 5, "inducing": 10}}
-    searches = {name: s | (small if name != "box" else coarse) for name, s in grae.SEARCHES.items()}
+    small = {"keep": 30, "candidates": 60, "fit": {"iterations": 2}}
+    coarse = {"starts": 20, "fit": {"steps": 5, "inducing": 10}}
+    searches = tuple(
+        s if s.settings is None else s._replace(settings=s.settings | (coarse if s.name == "box" else small))
+        for s in grae.SEARCHES
+    )
     monkeypatch.setattr(grae, "SEARCHES", searches)
     monkeypatch.setattr(grae, "SAMPLES", 50)
+    monkeypatch.setattr(grae, "BATCH", 3)
+    monkeypatch.setattr(grae, "EXPRESSIONS", grae.EXPRESSIONS._replace(rounds=2))
     monkeypatch.setattr(grae, "SURROGATE", {"steps": 5, "inducing": 10})
     command = ["reproduce", "grae-expressions", "--quick", "--seeds", "1", "--epochs", "1", "--limit", "290",
                "--recipes", "grae", "cvae", "--data-root", str(root), "--out", str(root / "out")]  # fmt: skip
@@ -39,11 +44,33 @@ def test_expressions(root, monkeypatch, capsys):
     found = json.loads((root / "out" / "results.json").read_text())
     assert [m["recipe"] for m in found["models"]] == ["grae", "cvae"]
     assert found["models"][0]["gmm"]["valid"] == 1
-    assert len(found["searches"]) == 6
-    assert all(s["valid"] == 1 for s in found["searches"] if s["recipe"] == "grae")
-    assert found["searches"][0]["best"] >= 0  # in its own direction
+    rows = {(s["search"], s["recipe"]): s for s in found["searches"]}
+    assert len(rows) == len(found["searches"]) == 2 * 5 + 2
+    assert all(s["valid"] == 1 for s in found["searches"] if s["recipe"] == "grae" and s["codes"])
+    assert found["searches"][0]["seed"] == 100
+    known = {line.replace(" ", "") for line in (root / "equation2_15_dataset.txt").read_text().splitlines()}
+    assert found["known"] == len(known) > found["strings"] == 290
+    for row in rows.values():
+        assert row["known"] == len(known)
+        assert known.isdisjoint(string["string"] for string in row["strings"])
+        if row["best_new"] is not None:
+            assert row["best_new"]["score"] == pytest.approx(row["curve"][-1], abs=1e-6)
+            assert row["best_new"]["score"] >= 0  # in its own direction
+    # the best strings are hidden from the autoencoder too
+    hidden = load_data(root / "out" / "grae-hidden" / "run")
+    assert len(hidden) == round(0.99 * 290)
+    claims = {claim["claim"]: claim for claim in found["claims"]}
+    gain = claims["expression-fit: best new string of grae's trust region, gain on genetic algorithm"]
+    ours, theirs = (rows[key]["best_new"]["score"] for key in [("trust region", "grae"), ("genetic algorithm", "-")])
+    assert gain["mean"] == pytest.approx(theirs - ours)
+    assert gain["met"] == (theirs > ours)
     assert cli.main(command) == 0  # from its parts
-    assert "search-grae-box-0: read" in capsys.readouterr().err
+    assert "search-expression-fit-grae-box-100: read" in capsys.readouterr().err
+
+
+def load_data(folder):
+    """Number of strings that a run was fitted to, with those for validation and test."""
+    return sum(json.loads((folder / "results.json").read_text())["data"].values())
 
 
 def test_what_is_refused(root):
@@ -61,8 +88,8 @@ def test_the_best_molecule_of_each_search_is_drawn(tmp_path):
             "recipe": "grae",
             "search": search,
             "seed": seed,
-            "best": 1.0,
-            "strings": [{"string": "CCO", "score": 1.0}] * n,
+            "objective": "qed",
+            "best_new": {"string": "CCO", "score": 1.0} if n else None,
         }
         for search, seed, n in (("trust region", 0, 2), ("trust region", 1, 1), ("trust region", 2, 0), ("box", 0, 1))
     ]

@@ -98,6 +98,7 @@ class Optimise(Printing):
     run_folder: RunFolder
     objective: Annotated[str, flag("penalised-logp, logp, qed, expression-fit, or module:function of your own", "NAME")]
     out: Annotated[Path, flag("folder for the search", "FOLDER")]
+    known: Annotated[Path | None, flag("file of further known strings, besides the data", "FILE")] = None
     search: Search = field(default_factory=Search)
     data: RunDataFlags = field(default_factory=RunDataFlags)
 
@@ -108,12 +109,10 @@ class Optimise(Printing):
         run = runs.load(self.run_folder)
         root, named = self.data.data_root, self.data.dataset
         data = None if named is None else run.read(named, root=root)
-        history = optimise.optimise(run, goal, out=self.out, data=data, root=root, say=say, search=self.search)
-        rounds, best = history.rounds(), history.best()
-        results = {
-            "objective": self.objective, "maximise": history.maximise, "best_known": history.best_known,
-            "rounds": rounds, "best": [{"score": b.score, "round": b.round, "string": b.string} for b in best],
-        }  # fmt: skip
+        history = optimise.optimise(
+            run, goal, out=self.out, data=data, root=root, known=self.known or (), say=say, search=self.search
+        )
+        results = {"objective": self.objective, **history.summary()}
 
         def show() -> None:
             stdout = console()
@@ -126,17 +125,17 @@ class Optimise(Printing):
 
 def _rounds_table(objective: str, history: History) -> Table:
     table = Table(title=title(f"{objective}, {'maximised' if history.maximise else 'minimised'}"))
-    for head in ("round", "best of it", "best so far", "valid", "new"):
+    for head in ("round", "best new string of it", "best new so far", "valid", "new"):
         table.add_column(head, justify="right")
-    table.add_row("data", "", f"{history.best_known:.4g}", "", "")
+    table.add_row("data", "", f"({history.best_known:.4g})", "", "")
     for row in history.rounds():
-        peak = "none" if row["peak"] is None else f"{row['peak']:.4g}"
-        table.add_row(str(row["round"]), peak, f"{row['best']:.4g}", f"{row['valid']}/{row['codes']}", str(row["new"]))
+        scores = ("none" if row[key] is None else f"{row[key]:.4g}" for key in ("peak", "best"))
+        table.add_row(str(row["round"]), *scores, f"{row['valid']}/{row['codes']}", str(row["new"]))
     return table
 
 
 def _best_table(history: History) -> Table:
-    table = Table(title="The best strings")
+    table = Table(title="The best new strings")
     table.add_column("score", justify="right")
     table.add_column("round", justify="right")
     table.add_column("string", overflow="fold")

@@ -5,9 +5,11 @@ history = optimise(run, "penalised-logp", out="runs/search")          # a run of
 """
 
 from chartae.optimise.acquisition import Region, box_batch, region_batch
+from chartae.optimise.baselines import evolve, random_search
 from chartae.optimise.entry import optimise, training_scores
 from chartae.optimise.goals import NAMES, Goal, goal
 from chartae.optimise.history import History, Row, over_runs
+from chartae.optimise.identity import Known, as_molecules, without_spaces
 from chartae.optimise.problem import Retrained
 from chartae.optimise.search import rank_weights, search
 from chartae.optimise.settings import METHODS, Search
@@ -21,21 +23,26 @@ __all__ = [
     "Fit",
     "Goal",
     "History",
+    "Known",
     "Region",
     "Retrained",
     "Row",
     "Scored",
     "Search",
     "Surrogate",
+    "as_molecules",
     "box_batch",
     "evaluate_surrogate",
+    "evolve",
     "fit_surrogate",
     "goal",
     "optimise",
     "over_runs",
+    "random_search",
     "rank_weights",
     "region_batch",
     "score_strings",
     "search",
     "training_scores",
+    "without_spaces",
 ]

@@ -8,16 +8,19 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from chartae.data import Dataset
+from chartae.data import Dataset, read_strings
+from chartae.data.arrays import SPLITS
+from chartae.data.lines import is_string_file
+from chartae.grammar import MOLECULES
 from chartae.optimise.goals import Goal, goal
 from chartae.optimise.history import History
+from chartae.optimise.identity import Identity, Known, as_molecules, without_spaces
 from chartae.optimise.problem import Problem, Retrain, Retrained
 from chartae.optimise.search import Loop
 from chartae.optimise.settings import Search, lists_fields
@@ -89,6 +92,7 @@ def optimise(
     out: str | Path,
     data: Dataset | None = None,
     root: str | Path | None = None,
+    known: str | Path | Sequence[str] = (),
     say: Callable[[str], None] | None = None,
     search: Search | None = None,
     **settings: object,
@@ -96,12 +100,17 @@ def optimise(
     """Search the latent space of a run for strings with a good score.
 
     It scores the training strings, encodes them, and runs Bayesian optimisation on their codes (see `search` for the
-    method). The folder `out` holds these files:
+    method). All strings of the data are known, those for validation and test and those of the file that `limit` left
+    out among them: a known string is neither scored nor reported as found. Molecules are compared by their canonical
+    SMILES, other strings without white space.
+
+    The folder `out` holds these files:
 
     * ``scores.safetensors``: scores of the training strings;
     * ``state.json`` and ``codes.safetensors``: the state from which a search resumes;
-    * ``strings.csv``: all valid strings with score and round, the best first;
-    * ``results.json``: the summary of the result.
+    * ``strings.csv``: all new strings with score and round, the best first;
+    * ``results.json``: the summary of the result, with the best new string and the best score after each string that
+      was scored.
 
     Args:
         run: trained run of a recipe for strings.
@@ -110,6 +119,7 @@ def optimise(
         out: folder of the search.
         data: data set of the run; required if the run was fitted to in-memory data, otherwise loaded by default.
         root: folder of named data sets; default: the environment variable CHARTAE_DATA.
+        known: further strings that are known, as a list or a file of strings; default: none.
         say: function called with each progress message; default: no messages.
         search: settings of the search as one object; default: ``Search()``. The keywords below replace its fields.
         rounds: total number of rounds, including those before a resume; >= 1; default 5.
@@ -141,7 +151,7 @@ def optimise(
             default: the run's own choice in a trust region, no bound in a box.
         limit: number of training strings to learn from, >= 2: half of them the best, the others random; default: all.
         hide: fraction of the best training strings that are hidden from the search, in [0, 1), to see whether it finds
-            strings as good as these; default 0.
+            new strings as good as these; default 0. The run was trained on them, unless it was fitted without.
         minimise: whether to minimise your own function instead of maximising it; default False.
         retrain: number of epochs of weighted retraining between rounds, >= 1 (Tripp, Daxberger, Hernández-Lobato, 2020,
             arXiv:2006.09191); default: no retraining.
@@ -170,6 +180,7 @@ def optimise(
     (1, False)
     """
     chosen = Search.of(search, settings)
+    known = read_strings(known) if isinstance(known, str | Path) else list(known)
     target = goal(objective, minimise=chosen.minimise) if isinstance(objective, str) else objective
     folder = Path(out)
     with lock.writer(folder):
@@ -182,14 +193,14 @@ def optimise(
                     shutil.copyfile(Path(out) / SCORES, part)
         elif chosen.resume and unfinished.is_file():
             folder = unfinished.parent
-        history = _optimised(run, target, folder, data, root, say, chosen)
+        history = _optimised(run, target, folder, data, root, known, say, chosen)
         if folder != Path(out):
             replacing.finish(Path(out))
     return history
 
 
 def _optimised(
-    run: Run, target: Goal, folder: Path, data: Dataset | None, root: str | Path | None,
+    run: Run, target: Goal, folder: Path, data: Dataset | None, root: str | Path | None, known: Sequence[str],
     say: Callable[[str], None] | None, chosen: Search,
 ) -> History:  # fmt: skip
     """Run the search in a folder that no other process writes to."""
@@ -208,7 +219,7 @@ def _optimised(
         start,
         target,
         training,
-        minimised=not target.maximise,
+        Known([*strings_of(data), *known], _identity(run, say)),
         retrain=None if chosen.retrain is None else _retrain(coded, chosen.retrain, chosen.seed),
         about={
             "objective": target.name,
@@ -217,14 +228,31 @@ def _optimised(
             "density": chosen.bound,
             "limit": chosen.limit,
             "hide": chosen.hide,
+            "known": fingerprint(*known),
             "retrain": chosen.retrain,
         },
     )
     history = Loop(problem, chosen, folder, say).run()
-    # strings that `limit` left out are known as well, but hidden ones are not
-    history = replace(history, known=frozenset(training if chosen.hide else strings))
     write(history, folder, target.name)
     return history
+
+
+def strings_of(data: Dataset) -> list[str]:
+    """All strings of the data, and of the file that they were read from, of which they may be a part."""
+    path = data.path if data.path and is_string_file(data.path) else None
+    left_out = [] if path is None else read_strings(path, column=data.reading.column)
+    return [*(string for split in SPLITS for string in data.strings(split)), *left_out]
+
+
+def _identity(run: Run, say: Callable[[str], None]) -> Identity:
+    """When strings of a run are the same: as molecules, or without white space."""
+    if run.kind.codec is None or run.kind.codec.language not in MOLECULES:
+        return without_spaces
+    try:
+        return as_molecules if as_molecules([]) == [] else without_spaces
+    except ImportError:
+        say("RDKit is missing, so that molecules are compared as they are written; install chartae[molecules]")
+        return without_spaces
 
 
 def _rows(scores: Tensor, limit: int | None, hide: float, seed: int) -> Tensor:

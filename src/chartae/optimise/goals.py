@@ -15,7 +15,7 @@ from chartae.metrics import expressions, molecules
 from chartae.optimise.workers import Score
 from chartae.records.choices import one_of
 
-__all__ = ["NAMES", "Goal", "goal"]
+__all__ = ["NAMES", "Goal", "goal", "is_minimised"]
 
 
 def _penalised_logp(string: str) -> float:
@@ -121,6 +121,11 @@ class Goal:
             except PackageNotFoundError:  # an RDKit that was not installed by pip
                 about += "rdkit"
         return hashlib.sha256(about.encode()).hexdigest()[:16]
+
+
+def is_minimised(score: Score) -> bool:
+    """Whether a score is an objective to be minimised, which returns its value with the sign flipped."""
+    return isinstance(score, Goal) and not score.maximise
 
 
 def goal(name: str, *, minimise: bool = False, folder: str | Path = ".") -> Goal:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TypedDict
 
 import numpy as np
 
-__all__ = ["BestString", "History", "OverRuns", "RoundSummary", "Row", "Summary", "over_runs"]
+__all__ = ["BestString", "History", "NewString", "OverRuns", "RoundSummary", "Row", "Summary", "over_runs"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Row:
         string: decoded string.
         score: score of the string; None if it has none.
         error: why the string has no score; default None.
+        known: whether the string is one of the data, so that it was not scored, and nothing was found; default False.
 
     >>> from chartae.optimise import Row
     >>> Row(round=1, index=0, string="CCO", score=0.4).valid, Row(1, 1, "C(", None, "not a molecule").valid
@@ -33,11 +35,17 @@ class Row:
     string: str
     score: float | None
     error: str | None = None
+    known: bool = False
 
     @property
     def valid(self) -> bool:
-        """Whether the string has a score."""
-        return self.score is not None
+        """Whether the string has a score, or is known."""
+        return self.score is not None or self.known
+
+    @property
+    def new(self) -> bool:
+        """Whether the string has a score and is not known."""
+        return self.score is not None and not self.known
 
 
 class RoundSummary(TypedDict):
@@ -45,26 +53,31 @@ class RoundSummary(TypedDict):
 
     Attributes:
         round: number of the round, from 1.
-        peak: best score of the round; None without any.
-        best: best score so far, training strings included.
+        peak: best score of a new string of the round; None without any.
+        best: best score of a new string so far; None without any.
         codes: number of evaluated codes.
-        valid: number of codes with a score.
-        new: number of different valid strings that were not known before.
+        valid: number of codes with a valid string.
+        new: number of different strings with a score that were not known before.
     """
 
     round: int
     peak: float | None
-    best: float
+    best: float | None
     codes: int
     valid: int
     new: int
 
 
-class BestString(TypedDict):
-    """A string with its score and the round that proposed it."""
+class NewString(TypedDict):
+    """A string with its score."""
 
     string: str
     score: float | None
+
+
+class BestString(NewString):
+    """A string with its score and the round that proposed it."""
+
     round: int
 
 
@@ -73,15 +86,17 @@ class Summary(TypedDict):
 
     maximise: bool
     codes: int
-    best: float | None
+    best_new: NewString | None
     best_known: float
     worst_known: float
+    known: int | None
     valid: float | None
     unique: float | None
     novel: float | None
     mean: float | None
     rounds: list[RoundSummary]
     strings: list[BestString]
+    curve: list[float | None]
 
 
 class OverRuns(TypedDict):
@@ -106,37 +121,68 @@ class History:
         rows: all evaluated codes, in order.
         worst: worst training score.
         best_known: best training score.
-        known: training strings; None (default) if they are unknown.
+        known: number of different strings that count as known; None (default) if none do.
         maximise: whether greater scores are better; default True.
+        calls: scores of all strings that were scored, in this order; None for a string without a score. Default: none.
 
     >>> from chartae.optimise import History, Row
-    >>> rows = Row(1, 0, "CC", 2.0), Row(1, 1, "C(", None, "not a molecule"), Row(2, 2, "CCO", 3.0)
-    >>> history = History(rows, worst=-1.0, best_known=2.5, known=frozenset({"CC"}))
-    >>> history.best(1)[0].string, round(history.valid, 2), history.novel, history.mean
-    ('CCO', 0.67, 0.5, 2.5)
+    >>> rows = Row(1, 0, "CC", 4.0, known=True), Row(1, 1, "C(", None, "not a molecule"), Row(2, 2, "CCO", 3.0)
+    >>> history = History(rows, worst=-1.0, best_known=4.0, known=1, calls=(None, 3.0))
+    >>> history.best_new.string, round(history.valid, 2), history.novel, history.mean, history.curve()
+    ('CCO', 0.67, 0.5, 3.5, [None, 3.0])
     """
 
     rows: tuple[Row, ...]
     worst: float
     best_known: float
-    known: frozenset[str] | None = None
+    known: int | None = None
     maximise: bool = True
+    calls: tuple[float | None, ...] = ()
 
     def best(self, n: int = 10) -> list[Row]:
-        """The best `n` rows, the best first, with each string once."""
+        """The best `n` rows with a new string, the best first, with each string once."""
         sign = -1 if self.maximise else 1
-        rows = sorted((r for r in self.rows if r.score is not None), key=lambda r: (sign * (r.score or 0), r.index))
+        rows = sorted((r for r in self.rows if r.new), key=lambda r: (sign * (r.score or 0), r.index))
         return list({row.string: row for row in reversed(rows)}.values())[::-1][:n]
 
     @property
-    def best_of_run(self) -> float | None:
-        """The best score of the search; None without any."""
-        rows = self.best(1)
-        return rows[0].score if rows else None
+    def best_new(self) -> Row | None:
+        """The row of the new string with the best score; None without any."""
+        return next(iter(self.best(1)), None)
+
+    def curve(self) -> list[float | None]:
+        """The best score after each string that was scored; None before the first score."""
+        return list(accumulate(self.calls, self._better))
+
+    def _better(self, *scores: float | None) -> float | None:
+        """The best of the scores that are not None; None without any."""
+        return (max if self.maximise else min)((score for score in scores if score is not None), default=None)
+
+    def area(self, calls: int) -> float:
+        """The mean of the best score so far over a budget of scored strings, the area under its curve.
+
+        After the last string the curve stays at its last value, and before the first score it has the worst training
+        score. It is the measure of sample efficiency of Gao, Fu, Sun, Coley, "Sample efficiency matters: a benchmark
+        for practical molecular optimization", 2022, arXiv:2206.12411, with the best string instead of the best ten.
+
+        Args:
+            calls: number of strings that may be scored, >= 1.
+
+        Returns:
+            The mean, in the units of the objective.
+
+        Raises:
+            ValueError: `calls` is below 1.
+        """
+        if calls < 1:
+            raise ValueError(f"calls is {calls}; expected a number of strings >= 1.")
+        curve = [self.worst if score is None else score for score in self.curve()] or [self.worst]
+        curve = curve[:calls] + curve[-1:] * (calls - len(curve))
+        return float(np.mean(curve))
 
     @property
     def valid(self) -> float:
-        """Fraction of the evaluated codes that have a score; NaN without codes."""
+        """Fraction of the evaluated codes that have a valid string; NaN without codes."""
         return sum(row.valid for row in self.rows) / len(self.rows) if self.rows else math.nan
 
     @property
@@ -147,9 +193,9 @@ class History:
 
     @property
     def novel(self) -> float | None:
-        """Fraction of the different valid strings that are no training strings; None if it is unknown."""
-        strings = {row.string for row in self.rows if row.valid}
-        return None if self.known is None or not strings else len(strings - self.known) / len(strings)
+        """Fraction of the different valid strings that are not known; None if it is unknown."""
+        strings = {row.string: row.known for row in self.rows if row.valid}
+        return None if self.known is None or not strings else 1 - sum(strings.values()) / len(strings)
 
     @property
     def mean(self) -> float:
@@ -164,14 +210,14 @@ class History:
 
     def rounds(self) -> list[RoundSummary]:
         """A summary of each round."""
-        better = max if self.maximise else min
-        strings, best = set(self.known or ()), self.best_known
+        strings: set[str] = set()
+        best: float | None = None
         table: list[RoundSummary] = []
         for number in sorted({row.round for row in self.rows}):
             rows = [row for row in self.rows if row.round == number]
-            peak = better((r.score for r in rows if r.score is not None), default=None)
-            best = best if peak is None else better(best, peak)
-            new = {r.string for r in rows if r.valid} - strings
+            peak = self._better(*(row.score for row in rows if row.new))
+            best = self._better(best, peak)
+            new = {r.string for r in rows if r.new} - strings
             strings |= new
             table.append(
                 {
@@ -191,26 +237,30 @@ class History:
         def plain(value: float | None) -> float | None:
             return None if value is None or math.isnan(value) else value
 
+        best = self.best_new
         return {
             "maximise": self.maximise,
             "codes": len(self.rows),
-            "best": self.best_of_run,
+            "best_new": None if best is None else {"string": best.string, "score": best.score},
             "best_known": self.best_known,
             "worst_known": self.worst,
+            "known": self.known,
             "valid": plain(self.valid),
             "unique": plain(self.unique),
             "novel": plain(self.novel),
             "mean": plain(self.mean),
             "rounds": self.rounds(),
             "strings": [{"string": r.string, "score": r.score, "round": r.round} for r in self.best()],
+            "curve": self.curve(),
         }
 
     def flipped(self) -> History:
         """The same search with the sign of all scores flipped, for an objective with the opposite direction."""
         # 0 - x instead of -x, because a score of 0 should not become -0.0
         rows = tuple(replace(row, score=None if row.score is None else 0.0 - row.score) for row in self.rows)
+        calls = tuple(None if score is None else 0.0 - score for score in self.calls)
         worst, best = 0.0 - self.worst, 0.0 - self.best_known
-        return replace(self, rows=rows, worst=worst, best_known=best, maximise=not self.maximise)
+        return replace(self, rows=rows, worst=worst, best_known=best, maximise=not self.maximise, calls=calls)
 
 
 def over_runs(runs: Sequence[History]) -> OverRuns:
@@ -222,11 +272,11 @@ def over_runs(runs: Sequence[History]) -> OverRuns:
         runs: searches for the same objective, at least one.
 
     Returns:
-        ``best_runs``, the best scores of the three best searches (the paper's "1st, 2nd, 3rd"); ``best_strings``, the
-        three best strings of all searches; ``valid`` and ``mean``, averages over the searches of `History.valid` and
-        `History.mean`. ``valid_error`` and ``mean_error`` are the standard deviation over searches divided by the
-        square root of their number; ``valid_error_paper`` and ``mean_error_paper`` divide by the square root of the
-        number of rounds instead, as the published tables do.
+        ``best_runs``, the scores of the best new string of the three best searches (the paper's "1st, 2nd, 3rd");
+        ``best_strings``, the three best new strings of all searches; ``valid`` and ``mean``, averages over the searches
+        of `History.valid` and `History.mean`. ``valid_error`` and ``mean_error`` are the standard deviation over
+        searches divided by the square root of their number; ``valid_error_paper`` and ``mean_error_paper`` divide by
+        the square root of the number of rounds instead, as the published tables do.
 
     Raises:
         ValueError: no searches, or searches in opposite directions.
@@ -243,7 +293,7 @@ def over_runs(runs: Sequence[History]) -> OverRuns:
             "one, all in one direction. Summarise each objective by itself."
         )
     up = runs[0].maximise
-    tops = sorted((run.best_of_run for run in runs if run.best_of_run is not None), reverse=up)
+    tops = sorted((row.score or 0.0 for run in runs if (row := run.best_new) is not None), reverse=up)
     strings = {row.string: row.score for run in runs for row in run.best(3)}
     rounds = max(1, *(row.round for run in runs for row in run.rows), 1)
     valid, mean = _average([run.valid for run in runs], rounds), _average([run.mean for run in runs], rounds)

@@ -9,6 +9,8 @@ from typing import NamedTuple, Protocol
 from torch import Generator, Tensor
 
 from chartae.densities.base import check_codes
+from chartae.optimise.goals import is_minimised
+from chartae.optimise.identity import Known
 from chartae.optimise.surrogates import check_scores
 from chartae.optimise.workers import Score
 
@@ -71,8 +73,8 @@ class Problem:
     Attributes:
         start: decoder, training codes (N, D) and scores (N,), and the density that bounds the search.
         score: function from a string to a number; greater is better.
-        strings: training strings, for the share of novel strings and for `retrain`; default: unknown.
-        minimised: whether the scores belong to an objective to be minimised, with their sign flipped.
+        strings: training strings, which are known, and for `retrain`; default: unknown.
+        known: further strings that are known, and when two strings are the same; default: none.
         retrain: function called between rounds; default: no retraining.
         about: plain facts that must be the same in a resumed search, such as the name of the objective.
     """
@@ -80,9 +82,14 @@ class Problem:
     start: Retrained
     score: Score
     strings: Sequence[str] | None = None
-    minimised: bool = False
+    known: Known = field(default_factory=Known)
     retrain: Retrain | None = None
     about: Mapping[str, str | float | None] = field(default_factory=dict)
+
+    @property
+    def minimised(self) -> bool:
+        """Whether the scores belong to an objective to be minimised, with their sign flipped."""
+        return is_minimised(self.score)
 
     def __post_init__(self) -> None:
         if self.strings is not None and len(self.strings) != len(self.start.codes):

@@ -6,7 +6,8 @@ import functools
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,11 +16,12 @@ from torch import Tensor
 
 from chartae.optimise.acquisition import Region, box_batch, region_batch
 from chartae.optimise.history import History, Row
+from chartae.optimise.identity import Identities, Known
 from chartae.optimise.problem import CodeDensity, Decode, Problem, Retrain, Retrained
 from chartae.optimise.settings import OF_A_RUN, Search, lists_fields
 from chartae.optimise.state import State, shared
 from chartae.optimise.surrogates import EXACT, Surrogate, box_of, fit_surrogate, require_botorch, resolve
-from chartae.optimise.workers import Score, Scored, check_importable, score_strings
+from chartae.optimise.workers import Score, check_importable, score_strings
 
 __all__ = ["Loop", "rank_weights", "search"]
 
@@ -71,8 +73,8 @@ def search(
     *,
     density: CodeDensity | None = None,
     strings: Sequence[str] | None = None,
+    known: Known | None = None,
     folder: str | Path | None = None,
-    minimised: bool = False,
     retrain: Retrain | None = None,
     say: Callable[[str], None] | None = None,
     search: Search | None = None,
@@ -91,8 +93,10 @@ def search(
       of them (Kusner, Paige, Hernández-Lobato, 2017, arXiv:1703.01925; see `box_batch`).
 
     With a `density`, both propose codes only in its support, because the decoder has learnt nothing elsewhere. Of the
-    strings of a code, the most frequent one that has a score is kept. The surrogate treats a code without a score as if
-    it had the worst training score. A score function that raises, hangs or ends its process does not stop the search.
+    strings of a code, the most frequent one that is new and has a score is kept. A code with known strings only is
+    evaluated where there are not enough others; it costs no score and finds nothing. The surrogate treats a code
+    without a score as if it had the worst training score. A score function that raises, hangs or ends its process does
+    not stop the search.
 
     Args:
         codes: codes (N, D) of the training strings.
@@ -100,15 +104,16 @@ def search(
         decode: function of codes (n, D), a number of draws and a seed that returns a list of strings for each code, the
             likeliest first; None and "" are invalid. The same arguments must give the same strings.
         score: function from a string to a number, or to None; greater is better. With `workers` > 1 or a `timeout`,
-            other processes must be able to import it.
+            other processes must be able to import it. If it is a `Goal` that is minimised, messages and result have its
+            sign.
         density: density of the codes, with ``log_prob`` and ``sample``; default: codes are proposed anywhere in the
             box.
-        strings: training strings, for the share of novel strings and for `retrain`; they are not scored again. Default:
-            unknown.
+        strings: training strings, which are known, and for `retrain`; default: unknown.
+        known: further strings that are known, such as those that the codes leave out, and when two strings are the
+            same; default: none, and strings are compared without white space. A known string is not scored and not
+            reported as found.
         folder: folder for ``state.json`` and ``codes.safetensors``, written after every round; default: nothing is
             written.
-        minimised: whether `score` is an objective to be minimised, with its sign flipped; messages and result then have
-            the sign of the objective. Default False.
         retrain: function of round, strings, scores (N,) and weights (N,) by rank, called between rounds; returns a
             `Retrained` or an equal tuple. A resumed search calls it again for every finished round with the same
             arguments, so it should cache its models. Default: no retraining.
@@ -146,7 +151,8 @@ def search(
         ValueError: a setting out of range; codes, scores and strings of different lengths; a decoder that returns
             another number of lists than of codes; a resumed search with other settings.
         TypeError: an unknown setting, or a score that cannot be called.
-        ArithmeticError: no code in the support of the density decodes to a new string.
+        ArithmeticError: no code in the support of the density decodes to a new string in the first round; later, the
+            search ends, and says so.
         FileExistsError: the folder holds a search, and neither resume nor overwrite is set.
         FileNotFoundError: resume is set, but the folder holds no search.
         ImportError: BoTorch is missing.
@@ -165,8 +171,12 @@ def search(
     chosen.check_plain()
     start = Retrained(decode, codes, torch.as_tensor(scores, dtype=torch.float64), density).checked()
     strings = None if strings is None else list(strings)
-    problem = Problem(start, score, strings, minimised, retrain)
+    problem = Problem(start, score, strings, known or Known(), retrain)
     return Loop(problem, chosen, None if folder is None else Path(folder), say).run()
+
+
+class _Exhausted(ArithmeticError):
+    """No code that may be proposed decodes to a new string."""
 
 
 class Loop:
@@ -204,8 +214,12 @@ class Loop:
         #: the current decoder with its codes, and the first row whose code is not among them yet (after a retraining)
         self.now, self.since = start, 0
         self.worst, self.best = float(start.scores.min()), float(start.scores.max())
-        pairs = zip(problem.strings or (), start.scores.tolist(), strict=False)
-        self.known = {string: Scored(value) for string, value in pairs}
+        #: identities of strings; of each known one its score, None where it was never asked for
+        self.identities = Identities(problem.known.identity)
+        self.known: dict[str, float | None] = dict.fromkeys(self.identities.of(problem.known.strings))
+        self.known |= zip(self.identities.of(problem.strings or ()), start.scores.tolist(), strict=False)
+        #: the first spelling of each new string
+        self.spellings = {self.identities[row.string]: row.string for row in self.state.rows if row.string}
 
     def run(self) -> History:
         """Run the remaining rounds."""
@@ -214,11 +228,18 @@ class Loop:
         for number in range(1, min(done, rounds - 1) + 1):
             self._retrain(number, [row for row in state.rows if row.round <= number])
         for number in range(done + 1, rounds + 1):
-            self._round(number)
+            try:
+                self._round(number)
+            except _Exhausted as error:
+                if number == 1:
+                    raise
+                self.say(f"{error} The search ends after {number - 1} of {rounds} rounds.")
+                break
             if number < rounds:
                 self._retrain(number, state.rows)
-        strings = self.problem.strings
-        history = History(tuple(state.rows), self.worst, self.best, None if strings is None else frozenset(strings))
+        known = len(self.known) or None
+        calls = tuple(result.score for result in state.scored.values())
+        history = History(tuple(state.rows), self.worst, self.best, known, calls=calls)
         return history.flipped() if self.problem.minimised else history
 
     def _retrain(self, number: int, rows: Sequence[Row]) -> None:
@@ -227,9 +248,7 @@ class Loop:
         if problem.retrain is None:
             return
         strings = list(problem.strings or ())
-        training = set(strings)
-        new = {row.string: row.score for row in rows if row.string and row.score is not None}
-        new = {string: score for string, score in new.items() if string not in training}
+        new = {row.string: row.score for row in rows if row.new}
         scores = torch.cat([problem.start.scores, torch.tensor(list(new.values()), dtype=torch.float64)])
         weights = rank_weights(scores, self.search.k)
         after = Retrained(*problem.retrain(number, strings + list(new), scores, weights))
@@ -244,44 +263,44 @@ class Loop:
         """Propose, decode, score; move the region; write the state."""
         state, search = self.state, self.search
         generator = _generator(search.seed, number)
-        known = self.known.keys() | state.scored.keys()
-        codes = self._propose(number, generator, known)
+        codes = self._propose(number, generator)
         if not len(codes):
-            raise ArithmeticError(
+            raise _Exhausted(
                 f"round {number} has no candidates; expected codes in the support of the density that decode to a new "
                 "string. Decrease support, or search without a density."
             )
         seed = int(torch.randint(2**31, (1,), generator=generator))
         lists = _decoded(self.now.decode, codes, search.draws, seed)
-        chosen = _choose(lists, search.batch, known)
-        results = self._evaluate([lists[i] for i in chosen])
+        chosen = self._choose(lists)
         first = len(state.rows)
-        rows = [Row(number, first + i, string, r.score, r.error) for i, (string, r) in enumerate(results)]
+        results = self._evaluate([*chosen.values()])
+        rows = [replace(row, round=number, index=first + i) for i, row in enumerate(results)]
         former = max([self.best, *(row.score for row in state.rows if row.score is not None)])
         top = max([former, *(row.score for row in rows if row.score is not None)])
         better = top > former + 1e-3 * abs(former)
         state.region = state.region.after(better, dimension=codes.shape[1], batch=search.batch, start=search.side)
         state.rows = state.rows + rows
-        state.proposed = torch.cat([state.proposed, codes[chosen]])
+        state.proposed = torch.cat([state.proposed, codes[[*chosen]]])
         if self.folder is not None:
             state.write(self.folder, self.facts)
         self._report(number, state.rows[:first], rows)
 
     def _report(self, number: int, former: Sequence[Row], rows: Sequence[Row]) -> None:
         """Report the best score of a round, and how many of its strings are valid and new."""
-        strings = {row.string for row in former} | set(self.problem.strings or ())
-        new = len({row.string for row in rows if row.valid} - strings)
+        new = len({row.string for row in rows if row.new} - {row.string for row in former})
         minimised = self.problem.minimised
-        scores = [0.0 - row.score if minimised else row.score for row in rows if row.score is not None]
+        scores = [0.0 - row.score if minimised else row.score for row in rows if row.new and row.score is not None]
         peak = f"{(min if minimised else max)(scores):.4g}" if scores else "none"
         valid = sum(row.valid for row in rows)
         self.say(f"round {number}/{self.search.rounds}  best {peak}  valid {valid}/{len(rows)}  new {new}")
 
-    def _propose(self, number: int, generator: torch.Generator, known: Set[str]) -> Tensor:
+    def _propose(self, number: int, generator: torch.Generator) -> Tensor:
         """The codes to decode, the most promising first."""
         search, state, now = self.search, self.state, self.now
-        rows = state.rows[self.since :]
-        x = torch.cat([now.codes, state.proposed[self.since :]])
+        # of a known string that was never scored there is nothing to learn
+        places = [i for i, row in enumerate(state.rows) if i >= self.since and not (row.known and row.score is None)]
+        rows = [state.rows[i] for i in places]
+        x = torch.cat([now.codes, state.proposed[places]])
         new = torch.tensor([self.worst if row.score is None else row.score for row in rows])
         y = torch.cat([now.scores, new.to(now.scores)])
         allowed, inside = None, torch.ones(len(x), dtype=torch.bool)
@@ -305,8 +324,34 @@ class Loop:
             explore=search.explore,
             allowed=allowed,
             ways=_segments(now.density, x[order[: search.keep]], generator),
-            fresh=functools.partial(_decode_to_new, now.decode, set(known), search.seed),
+            fresh=functools.partial(self._decode_to_new, {*self.known, *state.scored}),
         )
+
+    def _decode_to_new(self, taken: set[str], z: Tensor) -> Tensor:
+        """Which codes decode to a string that is neither among the taken identities nor that of an earlier code."""
+        fresh = torch.zeros(len(z), dtype=torch.bool)
+        texts = [next(iter(texts), None) or "" for texts in _decoded(self.now.decode, z, 1, self.search.seed)]
+        for i, identity in enumerate(self.identities.of(texts)):
+            if texts[i] and identity not in taken:
+                taken.add(identity)
+                fresh[i] = True
+        return fresh
+
+    def _choose(self, lists: Sequence[Sequence[str | None]]) -> dict[int, list[str]]:
+        """The codes of a batch, by index, with their strings in the order in which they are tried.
+
+        Codes with a string that is neither known nor scored are preferred, and this string comes first. The order of
+        the codes is kept.
+        """
+        taken = {*self.known, *self.state.scored}
+        chosen: dict[int, list[str]] = {}
+        others: dict[int, list[str]] = {}
+        for i, texts in enumerate(lists):
+            ranked = _ranked(texts)
+            fresh = [s for s, identity in zip(ranked, self.identities.of(ranked), strict=True) if identity not in taken]
+            (chosen if fresh else others)[i] = [*fresh, *(s for s in ranked if s not in fresh)]
+            taken.update(self.identities.of(fresh[:1]))
+        return dict(sorted([*chosen.items(), *others.items()][: self.search.batch]))
 
     def _support(self, density: CodeDensity, new: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
         """A function that says which codes lie in the density's support, and its values at current and new codes."""
@@ -339,28 +384,33 @@ class Loop:
         values = y[rows].clamp_min(least)
         return fit_surrogate(x[rows], values, kind=kind, box=box, seed=search.seed + number, **search.fit)
 
-    def _evaluate(self, lists: Sequence[Sequence[str | None]]) -> list[tuple[str, Scored]]:
-        """A string of each code with its score: the most frequent string that has a score, else the first failure.
+    def _evaluate(self, lists: Sequence[Sequence[str]]) -> list[Row]:
+        """A row for each code: the first of its new strings that has a score, else the first failure.
 
-        New scores are added to the table of the state.
+        A code with known strings only has the first of these. New scores are added to the table of the state.
         """
         scored = self.state.scored
-        ranked = [_ranked(candidates)[:TRIES] for candidates in lists]
-        results: list[tuple[str, Scored]] = [("", Scored(None, "the decoder gave no valid string"))] * len(lists)
+        rows, new = [], []
+        for texts in lists:
+            identities = self.identities.of(texts)
+            known = [i for i in identities if i in self.known]
+            new.append(list(dict.fromkeys(i for i in identities if i not in self.known))[:TRIES])
+            for string, identity in zip(texts, identities, strict=True):
+                if identity not in self.known:
+                    self.spellings.setdefault(identity, string)
+            row = Row(0, 0, "", None, "the decoder gave no valid string")
+            rows.append(Row(0, 0, texts[0], self.known[known[0]], known=True) if known and not new[-1] else row)
         for turn in range(TRIES):
-            unscored = [i for i, r in enumerate(ranked) if turn < len(r) and results[i][1].score is None]
-            if not unscored:
-                break
-            wanted = dict.fromkeys(ranked[i][turn] for i in unscored)
-            unknown = [string for string in wanted if string not in self.known and string not in scored]
-            answers = score_strings(unknown, self.problem.score, workers=self.workers, timeout=self.search.timeout)
+            unscored = [i for i, ids in enumerate(new) if turn < len(ids) and rows[i].score is None]
+            unknown = [i for i in dict.fromkeys(new[i][turn] for i in unscored) if i not in scored]
+            strings = [self.spellings[identity] for identity in unknown]
+            answers = score_strings(strings, self.problem.score, workers=self.workers, timeout=self.search.timeout)
             scored.update(zip(unknown, answers, strict=True))
-            table = {s: self.known[s] if s in self.known else scored[s] for s in wanted}
             for i in unscored:
-                string = ranked[i][turn]
-                if turn == 0 or table[string].score is not None:
-                    results[i] = string, table[string]
-        return results
+                result = scored[new[i][turn]]
+                if turn == 0 or result.score is not None:
+                    rows[i] = Row(0, 0, self.spellings[new[i][turn]], result.score, result.error)
+        return rows
 
 
 def _generator(seed: int, number: int) -> torch.Generator:
@@ -401,16 +451,6 @@ def _decoded(decode: Decode, z: Tensor, draws: int, seed: int) -> list[Sequence[
     return lists
 
 
-def _decode_to_new(decode: Decode, known: set[str], seed: int, z: Tensor) -> Tensor:
-    """Which codes decode to a string that is neither known nor the string of an earlier code."""
-    fresh = torch.zeros(len(z), dtype=torch.bool)
-    for i, candidates in enumerate(_decoded(decode, z, 1, seed)):
-        if candidates and candidates[0] and candidates[0] not in known:
-            known.add(candidates[0])
-            fresh[i] = True
-    return fresh
-
-
 def _subset(
     x: Tensor, y: Tensor, old: int, keep: int, centre: Tensor | None, box: tuple[Tensor, Tensor],
     generator: torch.Generator,
@@ -436,17 +476,3 @@ def _ranked(candidates: Sequence[str | None]) -> list[str]:
     """The valid strings of a code, the most frequent first; equally frequent ones in order of appearance."""
     counts = Counter(s for s in candidates if s)
     return sorted(counts, key=lambda s: -counts[s])
-
-
-def _choose(lists: Sequence[Sequence[str | None]], batch: int, known: Set[str]) -> list[int]:
-    """The indices of the codes in a batch: codes with a new string are preferred, the order is kept."""
-    new, others = [], []
-    strings = set(known)
-    for i, candidates in enumerate(lists):
-        ranked = _ranked(candidates)
-        if ranked and ranked[0] not in strings:
-            strings.add(ranked[0])
-            new.append(i)
-        else:
-            others.append(i)
-    return sorted((new + others)[:batch])

@@ -95,7 +95,7 @@ class Search:
         limit: number of training strings to learn from, >= 2: half of them the best, the others random; None (default)
             for all. Only for a search over a run.
         hide: fraction of the best training strings that are hidden from the search, in [0, 1); default 0. It shows
-            whether the search finds strings as good as these. Only for a search over a run.
+            whether the search finds new strings as good as these. Only for a search over a run.
         minimise: whether to minimise your own function instead of maximising it; default False. Only for a search over
             a run.
         retrain: number of epochs of weighted retraining between rounds, >= 1; None (default) for no retraining. The
