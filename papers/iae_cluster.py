@@ -14,10 +14,11 @@ from chartae.data import Dataset, load
 from chartae.evaluation import clusters_of
 from chartae.maths import as_float
 from chartae.runs import Run, fit
+from papers.factorial import factorial
 from papers.parts import Cell, Columns, Parts, Row, Rows, average, first, numbers, summary
 from papers.table import Request, reproduction
 
-__all__ = ["FULL", "QUICK", "each", "iae_cluster", "need_labels"]
+__all__ = ["FULL", "QUICK", "each", "iae_cluster", "labelled"]
 
 #: number of clusters -> published errors in per cent (arXiv:1511.05644, 1706.00531)
 PUBLISHED = {16: "AAE 9.55 ± 2.05", 30: "AAE 4.10 ± 1.13, PixelGAN 5.27 ± 1.81"}
@@ -68,20 +69,23 @@ COLUMNS: Columns = {
 }
 
 
-@reproduction("iae-cluster", takes=("data",))
+@reproduction("iae-cluster", takes=("data", "factorial"))
 def iae_cluster(request: Request) -> Row:
     """Clustering by a categorical code: errors by two protocols, with and without agreement of views and neighbours.
 
-    `quick` uses MLPs and fewer epochs, for two CPU cores.
+    `quick` uses MLPs and fewer epochs, for two CPU cores. `factorial` switches decoder and critic, views and neighbours
+    on and off, with 10 and with 30 clusters.
 
     Raises:
         ValueError: data without class labels.
     """
     quick, name = request.quick, request.data or "mnist"
     settings = QUICK if quick else FULL
+    if request.factorial:
+        parts = Parts(request, "iae-cluster-factorial", data=name, quick=quick, training=settings)
+        return factorial(request, parts, labelled(name, request), (10, 30), settings, supervised=False)
     parts = Parts(request, "iae-cluster", data=name, quick=quick, training=settings)
-    data = load(name, root=request.root)
-    need_labels(data)
+    data = labelled(name, request)
     count = request.seeds or (2 if quick else 5)
     rows: Rows = []
     results: Row = {"data": name, "quick": quick, "rows": rows}
@@ -125,9 +129,11 @@ def examples(run: Run, data: Dataset, shown: int = 10) -> Figure:
     return figure
 
 
-def need_labels(data: Dataset) -> None:
-    """Raise ValueError if the data have no class labels."""
+def labelled(name: str, request: Request) -> Dataset:
+    """A named data set with class labels; ValueError if it has none."""
+    data = load(name, root=request.root)
     if data.train_labels is None or data.test_labels is None or data.train_labels.is_floating_point():
         raise ValueError(
             f"--data is {data.name}, which has no class labels; expected labelled data for the evaluation. Use mnist."
         )
+    return data

@@ -10,14 +10,15 @@ from torch.nn.functional import cross_entropy
 
 from chartae.autoencoder import in_slices
 from chartae.conditionals import Categorical, Jitter
-from chartae.data import Dataset, load
+from chartae.data import Dataset
 from chartae.data.labels import choose_labels
 from chartae.draw import plotting
 from chartae.evaluation import class_error
 from chartae.maths import as_float
 from chartae.recipes import setting_for
 from chartae.runs import fit
-from papers.iae_cluster import FULL, QUICK, each, need_labels
+from papers.factorial import factorial
+from papers.iae_cluster import FULL, QUICK, each, labelled
 from papers.parts import Columns, Parts, Row, Rows, average, first, grouped, numbers, summary
 from papers.table import Request, reproduction
 
@@ -41,7 +42,7 @@ METHODS = [
     Method("labels alone, views", None, {"views": True}, True),
     Method("aae-semisup", "aae-semisup", {}, True),
     Method("iae-semisup", "iae-semisup", {}, False),
-    Method("aae-semisup, nothing to agree", "aae-semisup", {"agreement": 0.0}, False),
+    Method("aae-semisup, nothing to agree", "aae-semisup", {"agreement": 0.0, "views": False}, False),
     Method("aae-semisup, convolutions", "aae-semisup", {"net": "conv:16x32x64", "lr": 2e-3}, False),
 ]
 
@@ -54,21 +55,26 @@ COLUMNS: Columns = {
 }
 
 
-@reproduction("iae-semisup", takes=("data", "labels"))
+@reproduction("iae-semisup", takes=("data", "labels", "factorial"))
 def iae_semisup(request: Request) -> Row:
     """Classification with few labels: test error on fixed splits, compared with training on the labels only.
 
     `labels` is the number of labels, the same for each class; default 100. Each seed has its own split. `quick` uses
-    MLPs and fewer epochs.
+    MLPs and fewer epochs. `factorial` switches decoder and critic, views and neighbours on and off, by default with 100
+    and with 1,000 labels.
 
     Raises:
         ValueError: data without class labels.
     """
     quick, labels, name = request.quick, request.labels or 100, request.data or "mnist"
     settings = QUICK if quick else FULL
+    if request.factorial:
+        parts = Parts(request, "iae-semisup-factorial", data=name, quick=quick, training=settings)
+        data = labelled(name, request)
+        sizes = [request.labels] if request.labels else [*PUBLISHED]
+        return factorial(request, parts, data, sizes, settings, supervised=True)
     parts = Parts(request, "iae-semisup", data=name, quick=quick, labels=labels, training=settings)
-    data = load(name, root=request.root)
-    need_labels(data)
+    data = labelled(name, request)
     count = request.seeds or (1 if quick else 5)
     note = f"\n\nPublished: {PUBLISHED[labels]} (%)." if labels in PUBLISHED and name == "mnist" else ""
     rows: Rows = []

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 #: fields of a request that only some reproductions take
 OPTIONAL = (
-    "data", "labels", "recipes", "limit", "epochs", "weights", "net", "precision", "jobs", "minutes",
+    "data", "labels", "recipes", "limit", "epochs", "weights", "net", "precision", "jobs", "minutes", "factorial",
 )  # fmt: skip
 
 
@@ -47,6 +47,7 @@ class Request:
         precision: "fp32", "bf16" or "fp16" (GPU only).
         jobs: number of models that are trained at the same time, >= 1; default 1.
         minutes: time for training in minutes, > 0, after which it stops, resumable; default: no limit.
+        factorial: whether to switch each part of the objective on and off, in all combinations; default False.
 
     Raises:
         ValueError: a count is below 1, or `minutes` is 0 or less.
@@ -70,6 +71,7 @@ class Request:
     precision: str | None = None
     jobs: int | None = None
     minutes: float | None = None
+    factorial: bool = False
 
     def __post_init__(self) -> None:
         counts = {"seeds": self.seeds, "labels": self.labels, "limit": self.limit, "epochs": self.epochs}
@@ -84,7 +86,7 @@ class Request:
 
     def options_set(self) -> list[str]:
         """The names of the optional fields that are set."""
-        return [name for name in OPTIONAL if getattr(self, name) not in (None, ())]
+        return [name for name in OPTIONAL if getattr(self, name) not in (None, (), False)]
 
 
 @dataclass(frozen=True)

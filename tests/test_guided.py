@@ -497,6 +497,25 @@ def test_options_of_which_nothing_would_come():
     assert build("aae-semisup", picture, agreement=0.0, views=False).objective.views is None
 
 
+def test_the_control_trains_the_encoder_alone(tmp_path, float32):
+    """Without decoder and critics: their weights stay, no critic is logged, and the category is still learnt."""
+    x = torch.cat([torch.zeros(60, 6), torch.ones(60, 6)]) + 0.05 * torch.randn(120, 6)
+    y = (torch.arange(120) >= 60).long()
+    data = ch.data.from_arrays(x, y, name="two")
+    options = {"epochs": 12, "batch_size": 40, "net": "mlp", "encoder_alone": True, "progress": False}
+    run = ch.fit("aae-semisup", data, labels=10, out=tmp_path / "run", **options)
+    fresh = build("aae-semisup", Setting((6,), 6, "mlp", unit=False), classes=2, encoder_alone=True, seed=0).objective
+    assert run.objective.trains(run.model.encoder)
+    assert not run.objective.trains(run.model.decoder)
+    for name, value in fresh.model.decoder.named_parameters():
+        assert torch.equal(value, dict(run.model.decoder.named_parameters())[name]), name
+    assert {"agreement", "supervision", "right", "loss"} <= set(run.log[0])
+    assert not any("critic" in key or "adversarial" in key or key == "reconstruction" for key in run.log[0])
+    assert class_error(ch.load(tmp_path / "run"), data) < 0.1
+    with pytest.raises(ValueError, match="so nothing would be trained; give views or neighbours"):
+        build("aae-cluster", Setting((6,), 3, "mlp"), encoder_alone=True, agreement=0.0, neighbours=5)
+
+
 def test_what_agrees_has_its_condition():
     torch.set_default_dtype(torch.float32)
     x, y = torch.rand(60, 1, 8, 8), torch.arange(60) % 3

@@ -18,7 +18,8 @@ import chartae as ch
 import papers
 from chartae import cli
 from chartae.cli import reproduce
-from papers import Request, rae_table1, records, side_by_side, table
+from papers import Request, factorial, rae_table1, records, side_by_side, table
+from papers.parts import Claim, Parts, claims_table
 from papers.side_by_side import Row, train_all
 
 FILES = sorted((Path(__file__).parents[1] / "papers").glob("*.py"))
@@ -179,3 +180,50 @@ def test_minutes_stop_a_training_that_continues(digits, monkeypatch, tmp_path):
     log = [json.loads(line) for line in (tmp_path / "ae" / "seed-100" / "log.jsonl").read_text().splitlines()]
     valid = [row["epoch"] for row in log if row["split"] == "valid"]
     assert valid == list(range(1, goal + 1))  # no epoch is trained twice
+
+
+def test_a_claim_is_met_by_its_numbers():
+    claim = Claim("error", "1805.09804", "<= 2", [1.0, 2.0, 1.5])
+    assert claim.met
+    assert claim.verdict == "met, within noise"
+    assert Claim("error", "ours", "<= 2", [1.0, 1.1]).verdict == "met"
+    assert Claim("error", "ours", "> 2", [1.0, 1.1]).verdict == "**not met**"
+    assert Claim("error", "ours", ">= 2", []).met is None
+    row = claim.row()
+    assert (row["n"], row["mean"], row["sd"], row["met"]) == (3, 1.5, 0.5, True)
+    assert "| error | 1805.09804 | - | <= 2 | 1.500 ± 0.500 | 3 | met, within noise |" in claims_table([claim])
+    with pytest.raises(ValueError, match="target is 'about 2'; expected one of >"):
+        Claim("error", "ours", "about 2", [])
+
+
+def test_the_factorial_switches_every_part(tmp_path, monkeypatch):
+    """Every cell is trained with the parts that it names, and a claim compares cells that differ in one part."""
+    fitted = []
+    errors = {"decoder and critic": 0.01, "views": 0.1, "neighbours": 0.05}
+
+    def fit(recipe, data, **options):
+        fitted.append((recipe, options))
+        return options
+
+    def error(run, data):
+        there = [not run["encoder_alone"], run["views"], run["neighbours"] > 0]
+        return 0.3 - sum(e for e, on in zip(errors.values(), there, strict=True) if on)
+
+    monkeypatch.setattr(factorial, "fit", fit)
+    monkeypatch.setattr(factorial, "class_error", error)
+    request = Request(tmp_path, seeds=2)
+    data = ch.data.load("digits")
+    parts = Parts(request, "few")
+    found = factorial.factorial(request, parts, data, (100,), {"epochs": 1}, supervised=True)
+    assert len(fitted) == 8 * 2
+    assert {options["seed"] for _, options in fitted} == {100, 101}
+    assert all(
+        options.get("agreement") == 0.0 for _, options in fitted if not (options["views"] or options["neighbours"])
+    )
+    claims = {claim["claim"]: claim for claim in found["claims"]}
+    assert claims["100 labels: what views, beside the others, take off the error"]["mean"] == pytest.approx(10)
+    alone = claims["100 labels: what decoder and critic, alone, take off the error"]
+    assert (alone["mean"], alone["n"], alone["met"]) == (pytest.approx(1), 2, True)
+    assert alone["note"] == "the control has 30.00 %"
+    # without labels there is nothing to train in the last cell
+    assert len(factorial.cells(supervised=False)) == 7

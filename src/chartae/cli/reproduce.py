@@ -136,6 +136,9 @@ class Reproduce(Printing):
         float | None,
         flag(f"time for training, after which it stops, resumable ({takers('minutes')})", "MINUTES"),
     ] = None
+    factorial: Annotated[
+        bool, flag(f"switch each part of the objective on and off, in all combinations ({takers('factorial')})")
+    ] = False
     device: Annotated[
         str | None, flag("where to train, such as cpu; small two-dimensional models always train on the CPU", "NAME")
     ] = None

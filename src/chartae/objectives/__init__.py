@@ -2,7 +2,7 @@
 
 from chartae.objectives.adversarial import Adversarial
 from chartae.objectives.base import Alarm, Objective, Player, needs_several
-from chartae.objectives.guided import Guided
+from chartae.objectives.guided import EncoderAlone, Guided
 from chartae.objectives.penalised import Penalised
 from chartae.objectives.predicting import Predicting
 from chartae.objectives.vae_gan import VAEGAN
@@ -12,6 +12,7 @@ __all__ = [
     "VAEGAN",
     "Adversarial",
     "Alarm",
+    "EncoderAlone",
     "Guided",
     "Objective",
     "Penalised",

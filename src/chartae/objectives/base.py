@@ -143,6 +143,11 @@ class Objective(nn.Module, ABC):
                     "distributions closer first.",
                 )
 
+    def trains(self, module: nn.Module) -> bool:
+        """Whether a player optimises a parameter of this part of the model."""
+        trained = {id(parameter) for player in self.players().values() for parameter in player.parameters}
+        return any(id(parameter) in trained for parameter in module.parameters())
+
     @abstractmethod
     def players(self) -> dict[str, Player]:
         """The players by name; the first is the model."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -16,10 +16,57 @@ from chartae.data import Batch, Batches
 from chartae.data.labels import choose_labels
 from chartae.maths import as_float, nearest
 from chartae.maths.random import randint
-from chartae.objectives.base import Objective
+from chartae.objectives.base import Alarm, Objective, Player
 from chartae.objectives.wrapped import Wrapped
 
-__all__ = ["Guided"]
+__all__ = ["EncoderAlone", "Guided"]
+
+
+class EncoderAlone(Wrapped):
+    """The inner objective without its losses and critics: only what is added to it trains the model, and no decoder.
+
+    Within `Guided`, it is the control that shows what decoder and critics add to agreement and labels. The decoder
+    keeps its initial weights.
+
+    Args:
+        inner: the objective whose model is kept.
+
+    >>> import torch
+    >>> from chartae import Autoencoder, Gaussian, Penalised, Reconstruction
+    >>> from chartae.conditionals import Categorical, Jitter, UniformCategorical
+    >>> from chartae.objectives import EncoderAlone, Guided
+    >>> encoder, decoder = Categorical(torch.nn.Linear(3, 4)), Gaussian(torch.nn.Linear(4, 3))
+    >>> inner = Penalised(Autoencoder(encoder, decoder, UniformCategorical(4)), Reconstruction())
+    >>> objective = Guided(EncoderAlone(inner), views=Jitter())
+    >>> objective(torch.randn(8, 3))["loss"].backward()
+    >>> decoder.net.weight.grad is None, objective.trains(decoder)
+    (True, False)
+    """
+
+    def __init__(self, inner: Objective) -> None:
+        super().__init__(inner)
+        self.comparable = self.second_order = False
+        self.ema = None
+
+    @property
+    def scheduled(self) -> bool:
+        return False
+
+    def players(self) -> dict[str, Player]:
+        model = next(iter(self.inner.players().values()))
+        return {"model": replace(model, parameters=list(self.model.encoder.parameters()))}
+
+    def check(self, batches: Batches) -> None:
+        pass  # the inner objective is not trained
+
+    def alarms(self, rows: Sequence[Mapping[str, float | str]]) -> Iterator[Alarm]:
+        yield from ()
+
+    def forward(self, batch: Batch, player: str = "model") -> dict[str, Tensor]:
+        return {"loss": batch.x.new_zeros(())}
+
+    def __repr__(self) -> str:
+        return "the encoder alone"
 
 
 class Guided(Wrapped):

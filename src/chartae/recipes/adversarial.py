@@ -28,7 +28,7 @@ from chartae.conditionals import (
 )
 from chartae.objectives import Objective, Penalised
 from chartae.objectives.adversarial import Adversarial
-from chartae.objectives.guided import Guided
+from chartae.objectives.guided import EncoderAlone, Guided
 from chartae.objectives.vae_gan import VAEGAN
 from chartae.recipes.setting import Asked, Setting, or_default
 from chartae.recipes.table import recipe
@@ -113,11 +113,14 @@ class Guidance:
         views: whether examples are seen under small random changes that must not change the category (images are
             turned, moved, scaled and sheared; vectors get noise); by default for images. The paper has none. Labelled
             examples are changed so even if agreement is 0.
+        encoder_alone: whether agreement and labels alone train the encoder, without decoder and critics; false by
+            default. It is the control that shows what these add.
     """
 
     agreement: float | None = None
     neighbours: int = 5
     views: bool | None = None
+    encoder_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -589,6 +592,13 @@ def _guided(
             f"neighbours is {guidance.neighbours} and views is {guidance.views}, but agreement is 0, so they would "
             "have no effect; give an agreement above 0 too, e.g. 10"
         )
+    if guidance.encoder_alone:
+        if supervised is None and not agreement:
+            raise ValueError(
+                "encoder_alone is true, but agreement is 0, so nothing would be trained; give views or neighbours, or "
+                "leave encoder_alone out"
+            )
+        objective = EncoderAlone(objective)
     if supervised is None:
         if not agreement:
             return objective

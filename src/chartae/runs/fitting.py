@@ -312,7 +312,7 @@ def _trained(fitting: Prepared, request: Request) -> Run:
         settings, dataset.kind, built.objective.model, built.objective, history.rows, {}, folder, history,
         dataset.skipped, history.best_epoch, dataset.condition,
     )  # fmt: skip
-    if not built.objective.comparable and len(dataset.train) >= 10:
+    if not built.objective.comparable and built.objective.trains(run.model.decoder) and len(dataset.train) >= 10:
         run.check_code_use(dataset)
     run = replace(run, residuals=run.measure_residuals(dataset))
     if target is not None and writing:
