@@ -17,7 +17,7 @@ from chartae.draw import pictures
 from chartae.maths import as_float
 from chartae.metrics import LeNetFeatures, default_for, extractor, to_uint8
 from chartae.runs import Run, fit
-from papers.parts import Columns, Parts, Row, Rows, average, first, numbers, summary
+from papers.parts import Columns, Parts, Row, Rows, average, first, fresh_seeds, numbers, summary
 from papers.table import Request, reproduction
 
 __all__ = ["iae_style"]
@@ -57,11 +57,11 @@ def iae_style(request: Request) -> Row:
     rows: Rows = []
     panels: list[np.ndarray] = []
     for size, noise in CELLS:
-        for seed in range(request.seeds or 1):
+        for k, seed in enumerate(fresh_seeds(request.seeds or 1)):
             make = functools.partial(train_and_evaluate, data, size, noise, seed, request)
             row = parts.make(f"code-{size}-noise-{noise}-{seed}", make).result
             picture = np.array(row.pop("picture"), np.uint8)
-            if not seed:
+            if not k:
                 panels += [picture, np.full((len(picture), 12), 255, np.uint8)]
             rows.append(row)
     real, tested = agreement(data, data.test[:TESTED]), min(TESTED, len(data.test))

@@ -9,9 +9,9 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from chartae.records import files
 from chartae.records.parsing import Value
@@ -179,7 +179,9 @@ class Claim:
         target: sign and number, such as ">= 0.95".
         values: our numbers, one for each seed.
         published: the paper's number, in words; "" if it gives none.
-        note: what a reader must know to judge the number; "" for nothing.
+        note: what a reader must know to judge the number, such as what the control has; "" for nothing.
+        seeds: seeds of the values; none for what has no randomness.
+        differs: what differs from the published protocol; "" for nothing.
     """
 
     text: str
@@ -188,6 +190,14 @@ class Claim:
     values: Sequence[float]
     published: str = ""
     note: str = ""
+    seeds: Sequence[int] = ()
+    differs: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Claim:
+        """The claim of a row of results."""
+        names = {"text": "claim"}
+        return cls(**{f.name: row[names.get(f.name, f.name)] for f in fields(cls)})
 
     def __post_init__(self) -> None:
         if self.target.split(" ")[0] not in SIGNS:
@@ -198,6 +208,13 @@ class Claim:
         """Whether the mean of the values meets the target; None without values."""
         sign, number = self.target.split(" ")
         return SIGNS[sign](statistics.mean(self.values), float(number)) if self.values else None
+
+    @property
+    def chosen_on(self) -> str:
+        """Whether the seeds are fresh: no setting was chosen on them."""
+        if not self.seeds:
+            return "-"
+        return "fresh" if min(self.seeds) >= FIRST_SEED else "**not fresh**"
 
     @property
     def verdict(self) -> str:
@@ -214,7 +231,8 @@ class Claim:
             "claim": self.text, "source": self.source, "target": self.target, "values": list(self.values),
             "n": len(self.values), "mean": statistics.mean(self.values) if self.values else None,
             "sd": statistics.stdev(self.values) if len(self.values) > 1 else None, "met": self.met,
-            "verdict": self.verdict, "published": self.published, "note": self.note,
+            "verdict": self.verdict, "published": self.published, "note": self.note, "seeds": list(self.seeds),
+            "differs": self.differs,
         }  # fmt: skip
 
 
