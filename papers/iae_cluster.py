@@ -11,8 +11,10 @@ import torch
 from matplotlib.figure import Figure
 
 from chartae.data import Dataset, load
+from chartae.draw.pictures import Picture, grid, save_png
 from chartae.evaluation import clusters_of
 from chartae.maths import as_float
+from chartae.metrics import to_uint8
 from chartae.runs import Run, fit
 from papers.factorial import factorial
 from papers.parts import Cell, Columns, Parts, Row, Rows, average, first, numbers, summary
@@ -108,10 +110,24 @@ def train_and_evaluate(
     )  # fmt: skip
     if picture is not None:
         examples(run, data).savefig(picture, dpi=110)
+        save_png(picture.with_name(f"{picture.stem}-drawn.png"), drawn(run))
     return {
         "recipe": method.recipe, "clusters": method.clusters, "options": method.options, "agrees": method.agrees,
         "seed": seed, **asdict(clusters_of(run, data)),
     }  # fmt: skip
+
+
+def drawn(run: Run, rows: int = 8) -> Picture:
+    """A picture by the model, with one cluster in each column, and in each row the same style and noise."""
+    category = run.model.prior().category.mean
+    clusters = category.shape[-1]
+    generator = torch.Generator(run.device).manual_seed(0)
+    codes = run.model.prior().sample(rows, generator=generator).reshape(rows, -1)  # the category, then the style
+    columns = []
+    for k in range(clusters):
+        codes[:, :clusters] = torch.eye(clusters).to(codes)[k]
+        columns.append(to_uint8(run.render(codes, seed=0).cpu()))  # the same noise for each cluster
+    return grid(torch.stack(columns, 1).flatten(0, 1).numpy(), clusters)
 
 
 def examples(run: Run, data: Dataset, shown: int = 10) -> Figure:

@@ -11,7 +11,16 @@ from torch import nn as tnn
 
 import chartae as ch
 from chartae import nn
-from chartae.conditionals import Categorical, Dirac, Empirical, Gaussian, Implicit, StandardNormal, UniformCategorical
+from chartae.conditionals import (
+    Categorical,
+    Dirac,
+    Empirical,
+    Gaussian,
+    Implicit,
+    Product,
+    StandardNormal,
+    UniformCategorical,
+)  # fmt: skip
 from chartae.data import Batch, Batches
 from chartae.diagnostics import code_use
 from chartae.distributions import OneHot
@@ -472,11 +481,33 @@ def test_the_calibration_of_a_conditional_in_closed_form(share):
     with pytest.warns(RuntimeWarning, match="ignores its noise.*noise_dim=0") if expected < 0.1 else nullcontext():
         use = code_use(model, x, draws=16)
     assert use.calibration == pytest.approx(expected, rel=0.05)
-    assert use.noiseless == (share == 0.1)
+    assert ("the noise is ignored" in dict(use.warnings())) == (share == 0.1)
     assert not use.ignored
     with torch.no_grad():
         model.decoder.net.weight[1, 1] = 0.0
     assert code_use(model, x).calibration is None  # nothing varies
+
+
+@pytest.mark.parametrize("weight", [3.0, 0.0])
+def test_a_decoder_that_ignores_the_category_is_found(weight):
+    """Four clusters whose examples differ in a style too: the decoder may draw them from the style alone."""
+    x = torch.cat([3 * torch.eye(4).repeat(50, 1), torch.randn(200, 2)], 1)
+    parts = [Categorical(tnn.Identity()), Dirac(tnn.Identity())]
+    prior = Product([UniformCategorical(4), StandardNormal(6)], [4, 6])
+    encoder = Product(parts, [4, 6], tnn.Linear(6, 10, bias=False))
+    model = ch.Autoencoder(encoder, ch.Gaussian(tnn.Linear(10, 6, bias=False)), prior)
+    with torch.no_grad():
+        model.encoder.net.weight.copy_(torch.cat([20 * torch.eye(4, 6), torch.eye(6)]))
+        # from the category and the style, or from the style alone
+        clusters = torch.cat([weight * torch.eye(4, 4), torch.zeros(2, 4)])
+        style = torch.eye(6) * torch.tensor([0.0 if weight else 1.0] * 4 + [1.0] * 2)
+        model.decoder.net.weight.copy_(torch.cat([clusters, style], 1))
+    with nullcontext() if weight else pytest.warns(RuntimeWarning, match="ignores the category.*Decrease latent_dim"):
+        use = code_use(model, x)
+    assert use.error == pytest.approx(0, abs=1e-6)
+    assert not use.ignored
+    assert (use.other_category > 10) == (weight > 0)
+    assert [kind for kind, _ in use.warnings()] == ([] if weight else ["the category is ignored"])
 
 
 def test_what_a_code_is_used_for():
@@ -548,7 +579,6 @@ def test_an_ignored_code_is_an_alarm_in_the_log(tmp_path, float32):
         ("aae-cluster", {"clusters": 5, "mode": "gumbel"}),
     ],
 )
-@pytest.mark.filterwarnings("ignore:the decoder ignores its noise")  # after two epochs
 @pytest.mark.parametrize("shape", [(6,), (1, 8, 8)])
 def test_recipes_train_and_come_back(recipe, options, shape, tmp_path, float32):
     x = torch.rand(110, *shape, generator=torch.Generator().manual_seed(0))
@@ -658,7 +688,16 @@ def test_clusters_are_evaluated_and_predicted(tmp_path, float32):
     assert found["clusters"]["error_majority"] < 0.9 - 0.1  # better than chance
     with pytest.raises(ValueError, match="validation set of digits has no class labels"):
         clusters_of(run, replace(data, valid_labels=None))
-    assert set(found["code"]) == {"error", "shuffled", "spread", "calibration", "information", "bound", "used"}
+    assert set(found["code"]) == {
+        "error",
+        "shuffled",
+        "other_category",
+        "spread",
+        "calibration",
+        "information",
+        "bound",
+        "used",
+    }
     x = data.train[:200].numpy()
     estimator = ch.GenerativeAutoencoder(recipe="iae-cluster", epochs=1, options={"clusters": 4, "noise_dim": 2})
     labels = estimator.fit(x).predict(x)

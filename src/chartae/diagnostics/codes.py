@@ -29,6 +29,9 @@ class CodeUse:
         error: E ||x - x^||^2 of reconstructions from the code of x, summed over coordinates.
         shuffled: the same with another example's code. If it is not clearly larger than `error`, the decoder ignores
             the code.
+        other_category: for a code that is a category and a style, the same with another example's category and the own
+            style. If it is not clearly larger than `error`, the decoder ignores the category, and draws the same for
+            each cluster. None for other codes.
         spread: mean variance of the reconstructions of one code, as a share of the total variance of x; 0 for a
             deterministic decoder, about 1 if the code holds no information.
         calibration: whether the reconstructions of a code vary as much as the examples that have it: the mean of
@@ -43,13 +46,15 @@ class CodeUse:
         used: number of categories that hold more than 1 % of the points; None if the code is not categorical.
 
     >>> from chartae.diagnostics import CodeUse
-    >>> use = CodeUse(error=3.1, shuffled=8.4, spread=0.0, calibration=0.02, information=None, bound=2.0, used=None)
-    >>> use.ignored, use.noiseless
-    (False, True)
+    >>> use = CodeUse(error=3.1, shuffled=8.4, other_category=3.2, spread=0.0, calibration=0.02, information=None,
+    ...               bound=2.0, used=None)
+    >>> use.ignored, [kind for kind, text in use.warnings()]
+    (False, ['the category is ignored', 'the noise is ignored'])
     """
 
     error: float
     shuffled: float
+    other_category: float | None
     spread: float
     calibration: float | None
     information: float | None
@@ -61,20 +66,28 @@ class CodeUse:
         """Whether reconstructions from the code of x are hardly better than from another code: error > 0.9 shuffled."""
         return self.error > 0.9 * self.shuffled
 
-    @property
-    def noiseless(self) -> bool:
-        """Whether the decoder has noise and ignores it: calibration < 0.1."""
-        return self.calibration is not None and self.calibration < CALIBRATED
-
-    @property
-    def noise_remedy(self) -> str:
-        """A message for ignored noise: what was measured, and which settings help."""
-        return (
-            f"the decoder ignores its noise: reconstructions of one code have {self.calibration:.2g} of the variance "
-            f"of the examples with this code; expected about 1, and at least {CALIBRATED}. The losses do not show it. "
-            "Decrease latent_dim, so that the code cannot hold everything, end the warmup earlier, or leave the noise "
-            "out (noise_dim=0)"
-        )
+    def warnings(self) -> list[tuple[str, str]]:
+        """What the decoder ignores: in a few words, and as a message that says what was measured and what helps."""
+        found = []
+        if self.ignored:
+            return [("the code is ignored", self.remedy)]
+        if self.other_category is not None and self.error >= 0.9 * self.other_category:
+            found.append((
+                "the category is ignored",
+                f"the decoder ignores the category: the error of reconstructions is {self.error:.4g} with their own "
+                f"category, and {self.other_category:.4g} with another example's; expected a clearly larger error. The "
+                "categories may still cluster the data, but the decoder draws the same for each. Decrease latent_dim, "
+                "the size of the style, so that it cannot hold everything, or train for longer",
+            ))  # fmt: skip
+        if self.calibration is not None and self.calibration < CALIBRATED:
+            found.append((
+                "the noise is ignored",
+                f"the decoder ignores its noise: reconstructions of one code have {self.calibration:.2g} of the "
+                f"variance of the examples with this code; expected about 1, and at least {CALIBRATED}. The losses do "
+                "not show it. Decrease latent_dim, so that the code cannot hold everything, end the warmup earlier, or "
+                "leave the noise out (noise_dim=0)",
+            ))  # fmt: skip
+        return found
 
     @property
     def remedy(self) -> str:
@@ -98,9 +111,9 @@ def code_use(
     """Measure whether the decoder uses the code: shuffled-code control, spread within a code, and information.
 
     An implicit autoencoder has a useless optimum at which all of its losses are zero and the decoder ignores the code.
-    If ``error > 0.9 * shuffled``, a RuntimeWarning says so and names settings that help; so it does if
-    ``calibration < 0.1``, as a decoder that ignores its noise has the same losses. `chartae.fit` calls this function
-    after training with critics.
+    If ``error > 0.9 * shuffled``, a RuntimeWarning says so and names settings that help. Another one says if the
+    decoder ignores the category of a code (``error > 0.9 * other_category``) or its noise (``calibration < 0.1``),
+    which losses do not show either. `chartae.fit` calls this function after training with critics.
 
     Args:
         model: any autoencoder.
@@ -137,6 +150,12 @@ def code_use(
         swapped = model.decoder(z[partner], condition).point()
         error = (reconstructions - x).flatten(2).square().sum(2).mean()
         shuffled = (swapped - x).flatten(1).square().sum(1).mean()
+        other_category = None
+        if q.has_category and q.category.mean.shape[-1] < z.shape[-1]:
+            mixed = z.clone()
+            mixed[:, q.category_at] = z[partner][:, q.category_at]
+            other = model.decoder(mixed, condition).point()
+            other_category = float((other - x).flatten(1).square().sum(1).mean())
         within = reconstructions.var(0).flatten(1).sum(1).mean()
         noisy = bool((reconstructions != reconstructions[0]).any())
         calibration = float(2 * within / error.clamp_min(1e-12)) if noisy else None
@@ -150,11 +169,9 @@ def code_use(
         elif model.encoder.has_density:
             information = _encoder_information(q, z)
         bound = info_nce(x[:1000], reconstructions[0, :1000])
-    use = CodeUse(float(error), float(shuffled), float(spread), calibration, information, bound, used)
-    if use.ignored:
-        warnings.warn(use.remedy, RuntimeWarning, stacklevel=2)
-    elif use.noiseless:
-        warnings.warn(use.noise_remedy, RuntimeWarning, stacklevel=2)
+    use = CodeUse(float(error), float(shuffled), other_category, float(spread), calibration, information, bound, used)
+    for _, text in use.warnings():
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
     return use
 
 

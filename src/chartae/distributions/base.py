@@ -118,6 +118,11 @@ class Distribution(ABC):
         """The distribution of the category in a point, if there is one (`has_category`); else a TypeError."""
         raise TypeError(f"{type(self).__name__} has no category. Use a Categorical encoder, or a Product that has one.")
 
+    @property
+    def category_at(self) -> slice:
+        """The entries of a point that are its category, if there is one (`has_category`)."""
+        return slice(None)
+
     def _sum(self, t: Tensor) -> Tensor:
         if self.event_ndim == 1:
             return t.sum(-1)

@@ -132,6 +132,11 @@ class Product(Distribution):
     def category(self) -> Distribution:
         return next((p for p in self.parts if p.has_category), self.parts[0]).category
 
+    @property
+    def category_at(self) -> slice:
+        first = next((i for i, part in enumerate(self.parts) if part.has_category), 0)
+        return slice(sum(self.sizes[:first]), sum(self.sizes[: first + 1]))
+
 
 class Atoms(Distribution):
     """The uniform distribution over a finite set of points; it has no density.

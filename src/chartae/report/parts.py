@@ -79,13 +79,15 @@ CODE_PARTS: Mapping[str, CodePart] = {
         {
             "error": ("squared error with its own code", 1),
             "shuffled": ("squared error with another example's code", 1),
+            "other_category": ("squared error with another example's category", 1),
             "spread": ("spread within a code", 1),
             "calibration": ("calibration of this spread", 1),
             "information": ("I(x; code), nats", 1),
             "bound": ("I(x; code), lower bound, nats", 1),
             "used": ("categories in use", 1),
         },
-        "If the error is as small with another example's code, the decoder ignores the code. Spread: the variance of "
+        "If the error is as small with another example's code, the decoder ignores the code; if it is with another "
+        "example's category, it draws the same for each cluster. Spread: the variance of "
         "the reconstructions of one code, as a share of the variance of the data: 0 for a deterministic decoder, 1 if "
         "the code holds no information. Calibration: the same variance as a share of that of the examples with this "
         "code; 1 is right, and far below 1 the decoder ignores its noise.",

@@ -1038,18 +1038,16 @@ class Run:
         return saved
 
     def check_code_use(self, data: Dataset) -> None:
-        """Warn, and log an alarm, if the decoder ignores code or noise, which the losses of critics do not show."""
+        """Warn, and log an alarm, of what the decoder ignores, which the losses of critics do not show."""
         rows = sample_rows(len(data.train), 1000)
         x = as_float_like(self.kind.inside(data.train[rows]), self.model).to(self.device)
         conditions = data.train_condition
         condition = None if conditions is None else conditions[rows].to(x)
         use = code_use(self.model, x, condition=condition)
-        if use.ignored or use.noiseless:
-            last = self.log[-1]
-            kind, text = ("the code", use.remedy) if use.ignored else ("the noise", use.noise_remedy)
+        last = self.log[-1]
+        for kind, text in use.warnings():
             self.log.append({
-                "split": "alarm", "epoch": last["epoch"], "step": last["step"], "kind": f"{kind} is ignored",
-                "alarm": text,
+                "split": "alarm", "epoch": last["epoch"], "step": last["step"], "kind": kind, "alarm": text,
             })  # fmt: skip
 
 
