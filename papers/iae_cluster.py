@@ -17,7 +17,7 @@ from chartae.maths import as_float
 from chartae.metrics import to_uint8
 from chartae.runs import Run, fit
 from papers.factorial import factorial
-from papers.parts import Cell, Columns, Parts, Row, Rows, average, first, numbers, summary
+from papers.parts import Cell, Columns, Parts, Row, Rows, average, first, fresh_seeds, numbers, summary
 from papers.table import Request, reproduction
 
 __all__ = ["FULL", "QUICK", "each", "iae_cluster", "labelled"]
@@ -92,9 +92,10 @@ def iae_cluster(request: Request) -> Row:
     rows: Rows = []
     results: Row = {"data": name, "quick": quick, "rows": rows}
     for method in METHODS:
-        for seed in range(count if method.every else 1):
+        seeds = fresh_seeds(count if method.every else 1)
+        for seed in seeds:
             label = f"{method.recipe}-{method.clusters}-{method.agrees}-{seed}"
-            picture = None if seed else parts.folder / f"{label}.png"
+            picture = parts.folder / f"{label}.png" if seed == seeds[0] else None
             make = functools.partial(train_and_evaluate, method, data, seed, settings, request, picture)
             rows.append(parts.make(label, make).result)
             parts.write(summary(rows, COLUMNS, "recipe", "clusters", "agrees"), results)

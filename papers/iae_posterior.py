@@ -24,7 +24,7 @@ from chartae.objectives import Adversarial, Objective, Penalised
 from chartae.runs import fit
 from chartae.terms import KL, AdversarialKL, Reconstruction
 from chartae.training import fit as train
-from papers.parts import Columns, Parts, Row, Rows, average, first, numbers, summary
+from papers.parts import Columns, Parts, Row, Rows, average, first, fresh_seeds, numbers, summary
 from papers.table import Request, reproduction
 
 __all__ = ["evaluate_four_points", "iae_posterior"]
@@ -58,7 +58,7 @@ def iae_posterior(request: Request) -> Row:
     codes: dict[str, Tensor] = {}
     draws: dict[str, Tensor] = {}
     results: Row = {"quick": quick, "floor": floor(), "points": points, "modes": modes}
-    for seed in range(request.seeds or 5):
+    for seed in fresh_seeds(request.seeds or 5):
         for name, (recipe, options) in METHODS.items():
             make = functools.partial(four_points, recipe, options, seed, 3000 if quick else 10_000)
             row = parts.make(f"points-{recipe}-{seed}", make).result

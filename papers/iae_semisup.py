@@ -19,7 +19,7 @@ from chartae.recipes import setting_for
 from chartae.runs import fit
 from papers.factorial import factorial
 from papers.iae_cluster import FULL, QUICK, each, labelled
-from papers.parts import Columns, Parts, Row, Rows, average, first, grouped, numbers, summary
+from papers.parts import Columns, Parts, Row, Rows, average, first, fresh_seeds, grouped, numbers, summary
 from papers.table import Request, reproduction
 
 __all__ = ["iae_semisup"]
@@ -82,7 +82,7 @@ def iae_semisup(request: Request) -> Row:
     for method in METHODS:
         if not quick and "net" in method.options:
             continue  # all methods have convolutions in the full version
-        for seed in range(count if method.every else 1):
+        for seed in fresh_seeds(count if method.every else 1):
             label = f"{method.name.replace(', ', '-').replace(' ', '-')}-{seed}"
             make = functools.partial(train_and_evaluate, method, data, labels, seed, settings | method.options, request)
             rows.append(parts.make(label, make).result)

@@ -23,7 +23,7 @@ from chartae.draw import pictures
 from chartae.maths import as_float
 from chartae.metrics import LeNetFeatures, default_for, to_uint8
 from chartae.runs import Run, fit, translate
-from papers.parts import Parts, Row, Rows, average, grouped, table
+from papers.parts import Parts, Row, Rows, average, fresh_seeds, grouped, table
 from papers.table import Request, reproduction
 
 __all__ = ["grey", "hue", "iae_translate", "measures"]
@@ -197,7 +197,7 @@ def iae_translate(request: Request) -> Row:
     rows: Rows = []
     results: Row = {"data": data, "quick": quick, "training": training, "rows": rows}
     for name in TASKS:
-        for seed in range(request.seeds or (3 if quick else 5)):
+        for seed in fresh_seeds(request.seeds or (3 if quick else 5)):
             part = parts.make(f"{name}-seed-{seed}", functools.partial(train_and_evaluate, name, base, seed, request))
             rows.append({"task": name, "seed": seed, "seconds": part.seconds, **part.result})
             parts.write(tables(data, rows), results)

@@ -14,12 +14,11 @@ from chartae.autoencoder import in_slices
 from chartae.data import mixings
 from chartae.diagnostics import geometry
 from chartae.draw import plotting
-from chartae.metrics import mcc
 from chartae.recipes import Setting, build
 from chartae.runs import train_many
-from papers.parts import Columns, Parts, Row, Rows, average, first, mean_sd, numbers, summary, table
+from papers.parts import Columns, Parts, Row, Rows, average, first, fresh_seeds, mean_sd, numbers, summary, table
 from papers.table import Request, reproduction
-from papers.vaes import HELD_OUT, Plan, train_vaes
+from papers.vaes import BASELINES, HELD_OUT, Plan, recovery, train_vaes
 
 __all__ = ["ima_moebius"]
 
@@ -28,8 +27,10 @@ VAES: Columns = {
     "gamma²": first("gamma2", ".0e"),
     "n": len,
     "MCC (means, all)": average("mcc"),
+    **BASELINES,
     "MCC (authors' protocol)": average("mcc_authors"),
     "contrast": average("contrast"),
+    "infinite ones left out": average("infinite_contrasts", digits=1),
     "active": average("active", digits=1),
     "σ² / predicted": lambda rows: mean_sd(numbers([row for row in rows if row["active"]], "variance_ratio")),
 }
@@ -37,6 +38,7 @@ DETERMINISTIC: Columns = {
     "weight": first("weight", "g"),
     "n": len,
     "MCC": average("mcc"),
+    **BASELINES,
     "contrast": average("contrast", digits=4),
     "mean squared error": lambda rows: f"{sum(numbers(rows, 'mse')) / len(rows):.1e}",
 }
@@ -58,9 +60,9 @@ def ima_moebius(request: Request) -> Row:
     parts = Parts(request, "ima-moebius", quick=quick, seeds=count)
     world = mixings.moebius(dim=3, seed=0)
     gammas = [1e1, 1e4] if quick else [1e1, 1e3, 1e4, 1e5]
-    points = [(gamma2, seed) for gamma2 in gammas for seed in range(count)]
+    points = [(gamma2, seed) for gamma2 in gammas for seed in fresh_seeds(count)]
     parts_by_name = {"precision": parts.make("precision", functools.partial(train_vaes, [world], points, plan))}
-    points = [(gamma2, seed) for gamma2 in gammas[-2:] for seed in range(few)]
+    points = [(gamma2, seed) for gamma2 in gammas[-2:] for seed in fresh_seeds(few)]
     for dim in (5,) if quick else (5, 10):
         worlds, wide = [mixings.moebius(dim=dim, seed=0)], replace(plan, net="smooth:96x96")
         name = f"dimension-{dim}"
@@ -79,9 +81,10 @@ def ima_moebius(request: Request) -> Row:
 def maps(count: int, plan: Plan) -> Rows:
     """VAEs on maps that are not orthogonal: a matrix of unit determinant after a Moebius map."""
     worlds = [
-        mixings.after(mixings.unit_determinant(3, seed), mixings.moebius(dim=3, seed=seed)) for seed in range(count)
+        mixings.after(mixings.unit_determinant(3, seed), mixings.moebius(dim=3, seed=seed))
+        for seed in fresh_seeds(count)
     ]
-    rows = train_vaes(worlds, [(1e5, seed) for seed in range(count)], plan)
+    rows = train_vaes(worlds, [(1e5, seed) for seed in fresh_seeds(count)], plan)
     for seed, (world, row) in enumerate(zip(worlds, rows, strict=True)):
         L = mixings.unit_determinant(3, seed)
         row["contrast_of_L"] = float(geometry(lambda z, L=L: z @ L.T, torch.zeros(1, 3, dtype=L.dtype)).contrast)
@@ -100,7 +103,7 @@ def deterministic(world: mixings.Mixing, count: int, plan: Plan) -> Rows:
     for weight in (0.0, 0.01, 0.1, 1.0):
         objectives = [
             build("rae", setting, seed=seed, sigma=0.03, beta=1.0, orthogonality=weight).objective
-            for seed in range(count)
+            for seed in fresh_seeds(count)
         ]
         train_many(
             objectives, train, seeds=list(range(count)), steps=plan.steps, batch_size=plan.batch, lr=plan.lr
@@ -111,7 +114,7 @@ def deterministic(world: mixings.Mixing, count: int, plan: Plan) -> Rows:
             rows.append({
                 "weight": weight,
                 "seed": seed,
-                "mcc": float(mcc(truth, codes, baselines=False)),
+                **recovery(truth, codes),
                 "contrast": float(geometry(model, codes[:2000]).contrast.mean()),
                 "mse": float((in_slices(model, model.decode, codes) - held_out).square().mean()),
             })  # fmt: skip

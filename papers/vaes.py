@@ -16,9 +16,9 @@ from chartae.diagnostics import geometry, self_consistency
 from chartae.metrics import mcc
 from chartae.recipes import Setting, build
 from chartae.runs import train_many
-from papers.parts import Row, Rows
+from papers.parts import Columns, Row, Rows, average
 
-__all__ = ["HELD_OUT", "Plan", "finite_mean", "train_vaes"]
+__all__ = ["BASELINES", "HELD_OUT", "Plan", "contrasts", "recovery", "train_vaes"]
 
 #: number of held-out points for evaluation
 HELD_OUT = 6000
@@ -39,10 +39,26 @@ class Plan:
         return cls(2500, 12_000) if quick else cls(15_000, 42_000)
 
 
-def finite_mean(values: Tensor) -> float:
-    """The mean of the finite values; infinite if there are none."""
+#: columns of every table of recovered factors, beside the MCC
+BASELINES: Columns = {
+    "MCC of independent codes": average("chance"),
+    "of a random rotation": average("rotation"),
+}
+
+
+def recovery(z: Tensor, codes: Tensor) -> Row:
+    """How well codes recover factors, with what independent codes and randomly rotated factors have."""
+    found = mcc(z, codes)
+    return {"mcc": float(found), "chance": found.chance, "rotation": found.rotation}
+
+
+def contrasts(values: Tensor) -> Row:
+    """The mean of the finite contrasts, infinite if there are none, and how many are left out as infinite."""
     finite = values[values.isfinite()]
-    return float(finite.mean()) if len(finite) else math.inf
+    return {
+        "contrast": float(finite.mean()) if len(finite) else math.inf,
+        "infinite_contrasts": len(values) - len(finite),
+    }
 
 
 def train_vaes(
@@ -87,9 +103,9 @@ def evaluate(model: Autoencoder, x: Tensor, z: Tensor, scale: float) -> Row:
         warnings.simplefilter("ignore", RuntimeWarning)  # a collapsed model has infinite contrast
         contrast = geometry(model, means[:2000].clamp(1e-4, 1 - 1e-4)).contrast
     return {
-        "mcc": float(mcc(z, means, baselines=False)),
+        **recovery(z, means),
         "mcc_authors": float(mcc(z, codes, protocol="batches", baselines=False)),
-        "contrast": finite_mean(contrast),
+        **contrasts(contrast),
         "contrast_median": float(contrast.median()),
         "kl": float(consistency.kl.sum()),
         "active": int(consistency.active.sum()),

@@ -459,7 +459,7 @@ def test_reproductions_make_their_tables(tmp_path, monkeypatch, capsys, float32)
     assert main(words) == 0
     table = (tmp_path / "c" / "table.md").read_text()
     assert "| aae-cluster | 10 | both | 2 |" in table
-    assert (tmp_path / "c" / "aae-cluster-10-both-0.png").stat().st_size > 1000
+    assert (tmp_path / "c" / "aae-cluster-10-both-100.png").stat().st_size > 1000
     words = ["reproduce", "iae-semisup", "--data", "digits", "--quick", "--labels", "50", "--out", str(tmp_path / "s")]
     assert main(words) == 0
     rows = json.loads((tmp_path / "s" / "results.json").read_text())["rows"]

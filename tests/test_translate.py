@@ -373,7 +373,7 @@ def test_reproduce_on_the_data_that_ship(tmp_path, float32, monkeypatch):
     assert 0 <= there["content"] <= 1
     assert there["saturation_real"] == pytest.approx(1, abs=0.01)
     assert there["hue_entropy_real"] > 0.8
-    assert (tmp_path / "r" / "coloured-seed-0.png").is_file()
+    assert (tmp_path / "r" / "coloured-seed-100.png").is_file()
     assert "fashion-mini to fashion-mini+coloured" in (tmp_path / "r" / "table.md").read_text()
     again = iae_translate.iae_translate(request)
     assert again == done
