@@ -391,6 +391,39 @@ def test_molecules_are_compared_as_molecules():
     assert found.rows[0].known
 
 
+def test_searches_without_a_surrogate_have_the_same_budget():
+    grammar = chartae.grammar.load("expressions")
+    strings = ["x+1", "x*x", "sin(x)+2", "x/3", "x+sin(x)", "exp(x)"]
+    score = optimise.goal("expression-fit")
+    scores = [score(s) for s in strings]
+    plain = {"calls": 60, "batch": 25, "known": optimise.Known(["1/2+x"]), "seed": 1}
+    found = optimise.evolve(grammar, strings, scores, score, population=6, **plain)
+    assert len(found.rows) == len(found.calls) == len({row.string for row in found.rows}) == 60
+    assert not {row.string for row in found.rows} & {*strings, "1/2+x"}
+    assert [row.round for row in found.rows] == [1] * 25 + [2] * 25 + [3] * 10
+    assert (grammar.encode([row.string for row in found.rows]).lengths <= grammar.encode(strings).lengths.max()).all()
+    assert found.best_new.score == min(found.calls) < found.best_known
+    assert not found.maximise
+    again = optimise.evolve(grammar, strings, scores, score, population=6, **plain)
+    assert again == found
+    assert optimise.evolve(grammar, strings, scores, score, population=6, **plain | {"seed": 2}) != found
+    # crossover alone leaves a population of one string nothing to exchange
+    assert not optimise.evolve(grammar, ["x"], [1.0], score, population=2, mutation=0.0, **plain).rows
+    # draws that are known or invalid cost nothing
+    draws = iter([["x+1", "", "1/2 + x"], ["x", "x", "2"], ["3"]] + [["x"]] * 10**5)
+    drawn = optimise.random_search(lambda n, seed: next(draws), strings, scores, score, **plain | {"calls": 3})
+    assert [row.string for row in drawn.rows] == ["x", "2", "3"]
+    for change, message in (
+        ({"calls": 0}, "calls is 0"),
+        ({"batch": 0}, "batch is 0"),
+        ({"mutation": 2.0}, "mutation 2"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            optimise.evolve(grammar, strings, scores, score, **plain | change)
+    with pytest.raises(ValueError, match="strings is empty"):
+        optimise.random_search(lambda n, seed: ["x"], [], [], score)
+
+
 def test_the_curve_and_its_area():
     def history(*calls, maximise=False):
         return optimise.History((), worst=4.0, best_known=0.0, maximise=maximise, calls=calls)
@@ -581,7 +614,7 @@ def test_goals_by_name(tmp_path, monkeypatch):
 class FakeRun:
     """A run whose strings are the expressions `x*A+B` of its codes."""
 
-    kind = SimpleNamespace(codec=None)
+    kind = SimpleNamespace(molecules=False)
 
     def __init__(self, n=40):
         self.codes = torch.randn(n, 2, generator=torch.Generator().manual_seed(0))

@@ -170,7 +170,7 @@ def evolve(
 
     >>> from chartae.grammar import load
     >>> from chartae.optimise import evolve, goal
-    >>> strings = ["x+1", "x*x", "sin(x)+2", "1/3+x", "x+sin(x)", "exp(x)"]
+    >>> strings = ["x+1", "x*x", "sin(x)+2", "x/3", "x+sin(x)", "exp(x)"]
     >>> score = goal("expression-fit")
     >>> history = evolve(load("expressions"), strings, [score(s) for s in strings], score, calls=40, batch=10,
     ...                  population=6)

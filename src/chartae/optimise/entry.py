@@ -17,7 +17,6 @@ from torch import Tensor
 from chartae.data import Dataset, read_strings
 from chartae.data.arrays import SPLITS
 from chartae.data.lines import is_string_file
-from chartae.grammar import MOLECULES
 from chartae.optimise.goals import Goal, goal
 from chartae.optimise.history import History
 from chartae.optimise.identity import Identity, Known, as_molecules, without_spaces
@@ -246,7 +245,7 @@ def strings_of(data: Dataset) -> list[str]:
 
 def _identity(run: Run, say: Callable[[str], None]) -> Identity:
     """When strings of a run are the same: as molecules, or without white space."""
-    if run.kind.codec is None or run.kind.codec.language not in MOLECULES:
+    if not run.kind.molecules:
         return without_spaces
     try:
         return as_molecules if as_molecules([]) == [] else without_spaces

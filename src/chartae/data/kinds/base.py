@@ -91,6 +91,11 @@ class Kind(ABC):
     #: codec of the indices, for strings
     codec: Codec | None = None
 
+    @property
+    def molecules(self) -> bool:
+        """Whether the examples are molecules."""
+        return False
+
     @classmethod
     @abstractmethod
     def takes(cls, x: object) -> bool:
