@@ -17,6 +17,7 @@ from chartae import cli, densities, optimise
 from chartae.optimise import Region, Row, Scored, entry
 from chartae.optimise.acquisition import region_batch
 from chartae.optimise.surrogates import quietly
+from chartae.records import manifest
 from chartae.records.verification import verify
 
 D = 4
@@ -254,8 +255,10 @@ def test_resuming_refuses_what_has_changed(tmp_path):
         searched(codes, scores + 1, folder=tmp_path, resume=True)
     with pytest.raises(FileExistsError, match="Set resume or overwrite"):
         searched(codes, scores, folder=tmp_path)
-    with pytest.raises(FileNotFoundError, match="holds no search"):
-        searched(codes, scores, folder=tmp_path / "none", resume=True)
+    lines = []
+    begun = searched(codes, scores, folder=tmp_path / "none", resume=True, rounds=1, say=lines.append)
+    assert begun == searched(codes, scores, rounds=1)  # a job script is simply run again
+    assert lines[0].endswith("holds no search yet, so it starts anew")
     (tmp_path / "state.json").write_text('{"format": 1}')
     with pytest.raises(ValueError, match="is damaged"):
         searched(codes, scores, folder=tmp_path, resume=True)
@@ -722,6 +725,48 @@ def test_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "botorch", None)
     with pytest.raises(ImportError, match=r"pip install 'chartae\[optimise\]'"):
         searched(*world())
+
+
+@pytest.mark.parametrize("listed", ["run.toml", "comparison.json"])
+@pytest.mark.parametrize("options", [{}, {"overwrite": True}, {"resume": True}])
+def test_a_search_is_not_written_over_a_run(fake_run, tmp_path, listed, options):
+    (tmp_path / listed).write_text("mine")
+    manifest.register(tmp_path, listed)
+    for _ in range(2):  # with a search beside it, too
+        with pytest.raises(FileExistsError, match=f"holds {listed}, which no search wrote.*Choose another folder"):
+            optimise.optimise(fake_run, "expression-fit", out=tmp_path, rounds=1, batch=2, candidates=50, **options)
+        assert (tmp_path / listed).read_text() == "mine"
+        (tmp_path / "state.json").write_text("{}")
+        manifest.register(tmp_path, "state.json")
+        if not options:
+            break
+
+
+def test_scoring_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    monkeypatch.setattr(entry, "PART", 2)
+    monkeypatch.setattr(entry, "PARTS", 3)
+    goal, seen = optimise.goal("expression-fit"), []
+    real = entry.score_strings
+
+    def interrupted(strings, score, **settings):
+        if len(seen) == 1:
+            seen.append(())
+            raise KeyboardInterrupt
+        seen.append(tuple(strings))
+        return real(strings, score, **settings)
+
+    monkeypatch.setattr(entry, "score_strings", interrupted)
+    strings = ["x", "x+1", "x+", "x*x", "2"]
+    with pytest.raises(KeyboardInterrupt):
+        optimise.training_scores(strings, goal, tmp_path)
+    scores = optimise.training_scores(strings, goal, tmp_path)
+    assert seen == [("x", "x+1"), (), ("x+", "x*x"), ("2",)]
+    assert scores.isnan().tolist() == [False, False, True, False, False]
+    optimise.training_scores(strings, goal, tmp_path)
+    assert seen[-1] == ("2",)  # all of them are in the cache
+    (tmp_path / "scores.safetensors").write_bytes(b"damaged")
+    again = optimise.training_scores(strings, goal, tmp_path)
+    assert torch.equal(again.nan_to_num(9.0), scores.nan_to_num(9.0))
 
 
 def test_a_search_is_replaced_when_the_new_one_is_complete(fake_run, tmp_path, monkeypatch):

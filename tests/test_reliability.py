@@ -494,6 +494,63 @@ def test_a_run_is_resumed_with_the_options_it_was_read_with(tmp_path, options):
     assert same(longer, ch.fit("ae", path, epochs=2, **words))
 
 
+@pytest.mark.parametrize("change", [{"clip": 0.001}, {"optimizer": "sgd"}, {"plateau": False}, {"ema": 0.9}])
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_another_setting_of_the_training_is_refused(tmp_path, x, change, epochs):
+    """Of a run with the defaults too, whether it is complete or not."""
+    options = {"latent_dim": 2, "densities": (), "progress": False, "out": tmp_path / "r"}
+    ch.fit("rae", x, epochs=1, **options)
+    text = (tmp_path / "r" / "run.toml").read_text()
+    with pytest.raises(ValueError, match=r"training(\.\w+)? is .*expected|is .*; expected .*as in the run in"):
+        ch.fit("rae", x, epochs=epochs, resume=True, **change, **options)
+    assert (tmp_path / "r" / "run.toml").read_text() == text
+
+
+def test_a_run_follows_data_that_were_moved(tmp_path, x):
+    np.save(tmp_path / "x.npy", x.numpy())
+    options = {"latent_dim": 2, "densities": (), "progress": False, "out": tmp_path / "r"}
+    ch.fit("rae", tmp_path / "x.npy", epochs=1, **options)
+    os.rename(tmp_path / "x.npy", tmp_path / "moved.npy")
+    run = ch.resume(tmp_path / "r", epochs=2, data=tmp_path / "moved.npy", progress=False)
+    assert run.history.epochs == 2
+    assert ch.load(tmp_path / "r").settings.data == str(tmp_path / "moved.npy")
+    assert len(ch.load(tmp_path / "r").data().train) == len(run.data().train)
+    np.save(tmp_path / "other.npy", x.numpy() + 1)
+    with pytest.raises(ValueError, match="expected"):
+        ch.resume(tmp_path / "r", epochs=3, data=tmp_path / "other.npy", progress=False)
+
+
+def test_a_warm_start_cannot_be_given_to_a_run_that_began_without_it(tmp_path, x):
+    options = {"latent_dim": 2, "densities": (), "progress": False}
+    ch.fit("rae", x, epochs=1, out=tmp_path / "z", **options)
+    ch.fit("rae", x, epochs=1, out=tmp_path / "h", **options)
+    text = (tmp_path / "h" / "run.toml").read_text()
+    with pytest.raises(
+        ValueError, match="init names weights that the run in .*h has not begun with.*random ones.*Leave"
+    ):
+        ch.fit("rae", x, epochs=2, out=tmp_path / "h", resume=True, init=tmp_path / "z", **options)
+    assert (tmp_path / "h" / "run.toml").read_text() == text
+
+
+def test_a_replacement_without_a_checkpoint_is_begun_again(tmp_path, x, monkeypatch):
+    """Interrupted before its first checkpoint, an overwrite is continued by `resume`, not dropped."""
+    options = {"densities": (), "progress": False, "out": tmp_path / "r"}
+    old = ch.fit("rae", x, epochs=1, latent_dim=2, **options)
+
+    def stopped(row, model):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("chartae.training.checkpoint.save", lambda *arguments: True)
+        with pytest.raises(KeyboardInterrupt):
+            ch.fit("ae", x, epochs=2, latent_dim=3, overwrite=True, on_epoch=stopped, **options)
+    assert ch.load(tmp_path / "r").settings.recipe == old.settings.recipe
+    run = ch.resume(tmp_path / "r", data=x, progress=False)
+    assert (run.settings.recipe, run.settings.latent_dim, run.history.epochs) == ("ae", 3, 2)
+    assert ch.load(tmp_path / "r").settings.recipe == "ae"
+    assert not (tmp_path / "r" / ".new").exists()
+
+
 def test_a_function_cannot_be_resumed_from_a_folder(tmp_path, x):
     fitted(x, tmp_path, augment=torch.neg)
     with pytest.raises(ValueError, match=r"augment was the function .*neg.*call chartae\.fit with"):

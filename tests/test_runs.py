@@ -126,6 +126,15 @@ def test_a_run_of_a_version_that_knew_fewer_keys_is_resumed(tmp_path):
     assert ch.fit("rae", x, epochs=2, resume=True, **options).history.epochs == 2
 
 
+@pytest.mark.parametrize("listed", ["state.json", "comparison.json"])
+def test_only_a_run_is_replaced_by_a_run(tmp_path, listed):
+    (tmp_path / listed).write_text("mine")
+    manifest.register(tmp_path, listed)
+    with pytest.raises(FileExistsError, match="is not empty and holds no run"):
+        ch.fit("rae", torch.randn(50, 3), epochs=1, latent_dim=2, out=tmp_path, overwrite=True, progress=False)
+    assert (tmp_path / listed).read_text() == "mine"
+
+
 def test_a_resumed_run_keeps_nothing_of_its_former_weights(folder):
     ch.evaluate(ch.load(folder), n=100)
     assert {"density.gmm.safetensors", "results.json"} <= {p.name for p in folder.iterdir()}

@@ -69,9 +69,9 @@ GROUPS: Mapping[str, Mapping[str, Entry]] = {
 }
 #: how an interrupted verb is continued
 CONTINUED = {
-    "fit": "run the same command with --resume",
+    "fit": "run the same command with --resume (in place of --overwrite, where that was given)",
     "resume": "run the same command again",
-    "optimise": "run the same command with --resume",
+    "optimise": "run the same command with --resume (in place of --overwrite, where that was given)",
     "compare": "run the same command again",
     "reproduce": "run the same command again",
     "demo": "run the same command again, without --overwrite",

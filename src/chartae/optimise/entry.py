@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -27,7 +29,7 @@ from chartae.optimise.state import FILES, check_folder, fingerprint
 from chartae.optimise.strings import CodedStrings
 from chartae.optimise.workers import score_strings
 from chartae.records import lock, manifest, replacing
-from chartae.records.files import replace_text, whole_file
+from chartae.records.files import Damaged, replace_text, whole_file
 from chartae.records.tensors import read_tensors, write_tensors
 from chartae.runs import Run
 
@@ -35,6 +37,8 @@ __all__ = ["optimise", "training_scores"]
 
 #: number of strings above which starting more processes pays off
 MANY = 2000
+#: training strings are scored in parts, whose scores are kept: at most so many, of at least so many strings
+PARTS, PART = 20, 1000
 #: the file of the scores of training strings
 SCORES = "scores.safetensors"
 
@@ -44,7 +48,8 @@ def training_scores(
 ) -> Float[Tensor, " N"]:
     """Score strings, and cache the scores in a folder.
 
-    A second call reads the cache if strings, objective and timeout are the same.
+    A second call reads the cache if strings, objective and timeout are the same, and goes on where an interrupted one
+    stopped.
 
     Args:
         strings: strings to score.
@@ -67,20 +72,31 @@ def training_scores(
     tensor([False,  True])
     """
     path, mark = folder / SCORES, fingerprint(score.fingerprint(), timeout, *strings)
-    if path.is_file():
-        tensors, facts = read_tensors(path, kind="scores")
-        if facts.get("fingerprint") == mark and len(tensors["scores"]) == len(strings):
-            return tensors["scores"]
-    results = score_strings(strings, score, workers=workers, timeout=timeout)
-    if all(result.score is None for result in results):
-        reason = results[0].error if results else "there are no strings"
+    done, reasons = _cached(path, mark)[: len(strings)], ["there are no strings"] * (not strings)
+    part = max(PART, math.ceil(len(strings) / PARTS))
+    for begin in range(len(done), len(strings), part):
+        results = score_strings(strings[begin : begin + part], score, workers=workers, timeout=timeout)
+        reasons += [result.error for result in results if result.error]
+        done += [math.nan if result.score is None else result.score for result in results]
+        facts = {"fingerprint": mark, "objective": score.name}
+        write_tensors(path, {"scores": torch.tensor(done, dtype=torch.float64)}, kind="scores", facts=facts)
+    if all(map(math.isnan, done)):
         raise ValueError(
             f"objective is {score.name!r}; expected a score for at least one of the {len(strings)} training strings, "
-            f"but none has one (first failure: {reason}). Choose an objective for strings of this kind."
+            f"but none has one (first failure: {next(iter(reasons), 'as before')}). Choose an objective for strings of "
+            "this kind."
         )
-    scores = torch.tensor([float("nan") if r.score is None else r.score for r in results], dtype=torch.float64)
-    write_tensors(path, {"scores": scores}, kind="scores", facts={"fingerprint": mark, "objective": score.name})
-    return scores
+    return torch.tensor(done, dtype=torch.float64)
+
+
+def _cached(path: Path, mark: str) -> list[float]:
+    """The scores in a cache, perhaps not yet of all strings; none if it is of others, or damaged."""
+    with suppress(Damaged):
+        if path.is_file():
+            tensors, facts = read_tensors(path, kind="scores")
+            if facts.get("fingerprint") == mark:
+                return tensors["scores"].tolist()
+    return []
 
 
 @lists_fields(Search)
@@ -162,8 +178,8 @@ def optimise(
         ValueError: a setting out of range; an unknown objective or density; training strings without any score; a
             resumed search with other settings.
         TypeError: an unknown setting.
-        FileExistsError: the folder holds a search, and neither resume nor overwrite is set.
-        FileNotFoundError: resume is set, but the folder holds no search.
+        FileExistsError: the folder holds a search, and neither resume nor overwrite is set; or it holds something else,
+            such as a run.
         ImportError: BoTorch is missing, or RDKit for an objective over molecules.
 
     >>> import tempfile
@@ -184,6 +200,7 @@ def optimise(
     folder = Path(out)
     with lock.writer(folder):
         replacing.settle(folder)
+        check_folder(folder, chosen)
         unfinished = folder / replacing.NEW / "state.json"
         if chosen.overwrite and (folder / "state.json").is_file():
             folder = replacing.begin(folder)  # the old search stays until the new one is complete
@@ -203,7 +220,6 @@ def _optimised(
     say: Callable[[str], None] | None, chosen: Search,
 ) -> History:  # fmt: skip
     """Run the search in a folder that no other process writes to."""
-    check_folder(folder, chosen)
     coded = CodedStrings(run, chosen.bound)
     data = coded.data(root) if data is None else data
     strings = data.strings()
@@ -227,7 +243,6 @@ def _optimised(
             "density": chosen.bound,
             "limit": chosen.limit,
             "hide": chosen.hide,
-            "known": fingerprint(*known),
             "retrain": chosen.retrain,
         },
     )

@@ -153,8 +153,7 @@ def search(
         TypeError: an unknown setting, or a score that cannot be called.
         ArithmeticError: no code in the support of the density decodes to a new string in the first round; later, the
             search ends, and says so.
-        FileExistsError: the folder holds a search, and neither resume nor overwrite is set.
-        FileNotFoundError: resume is set, but the folder holds no search.
+        FileExistsError: the folder holds a search, and neither resume nor overwrite is set; or it holds something else.
         ImportError: BoTorch is missing.
 
     >>> import torch
@@ -191,8 +190,7 @@ class Loop:
     Raises:
         ValueError: other processes cannot import the score function, or the search in the folder has other settings.
         TypeError: the score cannot be called.
-        FileExistsError: the folder holds a search, and neither resume nor overwrite is set.
-        FileNotFoundError: resume is set, but the folder holds no search.
+        FileExistsError: the folder holds a search, and neither resume nor overwrite is set; or it holds something else.
         ImportError: BoTorch is missing.
     """
 
@@ -210,6 +208,8 @@ class Loop:
         self.facts = shared(problem, search)
         self.state = State(Region(search.side), start.codes[:0])
         if folder is not None:
+            if search.resume and not (folder / "state.json").is_file():
+                self.say(f"{folder} holds no search yet, so it starts anew")
             self.state = State.open(folder, self.state, self.facts, search)
         #: the current decoder with its codes, and the first row whose code is not among them yet (after a retraining)
         self.now, self.since = start, 0

@@ -27,8 +27,9 @@ __all__ = ["FILES", "Shared", "State", "fingerprint", "shared"]
 FORMAT = 1
 #: the largest state that is read, in bytes
 MOST_STATE = 1 << 28
-#: the files of the state
+#: the files of the state, and all files of a search
 FILES = ("codes.safetensors", "state.json")
+OF_A_SEARCH = (*FILES, "scores.safetensors", "results.json", "strings.csv")
 
 
 def fingerprint(*parts: object) -> str:
@@ -84,7 +85,7 @@ def shared(problem: Problem, search: Search) -> Shared:
         "seed": search.seed,
         "timeout": search.timeout,
         "retrain": None if problem.retrain is None else search.k,
-        "data": fingerprint(start.codes, start.scores, *(problem.strings or [])),
+        "data": fingerprint(start.codes, start.scores, *(problem.strings or []), *problem.known.strings),
     }
 
 
@@ -109,14 +110,14 @@ class State:
         """Open the state in a folder: read it if the search is resumed, else write `first`.
 
         Raises:
-            FileExistsError: the folder holds a search, and neither resume nor overwrite is set; or it is a file.
-            FileNotFoundError: resume is set, but the folder holds no search.
+            FileExistsError: the folder holds a search, and neither resume nor overwrite is set; it holds something
+                else; or it is a file.
             ValueError: the files are damaged, have a newer format, or belong to a search with other settings.
         """
         if folder.exists() and not folder.is_dir():
             raise FileExistsError(f"folder is {folder}, a file; expected a folder. Choose another path.")
         check_folder(folder, search)
-        if search.resume:
+        if search.resume and (folder / "state.json").is_file():
             return cls._read(folder, first, facts)
         first.write(folder, facts)
         return first
@@ -168,18 +169,19 @@ class State:
 
 
 def check_folder(folder: Path, search: Search) -> None:
-    """Check that `resume` and `overwrite` suit what the folder holds.
+    """Check that the folder is new or holds a search, and that `resume` and `overwrite` suit what it holds.
 
     Raises:
-        FileExistsError: the folder holds a search, and neither is set.
-        FileNotFoundError: resume is set, but the folder holds no search.
+        FileExistsError: the folder holds a search, and neither is set; or it holds files of something else, such as a
+            run, which a search would replace.
     """
-    holds_search = (folder / "state.json").is_file()
-    if holds_search and not (search.resume or search.overwrite):
+    if (folder / "state.json").is_file() and not (search.resume or search.overwrite):
         raise FileExistsError(
             f"{folder} holds a search; expected a new folder. Set resume or overwrite, or choose another folder."
         )
-    if search.resume and not holds_search:
-        raise FileNotFoundError(
-            f"{folder} holds no search; expected one to resume. Check the path, or start a search without resume."
+    others = sorted({*(manifest.listed(folder) or ())} - {*OF_A_SEARCH})
+    if others:
+        raise FileExistsError(
+            f"{folder} holds {', '.join(others[:3])}, which no search wrote; expected a new folder, or that of a "
+            "search. Choose another folder."
         )

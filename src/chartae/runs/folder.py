@@ -110,7 +110,7 @@ def target_of(out: Path, settings: Settings, *, overwrite: bool = False, resume:
     if not content(out):
         return Target(out, out)
     if not (out / "run.toml").is_file():
-        if overwrite and manifest.listed(out):  # of a run whose run.toml is lost
+        if overwrite and "run.toml" in (manifest.listed(out) or ()):  # a run whose run.toml is lost
             return Target(out, out / replacing.NEW)
         raise FileExistsError(f"{out} is not empty and holds no run; choose a new folder")
     if resume:
@@ -128,9 +128,9 @@ def target_of(out: Path, settings: Settings, *, overwrite: bool = False, resume:
 def _resumed(out: Path, settings: Settings) -> Target:
     """How the run in a folder is resumed."""
     new = out / replacing.NEW
-    has_new = not new.is_symlink() and checkpoint.exists(new) and (new / "run.toml").is_file()
+    has_new = not new.is_symlink() and (new / "run.toml").is_file()
     if has_new and _change(Settings.read(new / "run.toml"), settings) is None:
-        return Target(out, new, "resumed")
+        return Target(out, new, "resumed" if checkpoint.exists(new) else "new")
     former, has_weights = Settings.read(out / "run.toml"), (out / WEIGHTS).is_file()
     if not checkpoint.exists(out) and not has_weights:
         if former.start and not settings.start:
@@ -139,6 +139,12 @@ def _resumed(out: Path, settings: Settings) -> Target:
             )
         return Target(out, out)
     _refuse_other(former, settings, out)
+    if settings.start not in ("", former.start):
+        began = "those of another run" if former.start else "random ones"
+        raise ValueError(
+            f"init names weights that the run in {out} has not begun with; expected {began}, as it did. Leave it out, "
+            "or choose a new folder"
+        )
     if has_weights and _is_complete(out / WEIGHTS, former, settings):
         return Target(out, out, "complete")
     if not checkpoint.exists(out):
@@ -159,16 +165,24 @@ def _is_complete(weights: Path, former: Settings, settings: Settings) -> bool:
 
 def _change(former: Settings, settings: Settings) -> tuple[str, object, object] | None:
     """The first setting in which a run differs from the one that it is to continue; None if there is none."""
-    new, old = (_comparable(s) for s in (settings, former))
-    if not old.training:  # an older version did not store it
-        new = replace(new, training={})
+    new, old = (_comparable(s) for s in (settings, _moved(former, settings)))
     return new.changed(old, MAY_DIFFER)
+
+
+def _moved(former: Settings, settings: Settings) -> Settings:
+    """The former settings with the new name of the data, where these have the same content."""
+    if former.fingerprint and former.fingerprint == settings.fingerprint:
+        former = replace(former, data=settings.data)
+    if former.to_fingerprint and former.to_fingerprint == settings.to_fingerprint:
+        former = replace(former, to=settings.to)
+    return former
 
 
 def _refuse_other(former: Settings, settings: Settings, folder: Path) -> None:
     """Raise ValueError if a run to resume has other settings, or else other data, than the run in the folder."""
     # other settings change the data too, and other data the means in their kind
     movable = (*MAY_DIFFER, *_OF_DATA, "kind", "to_kind", "training")
+    former = _moved(former, settings)
     changed = settings.changed(former, movable)
     for name, what in _OF_DATA.items():
         if changed is None and getattr(settings, name) != getattr(former, name):

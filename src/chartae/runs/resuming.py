@@ -76,7 +76,8 @@ def resume(
     folder = Path(folder)
     settle(folder)
     new = folder / NEW
-    path = (new if not new.is_symlink() and checkpoint.exists(new) else folder) / "run.toml"
+    # a replacement that was interrupted, perhaps before its first checkpoint, or else the run itself
+    path = (new if not new.is_symlink() and (new / "run.toml").is_file() else folder) / "run.toml"
     if not path.is_file():
         raise FileNotFoundError(f"there is no run in {folder} (it has no run.toml); give the folder of a run")
     settings = Settings.read(path)
