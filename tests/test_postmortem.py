@@ -463,6 +463,29 @@ def test_the_commands_are_the_fit_with_one_change(tmp_path):
     assert (tmp_path / "r-lr" / "weights.safetensors").is_file()
 
 
+def test_the_command_survives_a_path_that_looks_like_a_flag(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = [
+        "fit",
+        "digits",
+        "--recipe",
+        "rae",
+        "--latent-dim",
+        "2",
+        "--epochs",
+        "2",
+        "--lr",
+        "1e30",
+        "--components",
+        "2",
+    ]
+    assert cli.main([*words, "--out=-a b", "--quiet"]) == 1
+    assert "`chartae postmortem '-a b'`" in capsys.readouterr().err
+    command = ch.postmortem("-a b").tries[0].command
+    assert cli.main([*shlex.split(command)[1:], "--quiet"]) == 0
+    assert (tmp_path / "-a b-lr" / "weights.safetensors").is_file()
+
+
 def test_the_command_of_strings_names_the_grammar(tmp_path):
     (tmp_path / "e.txt").write_text("\n".join(["x", "x+x", "sin(x)", "x*x", "1+x", "exp(x)"] * 8))
     words = ["fit", str(tmp_path / "e.txt"), "--recipe", "grae", "--grammar", "expressions", "--net", "gru:8", "--skip"]

@@ -681,6 +681,10 @@ def test_a_run_that_starts_with_the_weights_of_another(tmp_path, x):
     ):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             fitted(x, None, **{"init": tmp_path / "a"} | options)
+    path = tmp_path / "a" / "run.toml"
+    path.write_text(path.read_text().replace("epochs = ", "epochs = 1"))
+    with pytest.raises(Damaged, match=r"run\.toml has changed since chartae wrote it"):
+        fitted(x, None, init=tmp_path / "a")
 
 
 # -- overwrite --------------------------------------------------------------------------------------------------------

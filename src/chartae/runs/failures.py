@@ -108,7 +108,8 @@ def explaining(settings: Settings, out: Path | None) -> Iterator[None]:
             with manifest.writing(report.folder, "run.toml"):
                 replace_text(report.folder / "run.toml", settings.to_toml())
             # the user knows the run, not the folder in it in which its replacement was trained
-            error.args = (str(error).replace(f"postmortem {report.folder.parent}`", f"postmortem {out}`"),)
+            inner, named = (shlex.quote(str(path)) for path in (report.folder.parent, out))
+            error.args = (str(error).replace(f"postmortem {inner}`", f"postmortem {named}`"),)
         error.postmortem = _explained(report, settings, out)
         raise
 
@@ -187,7 +188,8 @@ def _command(settings: Settings, report: PostMortem, changes: Mapping[str, Value
     words = ["chartae", "fit", settings.data]
     for key, value in values.items():
         if value is not None:
-            words += [f"--{key.replace('_', '-')}", str(value)]
+            flag, text = f"--{key.replace('_', '-')}", str(value)
+            words += [f"{flag}={text}"] if text.startswith("-") else [flag, text]  # else it would be read as a flag
     densities = settings.densities.get("names")
     if isinstance(densities, list | tuple) and densities:
         words += ["--densities", *map(str, densities)]

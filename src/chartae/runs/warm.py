@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from chartae.objectives import Objective
+from chartae.records import manifest
 from chartae.records.replacing import settle
 from chartae.records.run_folder import WEIGHTS, weights_digest
 from chartae.records.settings import Settings
@@ -36,6 +37,7 @@ def start_from(objective: Objective, folder: str | Path, recipe: str, latent_dim
     settle(folder)
     if not (folder / "run.toml").is_file():
         raise FileNotFoundError(f"init is {folder}, which holds no run (it has no run.toml); give the folder of a run")
+    manifest.verify(folder, "run.toml", WEIGHTS)
     settings = Settings.read(folder / "run.toml")
     for name, new, old in (("recipe", recipe, settings.recipe), ("latent_dim", latent_dim, settings.latent_dim)):
         if new != old:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
@@ -243,7 +244,7 @@ def _message(loop: Steps, report: PostMortem, process: int) -> tuple[str, PostMo
                 saved = report.save(folder / FOLDER)
                 manifest.register(folder, FOLDER, changing=True)
                 report = replace(saved, folder=folder / FOLDER)
-            more = f" `chartae postmortem {folder}` shows more, and repeats the step."
+            more = f" `chartae postmortem {shlex.quote(str(folder))}` shows more, and repeats the step."
         except (OSError, ValueError) as error:
             more = f" Its post-mortem could not be written: {error}."
         state.device.wait()
