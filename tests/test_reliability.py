@@ -581,6 +581,28 @@ def test_an_interrupted_write_of_a_run_is_completed(tmp_path, x, monkeypatch):
     assert {file.state for file in verify(folder)} == {"whole"}
 
 
+@pytest.mark.parametrize(
+    "harm", [lambda b: b[: len(b) // 2], lambda b: b[:-1] + bytes([b[-1] ^ 1])], ids=["cut", "flipped"]
+)
+def test_damaged_weights_are_written_again_from_the_checkpoint(tmp_path, x, harm):
+    whole = fitted(x, tmp_path, epochs=2)
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(harm(path.read_bytes()))
+    with pytest.warns(UserWarning, match="written again from the checkpoint"):
+        run = ch.resume(tmp_path, data=x, progress=False)
+    assert same(run, whole)
+    assert {file.state for file in verify(tmp_path)} == {"whole"}
+
+
+def test_a_density_that_is_missing_is_fitted_again(tmp_path, x):
+    whole = fitted(x, tmp_path, epochs=1)
+    (tmp_path / "density.normal.safetensors").unlink()
+    run = fitted(x, tmp_path, epochs=1, resume=True)
+    assert list(run.densities) == list(whole.densities)
+    assert torch.equal(run.sample(5, "normal"), whole.sample(5, "normal"))
+    assert {file.state for file in verify(tmp_path)} == {"whole"}
+
+
 def test_a_run_that_lost_its_checkpoint_is_not_trained_over(tmp_path, x):
     fitted(x, tmp_path, epochs=1)
     (tmp_path / "checkpoint.safetensors").unlink()

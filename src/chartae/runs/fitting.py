@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -349,6 +350,11 @@ def _target(fitting: Prepared, request: Request) -> Target | None:
 
 def _completed(folder: Path, fitting: Prepared) -> Run:
     """The run in a folder, whose training is complete, with all of its densities."""
+    missing = [name for name in manifest.listed(folder) or () if re.fullmatch(r"density\..+\.safetensors", name)
+               and not (folder / name).exists()]  # fmt: skip
+    if missing and is_main_process():
+        _LOG.info("%s lacks %s, which is fitted again", folder, ", ".join(missing))
+        manifest.forget(folder, *missing)
     run = load(folder, device=fitting.training.device or "cpu")
     epochs = max((int(row["epoch"]) for row in run.log), default=0)
     run = replace(run, history=loop.History(run.log, epochs, run.kept or epochs, "complete before"))

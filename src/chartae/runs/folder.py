@@ -12,11 +12,11 @@ from typing import Literal
 
 from chartae.data.kinds import Kind
 from chartae.records import lock, manifest, replacing
-from chartae.records.files import is_leftover, replace_text
+from chartae.records.files import Damaged, is_leftover, replace_text
 from chartae.records.log import LOG
 from chartae.records.run_folder import WEIGHTS
 from chartae.records.settings import Settings
-from chartae.records.tensors import read_header
+from chartae.records.tensors import read_header, read_tensors
 from chartae.training import checkpoint
 
 __all__ = ["Target", "content", "held", "target_of"]
@@ -145,6 +145,9 @@ def _resumed(out: Path, settings: Settings) -> Target:
             f"init names weights that the run in {out} has not begun with; expected {began}, as it did. Leave it out, "
             "or choose a new folder"
         )
+    if has_weights and checkpoint.exists(out) and (damage := _damage(out / WEIGHTS)):
+        warnings.warn(f"{damage}; they are written again from the checkpoint", UserWarning, stacklevel=4)
+        return Target(out, out, "resumed")
     if has_weights and _is_complete(out / WEIGHTS, former, settings):
         return Target(out, out, "complete")
     if not checkpoint.exists(out):
@@ -153,6 +156,15 @@ def _resumed(out: Path, settings: Settings) -> Target:
             f"from; restore it, or fit a new run that starts with these weights (init={str(out)!r})"
         )
     return Target(out, out, "resumed")
+
+
+def _damage(weights: Path) -> str:
+    """Why the weights in a file cannot be read; empty if they can."""
+    try:
+        read_tensors(weights, kind="weights")
+    except Damaged as error:
+        return str(error)
+    return ""
 
 
 def _is_complete(weights: Path, former: Settings, settings: Settings) -> bool:
