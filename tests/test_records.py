@@ -376,3 +376,17 @@ def test_two_processes_lose_no_entry(tmp_path):
 def test_without_locks_one_process_still_registers(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     manifest.verify(written(tmp_path, "run.toml"), "run.toml")
+
+
+@pytest.mark.parametrize("content", [b'{"version": 2, "fil', b"\xff\xfe", b"[]", b"[" * 100_000, b" " * (13 << 20)])
+def test_a_damaged_json_file_says_how_to_write_it_again(tmp_path, content):
+    """Whatever is wrong with it: a cut file, bytes that are no text, another value, or too many."""
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(Damaged, match=r"manifest\.json.*\. Fit the run again \(--overwrite\), or delete the file"):
+        manifest.listed(tmp_path)
+    (tmp_path / "results.json").write_bytes(content)
+    with pytest.raises(Damaged, match=rf"\. `chartae evaluate {tmp_path}` writes it again$"):
+        Results.read(tmp_path / "results.json")
+    (tmp_path / "comparison.json").write_bytes(content)
+    with pytest.raises(Damaged, match=r"\. `chartae compare` with the same --out writes it again$"):
+        Comparison.read(tmp_path / "comparison.json")

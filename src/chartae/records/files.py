@@ -177,12 +177,13 @@ def opened(path: str | Path) -> Iterator[BufferedReader]:
         yield file
 
 
-def read_text(path: str | Path, most: int = MOST_TEXT) -> str:
+def read_text(path: str | Path, most: int = MOST_TEXT, *, remedy: str = "") -> str:
     """The text of a file of a run.
 
     Args:
         path: the file.
         most: the largest size that is read, in bytes.
+        remedy: how to write the file again, as a sentence without a full stop; empty (default) if unknown.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -190,12 +191,13 @@ def read_text(path: str | Path, most: int = MOST_TEXT) -> str:
     """
     with opened(path) as file:
         content = file.read(most + 1)
+    after = f". {remedy}" if remedy else ""
     if len(content) > most:
-        raise Damaged(f"{path} is larger than {most:,} bytes; expected a file that chartae wrote")
+        raise Damaged(f"{path} is larger than {most:,} bytes; expected a file that chartae wrote{after}")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise Damaged(f"{path} is damaged: {error.reason} at byte {error.start:,}; expected UTF-8") from error
+        raise Damaged(f"{path} is damaged: {error.reason} at byte {error.start:,}; expected UTF-8{after}") from error
 
 
 @contextmanager

@@ -129,11 +129,11 @@ class Place:
         return strings
 
 
-def _parsed(text: str, path: Path, parse: Callable[[str], Value]) -> Value:
+def _parsed(text: str, path: Path, parse: Callable[[str], Value], remedy: str = "") -> Value:
     try:
         return parse(text)
     except (ValueError, RecursionError) as error:  # JSON and TOML errors are ValueErrors
-        raise Damaged(f"{path} is damaged: {one_line(error)}") from error
+        raise Damaged(f"{path} is damaged: {one_line(error)}{'. ' if remedy else ''}{remedy}") from error
 
 
 @contextmanager
@@ -145,7 +145,7 @@ def read_json(path: Path, remedy: str = "") -> Iterator[tuple[Mapping[str, Value
         Damaged: the file is damaged or a link, does not hold a mapping, or holds values that the block cannot use.
     """
     place = Place(path, remedy=remedy)
-    values = place.mapping(_parsed(read_text(path), path, json.loads))
+    values = place.mapping(_parsed(read_text(path, remedy=remedy), path, json.loads, remedy))
     with reading(path):
         yield values, place
 
