@@ -888,6 +888,68 @@ def test_verify_reads_a_comparison_and_its_runs(tmp_path):
     assert [f.name for f in verify(tmp_path) if f.state == "wrong"] == [str(Path("ae", "seed-0", "results.json"))]
 
 
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A finished comparison of two runs, to be copied."""
+    torch.set_default_dtype(torch.float32)
+    folder = tmp_path_factory.mktemp("comparisons") / "c"
+    options = {"densities": ("normal",), "n": 50, "net": "mlp", "latent_dim": 2, "progress": False}
+    ch.evaluation.compare("digits", ["ae", "vae"], folder, epochs=1, **options)
+    return folder
+
+
+@pytest.mark.parametrize("gone", ["ae", "ae/seed-0", "ae/seed-0/manifest.json"])
+def test_verify_misses_the_runs_that_a_comparison_names(compared, tmp_path, gone, capsys):
+    folder = Path(shutil.copytree(compared, tmp_path / "c"))
+    assert main(["verify", str(folder)]) == 0
+    path = folder / gone
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    wrong = [file for file in verify(folder) if file.state == "wrong"]
+    assert [Path(file.name) for file in wrong] == [Path("ae", "seed-0")]
+    assert "`chartae compare` with the same --out trains it again" in wrong[0].reason
+    assert main(["verify", str(folder)]) == 1
+    assert "ae/seed-0" in Path(capsys.readouterr().err).as_posix()
+
+
+@pytest.mark.parametrize("harm", ["cut", "deleted", "without the run"])
+def test_verify_checks_runs_that_comparison_json_does_not_name(compared, tmp_path, harm):
+    folder = Path(shutil.copytree(compared, tmp_path / "c"))
+    path = folder / "comparison.json"
+    if harm == "cut":
+        path.write_text(path.read_text()[:-50])
+    elif harm == "deleted":
+        path.unlink()
+    else:
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps(values | {"rows": values["rows"][1:]}))
+        manifest.register(folder, path.name)
+    of_comparison = [] if harm == "without the run" else ["comparison.json"]
+    assert [file.name for file in verify(folder) if file.state == "wrong"] == of_comparison
+    weights = folder / "ae" / "seed-0" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    wrong = [Path(file.name) for file in verify(folder) if file.state == "wrong"]
+    assert weights.relative_to(folder) in wrong
+    (weights.parent / "manifest.json").unlink()
+    wrong = [Path(file.name) for file in verify(folder) if file.state == "wrong"]
+    assert wrong == [Path("ae", "seed-0"), *map(Path, of_comparison)]
+
+
+@pytest.mark.parametrize("named", ["loop", ".", "up/ae/seed-0"])
+def test_verify_ends_where_a_comparison_names_itself(compared, tmp_path, named):
+    """A comparison may come from a stranger: links within it lead back to it."""
+    folder = Path(shutil.copytree(compared, tmp_path / "c"))
+    for link in (folder / "loop", folder / "up"):
+        link.symlink_to(folder, target_is_directory=True)
+    path = folder / "comparison.json"
+    values = json.loads(path.read_text())
+    values["rows"][0]["folder"] = named
+    path.write_text(json.dumps(values))
+    manifest.register(folder, path.name)
+    links = {file.name: file.reason for file in verify(folder) if file.state == "wrong"}
+    assert list(links) == [str(Path(named))] * (named != ".")
+    assert all("is a link" in reason for reason in links.values())
+
+
 def test_a_refused_comparison_changes_nothing(tmp_path):
     options = {"out": tmp_path, "densities": ("normal",), "n": 50, "net": "mlp", "progress": False}
     ch.evaluation.compare("digits", ["ae"], seeds=(0,), epochs=1, **options)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,9 @@ class Verified:
 def verify(folder: str | Path) -> list[Verified]:
     """Check every file of a run folder, or of a comparison with its runs.
 
+    The runs of a comparison are those that comparison.json names, each of which must be there, and those in folders
+    ``RECIPE/seed-N``, even if comparison.json lacks them.
+
     Files are compared with the sha256 in the manifest. Files of tensors are also compared with the digest in their
     header, which is all there is for a checkpoint; settings, densities, residuals and results with the weights that
     they belong to; and the log with the last checkpoint. A stranger who changes a file can renew all of these: this
@@ -81,9 +85,11 @@ def verify(folder: str | Path) -> list[Verified]:
     for path in sorted(folder.iterdir()):
         if path.name not in (*checked, manifest.NAME) and not path.is_dir():
             checked[path.name] = Verified(path.name, FOREIGN)
-    for runs in (*_folders_in(folder), *_runs_in(folder)):
-        for file in verify(runs):
-            name = str((runs / file.name).relative_to(folder))
+    for run in dict.fromkeys((*_folders_in(folder), *_runs_in(folder))):
+        missing = _missing(run, folder)
+        files = [Verified("", WRONG, missing)] if missing else verify(run)
+        for file in files:
+            name = str((run / file.name).relative_to(folder))
             checked[name] = Verified(name, file.state, file.reason)
     return [checked[name] for name in sorted(checked)]
 
@@ -152,11 +158,29 @@ def _folders_in(folder: Path) -> list[Path]:
 
 
 def _runs_in(folder: Path) -> list[Path]:
-    """The run folders of a comparison."""
-    if not (folder / "comparison.json").is_file():
-        return []
+    """The run folders of a comparison: those that comparison.json names, existing or not, and those that lie there."""
     try:
         rows = Comparison.read(folder / "comparison.json").rows
-    except ValueError:  # told already, as a file that has changed
-        return []
-    return [row.folder for row in rows if row.folder is not None and (row.folder / manifest.NAME).is_file()]
+    except (FileNotFoundError, ValueError):  # told already, as a file that is missing or has changed
+        rows = ()
+    named = [row.folder for row in rows if row.folder not in (None, folder)]
+    return [*named, *(path for path in sorted(folder.glob("*/seed-*")) if _is_run(path))]
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a path ``RECIPE/seed-N`` is the folder of a run, and no link."""
+    if path.is_symlink() or path.parent.is_symlink() or not re.fullmatch(r"seed--?\d+", path.name):
+        return False
+    return any((path / name).is_file() for name in (manifest.NAME, WEIGHTS))
+
+
+def _missing(run: Path, folder: Path) -> str:
+    """Why the folder of a run in a folder cannot be checked; empty if it can."""
+    again = "`chartae compare` with the same --out trains it again"
+    if run.resolve() != folder.resolve() / run.relative_to(folder):  # could lead back to the folder, without end
+        return f"the path to this run is a link; expected a folder. Delete the link, and {again}"
+    if not run.is_dir():
+        return f"the folder of this run is missing; {again}"
+    if not (run / manifest.NAME).is_file():
+        return f"the folder has no {manifest.NAME}, by which its files are verified; delete the folder, and {again}"
+    return ""
