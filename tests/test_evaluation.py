@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import inspect
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -304,3 +306,134 @@ def test_the_signature_of_compare_lists_every_keyword():
     assert {"seeds", "densities", "extractor", "n", "epochs", "latent_dim", "grammar", "condition"} <= set(listed)
     assert len(listed) == len(set(listed))
     assert not {"seed", "resume", "request", "measuring"} & set(listed)
+
+
+# -- a finished row is one of this comparison -------------------------------------------------------------------------
+
+SMALL = {"latent_dim": 2, "net": "mlp", "epochs": 1, "n": 40, "components": 2, "progress": False}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished comparison of one run, to be copied."""
+    torch.set_default_dtype(torch.float32)
+    folder = tmp_path_factory.mktemp("comparisons") / "c"
+    return folder, compare("digits", ["ae"], folder, **SMALL)
+
+
+@pytest.fixture
+def copied(finished, tmp_path):
+    return Path(shutil.copytree(finished[0], tmp_path / "c"))
+
+
+def rows_of(folder, **changes):
+    """The sets of the only row of a comparison that is repeated, and what is said about it."""
+    said = []
+    comparison = compare("digits", ["ae"], folder, say=said.append, **SMALL | changes)
+    return comparison.rows[0].sets, said
+
+
+@pytest.mark.parametrize("keeps_results", [True, False])
+def test_a_run_that_was_resumed_alone_is_refused(copied, keeps_results):
+    """Its settings are those of its weights, even if the process was killed before it wrote run.toml."""
+    run = copied / "ae" / "seed-0"
+    former = (run / "run.toml").read_text()
+    resumed = ch.resume(run, epochs=2, progress=False)
+    if keeps_results:
+        evaluate(resumed, n=40)
+    expected = r"epochs is 1; expected 2, as in the finished run in .*seed-0\. Choose a new folder, set overwrite, or"
+    with pytest.raises(ValueError, match=expected):
+        rows_of(copied)
+    manifest.register(run, "run.toml", changing=True)
+    (run / "run.toml").write_text(former)
+    with pytest.raises(ValueError, match=expected):
+        rows_of(copied)
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"n": 20}, "n is 20 in its results and 40 in this comparison"),
+        ({"seed": 4}, "seed is 4 in its results and 0 in this comparison"),
+        ({"densities": ("normal",)}, "densities is ['normal'] in its results and ['gmm', 'normal', 'prior'] in"),
+        ({"densities": ("prior", "normal", "gmm", "gmm-2")}, "densities is ['gmm', 'gmm-2', 'normal', 'prior'] in"),
+        ({"extractor": "lenet-mnist"}, "metric is 'frechet-lenet-mnist' in its results and 'frechet-pixels' in"),
+    ],
+)
+def test_results_of_another_evaluation_are_evaluated_again(copied, finished, other, why):
+    if "extractor" in other:  # its weights need not be here: the results say that they are of it
+        path = copied / "ae" / "seed-0" / "results.json"
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps(values | {"metric": "frechet-lenet-mnist"}))
+        manifest.register(path.parent, path.name)
+    else:
+        evaluate(ch.load(copied / "ae" / "seed-0"), **{"n": 40, "densities": ("prior", "normal", "gmm")} | other)
+    sets, said = rows_of(copied)
+    assert len(said) == 1
+    assert said[0].startswith(f"ae, seed 0: evaluating again, as {why}")
+    assert sets == finished[1].rows[0].sets
+    assert rows_of(copied) == (sets, ["ae, seed 0: finished already"])
+
+
+def test_a_comparison_of_another_evaluation_evaluates_its_rows_again(copied):
+    sets, said = rows_of(copied, n=30, densities=("normal",))
+    why = "densities is ['gmm', 'normal', 'prior'] in its results and ['normal'] in this comparison"
+    assert said == [f"ae, seed 0: evaluating again, as {why}"]
+    assert {"normal", "gmm"} & set(sets) == {"normal"}
+
+
+@pytest.mark.parametrize("components", [3, None])
+def test_other_components_are_refused(copied, components):
+    """None stands for a number that the fit chooses, which need not be that of the finished run."""
+    before = (copied / "comparison.json").read_text()
+    with pytest.raises(ValueError, match=f"components is {components}; expected 2, as in the finished run in"):
+        rows_of(copied, components=components)
+    assert (copied / "comparison.json").read_text() == before
+
+
+def test_what_has_no_densities_is_finished_whatever_densities_are_sampled(tmp_path):
+    """A recipe with a category in its code is sampled by its own prior."""
+    settings = {**SMALL, "latent_dim": None, "options": {"clusters": 5}, "components": None}
+    compare("digits", ["iae-cluster"], tmp_path / "c", **settings)
+    said = []
+    compare("digits", ["iae-cluster"], tmp_path / "c", say=said.append, **settings)
+    assert said == ["iae-cluster, seed 0: finished already"]
+
+
+@pytest.mark.parametrize("lost", [("comparison.json",), ("comparison.json", "manifest.json")])
+def test_a_comparison_whose_file_is_lost_goes_on_with_its_runs(copied, finished, lost):
+    report.write(copied, copied / "report.html")
+    (copied / "notes.txt").write_text("mine")
+    for name in lost:
+        (copied / name).unlink()
+    with pytest.raises(ValueError, match="epochs is 2; expected 1, as in the finished run in"):
+        rows_of(copied, epochs=2)
+    assert rows_of(copied) == (finished[1].rows[0].sets, ["ae, seed 0: finished already"])
+    assert Comparison.read(copied / "comparison.json").rows == tuple(
+        replace(row, folder=copied / "ae" / "seed-0") for row in finished[1].rows
+    )
+
+
+def test_a_folder_whose_manifest_lists_a_comparison_takes_other_recipes(copied):
+    report.write(copied, copied / "report.html")
+    (copied / "comparison.json").unlink()
+    comparison = compare("digits", ["vae"], copied, **SMALL)
+    assert [row.recipe for row in comparison.rows] == ["vae"]
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "run.toml"])
+@pytest.mark.parametrize("harm", ["cut", "missing"])
+def test_damage_in_a_run_says_which_folder_to_delete(copied, finished, name, harm):
+    run = copied / "ae" / "seed-0"
+    (run / "results.json").unlink()
+    manifest.forget(run, "results.json")
+    path = run / name
+    if harm == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    else:
+        path.unlink()
+    if (name, harm) != ("weights.safetensors", "missing"):  # these are trained again from the checkpoint
+        with pytest.raises(ValueError, match=rf"To train this run again, delete {run} and repeat the command$"):
+            rows_of(copied)
+        shutil.rmtree(run)
+    assert rows_of(copied)[0] == finished[1].rows[0].sets

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -13,18 +15,20 @@ from chartae import runs
 from chartae.data import Reading
 from chartae.data.kinds import Kind
 from chartae.evaluation.base import Evaluator, Measuring, evaluator_for
-from chartae.evaluation.entry import evaluate, has_densities
+from chartae.evaluation.entry import evaluate, samples_codes
 from chartae.grammar import CODECS, Grammar, codec_for
 from chartae.recipes import RECIPES, options
 from chartae.records import manifest
 from chartae.records.comparison import ComparedRecipe, ComparedRun, Comparison, Spread
-from chartae.records.files import Damaged
+from chartae.records.files import Damaged, quoted
 from chartae.records.parsing import Value
+from chartae.records.replacing import NEW
 from chartae.records.results import Results
-from chartae.records.run_folder import weights_digest
+from chartae.records.run_folder import WEIGHTS, weights_digest
 from chartae.records.settings import Settings
 from chartae.runs import Request
-from chartae.runs.folder import content, held
+from chartae.runs.folder import content, held, settings_in
+from chartae.samplers import by_name
 from chartae.training import Training, checkpoint
 from chartae.training.augmentation import augmentation_name
 from chartae.training.settings import lists_fields
@@ -33,6 +37,8 @@ __all__ = ["Comparing", "Comparison", "compare", "spread"]
 
 #: settings in which a finished run may differ from the run that is requested now
 MOVABLE = ("data", "root", "version", "objective", "notes", "threads", "densities", "start")
+#: entry of a protocol that depends on the run, and not on how it is evaluated
+OF_THE_RUN = "samples"
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,9 @@ def compare(
 ) -> Comparison:
     """Train and evaluate recipes over seeds, and tabulate the results; finished rows in `out` are kept.
 
+    A row is finished if its run has the settings of this comparison, and its results are of this evaluation. A run
+    whose results are of another one, such as of another `n`, is evaluated again.
+
     There is one row for each recipe and seed, and all rows use the same data. If strings are read by a `grammar`, a
     string of any row must be in its language to be valid; recipes with a codec of their own, such as one of characters,
     read strings by that.
@@ -193,7 +202,7 @@ def compare(
 
     Raises:
         ValueError, TypeError: a recipe is unknown, does not read these data or translates; an option is one that none
-            of the recipes has; a keyword is unknown; rows in `out` have other settings.
+            of the recipes has; a keyword is unknown; rows in `out` have other settings, or a damaged file.
         FileExistsError: `out` is a file, or a folder that is not empty and holds no comparison.
 
     >>> import tempfile
@@ -261,6 +270,28 @@ def spread(value: Spread | None) -> str:
 
 
 @dataclass(frozen=True)
+class PlannedRecipe:
+    """What the rows of a recipe share.
+
+    Attributes:
+        settings: settings of the run of the first seed.
+        evaluator: evaluator of the runs.
+        densities: names of the densities that are sampled; None for the recipe's own density or sampler.
+        own: name of the recipe's own density or sampler.
+    """
+
+    settings: Settings
+    evaluator: Evaluator
+    densities: tuple[str, ...] | None
+    own: str
+
+    @property
+    def sampled(self) -> tuple[str, ...]:
+        """Names of the densities or samplers that are sampled."""
+        return (self.own,) if self.densities is None else self.densities
+
+
+@dataclass(frozen=True)
 class Plan:
     """A comparison to be trained and evaluated.
 
@@ -297,32 +328,34 @@ class Plan:
             raise FileExistsError(f"{out} is a file; expected a folder for the comparison. Choose another name")
         if content(out) and not (out / "comparison.json").is_file() and not self._is_begun():
             raise FileExistsError(f"{out} is not empty and holds no comparison; choose a new folder")
-        for settings, evaluator in self.rows.values():
-            evaluator.check_same(self.reference)
+        for planned in self.rows.values():
+            planned.evaluator.check_same(self.reference)
             for seed in seeds:
-                self._check_row(settings, seed)
+                self._check_row(planned.settings, seed)
 
     @cached_property
-    def rows(self) -> dict[str, tuple[Settings, Evaluator]]:
-        """The settings and the evaluator of each recipe; recipes that read the data in the same way share one.
+    def rows(self) -> dict[str, PlannedRecipe]:
+        """What the rows of each recipe share; recipes that read the data in the same way share an evaluator.
 
         Raises for a recipe or option that does not suit the data.
         """
         measuring = replace(self.comparing.measuring, language=self._language())
         by_kind: dict[Kind, Evaluator] = {}
-        rows = {}
+        rows, densities = {}, tuple(self.comparing.densities)
         for name in self.names:
             fitting = runs.prepared(name, self.data, self.request(name, self.comparing.seeds[0]))
             kind = fitting.data.kind
             if kind not in by_kind:
                 by_kind[kind] = evaluator_for(fitting.data, measuring)
-            rows[name] = fitting.settings, by_kind[kind]
+            own, model = RECIPES[name].density, fitting.built.objective.model
+            sampled = densities if samples_codes(own, model) else None
+            rows[name] = PlannedRecipe(fitting.settings, by_kind[kind], sampled, own)
         return rows
 
     @property
     def reference(self) -> Evaluator:
         """The evaluator of the first recipe, whose protocol describes the comparison."""
-        return self.rows[self.names[0]][1]
+        return self.rows[self.names[0]].evaluator
 
     def _language(self) -> str | Path | Grammar | None:
         """The language in which strings must be: the one that was requested, or that of the grammar that reads them."""
@@ -377,49 +410,120 @@ class Plan:
         return folder
 
     def _is_begun(self) -> bool:
-        """Whether the folder holds nothing but rows of this comparison, which was interrupted in its first one."""
-        return set(content(self.out)) <= {*self.names, manifest.NAME}
+        """Whether a folder without comparison.json is that of a comparison all the same.
+
+        It is if this comparison was interrupted in its first row, so that there is nothing but rows; if it holds a run
+        of this comparison; or if its manifest lists a comparison.json, which was deleted.
+        """
+        if set(content(self.out)) <= {*self.names, manifest.NAME}:
+            return True
+        folders = (self._folder(name, seed) for name in self.names for seed in self.comparing.seeds)
+        return any((folder / "run.toml").is_file() for folder in folders) or (
+            "comparison.json" in (manifest.listed(self.out) or ())
+        )
 
     def _check_row(self, settings: Settings, seed: int) -> None:
-        """Raise ValueError if a row has been finished with other settings, and is not to be replaced."""
+        """Raise ValueError if a row has been trained with other settings, and is not to be replaced."""
         folder = self._folder(settings.recipe, seed)
-        if not self.comparing.overwrite and (folder / "results.json").is_file():
-            _check_same_settings(folder, replace(settings, seed=seed))
+        if not self.comparing.overwrite:
+            with _recoverable(folder):
+                _check_same_settings(folder, replace(settings, seed=seed))
 
     def row(self, name: str, seed: int) -> ComparedRun:
         """The row of a recipe and seed: read if it is finished, otherwise trained or resumed, and evaluated."""
-        folder, say = self._folder(name, seed), self.comparing.say
-        evaluator = self.rows[name][1]
-        results = None if self.comparing.overwrite else _finished(folder)
-        if results is not None:
-            say(f"{name}, seed {seed}: finished already")
-        else:
-            overwrite = self.comparing.overwrite and (folder / "run.toml").is_file()
-            resume = not overwrite and checkpoint.exists(folder)
-            say(f"{name}, seed {seed}: {'resuming' if resume else 'training'}")
-            request = replace(self.request(name, seed), out=folder, resume=not overwrite, overwrite=overwrite)
-            run = runs.fit_request(name, self.data, request)
-            densities = self.comparing.densities if has_densities(run) else None
-            results = evaluate(run, evaluator.data, evaluator=evaluator, densities=densities, seed=seed)
+        folder, planned = self._folder(name, seed), self.rows[name]
+        with _recoverable(folder):
+            results = None if self.comparing.overwrite else _finished(folder)
+            changed = None if results is None else _other_evaluation(results, planned, seed)
+            if results is None or changed is not None:
+                results = self._evaluated(name, seed, changed)
+            else:
+                self.comparing.say(f"{name}, seed {seed}: finished already")
         return ComparedRun(
             name, seed, folder, results.sets, results.reconstruction, results.training.seconds, results.own
         )
 
+    def _evaluated(self, name: str, seed: int, changed: tuple[str, object, object] | None) -> Results:
+        """Train or resume the run of a row, and evaluate it.
+
+        Args:
+            name: name of the recipe.
+            seed: seed of the row.
+            changed: in what the results of a finished run differ from this evaluation; None without such results.
+        """
+        folder, planned = self._folder(name, seed), self.rows[name]
+        overwrite = self.comparing.overwrite and (folder / "run.toml").is_file()
+        if changed is not None:
+            entry, new, old = changed
+            how = f"evaluating again, as {entry} is {quoted(old)} in its results and {quoted(new)} in this comparison"
+        else:
+            how = "resuming" if not overwrite and checkpoint.exists(folder) else "training"
+        self.comparing.say(f"{name}, seed {seed}: {how}")
+        request = replace(self.request(name, seed), out=folder, resume=not overwrite, overwrite=overwrite)
+        run = runs.fit_request(name, self.data, request)
+        evaluator = planned.evaluator
+        return evaluate(run, evaluator.data, evaluator=evaluator, densities=planned.densities, seed=seed)
+
+
+@contextmanager
+def _recoverable(folder: Path) -> Iterator[None]:
+    """Add to an error about a damaged file of a row how the row is trained again."""
+    try:
+        yield
+    except Damaged as error:
+        if str(folder) not in str(error):
+            raise
+        raise Damaged(f"{error}. To train this run again, delete {folder} and repeat the command") from error
+
 
 def _finished(folder: Path) -> Results | None:
-    """The results of the run in a folder, if they are of its weights; None if it has still to be evaluated."""
-    if not (folder / "results.json").is_file():
+    """The results of the run in a folder, if they are of its weights; None if it has still to be evaluated.
+
+    An evaluation that was killed before its last file has to be repeated.
+    """
+    if not (folder / "results.json").is_file() or manifest.changes(folder, "results.json"):
         return None
     manifest.verify(folder, "results.json")
     results = Results.read(folder / "results.json")
     return results if results.belongs_to(weights_digest(folder)) else None
 
 
+def _other_evaluation(results: Results, planned: PlannedRecipe, seed: int) -> tuple[str, object, object] | None:
+    """The first entry in which results are of another evaluation than that of a comparison; None if they are of it.
+
+    Returns:
+        Name of the entry, its value in the comparison, and that in the results.
+    """
+    evaluator, former = planned.evaluator, results.protocol
+    evaluated = {*results.densities, *(name for name in results.sets if name in by_name.NAMES)}
+    entries: list[tuple[str, object, object]] = [
+        ("seed", seed, former.get("seed")),
+        ("metric", evaluator.metric, results.metric),
+        ("densities", sorted({*planned.sampled}), sorted(evaluated)),
+        *((name, value, former.get(name)) for name, value in evaluator.protocol().items() if name != OF_THE_RUN),
+    ]
+    # as JSON holds them: a tuple is a list, and NaN equals itself
+    text = partial(json.dumps, sort_keys=True)
+    return next((entry for entry in entries if text(entry[1]) != text(entry[2])), None)
+
+
 def _check_same_settings(folder: Path, settings: Settings) -> None:
-    """Raise ValueError if the run in a folder has other settings than these."""
-    if changed := settings.changed(Settings.read(folder / "run.toml"), MOVABLE):
-        name, new, old = changed
+    """Raise ValueError if the run in a folder was trained with other settings than these."""
+    new, has_results, state = folder / NEW, (folder / "results.json").is_file(), "finished"
+    if not has_results and not new.is_symlink() and checkpoint.exists(new) and (new / "run.toml").is_file():
+        folder, state = new, "interrupted"  # the replacement is what is resumed
+    elif not has_results and not (folder / WEIGHTS).is_file():
+        return  # a training that is resumed checks its settings
+    if not (folder / "run.toml").is_file():
+        raise Damaged(f"{folder / 'run.toml'} is missing; expected the settings of the run in {folder}")
+    former = settings_in(folder)
+    changed = settings.changed(former, MOVABLE)
+    components, others = (s.densities.get("components") for s in (settings, former))
+    if changed is None and components != others:
+        changed = "components", components, others
+    if changed is not None:
+        name, value, other = changed
         raise ValueError(
-            f"{name} is {new!r}; expected {old!r}, as in the finished run in {folder}. Choose a new folder, or set "
-            "overwrite"
+            f"{name} is {value!r}; expected {other!r}, as in the {state} run in {folder}. Choose a new folder, set "
+            "overwrite, or delete that run's folder to train it again"
         )

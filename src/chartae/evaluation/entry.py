@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from chartae.autoencoder import in_slices
+from chartae.autoencoder import Autoencoder, in_slices
 from chartae.data import Dataset
 from chartae.data.labels import class_labels
 from chartae.diagnostics import code_use
@@ -30,7 +30,7 @@ from chartae.runs import Run
 from chartae.runs.run import only_writer
 from chartae.samplers import by_name
 
-__all__ = ["evaluate", "has_densities", "sampled_by"]
+__all__ = ["evaluate", "has_densities", "sampled_by", "samples_codes"]
 
 #: number of test examples by which it is tested whether the decoder uses the code
 CODE_USE_EXAMPLES = 2000
@@ -159,7 +159,17 @@ def sampled_by(run: Run, names: Sequence[str] | None = None) -> list[str]:
 
 def has_densities(run: Run) -> bool:
     """Whether a run is sampled by densities of its codes, instead of by a sampler or a prior over categories."""
-    return run.own not in by_name.NAMES and not run.model.encoder.has_category
+    return samples_codes(run.own, run.model)
+
+
+def samples_codes(own: str, model: Autoencoder) -> bool:
+    """Whether a model is sampled by densities of its codes.
+
+    Args:
+        own: name of the density or sampler that its recipe is sampled by.
+        model: the model, trained or not.
+    """
+    return own not in by_name.NAMES and not model.encoder.has_category
 
 
 def _code_densities(names: Sequence[str]) -> list[str]:

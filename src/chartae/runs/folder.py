@@ -19,7 +19,7 @@ from chartae.records.settings import Settings
 from chartae.records.tensors import read_header, read_tensors
 from chartae.training import checkpoint
 
-__all__ = ["Target", "content", "held", "target_of"]
+__all__ = ["Target", "content", "held", "settings_in", "target_of"]
 
 #: files that training keeps writing to
 CHANGING = (LOG, *checkpoint.FILES)
@@ -87,6 +87,22 @@ def content(folder: Path) -> list[str]:
     """Names of what is in a folder, besides locks and unfinished files; empty if there is no folder."""
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return [n for n in names if n != lock.NAME and not is_leftover(n) and not OLD_LEFTOVER.fullmatch(n)]
+
+
+def settings_in(folder: Path) -> Settings:
+    """The settings of the run in a folder: those of its weights, or of run.toml if the weights hold none.
+
+    The two differ if a writer was killed between the weights and run.toml.
+
+    Raises:
+        FileNotFoundError: there is no run.toml.
+        Damaged: a file is damaged.
+    """
+    settings, weights = Settings.read(folder / "run.toml"), folder / WEIGHTS
+    text = read_header(weights, kind="weights")[1].get("settings") if weights.is_file() else None
+    if isinstance(text, str) and manifest.changes(folder, "run.toml"):
+        return Settings.parse(text, weights)
+    return settings
 
 
 def target_of(out: Path, settings: Settings, *, overwrite: bool = False, resume: bool = False) -> Target:
