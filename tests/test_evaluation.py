@@ -14,11 +14,13 @@ import chartae as ch
 from chartae import data as chdata
 from chartae import metrics, report
 from chartae.data.kinds import Images
-from chartae.evaluation import Comparison, Measuring, compare, evaluate, evaluator_for, interpolate, slerp
+from chartae.evaluation import Comparison, Measuring, compare, evaluate, evaluator_for, interpolate, slerp, writing
 from chartae.evaluation.base import row_of
 from chartae.grammar import load as load_grammar
 from chartae.records import manifest
 from chartae.records.results import Results
+from chartae.records.run_folder import RunFolder
+from chartae.records.verification import verify
 
 QUICK = {"latent_dim": 3, "epochs": 1, "batch_size": 50, "components": 3, "progress": False}
 
@@ -437,3 +439,35 @@ def test_damage_in_a_run_says_which_folder_to_delete(copied, finished, name, har
             rows_of(copied)
         shutil.rmtree(run)
     assert rows_of(copied)[0] == finished[1].rows[0].sets
+
+
+# -- pictures belong to results ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("page_of", ["run", "comparison"])
+def test_a_report_shows_no_pictures_of_other_results(copied, monkeypatch, page_of):
+    """A kill between the results and the pictures leaves pictures of the former evaluation."""
+    run = copied / "ae" / "seed-0"
+    folder = run if page_of == "run" else copied
+    pictures = ("images: ", "above its reconstruction", "rows of images", "test codes")
+    shown = [report.write(folder, folder / "report.html").read_text().count(text) for text in pictures]
+    assert all(shown[:3])
+
+    def killed(*arguments):
+        raise SystemExit
+
+    monkeypatch.setattr(writing, "write_arrays", killed)
+    with pytest.raises(SystemExit):
+        evaluate(ch.load(run), n=40, seed=3)
+    monkeypatch.undo()
+    assert RunFolder.read(run).has_other_pictures
+    text = report.write(folder, folder / "report.html").read_text()
+    assert not any(picture in text for picture in pictures[:3])
+    assert "scatter of" not in text
+    says = {"run": "pictures.npz belongs to other results", "comparison": "no pictures.npz of these results"}
+    assert says[page_of] in text
+    assert {file.state for file in verify(run) if file.name in ("results.json", "pictures.npz")} == {"unfinished"}
+    assert rows_of(copied)[1] == ["ae, seed 0: resuming"]
+    assert not RunFolder.read(run).has_other_pictures
+    text = report.write(folder, folder / "report.html").read_text()
+    assert [text.count(picture) for picture in pictures] == shown

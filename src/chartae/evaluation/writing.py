@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from chartae.records import manifest
+from chartae.records.files import digest_of
 from chartae.records.parsing import Value
 from chartae.records.pictures import write_arrays
 from chartae.records.results import Results, TrainingFacts
@@ -54,5 +55,6 @@ def written(run: Run, results: Results, pictures: Mapping[str, NDArray[np.generi
     with after_work(run.folder, "the results"), manifest.writing(run.folder, *names):
         results.write(run.folder / "results.json")
         if pictures:
-            write_arrays(run.folder / "pictures.npz", pictures)
+            # a kill in between leaves the former pictures, which name the former results
+            write_arrays(run.folder / "pictures.npz", pictures, digest_of(run.folder / "results.json"))
     return results

@@ -25,6 +25,8 @@ Labels: TypeAlias = NDArray[np.generic]
 Array: TypeAlias = NDArray[np.generic]
 X = TypeVar("X")
 
+#: name of the array that holds the sha256 of the results.json that the pictures belong to, as bytes
+RESULTS = "results"
 #: the largest size of all arrays of the file, in bytes
 MOST_PICTURES = 256 << 20
 
@@ -43,6 +45,8 @@ class Pictures:
         latent_samples: name of each density -> its samples on the same axes, (n, 2).
         data: test data that are not images, on two axes, (n, 2).
         data_samples: name of each density -> samples of such data on the same axes, (n, 2).
+        of: sha256 of the results.json that the pictures belong to, as 64 hexadecimal digits; empty (default) if
+            unknown, as in files of older versions.
     """
 
     originals: Images | None = None
@@ -54,6 +58,7 @@ class Pictures:
     latent_samples: Mapping[str, Points] = field(default_factory=dict)
     data: Points | None = None
     data_samples: Mapping[str, Points] = field(default_factory=dict)
+    of: str = ""
 
     def __bool__(self) -> bool:
         single = (self.originals, self.reconstructions, self.latent, self.data)
@@ -81,17 +86,29 @@ class Pictures:
             _points({k: x for k, x in arrays.items() if k != "latent_labels"}, path, "latent_"),
             _first(_points(arrays, path, "data_2d", "data_2d")),
             _points(arrays, path, "samples_2d_"),
+            _digest(arrays, path),
         )
         a, b = arrays.get("originals"), arrays.get("reconstructions")
         if a is not None and b is not None and a.shape != b.shape:
             raise Damaged(f"{path}: reconstructions have shape {b.shape}; expected that of originals, {a.shape}")
         return pictures
 
+    def belongs_to(self, digest: str) -> bool:
+        """Whether these pictures belong to the results.json with this sha256; True if theirs is unknown."""
+        return not self.of or self.of == digest
 
-def write_arrays(path: str | Path, arrays: Mapping[str, Array]) -> None:
-    """Write arrays by name as a `pictures.npz`, whole or not at all."""
+
+def write_arrays(path: str | Path, arrays: Mapping[str, Array], of: str) -> None:
+    """Write arrays by name as a `pictures.npz`, whole or not at all.
+
+    Args:
+        path: the file.
+        arrays: the arrays that `Pictures.read` reads.
+        of: sha256 of the results.json that they belong to, as 64 hexadecimal digits.
+    """
+    digest = np.frombuffer(bytes.fromhex(of), np.uint8)
     with whole_file(path) as part, part.open("wb") as file:
-        np.savez_compressed(file, **dict(arrays))  # type: ignore[arg-type]
+        np.savez_compressed(file, **{**arrays, RESULTS: digest})  # type: ignore[arg-type]
 
 
 def _first(arrays: Mapping[str, X]) -> X | None:
@@ -131,3 +148,12 @@ def _labels(arrays: Mapping[str, Array], path: Path) -> Labels | None:
         expected = f"one label for each of {len(labels if codes is None else codes)} codes"
         raise Damaged(f"{path}: latent_labels is {labels.dtype} {labels.shape}; expected {expected}")
     return labels if labels.size else None
+
+
+def _digest(arrays: Mapping[str, Array], path: Path) -> str:
+    digest = arrays.get(RESULTS)
+    if digest is None:
+        return ""
+    if digest.shape != (32,) or digest.dtype != np.uint8:
+        raise Damaged(f"{path}: {RESULTS} is {digest.dtype} {digest.shape}; expected uint8 (32,), a sha256")
+    return digest.tobytes().hex()

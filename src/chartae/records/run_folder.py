@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chartae.records import manifest
+from chartae.records.files import digest_of
 from chartae.records.log import LOG, LogRow, read_log
 from chartae.records.parsing import Value, read_toml
 from chartae.records.pictures import Pictures
@@ -30,8 +31,9 @@ class RunFolder:
         settings: values of `run.toml`.
         log: rows of `log.jsonl`; empty if there is none.
         results: results in `results.json`; None if the run has not been evaluated.
-        pictures: arrays of `pictures.npz`; empty if there is none.
+        pictures: arrays of `pictures.npz`; empty if there is none, or if they belong to other results.
         is_stale: whether there are results of other weights, which are left out; default False.
+        has_other_pictures: whether there are pictures of other results, which are left out; default False.
     """
 
     settings: Mapping[str, Value] = field(default_factory=dict)
@@ -39,6 +41,7 @@ class RunFolder:
     results: Results | None = None
     pictures: Pictures = field(default_factory=Pictures)
     is_stale: bool = False
+    has_other_pictures: bool = False
 
     @property
     def scored(self) -> Results:
@@ -66,13 +69,16 @@ class RunFolder:
         manifest.verify(folder, *(name for name in names if (folder / name).is_file()))
         results = Results.read(folder / "results.json") if (folder / "results.json").is_file() else None
         is_stale = results is not None and not results.belongs_to(weights_digest(folder))
-        pictures = folder / "pictures.npz"
+        path = folder / "pictures.npz"
+        pictures = Pictures.read(path) if path.is_file() and not is_stale else Pictures()
+        has_other = results is not None and not pictures.belongs_to(digest_of(folder / "results.json"))
         return cls(
             {**(settings := read_toml(folder / "run.toml")), **paths_in(settings)},
             read_log(folder / LOG),
             None if is_stale else results,
-            Pictures.read(pictures) if pictures.is_file() and not is_stale else Pictures(),
+            Pictures() if has_other else pictures,
             is_stale,
+            has_other,
         )
 
 

@@ -69,6 +69,7 @@ class RecipePart:
 
     name: str
     present: bool
+    has_other_pictures: bool
     seed: Value
     objective: Value
     settings: Facts
@@ -215,6 +216,7 @@ def _recipe(name: str, folder: Path | None, record: Comparison, budget: int) -> 
     return RecipePart(
         name=name,
         present=present,
+        has_other_pictures=run.has_other_pictures,
         seed=run.settings.get("seed"),
         objective=run.settings.get("objective"),
         settings=flat({k: v for k, v in run.settings.items() if k != "objective"}),

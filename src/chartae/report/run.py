@@ -34,7 +34,7 @@ BUDGET = 400_000
 class PointParts:
     """The parts that only the page of a run on points has."""
 
-    pictured: bool
+    unpictured: str
     metric: str
     best: str | None
     samples: Sequence[Embedded]
@@ -62,7 +62,7 @@ def page(run: RunFolder) -> str:
             facts=sections(run.settings, results.protocol),
         ),
         PointParts(
-            pictured=bool(pictures),
+            unpictured=_unpictured(run),
             metric=metric,
             best=top,
             samples=samples(pictures, BUDGET, top),
@@ -72,6 +72,15 @@ def page(run: RunFolder) -> str:
             data=data_and_samples(pictures, top),
         ),
     )
+
+
+def _unpictured(run: RunFolder) -> str:
+    """Why there are no pictures; empty if there are some."""
+    if run.has_other_pictures:
+        return "pictures.npz belongs to other results, so it is not shown. Run chartae evaluate RUN to draw it again."
+    if run.pictures:
+        return ""
+    return "There is no pictures.npz, so there are no samples, reconstructions or codes to show."
 
 
 def _headline(numbers: Mapping[str, float | None], own: str, metric: str, errors: Scores) -> str:
