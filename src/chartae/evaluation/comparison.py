@@ -37,8 +37,6 @@ __all__ = ["Comparing", "Comparison", "compare", "spread"]
 
 #: settings in which a finished run may differ from the run that is requested now
 MOVABLE = ("data", "root", "version", "objective", "notes", "threads", "densities", "start")
-#: entry of a protocol that depends on the run, and not on how it is evaluated
-OF_THE_RUN = "samples"
 
 
 @dataclass(frozen=True)
@@ -495,12 +493,14 @@ def _other_evaluation(results: Results, planned: PlannedRecipe, seed: int) -> tu
         Name of the entry, its value in the comparison, and that in the results.
     """
     evaluator, former = planned.evaluator, results.protocol
+    protocol = dict(evaluator.protocol())
+    protocol.pop("samples", None)  # depends on the run, and not on how it is evaluated
     evaluated = {*results.densities, *(name for name in results.sets if name in by_name.NAMES)}
     entries: list[tuple[str, object, object]] = [
         ("seed", seed, former.get("seed")),
         ("metric", evaluator.metric, results.metric),
         ("densities", sorted({*planned.sampled}), sorted(evaluated)),
-        *((name, value, former.get(name)) for name, value in evaluator.protocol().items() if name != OF_THE_RUN),
+        *((key, value, former.get(key)) for key, value in protocol.items()),
     ]
     # as JSON holds them: a tuple is a list, and NaN equals itself
     text = partial(json.dumps, sort_keys=True)
