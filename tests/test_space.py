@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -337,6 +338,37 @@ def test_folders_that_cannot_be_written_are_refused_before_work(
     assert cli.main([verb, *words]) == 2
     assert "file" in capsys.readouterr().err
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("verb", ["sample", "encode", "report", "diagnose"])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pipe.npy", "pipe.npy is a pipe; expected a file. Choose another path."),
+        ("folder.npy", r"folder.npy.* is a folder; (expected|give) a file"),
+        ("file/x.npy", "file is a file; expected a folder. Choose another path."),
+        ("link/x.npy", "link is a link to nothing; expected a folder. Delete it, or choose another path."),
+    ],
+)
+def test_files_that_cannot_be_written_are_refused_before_work(
+    runs: dict[str, Run], verb: str, name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def work(*arguments: object, **keywords: object) -> None:
+        raise AssertionError
+
+    for place in ("chartae.runs.Run.drawn", "chartae.runs.Run.encode_inside", "chartae.report.run.page"):
+        monkeypatch.setattr(place, work)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    (tmp_path / "folder.npy").mkdir()
+    os.mkfifo(tmp_path / "pipe.npy")
+    np.save(tmp_path / "x.npy", uniform(20, 3).numpy())
+    before = {path: (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in tmp_path.rglob("*")}
+    data = [str(tmp_path / "x.npy")] if verb == "encode" else []
+    assert cli.main([verb, str(runs["table"].folder), *data, "--out", str(tmp_path / name)]) == 2
+    assert re.search(message, capsys.readouterr().err)
+    assert {path: (path.lstat().st_mode, path.lstat().st_mtime_ns) for path in tmp_path.rglob("*")} == before
 
 
 def test_a_disk_too_small_for_a_run_is_noticed_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

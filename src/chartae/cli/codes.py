@@ -126,14 +126,14 @@ class Encode(Verb):
         from chartae import runs
         from chartae.cli.writers import check_free, register
         from chartae.records.files import whole_file
-        from chartae.records.space import check_disk, check_writable
+        from chartae.records.space import check_disk, check_output
 
         run = runs.load(self.run_folder)
         check_free(run, self.out)
         x, condition = rows_of(run, self.dataset, self.rows, self.condition)
         size = len(x) * math.prod(run.model.code_shape)
         check_disk(self.out, size * (2 if suffix == ".csv" else 4), f"--out is {self.out}: {len(x):,} codes, which")
-        check_writable(self.out.parent)
+        check_output(self.out)
         codes = run.encode_inside(x, _encoded(condition)).numpy(force=True)
         if suffix == ".csv" and codes.ndim != 2:
             raise ValueError(f"--out is {self.out}, but codes have shape {codes.shape[1:]}; use .npy")

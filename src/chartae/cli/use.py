@@ -179,14 +179,14 @@ class Translate(Verb):
 
     def _check_room(self, inputs: int, translated: Kind) -> None:
         """Raise OSError if the file cannot be written, and ValueError if there is no memory for the translations."""
-        from chartae.records.space import check_disk, check_memory, check_writable
+        from chartae.records.space import check_disk, check_memory, check_output
 
         size = 4 * inputs * self.n * math.prod(translated.shape)
         what = f"--n is {self.n:,}: {inputs:,} inputs with as many translations each, which"
         if self.out.suffix == ".npy":
             check_disk(self.out, size, what)
         check_memory(size, what, "Use fewer.")
-        check_writable(self.out.parent)
+        check_output(self.out)
 
     def _write(self, x: Tensor, translations: Tensor) -> None:
         """Translations (N, n, ...) as an array, or as a grid with a row for each of the examples x (N, ...)."""
@@ -221,7 +221,5 @@ class Report(Verb):
 
     def run(self, options: Mapping[str, str]) -> None:
         from chartae import report
-        from chartae.records.space import check_writable
 
-        check_writable((self.out or self.run_folder / "report.html").parent)
         say(f"the report is {report.write(self.run_folder, self.out or self.run_folder / 'report.html')}")

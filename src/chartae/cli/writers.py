@@ -19,7 +19,7 @@ from chartae.data.kinds.images import levels
 from chartae.data.streaming import write_lines
 from chartae.draw import pictures
 from chartae.records import manifest
-from chartae.records.space import check_disk, check_writable
+from chartae.records.space import check_disk, check_output
 from chartae.runs import Run
 
 __all__ = ["Writer", "writer_for"]
@@ -74,10 +74,10 @@ class Writer:
         """Check, before any work, that `n` examples can be written.
 
         Raises:
-            OSError: the folder cannot be written to, or its disk has too little room.
+            OSError: the path is a pipe or a device, its folder cannot be written to, or its disk has too little room.
         """
         check_disk(self.path, n * self.bytes_each, f"--out is {self.path}: {n:,} {self.noun}, which")
-        check_writable(self.path.parent)
+        check_output(self.path)
 
     @property
     def is_picture(self) -> bool:

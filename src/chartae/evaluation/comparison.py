@@ -20,7 +20,7 @@ from chartae.grammar import CODECS, Grammar, codec_for
 from chartae.recipes import RECIPES, options
 from chartae.records import manifest
 from chartae.records.comparison import ComparedRecipe, ComparedRun, Comparison, Spread
-from chartae.records.files import Damaged, quoted
+from chartae.records.files import Damaged, check_folder, quoted
 from chartae.records.parsing import Value
 from chartae.records.replacing import NEW
 from chartae.records.results import Results
@@ -322,8 +322,7 @@ class Plan:
                 f"none of these recipes has an option {', '.join(unknown)}; expected options of {', '.join(names)}. "
                 "Leave it out"
             )
-        if out.exists() and not out.is_dir():
-            raise FileExistsError(f"{out} is a file; expected a folder for the comparison. Choose another name")
+        check_folder(out, "a folder for the comparison")
         if content(out) and not (out / "comparison.json").is_file() and not self._is_begun():
             raise FileExistsError(f"{out} is not empty and holds no comparison; choose a new folder")
         for planned in self.rows.values():

@@ -21,7 +21,7 @@ from chartae.maths import as_float
 from chartae.metrics import affine_r2, mcc
 from chartae.records import manifest
 from chartae.records.files import replace_text
-from chartae.records.space import after_work, check_writable
+from chartae.records.space import after_work, check_output
 from chartae.runs import Run
 from chartae.runs.run import built_from, only_writer
 
@@ -128,7 +128,7 @@ def _check(run: Run, n: int, out: str | Path | None) -> None:
         raise IsADirectoryError(f"{out} is a folder; give a file for the page, such as {Path(out) / 'diagnose.html'}")
     check(run)
     if out is not None:
-        check_writable(Path(out).parent)
+        check_output(out)
 
 
 def _write(run: Run, results: Diagnosis, plots: list[Plot], out: str | Path | None) -> None:

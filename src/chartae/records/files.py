@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import secrets
+import socket
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,8 +18,8 @@ from io import BufferedReader
 from pathlib import Path
 
 __all__ = [
-    "LINE", "Damaged", "digest_of", "is_leftover", "one_line", "opened", "quoted", "read_text", "reading",
-    "replace_text", "sync_folder", "whole_file",
+    "LINE", "Damaged", "boot", "check_file", "check_folder", "digest_of", "is_leftover", "make_folder", "one_line",
+    "opened", "quoted", "read_text", "reading", "replace_text", "sort_of", "sync_folder", "whole_file", "with_remedy",
 ]  # fmt: skip
 
 #: the largest text file of a run that is read, in bytes: JSON takes up to 40 times as much memory as text
@@ -27,6 +28,12 @@ MOST_TEXT = 12 << 20
 LINE = 200
 #: names of the files that `whole_file` writes to before it renames them
 LEFTOVER = re.compile(r"\.part\.[0-9a-f]{16}\.")
+
+#: what may stand in the place of a file, by the type in its mode
+SORTS = {
+    stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFCHR: "device", stat.S_IFBLK: "device",
+    stat.S_IFSOCK: "socket", stat.S_IFREG: "file", stat.S_IFLNK: "link",
+}  # fmt: skip
 
 
 class Damaged(ValueError):
@@ -68,6 +75,100 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}".rstrip(": ")
 
 
+# -- output paths ------------------------------------------------------------------------------------------------------
+
+
+def check_file(path: str | os.PathLike[str], remedy: str = "Choose another path.") -> None:
+    """Check that a file may be written to a path: that a file, a link or nothing is there.
+
+    Args:
+        path: the path. A link is accepted, because `whole_file` replaces it and does not follow it.
+        remedy: the last sentence of the message if something else is there.
+
+    Raises:
+        IsADirectoryError: it is a folder.
+        FileExistsError: it is a pipe, a device or a socket; or a folder above it is a file, or a link to nothing.
+        OSError: the system does not accept the path.
+
+    >>> from chartae.records.files import check_file
+    >>> check_file("/")
+    Traceback (most recent call last):
+    IsADirectoryError: / is a folder; expected a file. Choose another path.
+    """
+    path = Path(path)
+    check_folder(path.parent)
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    except OSError as error:  # a name that is too long, for example
+        raise with_remedy(error, f"{path} cannot be written to ({error.strerror}). {remedy}") from error
+    if not stat.S_ISREG(mode) and not stat.S_ISLNK(mode):
+        refusal = IsADirectoryError if stat.S_ISDIR(mode) else FileExistsError
+        raise refusal(f"{path} is a {sort_of(mode)}; expected a file. {remedy}")
+
+
+def check_folder(folder: str | os.PathLike[str], what: str = "a folder") -> None:
+    """Check that a path is a folder, or that nothing stands in the way of making it.
+
+    Args:
+        folder: the path.
+        what: what is expected, for the message; default ``"a folder"``.
+
+    Raises:
+        FileExistsError: it, or a folder above it, is a file, a pipe or a device, or a link to nothing.
+    """
+    folder = Path(folder)
+    for place in (folder, *folder.parents):
+        expected = what if place == folder else "a folder"
+        try:  # once only, as another process may be making it
+            mode = os.stat(place).st_mode
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP) and os.path.islink(place):
+                remedy = "Delete it, or choose another path."
+                raise FileExistsError(f"{place} is a link to nothing; expected {expected}. {remedy}") from error
+            continue
+        if stat.S_ISDIR(mode):
+            return
+        raise FileExistsError(f"{place} is a {sort_of(mode)}; expected {expected}. Choose another path.")
+
+
+def make_folder(folder: str | os.PathLike[str], what: str = "a folder") -> None:
+    """Make a folder, with those above it, if it does not exist.
+
+    Args:
+        folder: the path.
+        what: what is expected, for the message; default ``"a folder"``.
+
+    Raises:
+        FileExistsError: it, or a folder above it, is something else.
+        OSError: the system refuses to make it.
+    """
+    check_folder(folder, what)
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise with_remedy(error, f"{folder} cannot be made ({error.strerror}). Choose another path.") from error
+
+
+def sort_of(mode: int) -> str:
+    """What a mode of the file system says that a path is: ``"file"``, ``"folder"``, ``"pipe"``, ``"device"``, ...
+
+    >>> import stat
+    >>> from chartae.records.files import sort_of
+    >>> [sort_of(mode) for mode in (stat.S_IFIFO, stat.S_IFCHR, stat.S_IFBLK | 0o600)]
+    ['pipe', 'device', 'device']
+    """
+    return SORTS.get(stat.S_IFMT(mode), "special file")
+
+
+def with_remedy(error: OSError, message: str) -> OSError:
+    """An error of the same class and number with another message, which says what to do."""
+    fault = type(error)(message)
+    fault.errno = error.errno
+    return fault
+
+
 # -- writing -----------------------------------------------------------------------------------------------------------
 
 
@@ -75,9 +176,9 @@ def one_line(error: BaseException) -> str:
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file whole or not at all, and durably.
 
-    Yields the path of a new, empty file beside `path`, with the same suffix and a name that nobody can guess. When the
-    block ends, its content is forced to the disk and it is renamed to `path`; a file at `path` stays as it is until
-    then, and a link is replaced, not followed. If the block fails, the new file is deleted.
+    Yields the path of a new, empty file beside `path`, with the same suffix. When the block ends, its content is forced
+    to the disk and it is renamed to `path`; a file at `path` stays as it is until then, and a link is replaced, not
+    followed. If the block fails, the new file is deleted. What a killed process left of the same file is deleted first.
 
     Args:
         path: the file; its folder is created if it does not exist.
@@ -86,6 +187,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         The path to write to.
 
     Raises:
+        IsADirectoryError, FileExistsError: `path` is a folder, a pipe or a device.
         OSError: the file cannot be written, for example because the disk is full; the message names `path`.
 
     >>> import tempfile
@@ -99,9 +201,11 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     ('whole', ['a.txt'])
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_file(path)
+    make_folder(path.parent)
+    _remove_leftovers(path)
     # writers choose the format by the suffix, so the name ends as that of the file
-    part = path.with_name(f".part.{secrets.token_hex(8)}.{path.name[-50:]}")
+    part = path.with_name(f".part.{_mark()}{secrets.token_hex(3)}.{path.name[-50:]}")
     try:
         # the mode is what the user's umask says
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -126,6 +230,46 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def is_leftover(name: str) -> bool:
     """Whether a file of this name is what a killed process left of a file that it was writing."""
     return LEFTOVER.match(name) is not None
+
+
+def _mark() -> str:
+    """Who writes, in the name of an unfinished file: four hexadecimal digits of the machine, six of the process.
+
+    Processes are numbered anew in each start of a machine, and in each container.
+    """
+    places = [boot() or socket.gethostname()]
+    with suppress(OSError):
+        places.append(os.readlink("/proc/self/ns/pid"))
+    return f"{hashlib.sha256(' '.join(places).encode()).hexdigest()[:4]}{os.getpid() & 0xFFFFFF:06x}"
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Delete what processes of this machine that live no more have left of a file that they were writing."""
+    if os.name != "posix":  # elsewhere, os.kill would end the process
+        return
+    start, end = f".part.{_mark()[:4]}", f".{path.name[-50:]}"
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for name in [entry.name for entry in entries if entry.name.startswith(start)]:
+            if is_leftover(name) and name[len(".part.") + 16 :] == end and _is_gone(int(name[10:16], 16)):
+                path.with_name(name).unlink(missing_ok=True)
+
+
+def _is_gone(process: int) -> bool:
+    """Whether no process of this machine has a number."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # that of another user
+        return False
+    return False
+
+
+def boot() -> str:
+    """What tells one start of this machine from another; empty if the system does not say."""
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -17,15 +18,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from chartae.records.files import Damaged, is_leftover
+from chartae.records.files import Damaged, boot, is_leftover, make_folder, sort_of
 
 __all__ = ["NAME", "Holder", "InUse", "break_lock", "writer"]
 
 NAME = "run.lock"
 #: seconds between two signs of life, and those after which a holder on another machine counts as killed
 BEAT, SILENCE = 15.0, 120.0
-#: folders that this process holds, by device and inode: the thread that holds it, and how often
-_held: dict[tuple[int, int], tuple[int, int]] = {}
+#: folders that are held, by process, device and inode: the thread that holds it, and how often; a forked process has a
+#: copy of what its parent holds, and holds none of it
+_held: dict[tuple[int, int, int], tuple[int, int]] = {}
 _guard = threading.Lock()
 
 
@@ -52,7 +54,7 @@ class Holder:
     @classmethod
     def this(cls) -> Holder:
         """This process."""
-        return cls(socket.gethostname(), _boot(), os.getpid(), round(time.time(), 3))
+        return cls(socket.gethostname(), boot(), os.getpid(), round(time.time(), 3))
 
     @classmethod
     def read(cls, text: str) -> Holder | None:
@@ -68,8 +70,8 @@ class Holder:
     @property
     def is_here(self) -> bool:
         """Whether it is a process of this machine, perhaps in another container, whose locks the system knows."""
-        boot = _boot()
-        return self.boot == boot if boot else self.host == socket.gethostname()
+        here = boot()
+        return self.boot == here if here else self.host == socket.gethostname()
 
     def __str__(self) -> str:
         with suppress(ValueError, OverflowError, OSError):
@@ -93,6 +95,8 @@ def writer(folder: str | os.PathLike[str]) -> Iterator[Holder | None]:
 
     Raises:
         InUse: another process writes to the folder; at once, without waiting.
+        Damaged: its lock is a link, a folder or a pipe.
+        FileExistsError: `folder`, or a folder above it, is a file, or a link to nothing.
         OSError: the folder cannot be written.
 
     >>> import tempfile
@@ -107,7 +111,7 @@ def writer(folder: str | os.PathLike[str]) -> Iterator[Holder | None]:
     """
     folder = Path(folder)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     try:
         with _entered(folder) as former:
             yield former
@@ -121,7 +125,7 @@ def writer(folder: str | os.PathLike[str]) -> Iterator[Holder | None]:
 def _entered(folder: Path) -> Iterator[Holder | None]:
     """Hold the lock of a folder that exists, or enter again."""
     status = folder.stat()
-    key, thread = (status.st_dev, status.st_ino), threading.get_ident()
+    key, thread = (os.getpid(), status.st_dev, status.st_ino), threading.get_ident()
     with _guard:
         holder, count = _held.get(key, (thread, 0))
         if holder != thread:
@@ -176,7 +180,7 @@ def _exclusive(folder: Path) -> Iterator[Holder | None]:
     """Hold the lock's file, which the operating system releases even if the process is killed."""
     path = folder / NAME
     descriptor, former = _acquired(path)
-    stop = threading.Event()
+    process, stop = os.getpid(), threading.Event()
     beats = threading.Thread(target=_beat, args=(path, stop), daemon=True)
     try:
         os.ftruncate(descriptor, 0)
@@ -187,7 +191,8 @@ def _exclusive(folder: Path) -> Iterator[Holder | None]:
     finally:
         stop.set()
         try:
-            path.unlink(missing_ok=True)  # before the lock is released, so that no other process's is deleted
+            if os.getpid() == process:  # a forked process leaves its parent's lock
+                path.unlink(missing_ok=True)  # before the lock is released, so that no other process's is deleted
         finally:
             os.close(descriptor)
 
@@ -218,8 +223,9 @@ def _in_use(path: Path, holder: Holder | None, remedy: str) -> InUse:
 
 
 def _open(path: Path, *, create: bool) -> int:
-    if path.is_symlink():
-        raise Damaged(f"{path} is a link; expected a file of chartae. Delete it")
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(mode := os.lstat(path).st_mode):
+            raise Damaged(f"{path} is a {sort_of(mode)}; expected a file of chartae. Delete it")
     flags = os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     return os.open(path, flags | (os.O_CREAT if create else 0), 0o666)
 
@@ -272,10 +278,3 @@ def _beat(path: Path, stop: threading.Event) -> None:
     while not stop.wait(BEAT):
         with suppress(OSError):
             os.utime(path, follow_symlinks=False)
-
-
-def _boot() -> str:
-    """What tells one start of this machine from another; empty if the system does not say."""
-    with suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    return ""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from chartae.records.files import LINE, Damaged, digest_of, is_leftover, quoted, replace_text
+from chartae.records.files import LINE, Damaged, digest_of, is_leftover, make_folder, quoted, replace_text
 from chartae.records.parsing import Place, Value, read_json
 
 __all__ = [
@@ -76,7 +76,7 @@ def writing(folder: str | Path, *names: str) -> Iterator[None]:
         FileNotFoundError: a file was not written.
         ValueError: a name is not a plain file name, a file is a link, or the manifest cannot be read.
     """
-    Path(folder).mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     register(folder, *names, changing=True)
     yield
     register(folder, *names)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from chartae.records.files import whole_file
+from chartae.records.files import check_file, make_folder, whole_file, with_remedy
 
 __all__ = [
     "NotWritten",
@@ -19,6 +19,7 @@ __all__ = [
     "available_memory",
     "check_disk",
     "check_memory",
+    "check_output",
     "check_writable",
     "free_disk",
     "in_units",
@@ -105,12 +106,39 @@ def check_writable(folder: str | Path) -> None:
         folder: the folder.
 
     Raises:
+        FileExistsError: it, or a folder above it, is a file, or a link to nothing.
         OSError: no file can be written there; the message says why.
     """
     folder = Path(folder)
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        with whole_file(folder / "writable") as part:
+        make_folder(folder)
+        _write_anything(folder)
+    finally:
+        for place in missing:  # the innermost first
+            with suppress(OSError):
+                place.rmdir()
+
+
+def check_output(path: str | Path) -> None:
+    """Check that a file can be written to a path, before any work: that it is no folder, pipe or device.
+
+    Args:
+        path: the path of the file, which need not exist, and neither need its folder.
+
+    Raises:
+        IsADirectoryError: it is a folder.
+        FileExistsError: it is a pipe or a device; or a folder above it is a file, or a link to nothing.
+        OSError: no file can be written to its folder; the message says why.
+    """
+    check_file(path)
+    check_writable(Path(path).parent)
+
+
+def _write_anything(folder: Path) -> None:
+    """Write a small file to a folder, and delete it."""
+    try:
+        with whole_file(folder / ".writable") as part:
             part.write_bytes(b"x")
             # the name of the file itself may be taken, so that it is not renamed
             raise _Checked
@@ -118,13 +146,8 @@ def check_writable(folder: str | Path) -> None:
         pass
     except OSError as error:
         reason = error.strerror or str(error)
-        fault = OSError(f"{folder} cannot be written to ({reason}). Choose another folder, or change its permissions")
-        fault.errno = error.errno
-        raise fault from error
-    finally:
-        for place in missing:  # the innermost first
-            with suppress(OSError):
-                place.rmdir()
+        remedy = "Choose another folder, or change its permissions"
+        raise with_remedy(error, f"{folder} cannot be written to ({reason}). {remedy}") from error
 
 
 class _Checked(Exception):

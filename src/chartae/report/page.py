@@ -9,6 +9,7 @@ from pathlib import Path
 from chartae.records import lock, manifest
 from chartae.records.files import replace_text
 from chartae.records.run_folder import RunFolder
+from chartae.records.space import check_output
 from chartae.report import comparison, run, strings
 
 __all__ = ["write"]
@@ -50,6 +51,8 @@ def write(folder: str | Path, out: str | Path) -> Path:
         FileNotFoundError: the folder does not exist, or holds neither a run nor a comparison.
         ValueError: `out` is a file of the run itself, a file in the folder is damaged, or a comparison refers to a run
             outside its folder.
+        OSError: `out` cannot be written, for example because it is a folder, a pipe or a device; raised before any
+            work.
 
     >>> from pathlib import Path
     >>> from tempfile import TemporaryDirectory
@@ -69,6 +72,7 @@ def write(folder: str | Path, out: str | Path) -> Path:
             f"{folder} holds neither run.toml nor comparison.json; expected the folder of a run or of a comparison"
         )
     manifest.check_free(folder, out)
+    check_output(out)
     inside = out.parent.resolve() == folder.resolve()
     with lock.writer(folder) if inside else nullcontext():
         replace_text(out, page(folder))
