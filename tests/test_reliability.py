@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +23,7 @@ from PIL import Image
 
 import chartae as ch
 from chartae.cli import main
-from chartae.records import files, lock, manifest
+from chartae.records import files, lock, manifest, replacing
 from chartae.records.files import Damaged, whole_file
 from chartae.records.log import LogFile, read_log
 from chartae.records.results import Results
@@ -81,6 +84,41 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     assert (tmp_path / "a.txt").read_text() == "new"
     assert not (tmp_path / "a.txt").is_symlink()
     assert precious.read_text() == "kept"
+
+
+@pytest.mark.parametrize("sort", ["pipe", "socket", "folder"])
+def test_only_a_file_is_replaced(tmp_path, sort, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the path of a socket has few characters
+    path = Path("a.txt")
+    with socket.socket(socket.AF_UNIX) as server:
+        {"pipe": os.mkfifo, "socket": lambda p: server.bind(str(p)), "folder": os.mkdir}[sort](path)
+        mode = path.lstat().st_mode
+        with pytest.raises(OSError, match=rf"^a\.txt is a {sort}; expected a file\. Choose another path\.$"):
+            whole_file(path).__enter__()
+        assert path.lstat().st_mode == mode
+        assert os.listdir() == ["a.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="whether a process lives is not asked there")
+def test_the_next_write_deletes_what_a_killed_one_left(tmp_path):
+    path, other = tmp_path / "a.npy", tmp_path / "b.a.npy"
+    code = f"""
+import os, signal
+from chartae.records.files import whole_file
+with whole_file({str(path)!r}), whole_file({str(other)!r}):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
+    left = {p.name[23:]: p for p in tmp_path.iterdir()}
+    assert sorted(left) == ["a.npy", "b.a.npy"]
+    tag = left["a.npy"].name[6:10]
+    elsewhere = tmp_path / left["a.npy"].name.replace(tag, f"{int(tag, 16) ^ 1:04x}", 1)
+    elsewhere.write_text("of another machine, whose processes are not known here")
+    with whole_file(path) as living:
+        assert not left["a.npy"].exists()
+        files.replace_text(path, "the same file again, while the first process still writes")
+        assert living.exists()
+    assert {*tmp_path.iterdir()} == {path, left["b.a.npy"], elsewhere}
 
 
 def test_the_mode_is_that_of_the_umask(tmp_path):
@@ -248,6 +286,75 @@ def test_a_lock_that_is_a_link_is_refused(tmp_path):
     with pytest.raises(Damaged, match="is a link"):
         lock.writer(folder).__enter__()
     assert not (tmp_path / "precious").exists()
+
+
+@pytest.mark.parametrize("sort", ["pipe", "folder"])
+def test_a_lock_that_is_no_file_is_refused(tmp_path, sort):
+    {"pipe": os.mkfifo, "folder": os.mkdir}[sort](tmp_path / lock.NAME)
+    with pytest.raises(Damaged, match=rf"run\.lock is a {sort}; expected a file of chartae\. Delete it"):
+        lock.writer(tmp_path).__enter__()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+def test_a_forked_process_holds_nothing_of_its_parent(tmp_path):
+    with ExitStack() as held:
+        held.enter_context(lock.writer(tmp_path))
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                lock.writer(tmp_path).__enter__()
+            except lock.InUse as error:
+                status = 0 if f"written by process {os.getppid()}" in str(error) else 2
+                with suppress(BaseException):
+                    held.close()  # the end of the parent's block, as when an error is raised in the child
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert (tmp_path / lock.NAME).is_file()
+        with lock.writer(tmp_path):
+            pass
+    assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("file", "file is a file; expected a folder. Choose another path."),
+        ("file/run", "file is a file; expected a folder. Choose another path."),
+        ("pipe/deep/run", "pipe is a pipe; expected a folder. Choose another path."),
+        ("link", "link is a link to nothing; expected a folder. Delete it, or choose another path."),
+        ("link/run", "link is a link to nothing; expected a folder. Delete it, or choose another path."),
+        ("new", "new cannot be made (No such file or directory). Choose another path."),
+    ],
+)
+def test_folders_that_cannot_be_made_are_named_with_a_remedy(tmp_path, monkeypatch, capsys, out, message):
+    """The errors of the system would give a number and no remedy; the last one is that of /proc."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("mine")
+    os.mkfifo("pipe")
+    Path("link").symlink_to("nothing")
+    before = sorted(os.listdir())
+    if out == "new":
+
+        def refuse(*arguments, **keywords):
+            raise FileNotFoundError(2, "No such file or directory", out)
+
+        monkeypatch.setattr(os, "mkdir", refuse)
+    for act in (lambda: lock.writer(out).__enter__(), lambda: files.replace_text(Path(out, "a"), "")):
+        with pytest.raises(OSError) as error:
+            act()
+        assert str(error.value) == message
+    for verb in (["fit", "digits"], ["compare", "digits", "--recipes", "ae"]):
+        assert main([*verb, "--epochs", "1", "--out", out]) == 2
+        assert capsys.readouterr().err.splitlines()[-1] == f"chartae: {message.replace('folder.', EXPECTED[out])}"
+    assert sorted(os.listdir()) == before
+
+
+#: how `fit` calls the folder that it expects: only the last one of a path is for the run
+EXPECTED = dict.fromkeys(("file", "link", "new"), "folder for the run.") | dict.fromkeys(
+    ("file/run", "pipe/deep/run", "link/run"), "folder."
+)
 
 
 def test_a_folder_to_which_nothing_was_written_is_not_left(tmp_path, x):
@@ -728,6 +835,82 @@ def test_a_run_is_replaced_when_the_new_one_is_complete(tmp_path, x):
     assert (folder / "notes.txt").read_text() == "mine"
     assert not (folder / "density.gmm.safetensors").exists()
     assert {file.state for file in verify(folder)} == {"whole", "not chartae's"}
+
+
+def test_no_file_of_the_old_run_becomes_one_of_the_new(tmp_path, x):
+    """A new run with one checkpoint has no checkpoint before it, which an old run may have."""
+    fitted(x, tmp_path, epochs=3, checkpoint_every=1)
+    assert (tmp_path / checkpoint.FORMER).is_file()
+    new = fitted(x, tmp_path, "vae", overwrite=True)
+    assert not (tmp_path / checkpoint.FORMER).exists()
+    assert {file.name: file.state for file in verify(tmp_path) if file.state != "whole"} == {}
+    assert same(ch.load(tmp_path), new)
+
+
+@pytest.mark.parametrize("reader", ["verify", "report"])
+def test_readers_without_weights_complete_an_interrupted_replacement(tmp_path, x, monkeypatch, capsys, reader):
+    fitted(x, tmp_path)
+    original = os.replace
+
+    def killed(source, target):
+        if Path(source) == tmp_path / ".new" / "weights.safetensors":
+            raise KeyboardInterrupt
+        original(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fitted(x, tmp_path, "vae", overwrite=True)
+    assert (tmp_path / ".moves.json").is_file()
+    assert main([reader, str(tmp_path)]) == 0
+    assert not [name for name in (".moves.json", ".new") if (tmp_path / name).exists()]
+    assert not [file for file in verify(tmp_path) if file.state != "whole"]
+    assert ch.load(tmp_path).settings.recipe == "vae"
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "density.gmm.safetensors", "log.jsonl", ".moves.json"])
+def test_a_folder_in_place_of_a_file_is_refused_before_training(tmp_path, x, name):
+    fitted(x, tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").write_text("kept")
+    epochs = []
+    for how in ("overwrite", "resume"):
+        with pytest.raises(IsADirectoryError, match=rf"{name} is a folder; expected a file\. Move it away, or"):
+            fitted(x, tmp_path, epochs=2, on_epoch=lambda *_: epochs.append(1), **{how: True})
+    assert not epochs
+    assert (tmp_path / name / "mine").read_text() == "kept"
+
+
+def test_a_folder_that_appears_during_training_wedges_nothing(tmp_path, x):
+    fitted(x, tmp_path)
+    place = tmp_path / "weights.safetensors"
+
+    def appear(row, model):
+        place.unlink()
+        (place / "mine").mkdir(parents=True)
+
+    with pytest.warns(UserWarning, match=r"the run could not be written to .*weights\.safetensors is a folder"):
+        run = fitted(x, tmp_path, "vae", overwrite=True, on_epoch=appear)
+    assert run.folder is None
+    place.rename(tmp_path / "away")
+    assert same(run, ch.resume(tmp_path, data=x, progress=False))
+    assert same(run, ch.load(tmp_path))
+
+
+def test_what_chartae_did_not_write_is_never_replaced(tmp_path, x):
+    fitted(x, tmp_path)
+    mine = tmp_path / ".new" / "mine.txt"
+    mine.parent.mkdir()
+    mine.write_text("kept")
+    with pytest.raises(FileExistsError, match=r"\.new holds mine\.txt; expected only files that chartae wrote"):
+        replacing.begin(tmp_path)
+    assert mine.read_text() == "kept"
+    mine.unlink()
+    mine.parent.rmdir()
+    mine.parent.write_text("kept")
+    with pytest.raises(FileExistsError, match=r"\.new is a file; expected a folder"):
+        replacing.begin(tmp_path)
 
 
 def test_an_interrupted_replacement_leaves_the_old_run_and_can_be_continued(tmp_path, x):

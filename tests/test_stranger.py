@@ -512,6 +512,33 @@ def test_crafted_runs_are_not_resumed(harm, stranger, guarded, capsys):
     check_message(capsys.readouterr().err, MATCH)
 
 
+def test_lists_of_moves_touch_nothing_that_chartae_did_not_write(stranger, guarded, capsys):
+    """Whoever passes a run on may add a list of files that the next reader is to delete or to replace."""
+    folder = stranger("images")
+    renew(folder)
+    mine, moves = folder / "mine.txt", folder / ".moves.json"
+    mine.write_text("kept")
+    (folder / ".new").mkdir()
+    (folder / ".new" / "other.txt").write_text("kept")
+    moves.write_text(json.dumps({"delete": ["mine.txt"], "move": []}))
+    with guarded():
+        ch.load(folder)
+    assert not moves.exists()
+    assert (folder / ".new" / "other.txt").read_text() == mine.read_text() == "kept"
+    (folder / ".new" / "mine.txt").write_text("theirs")
+    moves.write_text(json.dumps({"delete": [], "move": ["mine.txt"]}))
+    for verb in ("verify", "report", "sample"):
+        with guarded():
+            assert main([verb, str(folder)]) == 2
+        check_message(capsys.readouterr().err, r"would replace .*mine\.txt, which chartae did not write\. Delete it")
+    assert mine.read_text() == "kept"
+    for names in (["../secret/table.csv"], ["/secret"]):
+        moves.write_text(json.dumps({"delete": names, "move": names}))
+        with guarded(), pytest.raises(ValueError, match="expected a plain name"):
+            ch.load(folder)
+    assert mine.read_text() == "kept"
+
+
 def test_crafted_post_mortems_build_no_large_nets(tmp_path, guarded):
     with pytest.raises(ArithmeticError):
         ch.fit("rae", torch.randn(64, 3), lr=1e30, latent_dim=2, out=tmp_path / "run", progress=False)

@@ -25,7 +25,7 @@ from chartae.optimise.identity import Identity, Known, as_molecules, without_spa
 from chartae.optimise.problem import Problem, Retrain, Retrained
 from chartae.optimise.search import Loop
 from chartae.optimise.settings import Search, lists_fields
-from chartae.optimise.state import FILES, check_folder, fingerprint
+from chartae.optimise.state import FILES, check_target, fingerprint
 from chartae.optimise.strings import CodedStrings
 from chartae.optimise.workers import score_strings
 from chartae.records import lock, manifest, replacing
@@ -200,7 +200,8 @@ def optimise(
     folder = Path(out)
     with lock.writer(folder):
         replacing.settle(folder)
-        check_folder(folder, chosen)
+        check_target(folder, chosen)
+        replacing.check(folder)
         unfinished = folder / replacing.NEW / "state.json"
         if chosen.overwrite and (folder / "state.json").is_file():
             folder = replacing.begin(folder)  # the old search stays until the new one is complete

@@ -116,7 +116,7 @@ class State:
         """
         if folder.exists() and not folder.is_dir():
             raise FileExistsError(f"folder is {folder}, a file; expected a folder. Choose another path.")
-        check_folder(folder, search)
+        check_target(folder, search)
         if search.resume and (folder / "state.json").is_file():
             return cls._read(folder, first, facts)
         first.write(folder, facts)
@@ -168,7 +168,7 @@ class State:
         replace_text(folder / "state.json", json.dumps(record, indent=1))
 
 
-def check_folder(folder: Path, search: Search) -> None:
+def check_target(folder: Path, search: Search) -> None:
     """Check that the folder is new or holds a search, and that `resume` and `overwrite` suit what it holds.
 
     Raises:

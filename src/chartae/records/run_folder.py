@@ -11,6 +11,7 @@ from chartae.records.files import digest_of
 from chartae.records.log import LOG, LogRow, read_log
 from chartae.records.parsing import Value, read_toml
 from chartae.records.pictures import Pictures
+from chartae.records.replacing import settle
 from chartae.records.results import Results
 from chartae.records.settings import paths_in
 from chartae.records.tensors import read_header
@@ -58,13 +59,15 @@ class RunFolder:
 
     @classmethod
     def read(cls, folder: str | Path) -> RunFolder:
-        """Read a run folder; all files except `run.toml` may be absent.
+        """Read a run folder; all files except `run.toml` may be absent. An interrupted replacement is completed first.
 
         Raises:
             FileNotFoundError: there is no `run.toml`.
+            InUse: another process replaces the run.
             ValueError: a file is damaged, or has changed since chartae wrote it.
         """
         folder = Path(folder)
+        settle(folder)
         names = ("run.toml", LOG, "results.json", "pictures.npz")
         manifest.verify(folder, *(name for name in names if (folder / name).is_file()))
         results = Results.read(folder / "results.json") if (folder / "results.json").is_file() else None

@@ -12,6 +12,7 @@ from chartae.records.comparison import Comparison
 from chartae.records.files import Damaged, read_text
 from chartae.records.log import LOG, LogFile
 from chartae.records.parsing import Value
+from chartae.records.replacing import settle
 from chartae.records.results import Results
 from chartae.records.run_folder import WEIGHTS, weights_digest
 from chartae.records.tensors import kind_of, read_header, read_tensors
@@ -52,7 +53,7 @@ def verify(folder: str | Path) -> list[Verified]:
     Files are compared with the sha256 in the manifest. Files of tensors are also compared with the digest in their
     header, which is all there is for a checkpoint; settings, densities, residuals and results with the weights that
     they belong to; and the log with the last checkpoint. A stranger who changes a file can renew all of these: this
-    finds accidents, not forgery.
+    finds accidents, not forgery. A replacement of the run that was interrupted is completed first.
 
     Args:
         folder: the folder.
@@ -62,6 +63,7 @@ def verify(folder: str | Path) -> list[Verified]:
 
     Raises:
         FileNotFoundError: the folder does not exist, or holds no manifest.
+        InUse: another process replaces the run.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -79,6 +81,7 @@ def verify(folder: str | Path) -> list[Verified]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} does not exist; expected the folder of a run or of a comparison")
+    settle(folder)
     if not (folder / manifest.NAME).exists():
         raise FileNotFoundError(f"{folder} has no {manifest.NAME}, by which its files are verified")
     checked = {file.name: file for file in _listed(folder)}

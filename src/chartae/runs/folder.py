@@ -12,7 +12,7 @@ from typing import Literal
 
 from chartae.data.kinds import Kind
 from chartae.records import lock, manifest, replacing
-from chartae.records.files import Damaged, is_leftover, replace_text
+from chartae.records.files import Damaged, check_folder, is_leftover, replace_text
 from chartae.records.log import LOG
 from chartae.records.run_folder import WEIGHTS
 from chartae.records.settings import Settings
@@ -72,14 +72,15 @@ def held(out: Path) -> Iterator[None]:
 
     Raises:
         InUse: another process writes to the folder.
-        FileExistsError: `out` is a file.
+        IsADirectoryError: a folder has the name of a file of the run.
+        FileExistsError: `out`, or a folder above it, is a file, or a link to nothing.
     """
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; expected a folder for the run. Choose another name")
+    check_folder(out, "a folder for the run")
     with lock.writer(out) as former:
         if former is not None:
             warnings.warn(f"{out} was locked by {former}, which was killed.", UserWarning, stacklevel=3)
         replacing.settle(out)
+        replacing.check(out)
         yield
 
 
@@ -115,14 +116,15 @@ def target_of(out: Path, settings: Settings, *, overwrite: bool = False, resume:
         resume: whether to continue the run in the folder; without a checkpoint there it is started.
 
     Raises:
-        FileExistsError: the folder is not empty, is a file, or has no manifest of the files that may be deleted.
+        FileExistsError: the folder is not empty, cannot be one, or has no manifest of the files that may be deleted.
+        IsADirectoryError: a folder has the name of a file of the run.
         ValueError: the run to resume has other settings or data, or no checkpoint; or `overwrite` and `resume` are both
             given.
     """
     if overwrite and resume:
         raise ValueError("overwrite and resume are both given; give one: overwrite starts anew, resume continues")
-    if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file; expected a folder for the run. Choose another name")
+    check_folder(out, "a folder for the run")
+    replacing.check(out)
     if not content(out):
         return Target(out, out)
     if not (out / "run.toml").is_file():
