@@ -562,6 +562,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(arguments.work or temporary)
         work.mkdir(exist_ok=True, parents=True)
+        _run_folder(work)
         if arguments.only:
             name, number = arguments.only.split(":")
             suffix, data = mutated(FORMATS[name][0](work), name, int(number))
@@ -572,7 +573,6 @@ def main() -> None:
                 print(f"{suffix}: {data[:300]!r}")
                 FORMATS[name][1](path)
             return
-        _run_folder(work)
         out = Path(arguments.out)
         result = json.loads(out.read_text()) if out.is_file() else {}
         formats = {

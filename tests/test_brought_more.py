@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.sparse
 import torch
@@ -665,3 +666,19 @@ def test_annotated_data_are_refused_with_what_to_do():
     anndata = pytest.importorskip("anndata")
     with pytest.raises(TypeError, match=r"x is an AnnData; .*x\.to_df\(\)"):
         read(anndata.AnnData(X))
+
+
+def test_a_message_quotes_the_beginning_of_a_long_name(tmp_path):
+    """The first line of a file may be anything; a message never repeats more of it than fits into a line or two."""
+    name = "9" * 5000
+    path = tmp_path / "x.csv"
+    path.write_text("\n".join([f"a,{name}", *(f"{i}.5,{i * i}.25" for i in range(20)), "3.5,1e400"]) + "\n")
+    with pytest.raises(ValueError, match="infinite") as caught:
+        ch.data.load(path)
+    assert len(str(caught.value)) < 700
+    frame = pd.DataFrame({"a": [1.5, 2.5, None] * 10, name: [0.5, 1.5, 2.5] * 10})
+    with pytest.raises(ValueError, match="missing value"):
+        ch.data.from_arrays(frame.rename(columns={"a": name, name: "a"}))
+    with pytest.raises(TypeError, match="not numeric") as caught:
+        ch.data.from_arrays(pd.DataFrame({name: ["x", "y"] * 10, "a": range(20)}))
+    assert len(str(caught.value)) < 1200

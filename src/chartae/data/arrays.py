@@ -12,6 +12,7 @@ from torch import Tensor
 from chartae.data.foreign import is_array_like, remedy_for
 from chartae.data.levels import channels_first, channels_last_of, in_unit, levels_in_unit, white_of
 from chartae.maths.rows import row_blocks
+from chartae.records.files import quoted
 
 __all__ = ["SPLITS", "as_examples", "as_labels", "as_tensor", "gathered", "give_back", "held_out", "splits"]
 
@@ -188,7 +189,7 @@ def _finite(x: Tensor, names: Sequence[str | int] = ()) -> Tensor:
         where = f"row {first}"
         if x.ndim == 2:
             column = int((~x[first].isfinite()).nonzero()[0])
-            where += f", column {names[column]!r}" if names else f", column {column + 1}"
+            where += f", column {quoted(names[column], 200)}" if names else f", column {column + 1}"
         raise ValueError(
             f"{count} value{'s' * (count > 1)} of x in {int(bad.sum())} of {len(x)} examples"
             f" {'are' if count > 1 else 'is'} {why} (first: {where}); expected finite numbers."

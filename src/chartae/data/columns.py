@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from chartae.data.foreign import is_foreign, is_foreign_frame
 from chartae.data.items import is_items, items_of
+from chartae.records.files import quoted
 
 __all__ = [
     "Columns", "Frame", "as_frame", "frame_columns", "frame_of", "frame_values", "index_note", "is_frame", "is_index",
@@ -87,14 +88,15 @@ class Columns:
         ignored |= set(others[:1]) if others and is_index(others[0]) else set()
         unknown = [name for name in others if name not in fitted and name not in ignored]
         faults = [
-            f"{what}: {', '.join(map(repr, columns))}"
+            f"{what}: {', '.join(quoted(column, 100) for column in columns[:20])}{', ...' * (len(columns) > 20)}"
             for what, columns in (("missing", missing), ("unknown", unknown), ("duplicated", duplicated))
             if columns
         ]
         if faults:
+            expected = ", ".join(name[:200] for name in fitted[:20]) + ", ..." * (len(fitted) > 20)
             raise ValueError(
                 f"{source} has other columns than the {len(fitted)} fitted ones ({'; '.join(faults)}); "
-                f"expected {', '.join(fitted[:20])}{', ...' if len(fitted) > 20 else ''}, in any order."
+                f"expected {expected}, in any order."
             )
         return [others.index(name) for name in fitted]
 
@@ -173,8 +175,8 @@ def frame_columns(frame: Frame, label: str | int = "", others: Sequence[str | in
     for name in frame.columns:
         if not isinstance(name, str | int | np.integer):
             raise TypeError(
-                f"the data frame has a column named {name!r}; expected text or a whole number. Rename the columns, "
-                "such as frame.columns = frame.columns.map(str)."
+                f"the data frame has a column named {quoted(name, 100)}; expected text or a whole number. Rename the "
+                "columns, such as frame.columns = frame.columns.map(str)."
             )
         names.append(name if isinstance(name, str) else int(name))
     written = [str(name) for name in names]
@@ -203,10 +205,10 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
     ]  # fmt: skip
     other = [(name, str(dtype)) for name, dtype in dtypes if name in names]
     if other:
-        first, listed = str(names[0]), ", ".join(f"{name!r} ({dtype})" for name, dtype in other[:20])
+        first, listed = str(names[0]), ", ".join(f"{quoted(name, 100)} ({dtype})" for name, dtype in other[:20])
         raise TypeError(
             f"the data frame is not numeric in column {listed}; expected numbers. {_remedy(*other[0])} Leave a column"
-            f" out with drop={first!r}, or take the labels from it with label={first!r}."
+            f" out with drop={quoted(first, 100)}, or take the labels from it with label={quoted(first, 100)}."
         )
     values = np.asarray(frame.to_numpy("float64", na_value=np.nan))
     missing = np.isnan(values)
@@ -215,8 +217,8 @@ def frame_values(frame: Frame) -> NDArray[np.float64]:
         row, column = (int(i) for i in np.argwhere(missing)[0])
         raise ValueError(
             f"the data frame has {count} missing value{'s' * (count > 1)}, the first in row {row}, "
-            f"column {frame.columns[column]!r}; expected none. Drop or impute them, or leave the column out with"
-            f" drop={str(frame.columns[column])!r}."
+            f"column {quoted(frame.columns[column], 100)}; expected none. Drop or impute them, or leave the column out "
+            f"with drop={quoted(str(frame.columns[column]), 100)}."
         )
     return values
 
@@ -237,7 +239,7 @@ _REMEDIES = {
 def _remedy(name: object, dtype: str) -> str:
     """How to write a column of this dtype as numbers; a sentence."""
     remedies = (text for pattern, text in _REMEDIES.items() if re.search(pattern, dtype))
-    return next(remedies, "Write {name} as numbers.").format(name=repr(name))
+    return next(remedies, "Write {name} as numbers.").format(name=quoted(name, 100))
 
 
 def index_note(frame: Frame) -> list[str]:

@@ -518,12 +518,13 @@ def _check_present(name: str, values: Sequence[object]) -> None:
     rows = [row for row, value in enumerate(values) if _is_missing(value)] if kinds - {bool, int} else []
     if rows:
         raise ValueError(
-            f"condition column {name!r} is missing (NaN or empty){_where(rows, values)}; expected a value in every "
+            f"condition column {quoted(name, 200)} "
+            f"is missing (NaN or empty){_where(rows, values)}; expected a value in every "
             "row. Leave out these rows, or fill them."
         )
     if unsupported := sorted(kind.__name__ for kind in kinds - {bool, int, float, str}):
         raise TypeError(
-            f"condition column {name!r} holds {', '.join(unsupported)}; expected numbers, booleans or text. "
+            f"condition column {quoted(name, 200)} holds {', '.join(unsupported)}; expected numbers, booleans or text. "
             "Convert it first."
         )
 
@@ -535,13 +536,14 @@ def _check_known(name: str, values: Sequence[object]) -> None:
     if any(_text(value) == "-1" for value in distinct):
         rows = [row for row, value in enumerate(values) if _text(value) == "-1"]
         raise ValueError(
-            f"condition column {name!r} is -1, an unknown label{_where(rows, values)}; expected a known class in every "
+            f"condition column {quoted(name, 200)} "
+            f"is -1, an unknown label{_where(rows, values)}; expected a known class in every "
             "row. Leave out the rows without a label."
         )
     fraction = next((value for value in distinct if isinstance(value, float) and not value.is_integer()), None)
     if fraction is not None:
         raise ValueError(
-            f"condition column {name!r} holds {fraction!r}; expected a class: a whole number or text. "
+            f"condition column {quoted(name, 200)} holds {fraction!r}; expected a class: a whole number or text. "
             f"Leave {name!r} out of categorical if the column is real."
         )
 
@@ -555,10 +557,10 @@ def _numbers(name: str, values: Sequence[object]) -> Float[np.ndarray, " n"]:
         try:
             numbers[row] = float(value)
         except ValueError:
-            raise ValueError(f"condition column {name!r} is {value!r}; expected a number.") from None
+            raise ValueError(f"condition column {quoted(name, 200)} is {value!r}; expected a number.") from None
         if not math.isfinite(numbers[row]):
             raise ValueError(
-                f"condition column {name!r} is {value!r} in row {row}; expected a finite number. "
+                f"condition column {quoted(name, 200)} is {value!r} in row {row}; expected a finite number. "
                 "Leave out this row, or replace the value."
             )
     return numbers
@@ -571,7 +573,8 @@ def _is_categorical(name: str, values: Sequence[object], categorical: Collection
     kinds = {type(value) for value in values}
     if str in kinds and len(kinds) > 1:
         raise TypeError(
-            f"condition column {name!r} mixes text and numbers; expected one type. Convert it to text to have classes."
+            f"condition column {quoted(name, 200)} "
+            f"mixes text and numbers; expected one type. Convert it to text to have classes."
         )
     return kinds in ({str}, {bool}) or (kinds == {int} and len(set(values)) <= MOST_LABELS)
 
@@ -601,11 +604,13 @@ def _categories(name: str, values: Sequence[object], names: Sequence[str]) -> Ca
     classes = tuple(sorted(set(labels), key=lambda value: (isinstance(value, str), value)))
     if len(classes) < 2:
         raise ValueError(
-            f"condition column {name!r} has one class, {classes[0]!r}; expected at least 2. Leave the column out."
+            f"condition column {quoted(name, 200)} "
+            f"has one class, {classes[0]!r}; expected at least 2. Leave the column out."
         )
     if len(classes) > MOST_CLASSES:
         raise ValueError(
-            f"condition column {name!r} has {len(classes)} classes; expected at most {MOST_CLASSES}. Leave the column "
+            f"condition column {quoted(name, 200)} "
+            f"has {len(classes)} classes; expected at most {MOST_CLASSES}. Leave the column "
             "out, or group its classes."
         )
     if not names:
@@ -614,7 +619,8 @@ def _categories(name: str, values: Sequence[object], names: Sequence[str]) -> Ca
     if len(numbers) < len(classes):
         unnamed = next(value for value in classes if value not in numbers)
         raise ValueError(
-            f"condition column {name!r} holds {unnamed!r}; expected numbers from 0 to {len(names) - 1}, as classes has "
+            f"condition column {quoted(name, 200)} "
+            f"holds {unnamed!r}; expected numbers from 0 to {len(names) - 1}, as classes has "
             f"{len(names)} names. Leave classes out, or name all of them."
         )
     return Categories(name, classes, tuple(str(names[k]) for k in numbers))
@@ -625,7 +631,8 @@ def _covariate(name: str, values: Sequence[object]) -> Covariate:
     sd = float(numbers.std())
     if not sd > 0:
         raise ValueError(
-            f"condition column {name!r} is {numbers[0]:g} in all {len(numbers)} rows; expected values that vary. "
+            f"condition column {quoted(name, 200)} "
+            f"is {numbers[0]:g} in all {len(numbers)} rows; expected values that vary. "
             "Leave the column out."
         )
     return Covariate(name, float(numbers.mean()), sd)

@@ -183,7 +183,7 @@ def _check_resolution(values: Tensor, rows: Tensor, names: Sequence[str | int]) 
     if coarse:
         first = coarse[0]
         raise ValueError(
-            f"column {repr(names[first]) if names else first + 1} of x varies by {float(sd[first]):.3g} around "
+            f"column {quoted(names[first], 200) if names else first + 1} of x varies by {float(sd[first]):.3g} around "
             f"{float(mean[first]):.6g}; expected a variation that 32-bit floats can represent. Subtract an "
             "offset from the column, or leave it out."
         )
