@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from chartae.data import Dataset, load
-from chartae.draw.pictures import Picture, grid, save_png
+from chartae.draw.pictures import grid, save_png
 from chartae.evaluation import clusters_of
 from chartae.maths import as_float
 from chartae.metrics import to_uint8
@@ -118,7 +119,7 @@ def train_and_evaluate(
     }  # fmt: skip
 
 
-def drawn(run: Run, rows: int = 8) -> Picture:
+def drawn(run: Run, rows: int = 8) -> np.ndarray:
     """A picture by the model, with one cluster in each column, and in each row the same style and noise."""
     category = run.model.prior().category.mean
     clusters = category.shape[-1]
