@@ -721,7 +721,7 @@ def mutated() -> list[str]:
             "Every input gives a value or one kind of error; a crash, a hang, another exception or a gigabyte of "
             "memory is a fault.\n",
             table(["format", "inputs", "read", "refused", "faults", "slowest", "most memory"], rows),
-            f"\n`{result['command']}`.\n",
+            f"\n`{result['command']}`, which continues the formats that have fewer inputs.\n",
         ]
     return parts
 
