@@ -17,7 +17,7 @@ from chartae.evaluation import Comparison, compare
 from chartae.records import files
 from chartae.records.choices import one_of
 from chartae.records.parsing import Value
-from papers.parts import numbers, table
+from papers.parts import fresh_seeds, numbers, table
 from papers.side_by_side import IMAGENET, Row, assemble, train_all
 from papers.table import Request, reproduction
 
@@ -59,8 +59,6 @@ QUICK: dict[str, Any] = {"net": "mlp", "latent_dim": 16, "epochs": 15, "batch_si
 ORDER = ("rae-l2", "vae", "rae", "ae", "ae-l2", "cv-vae", "wae", "rae-gp", "rae-sn")
 #: densities that are fitted to the codes and sampled
 DENSITIES = ("prior", "normal", "gmm", "gmm-100")
-#: first seed of the rows; settings were chosen on smaller ones
-FIRST_SEED = 100
 
 #: heading -> column of the comparison
 COLUMNS = {
@@ -117,7 +115,7 @@ def _written(request: Request, comparison: Comparison) -> Comparison:
 
 
 def _seeds(request: Request) -> range:
-    return range(FIRST_SEED, FIRST_SEED + (request.seeds or 1))
+    return fresh_seeds(request.seeds or 1)
 
 
 def _in_turn(request: Request, data: str, settings: dict[str, Any]) -> Comparison:

@@ -109,8 +109,10 @@ with whole_file({str(path)!r}), whole_file({str(other)!r}):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -signal.SIGKILL
-    left = {p.name[23:]: p for p in tmp_path.iterdir()}
+    left = {p.name[33:]: p for p in tmp_path.iterdir()}
     assert sorted(left) == ["a.npy", "b.a.npy"]
+    # after the machine and the process come 64 random bits, so that nobody can guess the name
+    assert len({p.name[16:32] for p in left.values()}) == 2
     tag = left["a.npy"].name[6:10]
     elsewhere = tmp_path / left["a.npy"].name.replace(tag, f"{int(tag, 16) ^ 1:04x}", 1)
     elsewhere.write_text("of another machine, whose processes are not known here")

@@ -8,7 +8,6 @@ Every number on the pages comes from a file of results that names its command.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from pathlib import Path
@@ -20,22 +19,16 @@ from chartae.records.comparison import Spread
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tools")]  # the reproductions are not installed
 
-from claims import Claim, all_claims  # noqa: E402
+from claims import Claim, all_claims, read  # noqa: E402
 
 from papers.parts import mean_sd  # noqa: E402
 from papers.rae_table1 import TABLE1  # noqa: E402
 
-RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "evidence.md"
 POSTERIORS = ROOT / "docs" / "posteriors.md"
 #: the paper's FID on MNIST, by model
 PAPER = {name: fid for name, fid in TABLE1["mnist"].items() if fid is not None}
 START, END = "<!-- built by tools/build_evidence.py -->", "<!-- end -->"
-
-
-def read(name: str) -> dict[str, Any] | None:
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text()) if path.is_file() else None
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:

@@ -375,7 +375,7 @@ def stated(result: Result) -> list[Claim]:
     return [Claim.of(row) for entry in entries for row in entry.get("claims", [])]
 
 
-def speed(name: str, text: str, target: str) -> Callable[[Result], list[Claim]]:
+def speed(text: str, target: str) -> Callable[[Result], list[Claim]]:
     """Claims of a benchmark whose rows are ratios."""
 
     def claims(result: Result) -> list[Claim]:
@@ -399,12 +399,12 @@ SECTIONS: tuple[tuple[str, str, Callable[[Result], list[Claim]]], ...] = (
     ("iae", "Implicit autoencoders", reproduced),
     ("factorial", "What does the work", stated),
     ("strings", "Strings", stated),
-    ("training-loop-mlp", "Speed", speed("training-loop-mlp", "training against a plain loop", ">= 0.95")),
-    ("training-loop-conv", "Speed", speed("training-loop-conv", "training against a plain loop", ">= 0.95")),
-    ("training-pythae-mlp", "Speed", speed("training-pythae-mlp", "training against pythae", ">= 1.7")),
-    ("training-pythae-conv", "Speed", speed("training-pythae-conv", "training against pythae", ">= 1.3")),
-    ("gmm", "Speed", speed("gmm", "GaussianMixture against scikit-learn", ">= 4")),
-    ("frechet", "Speed", speed("frechet", "Fréchet distance against scipy", ">= 3")),
+    ("training-loop-mlp", "Speed", speed("training against a plain loop", ">= 0.95")),
+    ("training-loop-conv", "Speed", speed("training against a plain loop", ">= 0.95")),
+    ("training-pythae-mlp", "Speed", speed("training against pythae", ">= 1.7")),
+    ("training-pythae-conv", "Speed", speed("training against pythae", ">= 1.3")),
+    ("gmm", "Speed", speed("GaussianMixture against scikit-learn", ">= 4")),
+    ("frechet", "Speed", speed("Fréchet distance against scipy", ">= 3")),
 )
 
 

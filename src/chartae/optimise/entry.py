@@ -264,10 +264,11 @@ def _identity(run: Run, say: Callable[[str], None]) -> Identity:
     if not run.kind.molecules:
         return without_spaces
     try:
-        return as_molecules if as_molecules([]) == [] else without_spaces
+        as_molecules([])  # needs RDKit
     except ImportError:
         say("RDKit is missing, so that molecules are compared as they are written; install chartae[molecules]")
         return without_spaces
+    return as_molecules
 
 
 def _rows(scores: Tensor, limit: int | None, hide: float, seed: int) -> Tensor:

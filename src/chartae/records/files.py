@@ -27,7 +27,7 @@ MOST_TEXT = 12 << 20
 #: characters of a file, or of another error's message, that a message quotes
 LINE = 200
 #: names of the files that `whole_file` writes to before it renames them
-LEFTOVER = re.compile(r"\.part\.[0-9a-f]{16}\.")
+LEFTOVER = re.compile(r"\.part\.(?P<mark>[0-9a-f]{10})?[0-9a-f]{16}\.")
 
 #: what may stand in the place of a file, by the type in its mode
 SORTS = {
@@ -176,9 +176,10 @@ def with_remedy(error: OSError, message: str) -> OSError:
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Write a file whole or not at all, and durably.
 
-    Yields the path of a new, empty file beside `path`, with the same suffix. When the block ends, its content is forced
-    to the disk and it is renamed to `path`; a file at `path` stays as it is until then, and a link is replaced, not
-    followed. If the block fails, the new file is deleted. What a killed process left of the same file is deleted first.
+    Yields the path of a new, empty file beside `path`, with the same suffix and a name that nobody can guess. When the
+    block ends, its content is forced to the disk and it is renamed to `path`; a file at `path` stays as it is until
+    then, and a link is replaced, not followed. If the block fails, the new file is deleted. What a killed process left
+    of the same file is deleted first.
 
     Args:
         path: the file; its folder is created if it does not exist.
@@ -205,7 +206,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     make_folder(path.parent)
     _remove_leftovers(path)
     # writers choose the format by the suffix, so the name ends as that of the file
-    part = path.with_name(f".part.{_mark()}{secrets.token_hex(3)}.{path.name[-50:]}")
+    part = path.with_name(f".part.{_mark()}{secrets.token_hex(8)}.{path.name[-50:]}")
     try:
         # the mode is what the user's umask says
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
@@ -250,7 +251,9 @@ def _remove_leftovers(path: Path) -> None:
     start, end = f".part.{_mark()[:4]}", f".{path.name[-50:]}"
     with suppress(OSError), os.scandir(path.parent) as entries:
         for name in [entry.name for entry in entries if entry.name.startswith(start)]:
-            if is_leftover(name) and name[len(".part.") + 16 :] == end and _is_gone(int(name[10:16], 16)):
+            match = LEFTOVER.match(name)
+            mark = match and match["mark"]
+            if match and mark and name[match.end() - 1 :] == end and _is_gone(int(mark[4:], 16)):
                 path.with_name(name).unlink(missing_ok=True)
 
 
